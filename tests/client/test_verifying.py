@@ -1,0 +1,145 @@
+"""``verify_results``: what results say, held against what stands on the stream."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from v3io_frames_put import local, put_records
+from v3io_frames_put.errors import ConfigError, NotAStream, RequestError, StreamNotFound
+
+STREAM = "projects/house/readings"
+FRAME = pd.DataFrame({"row": range(12), "key": list("abcabcabcabc")})
+
+
+@pytest.fixture
+def platform(local_platform):
+    local_platform.create_stream(STREAM, shards=3)
+    return local_platform
+
+
+def put(platform, frame=FRAME, **options):
+    options = {"partition_key": "key"} | options
+    return put_records(frame, STREAM, client=platform.client(), **options)
+
+
+def verify(platform, results, stream=STREAM):
+    return platform.client().verify_results(results, stream)
+
+
+@pytest.mark.parametrize("options", [{}, {"rows_per_record": 3}, {"partition_key": None}])
+def test_stored_rows_stand_where_the_results_say(platform, options):
+    told = verify(platform, put(platform, **options))
+    assert told.is_proven
+    assert (told.stored, told.missing, told.mistaken, told.out_of_order) == (12, 0, 0, 0)
+    assert repr(told) == "12 of 12 stored rows stand where the results say."
+
+
+def test_other_writers_and_older_data_do_not_matter(platform):
+    platform.add_records(STREAM, [b"older"] * 2_000, shard=1)
+    results = put(platform)
+    platform.add_records(STREAM, [b"newer"] * 50, shard=1)
+    before = len(platform.requests)
+    assert verify(platform, results).is_proven
+    assert len(platform.requests) - before < 12
+
+
+def test_rows_that_retention_dropped_are_missing(platform):
+    results = put(platform, shard=0, partition_key=None)
+    platform.platform.drop_records(STREAM, keep_last=9)
+    told = verify(platform, results)
+    assert not told.is_proven
+    assert (told.stored, told.missing, told.first_missing) == (12, 3, (0, 1, 2))
+    assert repr(told) == (
+        "9 of 12 stored rows stand where the results say.\n3 are missing: row 0, row 1, row 2."
+    )
+
+
+def test_only_the_first_hundred_missing_are_named(platform):
+    results = put(platform, pd.DataFrame({"row": range(250)}), partition_key=None)
+    platform.platform.drop_records(STREAM)
+    told = verify(platform, results)
+    assert told.missing == 250
+    assert told.first_missing == tuple(range(100))
+    assert repr(told).endswith("250 are missing: row 0, row 1, row 2, row 3, row 4, ....")
+
+
+def test_results_of_another_stream_are_not_proven(platform):
+    platform.create_stream("projects/house/other", shards=3)
+    told = verify(platform, put(platform), "projects/house/other")
+    assert (told.stored, told.missing) == (12, 12)
+
+
+def test_rows_that_were_not_stored_are_not_looked_for(platform):
+    results = put(platform)
+    results.loc[3:, "status"] = "unknown"
+    assert verify(platform, results).stored == 3
+
+
+@pytest.mark.parametrize("part", [slice(0, 0), slice(2, 5)])
+def test_a_part_of_the_results_is_verified_alone(platform, part):
+    told = verify(platform, put(platform)[part])
+    assert told.is_proven
+    assert told.stored == part.stop - part.start
+
+
+def test_rows_in_another_order_than_the_data_are_named(platform):
+    results = put(platform, FRAME.assign(key="one"))
+    numbers = results.sequence_number.to_numpy().copy()
+    numbers[[2, 7]] = numbers[[7, 2]]
+    told = verify(platform, results.assign(sequence_number=pd.array(numbers, "Int64")))
+    assert not told.is_proven
+    # 2 stands behind 3 to 7, and 3 to 6 behind 7
+    assert (told.out_of_order, told.first_out_of_order) == (5, (2, 3, 4, 5, 6))
+    assert "5 stand behind a later row of their partition key" in repr(told)
+
+
+def test_different_keys_have_no_order_between_them(platform):
+    results = put(platform, shard=None)
+    swapped = results.copy()
+    ours = np.flatnonzero((results.shard_id == results.shard_id[0]) & FRAME.key.eq("a"))
+    others = FRAME.key.ne("a")
+    assert len(ours) == 4
+    assert verify(platform, swapped[others]).is_proven
+
+
+def test_what_the_run_itself_lists_as_out_of_order_is_proven(platform):
+    platform.faults = [local.RecordErrors(places=(0,), message="Busy", code=-11)]
+    results = put(platform, FRAME.assign(key="one"))
+    assert results.attrs["v3io"]["out_of_order"]["first"] == [0]
+    told = verify(platform, results)
+    assert (told.out_of_order, told.listed_out_of_order, told.is_proven) == (1, 1, True)
+
+
+@pytest.mark.parametrize("rows_per_record", [1, 4])
+def test_tags_tell_a_row_from_another_in_its_place(platform, rows_per_record):
+    results = put(platform, delivery="exactly_once", rows_per_record=rows_per_record)
+    assert verify(platform, results).is_proven
+    platform.platform.delete_stream(STREAM)
+    platform.create_stream(STREAM, shards=3)
+    put(platform, delivery="exactly_once", rows_per_record=rows_per_record)  # a run of its own
+    told = verify(platform, results)
+    assert (told.missing, told.mistaken) == (12, 12)
+    assert "12 of those have another record in their place." in repr(told)
+
+
+@pytest.mark.parametrize("column", ["status", "shard_id", "sequence_number"])
+def test_what_is_no_results_frame_is_refused(platform, column):
+    results = put(platform)
+    before = len(platform.requests)
+    with pytest.raises(ConfigError, match=column):
+        verify(platform, results.drop(columns=column))
+    assert len(platform.requests) == before
+
+
+def test_a_stored_row_without_a_place_is_refused(platform):
+    results = put(platform)
+    results.loc[4, "sequence_number"] = pd.NA
+    with pytest.raises(ConfigError, match="sequence_number"):
+        verify(platform, results)
+
+
+def test_a_stream_that_is_not_there_is_an_error(platform):
+    with pytest.raises(StreamNotFound):
+        verify(platform, put(platform), "projects/nothing/here")
+    with pytest.raises((NotAStream, RequestError)):
+        verify(platform, put(platform), "projects/house")

@@ -1,0 +1,93 @@
+"""What every test stands on: a clean environment, closed sockets, the local platform."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import ModuleType
+
+pytest_plugins = ["v3io_frames_put.local.pytest_plugin"]
+
+HERE = Path(__file__).parent
+IN_CI = os.environ.get("CI", "").lower() in {"1", "true"}
+NO_SOCKETS = ("rows", "wire", "delivery")
+FOREIGN = ("V3IO_", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
+FOREIGN_CA = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+
+# Shared, busy machines make single examples slow; the test's own timeout is the bound.
+settings.register_profile(
+    "quick",
+    max_examples=40,
+    deadline=None,
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+settings.register_profile("thorough", parent=settings.get_profile("quick"), max_examples=1_000)
+settings.load_profile("quick")
+
+
+def is_foreign(name: str) -> bool:
+    """Tell whether a variable could lead a test to a platform that is not ours."""
+    return name.upper().startswith(FOREIGN) or name in FOREIGN_CA
+
+
+def pytest_configure() -> None:
+    """Take away what points to other platforms, before anything is imported."""
+    for name in filter(is_foreign, list(os.environ)):
+        del os.environ[name]
+
+
+@pytest.fixture(autouse=True)
+def _no_foreign_platform(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take away what an earlier test may have left behind, too."""
+    for name in filter(is_foreign, list(os.environ)):
+        monkeypatch.delenv(name)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Close the sockets for the tests of pure code; asking for the platform opens them."""
+    for item in items:
+        top = item.path.relative_to(HERE).parts[0] if item.path.is_relative_to(HERE) else ""
+        asks = "local_platform_server" in getattr(item, "fixturenames", ())
+        opened = asks or item.get_closest_marker("enable_socket") is not None
+        if top in NO_SOCKETS and not opened:
+            item.add_marker(pytest.mark.disable_socket)
+
+
+@pytest.fixture(scope="session")
+def require() -> Callable[..., None]:
+    """Ask for something that may be absent: a laptop skips and says so, CI fails."""
+
+    def require(what: str, *, present: object, hint: str) -> None:
+        if present:
+            return
+        message = f"{what} is not here. {hint}"
+        if IN_CI:
+            pytest.fail(message)
+        pytest.skip(message)
+
+    return require
+
+
+@pytest.fixture(scope="session")
+def require_module(require: Callable[..., None]) -> Callable[[str], ModuleType]:
+    """Import a module that may be absent: a laptop skips and says so, CI fails."""
+
+    def require_module(name: str) -> ModuleType:
+        try:
+            return importlib.import_module(name)
+        except ModuleNotFoundError as error:
+            if error.name != name.partition(".")[0]:
+                raise
+            require(f"The package {name}", present=False, hint=f"Type: pip install {name}")
+            raise
+
+    return require_module

@@ -1,0 +1,150 @@
+"""A network without sockets and a clock that only moves when told.
+
+The decisions under test are the real ones, and so is the local platform behind its
+script of faults; only what lies between them is simulated: delays, connections, time.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from v3io_frames_put._delivery.couriers import Ended, Event, Fed
+from v3io_frames_put._wire.batches import Window
+from v3io_frames_put._wire.exchange import Answer, Attempt, Fault, Request
+from v3io_frames_put.local import Exchange, Front
+from v3io_frames_put.local import Request as Arriving
+
+READ_SECONDS = 60.0
+
+
+class Clock:
+    """Seconds that pass when something sets them."""
+
+    def __init__(self) -> None:
+        self.now = 1_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class SimulatedNetwork:
+    """Carries requests to a platform on a virtual clock.
+
+    Parameters
+    ----------
+    front : Front
+        The platform and its faults.
+    clock : Clock
+        What ``collect`` moves on.
+    windows : iterator of Window
+        What ``feed`` hands out, without taking time.
+    delay : callable
+        Seconds of each way; called once a request for each of the two.
+    """
+
+    def __init__(
+        self,
+        front: Front,
+        clock: Clock,
+        windows: Iterator[Window],
+        delay: Callable[[], float] = lambda: 0.01,
+    ) -> None:
+        self.peak_in_flight = 0
+        self.sent: list[Request] = []
+        self._front, self._clock, self._windows, self._delay = front, clock, windows, delay
+        self._agenda: list[tuple[float, int, Callable[[], Event | None]]] = []
+        self._order = itertools.count()
+        self._down_until = 0.0
+        self._in_flight = 0
+        self._feeding = False
+        self._deaf = False
+
+    def _at(self, time: float, action: Callable[[], Event | None]) -> None:
+        heapq.heappush(self._agenda, (time, next(self._order), action))
+
+    def send(self, ticket: int, request: Request) -> None:
+        """Put a request on its way."""
+        self.sent.append(request)
+        self._in_flight += 1
+        self.peak_in_flight = max(self.peak_in_flight, self._in_flight)
+        self._at(self._clock.now + self._delay(), lambda: self._arrive(ticket, request))
+
+    def feed(self) -> None:
+        """Hand out the next window."""
+        if not self._feeding:
+            self._feeding = True
+            self._at(self._clock.now, lambda: Fed(next(self._windows, None)))
+
+    def _arrive(self, ticket: int, request: Request) -> None:
+        now = self._clock.now
+        if now < self._down_until:
+            self._end(now, ticket, Fault("connect", "connecting", "refused"))
+            return
+        path, _, query = request.path.partition("?")
+        exchange = self._front.exchange(_arriving(request, path, query))
+        wait = exchange.wait_seconds
+        if wait is None or wait + exchange.drip_seconds > READ_SECONDS:
+            over, attempt = now + READ_SECONDS, Fault("timeout", "waiting", "no answer")
+        else:
+            over = now + wait + exchange.drip_seconds + self._delay()
+            attempt = _attempt(exchange)
+        self._end(over, ticket, attempt)
+        for ghost in exchange.ghosts:
+            self._at(over + ghost.after_seconds, lambda ghost=ghost: self._front.haunt(ghost))
+        if exchange.down_seconds is not None:
+            self._down_until = now + exchange.down_seconds
+
+    def _end(self, time: float, ticket: int, attempt: Attempt) -> None:
+        def end() -> Event | None:
+            self._in_flight -= 1
+            return Ended(ticket, attempt)
+
+        self._at(time, end)
+
+    def collect(self, timeout: float) -> list[Event]:
+        """Let time pass until something happens."""
+        until = self._clock.now + max(0.0, timeout)
+        events: list[Event] = []
+        while self._agenda and self._agenda[0][0] <= (self._clock.now if events else until):
+            self._clock.now = max(self._clock.now, self._agenda[0][0])
+            event = heapq.heappop(self._agenda)[2]()
+            if isinstance(event, Fed):
+                self._feeding = False
+            if event is not None:
+                events.append(event)
+        if not events:
+            self._clock.now = until
+        return events
+
+    def shutdown(self) -> None:
+        """Cut the connections; what is on its way still arrives."""
+
+    def settle(self) -> None:
+        """Let all that is on its way arrive, ghosts included."""
+        while self._agenda:
+            time, _, action = heapq.heappop(self._agenda)
+            self._clock.now = max(self._clock.now, time)
+            action()
+
+
+def _arriving(request: Request, path: str, query: str) -> Any:
+    return Arriving(
+        method=request.method,
+        path=path,
+        query=query,
+        headers=dict(request.headers),
+        body=request.body,
+    )
+
+
+def _attempt(exchange: Exchange) -> Attempt:
+    """Tell what a client sees of an exchange."""
+    stage = "sending" if exchange.body_read < 1 else "waiting"
+    response = exchange.response
+    if response is None or exchange.body_sent < 1:
+        return Fault("reset" if exchange.ending == "reset" else "closed", stage, "cut off")
+    headers = {name.lower(): value for name, value in response.headers.items()}
+    return Answer(response.status, headers, response.body)

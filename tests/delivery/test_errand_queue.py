@@ -1,0 +1,109 @@
+"""Errands wait, ask one thing at a time, and ask again after passing trouble."""
+
+import pytest
+
+from tests.delivery.examples import PLACE
+from tests.delivery.talk import Talk
+from v3io_frames_put._delivery.errand_queue import ErrandQueue
+from v3io_frames_put._delivery.errands import Start, find_start
+from v3io_frames_put._delivery.verdicts import GAVE_UP
+from v3io_frames_put._wire.exchange import Answer, Fault
+from v3io_frames_put.config import Retry
+
+OK = Answer(200, {}, b"{}")
+PAUSE = (0.0, 0.5)
+
+
+@pytest.fixture
+def talk():
+    talk = Talk()
+    yield talk
+    talk.platform.close()
+
+
+class Queued:
+    """One errand in a queue, asked and answered by hand."""
+
+    def __init__(self, talk, **retry):
+        self.queue = ErrandQueue(Retry(**retry))
+        self.talk, self.found = talk, []
+        self.queue.add(find_start(PLACE, 0), self.found.append)
+
+    def ask(self, now):
+        asked = self.queue.next_ask(now)
+        self.job, self.request = asked or (None, None)
+        return asked is not None
+
+    def end(self, attempt=None, *, now=0.0, pause=PAUSE):
+        attempt = attempt or self.talk.answer(self.request)
+        return self.queue.finish(self.job, attempt, now=now, pause=pause)
+
+
+def test_an_errand_that_is_over_hands_its_find_on(talk):
+    talk.write(4)
+    queued = Queued(talk)
+    assert queued.ask(0.0)
+    assert not queued.ask(0.0)  # one question at a time
+    queued = Queued(talk)
+    queued.ask(0.0)
+    assert queued.end() is None
+    assert queued.found == [Start(4)]
+    assert not queued.queue
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        Answer(503, {}, b""),
+        Answer(429, {}, b""),
+        Answer(200, {}, b"<html>"),
+        Fault("reset", "waiting", ""),
+        Fault("connect", "connecting", ""),
+    ],
+    ids=lambda trouble: getattr(trouble, "kind", None) or str(trouble.status),
+)
+def test_passing_trouble_asks_the_same_again_after_a_pause(talk, trouble):
+    talk.write(4)
+    queued = Queued(talk, base_seconds=2)
+    queued.ask(10.0)
+    first = queued.request
+    assert queued.end(trouble, now=10.0) is None
+    assert not queued.ask(10.9)
+    assert queued.queue.wake_at() == 11.0
+    assert queued.ask(11.0)
+    assert queued.request == first
+    queued.end(now=11.0)
+    assert queued.found == [Start(4)]
+
+
+def test_a_retry_after_is_the_floor_of_the_pause(talk):
+    queued = Queued(talk)
+    queued.ask(0.0)
+    queued.end(Answer(429, {}, b""), now=0.0, pause=(7.0, 0.5))
+    assert queued.queue.wake_at() == 7.0
+
+
+def test_patience_ends_with_the_deadline(talk):
+    queued = Queued(talk, deadline_seconds=30)
+    now, told = 0.0, None
+    while told is None:
+        assert queued.ask(now)
+        told = queued.end(Answer(503, {}, b""), now=now)
+        now = queued.queue.wake_at() or now
+        assert now <= 30
+    assert told is GAVE_UP
+
+
+def test_a_refusal_for_good_stops(talk):
+    queued = Queued(talk)
+    queued.ask(0.0)
+    verdict = queued.end(Answer(403, {}, b""))
+    assert (verdict.step, verdict.cause) == ("stop", "permission")
+
+
+def test_what_comes_for_a_cleared_errand_is_ignored(talk):
+    queued = Queued(talk)
+    queued.ask(0.0)
+    queued.queue.clear()
+    assert queued.end(OK) is None
+    assert queued.found == []

@@ -1,0 +1,78 @@
+"""Every exception of the libraries below us has a row in the table."""
+
+import http.client
+import socket
+import ssl
+
+import pytest
+import requests
+import urllib3.exceptions
+
+from v3io_frames_put._delivery.connection import CutError
+from v3io_frames_put._delivery.faults import KINDS, NETWORK_ERRORS, fault_kind, fault_text
+
+LIBRARIES = (requests.exceptions, urllib3.exceptions, http.client, ssl, socket)
+
+
+# Theirs, and nothing that a request ends with: notes of a parser, private signals.
+NEVER_RAISED = {"MessageDefect", "_GiveupOnSendfile"}
+
+
+def exceptions_of(library):
+    values = [value for value in vars(library).values() if isinstance(value, type)]
+    return [
+        value
+        for value in values
+        if issubclass(value, Exception) and not issubclass(value, Warning)
+        if value.__name__ not in NEVER_RAISED and value.__module__ != "json.decoder"
+    ]
+
+
+EVERY = sorted({error for library in LIBRARIES for error in exceptions_of(library)}, key=str)
+
+
+@pytest.mark.parametrize("kind_of_error", EVERY, ids=lambda error: error.__qualname__)
+def test_every_exception_is_caught_and_has_a_kind(kind_of_error):
+    assert issubclass(kind_of_error, NETWORK_ERRORS)
+    error = kind_of_error.__new__(kind_of_error)
+    assert fault_kind(error) in {kind for _, kind in KINDS}
+
+
+def test_no_row_stands_behind_one_that_takes_all_it_could_take():
+    kinds = [kind_of_error for kind_of_error, _ in KINDS]
+    hidden = [
+        (late.__qualname__, early.__qualname__)
+        for place, late in enumerate(kinds)
+        for early in kinds[:place]
+        if issubclass(late, early) and dict(KINDS)[late] != dict(KINDS)[early]
+    ]
+    assert hidden == []
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (CutError("stopped"), "stopped"),
+        (socket.gaierror(-2, "no such name"), "dns"),
+        (ConnectionRefusedError(111, "refused"), "connect"),
+        (TimeoutError("timed out"), "timeout"),
+        (ConnectionResetError(104, "reset"), "reset"),
+        (BrokenPipeError(32, "broken"), "reset"),
+        (OSError(113, "no route"), "reset"),
+        (http.client.RemoteDisconnected("closed"), "closed"),
+        (http.client.IncompleteRead(b""), "closed"),
+        (http.client.BadStatusLine("x"), "garbled"),
+        (ssl.SSLError(1, "bad record"), "tls"),
+        (ssl.SSLCertVerificationError(1, "unknown"), "certificate"),
+    ],
+)
+def test_a_kind_is_found_however_deep_its_cause_lies(error, kind):
+    wrapped = urllib3.exceptions.ProtocolError("Connection aborted.", error)
+    within = requests.ConnectionError(wrapped)
+    assert fault_kind(error) == fault_kind(wrapped) == fault_kind(within) == kind
+    assert type(error).__name__ in fault_text(within)
+
+
+def test_what_is_a_mistake_of_ours_is_raised():
+    with pytest.raises(ZeroDivisionError):
+        fault_kind(ZeroDivisionError())

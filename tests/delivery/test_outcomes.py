@@ -1,0 +1,191 @@
+"""Rows get their outcome in any order, and are told of in input order."""
+
+import itertools
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.delivery.examples import make_entries
+from v3io_frames_put._delivery.outcomes import PAGE_ROWS, STATUSES, Failure, Outcomes
+
+NOTES = Failure("RetriesExhausted", "given up", -5)
+
+
+def rows(*numbers):
+    return np.array(numbers, np.int64)
+
+
+def table(batches):
+    return pa.Table.from_batches(list(batches)).to_pylist()
+
+
+def test_the_columns_and_their_types_are_those_of_the_contract():
+    outcomes = Outcomes()
+    outcomes.open(1)
+    outcomes.settle(rows(0), "stored")
+    (batch,) = outcomes.finish()
+    assert [(field.name, str(field.type)) for field in batch.schema] == [
+        ("status", "dictionary<values=string, indices=int8, ordered=0>"),
+        ("shard_id", "int32"),
+        ("sequence_number", "int64"),
+        ("error_code", "int64"),
+        ("error_message", "string"),
+        ("error_detail", "string"),
+        ("attempts", "int16"),
+        ("maybe_duplicate", "bool"),
+    ]
+    assert batch.column("status").dictionary.to_pylist() == [
+        "stored", "rejected", "unsent", "unknown",
+    ]  # fmt: skip
+
+
+def test_a_stored_row_tells_its_place_and_no_error():
+    outcomes = Outcomes()
+    outcomes.open(1)
+    outcomes.settle(rows(0), "stored", shard_id=2, sequence_number=2**40, attempts=3)
+    assert table(outcomes.finish()) == [
+        {
+            "status": "stored", "shard_id": 2, "sequence_number": 1_099_511_627_776,
+            "error_code": None, "error_message": None, "error_detail": None,
+            "attempts": 3, "maybe_duplicate": False,
+        }
+    ]  # fmt: skip
+
+
+def test_a_failed_row_tells_its_reason_and_no_place():
+    outcomes = Outcomes()
+    outcomes.open(1)
+    outcomes.fail(rows(0), "unknown", NOTES, attempts=2, maybe_duplicate=True)
+    assert table(outcomes.finish()) == [
+        {
+            "status": "unknown", "shard_id": None, "sequence_number": None,
+            "error_code": -5, "error_message": "RetriesExhausted", "error_detail": "given up",
+            "attempts": 2, "maybe_duplicate": True,
+        }
+    ]  # fmt: skip
+
+
+def test_a_failure_without_a_number_or_detail_leaves_them_missing():
+    outcomes = Outcomes()
+    outcomes.open(1)
+    outcomes.fail(rows(0), "unsent", Failure("Stopped"))
+    (row,) = table(outcomes.finish())
+    assert (row["error_code"], row["error_message"], row["error_detail"]) == (None, "Stopped", None)
+
+
+def test_code_zero_and_shard_zero_are_not_missing():
+    outcomes = Outcomes()
+    outcomes.open(2)
+    outcomes.fail(rows(0), "rejected", Failure("Odd", code=0))
+    outcomes.settle(rows(1), "stored", shard_id=0, sequence_number=0)
+    first, second = table(outcomes.finish())
+    assert first["error_code"] == 0
+    assert (second["shard_id"], second["sequence_number"]) == (0, 0)
+
+
+def test_rejections_have_each_their_own_reason():
+    outcomes = Outcomes()
+    outcomes.open(3)
+    outcomes.reject(rows(2, 0), ["DataTooLarge", "UnencodableValue"], ["long", "odd"])
+    outcomes.settle(rows(1), "stored")
+    told = [
+        (row["status"], row["error_message"], row["error_detail"])
+        for row in table(outcomes.finish())
+    ]
+    assert told == [
+        ("rejected", "UnencodableValue", "odd"),
+        ("stored", None, None),
+        ("rejected", "DataTooLarge", "long"),
+    ]
+
+
+def test_packed_rows_know_their_place_in_their_record():
+    outcomes = Outcomes(packed=True)
+    outcomes.open(6)
+    outcomes.number_rows(make_entries([1, 2], row_count=3))
+    outcomes.settle(np.arange(6), "stored")
+    assert [row["record_row"] for row in table(outcomes.finish())] == [0, 1, 2, 0, 1, 2]
+
+
+def test_a_row_that_never_was_in_a_record_has_no_place_in_one():
+    outcomes = Outcomes(packed=True)
+    outcomes.open(1)
+    outcomes.fail(rows(0), "rejected", Failure("DataTooLarge"))
+    assert table(outcomes.finish())[0]["record_row"] is None
+
+
+def test_no_rows_make_no_batch():
+    assert list(Outcomes().finish()) == []
+
+
+def test_a_page_leaves_once_it_and_all_before_it_are_settled():
+    outcomes = Outcomes()
+    outcomes.open(2 * PAGE_ROWS + 5)
+    outcomes.settle(np.arange(PAGE_ROWS, 2 * PAGE_ROWS), "stored")
+    assert list(outcomes.drain()) == []
+    outcomes.settle(np.arange(1, PAGE_ROWS), "stored")
+    assert list(outcomes.drain()) == []
+    outcomes.settle(rows(0), "rejected")
+    assert [batch.num_rows for batch in outcomes.drain()] == [65_536, 65_536]
+    assert list(outcomes.drain()) == []
+    outcomes.settle(np.arange(2 * PAGE_ROWS, 2 * PAGE_ROWS + 5), "unsent")
+    assert list(outcomes.drain()) == []
+    assert [batch.num_rows for batch in outcomes.finish()] == [5]
+
+
+def test_a_page_that_may_still_grow_does_not_leave():
+    outcomes = Outcomes()
+    outcomes.open(PAGE_ROWS - 1)
+    outcomes.settle(np.arange(PAGE_ROWS - 1), "stored")
+    assert list(outcomes.drain()) == []
+    outcomes.open(1)
+    outcomes.settle(rows(PAGE_ROWS - 1), "stored")
+    assert [batch.num_rows for batch in outcomes.drain()] == [65_536]
+
+
+ANY_CUTS = st.lists(st.integers(0, 2 * PAGE_ROWS + 100), max_size=6)
+
+
+@given(
+    total=st.integers(0, 2 * PAGE_ROWS + 100), cuts=ANY_CUTS, seed=st.randoms(), drain=st.booleans()
+)
+def test_any_order_of_settling_tells_every_row_once_in_input_order(total, cuts, seed, drain):
+    outcomes = Outcomes()
+    edges = sorted({0, total, *(cut for cut in cuts if cut < total)})
+    parts = list(itertools.pairwise(edges))
+    for start, stop in parts:
+        outcomes.open(stop - start)
+    seed.shuffle(parts)
+    expected = np.empty(total, np.int64)
+    batches, counts = [], dict.fromkeys(STATUSES, 0)
+    for at, (start, stop) in enumerate(parts):
+        status = STATUSES[at % len(STATUSES)]
+        theirs = np.arange(start, stop)[::-1]
+        outcomes.settle(theirs, status, shard_id=at, sequence_number=theirs + 1)
+        expected[start:stop] = at
+        counts[status] += stop - start
+        assert outcomes.counts == counts
+        if drain:
+            batches += outcomes.drain()
+    batches += outcomes.finish()
+    assert (outcomes.num_rows, outcomes.settled_rows) == (total, total)
+    told = pa.Table.from_batches(batches) if batches else None
+    assert sum(batch.num_rows for batch in batches) == total
+    if told is not None:
+        assert np.array_equal(told["shard_id"].to_numpy(), expected)
+        assert np.array_equal(told["sequence_number"].to_numpy(), np.arange(1, total + 1))
+        names = np.array(STATUSES)[expected % len(STATUSES)]
+        assert told["status"].to_pylist() == names.tolist()
+
+
+@pytest.mark.parametrize("count", [1, 70_000])
+def test_equal_reasons_are_kept_once_for_any_number_of_rows(count):
+    outcomes = Outcomes()
+    outcomes.open(count)
+    outcomes.fail(np.arange(count), "unsent", NOTES)
+    for batch in outcomes.finish():
+        assert set(batch.column("error_detail").to_pylist()) == {"given up"}
+    assert outcomes._texts._values == ["RetriesExhausted", "given up"]

@@ -1,0 +1,77 @@
+"""How long a run waits before it sends again, and when it gives up."""
+
+import pytest
+
+from tests.delivery.examples import (
+    FOR_EVER,
+    STREAM,
+    Run,
+    one_by_one,
+    reasons,
+    rows_frame,
+    statuses,
+)
+from v3io_frames_put import local
+from v3io_frames_put._delivery.policy import Policy
+from v3io_frames_put.config import Limits, Retry
+
+
+def arrivals(run):
+    """Seconds after the start at which each row was stored, by row."""
+    began = 1_000_000.0
+    records = run.platform.records(STREAM)
+    return sorted(round(record.arrival_time - began, 2) for record in records)
+
+
+@pytest.mark.parametrize("as_date", [False, True])
+def test_a_retry_after_holds_for_all_requests(as_date):
+    faults = [local.Throttled(retry_after_seconds=7, as_date=as_date)]
+    run = Run(faults, Policy(max_in_flight=2, limits=Limits(max_records=1)))
+    results = run.send(rows_frame(6))
+    assert statuses(results) == ["stored"] * 6
+    first, *later = arrivals(run)
+    assert first == pytest.approx(0.01)  # was under way beside the one that was refused
+    assert min(later) >= 7
+    assert any("asked for a pause" in why for why in run.waits)
+
+
+def test_a_retry_after_beyond_the_deadline_ends_with_the_deadline():
+    faults = [local.Throttled(retry_after_seconds=100_000, **FOR_EVER)]
+    run = Run(faults, Policy(max_in_flight=2, limits=Limits(max_records=1),
+                             retry=Retry(deadline_seconds=30)))  # fmt: skip
+    results = run.send(rows_frame(6))
+    assert statuses(results) == ["unsent"] * 6
+    assert run.seconds < 3 * 31  # three pairs of requests, and never longer than the deadline
+
+
+def test_a_platform_that_is_busy_for_ever_is_given_up_at_the_deadline():
+    faults = [local.Throttled(retry_after_seconds=None, **FOR_EVER)]
+    run = Run(faults, one_by_one(8, retry=Retry(deadline_seconds=30)))
+    results = run.send(rows_frame(8))
+    assert statuses(results) == ["unsent"] * 8
+    assert set(reasons(results).values()) == {"RetriesExhausted"}
+    assert 30 <= run.seconds < 41
+    assert "HTTP 429" in results.error_detail[0]
+
+
+def test_a_platform_that_fails_for_ever_leaves_its_rows_unknown():
+    faults = [local.Unavailable(**FOR_EVER)]
+    run = Run(faults, one_by_one(8, retry=Retry(deadline_seconds=30)))
+    assert statuses(run.send(rows_frame(8))) == ["unknown"] * 8
+
+
+@pytest.mark.parametrize("attempts", [1, 2, 5])
+def test_attempts_bound_the_requests_that_carry_a_row(attempts):
+    faults = [local.Throttled(retry_after_seconds=None, **FOR_EVER)]
+    run = Run(faults, one_by_one(8, retry=Retry(attempts=attempts)))
+    results = run.send(rows_frame(8))
+    assert results.attempts.tolist() == [attempts] * 8
+    assert run.sizes == [8] * attempts
+
+
+def test_pauses_grow_to_the_cap_with_full_jitter():
+    faults = [local.Throttled(retry_after_seconds=None, times=10)]
+    run = Run(faults, one_by_one(1), delay=lambda: 0.0, draw=lambda: 0.5)
+    run.send(rows_frame(1))
+    # half of 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 10, 10, 10
+    assert run.seconds == pytest.approx(0.5 * (0.1 * 127 + 30))

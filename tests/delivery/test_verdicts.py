@@ -1,0 +1,168 @@
+"""The verdict table of contract section 3, written out from its words, not from the code.
+
+"Not stored: DNS, connect, proxy CONNECT and TLS-handshake failures, 3xx, 400, 401, 403,
+404, 409, 413, 429. Everything else after the body began to leave is unknown: timeout,
+reset, EOF, TLS error, 408, every 5xx including 503, any status not named here."
+"""
+
+import json
+from typing import get_args
+
+import pytest
+
+from v3io_frames_put._delivery.verdicts import describe, judge, judge_reading
+from v3io_frames_put._wire.exchange import Answer, Fault, FaultKind, Stage
+
+NAMED = {
+    200: ("read", "read", None),
+    400: ("not stored", "bisect", None),
+    401: ("not stored", "stop", "authentication"),
+    403: ("not stored", "stop", "permission"),
+    404: ("not stored", "stop", "missing"),
+    409: ("not stored", "again", None),
+    413: ("not stored", "halve", None),
+    429: ("not stored", "again", None),
+}
+MOVED = ("not stored", "stop", "moved")
+NOT_STORED = ("not stored", "again", None)
+UNKNOWN = ("unknown", "again", None)
+
+
+def told(verdict):
+    return (verdict.knowledge, verdict.step, verdict.cause)
+
+
+def answer(status, message=None, code=-1):
+    fields = {"ErrorCode": code, "ErrorMessage": message}
+    return Answer(status, {}, b"" if message is None else json.dumps(fields).encode())
+
+
+def expected(status):
+    """Look the contract's sentence up for a status."""
+    return MOVED if 300 <= status <= 399 else NAMED.get(status, UNKNOWN)
+
+
+@pytest.mark.parametrize("status", range(100, 600))
+def test_every_status_has_its_verdict(status):
+    assert told(judge(answer(status))) == expected(status)
+
+
+@pytest.mark.parametrize("status", [0, 99, 600, 999])
+def test_a_number_that_is_no_status_is_unknown(status):
+    assert told(judge(answer(status))) == UNKNOWN
+
+
+@pytest.mark.parametrize("status", [201, 202, 204, 206, 408, 418, 425, 500, 502, 503, 504, 507])
+def test_these_are_unknown_however_final_they_sound(status):
+    assert told(judge(answer(status, "ResourceNotFoundException"))) == UNKNOWN
+
+
+@pytest.mark.parametrize(
+    ("message", "verdict"),
+    [
+        ("InvalidArgumentException", ("not stored", "bisect", None)),
+        ("ShardIDOutOfRangeException", ("not stored", "bisect", None)),
+        ("Permission denied", ("not stored", "stop", "permission")),
+        ("ResourceNotFoundException", ("not stored", "stop", "missing")),
+        ("No such file or directory", ("not stored", "stop", "missing")),
+        ("ResourceIsnotStream", ("not stored", "stop", "not a stream")),
+        ("ResourceNotStreamException", ("not stored", "stop", "not a stream")),
+        ("something that nobody documented", ("not stored", "bisect", None)),
+        ("", ("not stored", "bisect", None)),
+        (None, ("not stored", "bisect", None)),
+    ],
+)
+def test_a_400_is_told_by_its_name(message, verdict):
+    assert told(judge(answer(400, message))) == verdict
+
+
+def test_a_400_is_not_told_by_words_in_its_text():
+    sentence = "the ResourceNotFoundException is what this is not"
+    assert told(judge(answer(400, sentence))) == ("not stored", "bisect", None)
+
+
+def test_a_page_with_status_400_is_bisected():
+    page = Answer(400, {}, b"<html><title>400 Bad Request</title></html>")
+    assert told(judge(page)) == ("not stored", "bisect", None)
+
+
+FAULTS = {
+    #               connecting  sending  waiting
+    "dns":         (NOT_STORED, UNKNOWN, UNKNOWN),
+    "connect":     (NOT_STORED, UNKNOWN, UNKNOWN),
+    "proxy":       (NOT_STORED, UNKNOWN, UNKNOWN),
+    "tls":         (NOT_STORED, UNKNOWN, UNKNOWN),
+    "certificate": (("not stored", "stop", "certificate"), UNKNOWN, UNKNOWN),
+    "timeout":     (NOT_STORED, UNKNOWN, UNKNOWN),
+    "reset":       (NOT_STORED, UNKNOWN, UNKNOWN),
+    "closed":      (NOT_STORED, UNKNOWN, UNKNOWN),
+    "garbled":     (NOT_STORED, UNKNOWN, UNKNOWN),
+    "stopped":     (NOT_STORED, UNKNOWN, UNKNOWN),
+}  # fmt: skip
+STAGES = ("connecting", "sending", "waiting")
+EVERY_FAULT = [
+    (kind, stage, verdict)
+    for kind, verdicts in FAULTS.items()
+    for stage, verdict in zip(STAGES, verdicts, strict=True)
+]
+
+
+def test_the_table_of_faults_is_complete():
+    assert set(FAULTS) == set(get_args(FaultKind))
+    assert set(STAGES) == set(get_args(Stage))
+
+
+@pytest.mark.parametrize(("kind", "stage", "verdict"), EVERY_FAULT)
+def test_every_fault_has_its_verdict(kind, stage, verdict):
+    assert told(judge(Fault(kind, stage, ""))) == verdict
+
+
+@pytest.mark.parametrize(
+    ("status", "step"),
+    [
+        (200, "read"),
+        (204, "read"),
+        (301, "stop"),
+        (308, "stop"),
+        (400, "read"),
+        (401, "stop"),
+        (403, "stop"),
+        (404, "read"),
+        (408, "again"),
+        (409, "again"),
+        (413, "again"),
+        (416, "read"),
+        (429, "again"),
+        (500, "again"),
+        (502, "again"),
+        (503, "again"),
+        (599, "again"),
+    ],
+)
+def test_a_question_is_asked_again_unless_it_is_answered_or_refused_for_good(status, step):
+    assert judge_reading(answer(status)).step == step
+
+
+@pytest.mark.parametrize("stage", ["connecting", "sending", "waiting"])
+@pytest.mark.parametrize("kind", [kind for kind in FAULTS if kind != "certificate"])
+def test_a_question_that_got_no_answer_is_asked_again(kind, stage):
+    assert judge_reading(Fault(kind, stage, "")).step == "again"
+
+
+def test_an_answer_is_described_by_its_name_and_number():
+    told = describe(answer(400, "InvalidArgumentException", -201326592))
+    assert (told.message, told.code) == ("InvalidArgumentException", -201326592)
+    assert told.detail == "the platform answered 400: InvalidArgumentException"
+
+
+def test_a_page_is_described_by_its_status_and_title():
+    page = Answer(502, {}, b"<html><head><title>502 Bad Gateway</title></head></html>")
+    told = describe(page)
+    assert (told.message, told.code) == ("HTTP 502", None)
+    assert told.detail == "the platform answered 502: 502 Bad Gateway"
+
+
+def test_a_fault_is_described_as_no_answer():
+    told = describe(Fault("timeout", "waiting", "read timed out"))
+    assert (told.message, told.code) == ("NoAnswer", None)
+    assert told.detail == "timeout while waiting: read timed out"

@@ -1,0 +1,152 @@
+"""Certificates: verified, given, from the environment, refused, ignored on demand."""
+
+import ssl
+import time
+
+import pytest
+import trustme
+
+from v3io_frames_put._delivery.endpoint import Endpoint
+from v3io_frames_put._delivery.transport import Transport
+from v3io_frames_put._wire.exchange import Fault
+from v3io_frames_put.config import Timeouts
+from v3io_frames_put.errors import ConfigError
+
+pytestmark = pytest.mark.enable_socket
+
+
+def outcome(attempt):
+    return (attempt.kind, attempt.stage) if isinstance(attempt, Fault) else attempt.status
+
+
+@pytest.fixture(scope="module")
+def authority():
+    return trustme.CA()
+
+
+@pytest.fixture(scope="module")
+def server_context(authority):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    return context
+
+
+@pytest.fixture
+def ca_file(authority, tmp_path):
+    path = tmp_path / "ca.pem"
+    authority.cert_pem.write_to_path(str(path))
+    return path
+
+
+def test_a_trusted_certificate_is_fine(serve, connect, tools, server_context, ca_file):
+    server = serve(tools.Answers(), tls=server_context)
+    transport = connect(server.url, verify=ca_file)
+    assert [outcome(transport.attempt(tools.post(600_000))) for _ in range(3)] == [200] * 3
+    assert server.connections == 1
+
+
+def test_an_unknown_authority_is_a_certificate_fault(serve, connect, tools, server_context):
+    server = serve(tools.Answers(), tls=server_context)
+    fault = connect(server.url).attempt(tools.post())
+    assert outcome(fault) == ("certificate", "connecting")
+    assert "self-signed" in fault.detail or "unable to get" in fault.detail
+    assert server.requests == []
+
+
+def test_a_certificate_for_another_host_is_refused(serve, connect, tools, authority, ca_file):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("elsewhere.example").configure_cert(context)
+    server = serve(tools.Answers(), tls=context)
+    fault = connect(server.url, verify=ca_file).attempt(tools.post())
+    assert outcome(fault) == ("certificate", "connecting")
+
+
+def test_the_environment_may_name_the_authority(
+    serve, connect, tools, server_context, ca_file, monkeypatch
+):
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(ca_file))
+    server = serve(tools.Answers(), tls=server_context)
+    assert outcome(connect(server.url).attempt(tools.post())) == 200
+
+
+def test_verification_can_be_left_out_without_a_word_per_request(
+    serve, connect, tools, server_context
+):
+    server = serve(tools.Answers(), tls=server_context)
+    assert outcome(connect(server.url, verify=False).attempt(tools.post())) == 200
+
+
+def test_verification_stays_out_whatever_the_environment_says(
+    serve, connect, tools, server_context, ca_file, monkeypatch
+):
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(ca_file))
+    server = serve(tools.Answers(), tls=server_context)
+    assert outcome(connect(server.url, verify=False).attempt(tools.post())) == 200
+
+
+def test_a_platform_that_speaks_no_tls_is_a_tls_fault(serve, connect, tools):
+    def plain(connection, server):
+        connection.recv(1_000)
+        connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+    url = serve(plain).url.replace("http://", "https://")
+    assert outcome(connect(url).attempt(tools.post())) == ("tls", "connecting")
+
+
+def test_a_handshake_that_stalls_is_a_timeout_before_anything_was_sent(serve, connect, tools):
+    def silent(connection, server):
+        server.stopped.wait(10)
+
+    url = serve(silent).url.replace("http://", "https://")
+    transport = connect(url, connect_seconds=0.2, clock=time.monotonic)
+    assert outcome(transport.attempt(tools.post())) == ("timeout", "connecting")
+
+
+def test_a_connection_cut_within_tls_leaves_the_request_unknown(
+    serve, connect, tools, server_context, ca_file
+):
+    def cut(connection, server):
+        tools.read_request(connection)
+        tools.reset(connection)
+
+    server = serve(cut, tls=server_context)
+    fault = connect(server.url, verify=ca_file).attempt(tools.post())
+    assert fault.stage == "waiting"
+
+
+def test_an_early_refusal_is_read_within_tls(serve, connect, tools, server_context, ca_file):
+    def refuse_early(connection, server):
+        connection.recv(1_000)
+        connection.sendall(b"HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\n\r\n")
+        while connection.recv(65_536):
+            pass  # as nginx ends it: it goes on reading, so that no reset eats the answer
+
+    server = serve(refuse_early, tls=server_context)
+    attempt = connect(server.url, verify=ca_file).attempt(tools.post(30_000_000))
+    assert outcome(attempt) == 413
+
+
+def test_shutdown_reaches_through_tls(serve, connect, tools, server_context, ca_file):
+    transport = None
+
+    def cut_from_outside(connection, server):
+        tools.read_request(connection)
+        transport.shutdown()
+        server.stopped.wait(10)
+
+    server = serve(cut_from_outside, tls=server_context)
+    transport = connect(server.url, verify=ca_file)
+    assert transport.attempt(tools.post()).kind == "stopped"
+
+
+def test_a_bundle_that_is_not_there_is_told_before_anything_is_sent(monkeypatch):
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/no/such/file.pem")
+    with pytest.raises(ConfigError, match="REQUESTS_CA_BUNDLE"):
+        Transport(Endpoint(url="https://127.0.0.1:9"), Timeouts(), clock=time.monotonic)
+
+
+def test_a_file_that_holds_no_certificates_is_told(connect, tools, tmp_path):
+    path = tmp_path / "empty.pem"
+    path.write_text("nothing")
+    transport = connect("https://127.0.0.1:9", verify=path)
+    assert outcome(transport.attempt(tools.post()))[1] == "connecting"

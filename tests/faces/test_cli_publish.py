@@ -1,0 +1,255 @@
+"""`v3io-put publish`: its options, its files, and every exit code, against the local platform."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import pandas as pd
+import pyarrow as pa
+import pytest
+from click.testing import CliRunner
+from pyarrow import parquet as pq
+
+from v3io_frames_put import jobs
+from v3io_frames_put.cli import main
+from v3io_frames_put.cli.job_options import JOB_OPTIONS
+from v3io_frames_put.local import LostAnswer, Throttled
+
+STREAM = "projects/house/readings"
+
+
+@pytest.fixture
+def run(local_platform, monkeypatch):
+    monkeypatch.setenv("V3IO_API", local_platform.endpoint)
+    local_platform.create_stream(STREAM, shards=2)
+
+    def run(*words):
+        return CliRunner().invoke(main, ["publish", *map(str, words)])
+
+    return run
+
+
+@pytest.fixture
+def file(tmp_path):
+    return write(tmp_path / "rooms.parquet", n=[1, 2, 3], room=["hall", "attic", "hall"])
+
+
+def write(path, **columns):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.table(columns), path)
+    return path
+
+
+def sent_to(local_platform):
+    return [arrival for arrival in local_platform.requests if arrival.function == "PutRecords"]
+
+
+def sent(local_platform):
+    return [json.loads(record.data) for record in local_platform.records(STREAM)]
+
+
+class TestOptions:
+    def test_are_the_keywords_of_the_function(self):
+        keywords = {
+            name: parameter.default
+            for name, parameter in inspect.signature(jobs.publish).parameters.items()
+            if parameter.kind is inspect.Parameter.KEYWORD_ONLY
+        }
+        only_in_python = {"cancel", "client", "encoding", "on_error"}
+        assert {option.name: option.default for option in JOB_OPTIONS} == {
+            name: default for name, default in keywords.items() if name not in only_in_python
+        }
+
+    def test_reach_the_function(self, run, file, local_platform):
+        done = run(
+            file, STREAM, "--columns", "room,n", "--types", "n=decimal128(5, 2)", "--shard", 1,
+            "--where", "n > 1", "--rows-per-record", 1, "--max-in-flight", 2, "--no-progress",
+        )  # fmt: skip
+        assert done.exit_code == 0, done.stderr
+        assert sent(local_platform) == [
+            {"room": "attic", "n": "2.00"},
+            {"room": "hall", "n": "3.00"},
+        ]
+        assert {record.shard_id for record in local_platform.records(STREAM)} == {1}
+
+    def test_create(self, run, file, local_platform):
+        done = run(file, "projects/new/one", "--create", "--shards", 3, "--retention-hours", 5)
+        assert done.exit_code == 0, done.stderr
+        assert len(local_platform.records("projects/new/one")) == 3
+
+    def test_infinity(self, run, tmp_path, local_platform):
+        endless = write(tmp_path / "e.parquet", x=[float("inf")])
+        assert run(endless, STREAM).exit_code == 1
+        assert run(endless, STREAM, "--infinity", "string").exit_code == 0
+        assert sent(local_platform) == [{"x": "Infinity"}]
+
+
+class TestOutput:
+    def test_stdout_has_the_summary_alone(self, run, file, tmp_path):
+        done = run(file, STREAM, "--summary", "-", "--results", tmp_path / "r.parquet")
+        told = json.loads(done.stdout)
+        assert done.stdout.count("\n") == 1
+        assert told["counts"] == {"stored": 3, "rejected": 0, "unsent": 0, "unknown": 0}
+        assert (told["complete"], told["error"]) == (True, None)
+        assert told["results"] == str(tmp_path / "r.parquet")
+        assert pd.read_parquet(tmp_path / "r.parquet").status.tolist() == ["stored"] * 3
+
+    def test_a_summary_in_a_file(self, run, file, tmp_path):
+        done = run(file, STREAM, "--summary", tmp_path / "s.json")
+        assert done.stdout == ""
+        assert json.loads((tmp_path / "s.json").read_text())["rows"] == 3
+
+    def test_without_summary_stdout_is_empty(self, run, file):
+        done = run(file, STREAM)
+        assert done.stdout == ""
+        assert "ended" in done.stderr
+
+    def test_a_log_of_json(self, run, file):
+        lines = [
+            json.loads(li)
+            for li in run(file, STREAM, "--log-format", "json").stderr.split("\n")
+            if li
+        ]
+        assert {line["level"] for line in lines} == {"info"}
+        assert "sending to projects/house/readings" in lines[0]["message"]
+
+    def test_inferred_types_are_printed(self, run, tmp_path):
+        (tmp_path / "a.csv").write_text("n,x\n1,2.5\n")
+        assert "n=int64, x=double" in run(tmp_path / "a.csv", STREAM).stderr
+
+    def test_failed_is_fed_straight_back(self, run, tmp_path, local_platform):
+        rooms = write(tmp_path / "r.parquet", n=[1, 2], room=["hall", "x" * 300])
+        failed = tmp_path / "f.parquet"
+        assert run(rooms, STREAM, "--partition-key", "room", "--failed", failed).exit_code == 1
+        assert run(failed, STREAM, "--failed", failed).exit_code == 0
+        assert sorted(row["n"] for row in sent(local_platform)) == [1, 2]
+        assert {tuple(row) for row in sent(local_platform)} == {("n", "room")}
+
+
+class TestConfig:
+    def test_says_all_that_a_command_line_can(self, run, file, tmp_path, local_platform):
+        config = tmp_path / "job.toml"
+        config.write_text(
+            f'files = "{file}"\nstream = "{STREAM}"\nwhere = "n < 3"\ncolumns = ["n"]\n'
+            f'partition-key = "room"\ntypes = {{ room = "large_string" }}\nsummary = "-"\n'
+        )
+        done = run("--config", config)
+        assert done.exit_code == 0, done.stderr
+        assert json.loads(done.stdout)["rows"] == 2
+        assert sorted(row["n"] for row in sent(local_platform)) == [1, 2]
+
+    def test_the_command_line_wins(self, run, file, tmp_path):
+        config = tmp_path / "job.toml"
+        config.write_text(f'stream = "{STREAM}"\nwhere = "n < 3"\n')
+        done = run(file, STREAM, "--config", config, "--where", "n = 3", "--summary", "-")
+        assert json.loads(done.stdout)["rows"] == 1
+
+    def test_an_unknown_key_is_refused_with_the_nearest(self, run, file, tmp_path, local_platform):
+        config = tmp_path / "job.toml"
+        config.write_text('partition_kye = "room"\n')
+        done = run(file, STREAM, "--config", config)
+        assert done.exit_code == 2
+        assert "'partition_kye'" in done.stderr
+        assert "Did you mean 'partition_key'?" in done.stderr
+        assert sent(local_platform) == []
+
+    def test_what_is_no_toml(self, run, file, tmp_path):
+        config = tmp_path / "job.toml"
+        config.write_text("where: n\n")
+        assert run(file, STREAM, "--config", config).exit_code == 2
+
+
+class TestExitCodes:
+    def test_0_all_is_well(self, run, file):
+        assert run(file, STREAM).exit_code == 0
+
+    def test_0_a_condition_that_matches_nothing_and_says_so(self, run, file):
+        done = run(file, STREAM, "--where", "n > 100", "--summary", "-")
+        assert done.exit_code == 0
+        assert json.loads(done.stdout)["rows"] == 0
+        assert "0 rows were sent: no row matches where" in done.stderr
+
+    def test_1_rejected_rows(self, run, tmp_path):
+        rooms = write(tmp_path / "r.parquet", n=[1, 2], room=["hall", "x" * 300])
+        done = run(rooms, STREAM, "--partition-key", "room")
+        assert done.exit_code == 1
+        assert "1 of 2 rows are not stored (1 rejected)" in done.stderr
+
+    def test_1_an_input_that_cannot_be_read_to_its_end(self, run, file, tmp_path, local_platform):
+        (tmp_path / "z.parquet").write_bytes(file.read_bytes()[:-5])
+        done = run(file, tmp_path / "z.parquet", STREAM, "--summary", "-")
+        assert done.exit_code == 1
+        assert len(sent(local_platform)) == 3
+        told = json.loads(done.stdout)
+        assert (told["counts"]["stored"], told["complete"]) == (3, False)
+        assert "z.parquet cannot be read" in told["error"]
+
+    @pytest.mark.parametrize(
+        ("words", "said"),
+        [
+            ([], "expected FILES"),
+            (["only-one-word"], "expected FILES"),
+            (["nothing/*.parquet", STREAM], "leads to no file"),
+            (["FILE", "projects"], "projects"),
+            (["FILE", STREAM, "--partition-key", "color"], "'color' is not a column"),
+            (["FILE", STREAM, "--where", "n >"], "expected a column, a number or 'text'"),
+            (["FILE", STREAM, "--types", "n"], "is no column=type"),
+            (["FILE", STREAM, "--types", "n=integer"], "is no type"),
+            (["FILE", STREAM, "--max-in-flight", "0"], "max_in_flight=0"),
+        ],
+    )
+    def test_2_nothing_was_sent(self, run, file, local_platform, words, said):
+        done = run(*(file if word == "FILE" else word for word in words))
+        assert done.exit_code == 2
+        assert said in done.stderr
+        assert sent(local_platform) == []
+
+    def test_3_rows_nobody_knows_about(self, run, file, tmp_path, local_platform):
+        local_platform.faults = [LostAnswer()]
+        failed = tmp_path / "f.parquet"
+        done = run(file, STREAM, "--delivery", "at_most_once", "--failed", failed)
+        assert done.exit_code == 3
+        assert len(pd.read_parquet(failed)) == 0
+
+    def test_4_the_platform_stopped_the_run(self, run, file):
+        done = run(file, "projects/no/stream", "--summary", "-")
+        assert done.exit_code == 4
+        assert json.loads(done.stdout)["counts"]["unsent"] == 3
+
+    @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+    def test_130_and_143_signals(self, file, tmp_path, local_platform, number, code):
+        local_platform.create_stream(STREAM)
+        local_platform.faults = [Throttled(times=None, retry_after_seconds=60)]
+        results, failed = tmp_path / "r.parquet", tmp_path / "f.parquet"
+        words = [
+            "publish",
+            file,
+            STREAM,
+            "--results",
+            results,
+            "--failed",
+            failed,
+            "--summary",
+            "-",
+        ]
+        with subprocess.Popen(
+            [sys.executable, "-m", "v3io_frames_put.cli", *map(str, words)],
+            env=os.environ | {"V3IO_API": local_platform.endpoint},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as job:
+            assert job.stderr is not None
+            assert any("sending to" in line for line in job.stderr)
+            local_platform.wait_until(sent_to)
+            job.send_signal(number)
+            out, err = job.communicate(timeout=60)
+        assert job.returncode == code, err
+        assert json.loads(out)["counts"]["unsent"] == 3
+        assert pd.read_parquet(results).status.tolist() == ["unsent"] * 3
+        assert pd.read_parquet(failed).n.tolist() == [1, 2, 3]

@@ -1,0 +1,86 @@
+"""Which files are meant by paths, folders, globs and URLs, and in which order."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.jobs.conftest import write_parquet, write_text
+from v3io_frames_put import ConfigError
+from v3io_frames_put.jobs._files import find_files
+
+
+def names(root, *inputs):
+    return [file.name.removeprefix(f"{root}/") for file in find_files(inputs)]
+
+
+@pytest.fixture
+def root(tmp_path):
+    for path in (
+        "b.parquet",
+        "a/2.csv",
+        "a/10.csv",
+        "a/_SUCCESS",
+        "a/.hid.csv",
+        "a/k=1/x.jsonl.gz",
+    ):
+        write_text(tmp_path / path, "n", "1")
+    return tmp_path
+
+
+def test_a_folder_is_walked_in_order_of_path(root):
+    assert names(root, root) == ["a/10.csv", "a/2.csv", "a/k=1/x.jsonl.gz", "b.parquet"]
+
+
+def test_inputs_keep_their_order_and_nothing_comes_twice(root):
+    found = names(root, root / "b.parquet", root / "a", root / "*.parquet")
+    assert found == ["b.parquet", "a/10.csv", "a/2.csv", "a/k=1/x.jsonl.gz"]
+
+
+def test_globs(root):
+    assert names(root, f"{root}/**/*.csv") == ["a/10.csv", "a/2.csv"]
+
+
+def test_kinds_and_partitions(root):
+    found = {file.name.rpartition("/")[2]: file for file in find_files(root)}
+    assert {name: file.kind for name, file in found.items()} == {
+        "10.csv": "csv",
+        "2.csv": "csv",
+        "x.jsonl.gz": "json",
+        "b.parquet": "parquet",
+    }
+    assert found["x.jsonl.gz"].partitions == {"k": "1"}
+    (alone,) = find_files(root / "a/k=1/x.jsonl.gz")
+    assert alone.partitions == {}
+    (by_glob,) = find_files(f"{root}/a/*/x.jsonl.gz")
+    assert by_glob.partitions == {"k": "1"}
+
+
+def test_partition_names_are_unquoted(tmp_path):
+    write_parquet(tmp_path / "day%20x=a%2Fb/1.parquet", n=[1])
+    assert find_files(tmp_path)[0].partitions == {"day x": "a/b"}
+
+
+def test_a_file_named_like_a_glob_is_itself(tmp_path):
+    write_text(tmp_path / "a[1].csv", "n", "1")
+    assert names(tmp_path, tmp_path / "a[1].csv") == ["a[1].csv"]
+
+
+def test_what_cannot_be_told_is_left_out_of_folders_and_refused_by_name(root, caplog):
+    write_text(root / "a/readme.md", "n")
+    assert "a/readme.md" not in names(root, root)
+    assert "readme.md is left out" in caplog.text
+    with pytest.raises(ConfigError, match="cannot tell what it holds"):
+        find_files(root / "a/readme.md")
+
+
+@pytest.mark.parametrize("url", ["nosuch://x/a.csv", "memory://nothing/here.csv"])
+def test_urls_that_lead_nowhere(url):
+    with pytest.raises(ConfigError):
+        find_files(url)
+
+
+def test_a_file_that_changes_is_noticed(root):
+    (file,) = find_files(root / "b.parquet")
+    assert file.is_unchanged()
+    write_text(root / "b.parquet", "n", "1", "2")
+    assert not file.is_unchanged()

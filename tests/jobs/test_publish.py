@@ -1,0 +1,417 @@
+"""Files of every kind onto a stream; the results and the rows left to send, row for row."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import subprocess
+import sys
+import threading
+
+import pandas as pd
+import pyarrow as pa
+import pytest
+from pyarrow import feather
+from pyarrow import parquet as pq
+
+from tests.jobs.conftest import STREAM, read_table, write_parquet, write_text
+from v3io_frames_put import ConfigError, DataError, Interrupted, PartialFailure, StreamNotFound
+from v3io_frames_put.errors import PutRecordsError
+from v3io_frames_put.local import LostAnswer, RecordErrors, Throttled
+
+pytestmark = pytest.mark.filterwarnings("default::v3io_frames_put.UnstoredRowsWarning")
+
+
+class TestKinds:
+    def test_a_folder_of_parquet(self, publish, sent, folder):
+        told = publish(folder)
+        assert (told.files, told.rows, told.complete) == (3, 30, True)
+        assert sent(by="n") == [{"n": n, "room": f"r{n % 4}"} for n in range(30)]
+
+    def test_csv(self, publish, sent, tmp_path):
+        file = write_text(tmp_path / "a.csv", "n,at,x", "1,2026-11-22 10:00:00,0.5", '2,,"a, b"')
+        publish(file)
+        assert sent(by="n") == [
+            {"n": 1, "at": "2026-11-22T10:00:00", "x": "0.5"},
+            {"n": 2, "at": None, "x": "a, b"},
+        ]
+
+    def test_tabs_and_compression(self, publish, sent, tmp_path):
+        (tmp_path / "a.tsv.gz").write_bytes(gzip.compress(b"\xef\xbb\xbfn\tx\n1\ty\n"))
+        publish(tmp_path / "a.tsv.gz")
+        assert sent() == [{"n": 1, "x": "y"}]
+
+    def test_json_lines_keep_text_that_looks_like_a_time(self, publish, sent, tmp_path):
+        line = {"n": 1, "at": "2026-11-22 10:00:00", "deep": {"x": [1, 2]}, "none": None}
+        publish(write_text(tmp_path / "a.jsonl", json.dumps(line)))
+        assert sent() == [line]
+
+    @pytest.mark.parametrize("kind", ["file", "stream"])
+    def test_arrow_ipc(self, publish, sent, tmp_path, kind):
+        table = pa.table({"n": [1, 2], "c": pa.array(["x", "y"]).dictionary_encode()})
+        path = tmp_path / "a.arrow"
+        if kind == "file":
+            feather.write_feather(table, path)
+        else:
+            with pa.ipc.new_stream(path, table.schema) as writer:
+                writer.write_table(table)
+        publish(path)
+        assert sent(by="n") == [{"n": 1, "c": "x"}, {"n": 2, "c": "y"}]
+
+    def test_urls_by_fsspec(self, publish, sent, tmp_path, require_module):
+        fsspec = require_module("fsspec")
+        memory = fsspec.filesystem("memory")
+        memory.pipe("/readings/day=2/a.csv", b"n\n1\n2\n")
+        try:
+            told = publish("memory://readings")
+        finally:
+            memory.rm("/readings", recursive=True)
+        assert told.rows == 2
+        assert sent(by="n") == [{"n": 1, "day": 2}, {"n": 2, "day": 2}]
+
+
+class TestResults:
+    def test_are_row_for_row_what_put_records_returns(self, publish, folder, tmp_path):
+        told = publish(folder, partition_key="room", results=tmp_path / "r.parquet")
+        results = read_table(told.results)
+        assert list(results.status) == ["stored"] * 30
+        assert list(results.status.cat.categories) == ["stored", "rejected", "unsent", "unknown"]
+        assert results.attrs["v3io"]["counts"]["stored"] == 30
+        assert dict(results.dtypes.astype(str)) == {
+            "status": "category",
+            "shard_id": "Int32",
+            "sequence_number": "Int64",
+            "error_code": "Int64",
+            "error_message": "string",
+            "error_detail": "string",
+            "attempts": "Int16",
+            "maybe_duplicate": "bool",
+        }
+
+    def test_say_where_each_row_stands(self, publish, folder, tmp_path, local_platform):
+        told = publish(folder, partition_key="room", results=tmp_path / "r.parquet")
+        stands = {
+            (record.shard_id, record.sequence_number): json.loads(record.data)["n"]
+            for record in local_platform.records(STREAM)
+        }
+        results = read_table(told.results)
+        places = zip(results.shard_id, results.sequence_number, strict=True)
+        assert [stands[place] for place in places] == list(range(30))
+
+    def test_a_row_that_is_refused_is_told_of_in_its_place(self, publish, folder, tmp_path):
+        write_parquet(folder / "1.parquet", n=[10, 11], room=["x" * 300, "hall"])
+        with pytest.raises(PartialFailure) as caught:
+            publish(folder, partition_key="room", results=tmp_path / "r.parquet")
+        told = caught.value.results
+        assert told.counts == {"stored": 21, "rejected": 1, "unsent": 0, "unknown": 0}
+        assert [reason["error_message"] for reason in told.reasons] == ["PartitionKeyTooLong"]
+        status = read_table(told.results).status
+        assert list(status[status != "stored"].index) == [10]
+
+    def test_nothing_is_left_behind_when_nothing_is_asked_for(self, publish, folder, tmp_path):
+        before = sorted(tmp_path.rglob("*"))
+        told = publish(folder)
+        assert (told.results, told.failed) == (None, None)
+        assert sorted(tmp_path.rglob("*")) == before
+
+    def test_on_error_return_warns(self, publish, folder):
+        write_parquet(folder / "1.parquet", n=[10], room=["x" * 300])
+        with pytest.warns(UserWarning, match="1 of 21 rows are not stored"):
+            told = publish(folder, partition_key="room", on_error="return")
+        assert told.counts["rejected"] == 1
+
+
+class TestFailed:
+    def test_holds_the_rows_and_why(self, publish, folder, tmp_path):
+        write_parquet(folder / "1.parquet", n=[10, 11], room=["x" * 300, "hall"])
+        with pytest.raises(PartialFailure) as caught:
+            publish(folder, partition_key="room", failed=tmp_path / "f.parquet")
+        assert caught.value.results.failed_rows == 1
+        failed = read_table(tmp_path / "f.parquet")
+        assert list(failed.columns) == [
+            "n",
+            "room",
+            "__v3io_status",
+            "__v3io_error",
+            "__v3io_detail",
+        ]
+        assert failed.n.tolist() == [10]
+        assert failed["__v3io_error"].tolist() == ["PartitionKeyTooLong"]
+
+    def test_is_published_again_without_our_columns(
+        self, publish, folder, tmp_path, sent, local_platform
+    ):
+        local_platform.faults = [RecordErrors(containing='"n":7,', times=None)]
+        with pytest.raises(PartialFailure):
+            publish(folder, failed=tmp_path / "f.parquet")
+        local_platform.faults = []
+        told = publish(tmp_path / "f.parquet", failed=tmp_path / "f.parquet")
+        assert told.counts["stored"] == 1
+        assert sent(by="n") == [{"n": n, "room": f"r{n % 4}"} for n in range(30)]
+        assert told.failed_rows == 0
+        assert len(read_table(tmp_path / "f.parquet")) == 0
+
+    def test_holds_all_rows_of_a_stream_that_is_missing(self, publish, folder, tmp_path):
+        from v3io_frames_put import jobs
+
+        with pytest.raises(StreamNotFound) as caught:
+            jobs.publish(
+                folder,
+                "projects/nothing/here",
+                client=publish.__closure__[0].cell_contents,
+                results=tmp_path / "r.parquet",
+                failed=tmp_path / "f.parquet",
+            )
+        assert caught.value.results.rows == 30
+        assert read_table(tmp_path / "f.parquet").n.tolist() == list(range(30))
+        assert set(read_table(tmp_path / "r.parquet").status) == {"unsent"}
+
+    def test_follows_the_condition(self, publish, folder, tmp_path):
+        write_parquet(folder / "1.parquet", n=[10, 11, 12], room=["x" * 300, "hall", "y" * 300])
+        with pytest.raises(PartialFailure):
+            publish(
+                folder,
+                where="n >= 11",
+                columns=["n"],
+                partition_key="room",
+                failed=tmp_path / "f.parquet",
+            )
+        assert read_table(tmp_path / "f.parquet").n.tolist() == [12]
+
+    def test_is_not_written_from_a_file_that_has_changed(
+        self, publish, folder, tmp_path, local_platform
+    ):
+        broken = folder / "1.parquet"
+        write_parquet(broken, n=[10], room=["x" * 300])
+
+        def change(_snapshot):
+            write_parquet(broken, n=[99, 98], room=["x", "y"])
+
+        with pytest.raises(PutRecordsError, match="has changed") as caught:
+            publish(folder, partition_key="room", progress=change, failed=tmp_path / "f.parquet")
+        assert caught.value.results.counts["rejected"] == 1
+        assert not (tmp_path / "f.parquet").exists()
+
+    def test_cells_that_do_not_fit_come_back_as_they_are_spelt(self, publish, tmp_path, sent):
+        file = tmp_path / "a.csv"
+        write_text(file, "n,x", *(f"{n},1" for n in range(200_000)), "5,1.50", "6,2", "7", "8,many")
+        with pytest.raises(PartialFailure) as caught:
+            publish(file, columns=["x"], failed=tmp_path / "f.parquet")
+        assert caught.value.results.counts == {
+            "stored": 200_001,
+            "rejected": 3,
+            "unsent": 0,
+            "unknown": 0,
+        }
+        failed = read_table(tmp_path / "f.parquet")
+        assert failed.x.tolist() == ["1.50", "many"]
+        assert failed.n.tolist() == [5, 8]
+        assert "is no int64" in failed["__v3io_detail"][0]
+        with pytest.raises(PartialFailure) as caught:
+            publish(tmp_path / "f.parquet", columns=["x"], types={"x": "double"})
+        assert caught.value.results.counts["stored"] == 1
+        assert {"x": 1.5} in sent()
+
+
+class TestSchemas:
+    def test_types_are_promoted_where_nothing_is_lost(self, publish, sent, tmp_path):
+        write_parquet(tmp_path / "d/1.parquet", n=pa.array([1], pa.int8()), a=["x"])
+        write_parquet(tmp_path / "d/2.parquet", n=pa.array([2**40], pa.int64()), b=[True])
+        publish(tmp_path / "d")
+        assert sent(by="n") == [
+            {"n": 1, "a": "x", "b": None},
+            {"n": 2**40, "a": None, "b": True},
+        ]
+
+    def test_what_cannot_be_promoted_is_refused_before_anything_is_sent(
+        self, publish, folder, local_platform
+    ):
+        write_parquet(folder / "2.parquet", n=["many"])
+        before = len(local_platform.requests)
+        with pytest.raises(DataError, match=r"2\.parquet: column 'n' is string, and int64 in"):
+            publish(folder)
+        assert len(local_platform.requests) == before
+
+    def test_types_bring_files_together(self, publish, folder, sent):
+        write_parquet(folder / "2.parquet", n=["many"], room=["r1"])
+        publish(folder, types={"n": "string"})
+        assert {"n": "many", "room": "r1"} in sent()
+        assert {"n": "3", "room": "r3"} in sent()
+
+    def test_hive_partitions_are_columns(self, publish, sent, tmp_path):
+        for day in ("2026-11-21", "2026-11-22"):
+            write_parquet(tmp_path / f"d/day={day}/part=7/x.parquet", n=[1])
+        write_parquet(tmp_path / "d/day=__HIVE_DEFAULT_PARTITION__/part=8/x.parquet", n=[2])
+        publish(tmp_path / "d", where="n = 2 or day > '2026-11-21'")
+        assert sent(by="n") == [
+            {"n": 1, "day": "2026-11-22", "part": 7},
+            {"n": 2, "day": None, "part": 8},
+        ]
+
+    def test_excluded_partitions_are_not_opened(self, publish, sent, tmp_path):
+        write_parquet(tmp_path / "d/day=1/x.parquet", n=[1])
+        write_text(tmp_path / "d/day=2/x.csv", "n", "2")
+        opened = tmp_path / "d/day=2/x.csv"
+        told = publish(tmp_path / "d", where="day = 1")
+        assert told.rows == 1
+        assert sent() == [{"n": 1, "day": 1}]
+        assert opened.exists()
+
+
+class TestTrouble:
+    def test_a_truncated_file_ends_the_run_there(self, publish, folder, tmp_path, sent):
+        broken = folder / "1.parquet"
+        broken.write_bytes(broken.read_bytes()[:-20])
+        with pytest.raises(PutRecordsError, match=r"1\.parquet cannot be read") as caught:
+            publish(folder, results=tmp_path / "r.parquet", failed=tmp_path / "f.parquet")
+        told = caught.value.results
+        assert told.counts["stored"] == 10
+        assert not told.complete
+        assert len(read_table(told.results)) == 10
+        assert sent(by="n")[-1]["n"] == 9
+        assert read_table(told.failed).n.tolist() == list(range(20, 30))
+
+    def test_a_first_file_that_cannot_be_read_sends_nothing(self, publish, folder, local_platform):
+        (folder / "0.parquet").write_bytes(b"PAR1")
+        before = len(local_platform.requests)
+        with pytest.raises(DataError, match=r"0\.parquet cannot be read"):
+            publish(folder)
+        assert len(local_platform.requests) == before
+
+    def test_a_file_that_breaks_off_in_the_middle(self, publish, tmp_path, sent):
+        lines = "n\n" + "".join(f"{n}\n" for n in range(400_000))
+        packed = gzip.compress(lines.encode())
+        (tmp_path / "a.csv.gz").write_bytes(packed[: len(packed) * 3 // 4])
+        with pytest.raises(
+            PutRecordsError, match=r"a\.csv\.gz cannot be read to its end"
+        ) as caught:
+            publish(tmp_path / "a.csv.gz", results=tmp_path / "r.parquet")
+        told = caught.value.results
+        assert told.counts["stored"] > 0
+        assert told.counts["stored"] == told.rows < 400_000
+        assert len(read_table(told.results)) == told.rows
+
+    def test_a_stop_tells_of_every_row(self, publish, folder, tmp_path, local_platform):
+        local_platform.faults = [Throttled(times=None, retry_after_seconds=30)]
+        stop = threading.Event()
+
+        def press(snapshot):
+            if snapshot.retried or snapshot.waiting:
+                stop.set()
+
+        with pytest.raises(Interrupted) as caught:
+            publish(
+                folder,
+                cancel=stop,
+                progress=press,
+                results=tmp_path / "r.parquet",
+                failed=tmp_path / "f.parquet",
+            )
+        assert caught.value.results.counts["unsent"] == 30
+        assert not caught.value.results.complete
+        assert len(read_table(tmp_path / "r.parquet")) == 30
+        assert read_table(tmp_path / "f.parquet").n.tolist() == list(range(30))
+
+    def test_a_condition_that_matches_nothing(self, publish, folder, caplog):
+        told = publish(folder, where="n > 1000")
+        assert told.rows == 0
+        assert "0 rows were sent: no row matches where" in caplog.text
+
+    def test_no_files(self, publish, tmp_path):
+        with pytest.raises(ConfigError, match="there are no files"):
+            publish()
+        with pytest.raises(ConfigError, match="leads to no file"):
+            publish(tmp_path / "*.parquet")
+        with pytest.raises(ConfigError, match="there is no such file"):
+            publish(tmp_path / "a.parquet")
+
+    def test_results_are_not_written_over_an_input(self, publish, folder):
+        with pytest.raises(ConfigError, match="is one of the files"):
+            publish(folder, results=folder / "0.parquet")
+        assert pq.read_metadata(folder / "0.parquet").num_rows == 10
+
+    def test_results_that_cannot_be_opened_send_nothing(self, publish, folder, local_platform):
+        before = len(local_platform.requests)
+        with pytest.raises(ConfigError, match="cannot be written"):
+            publish(folder, results=folder / "no" / "such" / "r.parquet")
+        assert len(local_platform.requests) == before
+
+    def test_create_makes_the_stream(self, client, folder):
+        from v3io_frames_put import jobs
+
+        jobs.publish(folder, "projects/new/one", client=client, create=True, shards=3)
+        assert client.describe_stream("projects/new/one").shards == 3
+
+
+FULL_DISK = """
+import resource, sys
+from v3io_frames_put import Client, PutRecordsError, jobs
+
+resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
+with Client(sys.argv[1]) as client:
+    try:
+        jobs.publish(sys.argv[2], sys.argv[3], client=client, results=sys.argv[4])
+    except PutRecordsError as error:
+        print(error.results.counts["stored"], error.results.results, type(error).__name__)
+        print(error)
+"""
+
+
+def test_a_full_disk_stops_the_run_and_says_what_is_stored(tmp_path, local_platform):
+    local_platform.create_stream(STREAM)
+    file = write_parquet(tmp_path / "many.parquet", n=list(range(400_000)))
+    words = [local_platform.endpoint, file, STREAM, tmp_path / "r.parquet"]
+    done = subprocess.run(
+        [sys.executable, "-c", FULL_DISK, *map(str, words)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    first, message = done.stdout.splitlines()
+    assert first == f"{len(local_platform.records(STREAM))} None PutRecordsError"
+    assert "File too large" in message
+    assert not list(tmp_path.glob("*r.parquet*"))
+
+
+def test_only_the_columns_that_are_needed_are_read(publish, folder, sent):
+    publish(folder, columns=["n"], where="room = 'r1'")
+    assert sent(by="n")[:2] == [{"n": 1}, {"n": 5}]
+
+
+def test_packs_and_arrow(publish, folder, tmp_path):
+    told = publish(
+        folder,
+        format="arrow",
+        rows_per_record=10,
+        partition_key="room",
+        results=tmp_path / "r.parquet",
+    )
+    assert told.counts["stored"] == 30
+    assert read_table(told.results).record_row.max() > 0
+
+
+def test_the_total_is_known_from_parquet(publish, folder):
+    seen = []
+    publish(folder, progress=seen.append)
+    assert (seen[-1].total, seen[-1].stored) == (30, 30)
+    assert pd.notna(seen[-1].seconds)
+
+
+def test_exactly_once_through_lost_answers(local_platform, folder, tmp_path, sent):
+    from v3io_frames_put import Client, Retry, jobs
+
+    local_platform.create_stream(STREAM, shards=2)
+    local_platform.faults = [LostAnswer(times=2)]
+    retry = Retry(settle_seconds=0.01, base_seconds=0.01)
+    with Client(local_platform.endpoint, retry=retry) as client:
+        told = jobs.publish(
+            folder,
+            STREAM,
+            delivery="exactly_once",
+            partition_key="room",
+            client=client,
+            results=tmp_path / "r.parquet",
+        )
+    assert told.counts["stored"] == 30
+    assert [row["n"] for row in sent(by="n")] == list(range(30))
+    assert set(read_table(tmp_path / "r.parquet").status) == {"stored"}

@@ -1,0 +1,136 @@
+"""CSV and JSON Lines: what is wrong with one line costs that line only."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.jobs.conftest import write_text
+from v3io_frames_put import DataError
+from v3io_frames_put.jobs import _blocks
+from v3io_frames_put.jobs._files import find_files
+from v3io_frames_put.jobs._table import REASON, FileTable
+from v3io_frames_put.jobs._types import read_types
+
+
+def read(*paths, types=None, where=None):
+    """Read files; return rows, reasons and the schema."""
+    table = FileTable(find_files(paths), read_types(types), where)
+    source = table.source()
+    names = [*table.schema.names, REASON]
+    readers = [source.open(place) for place in range(len(names))]
+    rows, start = [], 0
+    while count := source.available(start, 1_000_000, 1 << 30):
+        columns = [reader.read(start, start + count, 1 << 30).to_pylist() for reader in readers]
+        rows += [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
+        start += count
+    reasons = [row.pop(REASON) for row in rows]
+    return rows, reasons, {field.name: str(field.type) for field in table.schema}
+
+
+def many(first, last):
+    """Lines that take more than one block, so that the last are not looked at for types."""
+    return [*(first for _ in range(_blocks.BLOCK_BYTES // 4)), *last]
+
+
+class TestCsv:
+    def test_a_cell_that_does_not_fit(self, tmp_path):
+        file = write_text(tmp_path / "a.csv", "n,x", *many("12,1.5", ["oops,2.5", "3,", "4,9"]))
+        rows, reasons, schema = read(file)
+        assert schema == {"n": "int64", "x": "double"}
+        assert rows[-3:] == [{"n": None, "x": 2.5}, {"n": 3, "x": None}, {"n": 4, "x": 9.0}]
+        assert "column 'n': 'oops' is no int64" in reasons[-3]
+        assert [reason for reason in reasons if reason] == reasons[-3:-2]
+
+    def test_a_line_of_too_few_or_too_many_cells(self, tmp_path):
+        file = write_text(tmp_path / "a.csv", "n,x", "1,2", "3", "4,5,6", "7,8")
+        rows, reasons, _ = read(file)
+        assert [row["n"] for row in rows] == [1, None, None, 7]
+        assert [reason is None for reason in reasons] == [True, False, False, True]
+        assert "1 cells, expected 2: ['3']" in reasons[1]
+
+    def test_line_breaks_in_quotes(self, tmp_path):
+        file = write_text(tmp_path / "a.csv", "n,x", '1,"a\nb"', '2,"say ""hi"""')
+        assert [row["x"] for row in read(file)[0]] == ["a\nb", 'say "hi"']
+
+    def test_a_stray_quote_costs_no_other_line(self, tmp_path):
+        file = write_text(tmp_path / "a.csv", "n,x", '1,5" disk', *many("12,abc", ["99,z"]))
+        rows, reasons, _ = read(file)
+        assert rows[0]["x"] == '5" disk'
+        assert rows[-1] == {"n": 99, "x": "z"}
+        assert set(reasons) == {None}
+
+    def test_text_that_is_no_utf_8(self, tmp_path):
+        (tmp_path / "a.csv").write_bytes(b"n,x\n1,good\n2,b\xe4d\n3,good\n")
+        rows, reasons, schema = read(tmp_path / "a.csv", types={"x": "string"})
+        assert schema["x"] == "string"
+        assert [row["x"] for row in rows] == ["good", None, "good"]
+        assert "is no string" in reasons[1]
+
+    def test_a_column_that_is_empty_at_first_is_text(self, tmp_path):
+        file = write_text(tmp_path / "a.csv", "n,x", *many("12345,", ["1,late"]))
+        rows, reasons, schema = read(file)
+        assert schema["x"] == "string"
+        assert (rows[0]["x"], rows[-1]["x"], set(reasons)) == (None, "late", {None})
+
+    def test_a_header_alone_is_no_row(self, tmp_path):
+        assert read(write_text(tmp_path / "a.csv", "n,x"))[0] == []
+
+    def test_two_columns_of_one_name(self, tmp_path):
+        with pytest.raises(DataError, match="two columns are named 'n'"):
+            read(write_text(tmp_path / "a.csv", "n,n", "1,2"))
+
+    def test_a_refused_row_stays_where_the_condition_cannot_tell(self, tmp_path):
+        file = write_text(tmp_path / "a.csv", "n,x", *many("12,1.5", ["oops,2.5", "99,oops"]))
+        rows, reasons, _ = read(file, where="n = 99")
+        assert rows == [{"n": None, "x": 2.5}, {"n": 99, "x": None}]
+        assert None not in reasons
+
+
+class TestJsonLines:
+    def test_a_line_that_does_not_fit(self, tmp_path):
+        bad = ['{"n": "oops", "x": "a"}', "{broken", "[1]", '{"n": 3, "y": 1}', '{"x": "last"}']
+        file = write_text(tmp_path / "a.jsonl", *many('{"n": 1, "x": "b"}', bad))
+        rows, reasons, schema = read(file)
+        assert schema == {"n": "int64", "x": "string"}
+        assert rows[-1] == {"n": None, "x": "last"}
+        assert [reason is None for reason in reasons[-6:]] == [True, *[False] * 4, True]
+        assert "column 'n': 'oops' is no int64" in reasons[-5]
+        assert "is no JSON (" in reasons[-4]
+        assert "is no JSON object" in reasons[-3]
+        assert "has the field 'y'" in reasons[-2]
+
+    def test_types_make_text_of_anything(self, tmp_path):
+        file = write_text(tmp_path / "a.jsonl", '{"n": 1}', '{"n": "two"}', '{"n": [3]}')
+        rows, reasons, _ = read(file, types={"n": "string"})
+        assert [row["n"] for row in rows] == ["1", "two", "[3]"]
+        assert set(reasons) == {None}
+
+    def test_an_array_is_refused_with_advice(self, tmp_path):
+        with pytest.raises(DataError, match=r"a JSON array.*jq"):
+            read(write_text(tmp_path / "a.json", "[", '{"n": 1}', "]"))
+
+
+@given(st.lists(st.lists(st.text(max_size=5), min_size=2, max_size=2), max_size=20), st.data())
+def test_blocks_end_where_records_do(rows, data):
+    import csv
+
+    written = io.StringIO(newline="")
+    csv.writer(written, lineterminator="\n").writerows(rows)
+    text = written.getvalue().encode()
+    size = data.draw(st.integers(1, 30))
+
+    class Drip(io.BytesIO):
+        def read(self, _count=-1):
+            return super().read(size)
+
+    blocks = list(_blocks.read_blocks(Drip(text), has_quotes=True))
+    read_back = [
+        line for block in blocks for line in csv.reader(io.StringIO(block.decode(), newline=""))
+    ]
+    assert b"".join(blocks) == text.removeprefix(b"\xef\xbb\xbf")
+    whole = csv.reader(io.StringIO(text.decode().removeprefix("\ufeff"), newline=""))
+    assert read_back == list(whole)

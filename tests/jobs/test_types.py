@@ -1,0 +1,82 @@
+"""Types by name, and which two types have one that holds both."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+import pytest
+
+from v3io_frames_put import ConfigError, DataError
+from v3io_frames_put.jobs._types import merge_schemas, promote, read_types
+
+
+@pytest.mark.parametrize(
+    ("name", "dtype"),
+    [
+        ("string", pa.string()),
+        ("double", pa.float64()),
+        ("timestamp[us]", pa.timestamp("us")),
+        ("timestamp[ms, Europe/Berlin]", pa.timestamp("ms", "Europe/Berlin")),
+        ("decimal128(10, 2)", pa.decimal128(10, 2)),
+        ("decimal(10,2)", pa.decimal128(10, 2)),
+        (pa.int8(), pa.int8()),
+    ],
+)
+def test_reads_types(name, dtype):
+    assert read_types({"a": name}) == {"a": dtype}
+
+
+def test_refuses_what_is_no_type():
+    with pytest.raises(ConfigError, match="a='text' is no type; expected for example string"):
+        read_types({"a": "text"})
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "both"),
+    [
+        (pa.int8(), pa.int64(), pa.int64()),
+        (pa.uint8(), pa.int8(), pa.int16()),
+        (pa.uint64(), pa.int8(), None),
+        (pa.int32(), pa.float32(), pa.float64()),
+        (pa.int16(), pa.float32(), pa.float32()),
+        (pa.int64(), pa.float64(), None),
+        (pa.float32(), pa.float64(), pa.float64()),
+        (pa.null(), pa.string(), pa.string()),
+        (pa.string(), pa.large_string(), pa.large_string()),
+        (pa.string(), pa.int64(), None),
+        (pa.dictionary(pa.int8(), pa.string()), pa.string(), pa.string()),
+        (pa.date32(), pa.date64(), pa.date32()),
+        (pa.timestamp("s"), pa.timestamp("us"), pa.timestamp("us")),
+        (pa.timestamp("s", "UTC"), pa.timestamp("s", "CET"), pa.timestamp("s", "UTC")),
+        (pa.timestamp("s", "UTC"), pa.timestamp("s"), None),
+        (pa.decimal128(5, 2), pa.decimal128(6, 4), pa.decimal128(7, 4)),
+        (pa.decimal128(38, 0), pa.decimal128(38, 10), pa.decimal256(48, 10)),
+        (pa.bool_(), pa.int8(), None),
+    ],
+)
+def test_promotes(one, other, both):
+    assert promote(one, other) == both
+
+
+def test_merges_in_order_of_appearance_and_leaves_our_columns_out():
+    merged = merge_schemas(
+        [
+            ("a", pa.schema([("x", pa.int8()), ("__v3io_status", pa.string())])),
+            ("b", pa.schema([("y", pa.string()), ("x", pa.int16())])),
+        ],
+        {},
+    )
+    assert merged == pa.schema([("x", pa.int16()), ("y", pa.string())])
+
+
+def test_types_of_the_user_settle_it():
+    schemas = [("a", pa.schema([("x", pa.int8())])), ("b", pa.schema([("x", pa.string())]))]
+    assert merge_schemas(schemas, {"x": pa.string()}).field("x").type == pa.string()
+    with pytest.raises(DataError, match=r"b: column 'x' is string, and int8 in a"):
+        merge_schemas(schemas, {})
+    with pytest.raises(ConfigError, match="no file has a column 'z'"):
+        merge_schemas(schemas, {"x": pa.string(), "z": pa.string()})
+
+
+def test_two_columns_of_one_name_are_refused():
+    with pytest.raises(DataError, match="two columns are named 'x'"):
+        merge_schemas([("a", pa.schema([("x", pa.int8()), ("x", pa.int8())]))], {})

@@ -1,0 +1,31 @@
+"""One call for a column gives what encoding value by value gives."""
+
+from __future__ import annotations
+
+import base64
+
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from v3io_frames_put._rows.base64 import decode_base64, encode_base64
+
+VALUES = st.lists(st.none() | st.binary(max_size=20), max_size=30)
+
+
+@pytest.mark.parametrize("dtype", [pa.binary(), pa.large_binary(), pa.binary_view()], ids=str)
+@given(values=VALUES, start=st.integers(0, 5))
+def test_a_column_is_encoded_as_its_values_are(dtype, values, start):
+    column = pa.array(values, dtype).slice(start)
+    expected = [
+        None if value is None else base64.b64encode(value).decode() for value in values[start:]
+    ]
+    encoded = encode_base64(column)
+    encoded.validate(full=True)
+    assert encoded.to_pylist() == expected
+    assert decode_base64(expected).to_pylist() == values[start:]
+
+
+def test_text_is_encoded_as_utf8():
+    assert encode_base64(pa.array(["é", None])).to_pylist() == ["w6k=", None]

@@ -1,0 +1,90 @@
+"""Records back to rows, where no schema or another record gets in the way."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+from v3io_frames_put._rows.decode import decode_records
+from v3io_frames_put._rows.plan import plan_rows
+from v3io_frames_put.errors import ConfigError, DataError
+
+
+def records_of(*data):
+    return pd.DataFrame(
+        {
+            "shard_id": pd.array([0] * len(data), dtype="Int32"),
+            "sequence_number": pd.array(range(1, len(data) + 1), dtype="Int64"),
+            "data": pd.Series(data, dtype=object),
+        }
+    )
+
+
+def test_without_a_schema_values_have_jsons_own_types():
+    decoded = decode_records(records_of(b'{"a":1,"b":"2026-11-22"}', b'{"a":null,"c":[1]}'))
+    assert decoded.columns.tolist() == ["a", "b", "c"]
+    assert decoded["b"].tolist()[0] == "2026-11-22"
+    assert decoded["c"].tolist()[1] == [1]
+    assert decoded.index.tolist() == [(0, 1), (0, 2)]
+    assert decoded.index.names == ["shard_id", "sequence_number"]
+
+
+def test_the_rows_of_a_pack_share_its_label():
+    decoded = decode_records(records_of(b'{"a":1}\n{"a":2}', b'{"a":3}\n'))
+    assert decoded["a"].tolist() == [1, 2, 3]
+    assert decoded.index.tolist() == [(0, 1), (0, 1), (0, 2)]
+
+
+def test_raw_records_are_bytes_or_the_schemas_text():
+    records = records_of(b"x", b"\xc3\xa9")
+    assert decode_records(records, format="raw")["data"].tolist() == [b"x", b"\xc3\xa9"]
+    schema = pa.schema([("note", pa.string())])
+    assert decode_records(records, format="raw", schema=schema)["note"].tolist() == ["x", "é"]
+    frame = pd.DataFrame({"note": pd.Series(["text"], dtype=object)})
+    assert decode_records(records, format="raw", schema=frame)["note"].tolist() == ["x", "é"]
+
+
+def test_index_levels_that_were_sent_get_their_types_back():
+    frame = pd.DataFrame({"a": [1]}, index=pd.date_range("2026-11-22", periods=1, name="when"))
+    (records,) = plan_rows(frame, index=True).records()
+    decoded = decode_records(records_of(*records.data.to_pylist()), schema=frame)
+    assert decoded["when"].tolist() == [pd.Timestamp("2026-11-22")]
+
+
+def test_infinities_written_as_strings_come_back_as_floats():
+    schema = pa.schema([("a", pa.float64()), ("b", pa.list_(pa.float32()))])
+    decoded = decode_records(records_of(b'{"a":"-Infinity","b":["Infinity",1.5]}'), schema=schema)
+    assert decoded["a"].tolist() == [-np.inf]
+    assert decoded["b"].tolist() == [[np.inf, 1.5]]
+
+
+@pytest.mark.parametrize("schema", [None, pa.schema([("a", pa.int8())]), pd.DataFrame({"a": [1]})])
+@pytest.mark.parametrize("data_format", ["json", "arrow"])
+def test_no_records_give_an_empty_frame(schema, data_format):
+    decoded = decode_records(records_of(), format=data_format, schema=schema)
+    assert len(decoded) == 0
+    assert decoded.columns.tolist() == ([] if schema is None else ["a"])
+
+
+@pytest.mark.parametrize(
+    ("data", "data_format", "message"),
+    [
+        (b"{", "json", "record 1 is no JSON"),
+        (b"[1]", "json", "record 1 is a JSON list; expected an object"),
+        (b"{}", "arrow", "record 1 is no Arrow stream"),
+    ],
+)
+def test_a_record_that_cannot_be_decoded_is_named(data, data_format, message):
+    fine = {
+        "json": b"{}",
+        "arrow": next(plan_rows(pa.table({"a": [1]}), format="arrow").records()).data[0].as_py(),
+    }
+    with pytest.raises(DataError, match=message):
+        decode_records(records_of(fine[data_format], data), format=data_format)
+
+
+def test_an_unknown_format_is_refused():
+    with pytest.raises(ConfigError, match="expected 'json', 'arrow' or 'raw'"):
+        decode_records(records_of(), format="csv")

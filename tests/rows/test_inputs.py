@@ -1,0 +1,148 @@
+"""Any table-like input, read window by window."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.dataset
+import pyarrow.parquet as pq
+import pytest
+
+from v3io_frames_put._rows.plan import plan_rows
+
+TABLE = pa.table({"a": [1, 2, 3], "b": ["x", None, "z"]})
+TEXTS = [b'{"a":1,"b":"x"}', b'{"a":2,"b":null}', b'{"a":3,"b":"z"}']
+
+
+class Capsule:
+    """A table of another library: nothing but the Arrow stream interface."""
+
+    def __init__(self, table):
+        self.table = table
+
+    def __arrow_c_stream__(self, requested_schema=None):
+        return self.table.__arrow_c_stream__(requested_schema)
+
+
+class ArrayCapsule:
+    """One batch of another library."""
+
+    def __arrow_c_array__(self, requested_schema=None):
+        return TABLE.to_batches()[0].__arrow_c_array__(requested_schema)
+
+
+def encode(data, **options):
+    plan = plan_rows(data, **options)
+    return plan, [data for records in plan.records() for data in records.data.to_pylist()]
+
+
+@pytest.mark.parametrize(
+    ("data", "num_rows"),
+    [
+        (TABLE.to_pandas(), 3),
+        (TABLE, 3),
+        (TABLE.to_batches()[0], 3),
+        (TABLE.to_reader(), None),
+        (pa.dataset.dataset(TABLE), None),
+        (Capsule(TABLE), None),
+        (ArrayCapsule(), 3),
+    ],
+    ids=["pandas", "Table", "RecordBatch", "reader", "Dataset", "stream", "array"],
+)
+def test_every_table_like_input_gives_the_same_records(data, num_rows):
+    plan, texts = encode(data)
+    assert texts == TEXTS
+    assert plan.num_rows == num_rows
+
+
+def test_polars_frames_are_read_by_their_arrow_stream():
+    polars = pytest.importorskip("polars")
+    assert encode(polars.from_arrow(TABLE))[1] == TEXTS
+
+
+def test_only_a_frame_has_labels():
+    frame = TABLE.to_pandas().set_axis([7, 8, 9])
+    assert plan_rows(frame).index is frame.index
+    assert plan_rows(TABLE).index is None
+
+
+@pytest.mark.parametrize("data", [TABLE[:0], TABLE[:0].to_pandas(), TABLE[:0].to_reader()])
+@pytest.mark.parametrize("data_format", ["json", "arrow"])
+@pytest.mark.parametrize("rows_per_record", [1, 2])
+def test_an_empty_input_gives_no_record(data, data_format, rows_per_record):
+    _, texts = encode(data, format=data_format, rows_per_record=rows_per_record)
+    assert texts == []
+
+
+def test_an_array_beside_a_stream_of_unknown_length_is_refused():
+    with pytest.raises(ValueError, match="how many rows the data has is not known"):
+        plan_rows(TABLE.to_reader(), partition_key=["x", "y", "z"])
+
+
+def test_the_first_record_leaves_before_the_last_row_is_read():
+    taken = []
+
+    def batches():
+        for number in range(100):
+            taken.append(number)
+            yield pa.record_batch({"a": pa.array(np.arange(20_000))})
+
+    reader = pa.RecordBatchReader.from_batches(pa.schema([("a", pa.int64())]), batches())
+    windows = plan_rows(reader).records()
+    assert taken == []
+    assert next(windows).num_rows > 1_000
+    assert taken == [0]
+
+
+def test_a_dataset_reads_the_chosen_columns_only(tmp_path):
+    pq.write_table(TABLE, tmp_path / "t.parquet")
+    dataset = pa.dataset.dataset(tmp_path / "t.parquet")
+    plan = plan_rows(dataset, columns=["b"], partition_key="a")
+    (records,) = plan.records()
+    assert records.data.to_pylist() == [b'{"b":"x"}', b'{"b":null}', b'{"b":"z"}']
+    assert records.partition_key.to_pylist() == ["1", "2", "3"]
+
+
+@pytest.mark.parametrize("kind", ["objects", "arrow", "views", "dictionary", "cells"])
+def test_windows_stay_small_when_rows_are_wide(kind):
+    cells = ["x" * 100_000] * 200
+    data = {
+        "objects": pd.DataFrame({"a": pd.Series(cells, dtype=object)}),
+        "arrow": pa.table({"a": cells}),
+        "views": pa.table({"a": pa.array(cells, pa.string_view())}),
+        "dictionary": pa.table({"a": pa.array(cells).dictionary_encode()}),
+        "cells": pd.DataFrame({"a": pd.Series([cells[:1]] * 200 * 10, dtype=object)}),
+    }[kind]
+    sizes = [records.data.nbytes for records in plan_rows(data, window_bytes=2**20).records()]
+    # The pieces between two looks at the size: 512 cells of text, 256 of other objects.
+    bound = {"objects": 512 * 100_000, "cells": 257 * 100_100}.get(kind, 2 * 2**20)
+    assert max(sizes) <= bound + 2**20
+
+
+def test_a_stream_of_wide_rows_is_not_gathered_whole():
+    taken = []
+
+    def batches():
+        for number in range(50):
+            taken.append(number)
+            yield pa.record_batch({"a": ["x" * 500_000]})
+
+    reader = pa.RecordBatchReader.from_batches(pa.schema([("a", pa.string())]), batches())
+    first = next(plan_rows(reader, window_bytes=2**20).records())
+    assert first.num_rows <= 3
+    assert len(taken) <= 4
+
+
+def test_a_plan_of_a_table_can_be_followed_twice():
+    plan = plan_rows(TABLE)
+    assert [r.data.to_pylist() for r in plan.records()] == [
+        r.data.to_pylist() for r in plan.records()
+    ]
+
+
+def test_the_input_is_not_changed():
+    frame = TABLE.to_pandas()
+    before = frame.copy(deep=True)
+    encode(frame, partition_key="b", index=True)
+    pd.testing.assert_frame_equal(frame, before)

@@ -1,0 +1,230 @@
+"""Which column is what: columns, index levels, keys, shards, client info."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+from v3io_frames_put._rows.plan import plan_rows
+from v3io_frames_put.errors import ColumnNotFound, ConfigError, UnsupportedType
+
+FRAME = pd.DataFrame({"a": [1, 2, 3], "b": ["x", None, "z"]}, index=pd.Index([7, 7, 9], name="i"))
+
+
+def only(data, **options):
+    (records,) = plan_rows(data, **options).records()
+    return records
+
+
+def texts(records):
+    return [data.decode() for data in records.data.to_pylist()]
+
+
+def test_columns_go_into_data_in_the_order_asked_for():
+    assert texts(only(FRAME, columns=["b", "a"]))[0] == '{"b":"x","a":1}'
+
+
+def test_mapped_columns_stay_in_data_unless_columns_leaves_them_out():
+    assert texts(only(FRAME, partition_key="b"))[0] == '{"a":1,"b":"x"}'
+    records = only(FRAME, partition_key="b", columns=["a"])
+    assert texts(records)[0] == '{"a":1}'
+    assert records.partition_key.to_pylist() == ["x", None, "z"]
+
+
+def test_the_index_is_sent_when_asked_for():
+    assert texts(only(FRAME))[0] == '{"a":1,"b":"x"}'
+    assert texts(only(FRAME, index=True))[0] == '{"i":7,"a":1,"b":"x"}'
+
+
+@pytest.mark.parametrize(
+    ("index", "columns", "expected"),
+    [
+        (pd.Index([5]), ["a"], '{"index":5,"a":1}'),
+        (pd.RangeIndex(5, 6), ["index"], '{"level_0":5,"index":1}'),
+        (pd.MultiIndex.from_tuples([(5, "x")]), ["a"], '{"level_0":5,"level_1":"x","a":1}'),
+        (pd.MultiIndex.from_tuples([(5, "x")], names=["k", 3]), ["a"], '{"k":5,"3":"x","a":1}'),
+        (
+            pd.date_range("2026-11-22", periods=1, tz="UTC"),
+            ["a"],
+            '{"index":"2026-11-22T00:00:00Z","a":1}',
+        ),
+    ],
+    ids=["plain", "taken", "levels", "named levels", "dates"],
+)
+def test_index_levels_are_named_as_reset_index_names_them(index, columns, expected):
+    frame = pd.DataFrame([[1]], columns=columns, index=index)
+    assert texts(only(frame, index=True)) == [expected]
+    assert [str(name) for name in frame.reset_index().columns] == [
+        column.name for column in plan_rows(frame, index=True).columns
+    ]
+
+
+def test_an_index_level_may_be_the_partition_key():
+    assert only(FRAME, partition_key="i").partition_key.to_pylist() == ["7", "7", "9"]
+
+
+@pytest.mark.parametrize("option", ["columns", "partition_key", "shard", "client_info"])
+def test_a_column_that_is_not_there_is_named_with_those_that_are(option):
+    value = ["nope"] if option == "columns" else "nope"
+    with pytest.raises(ColumnNotFound, match=rf"{option}='nope' .* it has 'a', 'b', 'i'"):
+        plan_rows(FRAME, **{option: value})
+
+
+@pytest.mark.parametrize(
+    ("frame", "options", "message"),
+    [
+        (pd.DataFrame([[1, 2]], columns=["a", "a"]), {}, "'a' stands for several"),
+        (pd.DataFrame([[1, 2]], columns=[1, "1"]), {}, "'1' stands for several"),
+        (pd.DataFrame([[1, 2]], columns=["a", "a"]), {"columns": ["a"]}, "stands for 2 columns"),
+        (FRAME, {"columns": ["a", "a"]}, "'a' stands for several"),
+        (FRAME, {"columns": []}, "no columns to send"),
+        (pd.DataFrame(index=[1, 2]), {}, "no columns to send"),
+        (FRAME.rename_axis("a"), {"index": True}, "'a' stands for several"),
+        (FRAME, {"columns": "a"}, r"Type columns=\['a'\]"),
+        (FRAME, {"partition_key": ["a", "b"]}, r"df\['a'\].astype\(str\) \+ \"/\" \+ df\['b'\]"),
+        (FRAME, {"partition_key": ["x"]}, "1 values for 3 rows"),
+        (FRAME, {"partition_key": pd.Series(["x", "y", "z"])}, "another index"),
+        (FRAME, {"partition_key": 7.5}, "a column's name or an array"),
+        (FRAME, {"shard": True}, "expected a whole number"),
+        (FRAME, {"shard": -1}, "expected 0 to 4,095"),
+        (FRAME, {"shard": 4096}, "expected 0 to 4,095"),
+        (FRAME, {"client_info": b"x" * 17}, "17 bytes; a record may hold at most 16"),
+        (FRAME, {"format": "csv"}, "expected 'json', 'arrow' or 'raw'"),
+        (FRAME, {"format": "raw"}, "2 are chosen"),
+        (FRAME, {"rows_per_record": 0}, "a whole number from 1"),
+        (FRAME, {"rows_per_record": "auto"}, "is for format='arrow'"),
+        (FRAME, {"format": "raw", "columns": ["b"], "rows_per_record": 2}, "one row in a record"),
+        (7, {}, "data is a builtins.int"),
+    ],
+)
+def test_what_is_wrong_with_an_option_raises_before_anything_is_encoded(frame, options, message):
+    with pytest.raises(ConfigError, match=message):
+        plan_rows(frame, **options)
+
+
+@pytest.mark.parametrize(
+    ("option", "values"),
+    [
+        ("partition_key", pa.array([True])),
+        ("partition_key", pa.array([b"x"])),
+        ("shard", pa.array(["0"])),
+        ("client_info", pa.array([1])),
+    ],
+)
+def test_a_column_of_a_type_that_cannot_be_mapped_raises(option, values):
+    with pytest.raises(UnsupportedType, match=f"cannot be a {option}"):
+        plan_rows(pa.table({"a": [1], "m": values}), **{option: "m"})
+
+
+UUIDS = pa.ExtensionArray.from_storage(pa.uuid(), pa.array([UUID(int=1).bytes] * 3, pa.binary(16)))
+
+
+@pytest.mark.parametrize(
+    ("keys", "expected"),
+    [
+        (pd.Series(["x", "", None]), ["x", "", None]),
+        (pd.Series([7, 8, 9]), ["7", "8", "9"]),
+        (pd.Series([7, 8, None], dtype="Int64"), ["7", "8", None]),
+        (pd.Series([7.0, -0.0, None]), ["7", "0", None]),
+        (pd.Series([2.0**62, 1e15, -7.0]), ["4611686018427387904", "1000000000000000", "-7"]),
+        (pd.Series(["x", 7, 8.0], dtype=object), ["x", "7", "8"]),
+        (pd.Series(["x", "y", "x"], dtype="category"), ["x", "y", "x"]),
+        (np.array([2**64 - 1, 0, 1], np.uint64), ["18446744073709551615", "0", "1"]),
+        ([7, None, "x"], ["7", None, "x"]),
+        (pa.array(["x", None, 'é"\n']), ["x", None, 'é"\n']),
+        (pa.chunked_array([["x"], ["y", None]]), ["x", "y", None]),
+        (UUIDS, [str(UUID(int=1))] * 3),
+        (pd.Series([None, None, None]), [None, None, None]),
+    ],
+    ids=str,
+)
+def test_partition_keys_are_text_and_integers_keep_their_digits(keys, expected):
+    frame = pd.DataFrame({"a": [1, 2, 3]})
+    assert only(frame, partition_key=keys).partition_key.to_pylist() == expected
+
+
+@pytest.mark.parametrize("keys", [[1.5, 2.0, 3.0], [np.inf, 2.0, 3.0], [1e300, 2.0, 3.0]])
+@pytest.mark.parametrize("dtype", [float, object])
+def test_a_float_that_is_no_integer_is_no_key_and_rejects_its_row(keys, dtype):
+    frame = pd.DataFrame({"a": [1, 2, 3], "k": pd.Series(keys, dtype=dtype)})
+    records = only(frame, columns=["a"], partition_key="k")
+    assert records.rejections.names == ["UnencodableValue"]
+    assert "column 'k' holds" in records.rejections.details[0]
+    assert records.rows.tolist() == [1, 2]
+    assert records.partition_key.to_pylist() == ["2", "3"]
+
+
+def test_other_objects_as_keys_reject_their_rows():
+    keys = np.array([True, b"x", "\ud800"], dtype=object)
+    records = only(pd.DataFrame({"a": [1, 2, 3]}), partition_key=keys)
+    assert records.rejections.rows.tolist() == [0, 1, 2]
+    assert len(records.data) == 0
+
+
+def test_one_shard_serves_every_row():
+    assert only(FRAME, shard=5).shard.to_pylist() == [5, 5, 5]
+    assert only(FRAME, shard=np.int64(5)).shard.to_pylist() == [5, 5, 5]
+
+
+@pytest.mark.parametrize(
+    "shards",
+    [
+        pd.Series([0, 4095, 4096, -1, None], dtype="Int64"),
+        pd.Series([0.0, 4095.0, 4096.0, -1.0, None]),
+        pd.Series([0, 4095.0, 4096, -1, None], dtype=object),
+    ],
+    ids=["integers", "floats", "objects"],
+)
+def test_only_shards_that_no_stream_can_have_are_refused(shards):
+    records = only(pd.DataFrame({"a": range(5)}), shard=shards)
+    assert records.rejections.rows.tolist() == [2, 3]
+    assert records.rejections.names == ["ShardIdInvalid"] * 2
+    assert records.shard.to_pylist() == [0, 4095, None]
+
+
+@pytest.mark.parametrize("dtype", [float, object])
+def test_a_fractional_shard_rejects_its_row(dtype):
+    records = only(pd.DataFrame({"a": [1, 2]}), shard=pd.Series([0.5, 1.0], dtype=dtype))
+    assert records.rejections.names == ["ShardIdInvalid"]
+    assert records.shard.to_pylist() == [1]
+
+
+def test_a_shard_takes_the_place_of_the_key_row_by_row():
+    records = only(FRAME, partition_key="a", shard=pd.array([0, None, 1], dtype="Int64"))
+    assert records.shard.to_pylist() == [0, None, 1]
+    assert records.partition_key.to_pylist() == [None, "2", None]
+
+
+def test_client_info_is_bytes_or_text():
+    assert only(FRAME, client_info=b"all").client_info.to_pylist() == [b"all"] * 3
+    assert only(FRAME, client_info="b").client_info.to_pylist() == [b"x", None, b"z"]
+    mixed = np.array(["é", b"\xff", None], dtype=object)
+    assert only(FRAME, client_info=mixed).client_info.to_pylist() == ["é".encode(), b"\xff", None]
+
+
+def test_equal_destinations_share_a_number_and_others_differ():
+    keys = ["a", "b", None, "a", "", "ab", "ba", "7"]
+    shards = pd.array([None] * 7 + [7], dtype="Int64")
+    numbers = only(pd.DataFrame({"a": range(8)}), partition_key=keys, shard=shards).destination
+    assert numbers.dtype == np.uint64
+    assert numbers[0] == numbers[3]
+    assert numbers[2] == 0
+    assert len(set(numbers.tolist())) == 7
+    assert only(FRAME).destination is None
+
+
+def test_a_destination_is_the_same_number_in_every_process():
+    frame = pd.DataFrame({"k": ["N14228", None]})
+    expected = [13661531081671528567, 0]
+    assert only(frame, partition_key="k").destination.tolist() == expected
+    assert only(frame.iloc[:1], partition_key="k").destination.tolist() == expected[:1]
+
+
+def test_many_destinations_do_not_collide():
+    keys = [f"user-{n}" for n in range(8_000)]
+    records = only(pd.DataFrame({"a": range(8_000)}), partition_key=keys)
+    assert len(set(records.destination.tolist())) == 8_000

@@ -1,0 +1,77 @@
+"""One Arrow type for a column of Python objects, or an error that names the row."""
+
+from __future__ import annotations
+
+import datetime as dt
+from decimal import Decimal
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+from v3io_frames_put._rows.plan import plan_rows
+from v3io_frames_put.errors import UnsupportedType
+
+
+def frame_of(*cells):
+    objects = np.empty(len(cells), dtype=object)
+    objects[:] = cells
+    return pd.DataFrame({"a": pd.Series(objects, dtype=object)})
+
+
+def arrow_type(*cells):
+    (records,) = plan_rows(frame_of(*cells), format="arrow").records()
+    return pa.ipc.open_stream(records.data[0].as_py()).schema.field("a").type
+
+
+@pytest.mark.parametrize(
+    ("cells", "expected"),
+    [
+        (("x", None), pa.string()),
+        ((None, 7), pa.int64()),
+        ((None, None), pa.null()),
+        ((True, np.bool_(False)), pa.bool_()),
+        ((1.5, np.nan), pa.float64()),
+        ((b"x",), pa.binary()),
+        ((Decimal("1.5"), Decimal("22.25")), pa.decimal128(4, 2)),
+        ((dt.date(2026, 11, 22),), pa.date32()),
+        (([1, 2], None, []), pa.list_(pa.int64())),
+        (({"k": 1}, {"k": None}), pa.struct([("k", pa.int64())])),
+    ],
+    ids=str,
+)
+def test_objects_of_one_kind_have_one_type(cells, expected):
+    assert arrow_type(*cells) == expected
+
+
+@pytest.mark.parametrize(
+    ("cells", "row"),
+    [
+        (("x", None, 7), 2),
+        ((1, 2.5), 1),
+        ((1, True), 1),
+        (("x", b"x"), 1),
+        (([1], ["x"]), 0),
+        (([1, 2.5],), 0),
+        (({"k": 1}, {"l": 1}), 0),
+        ((2**70,), 0),
+        ((object(),), 0),
+    ],
+    ids=str,
+)
+def test_a_mix_that_would_change_a_value_names_column_and_row(cells, row):
+    with pytest.raises(UnsupportedType, match=rf"column 'a' has type object, and row {row} "):
+        plan_rows(frame_of(*cells), format="arrow")
+
+
+def test_the_type_is_decided_over_the_whole_column():
+    cells = [None] * 40_000 + ["x"]
+    (first, *_) = plan_rows(frame_of(*cells), format="arrow", rows_per_record="auto").records()
+    assert pa.ipc.open_stream(first.data[0].as_py()).schema.field("a").type == pa.string()
+
+
+def test_a_lone_surrogate_rejects_its_row_alone():
+    (records,) = plan_rows(frame_of("x", "\ud800"), format="arrow").records()
+    assert records.rows.tolist() == [0]
+    assert records.rejections.names == ["UnencodableValue"]

@@ -1,0 +1,258 @@
+"""How a call of ``put_records`` ends: what it warns of, raises, shows, and leaves behind."""
+
+from __future__ import annotations
+
+import json
+import linecache
+import pickle
+import threading
+import warnings
+
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+from v3io_frames_put import (
+    Interrupted,
+    Limits,
+    PartialFailure,
+    Retry,
+    UnstoredRowsWarning,
+    local,
+    put_records,
+)
+from v3io_frames_put.errors import (
+    AuthenticationError,
+    PermissionDenied,
+    PlatformUnavailable,
+    PutRecordsError,
+    RequestError,
+    StreamNotFound,
+)
+
+STREAM = "projects/house/readings"
+FRAME = pd.DataFrame({"row": range(6)}, index=list("abcdef"))
+BAD = pd.DataFrame({"value": [0.5, float("inf"), 0.5]}, index=[7, 8, 9])
+FOR_EVER = {"times": None}
+
+
+@pytest.fixture
+def platform(local_platform):
+    local_platform.create_stream(STREAM, shards=3)
+    return local_platform
+
+
+def put(platform, data=FRAME, *, retry=None, max_records=2, **options):
+    client = platform.client(
+        retry=retry or Retry(base_seconds=0.01), limits=Limits(max_records=max_records)
+    )
+    return put_records(data, STREAM, client=client, **{"max_in_flight": 1, **options})
+
+
+# -- rows that are not stored ----------------------------------------------------------------
+
+
+def test_unstored_rows_give_one_warning_that_points_at_the_call(platform):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        put_records(BAD, STREAM, client=platform.client())
+    (warned,) = caught
+    assert warned.category is UnstoredRowsWarning
+    assert warned.filename == __file__
+    assert str(warned.message).startswith("1 of 3 rows are not stored (1 rejected). 1 x Unencod")
+    assert 'results[results.status != "stored"]' in str(warned.message)
+    assert linecache.getline(warned.filename, warned.lineno).strip().startswith("put_records(BAD")
+
+
+def test_the_accessors_warning_points_at_the_call_as_well(platform):
+    with pytest.warns(UnstoredRowsWarning) as caught:
+        BAD.v3io.put_records(STREAM, client=platform.client())
+    assert caught[0].filename == __file__
+
+
+def test_all_rows_stored_warn_of_nothing(platform):
+    put(platform)  # warnings are errors here
+
+
+def test_the_warning_names_the_commonest_errors_first(platform):
+    frame = pd.DataFrame({"v": [float("inf")] * 3 + [1.0], "key": ["", "", "", "k" * 300]})
+    with pytest.warns(UnstoredRowsWarning, match=r"3 x UnencodableValue.*1 x PartitionKeyTooLong"):
+        put(platform, frame, partition_key="key")
+
+
+def test_on_error_raise_carries_the_same_table(platform):
+    with pytest.warns(UnstoredRowsWarning):
+        returned = put(platform, BAD)
+    with pytest.raises(PartialFailure) as caught:
+        put(platform, BAD, on_error="raise")
+    error = caught.value
+    same = ["status", "error_code", "error_message", "error_detail", "attempts", "maybe_duplicate"]
+    pd.testing.assert_frame_equal(error.results[same], returned[same])
+    assert str(error).startswith("1 of 3 rows are not stored")
+
+
+def test_on_error_raise_returns_when_all_is_stored(platform):
+    assert put(platform, on_error="raise").status.tolist() == ["stored"] * 6
+
+
+# -- faults that every row shares --------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("fault", "error_class", "status"),
+    [
+        (local.Refused(status=401, nth=2), AuthenticationError, 401),
+        (local.Refused(status=403, nth=2, message="Permission denied"), PermissionDenied, 403),
+        (local.StreamRemoved(nth=2), StreamNotFound, 404),
+        (local.Redirected(nth=2), RequestError, 308),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+@pytest.mark.parametrize("on_error", ["return", "raise"])
+def test_what_every_row_shares_raises_at_once_with_true_results(
+    platform, fault, error_class, status, on_error
+):
+    platform.faults = [fault]
+    with pytest.raises(error_class) as caught:
+        put(platform, on_error=on_error)
+    error = caught.value
+    assert error.status == status
+    assert error.results.status.tolist() == ["stored"] * 2 + ["unsent"] * 4
+    assert error.results.index.tolist() == list("abcdef")
+    assert error.results.attrs["v3io"]["counts"]["stored"] == 2
+
+
+def test_a_redirect_says_where_the_platform_moved(platform):
+    platform.faults = [local.Redirected(location="https://user:pw@new.example:8443/x?key=s")]
+    with pytest.raises(RequestError, match=r"moved to https://new\.example:8443\. Set") as caught:
+        put(platform)
+    assert "pw" not in str(caught.value)
+
+
+def test_silence_for_the_deadline_raises_whatever_on_error_says(platform):
+    platform.faults = [local.Reset(**FOR_EVER)]
+    with pytest.raises(PlatformUnavailable) as caught:
+        put(platform, retry=Retry(deadline_seconds=0.3, base_seconds=0.01))
+    assert caught.value.results.status.tolist() == ["unknown"] * 6
+    assert platform.records(STREAM) == []
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        local.HtmlError(status=200, stored="all", **FOR_EVER),
+        local.EmptyAnswer(**FOR_EVER),
+        local.TruncatedAnswer(**FOR_EVER),
+        local.WrongCounts(entries=-1, **FOR_EVER),
+        local.WrongCounts(entries=1, **FOR_EVER),
+        local.WrongCounts(entries=0, failed=1, **FOR_EVER),
+        local.PermutedAnswer(**FOR_EVER),
+        local.HtmlError(status=502, **FOR_EVER),
+    ],
+    ids=["page", "empty", "half", "too few", "too many", "miscounted", "permuted", "502"],
+)
+@pytest.mark.filterwarnings("ignore::v3io_frames_put.UnstoredRowsWarning")
+def test_an_answer_that_cannot_be_believed_leaves_rows_unknown(platform, fault):
+    platform.faults = [fault]
+    frame = FRAME.assign(key="same")  # one shard, so that an exchange of two shows
+    results = put(platform, frame, partition_key="key", delivery="at_most_once")
+    assert results.status.tolist() == ["unknown"] * 6
+    assert results.error_message.notna().all()
+    assert results[["shard_id", "sequence_number"]].isna().all(axis=None)
+    assert results.attempts.tolist() == [1] * 6
+
+
+def test_an_answer_that_cannot_be_believed_once_is_asked_for_again(platform):
+    platform.faults = [local.TruncatedAnswer(times=1)]
+    results = put(platform)
+    assert results.status.tolist() == ["stored"] * 6
+    assert results.maybe_duplicate.tolist() == [True] * 2 + [False] * 4
+    assert len(platform.records(STREAM)) == 8
+
+
+def test_data_that_breaks_off_tells_of_the_rows_before(platform):
+    schema = pa.schema([("row", pa.int64())])
+
+    def batches():
+        yield pa.record_batch([pa.array([0, 1])], schema)
+        raise OSError("the disk is gone")
+
+    reader = pa.RecordBatchReader.from_batches(schema, batches())
+    with pytest.raises(PutRecordsError, match="OSError: the disk is gone") as caught:
+        put(platform, reader)
+    assert isinstance(caught.value.__cause__, OSError)
+    results = caught.value.results
+    assert len(platform.records(STREAM)) == (results.status == "stored").sum()
+    assert set(results.status) <= {"stored", "unsent"}
+
+
+# -- errors travel -------------------------------------------------------------------------------
+
+
+def _raised(platform, faults, **options):
+    platform.faults = faults
+    with pytest.raises((PutRecordsError, Interrupted)) as caught:
+        put(platform, **options)
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    ("faults", "options"),
+    [
+        ([local.Refused(status=401, nth=2)], {}),
+        ([local.Redirected()], {}),
+        ([local.StreamRemoved()], {}),
+        ([], {"data": BAD, "on_error": "raise"}),
+        ([local.Reset(**FOR_EVER)], {"retry": Retry(deadline_seconds=0.1, base_seconds=0.01)}),
+    ],
+    ids=["401", "308", "missing", "partial", "unavailable"],
+)
+def test_errors_pickle_with_their_results(platform, faults, options):
+    error = _raised(platform, faults, **options)
+    read = pickle.loads(pickle.dumps(error))
+    assert type(read) is type(error)
+    assert str(read) == str(error)
+    assert getattr(read, "status", None) == getattr(error, "status", None)
+    pd.testing.assert_frame_equal(read.results, error.results)
+    assert read.results.attrs == error.results.attrs
+
+
+def test_an_interruption_pickles_with_its_results(platform):
+    stop = threading.Event()
+    stop.set()
+    error = _raised(platform, [], cancel=stop)
+    read = pickle.loads(pickle.dumps(error))
+    assert type(read) is Interrupted
+    pd.testing.assert_frame_equal(read.results, error.results)
+
+
+# -- stopping --------------------------------------------------------------------------------------
+
+
+def test_a_cancel_that_is_set_before_sends_nothing(platform):
+    stop = threading.Event()
+    stop.set()
+    error = _raised(platform, [], cancel=stop)
+    assert isinstance(error, Interrupted)
+    assert not isinstance(error, PutRecordsError)
+    assert error.results.status.tolist() == ["unsent"] * 6
+    assert platform.records(STREAM) == []
+
+
+def test_a_cancel_in_mid_run_leaves_true_results_and_sends_nothing_afterwards(platform):
+    stop = threading.Event()
+
+    def stop_soon(snapshot):
+        if snapshot.stored:
+            stop.set()
+
+    data = pd.DataFrame({"row": range(20_000)})
+    before = set(threading.enumerate())
+    error = _raised(platform, [], data=data, max_records=20, cancel=stop, progress=stop_soon)
+    results = error.results
+    stands = {json.loads(record.data)["row"] for record in platform.records(STREAM)}
+    assert len(results) == 20_000
+    assert set(results.index[results.status == "stored"]) == stands
+    assert set(results.status) == {"stored", "unsent"}
+    assert 0 < len(stands) < 20_000
+    assert [t for t in threading.enumerate() if t not in before and "v3io-put" in t.name] == []

@@ -1,0 +1,138 @@
+"""JupyterLab and a browser, as a test or a screenshot needs them: started, opened, ended."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import nbformat
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).parents[2]
+APP = os.environ.get("V3IO_PUT_UI_APP", "jupyterlab")  # or "notebook"
+CHROMIUM = shutil.which("chromium")
+BROWSER_ARGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-dev-shm-usage",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+KERNEL = {"name": "python3", "display_name": "Python 3", "language": "python"}
+# A notebook shows itself idle before its kernel is connected; running then opens a dialog.
+IS_READY = """() => {
+  const c = window.jupyterapp?.shell?.currentWidget?.context?.sessionContext;
+  const kernel = c?.session?.kernel;
+  return c?.isReady && kernel?.connectionStatus === 'connected' && kernel.status === 'idle' }"""
+# Braces, so that nothing is returned: the promise would be awaited, without a timeout.
+RUN_ALL = "() => { window.jupyterapp.commands.execute('notebook:run-all-cells') }"
+SET_THEME = "name => { window.jupyterapp.commands.execute('apputils:change-theme', {theme: name}) }"
+STARTS = 300
+HEIGHT = 2_000  # what is far below is not in the page at all
+
+
+class Lab(NamedTuple):
+    """A server that runs."""
+
+    url: str
+    root: Path
+
+
+def environment(home: Path) -> dict[str, str]:
+    """Give a run its own settings: saved workspaces would open old tabs."""
+    settings = home / "config" / "labconfig"
+    settings.mkdir(parents=True)
+    quiet = {"fetchNews": "false", "checkForUpdates": False}
+    (settings / "default_setting_overrides.json").write_text(
+        json.dumps({"@jupyterlab/apputils-extension:notification": quiet}), encoding="utf-8"
+    )
+    ours = {
+        "HOME": home,
+        "JUPYTER_CONFIG_DIR": home / "config",
+        "JUPYTER_DATA_DIR": home / "data",
+        "JUPYTER_RUNTIME_DIR": home / "run",
+        "IPYTHONDIR": home / "ipython",
+        "JUPYTERLAB_SETTINGS_DIR": home / "settings",
+        "JUPYTERLAB_WORKSPACES_DIR": home / "workspaces",
+        "PYTHONPATH": ROOT,
+        "NO_PROXY": "*",
+    }
+    return os.environ | {name: str(value) for name, value in ours.items()}
+
+
+@contextmanager
+def serve_lab(home: Path) -> Iterator[Lab]:
+    """Run the server in a folder of its own, until the block ends."""
+    root = home / "notebooks"
+    root.mkdir()
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [
+        sys.executable, "-m", APP, "--no-browser", "--allow-root", "--ip=127.0.0.1",
+        f"--port={port}", "--ServerApp.port_retries=0", "--IdentityProvider.token=",
+        "--LabApp.expose_app_in_browser=True", "--JupyterNotebookApp.expose_app_in_browser=True",
+        "--LabApp.extension_manager=readonly", f"--ServerApp.root_dir={root}",
+    ]  # fmt: skip
+    log_path = home / "log.txt"
+    with log_path.open("wb") as log:
+        server = subprocess.Popen(command, env=environment(home), stdout=log, stderr=log)
+        try:
+            url = f"http://127.0.0.1:{port}"
+            wait_for_answer(url, server, log_path)
+            yield Lab(url, root)
+        finally:
+            server.terminate()
+            try:
+                server.wait(10)
+            except subprocess.TimeoutExpired:
+                server.kill()
+
+
+def wait_for_answer(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
+    """Ask until the server answers."""
+    for _ in range(STARTS):
+        try:
+            server.wait(0.1)
+        except subprocess.TimeoutExpired:
+            pass  # it runs, as it should
+        else:
+            break
+        try:
+            urllib.request.urlopen(f"{url}/api/status", timeout=1).close()  # noqa: S310  # ours
+        except (urllib.error.URLError, OSError):
+            continue
+        return
+    raise RuntimeError(f"{APP} does not answer:\n{log.read_text(encoding='utf-8')}")
+
+
+def open_notebook(browser, lab: Lab, name: str, *cells: str):
+    """Write a notebook, open it in a page of its own and run all its cells."""
+    made = [nbformat.v4.new_code_cell(cell) for cell in cells]
+    notebook = nbformat.v4.new_notebook(cells=made, metadata={"kernelspec": KERNEL})
+    nbformat.write(notebook, lab.root / name)
+    page = browser.new_page(viewport={"width": 1200, "height": HEIGHT})
+    where = "doc/tree" if APP == "jupyterlab" else "notebooks"
+    page.goto(f"{lab.url}/{where}/{name}")
+    wait_ready(page)
+    page.evaluate(RUN_ALL)
+    return page
+
+
+def wait_ready(page) -> None:
+    """Wait until the notebook is there and its kernel is connected."""
+    page.locator(".jp-NotebookPanel .jp-Cell").first.wait_for(timeout=60_000)
+    page.wait_for_function(IS_READY, timeout=60_000)

@@ -1,0 +1,241 @@
+"""A 200 to PutRecords is believed only if it cannot be wrong in any way that shows."""
+
+import json
+from itertools import permutations
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from v3io_frames_put._wire.batches import NO_SHARD, Entries
+from v3io_frames_put._wire.put_answers import UnbelievableAnswerError, parse_put_answer
+
+
+def sent(count=3, *, shard=None, destination=None):
+    """Make what was sent; an answer is held against shards and destinations alone."""
+    return Entries(
+        text=pa.array([b'{"Data":""},'] * count, pa.binary()),
+        rows=np.arange(count),
+        row_counts=None,
+        destination=np.array(destination or [0] * count, np.uint64),
+        shard=np.array([NO_SHARD if s is None else s for s in shard or [None] * count], np.int32),
+    )
+
+
+def stored(shard, number):
+    return {"ShardId": shard, "SequenceNumber": number}
+
+
+def refused(code=-201326592, message="InvalidArgumentException"):
+    return {"ErrorCode": code, "ErrorMessage": message}
+
+
+def body(*records, failed=0):
+    return json.dumps({"FailedRecordCount": failed, "Records": list(records)}).encode()
+
+
+def doubt(answer, entries):
+    """Return why an answer is not believed."""
+    with pytest.raises(UnbelievableAnswerError) as caught:
+        parse_put_answer(answer, entries)
+    return str(caught.value)
+
+
+def test_stored_records_have_shard_and_number_in_request_order():
+    told = parse_put_answer(body(stored(1, 4), stored(0, 9), stored(1, 5)), sent())
+    assert told.stored.tolist() == [True, True, True]
+    assert told.shard_id.tolist() == [1, 0, 1]
+    assert told.sequence_number.tolist() == [4, 9, 5]
+    assert told.errors.codes == []
+
+
+def test_refused_records_keep_their_place_code_and_name():
+    told = parse_put_answer(
+        body(stored(0, 1), refused(), stored(0, 2), refused(-5, "Busy"), failed=2), sent(4)
+    )
+    assert told.stored.tolist() == [True, False, True, False]
+    assert told.shard_id.tolist() == [0, -1, 0, -1]
+    assert told.sequence_number.tolist() == [1, -1, 2, -1]
+    assert told.errors.positions.tolist() == [1, 3]
+    assert told.errors.codes == [-201326592, -5]
+    assert told.errors.names == ["InvalidArgumentException", "Busy"]
+
+
+def test_all_records_may_be_refused():
+    told = parse_put_answer(body(refused(), refused(), failed=2), sent(2))
+    assert told.stored.tolist() == [False, False]
+
+
+@pytest.mark.parametrize("message", [None, ""])
+def test_a_refusal_without_a_name_is_still_a_refusal(message):
+    told = parse_put_answer(body(refused(-7, message), failed=1), sent(1))
+    assert (told.errors.codes, told.errors.names) == ([-7], ["unnamed"])
+
+
+def test_numbers_may_have_gaps_and_begin_anywhere():
+    told = parse_put_answer(body(stored(0, 5), stored(0, 900), stored(7, 1)), sent())
+    assert told.sequence_number.tolist() == [5, 900, 1]
+
+
+def test_the_largest_number_is_exact():
+    told = parse_put_answer(body(stored(0, 2**63 - 1)), sent(1))
+    assert told.sequence_number.tolist() == [9_223_372_036_854_775_807]
+
+
+GOOD = body(stored(0, 1), stored(0, 2), stored(0, 3))
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        pytest.param(b"", id="empty"),
+        pytest.param(b"<html><h1>200 OK</h1></html>", id="a page"),
+        pytest.param(GOOD[: len(GOOD) // 2], id="half"),
+        pytest.param(GOOD[:-1], id="all but a byte"),
+        pytest.param(GOOD + b"}", id="a byte too many"),
+        pytest.param(GOOD + GOOD, id="twice"),
+        pytest.param(GOOD.replace(b"Records", b"\xff"), id="no UTF-8"),
+    ],
+)
+def test_what_is_not_json_is_not_believed(answer):
+    assert "the answer is not JSON" in doubt(answer, sent())
+
+
+def test_every_beginning_of_an_answer_is_not_believed():
+    for cut in range(len(GOOD)):
+        doubt(GOOD[:cut], sent())
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        None, [], 5, "Records", {}, {"FailedRecordCount": 0},
+        {"FailedRecordCount": 0, "Records": None},
+        {"FailedRecordCount": 0, "Records": {"0": stored(0, 1)}},
+        {"FailedRecordCount": 0, "Records": [stored(0, 1), None, stored(0, 2)]},
+        {"FailedRecordCount": 0, "Records": [[0, 1], [0, 2], [0, 3]]},
+        {"FailedRecordCount": 0, "records": [stored(0, 1), stored(0, 2), stored(0, 3)]},
+    ],
+    ids=json.dumps,
+)  # fmt: skip
+def test_an_answer_without_a_list_of_records_is_not_believed(value):
+    assert "the answer has no list Records" in doubt(json.dumps(value).encode(), sent())
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 4, 6])
+def test_too_few_or_too_many_records_are_not_believed(count):
+    answer = body(*[stored(0, number) for number in range(1, count + 1)])
+    assert doubt(answer, sent()) == f"the answer has {count} Records for 3 sent"
+
+
+@pytest.mark.parametrize("failed", [None, "0", 0.0, False, [], {}, "absent"])
+def test_a_failed_count_that_is_no_number_is_not_believed(failed):
+    fields = {"FailedRecordCount": failed, "Records": [stored(0, 1)]}
+    if failed == "absent":
+        del fields["FailedRecordCount"]
+    assert "no FailedRecordCount" in doubt(json.dumps(fields).encode(), sent(1))
+
+
+@pytest.mark.parametrize(
+    ("records", "failed"),
+    [
+        ([stored(0, 1), stored(0, 2)], 1),
+        ([stored(0, 1), stored(0, 2)], -1),
+        ([stored(0, 1), refused()], 0),
+        ([stored(0, 1), refused()], 2),
+        ([refused(), refused()], 1),
+    ],
+)
+def test_a_failed_count_that_disagrees_is_not_believed(records, failed):
+    doubt(body(*records, failed=failed), sent(2))
+
+
+@pytest.mark.parametrize("field", ["ShardId", "SequenceNumber"])
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        (None, "no whole number"),
+        (True, "no whole number"),
+        (False, "no whole number"),
+        (1.0, "no whole number"),
+        ("1", "no whole number"),
+        ([1], "no whole number"),
+        (-1, "negative"),
+        (2**63, "out of range"),
+    ],
+)
+def test_a_place_that_is_no_whole_number_is_not_believed(field, value, reason):
+    answer = body(stored(0, 1) | {field: value})
+    why = doubt(answer, sent(1))
+    assert field in why
+    assert reason in why
+
+
+@pytest.mark.parametrize("field", ["ShardId", "SequenceNumber"])
+def test_a_stored_record_without_its_place_is_not_believed(field):
+    record = stored(0, 1)
+    del record[field]
+    assert field in doubt(body(record), sent(1))
+
+
+@pytest.mark.parametrize("shard", [2**31, 2**40])
+def test_a_shard_beyond_32_bits_is_not_believed(shard):
+    assert "out of range" in doubt(body(stored(shard, 1)), sent(1))
+
+
+@pytest.mark.parametrize("code", [None, "5", 1.5, True, 2**64])
+def test_an_error_code_that_is_no_number_is_not_believed(code):
+    doubt(body(refused(code), failed=1), sent(1))
+
+
+@pytest.mark.parametrize("order", [p for p in permutations(range(3)) if p != (0, 1, 2)])
+def test_records_of_a_shard_in_another_order_are_not_believed(order):
+    answer = body(*[stored(4, 11 + at) for at in order])
+    assert doubt(answer, sent()) == "sequence numbers do not ascend within a shard"
+
+
+def test_the_same_number_twice_is_not_believed():
+    assert "do not ascend" in doubt(body(stored(0, 1), stored(0, 1)), sent(2))
+
+
+def test_refused_records_between_do_not_hide_a_wrong_order():
+    answer = body(stored(0, 5), refused(), stored(1, 1), stored(0, 4), failed=1)
+    assert "do not ascend" in doubt(answer, sent(4))
+
+
+def test_numbers_of_different_shards_are_not_compared():
+    told = parse_put_answer(body(stored(2, 9), stored(0, 1), stored(1, 5)), sent())
+    assert told.stored.all()
+
+
+@pytest.mark.parametrize("asked", [[1], [0]])
+def test_a_record_in_another_shard_than_asked_is_not_believed(asked):
+    assert "another shard than it asked for" in doubt(body(stored(2, 1)), sent(1, shard=asked))
+
+
+def test_a_refused_record_need_not_be_in_the_shard_it_asked_for():
+    told = parse_put_answer(
+        body(refused(-1, "ShardIDOutOfRangeException"), stored(3, 1), failed=1),
+        sent(2, shard=[9, 3]),
+    )
+    assert told.stored.tolist() == [False, True]
+
+
+def test_equal_keys_in_two_shards_are_not_believed():
+    entries = sent(3, destination=[7, 8, 7])
+    assert "in two shards" in doubt(body(stored(0, 1), stored(1, 1), stored(2, 1)), entries)
+
+
+def test_equal_keys_in_one_shard_are_believed():
+    entries = sent(4, destination=[7, 8, 7, 0])
+    answer = body(stored(0, 1), stored(1, 1), stored(0, 2), stored(2, 1))
+    assert parse_put_answer(answer, entries).stored.all()
+
+
+def test_records_without_a_key_may_go_anywhere():
+    assert parse_put_answer(body(stored(0, 1), stored(5, 1)), sent(2)).stored.all()
+
+
+def test_a_key_beside_a_shard_does_not_count_as_a_key():
+    entries = sent(2, shard=[0, 1], destination=[7, 7])
+    assert parse_put_answer(body(stored(0, 1), stored(1, 1)), entries).stored.all()

@@ -1,0 +1,60 @@
+"""Tags: which rows of which run a record holds, in 16 bytes."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from v3io_frames_put._wire.tags import encode_tags, parse_tag
+
+RUN = bytes.fromhex("0123456789abcdef")
+
+
+@pytest.mark.parametrize(
+    ("first_row", "row_count", "tag"),
+    [
+        (0, 1, "0123456789abcdef 0000000000 000001"),
+        (258, 3, "0123456789abcdef 0000000102 000003"),
+        (2**40 - 1, 2**24 - 1, "0123456789abcdef ffffffffff ffffff"),
+        (336_775, 1_000, "0123456789abcdef 0000052387 0003e8"),
+    ],
+)
+def test_a_tag_is_these_bytes(first_row, row_count, tag):
+    tags = encode_tags(RUN, np.array([first_row]), np.array([row_count], np.int32))
+    assert tags.to_pylist() == [bytes.fromhex(tag)]
+
+
+def test_without_counts_every_record_holds_one_row():
+    tags = encode_tags(RUN, np.array([7, 8]), None)
+    assert [tag.hex() for tag in tags.to_pylist()] == [
+        "0123456789abcdef0000000007000001",
+        "0123456789abcdef0000000008000001",
+    ]
+
+
+def test_no_records_have_no_tags():
+    assert encode_tags(RUN, np.array([], np.int64), None).to_pylist() == []
+
+
+@given(st.integers(0, 2**40 - 1), st.integers(1, 2**24 - 1), st.binary(min_size=8, max_size=8))
+def test_a_tag_reads_back(first_row, row_count, run_id):
+    tags = encode_tags(run_id, np.array([first_row]), np.array([row_count], np.int32))
+    assert parse_tag(tags[0].as_py(), run_id) == (first_row, row_count)
+
+
+@pytest.mark.parametrize(
+    "client_info",
+    [
+        None,
+        b"",
+        b"a note",
+        RUN,
+        RUN + bytes(7),
+        RUN + bytes(9),
+        bytes(16),
+        b"\x00" + RUN[1:] + bytes(8),
+        RUN[:7] + b"\x00" + bytes(8),
+    ],
+)
+def test_what_another_run_or_another_writer_wrote_is_no_tag(client_info):
+    assert parse_tag(client_info, RUN) is None

@@ -1,0 +1,292 @@
+"""The run as a state machine: what to take in, what to send next, when it is over.
+
+Pure. Time, random draws and answers come in as arguments; requests, pauses and
+outcomes go out. The way of a record:
+
+    offer -> backlog -> next_request -> (the network) -> finish -> outcomes
+                ^                                          |
+                +------- pause, halve, bisect, look up <---+
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from v3io_frames_put._delivery import settling
+from v3io_frames_put._delivery.backlog import Backlog
+from v3io_frames_put._delivery.batch import links
+from v3io_frames_put._delivery.endings import Endings, Moment
+from v3io_frames_put._delivery.pace import parse_retry_after
+from v3io_frames_put._delivery.verdicts import Stop, describe
+from v3io_frames_put._wire.batches import build_body
+from v3io_frames_put._wire.exchange import Fault
+from v3io_frames_put._wire.requests import put_records_request
+
+if TYPE_CHECKING:
+    from v3io_frames_put._delivery.batch import Batch
+    from v3io_frames_put._delivery.errand_queue import Job
+    from v3io_frames_put._delivery.outcomes import Outcomes
+    from v3io_frames_put._delivery.policy import Policy
+    from v3io_frames_put._delivery.reconcile import Reconciler
+    from v3io_frames_put._wire.batches import Window
+    from v3io_frames_put._wire.exchange import Attempt, Request
+    from v3io_frames_put._wire.paths import StreamPath
+
+_LANES_PER_REQUEST: Final = 4  # while one batch goes on, the next is gathered from idle lanes
+
+
+class Delivery:
+    """Delivers the records of one run.
+
+    Parameters
+    ----------
+    policy : Policy
+        What the run was asked for.
+    stream : StreamPath
+        Where the records go.
+    outcomes : Outcomes
+        Where every row's outcome is written.
+    reconciler : Reconciler, optional
+        Looks up what became of records whose request got no answer; what
+        ``exactly_once`` needs. None: nothing is looked up.
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        *,
+        stream: StreamPath,
+        outcomes: Outcomes,
+        reconciler: Reconciler | None = None,
+    ) -> None:
+        self.outcomes = outcomes
+        self.stopped: Stop | None = None
+        self.requests = self.retried_rows = self.bytes_sent = 0
+        self._policy = policy
+        self._stream = stream
+        alone = policy.max_in_flight == 1
+        self._backlog = Backlog(1 if alone else _LANES_PER_REQUEST * policy.max_in_flight)
+        self._reconciler = reconciler
+        self._endings = Endings(policy, outcomes, self._backlog, reconciler)
+        self._in_flight: dict[int, Batch] = {}
+        self._readings: dict[int, Job] = {}
+        self._tickets = itertools.count()
+        self._gate = 0.0  # no request before it: a Retry-After holds for all
+        self._silent_since: float | None = None
+        self._closed = False
+        self._window_bytes = 0
+
+    # -- records in -------------------------------------------------------------------
+
+    @property
+    def held_bytes(self) -> int:
+        """Encoded bytes that wait, or are under way (those twice: entries and body)."""
+        under_way = sum(batch.nbytes + batch.entries.nbytes for batch in self._in_flight.values())
+        looked_up = self._reconciler.batches if self._reconciler else ()
+        return self._backlog.nbytes + under_way + sum(batch.nbytes for batch in looked_up)
+
+    @property
+    def wants_records(self) -> bool:
+        """Whether another window of records fits the budget."""
+        if self._closed or self.stopped or (self._reconciler and not self._reconciler.is_ready):
+            return False
+        held = self.held_bytes
+        return not held or held + self._window_bytes <= self._policy.max_in_flight_bytes
+
+    def offer(self, window: Window) -> None:
+        """Take the next window of rows; they follow the last window's."""
+        self.outcomes.open(window.num_rows)
+        refused = window.rejections
+        self.outcomes.reject(refused.rows, refused.names, refused.details)
+        most = min(self._policy.limits.max_body_bytes, self._policy.max_in_flight_bytes)
+        entries = settling.reject_too_large(self.outcomes, window.entries, most)
+        if self._policy.order == "none":
+            entries = replace(entries, destination=np.zeros_like(entries.destination))
+        self._window_bytes = max(self._window_bytes, entries.nbytes)
+        self.outcomes.number_rows(entries)
+        settling.hold(self.outcomes, self._backlog.add(entries))
+        if self.stopped:
+            self._drop_waiting()
+
+    def close(self) -> None:
+        """Say that no more records come."""
+        self._closed = True
+
+    # -- requests out -----------------------------------------------------------------
+
+    @property
+    def is_done(self) -> bool:
+        """Whether every row offered has its outcome, and no more rows come."""
+        over = self._closed or self.stopped is not None
+        return over and not (self.in_flight or self._backlog or self._must_read)
+
+    @property
+    def _must_read(self) -> bool:
+        return self._reconciler is not None and not self.stopped and self._reconciler.has_work
+
+    @property
+    def out_of_order(self) -> list[int]:
+        """Rows that stand behind later ones of their destination."""
+        return self._endings.out_of_order
+
+    @property
+    def in_flight(self) -> int:
+        """Requests under way."""
+        return len(self._in_flight) + len(self._readings)
+
+    @property
+    def rows_in_flight(self) -> int:
+        """Rows of requests under way."""
+        return sum(batch.entries.num_rows for batch in self._in_flight.values())
+
+    def next_request(self, now: float) -> tuple[int, Request] | None:
+        """Decide what to send now.
+
+        Returns
+        -------
+        ticket, request : int and Request
+            The ticket goes back to ``finish``. None: nothing can be sent now.
+        """
+        if self.stopped or now < self._gate or self.in_flight >= self._policy.max_in_flight:
+            return None
+        reading = self._next_reading(now)
+        if reading is not None or (self._reconciler and not self._reconciler.is_ready):
+            return reading
+        batch = self._backlog.next_batch(now, self._endings.limits, partial=not self.wants_records)
+        if batch is None:
+            return None
+        if self._reconciler and batch.floor is None:
+            batch.floor = self._reconciler.floor()
+        body = build_body(batch.entries)
+        batch.attempts += 1
+        batch.sent_twice |= batch.maybe_stored
+        self.requests += 1
+        self.bytes_sent += len(body)
+        self.retried_rows += batch.entries.num_rows if batch.attempts > 1 else 0
+        ticket = next(self._tickets)
+        self._in_flight[ticket] = batch
+        return ticket, put_records_request(self._stream, body)
+
+    def _next_reading(self, now: float) -> tuple[int, Request] | None:
+        """Decide what to look up now."""
+        if self._reconciler is None:
+            return None
+        if self._closed and not (self._in_flight or self._backlog):
+            self._reconciler.finish_up()
+        asked = self._reconciler.next_ask(now)
+        if asked is None:
+            return None
+        ticket = next(self._tickets)
+        self._readings[ticket] = asked[0]
+        return ticket, asked[1]
+
+    def wake_at(self, now: float) -> float | None:
+        """Say when ``next_request`` may have something new; None: only after an event."""
+        if self.stopped or self.in_flight >= self._policy.max_in_flight:
+            return None
+        times = [self._backlog.wake_at(now, self._gate)]
+        if self._reconciler:
+            times.append(self._reconciler.wake_at())
+        return min((max(time, self._gate) for time in times if time is not None), default=None)
+
+    def waiting(self, now: float) -> str | None:
+        """Say why nothing is sent; None: something is under way, or nothing waits."""
+        if now < self._gate:
+            return f"the platform asked for a pause of {self._gate - now:.1f} s"
+        pause = self._backlog.first_pause()
+        if pause is None or self._in_flight:
+            return None
+        until, batch = pause
+        why = next((why for why in batch.why if why is not None), None)
+        reason = f" after {why.message}" if why else ""
+        return f"trying again in {max(0.0, until - now):.1f} s{reason}"
+
+    # -- ends of requests in ----------------------------------------------------------
+
+    def finish(self, ticket: int, attempt: Attempt, *, now: float, draw: float) -> None:
+        """Take in how a request ended.
+
+        Parameters
+        ----------
+        ticket : int
+            From ``next_request``.
+        attempt : Answer or Fault
+            How it ended.
+        now, draw : float
+            The clock, and an even draw from [0, 1) for the pause.
+        """
+        moment = Moment(now, draw, self._note_answer(attempt, now))
+        if ticket in self._readings:
+            self._finish_reading(self._readings.pop(ticket), attempt, moment)
+        else:
+            stop = self._endings.take_in(self._in_flight.pop(ticket), attempt, moment)
+            self.stopped = self.stopped or stop
+        silent_since = now if self._silent_since is None else self._silent_since
+        if now - silent_since >= self._policy.retry.deadline_seconds:
+            self.stopped = self.stopped or Stop("unavailable", attempt)
+        if self.stopped:
+            self._drop_waiting()
+
+    def _finish_reading(self, job: Job, attempt: Attempt, moment: Moment) -> None:
+        """Take in an answer to a look-up, and what it resolves."""
+        assert self._reconciler is not None  # noqa: S101  # it asked
+        pause = (moment.floor, moment.draw)
+        verdict = self._reconciler.finish(job, attempt, now=moment.now, pause=pause)
+        if verdict is not None:
+            self.stopped = self.stopped or Stop(verdict.cause or "unavailable", attempt)
+        elif self._reconciler.is_stream_missing:
+            self.stopped = self.stopped or Stop("missing", attempt)
+        lookups, self._reconciler.lookups = self._reconciler.lookups, []
+        for lookup in lookups:
+            self._endings.take_in_lookup(lookup, moment)
+
+    def _note_answer(self, attempt: Attempt, now: float) -> float:
+        """Note who was silent; open the gate no earlier than a Retry-After asks for."""
+        if isinstance(attempt, Fault):
+            self._silent_since = now if self._silent_since is None else self._silent_since
+            return 0.0
+        self._silent_since = None
+        floor = parse_retry_after(attempt.headers) or 0.0
+        pause = min(floor, self._policy.retry.deadline_seconds)
+        self._gate = max(self._gate, now + pause)
+        return floor
+
+    # -- the end ----------------------------------------------------------------------
+
+    def stop(self) -> None:
+        """Send nothing new. What is under way still gets its outcome by ``finish``."""
+        self.stopped = self.stopped or Stop("stopped")
+        self._drop_waiting()
+
+    def _drop_waiting(self) -> None:
+        queued, paused = self._backlog.clear()
+        for entries in queued:
+            self.outcomes.fail(entries.rows, "unsent", settling.STOPPED)
+        looked_up = self._reconciler.clear() if self._reconciler else []
+        for batch in [*paused, *looked_up]:
+            for link in links(batch):
+                self._drop(link)
+
+    def abandon(self) -> None:
+        """Take every request still under way as cut off: nobody knows of its records."""
+        cut_off = Fault("stopped", "waiting", "the run was stopped before an answer came")
+        for batch in self._in_flight.values():
+            batch.maybe_stored[:] = True
+            batch.blame(describe(cut_off))
+            for link in links(batch):
+                self._drop(link)
+        self._in_flight.clear()
+        self._readings.clear()
+
+    def _drop(self, batch: Batch) -> None:
+        """Leave a batch that waits as it is."""
+        batch.why[batch.why == None] = settling.STOPPED  # noqa: E711  # element by element
+        settling.settle(self.outcomes, batch, "unsent")
+
+    def finish_rows(self, num_rows: int) -> None:
+        """Leave unsent the rows of the data that were never offered."""
+        settling.leave_unsent(self.outcomes, num_rows)

@@ -1,0 +1,182 @@
+"""What ``exactly_once`` reads, as conversations without a network.
+
+An errand is a generator: it yields what to ask and gets the parsed answer back, so
+each reads from top to bottom. Whoever drives it sends the requests, pauses and asks
+again after passing trouble; an errand sees only answers that say something.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
+
+from v3io_frames_put._wire import requests
+from v3io_frames_put._wire.answers import (
+    parse_description,
+    parse_last_sequence_number,
+    parse_listing,
+    parse_location,
+)
+from v3io_frames_put._wire.protocol import ILLEGAL_LOCATION, parse_error
+from v3io_frames_put._wire.record_pages import RecordPage, parse_record_page
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+
+    from v3io_frames_put._wire.exchange import Answer, Request
+    from v3io_frames_put._wire.paths import StreamPath
+
+Result = TypeVar("Result")
+Errand: TypeAlias = "Generator[Ask, Any, Result]"
+
+PAGE_RECORDS: Final = 1_000
+_SUCCESS: Final = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """A request, and how to read its answer; a ``ProtocolError`` asks again."""
+
+    request: Request
+    parse: Callable[[Answer], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Where the records that are not ours to look at end.
+
+    Attributes
+    ----------
+    number : int
+        Sequence number of the last of them; 0: there are none.
+    location : str or None
+        The place behind it, where the platform tells no number.
+    """
+
+    number: int = 0
+    location: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """How a stream stands.
+
+    Attributes
+    ----------
+    shards : int
+        Number of shards.
+    written : dict of int to (int or None)
+        Shards that hold or held records; their last number, where it is told.
+    """
+
+    shards: int
+    written: dict[int, int | None]
+
+
+def survey_stream(stream: StreamPath) -> Errand[Survey | None]:
+    """Ask for shards and their last numbers; None: there is no stream."""
+    described = yield Ask(requests.describe_stream_request(stream), _if_success(parse_description))
+    if described is None:
+        return None
+    written: dict[int, int | None] = {}
+    marker = None
+    while True:
+        request = requests.list_request(stream.container, stream.path, marker=marker)
+        page = yield Ask(request, _if_success(parse_listing))
+        if page is None:  # nothing was ever written to it
+            return Survey(described.shards, written)
+        for entry in page.objects:
+            name = entry.key.rpartition("/")[2]
+            if name.isascii() and name.isdigit():
+                written[int(name)] = entry.last_sequence_number
+        if page.next_marker is None:
+            return Survey(described.shards, written)
+        marker = page.next_marker
+
+
+def find_start(stream: StreamPath, shard: int) -> Errand[Start]:
+    """Find where a shard ends now, when the listing does not tell."""
+    request = requests.last_sequence_number_request(stream, shard)
+    number = yield Ask(request, _if_success(parse_last_sequence_number))
+    if number is not None:
+        return Start(number)
+    seek = requests.seek_latest_request(stream, shard)
+    location = yield Ask(seek, _if_success(parse_location))
+    return Start() if location is None else Start(location=location)
+
+
+def check_reading(stream: StreamPath) -> Errand[None]:
+    """Read a record of the first shard, or find that it has none: that we may."""
+    location = yield Ask(requests.seek_earliest_request(stream, 0), _if_success(parse_location))
+    if location is not None:
+        get = requests.get_records_request(stream, 0, location=location, limit=1)
+        yield Ask(get, _if_success(parse_record_page))
+
+
+def scan_shard(
+    stream: StreamPath, shard: int, start: Start, take: Callable[[int, RecordPage], None]
+) -> Errand[bool]:
+    """Read a shard from a start to its end as it stood at the first answer.
+
+    Returns
+    -------
+    bool
+        Whether nothing between start and end can have been missed: contract
+        section 3, "a tag counts as absent only if".
+    """
+    location, is_gapless = yield from _enter(stream, shard, start)
+    # Behind a number, the first record read tells whether any was lost before it.
+    must_begin_by = start.number + 1 if start.location is None else None
+    end = last = start.number
+    is_first = True
+    while location is not None:
+        get = requests.get_records_request(stream, shard, location=location, limit=PAGE_RECORDS)
+        page = yield Ask(get, _page_or_lost)
+        if page is None:
+            # Retention was faster; what it dropped, nobody can look up.
+            return False
+        numbers = page.records.column("sequence_number")
+        if len(numbers):
+            if must_begin_by is not None:
+                is_gapless &= numbers[0].as_py() <= must_begin_by
+                must_begin_by = None
+            last = numbers[-1].as_py()
+            take(shard, page)
+        if is_first:
+            end, is_first = last + page.records_behind, False
+        if not len(numbers) or last >= end:
+            # An end before the start: somebody made the stream anew.
+            return is_gapless and must_begin_by is None and last >= end >= start.number
+        location = page.next_location
+    return is_gapless
+
+
+def _enter(stream: StreamPath, shard: int, start: Start) -> Errand[tuple[str | None, bool]]:
+    """Seek a start: its location, and whether nothing can lie between the two."""
+    if start.location is not None:
+        return start.location, True
+    if start.number:
+        # The record before is read once more: it proves that none behind it was dropped.
+        request = requests.seek_sequence_request(stream, shard, sequence_number=start.number)
+        location = yield Ask(request, _parse_seek)
+        if location is not None:
+            return location, True
+    location = yield Ask(requests.seek_earliest_request(stream, shard), _parse_seek)
+    # A shard that was never written holds nothing of ours for certain.
+    return location, location is not None or start.number == 0
+
+
+def _if_success(parse: Callable[[Answer], Result]) -> Callable[[Answer], Result | None]:
+    return lambda answer: parse(answer) if answer.status == _SUCCESS else None
+
+
+_parse_seek: Final = _if_success(parse_location)
+
+
+def _page_or_lost(answer: Answer) -> RecordPage | None:
+    """Read a page; None: its location is gone, with whatever stood there."""
+    if answer.status == _SUCCESS:
+        return parse_record_page(answer)
+    if parse_error(answer).name != ILLEGAL_LOCATION:
+        parse_record_page(answer)  # what else it says breaks the protocol, and is asked again
+    return None

@@ -1,0 +1,315 @@
+"""What became of each row, and the Arrow batches that tell it in input order.
+
+Rows get their outcome in any order. They are kept in pages; a page leaves as an
+Arrow batch once all its rows and all earlier pages are settled, so a job that
+writes batches to a file holds only the pages that are still open.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
+
+import numpy as np
+import pyarrow as pa
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+    from v3io_frames_put._wire.batches import Entries
+
+Status: TypeAlias = Literal["stored", "rejected", "unsent", "unknown"]
+STATUSES: Final[tuple[Status, ...]] = ("stored", "rejected", "unsent", "unknown")
+
+PAGE_ROWS: Final = 1 << 16
+_OPEN: Final = -1  # in the status column: no outcome yet
+_NONE: Final = -1  # in shard, sequence number, name and detail: not given
+NO_CODE: Final = np.iinfo(np.int64).min  # the platform's codes are negative
+
+_PAGE: Final = np.dtype(
+    [
+        ("status", np.int8),
+        ("maybe_duplicate", np.bool_),
+        ("attempts", np.int16),
+        ("shard_id", np.int32),
+        ("sequence_number", np.int64),
+        ("error_code", np.int64),
+        ("error_message", np.int32),
+        ("error_detail", np.int32),
+        ("record_row", np.int32),
+    ]
+)
+BLANK: Final = np.array((_OPEN, False, 0, _NONE, _NONE, NO_CODE, _NONE, _NONE, _NONE), _PAGE)
+
+SCHEMA: Final = pa.schema(
+    [
+        ("status", pa.dictionary(pa.int8(), pa.string())),
+        ("shard_id", pa.int32()),
+        ("sequence_number", pa.int64()),
+        ("error_code", pa.int64()),
+        ("error_message", pa.string()),
+        ("error_detail", pa.string()),
+        ("attempts", pa.int16()),
+        ("maybe_duplicate", pa.bool_()),
+    ]
+)
+"""Columns of the results, in order (contract section 2)."""
+
+RECORD_ROW: Final = pa.field("record_row", pa.int32())
+"""The last column, where records hold several rows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why rows are not stored, as the error columns tell it."""
+
+    message: str
+    detail: str = ""
+    code: int | None = None
+
+
+class Texts:
+    """Each distinct text once, found by number."""
+
+    def __init__(self) -> None:
+        self._number_of: dict[str, int] = {}
+        self._values: list[str] = []
+
+    def number(self, text: str) -> int:
+        """Find the number of a text; the empty one means not given."""
+        if not text:
+            return _NONE
+        if text not in self._number_of:
+            self._number_of[text] = len(self._values)
+            self._values.append(text)
+        return self._number_of[text]
+
+    def column(self, numbers: NDArray[np.int32]) -> pa.StringArray:
+        """Turn numbers into an Arrow column of texts."""
+        used, positions = np.unique(numbers, return_inverse=True)
+        texts = pa.array([self._values[n] if n != _NONE else None for n in used], pa.string())
+        return texts.take(pa.array(positions))
+
+
+@dataclass(frozen=True, slots=True)
+class Earlier:
+    """What earlier runs under the same run id left of each row.
+
+    Attributes
+    ----------
+    pages : ndarray
+        A page's columns, one entry a row of the data; texts are numbers in ``texts``.
+    texts : Texts
+        The texts of those numbers.
+    is_final : ndarray of bool
+        Rows that keep their outcome: they are not sent again.
+    in_doubt : ndarray of bool
+        Rows that are sent again although they may be stored: they can only end stored,
+        perhaps twice, or unknown.
+    """
+
+    pages: NDArray[Any]
+    texts: Texts
+    is_final: NDArray[np.bool_]
+    in_doubt: NDArray[np.bool_]
+
+    def finish(self, rows: NDArray[np.int64], status: Status, **columns: Any) -> None:
+        """Give rows, before they are opened, an outcome to keep."""
+        self.is_final[rows] = True
+        self.pages["status"][rows] = STATUSES.index(status)
+        for name, value in columns.items():
+            self.pages[name][rows] = value
+
+
+class Outcomes:
+    """The outcome of every row of a run.
+
+    Parameters
+    ----------
+    packed : bool
+        Whether records hold several rows; adds the column ``record_row``.
+    earlier : Earlier, optional
+        What earlier runs left, where this one resumes them.
+    """
+
+    def __init__(self, *, packed: bool = False, earlier: Earlier | None = None) -> None:
+        self.counts: dict[Status, int] = dict.fromkeys(STATUSES, 0)
+        self.is_packed = packed
+        self._pages: dict[int, NDArray[Any]] = {}
+        self._open: dict[int, int] = {}
+        self._emitted = 0  # pages
+        self._rows = 0
+        self._earlier = earlier
+        self._texts = earlier.texts if earlier else Texts()
+
+    @property
+    def num_rows(self) -> int:
+        """Rows seen so far."""
+        return self._rows
+
+    @property
+    def settled_rows(self) -> int:
+        """Rows that have their outcome."""
+        return sum(self.counts.values())
+
+    def open(self, num_rows: int) -> None:
+        """Add rows at the end, without an outcome yet."""
+        first = start = self._rows
+        self._rows += num_rows
+        while start < self._rows:
+            page, within = divmod(start, PAGE_ROWS)
+            if page not in self._pages:
+                self._pages[page] = np.full(PAGE_ROWS, BLANK)
+                self._open[page] = 0
+            fresh = min(PAGE_ROWS - within, self._rows - start)
+            self._open[page] += fresh
+            start += fresh
+        if self._earlier is not None:
+            self._recall(self._earlier, first)
+
+    def _recall(self, earlier: Earlier, first: int) -> None:
+        """Give the rows from ``first`` on what earlier runs left of them."""
+        rows = np.arange(first, min(self._rows, len(earlier.is_final)))
+        self.write(rows, attempts=earlier.pages["attempts"][rows])
+        final = rows[earlier.is_final[rows]]
+        names = [name for name in _PAGE.names or () if name not in ("status", "attempts")]
+        kept = earlier.pages[final]
+        for code, status in enumerate(STATUSES):
+            of_status = kept["status"] == code
+            columns = {name: kept[name][of_status] for name in names}
+            self._settle(final[of_status], status, columns)
+
+    def _by_page(self, rows: NDArray[np.int64]) -> Iterator[tuple[int, slice | NDArray[Any]]]:
+        """Split row numbers by page: the page, and which of the rows lie in it."""
+        if not len(rows):
+            return
+        first, last = int(rows.min()) // PAGE_ROWS, int(rows.max()) // PAGE_ROWS
+        if first == last:
+            yield first, slice(None)
+            return
+        pages = rows // PAGE_ROWS
+        for page in np.unique(pages):
+            yield int(page), np.flatnonzero(pages == page)
+
+    def write(self, rows: NDArray[np.int64], **columns: Any) -> None:
+        """Set columns of rows; a value serves all rows, an array one each."""
+        for page, which in self._by_page(rows):
+            within = rows[which] - page * PAGE_ROWS
+            for name, value in columns.items():
+                part = value[which] if isinstance(value, np.ndarray) else value
+                self._pages[page][name][within] = part
+
+    def settle(
+        self, rows: NDArray[np.int64], status: Status, *, attempts: int = 0, **columns: Any
+    ) -> None:
+        """Give rows their outcome: once, for it counts them.
+
+        Parameters
+        ----------
+        rows : ndarray of int64
+            Which.
+        status : Status
+            Their outcome; rows in doubt since an earlier run can only be stored,
+            perhaps twice, or unknown.
+        attempts : int
+            Requests of this run that carried them.
+        **columns
+            The other columns: a value for all, or an array with one each.
+        """
+        if attempts:
+            self._add_attempts(rows, attempts)
+        if self._earlier is None:
+            self._settle(rows, status, columns)
+            return
+        doubt = self._earlier.in_doubt[rows]
+        for is_doubtful in (False, True):
+            of_kind = doubt == is_doubtful
+            chosen = {
+                name: value[of_kind] if isinstance(value, np.ndarray) else value
+                for name, value in columns.items()
+            }
+            if is_doubtful and attempts:
+                chosen["maybe_duplicate"] = True
+            in_the_end = "unknown" if is_doubtful and status != "stored" else status
+            self._settle(rows[of_kind], in_the_end, chosen)
+
+    def _add_attempts(self, rows: NDArray[np.int64], attempts: int) -> None:
+        for page, which in self._by_page(rows):
+            self._pages[page]["attempts"][rows[which] - page * PAGE_ROWS] += attempts
+
+    def _settle(self, rows: NDArray[np.int64], status: Status, columns: dict[str, Any]) -> None:
+        self.write(rows, status=STATUSES.index(status), **columns)
+        self.counts[status] += len(rows)
+        for page, which in self._by_page(rows):
+            self._open[page] -= len(rows[which])
+
+    def fail(
+        self, rows: NDArray[np.int64], status: Status, failure: Failure, **columns: Any
+    ) -> None:
+        """Give rows an outcome other than stored, with its reason."""
+        self.settle(
+            rows,
+            status,
+            error_code=NO_CODE if failure.code is None else failure.code,
+            error_message=self._texts.number(failure.message),
+            error_detail=self._texts.number(failure.detail),
+            **columns,
+        )
+
+    def reject(self, rows: NDArray[np.int64], names: Sequence[str], details: Sequence[str]) -> None:
+        """Reject rows, each for a reason of its own."""
+        self.settle(
+            rows,
+            "rejected",
+            error_message=np.array([self._texts.number(name) for name in names], np.int32),
+            error_detail=np.array([self._texts.number(detail) for detail in details], np.int32),
+        )
+
+    def number_rows(self, entries: Entries) -> None:
+        """Note each row's place in its record, where records hold several."""
+        counts = entries.row_counts
+        if counts is not None:
+            before = np.repeat(np.cumsum(counts) - counts, counts)
+            self.write(entries.rows, record_row=np.arange(len(entries.rows)) - before)
+
+    def drain(self) -> Iterator[pa.RecordBatch]:
+        """Hand out the batches of rows that are settled, in input order, and forget them."""
+        while self._emitted in self._pages and self._is_complete(self._emitted):
+            page = self._pages.pop(self._emitted)
+            del self._open[self._emitted]
+            start = self._emitted * PAGE_ROWS
+            self._emitted += 1
+            yield self._to_arrow(page[: self._rows - start])
+
+    def _is_complete(self, page: int) -> bool:
+        return not self._open[page] and self._rows >= (page + 1) * PAGE_ROWS
+
+    def finish(self) -> Iterator[pa.RecordBatch]:
+        """Hand out all that is left; the last page may be short."""
+        yield from self.drain()
+        for page in sorted(self._pages):
+            yield self._to_arrow(self._pages.pop(page)[: self._rows - page * PAGE_ROWS])
+
+    def _to_arrow(self, page: NDArray[Any]) -> pa.RecordBatch:
+        status = pa.DictionaryArray.from_arrays(pa.array(page["status"]), pa.array(STATUSES))
+        code = page["error_code"]
+        columns = [
+            status,
+            _nullable(page["shard_id"], _NONE),
+            _nullable(page["sequence_number"], _NONE),
+            _nullable(code, NO_CODE),
+            self._texts.column(page["error_message"]),
+            self._texts.column(page["error_detail"]),
+            pa.array(page["attempts"]),
+            pa.array(page["maybe_duplicate"]),
+        ]
+        if not self.is_packed:
+            return pa.record_batch(columns, schema=SCHEMA)
+        columns.append(_nullable(page["record_row"], _NONE))
+        return pa.record_batch(columns, schema=SCHEMA.append(RECORD_ROW))
+
+
+def _nullable(values: NDArray[Any], missing: int) -> pa.Array:
+    return pa.array(values, mask=values == missing)

@@ -1,0 +1,73 @@
+"""What a run was asked for, as one value."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final, Literal, TypeAlias, cast, get_args
+
+from v3io_frames_put._rows.plan import WINDOW_BYTES
+from v3io_frames_put.config import Limits, Retry
+from v3io_frames_put.errors import ConfigError
+
+_WINDOWS_HELD: Final = 4
+
+DeliveryMode: TypeAlias = Literal["at_least_once", "at_most_once", "exactly_once"]
+Order: TypeAlias = Literal["key", "none"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """How records are to be delivered; see ``put_records`` for each."""
+
+    delivery: DeliveryMode = "at_least_once"
+    order: Order = "key"
+    max_in_flight: int = 8
+    max_in_flight_bytes: int = 64 << 20
+    retry: Retry = field(default_factory=Retry)
+    limits: Limits = field(default_factory=Limits)
+
+    @property
+    def window_bytes(self) -> int:
+        """How much is encoded at once: a part of what is held at once."""
+        return min(WINDOW_BYTES, max(1, self.max_in_flight_bytes // _WINDOWS_HELD))
+
+
+def check_policy(  # noqa: PLR0913  # one argument an option
+    *,
+    delivery: object,
+    order: object,
+    max_in_flight: object,
+    max_in_flight_bytes: object,
+    client_info: object,
+    retry: Retry,
+    limits: Limits,
+) -> Policy:
+    """Check what a user asked for; nothing was sent when it raises."""
+    check_choice("delivery", delivery, get_args(DeliveryMode))
+    check_choice("order", order, get_args(Order))
+    if client_info is not None and delivery == "exactly_once":
+        raise ConfigError(
+            "client_info: delivery='exactly_once' writes its tags there. Leave one of them out."
+        )
+    _check_count("max_in_flight", max_in_flight)
+    _check_count("max_in_flight_bytes", max_in_flight_bytes)
+    return Policy(
+        delivery=cast("DeliveryMode", delivery),
+        order=cast("Order", order),
+        max_in_flight=cast("int", max_in_flight),
+        max_in_flight_bytes=cast("int", max_in_flight_bytes),
+        retry=retry,
+        limits=limits,
+    )
+
+
+def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
+    """Refuse what is not one of the words an option may be."""
+    if value not in choices:
+        shown = ", ".join(map(repr, choices))
+        raise ConfigError(f"{name}={value!r}: expected one of {shown}.")
+
+
+def _check_count(name: str, value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ConfigError(f"{name}={value!r}: expected a whole number from 1.")

@@ -1,0 +1,329 @@
+"""``exactly_once``: what lost answers would have told, looked up on the stream.
+
+Before the first record it notes where every shard ends. A batch whose request ended
+unknown waits until nothing of it can still be on its way, then its tags are read
+back: what is found is stored, what is provably absent is sent again, and what cannot
+be proven either way stays unknown. Batches that wait share one scan.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import numpy as np
+
+from v3io_frames_put._delivery.errand_queue import ErrandQueue, Job
+from v3io_frames_put._delivery.errands import (
+    Start,
+    Survey,
+    check_reading,
+    find_start,
+    survey_stream,
+)
+from v3io_frames_put._delivery.scan import Place, Scan
+from v3io_frames_put._delivery.verdicts import GAVE_UP
+from v3io_frames_put.config import MAX_SHARDS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from numpy.typing import NDArray
+
+    from v3io_frames_put._delivery.batch import Batch
+    from v3io_frames_put._delivery.verdicts import Verdict
+    from v3io_frames_put._wire.exchange import Attempt, Request
+    from v3io_frames_put._wire.paths import StreamPath
+    from v3io_frames_put._wire.put_answers import PutAnswer
+    from v3io_frames_put._wire.tags import Tag
+    from v3io_frames_put.config import Retry
+
+
+_STARTS_KEPT: Final = 512  # in a receipt of at most 20 kB
+
+
+class Copy(NamedTuple):
+    """Where a row stands, too."""
+
+    row: int
+    shard_id: int
+    sequence_number: int
+
+
+@dataclass(slots=True)
+class Suspect:
+    """A record that a dead connection may still deliver.
+
+    Attributes
+    ----------
+    rows : ndarray of int64
+        Its rows.
+    floor : ndarray of int64
+        The highest number of each shard before it was first sent.
+    place : Place or None
+        Where it is known to stand. None: it ended unknown.
+    copies : set of Place
+        Wherever scans saw it.
+    """
+
+    rows: NDArray[np.int64]
+    floor: NDArray[np.int64]
+    place: Place | None = None
+    copies: set[Place] = field(default_factory=set)
+
+
+@dataclass(slots=True)
+class Lookup:
+    """What a scan found out about a batch.
+
+    Attributes
+    ----------
+    batch : Batch
+        What was looked for.
+    places : list of (Place or None)
+        Per record, where it stands.
+    is_proven : ndarray of bool
+        Per record: if it was not found, it is not there.
+    """
+
+    batch: Batch
+    places: list[Place | None]
+    is_proven: NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """What an earlier process may have stored under the same run id.
+
+    Attributes
+    ----------
+    floor : ndarray of int64
+        Per shard, the last number before that run.
+    take : callable
+        Takes where the run's tags stand, and whether what is not there is nowhere.
+    starts : mapping of str to int
+        The floor again, as a receipt tells it.
+    """
+
+    floor: NDArray[np.int64]
+    take: Callable[[Mapping[Tag, list[Place]], bool], None]
+    starts: Mapping[str, int]
+
+
+class Reconciler:
+    """Finds out what became of records whose request got no answer.
+
+    Parameters
+    ----------
+    stream : StreamPath
+        Where they were sent.
+    run_id : bytes
+        What their tags begin with.
+    retry : Retry
+        Patience, and ``settle_seconds``.
+    past : Past, optional
+        An earlier process of the run, to be looked up before anything is sent.
+
+    Attributes
+    ----------
+    lookups : list of Lookup
+        What scans found out; whoever takes it empties it.
+    suspects : dict of Tag to Suspect
+        Records that had an unknown outcome once.
+    starts : dict of str to int
+        Per shard, its last number before the run; the first of them. One that is not
+        there is read from its beginning, which is slower and as right.
+    is_stream_missing : bool
+        Whether a survey found no stream.
+    """
+
+    def __init__(
+        self, stream: StreamPath, run_id: bytes, retry: Retry, *, past: Past | None = None
+    ) -> None:
+        self._past = past
+        self.lookups: list[Lookup] = []
+        self.suspects: dict[Tag, Suspect] = {}
+        self.is_stream_missing = False
+        self._stream, self._run_id = stream, run_id
+        self._settle_seconds = retry.settle_seconds
+        self._errands = ErrandQueue(retry)
+        self.starts = dict(past.starts) if past else {}
+        self._floor = np.zeros(MAX_SHARDS, np.int64)
+        self._locations: dict[int, str] = {}
+        self._waiting: list[tuple[float, Batch]] = []
+        self._scan: Scan | None = None
+        self._is_last_due = False
+        self._last_cut_off = 0.0
+        self._errands.add(check_reading(stream), lambda _: None)
+        self._errands.add(survey_stream(stream), self._note_starts)
+
+    # -- before the first record ------------------------------------------------------
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether records may be sent: the starts are noted."""
+        return self._past is None and (not self._errands or self._scan is not None)
+
+    def _note_starts(self, survey: Survey | None) -> None:
+        if survey is None:
+            self.is_stream_missing = True
+            return
+        for shard, number in survey.written.items():
+            if number is None:
+                self._errands.add(find_start(self._stream, shard), partial(self._note, shard))
+            else:
+                self._note(shard, Start(number))
+
+    def _note(self, shard: int, start: Start) -> None:
+        self._make_room(shard)
+        self._floor[shard] = start.number
+        if self._past is None and len(self.starts) < _STARTS_KEPT and start.number:
+            self.starts[str(shard)] = start.number
+        if start.location is not None:
+            self._locations[shard] = start.location
+
+    def _make_room(self, shard: int) -> None:
+        """Documents say 4,096 shards at most; a number beyond is taken all the same."""
+        if shard >= len(self._floor):
+            self._floor = np.append(self._floor, np.zeros(shard, np.int64))
+
+    # -- while records are sent -------------------------------------------------------
+
+    def floor(self) -> NDArray[np.int64]:
+        """Tell the highest number known in each shard: what is sent now comes behind it."""
+        return self._floor.copy()
+
+    def note_stored(self, batch: Batch, stored: NDArray[np.intp], told: PutAnswer) -> None:
+        """Note acknowledged records, and where suspects among them stand."""
+        if len(stored):
+            shards, numbers = told.shard_id[stored], told.sequence_number[stored]
+            self._make_room(int(shards.max()))
+            np.maximum.at(self._floor, shards, numbers)
+        if not batch.is_suspect.any():
+            return
+        tags = batch.entries.tags
+        for at in stored[batch.is_suspect[stored]]:
+            place = Place(int(told.shard_id[at]), int(told.sequence_number[at]))
+            self.suspects[tags[at]].place = place
+
+    def look_up(self, batch: Batch, now: float) -> None:
+        """Queue a batch whose connection was closed just now."""
+        batch.is_suspect[:] = True
+        rows = [batch.entries.rows_of(np.array([at])) for at in range(len(batch))]
+        for tag, of_tag in zip(batch.entries.tags, rows, strict=True):
+            assert batch.floor is not None  # noqa: S101  # it was sent
+            self.suspects.setdefault(tag, Suspect(of_tag, batch.floor))
+        self._waiting.append((now + self._settle_seconds, batch))
+        self._last_cut_off, self._is_last_due = now, True
+
+    @property
+    def batches(self) -> list[Batch]:
+        """Batches that wait for a scan, or are looked for by one."""
+        scanned = self._scan.batches if self._scan else []
+        return [*(batch for _, batch in self._waiting), *scanned]
+
+    # -- scans ------------------------------------------------------------------------
+
+    def next_ask(self, now: float) -> tuple[Job, Request] | None:
+        """Decide what to read now."""
+        if self._scan is None and not self._errands:
+            if self._past is not None:
+                scan = Scan(self._run_id, self._past.floor)
+                self._begin(scan, not_before=now + self._settle_seconds)
+            due = [batch for until, batch in self._waiting if until <= now]
+            if due and self._scan is None:
+                self._waiting = [pair for pair in self._waiting if pair[0] > now]
+                floor = np.minimum.reduce([b.floor for b in due if b.floor is not None])
+                self._begin(Scan(self._run_id, floor, due))
+        return self._errands.next_ask(now)
+
+    def wake_at(self) -> float | None:
+        """Say when there may be something to read; None: only after an event."""
+        if self._errands:
+            return self._errands.wake_at()
+        return min((until for until, _ in self._waiting), default=None)
+
+    def finish(
+        self, job: Job, attempt: Attempt, *, now: float, pause: tuple[float, float]
+    ) -> Verdict | None:
+        """Take in how a reading request ended; see ``ErrandQueue.finish``."""
+        verdict = self._errands.finish(job, attempt, now=now, pause=pause)
+        if verdict is GAVE_UP and self._scan is not None:
+            self._errands.clear()
+            self._conclude()  # shards that were not read prove nothing
+            return None
+        return verdict
+
+    @property
+    def has_work(self) -> bool:
+        """Whether anything is to be read before the run is over."""
+        return bool(self._errands or self._waiting or self._scan or self._is_last_due or self._past)
+
+    def finish_up(self) -> None:
+        """Say that all is sent: the last scan, if one is due, may begin."""
+        if self._is_last_due and not (self._waiting or self._scan or self._errands):
+            self._is_last_due = False
+            floor = np.minimum.reduce([suspect.floor for suspect in self.suspects.values()])
+            late = self._last_cut_off + self._settle_seconds
+            self._begin(Scan(self._run_id, floor), not_before=late)
+
+    def duplicates(self) -> list[Copy]:
+        """List copies that stand besides the one that the results tell of."""
+        return [
+            Copy(int(row), *place)
+            for suspect in self.suspects.values()
+            if suspect.place is not None
+            for place in sorted(suspect.copies - {suspect.place})
+            for row in suspect.rows
+        ]
+
+    def late(self) -> list[Copy]:
+        """List rows that scans saw after they had been settled as not, or maybe, stored."""
+        return [
+            Copy(int(row), *min(suspect.copies))
+            for suspect in self.suspects.values()
+            if suspect.place is None and suspect.copies
+            for row in suspect.rows
+        ]
+
+    def clear(self) -> list[Batch]:
+        """Give up all reading; return the batches that waited for it."""
+        batches = self.batches
+        self._waiting, self._scan, self._is_last_due, self._past = [], None, False, None
+        self._errands.clear()
+        return batches
+
+    def _begin(self, scan: Scan, not_before: float = 0.0) -> None:
+        self._scan = scan
+        errand = survey_stream(self._stream)
+        self._errands.add(errand, self._read_shards, not_before=not_before)
+
+    def _read_shards(self, survey: Survey | None) -> None:
+        if survey is None or self._scan is None:
+            self.is_stream_missing = survey is None
+            return
+        for errand, end in self._scan.errands(self._stream, survey, self._locations):
+            self._errands.add(errand, partial(self._end_shard, end))
+        if self._scan.is_over:
+            self._conclude()
+
+    def _end_shard(self, end: Callable[[bool], None], is_gapless: bool) -> None:  # noqa: FBT001
+        end(is_gapless)
+        if self._scan is not None and self._scan.is_over:
+            self._conclude()
+
+    def _conclude(self) -> None:
+        """Say what the scan found out."""
+        scan, self._scan = self._scan, None
+        assert scan is not None  # noqa: S101  # only a scan is concluded
+        for batch in scan.batches:
+            places = [scan.place(tag) for tag in batch.entries.tags]
+            self.lookups.append(Lookup(batch, places, scan.proven(batch)))
+            for tag, place in zip(batch.entries.tags, places, strict=True):
+                self.suspects[tag].place = place
+        for tag in scan.found.keys() & self.suspects.keys():
+            self.suspects[tag].copies.update(scan.found[tag])
+        if self._past is not None and not scan.batches:
+            past, self._past = self._past, None
+            past.take(scan.found, scan.proves_absence)

@@ -1,0 +1,166 @@
+"""Batches that came to an end -> outcomes of their rows."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from v3io_frames_put._delivery.outcomes import Failure
+from v3io_frames_put._delivery.verdicts import RECORD_REFUSALS
+from v3io_frames_put._wire.batches import ENVELOPE_BYTES
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from v3io_frames_put._delivery.batch import Batch
+    from v3io_frames_put._delivery.outcomes import Outcomes, Status
+    from v3io_frames_put._delivery.reconcile import Lookup
+    from v3io_frames_put._wire.batches import Entries
+    from v3io_frames_put._wire.put_answers import PutAnswer
+
+HELD: Final = Failure(
+    "HeldBehindDestination",
+    "an earlier row of its shard or partition key was given up; sending it would break the order",
+)
+_IN_DOUBT: Final = (
+    "it was looked for and not found, but records are missing there, so its absence is not proven"
+)
+STOPPED: Final = Failure("Stopped", "the run ended before this row was sent")
+
+
+def settle(outcomes: Outcomes, batch: Batch, status: Status) -> None:
+    """Give all records of a batch one status, each with its own reason.
+
+    A record that an earlier request may have stored ends unknown, whatever its
+    last answer said (contract section 2).
+    """
+    for maybe in (False, True):
+        of_kind = batch.maybe_stored == maybe
+        for why in dict.fromkeys(batch.why[of_kind]):
+            chosen = np.flatnonzero(of_kind & (batch.why == why))
+            outcomes.fail(
+                batch.entries.rows_of(chosen),
+                "unknown" if maybe else status,
+                why,
+                attempts=batch.attempts,
+                maybe_duplicate=batch.entries.spread(batch.sent_twice, chosen),
+            )
+
+
+def settle_stored(outcomes: Outcomes, batch: Batch, told: PutAnswer) -> list[int]:
+    """Settle the stored records of an answer; return the rows that stand out of order."""
+    stored = np.flatnonzero(told.stored)
+    entries = batch.entries
+    outcomes.settle(
+        entries.rows_of(stored),
+        "stored",
+        shard_id=entries.spread(told.shard_id, stored),
+        sequence_number=entries.spread(told.sequence_number, stored),
+        attempts=batch.attempts,
+        maybe_duplicate=entries.spread(batch.sent_twice, stored),
+    )
+    late = stored[batch.overtaken[stored]]
+    return entries.rows_of(late).tolist() if len(late) else []
+
+
+def settle_refused(outcomes: Outcomes, batch: Batch, told: PutAnswer) -> Batch | None:
+    """Reject what an answer refused; return the records that it leaves open."""
+    errors = told.errors
+    refused: list[int] = []
+    left: list[int] = []
+    for position, code, name in zip(errors.positions, errors.codes, errors.names, strict=True):
+        batch.why[position] = Failure(name, "the platform's answer for this record", code)
+        (refused if name in RECORD_REFUSALS else left).append(position)
+    if refused:
+        settle(outcomes, batch.pick(np.array(refused)), "rejected")
+    if not left:
+        return None
+    batch.overtaken |= _overtaken(batch.entries, told.stored)
+    return batch.pick(np.array(left))
+
+
+def _overtaken(entries: Entries, stored: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Mark records that are not stored while a later one of their destination is."""
+    order = np.argsort(entries.destination, kind="stable")[::-1]  # last record first
+    destination, is_stored = entries.destination[order], stored[order]
+    begins = np.flatnonzero(np.r_[True, destination[1:] != destination[:-1]])
+    before: NDArray[np.int64] = np.cumsum(is_stored) - is_stored
+    stored_behind: NDArray[np.int64] = before - np.repeat(
+        before[begins], np.diff(np.r_[begins, len(order)])
+    )
+    overtaken = np.zeros(len(order), np.bool_)
+    overtaken[order] = (stored_behind > 0) & ~is_stored & (destination != 0)
+    return overtaken
+
+
+def settle_lookup(outcomes: Outcomes, lookup: Lookup) -> Batch | None:
+    """Settle what a look-up found, and what it cannot tell; return what is not there."""
+    batch = lookup.batch
+    is_found = np.array([place is not None for place in lookup.places], np.bool_)
+    found = np.flatnonzero(is_found)
+    if len(found):
+        places = np.array([lookup.places[at] for at in found], np.int64).reshape(-1, 2)
+        whole = np.zeros((len(batch), 2), np.int64)
+        whole[found] = places
+        outcomes.settle(
+            batch.entries.rows_of(found),
+            "stored",
+            shard_id=batch.entries.spread(whole[:, 0], found),
+            sequence_number=batch.entries.spread(whole[:, 1], found),
+            attempts=batch.attempts,
+            maybe_duplicate=batch.entries.spread(batch.sent_twice, found),
+        )
+    in_doubt = np.flatnonzero(~is_found & ~lookup.is_proven)
+    if len(in_doubt):
+        doubtful = batch.pick(in_doubt)
+        for at, why in enumerate(doubtful.why):
+            doubtful.why[at] = replace(why, detail=f"{why.detail}; {_IN_DOUBT}")
+        settle(outcomes, doubtful, "unknown")
+    absent = np.flatnonzero(~is_found & lookup.is_proven)
+    if not len(absent):
+        return None
+    left = batch.pick(absent)
+    left.maybe_stored[:] = False
+    return left
+
+
+def reject_too_large(outcomes: Outcomes, entries: Entries, most_bytes: int) -> Entries:
+    """Reject records that no body can carry, whatever the other limits say."""
+    sizes = entries.sizes + ENVELOPE_BYTES
+    fits = sizes <= most_bytes
+    if fits.all():
+        return entries
+    for position in np.flatnonzero(~fits):
+        detail = (
+            f"as a request of its own it takes {sizes[position]:,} bytes; max_body_bytes "
+            f"and max_in_flight_bytes allow {most_bytes:,}. Shorten it or raise them."
+        )
+        rows = entries.rows_of(np.array([position]))
+        outcomes.fail(rows, "rejected", Failure("DataTooLarge", detail))
+    return entries.take(np.flatnonzero(fits))
+
+
+def exhausted(batch: Batch, seconds: float) -> None:
+    """Note that a batch's retries ended, keeping what the platform said last."""
+    for last in dict.fromkeys(batch.why):
+        detail = (
+            f"given up after {batch.attempts} requests in {seconds:.0f} s; the last one: "
+            f"{last.message}, {last.detail}. Send the row again with resume=results."
+        )
+        batch.why[batch.why == last] = Failure("RetriesExhausted", detail, last.code)
+
+
+def hold(outcomes: Outcomes, entries: Entries) -> None:
+    """Leave unsent what stands behind a destination that was given up."""
+    if len(entries):
+        outcomes.fail(entries.rows, "unsent", HELD)
+
+
+def leave_unsent(outcomes: Outcomes, num_rows: int) -> None:
+    """Leave unsent the rows of the data, so many in all, that were never offered."""
+    first = outcomes.num_rows
+    if num_rows > first:
+        outcomes.open(num_rows - first)
+        outcomes.fail(np.arange(first, num_rows), "unsent", STOPPED)

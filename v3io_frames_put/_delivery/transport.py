@@ -1,0 +1,156 @@
+"""One try of one request: out through requests' adapter, back as a value.
+
+Nothing at or below this file tries twice, follows a redirect, reads netrc or uses a
+connection again that may be dead. Whatever the network does ends in an ``Answer``
+or a ``Fault``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, cast
+
+import requests
+from requests.adapters import HTTPAdapter
+from requests.utils import select_proxy
+from urllib3.util import Timeout
+
+from v3io_frames_put._delivery.connection import Line, watch
+from v3io_frames_put._delivery.faults import NETWORK_ERRORS, fault_kind, fault_text
+from v3io_frames_put._wire.exchange import Answer, Fault
+from v3io_frames_put.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from urllib3 import BaseHTTPResponse, HTTPConnectionPool
+
+    from v3io_frames_put._delivery.endpoint import Endpoint
+    from v3io_frames_put._wire.exchange import Attempt, Request
+    from v3io_frames_put.config import Timeouts
+
+_BASE_HEADERS: Final = {"User-Agent": "v3io-frames-put", "Accept-Encoding": "gzip, deflate"}
+_FIRST_FINAL_STATUS: Final = 200
+
+
+class Transport:
+    """Carries requests to one endpoint, one at a time, over one connection.
+
+    Parameters
+    ----------
+    endpoint : Endpoint
+        Where to, as whom, trusting what.
+    timeouts : Timeouts
+        Of each request.
+    clock : callable
+        Monotonic seconds.
+
+    Notes
+    -----
+    Belongs to one thread; only ``shutdown`` may be called from another.
+    """
+
+    def __init__(
+        self, endpoint: Endpoint, timeouts: Timeouts, *, clock: Callable[[], float]
+    ) -> None:
+        if endpoint.url is None:
+            raise ConfigError("no endpoint is known. Give Client(endpoint=...), or set V3IO_API.")
+        self._where = endpoint.url
+        self._headers = {**_BASE_HEADERS, **endpoint.auth_headers()}
+        self._timeout = Timeout(connect=timeouts.connect_seconds, read=timeouts.read_seconds)
+        self._line = Line(timeouts, clock, is_insecure=endpoint.verify is False)
+        self._adapter = HTTPAdapter(pool_connections=1, pool_maxsize=1, max_retries=0)
+        self._pool, self._prefix = _open_pool(self._adapter, endpoint)
+        self._pool.ConnectionCls = watch(self._pool.ConnectionCls, self._line)  # type: ignore[arg-type]
+
+    def __repr__(self) -> str:
+        return f"Transport({self._where!r})"
+
+    def attempt(self, request: Request) -> Attempt:
+        """Try a request once.
+
+        Network trouble is never raised: it is a ``Fault``, which says how far the
+        request had come. After a ``Fault`` the connection is closed.
+        """
+        is_reusable = False
+        try:
+            self._line.begin()
+            answer = self._exchange(request)
+            is_reusable = self._line.stage == "waiting" and answer.status >= _FIRST_FINAL_STATUS
+        except NETWORK_ERRORS as error:
+            return self._fault(error)
+        finally:
+            # Also when a KeyboardInterrupt passes: half an exchange is on that line.
+            self._line.end(is_reusable=is_reusable)
+        if answer.status < _FIRST_FINAL_STATUS:
+            detail = f"{self._where}: the answer ended with an interim status"
+            return Fault("garbled", self._line.stage, detail)
+        return answer
+
+    def shutdown(self) -> None:
+        """Let no byte leave from now on; from any thread, for good.
+
+        A request under way ends in a ``Fault`` of kind ``"stopped"``.
+        """
+        self._line.cut()
+
+    def close(self) -> None:
+        """Close the connection; the transport can still be used."""
+        self._line.end(is_reusable=False)
+
+    def _exchange(self, request: Request) -> Answer:
+        response = self._pool.urlopen(
+            request.method,
+            self._prefix + request.path,
+            body=request.body or None,
+            headers={**self._headers, **request.headers},
+            retries=False,
+            redirect=False,
+            assert_same_host=False,
+            timeout=self._timeout,
+            preload_content=False,
+        )
+        body = response.read()
+        response.release_conn()
+        return Answer(response.status, _lower_headers(response), body)
+
+    def _fault(self, error: Exception) -> Fault:
+        detail = f"{self._where}: {fault_text(error)}"
+        kind = "stopped" if self._line.is_cut else fault_kind(error)
+        return Fault(kind, self._line.stage, detail)
+
+
+def _lower_headers(response: BaseHTTPResponse) -> dict[str, str]:
+    return {name.lower(): value for name, value in response.headers.items()}
+
+
+def _open_pool(adapter: HTTPAdapter, endpoint: Endpoint) -> tuple[HTTPConnectionPool, str]:
+    """Find proxies and certificates as requests does, once; no connection is made yet.
+
+    Returns the pool, and what stands before each path: a proxy that forwards plain
+    HTTP wants whole URLs.
+    """
+    url = f"{endpoint.url}/"
+    prepared = requests.Request("GET", url).prepare()
+    wanted = cast("bool | str", endpoint.verify)  # a path has become text when it was made
+    try:
+        with requests.Session() as session:
+            settings = session.merge_environment_settings(url, {}, None, wanted, None)
+        verify, proxies = settings["verify"], dict(settings["proxies"])
+        pool = cast(
+            "HTTPConnectionPool",
+            adapter.get_connection_with_tls_context(prepared, verify, proxies=proxies),
+        )
+        adapter.cert_verify(pool, url, verify, None)  # type: ignore[no-untyped-call]
+    except (OSError, ValueError, TypeError) as error:
+        # What requests says of a proxy may show its password, and so would our context.
+        raise ConfigError(_settings_message(endpoint, error)) from None
+    forwarded = adapter.request_url(prepared, proxies) != "/" and select_proxy(url, proxies)
+    return pool, str(endpoint.url) if forwarded else ""
+
+
+def _settings_message(endpoint: Endpoint, error: Exception) -> str:
+    return (
+        f"endpoint {endpoint.url}: its proxy or certificate settings cannot be used "
+        f"({type(error).__name__}). Check verify=, HTTP_PROXY, HTTPS_PROXY, "
+        f"REQUESTS_CA_BUNDLE and CURL_CA_BUNDLE."
+    )

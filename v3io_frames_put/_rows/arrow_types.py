@@ -1,0 +1,190 @@
+"""Arrow layouts made plain: one value per row, with offsets.
+
+Dictionaries, runs and views say the same values in other layouts. They depend on
+how the input was batched, and few kernels take them; so they go first. Windows of
+columns only ever hold plain arrays.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.types as pt
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+
+def is_text(dtype: pa.DataType) -> bool:
+    """Tell whether values of the type are text."""
+    return bool(pt.is_string(dtype) or pt.is_large_string(dtype) or pt.is_string_view(dtype))
+
+
+def is_bytes(dtype: pa.DataType) -> bool:
+    """Tell whether values of the type are bytes."""
+    return bool(
+        pt.is_binary(dtype)
+        or pt.is_large_binary(dtype)
+        or pt.is_fixed_size_binary(dtype)
+        or pt.is_binary_view(dtype)
+    )
+
+
+def is_list(dtype: pa.DataType) -> bool:
+    """Tell whether the type is a list of any layout."""
+    return any(is_type(dtype) for is_type in _LISTS)
+
+
+class NoPlainLayout(Exception):
+    """Arrow cannot take an array of this type apart."""
+
+
+def plain_type(dtype: pa.DataType) -> pa.DataType:  # noqa: PLR0911 - one return a kind
+    """Return the type whose arrays hold the same values in the plain layout.
+
+    Raises
+    ------
+    NoPlainLayout
+        Runs inside lists or maps, and extension types inside list views.
+    """
+    is_view = pt.is_list_view(dtype) or pt.is_large_list_view(dtype)
+    has_runs = (is_list(dtype) or pt.is_map(dtype)) and contains(dtype, pt.is_run_end_encoded)
+    if has_runs or (is_view and contains(dtype, _is_extension)):
+        raise NoPlainLayout(str(dtype))
+    if pt.is_dictionary(dtype) or pt.is_run_end_encoded(dtype):
+        return plain_type(dtype.value_type)
+    if dtype in _VIEWS:
+        return _VIEWS[dtype]
+    if pt.is_map(dtype):
+        return pa.map_(plain_type(dtype.key_type), _plain_field(dtype.item_field))
+    if pt.is_struct(dtype):
+        return pa.struct([_plain_field(field) for field in dtype])
+    if pt.is_fixed_size_list(dtype):
+        return pa.list_(_plain_field(dtype.value_field), dtype.list_size)
+    if pt.is_large_list(dtype) or pt.is_large_list_view(dtype):
+        return pa.large_list(_plain_field(dtype.value_field))
+    return pa.list_(_plain_field(dtype.value_field)) if is_list(dtype) else dtype
+
+
+def _plain_field(field: pa.Field) -> pa.Field:
+    return field.with_type(plain_type(field.type))
+
+
+def storage_type(dtype: pa.DataType) -> pa.DataType:
+    """Return a plain type with its extension types as what they are stored in."""
+    if _is_extension(dtype):
+        return storage_type(dtype.storage_type)
+    if pt.is_map(dtype):
+        return pa.map_(dtype.key_type, dtype.item_field.with_type(storage_type(dtype.item_type)))
+    if pt.is_struct(dtype):
+        return pa.struct([field.with_type(storage_type(field.type)) for field in dtype])
+    if is_list(dtype):
+        return pa.large_list(dtype.value_field.with_type(storage_type(dtype.value_type)))
+    return dtype
+
+
+def list_values(array: pa.Array) -> pa.Array:
+    """Flatten plain lists, extension types as their storage.
+
+    Arrow cannot put extension types together anew, which flattening may need.
+    """
+    if not contains(array.type, _is_extension):
+        return array.flatten()
+    return array.cast(pa.large_list(storage_type(array.type.value_type))).flatten()
+
+
+def contains(dtype: pa.DataType, is_kind: Callable[[pa.DataType], bool]) -> bool:
+    """Tell whether a type, or one inside it, is of a kind."""
+    inside = (dtype.field(number).type for number in range(dtype.num_fields))
+    return is_kind(dtype) or (
+        not _is_extension(dtype) and any(contains(child, is_kind) for child in inside)
+    )
+
+
+def _is_extension(dtype: pa.DataType) -> bool:
+    return isinstance(dtype, pa.BaseExtensionType)
+
+
+def make_plain(array: pa.Array) -> pa.Array:  # noqa: PLR0911 - one return a kind
+    """Bring an array to its plain type; no copy where it is plain."""
+    target = plain_type(array.type)
+    if array.type == target:
+        return array
+    if pt.is_dictionary(array.type):
+        return make_plain(array.dictionary_decode())
+    if pt.is_run_end_encoded(array.type):
+        return make_plain(pc.run_end_decode(array))
+    if pt.is_struct(array.type):
+        children = [make_plain(child) for child in array.flatten()]
+        return pa.StructArray.from_arrays(children, fields=list(target), mask=array.is_null())
+    if is_list(array.type):
+        return rebuild_list(array, make_plain(array.flatten())).cast(target)
+    if pt.is_map(array.type):
+        pairs = map_as_list(array)
+        keys, items = pairs.flatten().flatten()
+        return rebuild_map(pairs, make_plain(keys), make_plain(items)).cast(target)
+    return array.cast(target)
+
+
+def combine(chunks: Sequence[pa.Array], dtype: pa.DataType) -> pa.Array:
+    """Put chunks together as one plain array; no copy of a single plain one."""
+    if len(chunks) == 1:
+        return make_plain(chunks[0])
+    if not chunks:
+        return pa.nulls(0, plain_type(dtype))
+    return pa.concat_arrays([make_plain(chunk) for chunk in chunks])
+
+
+def map_as_list(array: pa.MapArray) -> pa.ListArray:
+    """View maps as lists of structs ``key``, ``value``, whose kernels respect slices."""
+    dtype = array.type
+    pair = pa.struct([pa.field("key", dtype.key_type), pa.field("value", dtype.item_type)])
+    return array.cast(pa.list_(pair))
+
+
+def rebuild_list(like: pa.Array, values: pa.Array) -> pa.LargeListArray:
+    """Make lists as long and as null as ``like`` of other flattened values."""
+    offsets = list_offsets(like, np.int64)
+    return pa.LargeListArray.from_arrays(offsets, values, mask=like.is_null())
+
+
+def rebuild_map(like: pa.Array, keys: pa.Array, items: pa.Array) -> pa.MapArray:
+    """Make maps as long and as null as ``like``, a list, of other keys and items."""
+    offsets = list_offsets(like, np.int32)
+    return pa.MapArray.from_arrays(offsets, keys, items, mask=like.is_null())
+
+
+def list_offsets(array: pa.Array, width: type[np.signedinteger[Any]]) -> pa.Array:
+    """Return offsets into the flattened values of lists of any layout."""
+    lengths = pc.fill_null(pc.list_value_length(array), 0)
+    offsets = np.zeros(len(array) + 1, dtype=width)
+    np.cumsum(to_numpy(lengths), out=offsets[1:])
+    return pa.array(offsets)
+
+
+def to_numpy(array: pa.Array) -> np.ndarray:
+    """Return an array's values for NumPy, without a copy where that can be."""
+    values: np.ndarray = array.to_numpy(zero_copy_only=False)
+    return values
+
+
+def list_parents(array: pa.Array) -> np.ndarray:
+    """Return the list that each flattened value is from.
+
+    Unlike Arrow's own, leaves out what null lists hold, as ``flatten`` does.
+    """
+    lengths = to_numpy(pc.fill_null(pc.list_value_length(array), 0))
+    return np.repeat(np.arange(len(array)), lengths)
+
+
+_VIEWS: Final = {pa.string_view(): pa.string(), pa.binary_view(): pa.binary()}
+_LISTS: Final = (
+    pt.is_list,
+    pt.is_large_list,
+    pt.is_fixed_size_list,
+    pt.is_list_view,
+    pt.is_large_list_view,
+)

@@ -1,0 +1,145 @@
+"""Rows on their way to records: read, encoded, mapped, and held against the limits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Protocol
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from v3io_frames_put._rows.arrow_types import to_numpy
+from v3io_frames_put._rows.destinations import hash_destinations
+from v3io_frames_put._rows.records import RejectionLog
+from v3io_frames_put._rows.source import MAX_ROWS, read_window
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from v3io_frames_put._rows.mapping import Mapping, Routes
+    from v3io_frames_put._rows.records import Rejections
+    from v3io_frames_put._rows.selection import Selection
+    from v3io_frames_put._rows.source import Column, Window
+    from v3io_frames_put.config import Limits
+
+
+CELL_BYTES: Final = 24  # a number as text, about
+
+
+class Encoder(Protocol):
+    """Turns windows into one payload a row."""
+
+    @property
+    def row_bytes(self) -> int:
+        """About what a row's payload takes, long values aside."""
+
+    def encode(self, window: Window, log: RejectionLog) -> pa.Array:
+        """Return the payloads of the window's rows, or of its first ones."""
+
+    def measure(self, payload: pa.Array) -> np.ndarray:
+        """Return the bytes that each payload adds to a record's data."""
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedRows:
+    """Consecutive rows with their payloads; refused and skipped ones are left out.
+
+    Attributes
+    ----------
+    first_row, num_rows : int
+        The window they are from.
+    rows : ndarray of int64
+        Row numbers of the payloads.
+    payload : Array
+        What the encoder made, one a row.
+    sizes : ndarray of int64
+        Bytes of each payload.
+    """
+
+    first_row: int
+    num_rows: int
+    rows: np.ndarray
+    payload: pa.Array
+    sizes: np.ndarray
+    routes: Routes
+    destination: np.ndarray | None
+    rejections: Rejections
+
+
+@dataclass(frozen=True)
+class RowEncoder:
+    """Reads a source window by window and encodes its rows."""
+
+    selection: Selection
+    mapping: Mapping
+    encoder: Encoder
+    limits: Limits
+    window_bytes: int
+    refused: Column | None = None  # why a row cannot be sent
+
+    def windows(self, skip: np.ndarray | None) -> Iterator[EncodedRows]:
+        """Yield all rows but the skipped, in order; every row is in one window."""
+        row = 0
+        while (window := self._read(row)) is not None:
+            encoded = self._encode(window, skip)
+            row += encoded.num_rows
+            yield encoded
+
+    def _read(self, row: int) -> Window | None:
+        selection = self.selection
+        max_rows = max(1, min(MAX_ROWS, self.window_bytes // self.encoder.row_bytes))
+        return read_window(selection.source, selection.readers, row, max_rows, self.window_bytes)
+
+    def _encode(self, window: Window, skip: np.ndarray | None) -> EncodedRows:
+        log = RejectionLog()
+        payload = self.encoder.encode(window, log)
+        window = window.head(len(payload))
+        if self.refused is not None:
+            _refuse_unreadable(window.columns[self.refused.number], log)
+        skipped = None
+        if skip is not None:
+            skipped = skip[window.first_row : window.first_row + window.num_rows]
+        routes = self.mapping.apply(window, log)
+        sizes = self.encoder.measure(payload)
+        _refuse_large(window.first_row, sizes, self.limits.max_data_bytes, log)
+        rejections = log.close(window.first_row, window.num_rows, skipped)
+        keep = _keep(log, window.num_rows, skipped)
+        rows = np.arange(window.first_row, window.first_row + window.num_rows)
+        if keep is not None:
+            rows, sizes = rows[keep], sizes[keep]
+            mask = pa.array(keep)
+            payload = payload.filter(mask)
+            routes = routes.each(lambda column: column.filter(mask))
+        destination = hash_destinations(routes.partition_key, routes.shard)
+        return EncodedRows(
+            window.first_row, window.num_rows, rows, payload, sizes, routes, destination, rejections
+        )
+
+
+def binary_sizes(payload: pa.Array) -> np.ndarray:
+    """Return the bytes of each value of a binary column."""
+    return to_numpy(pc.binary_length(payload)).astype(np.int64)
+
+
+def _keep(log: RejectionLog, num_rows: int, skipped: np.ndarray | None) -> np.ndarray | None:
+    """Return the mask of rows to go on with; None for all."""
+    keep = log.keep(num_rows)
+    if skipped is None or not skipped.any():
+        return keep
+    return ~skipped if keep is None else keep & ~skipped
+
+
+def _refuse_unreadable(reasons: pa.Array, log: RejectionLog) -> None:
+    """Refuse rows that came with a reason: what they hold in its place says nothing."""
+    for row in pc.indices_nonzero(reasons.is_valid()).to_pylist():
+        log.reasons[row] = ("UnencodableValue", reasons[row].as_py())
+
+
+def _refuse_large(first_row: int, sizes: np.ndarray, max_bytes: int, log: RejectionLog) -> None:
+    for row in np.flatnonzero(sizes > max_bytes):
+        detail = (
+            f"row {first_row + row:,} encodes to {sizes[row]:,} bytes; a record may hold at most "
+            f"{max_bytes:,}. Leave out or shorten its largest column."
+        )
+        log.add(row, "DataTooLarge", detail)

@@ -1,0 +1,162 @@
+"""The columns a plan reads: of the data, and arrays that stand beside it.
+
+Every name is looked up here, once; what is wrong with one is raised at once.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from v3io_frames_put._rows.arrow_types import NoPlainLayout
+from v3io_frames_put._rows.frame import open_series
+from v3io_frames_put._rows.source import ArrowReader, Column
+from v3io_frames_put.errors import ColumnNotFound, ConfigError, UnsupportedType
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from v3io_frames_put._rows.source import Reader, Source
+
+
+class Selection:
+    """The columns a plan reads, each opened once however often it is named."""
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self.readers: list[Reader] = []
+        self._numbers: dict[int, int] = {}  # position in the source -> number in a window
+
+    def add(self, reader: Reader, name: str) -> Column:
+        """Read one more column."""
+        self.readers.append(reader)
+        try:
+            return Column(len(self.readers) - 1, name, reader.type)
+        except NoPlainLayout as found:
+            advice = "whose layout cannot be taken apart. Cast it to plain lists"
+            raise UnsupportedType(column=name, dtype=found, advice=advice) from None
+
+    def add_position(self, position: int) -> Column:
+        """Read a column of the source."""
+        name = [*self.source.names, *self.source.level_names][position]
+        if position not in self._numbers:
+            self._numbers[position] = self.add(self.source.open(position), name).number
+        number = self._numbers[position]
+        return Column(number, name, self.readers[number].type)
+
+    def add_name(self, name: str, option: str) -> Column:
+        """Read the column, or else the index level, of that name."""
+        for names, first in (
+            (self.source.names, 0),
+            (self.source.level_names, len(self.source.names)),
+        ):
+            found = [first + place for place, known in enumerate(names) if known == name]
+            if len(found) > 1:
+                raise ConfigError(
+                    f"{option}={name!r} stands for {len(found)} columns of the data; "
+                    f"expected one. Rename the others."
+                )
+            if found:
+                return self.add_position(found[0])
+        available = [*self.source.names, *self.source.level_names]
+        raise ColumnNotFound(name, option=option, available=available)
+
+    def add_data(self, columns: Sequence[Any] | None, *, index: bool) -> list[Column]:
+        """Read the columns that go into Data, in order."""
+        if columns is None:
+            chosen = [self.add_position(place) for place in range(len(self.source.names))]
+        else:
+            chosen = [self.add_name(str(name), "columns") for name in _as_list(columns)]
+        if index:
+            first = len(self.source.names)
+            levels = range(first, first + len(self.source.level_names))
+            chosen = [*(self.add_position(place) for place in levels), *chosen]
+        _check_names(chosen)
+        return chosen
+
+    def add_option(self, value: Any, option: str) -> Column:
+        """Read the column that an option names, or the array it brings."""
+        if isinstance(value, str):
+            return self.add_name(value, option)
+        self._refuse_names(value, option)
+        reader = _open_array(value, option, self.source)
+        return self.add(reader, option)
+
+    def _refuse_names(self, value: Any, option: str) -> None:
+        """Refuse a list of column names, and say how to join the columns."""
+        names = set(self.source.names)
+        is_names = isinstance(value, (list, tuple)) and all(
+            isinstance(item, str) and item in names for item in value
+        )
+        if is_names and value:
+            joined = ' + "/" + '.join(f"df[{item!r}].astype(str)" for item in value)
+            raise ConfigError(
+                f"{option}={list(value)!r} names several columns; expected one. "
+                f"Join them first, for example {option}={joined}."
+            )
+
+
+def _as_list(columns: Any) -> list[Any]:
+    if isinstance(columns, str):
+        raise ConfigError(
+            f"columns={columns!r} is text; expected a list. Type columns=[{columns!r}]."
+        )
+    return list(columns)
+
+
+def _check_names(columns: Sequence[Column]) -> None:
+    """Refuse no columns, and names that are the same as text."""
+    names = [column.name for column in columns]
+    if not names:
+        raise ConfigError("there are no columns to send; expected at least one. See columns=.")
+    twice = (
+        sorted({name for name in names if names.count(name) > 1})
+        if len(set(names)) < len(names)
+        else []
+    )
+    if twice:
+        raise ConfigError(
+            f"column names must differ as text, and {twice[0]!r} stands for several. Rename one, "
+            f"or leave it out with columns=."
+        )
+
+
+def _open_array(value: Any, option: str, source: Source) -> Reader:
+    """Return a reader of an array that stands beside the data."""
+    if not pd.api.types.is_list_like(value) or isinstance(value, (dict, set)):
+        kind = type(value).__name__
+        raise ConfigError(f"{option} is a {kind}; expected a column's name or an array.")
+    if source.num_rows is None:
+        raise ConfigError(
+            f"{option} is an array, and how many rows the data has is not known before it is "
+            f"read. Make it a column of the data."
+        )
+    if len(value) != source.num_rows:
+        raise ConfigError(
+            f"{option} has {len(value):,} values for {source.num_rows:,} rows; expected one each."
+        )
+    if isinstance(value, (pa.Array, pa.ChunkedArray)):
+        return ArrowReader(
+            value if isinstance(value, pa.ChunkedArray) else pa.chunked_array([value])
+        )
+    return open_series(_as_series(value, option, source), option)
+
+
+def _as_series(value: Any, option: str, source: Source) -> pd.Series[Any]:
+    """Check a Series' index against the data's; others go by position."""
+    if isinstance(value, pd.Series):
+        index = pd.RangeIndex(len(value)) if source.index is None else source.index
+        if not value.index.equals(index):
+            raise ConfigError(
+                f"{option} is a Series with another index than the data. Align it, for example "
+                f"{option}=series.reindex(df.index), or pass series.to_numpy()."
+            )
+        return value
+    if isinstance(value, (list, tuple)):  # cell by cell: pandas would turn 7 beside None into 7.0
+        cells = np.empty(len(value), dtype=object)
+        cells[:] = value
+        return pd.Series(cells)
+    return pd.Series(value)

@@ -1,0 +1,267 @@
+"""Records -> the exact bytes of PutRecords bodies, a column at a time.
+
+Every record becomes one *entry*, ``{"Data":"…",…},`` with its comma, so that a body
+is a prefix, entries one after another, and a suffix; its size is known before it
+is built. Fields: the vendor's *PutRecords* page.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import orjson
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from v3io_frames_put._rows.base64 import encode_base64
+from v3io_frames_put._wire.tags import Tag, encode_tags
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from v3io_frames_put._rows.records import Records, Rejections
+    from v3io_frames_put.config import Limits
+
+PREFIX: Final = b'{"Records":['
+SUFFIX: Final = b"]}"
+ENVELOPE_BYTES: Final = len(PREFIX) + len(SUFFIX) - 1  # the last entry's comma is left out
+
+_NEEDS_ESCAPE: Final = r'["\\\x00-\x1f]'
+_ESCAPED: Final = np.array([byte < ord(" ") or byte in b'"\\' for byte in range(256)])
+NO_SHARD: Final = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Entries:
+    """Encoded records in data order, column by column.
+
+    Attributes
+    ----------
+    text : BinaryArray
+        The entry of each record, comma included.
+    rows : ndarray of int64
+        Row numbers, record after record.
+    row_counts : ndarray of int32 or None
+        Rows of each record. None: one row each.
+    destination : ndarray of uint64
+        What must stay in order among itself; 0: nothing.
+    shard : ndarray of int32
+        The shard that was asked for, or ``NO_SHARD``.
+    """
+
+    text: pa.BinaryArray
+    rows: NDArray[np.int64]
+    row_counts: NDArray[np.int32] | None
+    destination: NDArray[np.uint64]
+    shard: NDArray[np.int32]
+
+    def __len__(self) -> int:
+        return len(self.shard)
+
+    @property
+    def sizes(self) -> NDArray[np.int64]:
+        """Bytes of each entry."""
+        sizes: NDArray[np.int64] = np.diff(_offsets(self.text)).astype(np.int64)
+        return sizes
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all entries."""
+        offsets = _offsets(self.text)
+        return int(offsets[-1] - offsets[0])
+
+    @property
+    def num_rows(self) -> int:
+        """Rows in all records."""
+        return len(self.rows)
+
+    def rows_of(self, which: NDArray[Any]) -> NDArray[np.int64]:
+        """Row numbers of the records that a mask or positions choose."""
+        places: NDArray[Any] = which
+        if self.row_counts is not None:
+            chosen = np.arange(len(self))[which]
+            ends = np.cumsum(self.row_counts, dtype=np.int64)
+            counts = self.row_counts[chosen]
+            steps = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+            places = np.repeat(ends[chosen] - counts, counts) + steps
+        rows: NDArray[np.int64] = self.rows[places]
+        return rows
+
+    def spread(self, values: NDArray[Any], which: NDArray[Any]) -> NDArray[Any]:
+        """Give every row of the chosen records its record's value."""
+        chosen: NDArray[Any] = values[which]
+        return chosen if self.row_counts is None else np.repeat(chosen, self.row_counts[which])
+
+    @property
+    def tags(self) -> list[Tag]:
+        """Which rows each record holds, as its tag says it."""
+        firsts = first_rows(self.rows, self.row_counts).tolist()
+        counts = [1] * len(self) if self.row_counts is None else self.row_counts.tolist()
+        return [Tag(*pair) for pair in zip(firsts, counts, strict=True)]
+
+    def take(self, positions: NDArray[np.intp]) -> Entries:
+        """Copy some records out, in the order of ``positions``."""
+        return Entries(
+            text=self.text.take(pa.array(positions)),
+            rows=self.rows_of(positions),
+            row_counts=None if self.row_counts is None else self.row_counts[positions],
+            destination=self.destination[positions],
+            shard=self.shard[positions],
+        )
+
+    def slice(self, start: int, stop: int) -> Entries:
+        """Show the records ``start`` to ``stop`` without a copy of their bytes."""
+        first, last = start, stop
+        if self.row_counts is not None:
+            first = int(self.row_counts[:start].sum())
+            last = first + int(self.row_counts[start:stop].sum())
+        return Entries(
+            text=self.text.slice(start, stop - start),
+            rows=self.rows[first:last],
+            row_counts=None if self.row_counts is None else self.row_counts[start:stop],
+            destination=self.destination[start:stop],
+            shard=self.shard[start:stop],
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Consecutive rows, ready to send.
+
+    Attributes
+    ----------
+    num_rows : int
+        How many rows; each is in one of the entries or refused.
+    entries : Entries
+        The records of those that can be sent.
+    rejections : Rejections
+        The others, and why.
+    """
+
+    num_rows: int
+    entries: Entries
+    rejections: Rejections
+
+
+def encode_window(records: Records, run_id: bytes | None = None) -> Window:
+    """Encode the entries of all records of a window.
+
+    Parameters
+    ----------
+    records : Records
+        The window.
+    run_id : bytes, optional
+        Tags every record as of this run. None: records keep their own client info.
+    """
+    if run_id is not None:
+        tags = encode_tags(run_id, first_rows(records.rows, records.row_counts), records.row_counts)
+        records = replace(records, client_info=tags)
+    return Window(records.num_rows, encode_entries(records), records.rejections)
+
+
+def first_rows(rows: NDArray[np.int64], row_counts: NDArray[np.int32] | None) -> NDArray[np.int64]:
+    """Find each record's first row among the rows of all."""
+    return rows if row_counts is None else rows[np.cumsum(row_counts) - row_counts]
+
+
+def _offsets(text: pa.Array) -> NDArray[np.int32]:
+    """Where each value begins in the value buffer, and where the last one ends."""
+    offsets = np.frombuffer(text.buffers()[1], np.int32)
+    return offsets[text.offset : text.offset + len(text) + 1]
+
+
+def join_entries(parts: Sequence[Entries]) -> Entries:
+    """Put the records of several parts behind one another."""
+    if len(parts) == 1:
+        return parts[0]
+    counts = [part.row_counts for part in parts]
+    return Entries(
+        text=pa.concat_arrays([part.text for part in parts]),
+        rows=np.concatenate([part.rows for part in parts]),
+        row_counts=None if counts[0] is None else np.concatenate(counts),  # type: ignore[arg-type]
+        destination=np.concatenate([part.destination for part in parts]),
+        shard=np.concatenate([part.shard for part in parts]),
+    )
+
+
+def encode_entries(records: Records) -> Entries:
+    """Encode the entries of all records of a window."""
+    count = len(records.data)
+    fields = []
+    if records.client_info is not None:
+        fields.append(_field("ClientInfo", encode_base64(records.client_info), '"'))
+    if records.partition_key is not None:
+        fields.append(_key_field(records.partition_key))
+    if records.shard is not None:
+        fields.append(_field("ShardId", records.shard.cast(pa.string()), ""))
+    data = encode_base64(records.data)
+    text = pc.binary_join_element_wise(
+        '{"Data":"', data, '"', *fields, "},", "", null_handling="skip"
+    )
+    return Entries(
+        text=text.view(pa.binary()),
+        rows=records.rows,
+        row_counts=records.row_counts,
+        destination=_or_zeros(records.destination, count),
+        shard=_shard_numbers(records.shard, count),
+    )
+
+
+def _field(name: str, text: pa.Array, mark: str) -> pa.StringArray:
+    """Write ``,"name":text``; null (left out by the join) where the text is null."""
+    return pc.binary_join_element_wise(f',"{name}":{mark}', text, mark, "")
+
+
+def _key_field(keys: pa.StringArray) -> pa.StringArray:
+    """Write the keys' field; only keys that need escapes cost more than a copy."""
+    plain = _field("PartitionKey", keys, '"')
+    if not _ESCAPED[np.frombuffer(_bytes_of(keys), np.uint8)].any():
+        return plain
+    odd = pc.match_substring_regex(keys, _NEEDS_ESCAPE)
+    texts = [
+        f',"PartitionKey":{orjson.dumps(key).decode()}' for key in keys.filter(odd).to_pylist()
+    ]
+    return pc.replace_with_mask(plain, odd, pa.array(texts, pa.string()))
+
+
+def _or_zeros(destination: NDArray[np.uint64] | None, count: int) -> NDArray[np.uint64]:
+    return np.zeros(count, np.uint64) if destination is None else destination
+
+
+def _shard_numbers(shard: pa.Int32Array | None, count: int) -> NDArray[np.int32]:
+    if shard is None:
+        return np.full(count, NO_SHARD, np.int32)
+    return np.asarray(shard.fill_null(NO_SHARD), np.int32)
+
+
+def count_fitting(sizes: NDArray[np.int64], limits: Limits, *, used: int = 0, held: int = 0) -> int:
+    """Count the leading entries that still fit a body.
+
+    Parameters
+    ----------
+    sizes : ndarray of int64
+        Bytes of each entry, comma included.
+    limits : Limits
+        Records and bytes of one body.
+    used, held : int
+        Bytes and number of the entries that the body has already.
+    """
+    room = limits.max_body_bytes - ENVELOPE_BYTES - used
+    fitting = int(np.searchsorted(np.cumsum(sizes), room, side="right"))
+    return min(fitting, limits.max_records - held)
+
+
+def build_body(entries: Entries) -> bytes:
+    """Build the body that carries the entries, at least one."""
+    return b"".join([PREFIX, _bytes_of(entries.text)[:-1], SUFFIX])
+
+
+def _bytes_of(text: pa.Array) -> memoryview:
+    """Show the bytes of all values of a text column, one after another."""
+    offsets = _offsets(text)
+    values = text.buffers()[2]
+    return memoryview(values if values is not None else b"")[int(offsets[0]) : int(offsets[-1])]

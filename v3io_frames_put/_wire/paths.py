@@ -1,0 +1,124 @@
+"""Where a stream is: the path forms that people write, made one.
+
+No name here is looked up and no request made; a path that cannot be one is a
+``ConfigError`` before anything is sent.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import quote
+
+from v3io_frames_put.errors import ConfigError
+
+MAX_NAME_BYTES: Final = 255  # of one component: platform specifications, "names"
+MAX_PATH_BYTES: Final = 4_096  # of the path inside its container
+_SCHEMES: Final = {"v3io": "http", "v3ios": "https"}
+_EXPECTED: Final = (
+    "expected 'container/path/to/stream', 'v3io:///container/path' or "
+    "'v3io://host:port/container/path'"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class StreamPath:
+    """A stream's place.
+
+    Attributes
+    ----------
+    container, path : str
+        As people write them: not percent-encoded, no slash around.
+    endpoint : str or None
+        The API host, where the path names one. None: the client's.
+    """
+
+    container: str
+    path: str
+    endpoint: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.container}/{self.path}"
+
+    @property
+    def resource(self) -> str:
+        """The percent-encoded URL path of the stream, which is a directory."""
+        return resource_path(self.container, self.path) + "/"
+
+    def shard_resource(self, shard: int) -> str:
+        """Return the percent-encoded URL path of one shard."""
+        return f"{self.resource}{shard}"
+
+
+def resource_path(container: str, path: str) -> str:
+    """Percent-encode a place in a container; slashes between names stay."""
+    return f"/{quote(container, safe='')}/{quote(path, safe='/')}"
+
+
+def parse_stream_path(text: str) -> StreamPath:
+    """Read a stream path in any of the forms of the contract.
+
+    Raises
+    ------
+    ConfigError
+        It is none of them. The message says what is wrong and what to write.
+    """
+    if not isinstance(text, str):
+        raise _malformed(text, f"a {type(text).__name__} is not a stream path")
+    endpoint, rest = _split_endpoint(text)
+    names = [name for name in rest.split("/") if name]
+    if len(names) < 2:  # noqa: PLR2004  # a container and at least one name in it
+        raise _malformed(text, "a stream path has a container and a path inside it")
+    _check_names(text, names)
+    return StreamPath(names[0], "/".join(names[1:]), endpoint)
+
+
+def _split_endpoint(text: str) -> tuple[str | None, str]:
+    """Take the API host off the front, where the path names one."""
+    scheme, separator, rest = text.partition("://")
+    if not separator:
+        return None, text
+    if scheme.lower() not in _SCHEMES:
+        raise _malformed(_without_userinfo(text), f"its scheme is {scheme!r}")
+    authority, _, path = rest.partition("/")
+    if "@" in authority:
+        raise _malformed(
+            _without_userinfo(text), "it holds credentials; give them to the Client instead"
+        )
+    # MLRun writes the API host here, Spark and the documents the container. A container
+    # is no host name: it has neither a dot nor a port.
+    if "." in authority or ":" in authority:
+        return f"{_SCHEMES[scheme.lower()]}://{authority}", path
+    return None, rest
+
+
+def _check_names(text: str, names: list[str]) -> None:
+    """Refuse names that no file system has, or that a proxy would fold away."""
+    for name in names:
+        if name in (".", "..") or "\0" in name:
+            raise _malformed(text, f"{name!r} is not a name")
+        if len(_utf8(text, name)) > MAX_NAME_BYTES:
+            raise _malformed(text, f"{name[:20]!r}... is longer than {MAX_NAME_BYTES} bytes")
+    if len(_utf8(text, "/".join(names[1:]))) > MAX_PATH_BYTES:
+        raise _malformed(text, f"it is longer than {MAX_PATH_BYTES:,} bytes")
+
+
+def _utf8(text: str, name: str) -> bytes:
+    """Encode a name, which a lone surrogate prevents."""
+    try:
+        return name.encode()
+    except UnicodeEncodeError as error:
+        raise _malformed(ascii(text), f"{name!a} is not Unicode text") from error
+
+
+def _without_userinfo(text: str) -> str:
+    """Leave out what stands before an ``@``: it may be a password."""
+    return f"...@{text.rpartition('@')[2]}" if "@" in text else text
+
+
+def _malformed(text: object, why: str) -> ConfigError:
+    """Say what is wrong with a stream path, and what to write."""
+    shown = repr(text)
+    if len(shown) > 200:  # noqa: PLR2004  # a line of a message, not a page
+        shown = f"{shown[:200]}..."
+    return ConfigError(f"stream path {shown}: {why}; {_EXPECTED}. Correct the path.")

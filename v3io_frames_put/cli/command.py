@@ -1,0 +1,84 @@
+"""The group of commands, and how each of them ends: signals and errors become exit codes."""
+
+from __future__ import annotations
+
+import signal
+import warnings
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from v3io_frames_put.cli.exits import Exit, judge_error
+from v3io_frames_put.errors import PutRecordsError
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+    from typing_extensions import Self
+
+
+class _Signals:
+    """While a command runs, SIGTERM does what Ctrl-C does, and is remembered."""
+
+    def __init__(self) -> None:
+        self.terminated = False
+
+    def __enter__(self) -> Self:
+        self._before = signal.signal(signal.SIGTERM, self._stop)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        signal.signal(signal.SIGTERM, self._before)
+
+    def _stop(self, _number: int, frame: FrameType | None) -> None:
+        self.terminated = True
+        on_ctrl_c = signal.getsignal(signal.SIGINT)  # a run has one of its own
+        if not callable(on_ctrl_c):
+            raise KeyboardInterrupt
+        on_ctrl_c(signal.SIGINT, frame)
+
+
+def _show_warning(message: Warning | str, *_: Any) -> None:
+    click.echo(f"Warning: {message}", err=True)
+
+
+class CommandGroup(click.Group):
+    """Commands whose errors end as one readable line and the exit code of the table."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; tell what stopped it."""
+        with _Signals() as signals, warnings.catch_warnings():
+            warnings.showwarning = _show_warning  # type: ignore[assignment]  # takes more than it reads
+            try:
+                return super().invoke(ctx)
+            except PutRecordsError as error:
+                click.echo(f"Error: {error}", err=True)
+                ctx.exit(judge_error(error))
+            except KeyboardInterrupt as stop:
+                click.echo(f"\nStopped. {stop}".rstrip(), err=True)
+                ctx.exit(Exit.TERMINATED if signals.terminated else Exit.INTERRUPTED)
+
+
+EXIT_CODES: Final = """\b
+Exit codes, the first that applies:
+  130  stopped by Ctrl-C
+  143  stopped by SIGTERM
+    4  the platform stopped the run
+    3  what became of some rows is unknown, or some stand twice
+    1  some rows were rejected or not sent, or an input broke off
+    2  nothing was sent: usage, configuration or data
+    0  all is well
+"""
+
+
+@click.group(
+    cls=CommandGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog=EXIT_CODES,
+)
+@click.version_option(package_name="v3io-frames-put", prog_name="v3io-put")
+def main() -> None:
+    """Put the rows of a table onto a v3io stream, and look after streams.
+
+    STREAM is container/path/to/stream; v3io:///container/path means the same.
+    """

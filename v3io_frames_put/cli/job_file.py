@@ -1,0 +1,63 @@
+"""`--config job.toml`: everything that a command line can say, in a file."""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from v3io_frames_put.errors import MissingExtra
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def read_job_file(ctx: click.Context, _param: click.Parameter, path: Path | None) -> None:
+    """Take what a job file says as defaults: the command line wins.
+
+    Called by click before the other options are looked at.
+    """
+    if path is None:
+        return
+    known = {
+        str(param.name): param
+        for param in ctx.command.params
+        if param.name != "config" and not getattr(param, "is_eager", False)
+    }
+    told: dict[str, Any] = {}
+    for key, value in _load(path).items():
+        name = key.replace("-", "_")
+        if name not in known:
+            raise click.UsageError(f"{path}: there is no option {key!r}. {_advise(name, known)}")
+        told[name] = _fit(known[name], value)
+    ctx.default_map = {**(ctx.default_map or {}), **told}
+
+
+def _load(path: Path) -> dict[str, Any]:
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        try:
+            import tomli as tomllib
+        except ModuleNotFoundError as error:
+            if error.name != "tomli":
+                raise
+            raise MissingExtra(package="tomli", extra="local") from error
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise click.UsageError(f"{path}: this is no TOML: {error}") from error
+
+
+def _advise(name: str, known: dict[str, click.Parameter]) -> str:
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    if near:
+        return f"Did you mean {near[0]!r}?"
+    return f"Known are {', '.join(sorted(known))}."
+
+
+def _fit(param: click.Parameter, value: Any) -> Any:
+    """Let one path stand for a list of them."""
+    return [value] if param.nargs == -1 and isinstance(value, str) else value

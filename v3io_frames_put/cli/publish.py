@@ -1,0 +1,107 @@
+"""`publish`: files of any size onto a stream."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from v3io_frames_put.cli.connection import FILE, takes_client
+from v3io_frames_put.cli.exits import Exit, judge_counts
+from v3io_frames_put.cli.job_file import read_job_file
+from v3io_frames_put.cli.job_options import takes_job_options
+from v3io_frames_put.cli.log import LOG_FORMATS, log_to_stderr
+from v3io_frames_put.errors import Interrupted, PutRecordsError, RequestError
+
+if TYPE_CHECKING:
+    from v3io_frames_put.client import Client
+    from v3io_frames_put.jobs import JobResults
+
+
+@click.command()
+@click.argument("files", nargs=-1)
+@click.argument("stream", required=False)
+@takes_job_options
+@click.option(
+    "--infinity",
+    type=click.Choice(["refuse", "null", "string"]),
+    default="refuse",
+    show_default=True,
+    help="What an infinite number becomes in JSON.",
+)
+@click.option("--summary", metavar="-|FILE", help="Write one line of JSON that says how it went.")
+@click.option(
+    "--log-format",
+    type=click.Choice(LOG_FORMATS),
+    default="text",
+    show_default=True,
+    help="How lines on stderr look.",
+)
+@click.option(
+    "--config",
+    type=FILE,
+    is_eager=True,
+    expose_value=False,
+    callback=read_job_file,
+    help="Take all of this from a TOML file; what the command line says wins.",
+)
+@takes_client
+def publish(
+    *,
+    files: tuple[str, ...],
+    stream: str | None,
+    infinity: str,
+    summary: str | None,
+    log_format: str,
+    client: Client,
+    **options: Any,
+) -> None:
+    """Put every row of FILES onto STREAM; they may be larger than memory.
+
+    FILES are Parquet, CSV, JSON Lines or Arrow IPC: files, folders, globs in quotes, or URLs.
+    """
+    if not stream or not files:
+        raise click.UsageError("expected FILES... and then STREAM, where to put their rows.")
+    from v3io_frames_put import Encoding, jobs
+
+    encoding = Encoding(infinity=infinity)  # type: ignore[arg-type]  # one of its words
+    with log_to_stderr(log_format):
+        try:
+            results = jobs.publish(files, stream, encoding=encoding, client=client, **options)
+        except (PutRecordsError, Interrupted) as error:
+            _write_summary(summary, error.results, error)
+            if isinstance(error, Interrupted):
+                raise  # what the signal was decides
+            click.echo(f"Error: {error}", err=True)
+            raise click.exceptions.Exit(judge_job_error(error)) from error
+    _write_summary(summary, results)
+    raise click.exceptions.Exit(judge_job(results))
+
+
+def judge_job(results: JobResults) -> Exit:
+    """Find the code for a job that came to its end."""
+    return judge_counts(results.counts, results.receipt)
+
+
+def judge_job_error(error: PutRecordsError) -> Exit:
+    """Find the code for a job that an error ended."""
+    if isinstance(error, RequestError):
+        return Exit.STOPPED_ON_PLATFORM
+    results: Any = error.results
+    return Exit.NOTHING_SENT if results is None else max(judge_job(results), Exit.NOT_ALL_STORED)
+
+
+def _write_summary(to: str | None, results: Any, error: BaseException | None = None) -> None:
+    if to is None:
+        return
+    told = {} if results is None else results.to_json()
+    line = json.dumps({**told, "error": None if error is None else str(error)}, ensure_ascii=False)
+    if to == "-":
+        click.echo(line)
+        return
+    try:
+        Path(to).write_text(line + "\n", encoding="utf-8")
+    except OSError as failure:
+        raise click.UsageError(f"--summary {to}: {failure}") from failure

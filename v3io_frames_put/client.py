@@ -1,0 +1,295 @@
+"""Where the platform is, who we are, and what can be asked about a stream.
+
+Nothing is connected and requests is not loaded until something is asked.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, Any
+
+from v3io_frames_put._delivery import reading
+from v3io_frames_put._delivery.access import Access
+from v3io_frames_put._delivery.endpoint import Endpoint, InsecureConnectionWarning
+from v3io_frames_put.config import Limits, Retry, Timeouts
+
+if TYPE_CHECKING:
+    from os import PathLike
+
+    import pandas as pd
+    from typing_extensions import Self
+
+    from v3io_frames_put._delivery.starts import StartLike
+    from v3io_frames_put._delivery.transport import Transport
+    from v3io_frames_put._delivery.verifying import Verification
+    from v3io_frames_put._wire.answers import StreamDescription
+    from v3io_frames_put._wire.paths import StreamPath
+    from v3io_frames_put._wire.record_pages import RecordPage
+    from v3io_frames_put.errors import RequestError
+
+
+class Client:
+    """A platform, and who we are there.
+
+    Immutable and safe to share between threads. Connections are opened when they are
+    needed, one per thread. A pickled Client holds no secret: where it is loaded, it
+    takes access key, username and password from the environment.
+
+    Parameters
+    ----------
+    endpoint : str, optional
+        ``"https://host:8443"``; without a scheme, ``http://``. None: ``V3IO_API``. It may
+        be missing where every stream path names its API host.
+    access_key : str, optional
+        Wins over username and password. None, with an endpoint from the environment
+        and no other credentials: ``V3IO_ACCESS_KEY``, ``V3IO_USERNAME``,
+        ``V3IO_PASSWORD``. The environment's secrets never go to an endpoint given here.
+    username, password : str, optional
+        The other way to say who we are.
+    verify : bool or path
+        Whether TLS is verified, or a file of certificates to trust. False warns.
+    timeouts : Timeouts
+        Of each request.
+    retry : Retry
+        How long and how often to try.
+    limits : Limits
+        What the platform takes.
+    """
+
+    def __init__(  # noqa: PLR0913  # the contract's signature
+        self,
+        endpoint: str | None = None,
+        access_key: str | None = None,
+        *,
+        username: str | None = None,
+        password: str | None = None,
+        verify: bool | str | PathLike[str] = True,
+        timeouts: Timeouts | None = None,
+        retry: Retry | None = None,
+        limits: Limits | None = None,
+    ) -> None:
+        found = Endpoint.find(
+            Endpoint(
+                url=endpoint,
+                verify=verify,
+                access_key=access_key,
+                username=username,
+                password=password,
+            )
+        )
+        self._access = Access(found, timeouts or Timeouts(), retry or Retry())
+        self._limits = limits or Limits()
+        if found.verify is False:
+            text = "verify=False: TLS is not verified, anyone on the way can read the access key"
+            warnings.warn(text, InsecureConnectionWarning, stacklevel=2)
+
+    def __repr__(self) -> str:
+        user = f", username={self.username!r}" if self.username else ""
+        return f"Client({self.endpoint!r}{user})"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def endpoint(self) -> str | None:
+        """Address of the web API. None: only a stream path can say."""
+        return self._access.endpoint.url
+
+    @property
+    def username(self) -> str | None:
+        """Who we are, where a name says so."""
+        return self._access.endpoint.username
+
+    @property
+    def timeouts(self) -> Timeouts:
+        """How long one request may take."""
+        return self._access.timeouts
+
+    @property
+    def retry(self) -> Retry:
+        """How long and how often to try."""
+        return self._access.retry
+
+    @property
+    def limits(self) -> Limits:
+        """What the platform takes."""
+        return self._limits
+
+    def close(self) -> None:
+        """Close every connection. The client can still be used: it opens new ones."""
+        self._access.close()
+
+    def locate(self, stream: str | StreamPath) -> StreamPath:
+        """Read a stream path; its ``endpoint`` is filled in, or a ConfigError says why not."""
+        return self._access.locate(stream)
+
+    def transport(self, place: StreamPath | None = None) -> Transport:
+        """Make a transport, for one thread, to the API host of a place or to the client's own."""
+        return self._access.transport(place)
+
+    def create_stream(
+        self,
+        stream: str | StreamPath,
+        shards: int = 1,
+        retention_hours: int = 24,
+        exist_ok: bool = False,  # noqa: FBT001, FBT002  # the contract's signature
+    ) -> StreamDescription:
+        """Create a stream; directories above it are made as needed.
+
+        Parameters
+        ----------
+        stream : str or StreamPath
+            Where; ``"container/path"`` or a longer form, as in every verb.
+        shards : int
+            1 to 4,096; it can grow later.
+        retention_hours : int
+            How long records are surely kept.
+        exist_ok : bool
+            Whether a stream that exists is fine. It is left as it is: its real shard
+            count is returned, and a difference logged.
+
+        Returns
+        -------
+        StreamDescription
+            What is there now.
+
+        Raises
+        ------
+        RequestError
+            Something is at that path.
+        PlatformUnavailable
+            No answer came; whether the stream exists is then not known.
+        """
+        return self._access.remote(stream).create(
+            shards=shards, retention_hours=retention_hours, exist_ok=exist_ok
+        )
+
+    def describe_stream(self, stream: str | StreamPath) -> StreamDescription:
+        """Return a stream's ``shards`` and ``retention_hours``.
+
+        Raises
+        ------
+        StreamNotFound
+            Nothing is at that path.
+        NotAStream
+            Something else is at that path.
+        """
+        return self._access.remote(stream).describe()
+
+    def update_stream(self, stream: str | StreamPath, shards: int) -> StreamDescription:
+        """Grow a stream to a number of shards; one that has it is left alone.
+
+        Records of a partition key may then go to another shard than before.
+        """
+        return self._access.remote(stream).update(shards=shards)
+
+    def delete_stream(self, stream: str | StreamPath) -> None:
+        """Delete a stream with all its records, and nothing else.
+
+        Only what DescribeStream says is a stream is deleted, only files right below its
+        path, and nothing at all if a directory is among them.
+        """
+        self._access.remote(stream).delete()
+
+    def diagnose_missing_stream(self, stream: str | StreamPath) -> RequestError:
+        """Make the error for a stream that the platform says is not there.
+
+        Returns
+        -------
+        StreamNotFound, NotAStream or another RequestError
+            Not raised, whatever the platform answers.
+        """
+        return self._access.remote(stream).diagnose()
+
+    def seek(
+        self, stream: str | StreamPath, shard: int, start: StartLike | int = "earliest"
+    ) -> str | None:
+        """Return a location in a shard, for ``get_records``.
+
+        Parameters
+        ----------
+        shard : int
+            Which of its shards.
+        start : {"earliest", "latest"}, timestamp or int
+            An int is a sequence number; a naive time is UTC.
+
+        Returns
+        -------
+        str or None
+            None: nothing was ever written to that shard.
+        """
+        return reading.seek(self._access.remote(stream), shard, start)
+
+    def get_records(
+        self, stream: str | StreamPath, shard: int, location: str, limit: int = 1_000
+    ) -> RecordPage:
+        """Read at most so many records from a location.
+
+        Returns
+        -------
+        RecordPage
+            ``records`` (a pyarrow RecordBatch), ``next_location``, ``records_behind``.
+
+        Raises
+        ------
+        RequestError
+            The location has expired: seek again.
+        """
+        return reading.get_records(self._access.remote(stream), shard, location, limit)
+
+    def read_records(
+        self,
+        stream: str | StreamPath,
+        start: StartLike = "earliest",
+        limit: int = 1_000_000,
+        unique: bool = False,  # noqa: FBT001, FBT002  # the contract's signature
+    ) -> pd.DataFrame:
+        """Read records back from every shard, to the end as it stands now.
+
+        Records of one shard come in stored order; shards follow one another.
+
+        Parameters
+        ----------
+        stream : str or StreamPath
+            An existing stream.
+        start : {"earliest", "latest"}, timestamp or dict of int to int
+            Where to begin. A dict gives a sequence number per shard; shards it does
+            not name are not read. A naive time is UTC.
+        limit : int
+            At most this many records in all. A warning says when it cut.
+        unique : bool
+            Keep only the first record of each ``exactly_once`` tag. Records whose
+            client info is not 16 bytes long have no tag, and all stay.
+
+        Returns
+        -------
+        DataFrame
+            One row per record: ``shard_id`` (Int32), ``sequence_number`` (Int64),
+            ``arrival_time`` (UTC), ``partition_key``, ``client_info``, ``data`` (bytes).
+
+        Raises
+        ------
+        StreamNotFound, NotAStream
+            There is no stream at that path.
+        """
+        return reading.read_frame(self._access.remote(stream), start, limit=limit, unique=unique)
+
+    def decode_records(self, records: pd.DataFrame, **options: Any) -> pd.DataFrame:
+        """Decode what ``read_records`` returned: ``v3io_frames_put.decode_records``."""
+        from v3io_frames_put._rows.decode import decode_records
+
+        frame: pd.DataFrame = decode_records(records, **options)
+        return frame
+
+    def verify_results(self, results: pd.DataFrame, stream: str | StreamPath) -> Verification:
+        """Read a stream again, and tell whether stored rows stand where results say.
+
+        A negative answer raises nothing: ask ``is_proven``. Order is compared between
+        rows of one partition key.
+        """
+        from v3io_frames_put._delivery.verifying import verify_results
+
+        return verify_results(results, self._access.remote(stream))

@@ -1,0 +1,125 @@
+"""Parquet and Arrow IPC: files that know their types."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import pyarrow as pa
+from pyarrow import parquet as pq
+
+from v3io_frames_put.jobs._fit import Piece
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from v3io_frames_put.jobs._files import InputFile
+    from v3io_frames_put.jobs._fit import Reading
+
+_BATCH_ROWS: Final = 16_384
+_BATCH_BYTES: Final = 8 << 20
+_BUFFER_BYTES: Final = 1 << 20
+_MAGIC: Final = b"ARROW1"  # of the file format; a stream begins with its schema
+
+
+class ParquetFile:
+    """A Parquet file, decoded a few thousand rows at a time, whatever its row groups.
+
+    Parameters
+    ----------
+    file : InputFile
+        The file.
+    """
+
+    is_typed = True
+
+    def __init__(self, file: InputFile) -> None:
+        self._file = file
+        with self._open() as opened:
+            self.schema = opened.schema_arrow
+            self.num_rows = opened.metadata.num_rows
+            self._batch_rows = _batch_rows(opened.metadata)
+
+    def check_type(self, name: str, dtype: pa.DataType) -> None:
+        """Raise ArrowInvalid or ArrowNotImplementedError for what it cannot be cast to."""
+        _check_cast(self.schema, name, dtype)
+
+    def pieces(self, names: Sequence[str], reading: Reading) -> Iterator[Piece]:
+        """Yield columns, of row groups alone whose statistics do not exclude every row."""
+        with self._open() as opened:
+            groups = self._select_groups(reading)
+            if groups is not None and not groups:
+                return
+            # Without any column pyarrow would not tell how many rows there are.
+            columns = list(names) or self.schema.names[:1]
+            batches = opened.iter_batches(self._batch_rows, row_groups=groups, columns=columns)
+            for batch in batches:
+                yield Piece({name: batch.column(name) for name in names}, batch.num_rows)
+
+    def _open(self) -> pq.ParquetFile:
+        # Read ahead by small buffers: to buffer whole row groups would take what they take.
+        return pq.ParquetFile(self._file.open(), buffer_size=_BUFFER_BYTES, pre_buffer=False)
+
+    def _select_groups(self, reading: Reading) -> list[int] | None:
+        if reading.where is None:
+            return None
+        fields = [field for field in self.schema if field.name in reading.where.columns]
+        is_as_planned = all(field.type == reading.schema.field(field.name).type for field in fields)
+        if not is_as_planned or len(fields) < len(reading.where.columns):
+            return None  # its statistics are about other values than the condition is
+        import pyarrow.dataset as ds
+
+        fragment = ds.ParquetFileFormat().make_fragment(self._file.path, self._file.filesystem)
+        chosen = fragment.subset(reading.where.expression, pa.schema(fields))
+        return [group.id for group in chosen.row_groups]
+
+
+def _check_cast(schema: pa.Schema, name: str, dtype: pa.DataType) -> None:
+    pa.array([], schema.field(name).type).cast(dtype)
+
+
+def _batch_rows(metadata: Any) -> int:
+    """Return how many rows take a few megabytes."""
+    size = sum(metadata.row_group(n).total_byte_size for n in range(metadata.num_row_groups))
+    row_bytes = size / max(1, metadata.num_rows)
+    return max(1, min(_BATCH_ROWS, int(_BATCH_BYTES / max(1, row_bytes))))
+
+
+class ArrowFile:
+    """A file of Arrow record batches: the file format (Feather 2) or a stream.
+
+    Parameters
+    ----------
+    file : InputFile
+        The file.
+    """
+
+    num_rows = None
+    is_typed = True
+
+    def __init__(self, file: InputFile) -> None:
+        self._file = file
+        with file.open() as opened:
+            self._is_stream = opened.read(len(_MAGIC)) != _MAGIC
+            opened.seek(0)
+            open_ipc = pa.ipc.open_stream if self._is_stream else pa.ipc.open_file
+            self.schema = open_ipc(opened).schema
+
+    def check_type(self, name: str, dtype: pa.DataType) -> None:
+        """Raise ArrowInvalid or ArrowNotImplementedError for what it cannot be cast to."""
+        _check_cast(self.schema, name, dtype)
+
+    def pieces(self, names: Sequence[str], _reading: Reading) -> Iterator[Piece]:
+        """Yield columns of the batches, the large ones in slices."""
+        with self._file.open() as opened:
+            for batch in self._batches(opened):
+                for start in range(0, batch.num_rows, _BATCH_ROWS):
+                    part = batch.slice(start, _BATCH_ROWS)
+                    yield Piece({name: part.column(name) for name in names}, part.num_rows)
+
+    def _batches(self, opened: Any) -> Iterator[pa.RecordBatch]:
+        if self._is_stream:
+            yield from pa.ipc.open_stream(opened)
+            return
+        reader = pa.ipc.open_file(opened)
+        for number in range(reader.num_record_batches):
+            yield reader.get_batch(number)

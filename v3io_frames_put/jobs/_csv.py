@@ -1,0 +1,156 @@
+"""CSV: types from the first block of the file, rows by pyarrow's reader.
+
+A block with a cell that does not fit is read again, cell by cell, so that this cell
+costs its own row only.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyarrow import csv as arrow_csv
+
+from v3io_frames_put.jobs._blocks import read_blocks
+from v3io_frames_put.jobs._fit import Piece, fit_cells, shorten
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from v3io_frames_put.jobs._files import InputFile
+    from v3io_frames_put.jobs._fit import Reading
+
+
+class CsvFile:
+    """A file of comma-separated values with a header.
+
+    Parameters
+    ----------
+    file : InputFile
+        ``.tsv`` is separated by tabs.
+    """
+
+    num_rows = None
+    is_typed = False
+
+    def __init__(self, file: InputFile) -> None:
+        self._file = file
+        self._names: list[str] = []
+        self.schema = self._infer()
+
+    def check_type(self, _name: str, dtype: pa.DataType) -> None:
+        """Raise ArrowInvalid or ArrowNotImplementedError for what text cannot be read as."""
+        self._convert(dtype, [None])
+
+    def pieces(self, names: Sequence[str], reading: Reading) -> Iterator[Piece]:
+        """Yield columns of the file, in blocks."""
+        if not self._names:
+            return
+        wanted = {name: reading.type_of(name) for name in names}
+        with self._file.open_stream() as stream:
+            blocks = read_blocks(stream, has_quotes=True)
+            for number, block in enumerate(blocks):
+                yield self._read(block, wanted, is_first=number == 0)
+
+    def _infer(self) -> pa.Schema:
+        with self._file.open_stream() as stream:
+            block = next(read_blocks(stream, has_quotes=True), b"")
+        if not block.strip():
+            return pa.schema([])
+        # The header is read apart: pyarrow makes up no names where two are the same.
+        table = arrow_csv.read_csv(
+            pa.BufferReader(block),
+            read_options=_whole(block),
+            parse_options=self._parsing(invalid_row_handler=lambda _row: "skip"),
+        )
+        self._names = list(table.column_names)
+        return pa.schema([(field.name, _settle(field.type)) for field in table.schema])
+
+    def _parsing(self, **options: Any) -> arrow_csv.ParseOptions:
+        return arrow_csv.ParseOptions(
+            delimiter=self._file.delimiter, newlines_in_values=True, **options
+        )
+
+    def _read(self, block: bytes, types: Mapping[str, pa.DataType], *, is_first: bool) -> Piece:
+        try:
+            table = arrow_csv.read_csv(
+                pa.BufferReader(block),
+                read_options=_whole(block, self._names, skip_rows=int(is_first)),
+                parse_options=self._parsing(),
+                convert_options=arrow_csv.ConvertOptions(
+                    column_types=types, include_columns=list(types)
+                ),
+            )
+        except pa.ArrowInvalid:
+            return self._read_cells(block, types, is_first=is_first)
+        columns = {name: _combine(table.column(name)) for name in types}
+        return Piece(columns, table.num_rows)
+
+    def _read_cells(
+        self, block: bytes, types: Mapping[str, pa.DataType], *, is_first: bool
+    ) -> Piece:
+        text = io.StringIO(block.decode("utf-8", "surrogateescape"), newline="")
+        lines = [line for line in csv.reader(text, delimiter=self._file.delimiter) if line]
+        lines = lines[int(is_first) :]
+        piece = Piece({}, len(lines))
+        for row, line in enumerate(lines):
+            if len(line) != len(self._names):
+                told = f"{len(line)} cells, expected {len(self._names)}: {shorten(line)}"
+                piece.lose(row, f"a line of {self._file.name} has {told}. Correct the line.")
+        for name, dtype in types.items():
+            place = self._names.index(name)
+            cells = [
+                None if row in piece.lost or line[place] == "" else line[place]
+                for row, line in enumerate(lines)
+            ]
+            piece.columns[name], bad = fit_cells(cells, dtype, partial(self._convert, dtype))
+            piece.refuse_cells(name, dtype, {row: cells[row] for row in bad})
+        return piece
+
+    @staticmethod
+    def _convert(dtype: pa.DataType, cells: list[str | None]) -> pa.Array:
+        """Convert cells by the reader itself, so that a cell means the same either way."""
+        if pa.types.is_string(dtype):
+            return pa.array(cells, pa.string())
+        written = io.BytesIO()
+        # Beside a second column, since an empty line would be no row.
+        cells_column = pa.array(cells, pa.string())
+        arrow_csv.write_csv(
+            pa.table({"c": cells_column, "n": pa.nulls(len(cells), pa.bool_())}),
+            written,
+            arrow_csv.WriteOptions(include_header=False),
+        )
+        text = written.getvalue()
+        table = arrow_csv.read_csv(
+            pa.BufferReader(text or b"\n"),
+            read_options=_whole(text, ["c", "n"]),
+            parse_options=arrow_csv.ParseOptions(newlines_in_values=True),
+            convert_options=arrow_csv.ConvertOptions(
+                column_types={"c": dtype, "n": pa.null()}, include_columns=["c"]
+            ),
+        )
+        return _combine(table.column("c"))
+
+
+def _whole(block: bytes, names: list[str] | None = None, **options: Any) -> arrow_csv.ReadOptions:
+    """Read a block at once: it is small, and threads would let its rows go astray."""
+    return arrow_csv.ReadOptions(
+        use_threads=False, block_size=len(block) + 1, column_names=names, **options
+    )
+
+
+def _settle(dtype: pa.DataType) -> pa.DataType:
+    """Return what a column of the inferred type may hold further down."""
+    return pa.string() if pa.types.is_null(dtype) else dtype
+
+
+def _combine(column: pa.ChunkedArray) -> pa.Array:
+    """Return one array; an empty text is a missing one, as in every other type."""
+    array = column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)
+    if pa.types.is_string(array.type) and pc.any(pc.equal(pc.binary_length(array), 0)).as_py():
+        return pc.if_else(pc.equal(pc.binary_length(array), 0), None, array)
+    return array

@@ -1,0 +1,230 @@
+"""What the user names -> the files to publish, in a fixed order."""
+
+from __future__ import annotations
+
+import glob
+import logging
+import os
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, cast
+from urllib.parse import unquote
+
+import pyarrow as pa
+from pyarrow import fs
+
+from v3io_frames_put.errors import ConfigError, MissingExtra
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+_LOG: Final = logging.getLogger("v3io_frames_put")
+
+Kind: TypeAlias = Literal["parquet", "csv", "json", "arrow"]
+Inputs: TypeAlias = "str | os.PathLike[str] | Sequence[str | os.PathLike[str]]"
+
+_KINDS: Final[dict[str, Kind]] = {
+    ".parquet": "parquet",
+    ".pq": "parquet",
+    ".csv": "csv",
+    ".tsv": "csv",
+    ".jsonl": "json",
+    ".ndjson": "json",
+    ".json": "json",
+    ".arrow": "arrow",
+    ".arrows": "arrow",
+    ".feather": "arrow",
+    ".ipc": "arrow",
+}
+_COMPRESSED: Final = (".gz", ".bz2", ".zst", ".lz4")  # of text, which knows no compression itself
+_NULL_PARTITION: Final = "__HIVE_DEFAULT_PARTITION__"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InputFile:
+    """One file to publish.
+
+    Attributes
+    ----------
+    name : str
+        As the user would type it.
+    path, filesystem
+        Where pyarrow finds it.
+    kind : {"parquet", "csv", "json", "arrow"}
+        By its ending.
+    size, mtime_ns : int or None
+        To tell whether it is still the same file.
+    partitions : dict of str to str or None
+        ``key=value`` folders on the way to it, below what the user named.
+    """
+
+    name: str
+    path: str
+    filesystem: Any = field(repr=False)
+    kind: Kind
+    size: int | None
+    mtime_ns: int | None
+    partitions: Mapping[str, str | None] = field(default_factory=dict)
+
+    @property
+    def delimiter(self) -> str:
+        """Between the cells of a line."""
+        return "\t" if _ending(self.path) == ".tsv" else ","
+
+    def open(self) -> pa.NativeFile:
+        """Open it for reading anywhere in it."""
+        return self.filesystem.open_input_file(self.path)
+
+    def open_stream(self) -> pa.NativeFile:
+        """Open it for reading from its beginning, decompressed."""
+        return self.filesystem.open_input_stream(self.path, compression="detect")
+
+    def is_unchanged(self) -> bool:
+        """Whether size and time are what they were when it was found."""
+        info = self.filesystem.get_file_info(self.path)
+        return (info.size, info.mtime_ns) == (self.size, self.mtime_ns)
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """A path as the user named it, on the file system that has it."""
+
+    filesystem: Any
+    path: str
+    scheme: str
+    find: Callable[[str], list[str]]
+
+    def describe(self, path: str) -> Any:
+        """Ask the file system about a path."""
+        return self.filesystem.get_file_info(path)
+
+
+def find_files(inputs: Inputs) -> list[InputFile]:
+    """Find the files behind paths, folders, globs and URLs.
+
+    In the order in which they are named; those of a folder or a glob sorted by path.
+    Names that begin with a dot or an underscore are left out of folders, and a file that
+    is named twice is taken once.
+
+    Raises
+    ------
+    ConfigError
+        There are none, or one is of a kind that cannot be read.
+    """
+    named = [inputs] if isinstance(inputs, (str, os.PathLike)) else list(inputs)
+    found: dict[str, InputFile] = {}
+    for one in named:
+        for file in _expand(os.fspath(one)):
+            if file.name in found:
+                _LOG.info("%s is named twice; it is taken once", file.name)
+            found.setdefault(file.name, file)
+    if not found:
+        raise ConfigError("there are no files to publish; expected at least one.")
+    return list(found.values())
+
+
+def _expand(named: str) -> list[InputFile]:
+    place = _locate(named)
+    try:
+        found = _list(place, named)
+    except OSError as error:
+        raise ConfigError(f"{named}: {error}. Check path and permissions.") from error
+    if not found:
+        raise ConfigError(
+            f"{named!r} leads to no file; expected {', '.join(sorted(_KINDS))}. Check the path."
+        )
+    return found
+
+
+def _list(place: _Place, named: str) -> list[InputFile]:
+    info = place.describe(place.path)
+    if info.type == fs.FileType.File:
+        return [_make(place, info, root=str(PurePosixPath(place.path).parent))]
+    if info.type == fs.FileType.Directory:
+        return _walk(place, place.path, root=place.path)
+    if not glob.has_magic(named):
+        raise ConfigError(f"{named!r}: there is no such file. Check the path.")
+    found: list[InputFile] = []
+    root = _fixed_part(place.path)
+    for path in sorted(place.find(place.path)):
+        info = place.describe(path)
+        if info.type == fs.FileType.Directory:
+            found += _walk(place, path, root=root)
+        else:
+            found.append(_make(place, info, root=root))
+    return found
+
+
+def _walk(place: _Place, folder: str, root: str) -> list[InputFile]:
+    """List the files of a folder that hold data."""
+    infos = place.filesystem.get_file_info(fs.FileSelector(folder, recursive=True))
+    found = []
+    for info in sorted(infos, key=lambda info: cast("str", info.path)):
+        below = PurePosixPath(info.path).relative_to(folder)
+        if info.type != fs.FileType.File or any(part[0] in "._" for part in below.parts):
+            continue
+        if _ending(info.path) in _KINDS:
+            found.append(_make(place, info, root=root))
+        else:
+            _LOG.warning("%s is left out: no kind of file that can be read", info.path)
+    return found
+
+
+def _make(place: _Place, info: Any, root: str) -> InputFile:
+    kind = _KINDS.get(_ending(info.path))
+    if kind is None:
+        raise ConfigError(
+            f"{info.path}: cannot tell what it holds; expected a name that ends with "
+            f"{', '.join(sorted(_KINDS))}. Rename it."
+        )
+    return InputFile(
+        name=place.scheme + info.path,
+        path=info.path,
+        filesystem=place.filesystem,
+        kind=kind,
+        size=info.size,
+        mtime_ns=info.mtime_ns,
+        partitions=_partitions(info.path, root),
+    )
+
+
+def _ending(path: str) -> str:
+    endings = [ending.lower() for ending in PurePosixPath(path).suffixes]
+    if len(endings) > 1 and endings[-1] in _COMPRESSED:
+        return endings[-2]
+    return endings[-1] if endings else ""
+
+
+def _partitions(path: str, root: str) -> dict[str, str | None]:
+    """Read the ``key=value`` folders between ``root`` and the file."""
+    folders = PurePosixPath(path).relative_to(root).parts[:-1]
+    pairs = (folder.partition("=") for folder in folders if "=" in folder)
+    return {
+        unquote(key): None if value == _NULL_PARTITION else unquote(value)
+        for key, _, value in pairs
+    }
+
+
+def _fixed_part(pattern: str) -> str:
+    """Return the folder above the first part that has a wildcard."""
+    parts = PurePosixPath(pattern).parts
+    fixed = next(place for place, part in enumerate(parts) if glob.has_magic(part))
+    return str(PurePosixPath(*parts[:fixed]))
+
+
+def _locate(named: str) -> _Place:
+    if "://" not in named:
+        path = PurePosixPath(os.path.abspath(named)).as_posix()  # noqa: PTH100 - keeps symlinks
+        return _Place(fs.LocalFileSystem(), path, "", lambda p: glob.glob(p, recursive=True))  # noqa: PTH207 - patterns come absolute
+    try:
+        from fsspec.core import url_to_fs  # type: ignore[import-untyped]
+    except ModuleNotFoundError as error:
+        if error.name != "fsspec":
+            raise
+        raise MissingExtra(package="fsspec", extra="fsspec") from error
+    try:
+        remote, path = url_to_fs(named)
+    except (ImportError, ValueError) as error:  # no such scheme, or its package is missing
+        raise ConfigError(f"{named!r}: {error}") from error
+    scheme = named.partition("://")[0] + "://"
+    return _Place(fs.PyFileSystem(fs.FSSpecHandler(remote)), path, scheme, remote.glob)

@@ -1,0 +1,137 @@
+"""Cells -> a type, where some may not fit: those become null, and their rows are refused."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+import pyarrow as pa
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from v3io_frames_put.jobs._where import Where
+
+_SHOWN_CHARACTERS: Final = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What to read from every file alike.
+
+    Attributes
+    ----------
+    schema : Schema
+        The type of each column.
+    where : Where or None
+        Rows that it excludes may be left out already while reading.
+    text : frozenset of str
+        Columns to read as they are spelt instead.
+    """
+
+    schema: pa.Schema
+    where: Where | None = None
+    text: frozenset[str] = frozenset()
+
+    def type_of(self, name: str) -> pa.DataType:
+        """Return the type that a column is to have."""
+        return pa.string() if name in self.text else self.schema.field(name).type
+
+
+@dataclass(slots=True)
+class Piece:
+    """Consecutive rows of a file, and why some of them cannot be sent.
+
+    Attributes
+    ----------
+    columns : dict of str to Array
+        Of one length.
+    num_rows : int
+        That length.
+    refusals : dict of int to str
+        By the row's place in the piece.
+    lost : set of int
+        Rows of which no cell could be read.
+    unfit : set of str
+        Columns with a cell that did not fit its type.
+    """
+
+    columns: dict[str, pa.Array]
+    num_rows: int
+    refusals: dict[int, str] = field(default_factory=dict)
+    lost: set[int] = field(default_factory=set)
+    unfit: set[str] = field(default_factory=set)
+
+    def lose(self, row: int, reason: str) -> None:
+        """Refuse a row of which no cell could be read."""
+        self.refusals.setdefault(row, reason)
+        self.lost.add(row)
+
+    def refuse_cells(self, column: str, dtype: pa.DataType, cells: dict[int, Any]) -> None:
+        """Refuse the rows of cells that do not fit their column's type."""
+        if cells:
+            self.unfit.add(column)
+        for row, cell in cells.items():
+            self.refusals.setdefault(
+                row,
+                f"column {column!r}: {shorten(cell)} is no {dtype}, which the column has. Correct "
+                f"the cell, or give the column another type by types.",
+            )
+
+    def reasons(self) -> pa.StringArray:
+        """Return the refusals as a column, null where a row is fine."""
+        if not self.refusals:
+            return pa.nulls(self.num_rows, pa.string())
+        texts: list[str | None] = [None] * self.num_rows
+        for row, reason in self.refusals.items():
+            texts[row] = reason
+        return pa.array(texts, pa.string())
+
+
+def shorten(cell: object) -> str:
+    """Show a cell, however long it is."""
+    text = repr(cell)
+    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}..."
+
+
+def fit_cells(
+    cells: Any, dtype: pa.DataType, convert: Callable[[Any], pa.Array]
+) -> tuple[pa.Array, list[int]]:
+    """Convert cells, and find those that do not fit.
+
+    Parameters
+    ----------
+    cells : sequence
+        Can be sliced.
+    dtype : DataType
+        What ``convert`` makes.
+    convert : callable
+        Converts any part of the cells; raises ArrowInvalid where one does not fit.
+
+    Returns
+    -------
+    Array, list of int
+        Null where a cell does not fit, and where that is.
+    """
+    try:
+        return convert(cells), []
+    except (pa.ArrowInvalid, UnicodeEncodeError):
+        if len(cells) == 1:
+            return pa.nulls(1, dtype), [0]
+    middle = len(cells) // 2  # most cells fit: halves without a bad one take one call
+    left, bad_left = fit_cells(cells[:middle], dtype, convert)
+    right, bad_right = fit_cells(cells[middle:], dtype, convert)
+    return pa.concat_arrays([left, right]), bad_left + [middle + row for row in bad_right]
+
+
+def cast_column(piece: Piece, name: str, dtype: pa.DataType) -> pa.Array:
+    """Return a column of a piece as a type; note the rows that do not fit."""
+    cells = piece.columns[name]
+    if cells.type.equals(dtype):
+        return cells
+    if pa.types.is_integer(cells.type) and pa.types.is_decimal(dtype):
+        # Arrow asks for room for any integer of the type; the values themselves may need less.
+        cells = cells.cast(pa.decimal256(76, dtype.scale))
+    fitted, bad = fit_cells(cells, dtype, lambda part: part.cast(dtype))
+    piece.refuse_cells(name, dtype, {row: cells[row].as_py() for row in bad})
+    return fitted

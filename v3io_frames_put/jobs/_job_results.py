@@ -1,0 +1,81 @@
+"""What became of a job's rows, in numbers: the rows themselves stand in a file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobResults:
+    """What became of the rows of a job.
+
+    Attributes
+    ----------
+    counts : dict of str to int
+        Rows by status, all four of them.
+    reasons : list of dict
+        Why rows are not stored, the commonest first: ``status``, ``error_message``,
+        ``error_code``, ``rows`` and one ``detail``.
+    files : int
+        Files that were named.
+    complete : bool
+        Whether every file was read to its end; where not, rows that were never reached
+        may be missing from ``counts``.
+    receipt : dict
+        The run's, as ``results.attrs["v3io"]`` of ``put_records``.
+    results : Path or None
+        The results, a row each; ``pandas.read_parquet`` reads them as ``put_records``
+        returns them. None: they were not asked for, or could not be written.
+    failed : Path or None
+        The rows left to send, and why; likewise.
+    failed_rows : int or None
+        How many they are.
+    """
+
+    counts: Mapping[str, int]
+    reasons: Sequence[Mapping[str, Any]]
+    files: int
+    complete: bool
+    receipt: Mapping[str, Any]
+    results: Path | None = None
+    failed: Path | None = None
+    failed_rows: int | None = None
+
+    @property
+    def rows(self) -> int:
+        """Rows that have an outcome."""
+        return sum(self.counts.values())
+
+    def unstored_message(self) -> str:
+        """Say in one paragraph how many rows are not stored, and why."""
+        counted = ", ".join(
+            f"{rows:,} {status}"
+            for status, rows in self.counts.items()
+            if status != "stored" and rows
+        )
+        commonest = "; ".join(
+            f"{reason['rows']:,} x {reason['error_message']}: {reason['detail'] or 'no detail'}"
+            for reason in self.reasons[:3]
+        )
+        total = self.rows - self.counts["stored"]
+        where = "" if self.failed is None else f" They stand in {self.failed}."
+        return f"{total:,} of {self.rows:,} rows are not stored ({counted}). {commonest}{where}"
+
+    def to_json(self) -> dict[str, Any]:
+        """Turn it into plain JSON types: the summary of a job."""
+        return {
+            **{name: value for name, value in self.receipt.items() if name != "counts"},
+            "rows": self.rows,
+            "counts": dict(self.counts),
+            "reasons": [dict(reason) for reason in self.reasons[:20]],
+            "files": self.files,
+            "complete": self.complete,
+            "results": None if self.results is None else str(self.results),
+            "failed": None if self.failed is None else str(self.failed),
+            "failed_rows": self.failed_rows,
+        }

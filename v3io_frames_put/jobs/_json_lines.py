@@ -1,0 +1,180 @@
+"""JSON Lines: types from the first block of the file, rows by pyarrow's reader.
+
+Text stays text, whatever it looks like. A block with a line that does not fit is read
+again, line by line, so that this line costs its own row only.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import orjson
+import pyarrow as pa
+from pyarrow import json as arrow_json
+
+from v3io_frames_put.errors import DataError
+from v3io_frames_put.jobs._blocks import read_blocks
+from v3io_frames_put.jobs._fit import Piece, fit_cells, shorten
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from v3io_frames_put.jobs._files import InputFile
+    from v3io_frames_put.jobs._fit import Reading
+
+
+class JsonLinesFile:
+    """A file with one JSON object a line.
+
+    Parameters
+    ----------
+    file : InputFile
+        The file.
+    """
+
+    num_rows = None
+    is_typed = False
+
+    def __init__(self, file: InputFile) -> None:
+        self._file = file
+        self.schema = self._infer()
+
+    def check_type(self, _name: str, dtype: pa.DataType) -> None:
+        """Raise ArrowInvalid or ArrowNotImplementedError for what JSON cannot be read as."""
+        _convert(dtype, [None])
+
+    def pieces(self, names: Sequence[str], reading: Reading) -> Iterator[Piece]:
+        """Yield columns of the file, in blocks; what was not text may be wanted as text."""
+        if not self.schema.names:
+            return
+        types = {name: reading.type_of(name) for name in self.schema.names}
+        told = {name for name, dtype in types.items() if dtype != self.schema.field(name).type}
+        with self._file.open_stream() as stream:
+            for block in read_blocks(stream, has_quotes=False):
+                yield self._read(block, names, types, told)
+
+    def _infer(self) -> pa.Schema:
+        with self._file.open_stream() as stream:
+            block = next(read_blocks(stream, has_quotes=False), b"")
+        if block.lstrip()[:1] == b"[":
+            raise DataError(
+                f"{self._file.name}: a JSON array; expected one object a line. Convert it, for "
+                f"example by: jq -c '.[]'"
+            )
+        lines = [line for line in block.splitlines() if line.strip()]
+        if not lines:
+            return pa.schema([])
+        inferred = _infer_lines(lines) or _infer_lines([li for li in lines if _is_object(li)])
+        if inferred is None:
+            raise DataError(f"{self._file.name}: no line is a JSON object. Is it JSON Lines?")
+        return pa.schema([(field.name, _settle(field.type)) for field in inferred])
+
+    def _read(
+        self,
+        block: bytes,
+        names: Sequence[str],
+        types: Mapping[str, pa.DataType],
+        told: set[str],
+    ) -> Piece:
+        try:
+            table = _parse(block, pa.schema(list(types.items())))
+        except pa.ArrowInvalid:
+            return self._read_lines(block, names, types, told)
+        columns = {name: _combine(table.column(name)) for name in names}
+        return Piece(columns, table.num_rows)
+
+    def _read_lines(
+        self,
+        block: bytes,
+        names: Sequence[str],
+        types: Mapping[str, pa.DataType],
+        told: set[str],
+    ) -> Piece:
+        lines = [line for line in block.splitlines() if line.strip()]
+        piece = Piece({}, len(lines))
+        rows = [self._load(line, row, piece, types) for row, line in enumerate(lines)]
+        for name in names:
+            cells = [row.get(name) for row in rows]
+            dtype = types[name]
+            if name in told and pa.types.is_string(dtype):
+                cells = [_spell(cell) for cell in cells]
+            piece.columns[name], bad = fit_cells(cells, dtype, partial(_convert, dtype))
+            piece.refuse_cells(name, dtype, {row: cells[row] for row in bad})
+        return piece
+
+    def _load(
+        self, line: bytes, row: int, piece: Piece, types: Mapping[str, pa.DataType]
+    ) -> dict[str, Any]:
+        try:
+            value = orjson.loads(line)
+        except orjson.JSONDecodeError as error:
+            piece.lose(row, f"a line of {self._file.name} is no JSON ({error}): {shorten(line)}.")
+            return {}
+        if not isinstance(value, dict):
+            piece.lose(row, f"a line of {self._file.name} is no JSON object: {shorten(line)}.")
+            return {}
+        unknown = [name for name in value if name not in types]
+        if unknown:
+            piece.lose(
+                row,
+                f"a line of {self._file.name} has the field {unknown[0]!r}, which the beginning "
+                f"of the file has not. Add it to the first line, with null.",
+            )
+            return {}
+        return value
+
+
+def _parse(block: bytes, schema: pa.Schema | None = None) -> pa.Table:
+    behavior = "infer" if schema is None else "error"
+    return arrow_json.read_json(
+        pa.BufferReader(block),
+        read_options=arrow_json.ReadOptions(use_threads=False, block_size=len(block) + 1),
+        parse_options=arrow_json.ParseOptions(
+            explicit_schema=schema, unexpected_field_behavior=behavior
+        ),
+    )
+
+
+def _infer_lines(lines: list[bytes]) -> pa.Schema | None:
+    """Infer the types of lines, of fewer where they contradict each other."""
+    if not lines:
+        return None
+    try:
+        return _parse(b"\n".join(lines)).schema
+    except pa.ArrowInvalid:
+        return _infer_lines(lines[: len(lines) // 2])
+
+
+def _is_object(line: bytes) -> bool:
+    try:
+        return isinstance(orjson.loads(line), dict)
+    except orjson.JSONDecodeError:
+        return False
+
+
+def _convert(dtype: pa.DataType, cells: list[Any]) -> pa.Array:
+    """Convert cells by the reader itself, so that a cell means the same either way."""
+    if not cells:
+        return pa.array([], dtype)
+    lines = b"\n".join(orjson.dumps({"c": cell}) for cell in cells)
+    return _combine(_parse(lines, pa.schema([("c", dtype)])).column("c"))
+
+
+def _spell(cell: Any) -> str | None:
+    return cell if cell is None or isinstance(cell, str) else orjson.dumps(cell).decode()
+
+
+def _settle(dtype: pa.DataType) -> pa.DataType:
+    """Return what a column of the inferred type may hold further down; times are text."""
+    if pa.types.is_null(dtype) or pa.types.is_timestamp(dtype):
+        return pa.string()
+    if pa.types.is_list(dtype):
+        return pa.list_(_settle(dtype.value_type))
+    if pa.types.is_struct(dtype):
+        return pa.struct([(field.name, _settle(field.type)) for field in dtype])
+    return dtype
+
+
+def _combine(column: pa.ChunkedArray) -> pa.Array:
+    return column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)

@@ -1,0 +1,140 @@
+"""The rows left to send: read once more where they stand, and written with the reasons.
+
+Nothing of the input is kept during a run; files whose rows are all stored are not
+opened again.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyarrow import parquet as pq
+
+from v3io_frames_put.errors import DataError
+from v3io_frames_put.jobs._results_file import ParquetOutput
+from v3io_frames_put.jobs._types import INTERNAL
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from v3io_frames_put.jobs._fit import Piece
+    from v3io_frames_put.jobs._table import FileTable
+
+_LOG: Final = logging.getLogger("v3io_frames_put")
+
+_TOLD: Final = ("status", "error_message", "error_detail")
+_SCHEMA: Final = pa.schema([(name, pa.string()) for name in _TOLD])
+_NAMES: Final = [f"{INTERNAL}{name}" for name in ("status", "error", "detail")]
+_NEVER_READ: Final = ("unsent", "Stopped", "The run ended before this row was read.")
+
+
+class Outcomes:
+    """Outcomes of a results file, read forward; rows beyond its end were never read.
+
+    Parameters
+    ----------
+    path : path
+        The results file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        file = pq.ParquetFile(path)
+        self.num_rows: int = file.metadata.num_rows
+        self._batches = file.iter_batches(columns=list(_TOLD))
+        self._pending = _SCHEMA.empty_table()
+        self._first = 0
+
+    def read(self, start: int, count: int) -> pa.Table:
+        """Return the outcomes of rows; ``start`` never goes back."""
+        start = min(start, self.num_rows)
+        stop = min(start + count, self.num_rows)
+        while self._first + len(self._pending) < stop:
+            passed = min(max(0, start - self._first), len(self._pending))
+            batch = pa.Table.from_batches([next(self._batches)]).cast(_SCHEMA)
+            self._pending = pa.concat_tables([self._pending.slice(passed), batch])
+            self._first += passed
+        told = self._pending.slice(start - self._first, max(0, stop - start))
+        missing = count - len(told)
+        filler = {
+            name: pa.repeat(pa.scalar(text), missing)
+            for name, text in zip(_TOLD, _NEVER_READ, strict=True)
+        }
+        return pa.concat_tables([told, pa.table(filler, _SCHEMA)]) if missing else told
+
+
+def write_leftovers(
+    table: FileTable, outcomes: Outcomes, path: Path, *, left: set[int], with_unknown: bool
+) -> int:
+    """Write the rows that are left to send.
+
+    Parameters
+    ----------
+    table : FileTable
+        What was published, and how far it was read.
+    outcomes : Outcomes
+        What became of it.
+    path : path
+        The Parquet file to write; it stands there only when it is whole.
+    left : set of int
+        Files with rows that are not stored.
+    with_unknown : bool
+        Whether rows may be sent again that may be stored.
+
+    Returns
+    -------
+    int
+        Rows written.
+    """
+    fields = [
+        pa.field(field.name, pa.string() if field.name in table.unfit else field.type)
+        for field in table.schema
+    ]
+    schema = pa.schema([*fields, *((name, pa.string()) for name in _NAMES)])
+    output = ParquetOutput(path, schema)
+    count = 0
+    try:
+        for start, piece in _walk(table, outcomes, left):
+            batch = _select(piece, outcomes.read(start, piece.num_rows), schema, with_unknown)
+            if batch.num_rows:
+                output.write(batch)
+                count += batch.num_rows
+        output.finish()
+    except BaseException:
+        output.discard()
+        raise
+    return count
+
+
+def _walk(table: FileTable, outcomes: Outcomes, left: set[int]) -> Iterator[tuple[int, Piece]]:
+    """Yield the pieces of files that have rows left, with the row each begins with."""
+    for number, file in enumerate(table.files):
+        is_opened = number < len(table.starts)
+        is_settled = number < len(table.ends) and table.ends[number] <= outcomes.num_rows
+        if is_settled and number not in left:
+            continue
+        if not file.is_unchanged():
+            raise DataError(f"{file.name} has changed since it was published.")
+        row = table.starts[number] if is_opened else outcomes.num_rows
+        try:
+            for piece in table.reread(number):
+                yield row, piece
+                row += piece.num_rows
+        except DataError as error:  # what can be read of the others is still to be sent
+            _LOG.warning("rows left to send: %s", error)
+
+
+def _select(piece: Piece, told: pa.Table, schema: pa.Schema, with_unknown: bool) -> pa.RecordBatch:  # noqa: FBT001 - passed on
+    told = told.combine_chunks()
+    wanted = ["rejected", "unsent", *(["unknown"] if with_unknown else [])]
+    keep: Any = pc.is_in(told.column("status").combine_chunks(), pa.array(wanted))
+    if piece.lost:  # a row without cells, sent again, would be a row of nulls
+        mask = np.ones(piece.num_rows, dtype=bool)
+        mask[list(piece.lost)] = False
+        keep = pc.and_(keep, pa.array(mask))
+    columns = [*piece.columns.values(), *(told.column(name).combine_chunks() for name in _TOLD)]
+    return pa.record_batch(columns, schema=schema).filter(keep)

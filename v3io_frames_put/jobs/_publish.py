@@ -1,0 +1,172 @@
+"""``publish``: files of any size onto a stream, the whole way on one screen.
+
+files -> FileTable -> plan_rows -> run_job: upload -> Sink (counts, results file);
+                                   where rows are left, once more -> failed file
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from v3io_frames_put._delivery.policy import check_policy
+from v3io_frames_put._rows.plan import plan_rows
+from v3io_frames_put.client import Client
+from v3io_frames_put.config import Encoding
+from v3io_frames_put.errors import ConfigError
+from v3io_frames_put.jobs._files import find_files
+from v3io_frames_put.jobs._run import Outputs, run_job, tell_unstored
+from v3io_frames_put.jobs._sink import Brake
+from v3io_frames_put.jobs._table import REASON, FileTable
+from v3io_frames_put.jobs._types import read_types
+from v3io_frames_put.progress import check_progress
+from v3io_frames_put.resume import digest_mapping
+from v3io_frames_put.upload import Upload
+
+if TYPE_CHECKING:
+    import os
+    import threading
+    from collections.abc import Mapping, Sequence
+
+    from v3io_frames_put._delivery.policy import DeliveryMode, Order
+    from v3io_frames_put.jobs._files import Inputs
+    from v3io_frames_put.jobs._job_results import JobResults
+    from v3io_frames_put.progress import ProgressOption
+
+
+def publish(  # noqa: PLR0913 - one keyword for each thing a job can be told
+    files: Inputs,
+    stream: str,
+    *,
+    columns: Sequence[str] | None = None,
+    where: str | None = None,
+    types: Mapping[str, Any] | None = None,
+    format: Literal["json", "arrow", "raw"] = "json",  # noqa: A002 - the contract's name
+    rows_per_record: int | Literal["auto"] = 1,
+    partition_key: str | None = None,
+    shard: int | str | None = None,
+    client_info: str | bytes | None = None,
+    delivery: DeliveryMode = "at_least_once",
+    order: Order = "key",
+    on_error: Literal["return", "raise"] = "raise",
+    max_in_flight: int = 8,
+    max_in_flight_bytes: int = 64 << 20,
+    progress: ProgressOption = None,
+    cancel: threading.Event | None = None,
+    encoding: Encoding | None = None,
+    client: Client | None = None,
+    create: bool = False,
+    shards: int = 1,
+    retention_hours: int = 24,
+    results: str | os.PathLike[str] | None = None,
+    failed: str | os.PathLike[str] | None = None,
+) -> JobResults:
+    """Put every row of files on a stream; they may be larger than memory.
+
+    Files are read, encoded and sent as one stream of Arrow batches, in the order in which
+    they are named. What is wrong with one row rejects that row alone; what is wrong with a
+    file's names or types raises before anything is sent. A file that turns out to be broken
+    ends the run there: the rows before it are stored and told of.
+
+    Parameters
+    ----------
+    files : path, or sequence of paths
+        Parquet, CSV, JSON Lines and Arrow IPC: files, folders, globs and, with the extra
+        ``fsspec``, URLs. Folders such as ``day=2026-11-22`` become columns.
+    stream : str
+        Where to, as in ``put_records``.
+    columns : sequence of str, optional
+        Columns that go into the record, in this order. Only what is needed is read.
+    where : str, optional
+        Which rows, for example ``"amount > 5 and day >= '2026-11-01'"``. Parts of files
+        whose statistics exclude every row are not read.
+    types : dict of str to str or DataType, optional
+        Types of columns, in place of those that were found. A cell that does not fit
+        rejects its row.
+    format, rows_per_record, partition_key, shard, client_info, delivery, order
+        As in ``put_records``; columns by name.
+    on_error : {"raise", "return"}
+        Whether rows that are not stored raise `PartialFailure`.
+    max_in_flight, max_in_flight_bytes, cancel, encoding, client
+        As in ``put_records``.
+    progress : bool or callable, optional
+        None: a bar on a terminal, else a log line every ten seconds.
+    create : bool
+        Make the stream, if there is none, with ``shards`` and ``retention_hours``.
+    shards, retention_hours : int
+        Of a stream that is made.
+    results : path, optional
+        A Parquet file to write: the results of ``put_records``, a row for each row.
+    failed : path, optional
+        A Parquet file to write: the rows left to send, in columns as they were read, with
+        ``__v3io_status``, ``__v3io_error`` and ``__v3io_detail``, which are never sent. It
+        can be published again. Unknown rows are among them with ``at_least_once`` only.
+
+    Returns
+    -------
+    JobResults
+        Counts, reasons, and where the files are.
+
+    Raises
+    ------
+    ConfigError, DataError
+        An option, a file or a column is wrong. Nothing was sent.
+    PartialFailure
+        Rows are not stored.
+    PutRecordsError
+        A file could not be read to its end, or the results not be written.
+    RequestError, Interrupted
+        As in ``put_records``. ``.results`` of whatever is raised once rows were sent is a
+        `JobResults`.
+
+    Examples
+    --------
+    >>> from v3io_frames_put import jobs
+    >>> jobs.publish("clicks/*.parquet", "users/demo/clicks", partition_key="user")
+    """
+    check_progress(progress)
+    if on_error not in ("return", "raise"):
+        raise ConfigError(f"on_error={on_error!r}: expected 'return' or 'raise'.")
+    client = Client() if client is None else client
+    policy = check_policy(
+        delivery=delivery,
+        order=order,
+        max_in_flight=max_in_flight,
+        max_in_flight_bytes=max_in_flight_bytes,
+        client_info=client_info,
+        retry=client.retry,
+        limits=client.limits,
+    )
+    found = find_files(files)
+    table = FileTable(found, read_types(types), where)
+    mapping: dict[str, Any] = {
+        "columns": table.schema.names if columns is None else list(columns),
+        "format": format,
+        "rows_per_record": rows_per_record,
+        "partition_key": partition_key,
+        "shard": shard,
+        "client_info": client_info,
+    }
+    plan = plan_rows(
+        table.source(),
+        **mapping,
+        encoding=encoding or Encoding(),
+        limits=client.limits,
+        refused=REASON,
+        window_bytes=policy.window_bytes,
+    )
+    job = Upload(
+        plan=plan,
+        client=client,
+        stream=client.locate(stream),
+        policy=policy,
+        packed=rows_per_record != 1,
+        progress=progress,
+        cancel=Brake(cancel),
+        mapping=digest_mapping(plan, **mapping),
+    )
+    outputs = Outputs.check(found, results=results, failed=failed)
+    if create:
+        client.create_stream(stream, shards=shards, retention_hours=retention_hours, exist_ok=True)
+    told = run_job(job, table, outputs)
+    tell_unstored(told, on_error)
+    return told

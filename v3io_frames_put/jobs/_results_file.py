@@ -1,0 +1,199 @@
+"""Outcome batches -> a Parquet file, and what they say in numbers."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import TYPE_CHECKING, Any, Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyarrow import parquet as pq
+
+from v3io_frames_put._delivery.outcomes import PAGE_ROWS, RECORD_ROW, SCHEMA, STATUSES
+from v3io_frames_put.errors import ConfigError
+from v3io_frames_put.results import ATTRS_KEY, amend_results, collect_results
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from v3io_frames_put._delivery.reconcile import Copy
+    from v3io_frames_put.receipt import Receipt
+
+_GROUP_BY: Final = ("status", "error_message", "error_code")
+_SCHEMA_KEY: Final = "ARROW:schema"  # where Arrow looks for types that Parquet does not have
+_MAX_REASONS: Final = 1_000  # kinds of reasons, not rows; beyond them rows are counted alone
+
+
+class ParquetOutput:
+    """A Parquet file that stands in its place only when it is whole.
+
+    Parameters
+    ----------
+    path : path
+        Where it will stand.
+    schema : Schema
+        Of its rows.
+    """
+
+    def __init__(self, path: Path, schema: pa.Schema) -> None:
+        self.path, self._schema = path, schema
+        self._part = path.with_name(f".{path.name}.part")
+        try:
+            # The schema is stored last, since its metadata may be known last.
+            self._writer = pq.ParquetWriter(
+                self._part, schema.remove_metadata(), compression="zstd", store_schema=False
+            )
+        except OSError as error:
+            raise ConfigError(
+                f"{path} cannot be written: {error}. Choose another place."
+            ) from error
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        """Add rows, as a row group."""
+        self._writer.write_batch(batch)
+
+    def finish(self, metadata: dict[str, str] | None = None) -> None:
+        """Make the file whole and put it in its place."""
+        known = self._schema.metadata or {}
+        schema = self._schema.with_metadata({**known, **(metadata or {})})
+        stored = base64.b64encode(schema.serialize().to_pybytes()).decode()
+        self._writer.add_key_value_metadata({_SCHEMA_KEY: stored})
+        self._writer.close()
+        self._part.replace(self.path)
+
+    def discard(self) -> None:
+        """Leave nothing behind."""
+        try:
+            self._writer.close()
+        except OSError:  # the disk is full: this is why it is thrown away
+            pass
+        finally:
+            self._part.unlink(missing_ok=True)
+
+
+class ResultsFile(ParquetOutput):
+    """The results of a run as ``pandas.read_parquet`` reads them back.
+
+    Parameters
+    ----------
+    path : path
+        Where it will stand.
+    packed : bool
+        Whether there is a column ``record_row``.
+    """
+
+    def __init__(self, path: Path, *, packed: bool) -> None:
+        schema = SCHEMA.append(RECORD_ROW) if packed else SCHEMA
+        empty = collect_results([], index=None, packed=packed)
+        pandas_says = pa.Schema.from_pandas(empty, preserve_index=False).metadata
+        super().__init__(path, schema.with_metadata(pandas_says))
+
+    def finish_with(self, receipt: Receipt) -> None:
+        """Make the file whole, with the run's receipt as its attrs."""
+        self.finish({"PANDAS_ATTRS": json.dumps({ATTRS_KEY: receipt.to_json()})})
+
+
+def amend_file(
+    path: Path, receipt: Receipt, *, late: Sequence[Copy], duplicates: Sequence[Copy]
+) -> Tally:
+    """Write into a results file what a last scan saw; count it anew.
+
+    Parameters
+    ----------
+    path : path
+        A whole results file; it is replaced.
+    receipt : Receipt
+        The run's.
+    late, duplicates : sequence of Copy
+        As in ``amend_results``.
+    """
+    tally = Tally()
+    with pq.ParquetFile(path) as before:
+        packed = RECORD_ROW.name in before.schema_arrow.names
+        after = ResultsFile(path, packed=packed)
+        try:
+            for batch in before.iter_batches(PAGE_ROWS):
+                told = _amend(batch, tally.num_rows, packed, late, duplicates)
+                tally.add(told)
+                after.write(told)
+        except BaseException:
+            after.discard()
+            raise
+    after.finish_with(receipt)
+    return tally
+
+
+def _amend(
+    batch: pa.RecordBatch,
+    first_row: int,
+    packed: bool,  # noqa: FBT001 - passed on
+    late: Sequence[Copy],
+    duplicates: Sequence[Copy],
+) -> pa.RecordBatch:
+    schema = SCHEMA.append(RECORD_ROW) if packed else SCHEMA
+    here = range(first_row, first_row + batch.num_rows)
+    moved = [
+        [copy._replace(row=copy.row - first_row) for copy in copies if copy.row in here]
+        for copies in (late, duplicates)
+    ]
+    if not any(moved):
+        return batch.cast(schema)
+    results = collect_results([batch.cast(schema)], index=None, packed=packed)
+    amend_results(results, late=moved[0], duplicates=moved[1])
+    return pa.RecordBatch.from_pandas(results, schema, preserve_index=False).cast(schema)
+
+
+class Tally:
+    """Counts outcomes as they come."""
+
+    def __init__(self) -> None:
+        self.counts: dict[str, int] = dict.fromkeys(STATUSES, 0)
+        self._reasons: dict[tuple[Any, ...], dict[str, Any]] = {}
+
+    @property
+    def num_rows(self) -> int:
+        """Rows counted."""
+        return sum(self.counts.values())
+
+    def add(self, batch: pa.RecordBatch) -> NDArray[np.uint64]:
+        """Count a batch; return where in it rows are that are not stored."""
+        status = batch.column("status").cast(pa.string())
+        for entry in pc.value_counts(status).to_pylist():
+            self.counts[entry["values"]] += entry["counts"]
+        left = pc.not_equal(status, "stored")
+        if pc.any(left).as_py():
+            self._add_reasons(batch.filter(left))
+        rows: NDArray[np.uint64] = pc.indices_nonzero(left).to_numpy()
+        return rows
+
+    def move_to_stored(self, num_rows: int) -> None:
+        """Count rows as stored that nobody had known about."""
+        self.counts["unknown"] -= num_rows
+        self.counts["stored"] += num_rows
+
+    def reasons(self) -> list[dict[str, Any]]:
+        """Return why rows are not stored: the commonest reasons first."""
+        return sorted(self._reasons.values(), key=lambda reason: -int(reason["rows"]))
+
+    def _add_reasons(self, batch: pa.RecordBatch) -> None:
+        table = pa.table(
+            {
+                "status": batch.column("status").cast(pa.string()),
+                "error_message": batch.column("error_message"),
+                "error_code": batch.column("error_code"),
+                "detail": batch.column("error_detail"),
+            }
+        )
+        grouped = table.group_by(list(_GROUP_BY), use_threads=False)
+        for found in grouped.aggregate([([], "count_all"), ("detail", "first")]).to_pylist():
+            key = tuple(found[name] for name in _GROUP_BY)
+            if key not in self._reasons and len(self._reasons) < _MAX_REASONS:
+                told = {name: found[name] for name in _GROUP_BY}
+                self._reasons[key] = {**told, "rows": 0, "detail": found["detail_first"]}
+            if key in self._reasons:
+                self._reasons[key]["rows"] += found["count_all"]

@@ -1,0 +1,164 @@
+"""A planned job -> what became of its rows: sent, told of, and the rest written down."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from v3io_frames_put.errors import (
+    ConfigError,
+    DataError,
+    PartialFailure,
+    PutRecordsError,
+    UnstoredRowsWarning,
+)
+from v3io_frames_put.jobs._job_results import JobResults
+from v3io_frames_put.jobs._leftovers import Outcomes, write_leftovers
+from v3io_frames_put.jobs._progress import show_progress
+from v3io_frames_put.jobs._sink import Sink
+from v3io_frames_put.stops import stop_error
+from v3io_frames_put.upload import upload
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Sequence
+
+    from v3io_frames_put.jobs._files import InputFile
+    from v3io_frames_put.jobs._table import FileTable
+    from v3io_frames_put.upload import Ending, Upload
+
+_LOG: Final = logging.getLogger("v3io_frames_put")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outputs:
+    """The files that a job writes; None: not asked for."""
+
+    results: Path | None
+    failed: Path | None
+
+    @classmethod
+    def check(
+        cls,
+        files: Sequence[InputFile],
+        *,
+        results: str | os.PathLike[str] | None,
+        failed: str | os.PathLike[str] | None,
+    ) -> Outputs:
+        """Refuse to write over what is read, or twice to one place.
+
+        ``failed`` may be one of the files: it is written once they have been read.
+        """
+        asked = cls(
+            results=None if results is None else Path(results),
+            failed=None if failed is None else Path(failed),
+        )
+        place = None if asked.results is None else asked.results.absolute()
+        if place is not None and asked.failed is not None and place == asked.failed.absolute():
+            raise ConfigError(f"results and failed are both {results}; expected two files.")
+        if place is not None and str(place) in {file.path for file in files}:
+            raise ConfigError(f"results={str(results)!r} is one of the files to publish.")
+        return asked
+
+
+def run_job(job: Upload, table: FileTable, outputs: Outputs) -> JobResults:
+    """Send the rows of a table, and write what was asked for.
+
+    Raises
+    ------
+    PutRecordsError, RequestError, Interrupted
+        The run did not come to its end, or could not be told of; ``.results`` tells.
+    """
+    with show_progress(job.progress, table.num_rows) as show:
+        sink = Sink(table, outputs.results, outputs.failed, packed=job.packed, brake=job.cancel)
+        try:
+            ending = upload(replace(job, progress=show), sink.take)
+        except BaseException:
+            sink.discard()
+            raise
+    try:
+        if table.num_rows is not None:
+            sink.add_unread(table.num_rows - sink.tally.num_rows)
+        sink.finish(ending.receipt)
+        sink.amend(ending.receipt, late=ending.late, duplicates=ending.duplicates)
+        failed_rows, trouble = _write_failed(job, table, sink, outputs.failed)
+    finally:
+        sink.close()
+    told = _tell(table, sink, ending, outputs.failed, failed_rows)
+    _raise_if_ended_early(job, ending, told, table.broken or trouble)
+    return told
+
+
+def _write_failed(
+    job: Upload, table: FileTable, sink: Sink, failed: Path | None
+) -> tuple[int | None, Exception | None]:
+    """Write the rows left to send; return their number, and what came in the way."""
+    if sink.failure is not None or failed is None or sink.path is None:
+        return None, sink.failure
+    try:
+        count = write_leftovers(
+            table,
+            Outcomes(sink.path),
+            failed,
+            left=sink.left,
+            with_unknown=job.policy.delivery == "at_least_once",
+        )
+    except (OSError, DataError, ConfigError) as error:
+        return None, error
+    return count, None
+
+
+def _tell(
+    table: FileTable, sink: Sink, ending: Ending, failed: Path | None, failed_rows: int | None
+) -> JobResults:
+    told = JobResults(
+        counts=dict(sink.tally.counts),
+        reasons=sink.tally.reasons(),
+        files=len(table.files),
+        complete=table.is_read and ending.stop is None,
+        receipt=ending.receipt.to_json(),
+        results=sink.path if sink.is_asked_for else None,
+        failed=None if failed_rows is None else failed,
+        failed_rows=failed_rows,
+    )
+    if told.rows == 0 and told.complete:
+        why = "no row matches where" if table.where else "there are none"
+        _LOG.warning("0 rows were sent: %s", why)
+    return told
+
+
+def _raise_if_ended_early(
+    job: Upload, ending: Ending, told: JobResults, trouble: Exception | None
+) -> None:
+    """Raise why a run ended early or could not be told of, with its results."""
+    error: Any
+    cause = ending.broken or trouble
+    stopped_by_us = ending.broken is not None or isinstance(trouble, OSError)
+    if ending.stop is not None and not stopped_by_us:
+        error = stop_error(ending.stop, client=job.client, stream=job.stream)
+    elif isinstance(cause, DataError) and not told.rows:
+        raise cause  # nothing was sent
+    elif cause is not None:
+        stored = told.counts["stored"]
+        error = PutRecordsError(
+            f"{cause} Until then {stored:,} rows were stored, and {told.rows - stored:,} read and "
+            f"not stored."
+        )
+    else:
+        return
+    error.results = told
+    raise error from cause
+
+
+def tell_unstored(told: JobResults, on_error: str) -> None:
+    """Tell of rows that are not stored, by a warning or an exception."""
+    if told.counts["stored"] == told.rows:
+        return
+    if on_error == "raise":
+        error: Any = PartialFailure(told.unstored_message())
+        error.results = told
+        raise error
+    warnings.warn(told.unstored_message(), UnstoredRowsWarning, stacklevel=3)

@@ -1,0 +1,166 @@
+"""Where the outcomes of a job go while it runs."""
+
+from __future__ import annotations
+
+import tempfile
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import pyarrow as pa
+
+from v3io_frames_put._delivery.outcomes import PAGE_ROWS, RECORD_ROW, SCHEMA, STATUSES
+from v3io_frames_put.errors import ConfigError
+from v3io_frames_put.jobs._results_file import ResultsFile, Tally, amend_file
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from v3io_frames_put._delivery.reconcile import Copy
+    from v3io_frames_put.jobs._table import FileTable
+    from v3io_frames_put.receipt import Receipt
+
+_STOPPED: Final = ("Stopped", "The run ended before its turn.")
+
+
+class Brake(threading.Event):
+    """Stops a run when it is set, or when the user's own event is.
+
+    Parameters
+    ----------
+    other : threading.Event, optional
+        The user's.
+    """
+
+    def __init__(self, other: threading.Event | None = None) -> None:
+        super().__init__()
+        self._other = other
+
+    def is_set(self) -> bool:
+        """Whether either is."""
+        return super().is_set() or (self._other is not None and self._other.is_set())
+
+
+class Sink:
+    """Takes outcome batches: counts them, and writes them where they are needed.
+
+    Parameters
+    ----------
+    table : FileTable
+        Whose rows they are about.
+    results : Path, optional
+        Where the user wants them.
+    failed : Path, optional
+        Where the user wants the rows left to send: finding those takes the outcomes, too.
+    packed : bool
+        Whether there is a column ``record_row``.
+    brake : threading.Event, optional
+        Set when they cannot be written: nobody could tell what was sent afterwards.
+    """
+
+    def __init__(
+        self,
+        table: FileTable,
+        results: Path | None,
+        failed: Path | None,
+        *,
+        packed: bool,
+        brake: threading.Event | None,
+    ) -> None:
+        self.tally = Tally()
+        self.left: set[int] = set()
+        self.failure: OSError | None = None
+        self._table, self._packed, self._brake = table, packed, brake
+        self._spare: tempfile.TemporaryDirectory[str] | None = None
+        if results is None and failed is not None:
+            self._spare = _make_spare(failed)
+            results = Path(self._spare.name) / "results.parquet"
+        self.path = results
+        self._file = None if results is None else ResultsFile(results, packed=packed)
+
+    @property
+    def is_asked_for(self) -> bool:
+        """Whether the user wants the file."""
+        return self.path is not None and self._spare is None and self.failure is None
+
+    def take(self, batch: pa.RecordBatch) -> None:
+        """Count a batch and write it."""
+        start = self.tally.num_rows
+        rows = self.tally.add(batch)
+        if len(rows):
+            files = np.searchsorted(self._table.starts, start + rows, side="right") - 1
+            self.left.update(np.unique(files).tolist())
+        if self._file is None or self.failure is not None:
+            return
+        try:
+            self._file.write(batch)
+        except OSError as error:
+            self.failure = error
+            if self._brake is not None:
+                self._brake.set()
+
+    def add_unread(self, num_rows: int) -> None:
+        """Tell of rows at the end that were never read."""
+        for start in range(0, num_rows, PAGE_ROWS):
+            self.take(_unsent(min(PAGE_ROWS, num_rows - start), packed=self._packed))
+
+    def finish(self, receipt: Receipt) -> None:
+        """Put the results file in its place."""
+        if self._file is None:
+            return
+        if self.failure is None:
+            try:
+                self._file.finish_with(receipt)
+            except OSError as error:
+                self.failure = error
+        if self.failure is not None:
+            self._file.discard()
+
+    def amend(self, receipt: Receipt, *, late: Sequence[Copy], duplicates: Sequence[Copy]) -> None:
+        """Tell what a last scan saw after the rows had been settled."""
+        if not (late or duplicates):
+            return
+        if self.path is None or self.failure is not None:
+            self.tally.move_to_stored(len(late))
+            return
+        self.tally = amend_file(self.path, receipt, late=late, duplicates=duplicates)
+
+    def close(self) -> None:
+        """Leave nothing behind that was not asked for."""
+        if self._spare is not None:
+            self._spare.cleanup()
+
+    def discard(self) -> None:
+        """Leave nothing behind at all."""
+        if self._file is not None:
+            self._file.discard()
+        self.close()
+
+
+def _make_spare(failed: Path) -> tempfile.TemporaryDirectory[str]:
+    try:
+        return tempfile.TemporaryDirectory(dir=failed.parent, prefix=".v3io-put-")
+    except OSError as error:
+        raise ConfigError(f"{failed} cannot be written: {error}. Choose another place.") from error
+
+
+def _unsent(num_rows: int, *, packed: bool) -> pa.RecordBatch:
+    schema = SCHEMA.append(RECORD_ROW) if packed else SCHEMA
+    message, detail = _STOPPED
+    known = {
+        "status": pa.DictionaryArray.from_arrays(
+            pa.repeat(pa.scalar(STATUSES.index("unsent"), pa.int8()), num_rows), pa.array(STATUSES)
+        ),
+        "error_message": pa.repeat(pa.scalar(message), num_rows),
+        "error_detail": pa.repeat(pa.scalar(detail), num_rows),
+        "attempts": pa.repeat(pa.scalar(0, pa.int16()), num_rows),
+        "maybe_duplicate": pa.repeat(pa.scalar(value=False), num_rows),
+    }
+    columns = [
+        known[field.name].cast(field.type)
+        if field.name in known
+        else pa.nulls(num_rows, field.type)
+        for field in schema
+    ]
+    return pa.record_batch(columns, schema=schema)

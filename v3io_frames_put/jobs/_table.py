@@ -1,0 +1,246 @@
+"""Files -> one table that is read from its first row to its last, never held.
+
+Making it looks at every file's names and types, so that what is wrong with them is
+said before anything is sent. A file that cannot be opened ends the table there.
+"""
+
+from __future__ import annotations
+
+import logging
+from itertools import chain
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from v3io_frames_put._rows.source import StreamSource
+from v3io_frames_put.errors import DataError
+from v3io_frames_put.jobs._columnar import ArrowFile, ParquetFile
+from v3io_frames_put.jobs._csv import CsvFile
+from v3io_frames_put.jobs._fit import Piece, Reading, cast_column
+from v3io_frames_put.jobs._json_lines import JsonLinesFile
+from v3io_frames_put.jobs._partitions import (
+    add_partitions,
+    find_partition_types,
+    may_match,
+    partition_value,
+)
+from v3io_frames_put.jobs._types import INTERNAL, merge_schemas
+from v3io_frames_put.jobs._where import parse_where
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from v3io_frames_put.jobs._files import InputFile
+    from v3io_frames_put.jobs._where import Where
+
+_LOG: Final = logging.getLogger("v3io_frames_put")
+
+REASON: Final = INTERNAL + "reason"
+"""The column that tells why a row cannot be sent; null where it can."""
+
+_UNREADABLE: Final = (OSError, EOFError, pa.ArrowException, DataError)
+
+
+class Reader(Protocol):
+    """A file of one kind."""
+
+    schema: pa.Schema
+    num_rows: int | None
+    is_typed: bool
+
+    def check_type(self, name: str, dtype: pa.DataType) -> None: ...
+    def pieces(self, names: Sequence[str], reading: Reading) -> Iterator[Piece]: ...
+
+
+_READERS: Final[dict[str, Any]] = {
+    "parquet": ParquetFile,
+    "arrow": ArrowFile,
+    "csv": CsvFile,
+    "json": JsonLinesFile,
+}
+
+
+class FileTable:
+    """All files as one table.
+
+    Parameters
+    ----------
+    files : sequence of InputFile
+        In order.
+    types : dict of str to DataType
+        Types that the user wants, by column.
+    where : str, optional
+        Which rows.
+
+    Attributes
+    ----------
+    schema : Schema
+        Of all files together; no column of ours is among them.
+    num_rows : int or None
+        None: not known before the last row is read.
+    starts, ends : list of int
+        The first row of each file that was begun, and the row after the last of each that
+        was read to its end.
+    broken : DataError or None
+        What the table ended at, before its last file's end.
+    unfit : set of str
+        Columns with cells that did not fit their type, as far as it was read.
+    """
+
+    def __init__(
+        self, files: Sequence[InputFile], types: Mapping[str, pa.DataType], where: str | None = None
+    ) -> None:
+        self.files = list(files)
+        self._readers = [_open(file) for file in self.files]
+        first = self._readers[0]
+        if isinstance(first, DataError):
+            raise first
+        own = find_partition_types(self.files)
+        schemas = [
+            (file.name, add_partitions(reader.schema, file, own))
+            for file, reader in zip(self.files, self._readers, strict=True)
+            if not isinstance(reader, DataError)
+        ]
+        self.schema = merge_schemas(schemas, types)
+        self._check_types()
+        self.where = parse_where(where, self.schema) if where else None
+        self.num_rows = self._count_rows()
+        self.starts: list[int] = []
+        self.ends: list[int] = []
+        self.unfit: set[str] = set()
+        self.broken: DataError | None = None
+        self._rows_read = 0
+        self._names: list[str] = []
+
+    @property
+    def is_read(self) -> bool:
+        """Whether every file was read to its end."""
+        return len(self.ends) == len(self.files)
+
+    def source(self) -> StreamSource:
+        """Return the table as the input of a run; it can be read once."""
+        return StreamSource(self.schema.append(pa.field(REASON, pa.string())), self._batches)
+
+    def reread(self, number: int) -> Iterator[Piece]:
+        """Yield the rows of a file again: all columns, unfit ones as they are spelt."""
+        reading = Reading(self.schema, self.where, frozenset(self.unfit))
+        pieces = self._pieces(number, self.schema.names, reading)
+        if self.where is None:
+            yield from pieces
+            return
+        # The condition is about columns as they were read at first.
+        typed = self._pieces(number, self._names, Reading(self.schema, self.where))
+        for piece, first in zip(pieces, typed, strict=True):
+            yield _filter(piece, _find_rows(self.where, first))
+
+    def _batches(self, positions: list[int]) -> Iterator[pa.RecordBatch]:
+        names = [self.schema.names[place] for place in positions if place < len(self.schema)]
+        needed = self.where.columns if self.where else ()
+        self._names = list(dict.fromkeys(chain(names, needed)))
+        reading = Reading(self.schema, self.where)
+        for number in range(len(self.files)):
+            self.starts.append(self._rows_read)
+            try:
+                for piece in self._pieces(number, self._names, reading):
+                    self.unfit |= piece.unfit
+                    kept = self._keep(piece)
+                    self._rows_read += kept.num_rows
+                    columns = [kept.columns[name] for name in names]
+                    yield _to_batch(columns, names, kept.reasons(), positions, len(self.schema))
+            except DataError as error:  # all before it is sent, as if the table ended here
+                self.broken = error
+                return
+            self.ends.append(self._rows_read)
+
+    def _keep(self, piece: Piece) -> Piece:
+        return piece if self.where is None else _filter(piece, _find_rows(self.where, piece))
+
+    def _pieces(self, number: int, names: Sequence[str], reading: Reading) -> Iterator[Piece]:
+        """Read a file; its columns as the table has them."""
+        file, reader = self.files[number], self._readers[number]
+        if isinstance(reader, DataError):
+            raise reader
+        if reading.where and not may_match(file, reading.where, self.schema):
+            return
+        there = [name for name in names if name in reader.schema.names]
+        try:
+            for piece in reader.pieces(there, reading):
+                piece.columns = {
+                    name: _take_column(piece, name, file, reading.type_of(name)) for name in names
+                }
+                yield piece
+        except _UNREADABLE as error:
+            raise DataError(f"{file.name} cannot be read to its end: {error}") from error
+
+    def _count_rows(self) -> int | None:
+        counts = [None if isinstance(r, DataError) else r.num_rows for r in self._readers]
+        known = [count for count in counts if count is not None]
+        return None if self.where or len(known) < len(counts) else sum(known)
+
+    def _check_types(self) -> None:
+        """Refuse a type that a file's column can never have; tell the types of text."""
+        for file, reader in zip(self.files, self._readers, strict=True):
+            if isinstance(reader, DataError):
+                continue
+            for name in set(reader.schema.names) & set(self.schema.names):
+                dtype = self.schema.field(name).type
+                try:
+                    reader.check_type(name, dtype)
+                except (pa.ArrowNotImplementedError, pa.ArrowInvalid) as error:
+                    raise DataError(
+                        f"{file.name}: column {name!r} cannot become {dtype}: {error}"
+                    ) from error
+        if not all(isinstance(r, DataError) or r.is_typed for r in self._readers):
+            told = ", ".join(f"{field.name}={field.type}" for field in self.schema)
+            _LOG.info("types, from the beginning of each file: %s", told)
+
+
+def _open(file: InputFile) -> Reader | DataError:
+    try:
+        reader: Reader = _READERS[file.kind](file)
+    except _UNREADABLE as error:
+        wrapped = DataError(f"{file.name} cannot be read: {error}")
+        wrapped.__cause__ = error
+        return wrapped
+    return reader
+
+
+def _take_column(piece: Piece, name: str, file: InputFile, dtype: pa.DataType) -> pa.Array:
+    if name in piece.columns:
+        return cast_column(piece, name, dtype)
+    return pa.repeat(partition_value(file, name, dtype), piece.num_rows)
+
+
+def _find_rows(where: Where, piece: Piece) -> pa.BooleanArray:
+    """Find the rows to keep; one that is refused stays where nobody can tell."""
+    import pyarrow.dataset as ds
+
+    table = pa.table({name: piece.columns[name] for name in where.columns})
+    found = ds.dataset(table).scanner(columns={"keep": where.expression}).to_table().column("keep")
+    mask = pa.array(found.to_numpy(zero_copy_only=False), pa.bool_(), from_pandas=True)
+    if not piece.refusals:
+        return pc.fill_null(mask, fill_value=False)
+    return pc.if_else(mask.is_null(), piece.reasons().is_valid(), mask)
+
+
+def _filter(piece: Piece, mask: pa.BooleanArray) -> Piece:
+    rows = pc.indices_nonzero(mask)
+    if len(rows) == piece.num_rows:
+        return piece
+    moved = {old: new for new, old in enumerate(rows.to_pylist())} if piece.refusals else {}
+    return Piece(
+        {name: column.filter(mask) for name, column in piece.columns.items()},
+        len(rows),
+        {moved[row]: reason for row, reason in piece.refusals.items() if row in moved},
+        {moved[row] for row in piece.lost if row in moved},
+    )
+
+
+def _to_batch(
+    columns: list[pa.Array], names: list[str], reasons: pa.Array, positions: list[int], width: int
+) -> pa.RecordBatch:
+    """Make a batch of the columns that were opened, in the order in which they were."""
+    found = iter(zip(columns, names, strict=True))
+    pairs = [next(found) if place < width else (reasons, REASON) for place in positions]
+    return pa.record_batch([column for column, _ in pairs], [name for _, name in pairs])

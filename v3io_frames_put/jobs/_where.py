@@ -1,0 +1,280 @@
+"""A condition as text -> a pyarrow expression, and nothing else: no code is run.
+
+    condition  = both { "or" both } ;          both = one { "and" one }
+    one        = "not" one | "(" condition ")" | value test
+    test       = ("=" | "==" | "!=" | "<>" | "<" | "<=" | ">" | ">=") value
+               | ["not"] "in" "(" literal { "," literal } ")"
+               | "is" ["not"] "null"
+    value      = column | literal ;            column = name | "any name" | `any name`
+    literal    = number | 'text' | true | false
+
+A literal takes the type of the column it is compared with, so times are written as
+text. As in SQL, a comparison with null is never true.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, NoReturn
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from v3io_frames_put.errors import ColumnNotFound, ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_TOKEN: Final = re.compile(
+    r"""\s*(?:
+        (?P<number>[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)
+      | (?P<text>'(?:[^']|'')*')
+      | (?P<quoted>"(?:[^"]|"")+"|`[^`]+`)
+      | (?P<word>[^\W\d]\w*)
+      | (?P<sign><=|>=|<>|!=|==|[=<>(),])
+    )""",
+    re.VERBOSE,
+)
+
+_COMPARE: Final[dict[str, Callable[[Any, Any], Any]]] = {
+    "=": lambda left, right: left == right,
+    "==": lambda left, right: left == right,
+    "!=": lambda left, right: left != right,
+    "<>": lambda left, right: left != right,
+    "<": lambda left, right: left < right,
+    "<=": lambda left, right: left <= right,
+    ">": lambda left, right: left > right,
+    ">=": lambda left, right: left >= right,
+}
+_LITERAL_WORDS: Final = {"true": True, "false": False}
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """Which rows to publish.
+
+    Attributes
+    ----------
+    expression : pyarrow.compute.Expression
+        True for the rows to keep.
+    columns : frozenset of str
+        What it reads.
+    """
+
+    expression: Any
+    columns: frozenset[str]
+
+
+def parse_where(text: str, schema: pa.Schema) -> Where:
+    """Read a condition on the columns of a schema.
+
+    Raises
+    ------
+    ConfigError
+        It is malformed, or compares what cannot be compared.
+    ColumnNotFound
+        It names a column that is not there.
+    """
+    parser = _Parser(text, schema)
+    expression = parser.condition()
+    if parser.kind != "end":
+        parser.fail("the end, 'and' or 'or'")
+    try:  # binding finds comparisons that have no meaning
+        import pyarrow.dataset as ds
+
+        ds.dataset(schema.empty_table()).scanner(filter=expression).to_table()
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError) as error:
+        raise ConfigError(f"where={text!r} cannot be evaluated: {error}") from error
+    return Where(expression, frozenset(parser.columns))
+
+
+@dataclass
+class _Column:
+    name: str
+    dtype: pa.DataType
+
+    def expression(self) -> Any:
+        field = pc.field(self.name)
+        is_coded = pa.types.is_dictionary(self.dtype)
+        return field.cast(self.dtype.value_type) if is_coded else field
+
+    @property
+    def value_type(self) -> pa.DataType:
+        is_coded = pa.types.is_dictionary(self.dtype)
+        return self.dtype.value_type if is_coded else self.dtype
+
+
+@dataclass
+class _Parser:
+    """Recursive descent over the tokens; one token is looked at."""
+
+    text: str
+    schema: pa.Schema
+    columns: set[str] = field(default_factory=set)
+    kind: str = ""
+    token: str = ""
+    place: int = 0
+    _next: int = 0
+
+    def __post_init__(self) -> None:
+        self.advance()
+
+    def advance(self) -> str:
+        """Go on to the next token; return the one that was looked at."""
+        passed = self.token
+        self.place = self._next
+        found = _TOKEN.match(self.text, self._next)
+        if found is None:
+            if self.text[self._next :].strip():
+                self.token = self.text[self._next :].strip()[:20]
+                self.fail("a column, a number, 'text' or a sign")
+            self.kind, self.token = "end", "the end"
+            return passed
+        self.kind, self.token = str(found.lastgroup), found[str(found.lastgroup)]
+        self._next = found.end()
+        return passed
+
+    def fail(self, expected: str) -> NoReturn:
+        """Say where it broke."""
+        raise ConfigError(
+            f"where={self.text!r}: found {self.token} at character {self.place + 1}; "
+            f"expected {expected}."
+        )
+
+    def take(self, word: str) -> bool:
+        """Go past a word or sign, if it is the one looked at."""
+        if self.kind in ("word", "sign") and self.token.lower() == word:
+            self.advance()
+            return True
+        return False
+
+    def require(self, word: str) -> None:
+        """Go past a word or sign that must come now."""
+        if not self.take(word):
+            self.fail(repr(word))
+
+    def condition(self) -> Any:
+        """Read alternatives."""
+        result = self.both()
+        while self.take("or"):
+            result = result | self.both()
+        return result
+
+    def both(self) -> Any:
+        """Read what must all hold."""
+        result = self.one()
+        while self.take("and"):
+            result = result & self.one()
+        return result
+
+    def one(self) -> Any:
+        """Read one test, or a condition in brackets."""
+        if self.take("not"):
+            return ~self.one()
+        if self.take("("):
+            result = self.condition()
+            self.require(")")
+            return result
+        return self.test(self.value())
+
+    def test(self, left: Any) -> Any:
+        """Read what is asked of a value."""
+        if self.kind == "sign" and self.token in _COMPARE:
+            return self.compare(left, self.advance(), self.value())
+        if not isinstance(left, _Column):
+            self.fail("a comparison")
+        if self.take("is"):
+            is_not = self.take("not")
+            self.require("null")
+            return left.expression().is_valid() if is_not else left.expression().is_null()
+        is_not = self.take("not")
+        if not self.take("in"):
+            self.fail("=, !=, <, <=, >, >=, in, not in, is null or is not null")
+        inside = left.expression().isin(self.literals(left.value_type))
+        # Null is neither in a list nor outside of it.
+        return ~inside & left.expression().is_valid() if is_not else inside
+
+    def compare(self, left: Any, sign: str, right: Any) -> Any:
+        """Compare, a literal as the type of the column beside it."""
+        if isinstance(left, _Column) and isinstance(right, _Column):
+            return _COMPARE[sign](left.expression(), right.expression())
+        if isinstance(left, _Column):
+            return _COMPARE[sign](left.expression(), self.fit(right, left.value_type))
+        if isinstance(right, _Column):
+            return _COMPARE[sign](self.fit(left, right.value_type), right.expression())
+        return self.fail("a comparison with a column")
+
+    def literals(self, dtype: pa.DataType) -> pa.Array:
+        """Read a list in brackets."""
+        self.require("(")
+        values = []
+        while True:
+            value = self.value()
+            if isinstance(value, _Column):
+                raise ConfigError(
+                    f"where={self.text!r}: {value.name!r} is a column; a list holds literals. "
+                    f"Text stands in single quotes: '{value.name}'."
+                )
+            values.append(self.fit(value, dtype))
+            if not self.take(","):
+                break
+        self.require(")")
+        return pa.array([value.as_py() for value in values], values[0].type)
+
+    def value(self) -> Any:
+        """Read a column or a literal."""
+        if self.kind == "number":
+            number = self.advance()
+            return int(number) if re.fullmatch(r"[-+]?\d+", number) else float(number)
+        if self.kind == "text":
+            return self.advance()[1:-1].replace("''", "'")
+        if self.kind == "quoted":
+            token = self.advance()
+            return self.column(token[1:-1].replace('""', '"') if token[0] == '"' else token[1:-1])
+        if self.kind == "word":
+            word = self.advance()
+            known = word in self.schema.names
+            return (
+                _LITERAL_WORDS.get(word.lower())
+                if self._is_literal(word, known)
+                else (self.column(word))
+            )
+        return self.fail("a column, a number or 'text'")
+
+    @staticmethod
+    def _is_literal(word: str, known: object) -> bool:
+        return not known and word.lower() in _LITERAL_WORDS
+
+    def column(self, name: str) -> _Column:
+        """Look a column up."""
+        if name not in self.schema.names:
+            raise ColumnNotFound(name, option="where", available=self.schema.names)
+        self.columns.add(name)
+        return _Column(name, self.schema.field(name).type)
+
+    def fit(self, value: Any, dtype: pa.DataType) -> pa.Scalar:
+        """Give a literal the type of the column it is compared with."""
+        is_text = pa.types.is_string(dtype) or pa.types.is_large_string(dtype)
+        try:
+            if isinstance(value, str) and not is_text:
+                return _read_text(value, dtype)
+            if isinstance(value, float) and pa.types.is_integer(dtype):
+                return pa.scalar(value)
+            return pa.scalar(value, dtype)
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError, OverflowError):
+            raise ConfigError(
+                f"where={self.text!r}: {value!r} cannot be compared with a column of type "
+                f"{dtype}. Correct the literal; text stands in single quotes."
+            ) from None
+
+
+def _read_text(text: str, dtype: pa.DataType) -> pa.Scalar:
+    """Read text as a value of a type; a time without zone beside zoned ones is UTC."""
+    if pa.types.is_timestamp(dtype):
+        try:
+            return pa.scalar(text).cast(dtype)
+        except pa.ArrowInvalid:
+            plain = pa.timestamp(dtype.unit)
+            return pa.scalar(text).cast(plain).cast(pa.int64()).cast(dtype)
+    return pa.scalar(text).cast(dtype)

@@ -1,0 +1,102 @@
+"""What to know or mend before an upload."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.types as pt
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+    from v3io_frames_put._rows.source import Column
+    from v3io_frames_put.config import Encoding
+    from v3io_frames_put.plan.records_plan import KeyCounts
+
+_GLANCE: Final = 10_000  # values that mostly tell a column of fractions at once
+_SKEWED: Final = 0.5  # of all records under one key
+_SHOWN_COLUMNS: Final = 10
+
+
+def advise_on_columns(
+    data: Any, columns: Sequence[Column], data_format: str, encoding: Encoding
+) -> Iterator[str]:
+    """Look at float columns that JSON would show in a way that surprises."""
+    if data_format != "json":
+        return
+    floats = list(_float_columns(data, {column.name for column in columns}))
+    whole = [name for name, values in floats if _is_whole_with_nulls(values)]
+    if whole:
+        chosen = "{" + ", ".join(f"{name!r}: 'Int64'" for name in whole[:_SHOWN_COLUMNS]) + "}"
+        more = len(whole) - _SHOWN_COLUMNS
+        yield (
+            f"Float columns of whole numbers and nulls ({len(whole):,}) will read 517.0, which "
+            f"Spark takes for null in an integer field. Mend them with df.astype({chosen})"
+            + (f", and {more:,} more." if more > 0 else ".")
+        )
+    if encoding.infinity == "null":
+        lossy = {name: count for name, values in floats if (count := _count_infinite(values))}
+        if lossy:
+            counted = ", ".join(f"{count:,} in {name!r}" for name, count in lossy.items())
+            yield f"Infinities become null and cannot be told from missing values: {counted}."
+
+
+def advise_on_keys(keys: KeyCounts, records: int, *, is_keyed: bool) -> Iterator[str]:
+    """Look at how records spread over partition keys."""
+    if is_keyed and keys.free:
+        yield (
+            f"Records without partition key or shard (null): {keys.free:,} of {records:,}. The "
+            f"platform spreads them, and they keep no order."
+        )
+    key, most = next(iter(keys.largest.items()), ("", 0))
+    if records > 1 and most > records * _SKEWED and keys.keys > 1:
+        yield (
+            f"{most / records:.0%} of the records have the partition key {key!r}: one shard "
+            f"takes them all."
+        )
+
+
+def advise_on_lanes(parallel_requests: float, max_in_flight: int, requests: int) -> Iterator[str]:
+    """Look at whether rows wait for each other so that requests do, too."""
+    possible = min(max_in_flight, requests)
+    if parallel_requests < possible / 2:
+        about = max(1, round(parallel_requests))
+        yield (
+            f"In this order of the rows, about {about} of {possible} requests can be under way at "
+            f"once: rows of one key or shard that stand close together wait for each other. "
+            f"Shuffle the keys (df.sort_values of a time column), choose a key with more values, "
+            f'or give order="none".'
+        )
+
+
+def _float_columns(data: Any, names: set[str]) -> Iterator[tuple[str, NDArray[Any]]]:
+    """Yield float columns that can be looked at without using the data up."""
+    if isinstance(data, pd.DataFrame):
+        for place, name in enumerate(map(str, data.columns)):
+            column = data.iloc[:, place]
+            if name in names and pd.api.types.is_float_dtype(column.dtype):
+                yield name, column.to_numpy(dtype=np.float64, na_value=np.nan)
+    elif isinstance(data, (pa.Table, pa.RecordBatch)):
+        for name, column in zip(data.schema.names, data.columns, strict=True):
+            if name in names and pt.is_floating(column.type):
+                yield name, column.to_numpy(zero_copy_only=False).astype(np.float64)
+
+
+def _is_whole_with_nulls(values: NDArray[Any]) -> bool:
+    if not _is_whole(values[:_GLANCE]) or not _is_whole(values):
+        return False
+    missing = int(np.isnan(values).sum())
+    return 0 < missing < len(values)
+
+
+def _is_whole(values: NDArray[Any]) -> bool:
+    return bool(np.all((values == np.trunc(values)) & np.isfinite(values) | np.isnan(values)))
+
+
+def _count_infinite(values: NDArray[Any]) -> int:
+    return int(np.isinf(values).sum())

@@ -1,0 +1,236 @@
+"""``put_records``: from a table to the results, the whole way on one screen.
+
+data -> plan_rows -> windows of records -> upload (lanes, requests, answers)
+-> outcome batches -> collect_results -> the results DataFrame
+"""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from typing import TYPE_CHECKING, Any, Literal
+
+from v3io_frames_put._delivery.policy import check_choice, check_policy
+from v3io_frames_put._rows.plan import plan_rows
+from v3io_frames_put.client import Client
+from v3io_frames_put.errors import ConfigError, PartialFailure, PutRecordsError, UnstoredRowsWarning
+from v3io_frames_put.progress import check_progress
+from v3io_frames_put.results import amend_results, attach_receipt, collect_results
+from v3io_frames_put.resume import digest_mapping, take_up
+from v3io_frames_put.stops import stop_error
+from v3io_frames_put.summary import summarize
+from v3io_frames_put.upload import Upload, upload
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Sequence
+
+    import pandas as pd
+    import pyarrow as pa
+
+    from v3io_frames_put._delivery.policy import DeliveryMode, Order
+    from v3io_frames_put.config import Encoding
+    from v3io_frames_put.progress import ProgressOption
+    from v3io_frames_put.upload import Ending
+
+
+def put_records(  # noqa: PLR0913  # the one public verb: contract section 1
+    data: Any,
+    stream: str,
+    *,
+    columns: Sequence[Any] | None = None,
+    index: bool = False,
+    format: Literal["json", "arrow", "raw"] = "json",  # noqa: A002  # the contract's name
+    rows_per_record: int | Literal["auto"] = 1,
+    partition_key: Any = None,
+    shard: Any = None,
+    client_info: Any = None,
+    delivery: DeliveryMode = "at_least_once",
+    order: Order = "key",
+    on_error: Literal["return", "raise"] = "return",
+    max_in_flight: int = 8,
+    max_in_flight_bytes: int = 64 << 20,
+    progress: ProgressOption = None,
+    resume: pd.DataFrame | None = None,
+    journal: str | None = None,
+    cancel: threading.Event | None = None,
+    encoding: Encoding | None = None,
+    client: Client | None = None,
+) -> pd.DataFrame:
+    """Put every row of a table on a stream, and tell what became of it.
+
+    Rows are encoded a column at a time, packed into requests as full as the
+    platform allows, and sent side by side; rows of one partition key (or shard) keep
+    their order. What is wrong with one row rejects that row alone; what is wrong with
+    a column or an option raises before anything is sent.
+
+    Parameters
+    ----------
+    data : DataFrame or anything tabular
+        A pandas DataFrame, a pyarrow Table, RecordBatch, RecordBatchReader or
+        Dataset, or any object with ``__arrow_c_stream__``. It is not changed.
+    stream : str
+        ``"container/path/to/stream"``, ``"v3io:///container/path"`` or
+        ``"v3io://host:8081/container/path"``. The stream must exist.
+    columns : sequence of labels, optional
+        Columns that go into the record, in this order. None: all.
+    index : bool
+        Also send the index levels, named as ``reset_index`` names them.
+    format : {"json", "arrow", "raw"}
+        One JSON object, one self-contained Arrow IPC stream, or the bytes or text of
+        the one column in ``columns`` as they are.
+    rows_per_record : int or "auto"
+        Rows packed in one record. Rows of a pack share their destination. JSON packs
+        are JSON Lines; ``"auto"`` is for Arrow.
+    partition_key, shard, client_info : label or array, optional
+        A column or index level, or one value a row; a Series must have the data's
+        index. An int ``shard`` and ``bytes`` as ``client_info`` serve every row. A
+        null means not given; ``shard`` wins over ``partition_key`` row by row.
+    delivery : {"at_least_once", "at_most_once", "exactly_once"}
+        What becomes of a row when nobody knows if it was stored: it is sent again, it
+        ends ``unknown``, or it is looked up on the stream (by a tag in ClientInfo) and
+        sent again only if it is provably not there.
+    order : {"key", "none"}
+        Whether rows of one partition key or shard keep their order.
+    on_error : {"return", "raise"}
+        Whether rows that are not stored are told by a warning and the results, or
+        raise `PartialFailure`.
+    max_in_flight : int
+        Requests under way at once.
+    max_in_flight_bytes : int
+        Encoded bytes held at once: built, queued and unanswered together.
+    progress : bool or callable, optional
+        A callable takes `Progress` snapshots in this thread, at most ten a second and
+        one at the end. None: a bar where somebody looks on.
+    resume : DataFrame, optional
+        Results of an earlier call on the same data: what is not ``stored`` is sent,
+        under the same run id, and the merged table returned.
+    journal : str, optional
+        Not there yet: asking for it is a ConfigError.
+    cancel : threading.Event, optional
+        Stops the run, as Ctrl-C does, when it is set.
+    encoding : Encoding, optional
+        The few choices that JSON leaves.
+    client : Client, optional
+        The platform. None: as the environment says (``V3IO_API``, ...).
+
+    Returns
+    -------
+    DataFrame
+        One row per input row, in input order and on its index: ``status`` (category:
+        stored, rejected, unsent, unknown), ``shard_id``, ``sequence_number``,
+        ``error_code``, ``error_message``, ``error_detail``, ``attempts`` and
+        ``maybe_duplicate``; with packs also ``record_row``. ``attrs["v3io"]`` holds the
+        run's receipt.
+
+    Raises
+    ------
+    ConfigError, DataError
+        An option or a column is wrong. Nothing was sent.
+    RequestError
+        The platform refused all rows for one reason (no such stream, wrong key), or
+        answered nothing for ``Retry.deadline_seconds``. ``.results`` tells of every row.
+    PartialFailure
+        Rows are not stored and ``on_error="raise"``. ``.results`` tells of every row.
+    Interrupted
+        Ctrl-C or ``cancel``. ``.results`` tells of every row.
+
+    References
+    ----------
+    Iguazio web API, *PutRecords*.
+
+    Examples
+    --------
+    >>> results = put_records(df, "users/demo/clicks", partition_key="user")
+    >>> results.status.value_counts()
+    """
+    check_progress(progress)
+    check_choice("on_error", on_error, ("return", "raise"))
+    if journal is not None:
+        raise ConfigError(
+            "journal: this version keeps none. Keep the results instead, and go on with "
+            "resume=results; after a kill, start the run anew."
+        )
+    client = Client() if client is None else client
+    policy = check_policy(
+        delivery=delivery,
+        order=order,
+        max_in_flight=max_in_flight,
+        max_in_flight_bytes=max_in_flight_bytes,
+        client_info=client_info,
+        retry=client.retry,
+        limits=client.limits,
+    )
+    mapping: dict[str, Any] = {
+        "columns": columns,
+        "index": index,
+        "format": format,
+        "rows_per_record": rows_per_record,
+        "partition_key": partition_key,
+        "shard": shard,
+        "client_info": client_info,
+    }
+    plan = plan_rows(
+        data,
+        **mapping,
+        encoding=encoding,
+        limits=client.limits,
+        window_bytes=policy.window_bytes,
+    )
+    job = Upload(
+        plan=plan,
+        client=client,
+        stream=client.locate(stream),
+        policy=policy,
+        packed=rows_per_record != 1,
+        progress=progress,
+        cancel=cancel,
+        mapping=digest_mapping(plan, **mapping),
+    )
+    if resume is not None:
+        job = take_up(job, resume)
+    batches: list[pa.RecordBatch] = []
+    ending = upload(job, batches.append)
+    results = collect_results(batches, index=plan.index, packed=job.packed)
+    amend_results(results, late=ending.late, duplicates=ending.duplicates)
+    attach_receipt(results, ending.receipt)
+    _raise_if_ended_early(job, ending, results)
+    _tell_unstored(results, on_error)
+    return results
+
+
+def _raise_if_ended_early(job: Upload, ending: Ending, results: pd.DataFrame) -> None:
+    """Raise why a run ended early, with the results of every row."""
+    if ending.broken is not None:
+        error: Any = PutRecordsError(
+            f"the data could not be read to its end: "
+            f"{type(ending.broken).__name__}: {ending.broken}. "
+            f"error.results tells what became of the rows before."
+        )
+    elif ending.stop is not None:
+        error = stop_error(ending.stop, client=job.client, stream=job.stream)
+    else:
+        return
+    error.results = results
+    raise error from ending.broken
+
+
+def _tell_unstored(results: pd.DataFrame, on_error: str) -> None:
+    """Tell of rows that are not stored, by a warning or an exception."""
+    if (results["status"] == "stored").all():
+        return
+    message = summarize(results).unstored_message()
+    if on_error == "raise":
+        error = PartialFailure(message)
+        error.results = results
+        raise error
+    warnings.warn(message, UnstoredRowsWarning, stacklevel=_callers_level())
+
+
+def _callers_level() -> int:
+    """Count the frames up to the line that called us, by whichever face."""
+    package = __name__.partition(".")[0]
+    frame, level = sys._getframe(1), 1  # noqa: SLF001  # inspect.stack() reads every source file
+    while frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] == package:
+        frame, level = frame.f_back, level + 1
+    return level
