@@ -1,0 +1,192 @@
+"""A run goes on where an earlier one ended: under its run id, with what is not stored."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+import textwrap
+import threading
+
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+from v3io_frames_put import Interrupted, Retry, put_records
+from v3io_frames_put.errors import ConfigError
+from v3io_frames_put.local import LostAnswer, RecordErrors
+
+STREAM = "projects/house/readings"
+FRAME = pd.DataFrame({"row": range(40), "key": [f"k{row % 7}" for row in range(40)]})
+QUICK = Retry(settle_seconds=0.01, base_seconds=0.01)
+
+pytestmark = pytest.mark.filterwarnings("ignore::v3io_frames_put.UnstoredRowsWarning")
+
+
+@pytest.fixture
+def platform(local_platform):
+    local_platform.create_stream(STREAM, shards=3)
+    return local_platform
+
+
+def put(platform, data=FRAME, **options):
+    client = platform.client(retry=QUICK)
+    return put_records(data, STREAM, partition_key="key", client=client, **options)
+
+
+def stop_at_once():
+    """Return a ``cancel`` that is set before the run begins."""
+    cancel = threading.Event()
+    cancel.set()
+    return cancel
+
+
+def rows_on(platform):
+    return sorted(pd.read_json(_lines(platform), lines=True)["row"])
+
+
+def _lines(platform):
+    return io.BytesIO(b"\n".join(record.data for record in platform.records(STREAM)))
+
+
+def test_a_stopped_run_goes_on_and_stores_every_row_once(platform):
+    with pytest.raises(Interrupted) as stopped:
+        put(platform, cancel=stop_at_once())
+    before = stopped.value.results
+    assert before.status.tolist() == ["unsent"] * 40
+    after = put(platform, resume=before)
+    assert after.status.tolist() == ["stored"] * 40
+    assert after.attrs["v3io"]["run_id"] == before.attrs["v3io"]["run_id"]
+    assert rows_on(platform) == list(range(40))
+
+
+def test_stored_rows_are_not_sent_again(platform):
+    platform.faults = [RecordErrors(places=(3, 4))]  # refuses two rows for good
+    before = put(platform)
+    assert before.status.value_counts()["rejected"] == 2
+    after = put(platform, resume=before)
+    assert after.status.tolist() == ["stored"] * 40
+    assert after.attempts.tolist() == [2 if row in {3, 4} else 1 for row in _sent(before)]
+    assert rows_on(platform) == list(range(40))
+
+
+def _sent(results):
+    """Number rows as the first request held them: rejected ones count as its places 3 and 4."""
+    places = iter((3, 4))
+    return [next(places) if status == "rejected" else 0 for status in results.status]
+
+
+def test_unknown_rows_are_sent_again_and_marked_with_at_least_once(platform):
+    platform.faults = [LostAnswer(times=None)]
+    client = platform.client(retry=Retry(attempts=1))
+    before = put_records(FRAME, STREAM, partition_key="key", client=client)
+    assert before.status.tolist() == ["unknown"] * 40
+    platform.faults = []
+    after = put(platform, resume=before)
+    assert after.status.tolist() == ["stored"] * 40
+    assert after.maybe_duplicate.all()
+    assert rows_on(platform) == sorted([*range(40)] * 2)
+
+
+def test_unknown_rows_stay_unknown_with_at_most_once(platform):
+    platform.faults = [LostAnswer()]
+    before = put(platform, delivery="at_most_once")
+    assert before.status.tolist() == ["unknown"] * 40
+    after = put(platform, delivery="at_most_once", resume=before)
+    assert after.status.tolist() == ["unknown"] * 40
+    assert len(platform.records(STREAM)) == 40
+
+
+@pytest.mark.parametrize("rows_per_record", [1, 4])
+def test_unknown_rows_are_looked_up_with_exactly_once(platform, rows_per_record):
+    options = {"delivery": "exactly_once", "rows_per_record": rows_per_record}
+    platform.faults = [LostAnswer()]
+    cancel = threading.Event()
+    # The answer is lost, and the run is stopped while it settles, before any look-up.
+    with pytest.raises(Interrupted) as stopped:
+        put_records(
+            FRAME,
+            STREAM,
+            partition_key="key",
+            client=platform.client(retry=Retry(settle_seconds=60)),
+            cancel=cancel,
+            progress=lambda _: cancel.set() if platform.records(STREAM) else None,
+            **options,
+        )
+    before = stopped.value.results
+    assert before.status.tolist() == ["unknown"] * 40
+    after = put(platform, resume=before, **options)
+    assert after.status.tolist() == ["stored"] * 40
+    assert rows_on(platform) == list(range(40))
+    stands = {(record.shard_id, record.sequence_number) for record in platform.records(STREAM)}
+    assert set(zip(after.shard_id, after.sequence_number, strict=True)) == stands
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"resume": FRAME}, "receipt"),
+        ({"resume": 7}, "receipt"),
+        ({"data": FRAME[:39]}, "39"),
+        ({"data": FRAME.set_index(FRAME.index + 1)}, "index"),
+        ({"columns": ["row"]}, "mapping"),
+        ({"format": "arrow"}, "mapping"),
+        ({"delivery": "at_most_once"}, "delivery"),
+        ({"data": pa.Table.from_pandas(FRAME).to_reader()}, "unknown length"),
+    ],
+)
+def test_what_is_not_the_same_run_is_refused_before_anything_is_sent(platform, change, says):
+    before = put(platform)
+    seen = len(platform.requests)
+    with pytest.raises(ConfigError, match=says) as refused:
+        put(platform, **{"data": FRAME, "resume": before, **change})
+    assert refused.value.results is None
+    assert len(platform.requests) == seen
+
+
+def test_another_stream_is_refused(platform):
+    before = put(platform)
+    platform.create_stream("projects/house/others")
+    with pytest.raises(ConfigError, match="stream"):
+        put_records(
+            FRAME,
+            "projects/house/others",
+            partition_key="key",
+            client=platform.client(),
+            resume=before,
+        )
+
+
+def test_ctrl_c_in_a_script_leaves_results_that_resume(tmp_path):
+    script = textwrap.dedent("""
+        import os, signal
+        import pandas as pd
+        import v3io_frames_put
+        from v3io_frames_put.local import LocalPlatform
+
+        frame = pd.DataFrame({"row": range(60_000)})
+
+        def press(snapshot):
+            if 0 < snapshot.stored < 60_000 and not pressed:
+                pressed.append(True)
+                os.kill(os.getpid(), signal.SIGINT)
+
+        pressed = []
+        with LocalPlatform() as platform:
+            client = platform.client()
+            client.create_stream("projects/a/b", shards=2)
+            options = {"client": client, "max_in_flight": 1}
+            try:
+                frame.v3io.put_records("projects/a/b", progress=press, **options)
+            except KeyboardInterrupt as stopped:
+                results = stopped.results
+            assert set(results.status) == {"stored", "unsent"}, results.status.value_counts()
+            results = frame.v3io.put_records("projects/a/b", resume=results, **options)
+            assert (results.status == "stored").all()
+            assert len(platform.records("projects/a/b")) == 60_000
+        print("held")
+    """)
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=100, check=False
+    )
+    assert done.stdout.strip() == "held", done.stderr
