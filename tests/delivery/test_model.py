@@ -36,6 +36,8 @@ from v3io_frames_put.resume import find_tagged_rows, look_back, read_earlier
 RUN_ID = "0123456789abcdef"
 STREAM = StreamPath("projects", "model/stream", "http://simulated")
 SETTLE_SECONDS = 5.0
+# Per delivery: 300 in all with `make test`, over 10,000 with `make test-long`.
+SCHEDULES = 3_400 if settings().max_examples >= 1_000 else 100
 
 
 @dataclass
@@ -338,7 +340,7 @@ def cases(draw: st.DrawFn, delivery: str) -> Case:
 def test_any_schedule(delivery: str) -> None:
     """The laws hold for any schedule."""
 
-    @settings(max_examples=100)
+    @settings(max_examples=SCHEDULES)
     @given(cases(delivery))
     def law(case: Case) -> None:
         ran = run_case(case)
