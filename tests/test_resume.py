@@ -144,6 +144,35 @@ def test_what_is_not_the_same_run_is_refused_before_anything_is_sent(platform, c
     assert len(platform.requests) == seen
 
 
+def test_a_resumed_run_that_is_stopped_before_its_look_up_leaves_unknown_rows_unknown(platform):
+    platform.faults = [LostAnswer()]
+    cancel = threading.Event()
+    with pytest.raises(Interrupted) as stopped:
+        put_records(
+            FRAME[:3],
+            STREAM,
+            client=platform.client(retry=Retry(settle_seconds=60)),
+            delivery="exactly_once",
+            cancel=cancel,
+            progress=lambda _: cancel.set() if platform.records(STREAM) else None,
+            partition_key="key",
+        )
+    before = stopped.value.results
+    assert before.status.tolist() == ["unknown"] * 3
+    with pytest.raises(Interrupted) as again:
+        put(platform, FRAME[:3], delivery="exactly_once", resume=before, cancel=stop_at_once())
+    assert again.value.results.status.tolist() == ["unknown"] * 3
+
+
+def test_a_row_that_is_resumed_behind_later_ones_is_listed(platform):
+    frame = pd.DataFrame({"row": range(6), "key": ["a", "b", "a", "b", "a", "c"]})
+    platform.faults = [RecordErrors(places=(2,))]
+    before = put(platform, frame, max_in_flight=1)
+    assert before.status.tolist().index("rejected") == 2
+    after = put(platform, frame, resume=before)
+    assert after.attrs["v3io"]["out_of_order"] == {"count": 1, "first": [2]}
+
+
 def test_another_stream_is_refused(platform):
     before = put(platform)
     platform.create_stream("projects/house/others")

@@ -110,16 +110,9 @@ class _Guard:
 
 
 class Throttle:
-    """Lets at most ten updates a second through.
+    """Lets at most ten updates a second through."""
 
-    Parameters
-    ----------
-    show : callable
-        Takes each snapshot that is let through.
-    """
-
-    def __init__(self, show: Callable[[Progress], None]) -> None:
-        self._show = show
+    def __init__(self) -> None:
         self._last: float | None = None
 
     def is_due(self, now: float) -> bool:

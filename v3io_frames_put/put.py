@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 import warnings
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from v3io_frames_put._delivery.policy import check_choice, check_policy
@@ -15,8 +16,9 @@ from v3io_frames_put._rows.plan import plan_rows
 from v3io_frames_put.client import Client
 from v3io_frames_put.errors import ConfigError, PartialFailure, PutRecordsError, UnstoredRowsWarning
 from v3io_frames_put.progress import check_progress
+from v3io_frames_put.receipt import count_and_first
 from v3io_frames_put.results import amend_results, attach_receipt, collect_results
-from v3io_frames_put.resume import digest_mapping, take_up
+from v3io_frames_put.resume import digest_mapping, find_overtaken, take_up
 from v3io_frames_put.stops import stop_error
 from v3io_frames_put.summary import summarize
 from v3io_frames_put.upload import Upload, upload
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from v3io_frames_put._delivery.policy import DeliveryMode, Order
     from v3io_frames_put.config import Encoding
     from v3io_frames_put.progress import ProgressOption
+    from v3io_frames_put.receipt import Receipt
     from v3io_frames_put.upload import Ending
 
 
@@ -193,10 +196,20 @@ def put_records(  # noqa: PLR0913  # the one public verb: contract section 1
     ending = upload(job, batches.append)
     results = collect_results(batches, index=plan.index, packed=job.packed)
     amend_results(results, late=ending.late, duplicates=ending.duplicates)
-    attach_receipt(results, ending.receipt)
+    attach_receipt(results, _full_receipt(job, ending, results))
     _raise_if_ended_early(job, ending, results)
     _tell_unstored(results, on_error)
     return results
+
+
+def _full_receipt(job: Upload, ending: Ending, results: pd.DataFrame) -> Receipt:
+    """Add to a resumed run's receipt what it stored behind an earlier run's rows."""
+    if job.earlier is None or job.policy.order == "none":
+        return ending.receipt
+    is_stored = (results["status"] == "stored").to_numpy()
+    behind = find_overtaken(job.plan, job.earlier, is_stored).tolist()
+    listed = count_and_first(sorted({*ending.out_of_order, *behind}))
+    return replace(ending.receipt, out_of_order=listed)
 
 
 def _raise_if_ended_early(job: Upload, ending: Ending, results: pd.DataFrame) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from v3io_frames_put._delivery.outcomes import Status
+    from v3io_frames_put._delivery.outcome_pages import Status
 
 _FIRST: Final = 100  # row numbers named in full; the rest is a count
 

@@ -9,12 +9,12 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from v3io_frames_put._delivery.outcomes import RECORD_ROW, SCHEMA, STATUSES
+from v3io_frames_put._delivery.outcome_pages import RECORD_ROW, SCHEMA, STATUSES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from v3io_frames_put._delivery.reconcile import Copy
+    from v3io_frames_put._delivery.suspects import Copy
     from v3io_frames_put.receipt import Receipt
 
 ATTRS_KEY: Final = "v3io"

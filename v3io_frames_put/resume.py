@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import pandas as pd
 
-from v3io_frames_put._delivery.outcomes import BLANK, NO_CODE, STATUSES, Earlier, Texts
-from v3io_frames_put._delivery.reconcile import Past
+from v3io_frames_put._delivery.outcome_pages import BLANK, NO_CODE, STATUSES, Earlier, Texts
+from v3io_frames_put._delivery.suspects import Past
 from v3io_frames_put.config import MAX_SHARDS
 from v3io_frames_put.errors import ConfigError
 from v3io_frames_put.results import ATTRS_KEY
@@ -93,7 +93,7 @@ def read_earlier(results: pd.DataFrame, delivery: DeliveryMode) -> Earlier:
     """Read what is left to do from checked results.
 
     Stored rows are final. Unknown ones are final with ``at_most_once``, in doubt with
-    ``at_least_once``, and looked up with ``exactly_once`` before anything is sent.
+    ``at_least_once``, and with ``exactly_once`` until they are looked up.
     """
     texts = Texts()
     pages = np.full(len(results), BLANK)
@@ -109,12 +109,11 @@ def read_earlier(results: pd.DataFrame, delivery: DeliveryMode) -> Earlier:
         pages[name] = numbers[codes]
     is_unknown = status == STATUSES.index("unknown")
     is_stored = status == STATUSES.index("stored")
-    nothing = np.zeros(len(results), np.bool_)
     return Earlier(
         pages=pages,
         texts=texts,
         is_final=is_stored | is_unknown if delivery == "at_most_once" else is_stored,
-        in_doubt=is_unknown if delivery == "at_least_once" else nothing,
+        in_doubt=is_unknown & (delivery != "at_most_once"),
     )
 
 
@@ -157,6 +156,7 @@ def look_back(
         if not proves_absence:
             # What cannot be proven absent is not sent again.
             earlier.is_final[unknown] = True
+        earlier.in_doubt[:] = False
 
     return Past(floor, take, starts)
 
@@ -173,6 +173,31 @@ def find_tagged_rows(plan: RowPlan) -> Callable[[Tag], NDArray[np.int64]]:
         return encodable[order[at : at + tag.row_count]]
 
     return rows_of
+
+
+def find_overtaken(
+    plan: RowPlan, earlier: Earlier, is_stored: NDArray[np.bool_]
+) -> NDArray[np.int64]:
+    """Find the rows that stand behind later ones of their destination by being resumed.
+
+    An earlier run stored rows of a destination behind one that it left open. Goes
+    through all of the data once more, for the destinations.
+
+    Parameters
+    ----------
+    plan, earlier
+        Of the resumed run.
+    is_stored : ndarray of bool
+        Per row, whether it is stored now.
+    """
+    rows, destination = plan.destinations()
+    was_stored = earlier.is_final & (earlier.pages["status"] == STATUSES.index("stored"))
+    _, group = np.unique(destination, return_inverse=True)
+    last_before = np.full(len(rows), -1, np.int64)
+    np.maximum.at(last_before, group[was_stored[rows]], rows[was_stored[rows]])
+    came_late = is_stored[rows] & ~was_stored[rows] & (destination != 0)
+    overtaken: NDArray[np.int64] = rows[came_late & (rows < last_before[group])]
+    return overtaken
 
 
 def take_up(job: Upload, results: pd.DataFrame) -> Upload:

@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from v3io_frames_put._delivery.outcomes import Earlier
+    from v3io_frames_put._delivery.outcome_pages import Earlier
     from v3io_frames_put._delivery.policy import Policy
-    from v3io_frames_put._delivery.reconcile import Copy, Past
+    from v3io_frames_put._delivery.suspects import Copy, Past
     from v3io_frames_put._delivery.verdicts import Stop
     from v3io_frames_put._rows.plan import RowPlan
     from v3io_frames_put._wire.batches import Window
@@ -94,6 +94,8 @@ class Ending:
         Why it ended early. None: it came to its end.
     broken : BaseException or None
         What reading or encoding the data ran into. None: nothing.
+    out_of_order : list of int
+        Rows that stand behind later ones of their destination.
     late : list of Copy
         Rows that stand on the stream after all, seen when they had been settled.
     duplicates : list of Copy
@@ -103,6 +105,7 @@ class Ending:
     receipt: Receipt
     stop: Stop | None
     broken: BaseException | None = None
+    out_of_order: list[int] = field(default_factory=list)
     late: list[Copy] = field(default_factory=list)
     duplicates: list[Copy] = field(default_factory=list)
 
@@ -138,14 +141,14 @@ def upload(job: Upload, take: Callable[[pa.RecordBatch], Any]) -> Ending:
         broken = _deliver(job, delivery, windows, take)
     for batch in outcomes.finish():
         take(batch)
-    copies = reconciler.duplicates() if reconciler else []
+    copies = reconciler.suspects.duplicates() if reconciler else []
     receipt = _make_receipt(job, delivery, time.monotonic() - began)
     if reconciler is not None:
         told = [list(copy) for copy in copies]
         receipt = replace(receipt, starts=reconciler.starts, duplicates=count_and_first(told))
     _LOG.info("run %s: ended, %s", job.run_id, receipt.counts)
-    late = reconciler.late() if reconciler else []
-    return Ending(receipt, delivery.stopped, broken, late, copies)
+    late = reconciler.suspects.late() if reconciler else []
+    return Ending(receipt, delivery.stopped, broken, delivery.out_of_order, late, copies)
 
 
 def _deliver(
@@ -158,7 +161,7 @@ def _deliver(
     couriers = Couriers(lambda: job.client.transport(job.stream), windows)
     switch = StopSwitch(job.cancel)
     with open_progress(job.progress) as show, switch.on_interrupt(couriers.wake):
-        throttle = Throttle(show)
+        throttle = Throttle()
 
         def report(now: float) -> None:
             for batch in delivery.outcomes.drain():

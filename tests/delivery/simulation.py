@@ -43,6 +43,9 @@ class SimulatedNetwork:
         What ``feed`` hands out, without taking time.
     delay : callable
         Seconds of each way; called once a request for each of the two.
+    before : SimulatedNetwork, optional
+        The network of an earlier process: nobody listens to it any more, but what is on
+        its way still arrives.
     """
 
     def __init__(
@@ -51,13 +54,20 @@ class SimulatedNetwork:
         clock: Clock,
         windows: Iterator[Window],
         delay: Callable[[], float] = lambda: 0.01,
+        *,
+        before: SimulatedNetwork | None = None,
     ) -> None:
         self.peak_in_flight = 0
         self.sent: list[Request] = []
         self._front, self._clock, self._windows, self._delay = front, clock, windows, delay
         self._agenda: list[tuple[float, int, Callable[[], Event | None]]] = []
         self._order = itertools.count()
+        self._is_over = False
         self._down_until = 0.0
+        if before is not None:
+            before._is_over = True
+            self._agenda, self._order = before._agenda, before._order
+            self._down_until = before._down_until
         self._in_flight = 0
         self._feeding = False
         self._deaf = False
@@ -76,7 +86,10 @@ class SimulatedNetwork:
         """Hand out the next window."""
         if not self._feeding:
             self._feeding = True
-            self._at(self._clock.now, lambda: Fed(next(self._windows, None)))
+            self._at(self._clock.now, self._fed)
+
+    def _fed(self) -> Event | None:
+        return None if self._is_over else Fed(next(self._windows, None))
 
     def _arrive(self, ticket: int, request: Request) -> None:
         now = self._clock.now
@@ -100,7 +113,7 @@ class SimulatedNetwork:
     def _end(self, time: float, ticket: int, attempt: Attempt) -> None:
         def end() -> Event | None:
             self._in_flight -= 1
-            return Ended(ticket, attempt)
+            return None if self._is_over else Ended(ticket, attempt)
 
         self._at(time, end)
 

@@ -22,7 +22,8 @@ from hypothesis import strategies as st
 from tests.delivery.simulation import Clock, SimulatedNetwork
 from v3io_frames_put import local
 from v3io_frames_put._delivery.delivery import Delivery
-from v3io_frames_put._delivery.outcomes import Earlier, Outcomes
+from v3io_frames_put._delivery.outcome_pages import Earlier
+from v3io_frames_put._delivery.outcomes import Outcomes
 from v3io_frames_put._delivery.policy import Policy
 from v3io_frames_put._delivery.reconcile import Reconciler
 from v3io_frames_put._delivery.uploader import StopSwitch, run
@@ -31,7 +32,7 @@ from v3io_frames_put._wire.batches import encode_window
 from v3io_frames_put._wire.paths import StreamPath
 from v3io_frames_put.config import Limits, Retry
 from v3io_frames_put.results import amend_results, collect_results
-from v3io_frames_put.resume import find_tagged_rows, look_back, read_earlier
+from v3io_frames_put.resume import find_overtaken, find_tagged_rows, look_back, read_earlier
 
 RUN_ID = "0123456789abcdef"
 STREAM = StreamPath("projects", "model/stream", "http://simulated")
@@ -120,10 +121,13 @@ class Bench:
         self.out_of_order |= set(delivery.out_of_order)
         results = collect_results(list(outcomes.finish()), index=None, packed=outcomes.is_packed)
         if reconciler is not None:
-            copies = reconciler.duplicates()
+            copies = reconciler.suspects.duplicates()
             self.starts = reconciler.starts
             self.duplicates |= {copy.row for copy in copies}
-            amend_results(results, late=reconciler.late(), duplicates=copies)
+            amend_results(results, late=reconciler.suspects.late(), duplicates=copies)
+        if earlier is not None:
+            is_stored = (results.status == "stored").to_numpy()
+            self.out_of_order |= set(find_overtaken(self.plan, earlier, is_stored).tolist())
         return results
 
     @property
@@ -143,7 +147,8 @@ class Bench:
         skip = earlier.is_final if earlier else None
         windows = (encode_window(records, self._tag) for records in self.plan.records(skip))
         delay = partial(self.random.uniform, 0.001, 0.05)
-        network = SimulatedNetwork(self.front, self.clock, windows, delay)
+        before = self.networks[-1] if self.networks else None
+        network = SimulatedNetwork(self.front, self.clock, windows, delay, before=before)
         self.networks.append(network)
         switch, rounds = StopSwitch(), itertools.count(1)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pyarrow as pa
 
 from tests.jobs.conftest import read_table
-from v3io_frames_put._delivery.outcomes import PAGE_ROWS, SCHEMA, STATUSES
-from v3io_frames_put._delivery.reconcile import Copy
+from v3io_frames_put._delivery.outcome_pages import PAGE_ROWS, SCHEMA, STATUSES
+from v3io_frames_put._delivery.suspects import Copy
 from v3io_frames_put.jobs._results_file import ResultsFile, Tally, amend_file
 from v3io_frames_put.receipt import Receipt
 

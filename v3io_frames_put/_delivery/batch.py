@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from v3io_frames_put._delivery.outcomes import Failure
+    from v3io_frames_put._delivery.outcome_pages import Failure
     from v3io_frames_put._wire.batches import Entries
 
 _PER_RECORD = ("maybe_stored", "sent_twice", "overtaken", "is_suspect", "why")

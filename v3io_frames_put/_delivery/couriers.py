@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import queue
 import threading
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeAlias
 
@@ -92,12 +93,10 @@ class Couriers:
     def collect(self, timeout: float) -> list[Event]:
         """Wait up to ``timeout`` seconds for events, and take all there are."""
         events = []
-        try:
+        with suppress(queue.Empty):  # then that was all
             events.append(self._events.get(timeout=max(0.0, timeout)))
             while True:
                 events.append(self._events.get_nowait())
-        except queue.Empty:
-            pass  # that was all
         self._idle += sum(isinstance(event, Ended) for event in events)
         if any(isinstance(event, Fed) for event in events):
             self._is_feeding = False

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from v3io_frames_put._delivery import settling
-from v3io_frames_put._delivery.outcomes import Failure
+from v3io_frames_put._delivery.outcome_pages import Failure
 from v3io_frames_put._delivery.pace import next_delay
 from v3io_frames_put._delivery.verdicts import Stop, describe, judge
 from v3io_frames_put._wire.batches import ENVELOPE_BYTES
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from v3io_frames_put._delivery.batch import Batch
     from v3io_frames_put._delivery.outcomes import Outcomes
     from v3io_frames_put._delivery.policy import Policy
-    from v3io_frames_put._delivery.reconcile import Lookup, Reconciler
+    from v3io_frames_put._delivery.reconcile import Reconciler
+    from v3io_frames_put._delivery.suspects import Lookup
     from v3io_frames_put._delivery.verdicts import Verdict
     from v3io_frames_put._wire.exchange import Attempt
 

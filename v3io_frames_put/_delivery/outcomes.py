@@ -7,11 +7,26 @@ writes batches to a file holds only the pages that are still open.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
+
+from v3io_frames_put._delivery.outcome_pages import (
+    BLANK,
+    NO_CODE,
+    NOT_GIVEN,
+    OPEN,
+    PAGE,
+    PAGE_ROWS,
+    RECORD_ROW,
+    SCHEMA,
+    STATUSES,
+    Earlier,
+    Failure,
+    Status,
+    Texts,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -19,108 +34,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from v3io_frames_put._wire.batches import Entries
-
-Status: TypeAlias = Literal["stored", "rejected", "unsent", "unknown"]
-STATUSES: Final[tuple[Status, ...]] = ("stored", "rejected", "unsent", "unknown")
-
-PAGE_ROWS: Final = 1 << 16
-_OPEN: Final = -1  # in the status column: no outcome yet
-_NONE: Final = -1  # in shard, sequence number, name and detail: not given
-NO_CODE: Final = np.iinfo(np.int64).min  # the platform's codes are negative
-
-_PAGE: Final = np.dtype(
-    [
-        ("status", np.int8),
-        ("maybe_duplicate", np.bool_),
-        ("attempts", np.int16),
-        ("shard_id", np.int32),
-        ("sequence_number", np.int64),
-        ("error_code", np.int64),
-        ("error_message", np.int32),
-        ("error_detail", np.int32),
-        ("record_row", np.int32),
-    ]
-)
-BLANK: Final = np.array((_OPEN, False, 0, _NONE, _NONE, NO_CODE, _NONE, _NONE, _NONE), _PAGE)
-
-SCHEMA: Final = pa.schema(
-    [
-        ("status", pa.dictionary(pa.int8(), pa.string())),
-        ("shard_id", pa.int32()),
-        ("sequence_number", pa.int64()),
-        ("error_code", pa.int64()),
-        ("error_message", pa.string()),
-        ("error_detail", pa.string()),
-        ("attempts", pa.int16()),
-        ("maybe_duplicate", pa.bool_()),
-    ]
-)
-"""Columns of the results, in order (contract section 2)."""
-
-RECORD_ROW: Final = pa.field("record_row", pa.int32())
-"""The last column, where records hold several rows."""
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """Why rows are not stored, as the error columns tell it."""
-
-    message: str
-    detail: str = ""
-    code: int | None = None
-
-
-class Texts:
-    """Each distinct text once, found by number."""
-
-    def __init__(self) -> None:
-        self._number_of: dict[str, int] = {}
-        self._values: list[str] = []
-
-    def number(self, text: str) -> int:
-        """Find the number of a text; the empty one means not given."""
-        if not text:
-            return _NONE
-        if text not in self._number_of:
-            self._number_of[text] = len(self._values)
-            self._values.append(text)
-        return self._number_of[text]
-
-    def column(self, numbers: NDArray[np.int32]) -> pa.StringArray:
-        """Turn numbers into an Arrow column of texts."""
-        used, positions = np.unique(numbers, return_inverse=True)
-        texts = pa.array([self._values[n] if n != _NONE else None for n in used], pa.string())
-        return texts.take(pa.array(positions))
-
-
-@dataclass(frozen=True, slots=True)
-class Earlier:
-    """What earlier runs under the same run id left of each row.
-
-    Attributes
-    ----------
-    pages : ndarray
-        A page's columns, one entry a row of the data; texts are numbers in ``texts``.
-    texts : Texts
-        The texts of those numbers.
-    is_final : ndarray of bool
-        Rows that keep their outcome: they are not sent again.
-    in_doubt : ndarray of bool
-        Rows that are sent again although they may be stored: they can only end stored,
-        perhaps twice, or unknown.
-    """
-
-    pages: NDArray[Any]
-    texts: Texts
-    is_final: NDArray[np.bool_]
-    in_doubt: NDArray[np.bool_]
-
-    def finish(self, rows: NDArray[np.int64], status: Status, **columns: Any) -> None:
-        """Give rows, before they are opened, an outcome to keep."""
-        self.is_final[rows] = True
-        self.pages["status"][rows] = STATUSES.index(status)
-        for name, value in columns.items():
-            self.pages[name][rows] = value
 
 
 class Outcomes:
@@ -174,7 +87,7 @@ class Outcomes:
         rows = np.arange(first, min(self._rows, len(earlier.is_final)))
         self.write(rows, attempts=earlier.pages["attempts"][rows])
         final = rows[earlier.is_final[rows]]
-        names = [name for name in _PAGE.names or () if name not in ("status", "attempts")]
+        names = [name for name in PAGE.names or () if name not in ("status", "attempts")]
         kept = earlier.pages[final]
         for code, status in enumerate(STATUSES):
             of_status = kept["status"] == code
@@ -267,6 +180,14 @@ class Outcomes:
             error_detail=np.array([self._texts.number(detail) for detail in details], np.int32),
         )
 
+    def without_outcome(self, first: int) -> NDArray[np.int64]:
+        """List the rows from ``first`` on that are open: earlier runs may have settled some."""
+        rows = np.arange(first, self._rows)
+        is_open = np.zeros(len(rows), np.bool_)
+        for page, which in self._by_page(rows):
+            is_open[which] = self._pages[page]["status"][rows[which] - page * PAGE_ROWS] == OPEN
+        return rows[is_open]
+
     def number_rows(self, entries: Entries) -> None:
         """Note each row's place in its record, where records hold several."""
         counts = entries.row_counts
@@ -297,8 +218,8 @@ class Outcomes:
         code = page["error_code"]
         columns = [
             status,
-            _nullable(page["shard_id"], _NONE),
-            _nullable(page["sequence_number"], _NONE),
+            _nullable(page["shard_id"], NOT_GIVEN),
+            _nullable(page["sequence_number"], NOT_GIVEN),
             _nullable(code, NO_CODE),
             self._texts.column(page["error_message"]),
             self._texts.column(page["error_detail"]),
@@ -307,7 +228,7 @@ class Outcomes:
         ]
         if not self.is_packed:
             return pa.record_batch(columns, schema=SCHEMA)
-        columns.append(_nullable(page["record_row"], _NONE))
+        columns.append(_nullable(page["record_row"], NOT_GIVEN))
         return pa.record_batch(columns, schema=SCHEMA.append(RECORD_ROW))
 
 

@@ -8,9 +8,8 @@ be proven either way stays unknown. Batches that wait share one scan.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -22,12 +21,13 @@ from v3io_frames_put._delivery.errands import (
     find_start,
     survey_stream,
 )
-from v3io_frames_put._delivery.scan import Place, Scan
+from v3io_frames_put._delivery.scan import Scan
+from v3io_frames_put._delivery.suspects import Lookup, Past, Suspects
 from v3io_frames_put._delivery.verdicts import GAVE_UP
 from v3io_frames_put.config import MAX_SHARDS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from numpy.typing import NDArray
 
@@ -36,79 +36,10 @@ if TYPE_CHECKING:
     from v3io_frames_put._wire.exchange import Attempt, Request
     from v3io_frames_put._wire.paths import StreamPath
     from v3io_frames_put._wire.put_answers import PutAnswer
-    from v3io_frames_put._wire.tags import Tag
     from v3io_frames_put.config import Retry
 
 
 _STARTS_KEPT: Final = 512  # in a receipt of at most 20 kB
-
-
-class Copy(NamedTuple):
-    """Where a row stands, too."""
-
-    row: int
-    shard_id: int
-    sequence_number: int
-
-
-@dataclass(slots=True)
-class Suspect:
-    """A record that a dead connection may still deliver.
-
-    Attributes
-    ----------
-    rows : ndarray of int64
-        Its rows.
-    floor : ndarray of int64
-        The highest number of each shard before it was first sent.
-    place : Place or None
-        Where it is known to stand. None: it ended unknown.
-    copies : set of Place
-        Wherever scans saw it.
-    """
-
-    rows: NDArray[np.int64]
-    floor: NDArray[np.int64]
-    place: Place | None = None
-    copies: set[Place] = field(default_factory=set)
-
-
-@dataclass(slots=True)
-class Lookup:
-    """What a scan found out about a batch.
-
-    Attributes
-    ----------
-    batch : Batch
-        What was looked for.
-    places : list of (Place or None)
-        Per record, where it stands.
-    is_proven : ndarray of bool
-        Per record: if it was not found, it is not there.
-    """
-
-    batch: Batch
-    places: list[Place | None]
-    is_proven: NDArray[np.bool_]
-
-
-@dataclass(frozen=True, slots=True)
-class Past:
-    """What an earlier process may have stored under the same run id.
-
-    Attributes
-    ----------
-    floor : ndarray of int64
-        Per shard, the last number before that run.
-    take : callable
-        Takes where the run's tags stand, and whether what is not there is nowhere.
-    starts : mapping of str to int
-        The floor again, as a receipt tells it.
-    """
-
-    floor: NDArray[np.int64]
-    take: Callable[[Mapping[Tag, list[Place]], bool], None]
-    starts: Mapping[str, int]
 
 
 class Reconciler:
@@ -129,7 +60,7 @@ class Reconciler:
     ----------
     lookups : list of Lookup
         What scans found out; whoever takes it empties it.
-    suspects : dict of Tag to Suspect
+    suspects : Suspects
         Records that had an unknown outcome once.
     starts : dict of str to int
         Per shard, its last number before the run; the first of them. One that is not
@@ -143,7 +74,7 @@ class Reconciler:
     ) -> None:
         self._past = past
         self.lookups: list[Lookup] = []
-        self.suspects: dict[Tag, Suspect] = {}
+        self.suspects = Suspects()
         self.is_stream_missing = False
         self._stream, self._run_id = stream, run_id
         self._settle_seconds = retry.settle_seconds
@@ -176,17 +107,13 @@ class Reconciler:
                 self._note(shard, Start(number))
 
     def _note(self, shard: int, start: Start) -> None:
-        self._make_room(shard)
+        if shard >= MAX_SHARDS:
+            return  # more than the documents allow: such a shard is read from its beginning
         self._floor[shard] = start.number
         if self._past is None and len(self.starts) < _STARTS_KEPT and start.number:
             self.starts[str(shard)] = start.number
         if start.location is not None:
             self._locations[shard] = start.location
-
-    def _make_room(self, shard: int) -> None:
-        """Documents say 4,096 shards at most; a number beyond is taken all the same."""
-        if shard >= len(self._floor):
-            self._floor = np.append(self._floor, np.zeros(shard, np.int64))
 
     # -- while records are sent -------------------------------------------------------
 
@@ -196,24 +123,14 @@ class Reconciler:
 
     def note_stored(self, batch: Batch, stored: NDArray[np.intp], told: PutAnswer) -> None:
         """Note acknowledged records, and where suspects among them stand."""
-        if len(stored):
-            shards, numbers = told.shard_id[stored], told.sequence_number[stored]
-            self._make_room(int(shards.max()))
-            np.maximum.at(self._floor, shards, numbers)
-        if not batch.is_suspect.any():
-            return
-        tags = batch.entries.tags
-        for at in stored[batch.is_suspect[stored]]:
-            place = Place(int(told.shard_id[at]), int(told.sequence_number[at]))
-            self.suspects[tags[at]].place = place
+        shards, numbers = told.shard_id[stored], told.sequence_number[stored]
+        is_known = shards < MAX_SHARDS
+        np.maximum.at(self._floor, shards[is_known], numbers[is_known])
+        self.suspects.note_stored(batch, stored, told)
 
     def look_up(self, batch: Batch, now: float) -> None:
         """Queue a batch whose connection was closed just now."""
-        batch.is_suspect[:] = True
-        rows = [batch.entries.rows_of(np.array([at])) for at in range(len(batch))]
-        for tag, of_tag in zip(batch.entries.tags, rows, strict=True):
-            assert batch.floor is not None  # noqa: S101  # it was sent
-            self.suspects.setdefault(tag, Suspect(of_tag, batch.floor))
+        self.suspects.add(batch)
         self._waiting.append((now + self._settle_seconds, batch))
         self._last_cut_off, self._is_last_due = now, True
 
@@ -264,28 +181,8 @@ class Reconciler:
         """Say that all is sent: the last scan, if one is due, may begin."""
         if self._is_last_due and not (self._waiting or self._scan or self._errands):
             self._is_last_due = False
-            floor = np.minimum.reduce([suspect.floor for suspect in self.suspects.values()])
             late = self._last_cut_off + self._settle_seconds
-            self._begin(Scan(self._run_id, floor), not_before=late)
-
-    def duplicates(self) -> list[Copy]:
-        """List copies that stand besides the one that the results tell of."""
-        return [
-            Copy(int(row), *place)
-            for suspect in self.suspects.values()
-            if suspect.place is not None
-            for place in sorted(suspect.copies - {suspect.place})
-            for row in suspect.rows
-        ]
-
-    def late(self) -> list[Copy]:
-        """List rows that scans saw after they had been settled as not, or maybe, stored."""
-        return [
-            Copy(int(row), *min(suspect.copies))
-            for suspect in self.suspects.values()
-            if suspect.place is None and suspect.copies
-            for row in suspect.rows
-        ]
+            self._begin(Scan(self._run_id, self.suspects.floor), not_before=late)
 
     def clear(self) -> list[Batch]:
         """Give up all reading; return the batches that waited for it."""
@@ -321,9 +218,8 @@ class Reconciler:
             places = [scan.place(tag) for tag in batch.entries.tags]
             self.lookups.append(Lookup(batch, places, scan.proven(batch)))
             for tag, place in zip(batch.entries.tags, places, strict=True):
-                self.suspects[tag].place = place
-        for tag in scan.found.keys() & self.suspects.keys():
-            self.suspects[tag].copies.update(scan.found[tag])
+                self.suspects.note_place(tag, place)
+        self.suspects.note_copies(scan.found)
         if self._past is not None and not scan.batches:
             past, self._past = self._past, None
             past.take(scan.found, scan.proves_absence)

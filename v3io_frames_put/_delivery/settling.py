@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from v3io_frames_put._delivery.outcomes import Failure
+from v3io_frames_put._delivery.outcome_pages import Failure
 from v3io_frames_put._delivery.verdicts import RECORD_REFUSALS
 from v3io_frames_put._wire.batches import ENVELOPE_BYTES
 
@@ -15,8 +15,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from v3io_frames_put._delivery.batch import Batch
-    from v3io_frames_put._delivery.outcomes import Outcomes, Status
-    from v3io_frames_put._delivery.reconcile import Lookup
+    from v3io_frames_put._delivery.outcome_pages import Status
+    from v3io_frames_put._delivery.outcomes import Outcomes
+    from v3io_frames_put._delivery.suspects import Lookup
     from v3io_frames_put._wire.batches import Entries
     from v3io_frames_put._wire.put_answers import PutAnswer
 
@@ -163,4 +164,4 @@ def leave_unsent(outcomes: Outcomes, num_rows: int) -> None:
     first = outcomes.num_rows
     if num_rows > first:
         outcomes.open(num_rows - first)
-        outcomes.fail(np.arange(first, num_rows), "unsent", STOPPED)
+        outcomes.fail(outcomes.without_outcome(first), "unsent", STOPPED)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
-from v3io_frames_put._delivery.outcomes import Failure
+from v3io_frames_put._delivery.outcome_pages import Failure
 from v3io_frames_put._wire.exchange import Answer
 from v3io_frames_put._wire.protocol import parse_error
 

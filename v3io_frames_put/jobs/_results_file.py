@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import parquet as pq
 
-from v3io_frames_put._delivery.outcomes import PAGE_ROWS, RECORD_ROW, SCHEMA, STATUSES
+from v3io_frames_put._delivery.outcome_pages import PAGE_ROWS, RECORD_ROW, SCHEMA, STATUSES
 from v3io_frames_put.errors import ConfigError
 from v3io_frames_put.results import ATTRS_KEY, amend_results, collect_results
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from v3io_frames_put._delivery.reconcile import Copy
+    from v3io_frames_put._delivery.suspects import Copy
     from v3io_frames_put.receipt import Receipt
 
 _GROUP_BY: Final = ("status", "error_message", "error_code")

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import pyarrow as pa
 
-from v3io_frames_put._delivery.outcomes import PAGE_ROWS, RECORD_ROW, SCHEMA, STATUSES
+from v3io_frames_put._delivery.outcome_pages import PAGE_ROWS, RECORD_ROW, SCHEMA, STATUSES
 from v3io_frames_put.errors import ConfigError
 from v3io_frames_put.jobs._results_file import ResultsFile, Tally, amend_file
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from v3io_frames_put._delivery.reconcile import Copy
+    from v3io_frames_put._delivery.suspects import Copy
     from v3io_frames_put.jobs._table import FileTable
     from v3io_frames_put.receipt import Receipt
 
