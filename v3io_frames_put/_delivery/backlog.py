@@ -42,6 +42,11 @@ class Backlog:
         """Encoded bytes that wait."""
         return self._lanes.nbytes + sum(b.nbytes for _, _, b in self._pauses)
 
+    @property
+    def idle_records(self) -> int:
+        """Number of records that could be sent now."""
+        return self._lanes.idle_records
+
     def add(self, entries: Entries) -> Entries:
         """Queue records; return those that stand behind a destination given up."""
         if not len(self._given_up):

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from v3io_frames_put._wire.exchange import Attempt, Request
     from v3io_frames_put._wire.paths import StreamPath
 
+_BATCHES_AHEAD: Final = 2  # that wait for each request under way, ready to follow it
 _LANES_PER_REQUEST: Final = 4  # while one batch goes on, the next is gathered from idle lanes
 
 
@@ -91,9 +92,12 @@ class Delivery:
 
     @property
     def wants_records(self) -> bool:
-        """Whether another window of records fits the budget."""
+        """Whether another window of records is of use, and fits the budget."""
         if self._closed or self.stopped or (self._reconciler and not self._reconciler.is_ready):
             return False
+        ahead = _BATCHES_AHEAD * self._policy.max_in_flight * self._policy.limits.max_records
+        if self._backlog.idle_records >= ahead:
+            return False  # more would take memory and make nothing faster
         held = self.held_bytes
         return not held or held + self._window_bytes <= self._policy.max_in_flight_bytes
 
