@@ -180,8 +180,9 @@ def find_overtaken(
 ) -> NDArray[np.int64]:
     """Find the rows that stand behind later ones of their destination by being resumed.
 
-    An earlier run stored rows of a destination behind one that it left open. Goes
-    through all of the data once more, for the destinations.
+    An earlier run stored rows of a destination behind one that it left open. Unless
+    all that it stored stands before, this goes through the data once more, for the
+    destinations.
 
     Parameters
     ----------
@@ -190,8 +191,11 @@ def find_overtaken(
     is_stored : ndarray of bool
         Per row, whether it is stored now.
     """
-    rows, destination = plan.destinations()
     was_stored = earlier.is_final & (earlier.pages["status"] == STATUSES.index("stored"))
+    before, now = np.flatnonzero(was_stored), np.flatnonzero(is_stored & ~was_stored)
+    if not len(before) or not len(now) or before[-1] < now[0]:
+        return np.zeros(0, np.int64)  # whatever the destinations are
+    rows, destination = plan.destinations()
     _, group = np.unique(destination, return_inverse=True)
     last_before = np.full(len(rows), -1, np.int64)
     np.maximum.at(last_before, group[was_stored[rows]], rows[was_stored[rows]])

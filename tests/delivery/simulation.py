@@ -70,7 +70,6 @@ class SimulatedNetwork:
             self._down_until = before._down_until
         self._in_flight = 0
         self._feeding = False
-        self._deaf = False
 
     def _at(self, time: float, action: Callable[[], Event | None]) -> None:
         heapq.heappush(self._agenda, (time, next(self._order), action))

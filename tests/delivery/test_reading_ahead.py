@@ -1,0 +1,36 @@
+"""How far encoding runs ahead of the requests."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tests.delivery.examples import PLACE, make_entries
+from v3io_frames_put._delivery.delivery import Delivery
+from v3io_frames_put._delivery.outcomes import Outcomes
+from v3io_frames_put._delivery.policy import Policy
+from v3io_frames_put._rows.records import Rejections
+from v3io_frames_put._wire.batches import Window
+from v3io_frames_put.config import Limits
+
+NOTHING = Rejections(np.zeros(0, np.int64), [], [])
+
+
+def offer(delivery, count):
+    delivery.offer(Window(count, make_entries([0] * count), NOTHING))
+
+
+@pytest.mark.parametrize(("waiting", "wants"), [(23, True), (24, False), (25, False)])
+def test_no_more_is_encoded_than_two_batches_for_each_request(waiting, wants):
+    policy = Policy(max_in_flight=3, limits=Limits(max_records=4))
+    delivery = Delivery(policy, stream=PLACE, outcomes=Outcomes())
+    offer(delivery, waiting)
+    assert delivery.wants_records is wants
+
+
+def test_what_is_sent_makes_room_for_more():
+    policy = Policy(max_in_flight=3, limits=Limits(max_records=4))
+    delivery = Delivery(policy, stream=PLACE, outcomes=Outcomes())
+    offer(delivery, 24)
+    assert delivery.next_request(0.0) is not None
+    assert delivery.wants_records
