@@ -22,8 +22,10 @@ from hypothesis import strategies as st
 from tests.delivery.simulation import Clock, SimulatedNetwork
 from v3io_frames_put import local
 from v3io_frames_put._delivery.delivery import Delivery
-from v3io_frames_put._delivery.outcome_pages import Earlier
+from v3io_frames_put._delivery.earlier import Earlier
 from v3io_frames_put._delivery.outcomes import Outcomes
+from v3io_frames_put._delivery.overtaking import Resumption
+from v3io_frames_put._delivery.past import Past
 from v3io_frames_put._delivery.policy import Policy
 from v3io_frames_put._delivery.reconcile import Reconciler
 from v3io_frames_put._delivery.uploader import StopSwitch, run
@@ -32,7 +34,7 @@ from v3io_frames_put._wire.batches import encode_window
 from v3io_frames_put._wire.paths import StreamPath
 from v3io_frames_put.config import Limits, Retry
 from v3io_frames_put.results import amend_results, collect_results
-from v3io_frames_put.resume import find_overtaken, find_tagged_rows, look_back, read_earlier
+from v3io_frames_put.resume import find_tagged_rows, read_earlier, read_starts
 
 RUN_ID = "0123456789abcdef"
 STREAM = StreamPath("projects", "model/stream", "http://simulated")
@@ -115,19 +117,19 @@ class Bench:
         delivery = Delivery(
             self.case.policy, stream=STREAM, outcomes=outcomes, reconciler=reconciler
         )
-        self._run(delivery, stop_after, earlier)
+        resumption = Resumption(earlier) if earlier else None
+        self._run(delivery, stop_after, resumption)
         delivery.finish_rows(len(self.case.rows))
         self.stopped = delivery.stopped is not None
         self.out_of_order |= set(delivery.out_of_order)
         results = collect_results(list(outcomes.finish()), index=None, packed=outcomes.is_packed)
         if reconciler is not None:
-            copies = reconciler.suspects.duplicates()
+            copies = reconciler.duplicates()
             self.starts = reconciler.starts
             self.duplicates |= {copy.row for copy in copies}
-            amend_results(results, late=reconciler.suspects.late(), duplicates=copies)
-        if earlier is not None:
-            is_stored = (results.status == "stored").to_numpy()
-            self.out_of_order |= set(find_overtaken(self.plan, earlier, is_stored).tolist())
+            amend_results(results, late=reconciler.late(), duplicates=copies)
+        if resumption is not None:
+            self.out_of_order |= set(resumption.out_of_order())
         return results
 
     @property
@@ -140,12 +142,19 @@ class Bench:
             return None
         past = None
         if earlier is not None:
-            past = look_back(earlier, {"starts": self.starts}, find_tagged_rows(self.plan))
+            past = Past(
+                earlier,
+                find_tagged_rows(lambda: self.plan),
+                floor=read_starts(self.starts),
+                starts=self.starts,
+                knows_requests=True,
+            )
         return Reconciler(STREAM, self._tag, self.case.policy.retry, past=past)
 
-    def _run(self, delivery: Delivery, stop_after: int | None, earlier: Earlier | None) -> None:
-        skip = earlier.is_final if earlier else None
-        windows = (encode_window(records, self._tag) for records in self.plan.records(skip))
+    def _run(
+        self, delivery: Delivery, stop_after: int | None, resumption: Resumption | None
+    ) -> None:
+        windows = (encode_window(records, self._tag) for records in self.plan.records(resumption))
         delay = partial(self.random.uniform, 0.001, 0.05)
         before = self.networks[-1] if self.networks else None
         network = SimulatedNetwork(self.front, self.clock, windows, delay, before=before)
@@ -158,7 +167,14 @@ class Bench:
                 switch.presses = 1
 
         draw = self.random.random
-        broken = run(delivery, network, switch=switch, report=report, clock=self.clock, draw=draw)
+        broken = run(
+            delivery,
+            network,
+            switch=switch,
+            report=report,
+            clock=self.clock,
+            draw=draw,
+        )
         assert broken is None
 
     def stands(self) -> dict[int, list[tuple[int, int]]]:
