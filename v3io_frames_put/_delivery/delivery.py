@@ -86,14 +86,15 @@ class Delivery:
     @property
     def held_bytes(self) -> int:
         """Encoded bytes of records that wait or are under way, and of bodies."""
-        bodies: int = sum(batch.entries.nbytes for batch in self._in_flight.values())
+        bodies = sum(batch.entries.nbytes for batch in self._in_flight.values())
         return self._record_bytes + bodies
 
     @property
     def _record_bytes(self) -> int:
         looked_up = self._reconciler.batches if self._reconciler else ()
         batches = [*self._in_flight.values(), *looked_up]
-        return self._backlog.nbytes + sum(batch.nbytes for batch in batches)
+        total: int = self._backlog.nbytes + sum(batch.nbytes for batch in batches)
+        return total
 
     @property
     def wants_records(self) -> bool:
