@@ -9,13 +9,21 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pandas as pd
 
-from v3io_frames_put._delivery.outcome_pages import BLANK, NO_CODE, STATUSES, Earlier, Texts
-from v3io_frames_put._delivery.suspects import Past
+from v3io_frames_put._delivery.outcome_pages import (
+    BLANK,
+    NO_CODE,
+    NOT_GIVEN,
+    STATUSES,
+    Earlier,
+    Texts,
+)
+from v3io_frames_put._delivery.suspects import Copy, Past
 from v3io_frames_put.config import MAX_SHARDS
 from v3io_frames_put.errors import ConfigError
 from v3io_frames_put.results import ATTRS_KEY
@@ -137,7 +145,7 @@ def look_back(
         floor[int(shard)] = number
     unknown = earlier.pages["status"] == STATUSES.index("unknown")
 
-    def take(found: Mapping[Tag, list[Place]], proves_absence: bool) -> None:  # noqa: FBT001
+    def take(found: Mapping[Tag, list[Place]], proves_absence: bool) -> bool:  # noqa: FBT001
         for tag, places in found.items():
             rows = rows_of(tag)
             places_in_record = np.arange(len(rows))
@@ -151,14 +159,33 @@ def look_back(
                 error_code=NO_CODE,
                 error_message=-1,
                 error_detail=-1,
-                record_row=places_in_record[still_open] if tag.row_count > 1 else -1,
+                record_row=places_in_record[still_open],
             )
         if not proves_absence:
             # What cannot be proven absent is not sent again.
             earlier.is_final[unknown] = True
         earlier.in_doubt[:] = False
+        return bool((unknown & ~earlier.is_final).any())
 
-    return Past(floor, take, starts)
+    return Past(floor, take, partial(_compare, earlier, rows_of), starts)
+
+
+def _compare(
+    earlier: Earlier,
+    rows_of: Callable[[Tag], NDArray[np.int64]],
+    found: Mapping[Tag, list[Place]],
+) -> tuple[list[Copy], list[Copy]]:
+    """List rows that stand where the results do not say; see ``Past``."""
+    late, duplicates = [], []
+    shards, numbers = earlier.pages["shard_id"], earlier.pages["sequence_number"]
+    for tag, places in found.items():
+        for row in rows_of(tag).tolist():
+            told = (shards[row], numbers[row])
+            if told[0] == NOT_GIVEN:
+                late.append(Copy(row, *min(places)))
+            else:
+                duplicates += [Copy(row, *place) for place in places if place != told]
+    return late, duplicates
 
 
 def find_tagged_rows(plan: RowPlan) -> Callable[[Tag], NDArray[np.int64]]:

@@ -141,13 +141,13 @@ def upload(job: Upload, take: Callable[[pa.RecordBatch], Any]) -> Ending:
         broken = _deliver(job, delivery, windows, take)
     for batch in outcomes.finish():
         take(batch)
-    copies = reconciler.suspects.duplicates() if reconciler else []
+    copies = reconciler.duplicates if reconciler else []
     receipt = _make_receipt(job, delivery, time.monotonic() - began)
     if reconciler is not None:
         told = [list(copy) for copy in copies]
         receipt = replace(receipt, starts=reconciler.starts, duplicates=count_and_first(told))
     _LOG.info("run %s: ended, %s", job.run_id, receipt.counts)
-    late = reconciler.suspects.late() if reconciler else []
+    late = reconciler.late if reconciler else []
     return Ending(receipt, delivery.stopped, broken, delivery.out_of_order, late, copies)
 
 

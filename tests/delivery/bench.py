@@ -63,27 +63,28 @@ class Ran:
         Every record that ever stood.
     life : int
         The stream's last.
-    asked_last : float
-        When somebody looked at the stream for the last time.
+    put_last, asked_last : float
+        When a process sent records, and looked at the stream, for the last time.
     deceived : set of int
         Rows of which an answer lied in a way that nobody can see.
     is_whole : bool
         Whether the last process came to its end.
-    windows : list of int
-        Bytes of every window.
+    windows : list of list of int
+        Bytes of every window of every process.
     """
 
     results: pd.DataFrame
     stands: dict[int, list[tuple[Place, int]]]
     log: dict[Place, Stood]
     life: int
+    put_last: float
     asked_last: float
     deceived: set[int]
     is_whole: bool
     out_of_order: set[int] = field(default_factory=set)
     duplicates: set[int] = field(default_factory=set)
     peak_bytes: int = 0
-    windows: list[int] = field(default_factory=list)
+    windows: list[list[int]] = field(default_factory=list)
 
 
 class KilledError(BaseException):
@@ -96,7 +97,7 @@ class Watched(local.Front):
     def __init__(self, platform: local.Platform, case: Case, clock: Clock) -> None:
         super().__init__(platform, case.faults)
         self.log: dict[Place, Stood] = {}
-        self.life, self.asked_last = 0, 0.0
+        self.life, self.put_last, self.asked_last = 0, 0.0, 0.0
         self.deceived: set[int] = set()
         self._case, self._clock = case, clock
 
@@ -106,8 +107,10 @@ class Watched(local.Front):
         self.look()
         if request.function == "DescribeStream":
             self.asked_last = self._clock.now
-        elif request.function == "PutRecords" and exchange.response is not None:
-            self._compare(orjson.loads(request.body)["Records"], exchange.response)
+        elif request.function == "PutRecords":
+            self.put_last = self._clock.now
+            if exchange.response is not None:
+                self._compare(orjson.loads(request.body)["Records"], exchange.response)
         return exchange
 
     def haunt(self, ghost: local.Ghost) -> None:
@@ -201,7 +204,7 @@ class Bench:
         self.networks: list[Network] = []
         self.out_of_order: set[int] = set()
         self.duplicates: set[int] = set()
-        self.windows: list[int] = []
+        self.windows: list[list[int]] = []
         self.starts: dict[str, int] = {}
         self.is_whole, self.peak_bytes = False, 0
         self.plan = _plan(case)
@@ -225,9 +228,8 @@ class Bench:
         if reconciler is not None:
             self.starts = reconciler.starts
         if reconciler is not None and not is_killed:
-            copies = reconciler.suspects.duplicates()
-            self.duplicates |= {copy.row for copy in copies}
-            amend_results(results, late=reconciler.suspects.late(), duplicates=copies)
+            self.duplicates |= {copy.row for copy in reconciler.duplicates}
+            amend_results(results, late=reconciler.late, duplicates=reconciler.duplicates)
         if earlier is not None:
             is_stored = (results.status == "stored").to_numpy()
             self.out_of_order |= set(find_overtaken(self.plan, earlier, is_stored).tolist())
@@ -285,9 +287,10 @@ class Bench:
 
     def _windows(self, earlier: Earlier | None) -> Iterator[Window]:
         skip = earlier.is_final if earlier else None
+        self.windows.append([])
         for records in self.plan.records(skip):
             window = encode_window(records, self._tag)
-            self.windows.append(window.entries.nbytes)
+            self.windows[-1].append(window.entries.nbytes)
             yield window
 
 
@@ -339,6 +342,7 @@ def play(case: Case) -> Ran:
         stands=stands,
         log=bench.front.log,
         life=bench.front.life,
+        put_last=bench.front.put_last,
         asked_last=bench.front.asked_last,
         deceived=bench.front.deceived,
         is_whole=bench.is_whole,

@@ -80,7 +80,7 @@ class Case:
     """
 
     rows: list[tuple[str | None, int | None, int]]
-    policy: Policy
+    policy: Policy = field(default_factory=Policy)
     faults: list[local.Fault] = field(default_factory=list)
     format: Literal["json", "arrow"] = "json"
     rows_per_record: int = 1

@@ -13,6 +13,8 @@ import numpy as np
 import pyarrow as pa
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import NDArray
 
 Status: TypeAlias = Literal["stored", "rejected", "unsent", "unknown"]
@@ -118,3 +120,8 @@ class Earlier:
         self.pages["status"][rows] = STATUSES.index(status)
         for name, value in columns.items():
             self.pages[name][rows] = value
+
+    def note_places(self, rows: NDArray[np.int64], columns: Mapping[str, Any]) -> None:
+        """Note where rows stand that this run has stored."""
+        for name in ("shard_id", "sequence_number"):
+            self.pages[name][rows] = columns[name]

@@ -143,8 +143,13 @@ class Outcomes:
                 name: value[of_kind] if isinstance(value, np.ndarray) else value
                 for name, value in columns.items()
             }
-            if is_doubtful and attempts:
-                chosen["maybe_duplicate"] = True
+            if is_doubtful:
+                earlier = self._earlier.pages["maybe_duplicate"][rows[of_kind]]
+                chosen["maybe_duplicate"] = (
+                    earlier | (attempts > 0) | chosen.get("maybe_duplicate", False)
+                )
+            if status == "stored":
+                self._earlier.note_places(rows[of_kind], chosen)
             in_the_end = "unknown" if is_doubtful and status != "stored" else status
             self._settle(rows[of_kind], in_the_end, chosen)
 

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from v3io_frames_put._delivery.batch import Batch
+    from v3io_frames_put._delivery.suspects import Copy
     from v3io_frames_put._delivery.verdicts import Verdict
     from v3io_frames_put._wire.exchange import Attempt, Request
     from v3io_frames_put._wire.paths import StreamPath
@@ -72,7 +73,10 @@ class Reconciler:
     def __init__(
         self, stream: StreamPath, run_id: bytes, retry: Retry, *, past: Past | None = None
     ) -> None:
-        self._past = past
+        self._past = self._resumed = past
+        self._late: dict[int, Copy] = {}
+        self._duplicates: set[Copy] = set()
+        self._doubt_floor: NDArray[np.int64] | None = None
         self.lookups: list[Lookup] = []
         self.suspects = Suspects()
         self.is_stream_missing = False
@@ -182,7 +186,8 @@ class Reconciler:
         if self._is_last_due and not (self._waiting or self._scan or self._errands):
             self._is_last_due = False
             late = self._last_cut_off + self._settle_seconds
-            self._begin(Scan(self._run_id, self.suspects.floor), not_before=late)
+            floor = self.suspects.floor if self._doubt_floor is None else self._doubt_floor
+            self._begin(Scan(self._run_id, floor), not_before=late)
 
     def clear(self) -> list[Batch]:
         """Give up all reading; return the batches that waited for it."""
@@ -222,4 +227,21 @@ class Reconciler:
         self.suspects.note_copies(scan.found)
         if self._past is not None and not scan.batches:
             past, self._past = self._past, None
-            past.take(scan.found, scan.proves_absence)
+            if past.take(scan.found, scan.proves_absence):
+                self._doubt_floor, self._is_last_due = self.floor(), True
+        if self._resumed is not None and not scan.batches:
+            late, duplicates = self._resumed.compare(scan.found)
+            self._late.update((copy.row, copy) for copy in late)
+            self._duplicates.update(duplicates)
+
+    # -- after all --------------------------------------------------------------------
+
+    @property
+    def late(self) -> list[Copy]:
+        """Rows that scans saw after they had been settled as not, or maybe, stored."""
+        return self.suspects.late() if self._resumed is None else list(self._late.values())
+
+    @property
+    def duplicates(self) -> list[Copy]:
+        """Copies that stand besides the one that the results tell of."""
+        return self.suspects.duplicates() if self._resumed is None else sorted(self._duplicates)

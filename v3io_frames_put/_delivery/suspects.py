@@ -80,13 +80,18 @@ class Past:
     floor : ndarray of int64
         Per shard, the last number before that run.
     take : callable
-        Takes where the run's tags stand, and whether what is not there is nowhere.
+        Takes where the run's tags stand, and whether what is not there is nowhere. Says
+        whether rows are to be sent again that the earlier process may still deliver.
+    compare : callable
+        Lists rows that stand where the results do not say: those that the results call
+        not, or maybe, stored, and further copies of stored ones.
     starts : mapping of str to int
         The floor again, as a receipt tells it.
     """
 
     floor: NDArray[np.int64]
-    take: Callable[[Mapping[Tag, list[Place]], bool], None]
+    take: Callable[[Mapping[Tag, list[Place]], bool], bool]
+    compare: Callable[[Mapping[Tag, list[Place]]], tuple[list[Copy], list[Copy]]]
     starts: Mapping[str, int]
 
 
