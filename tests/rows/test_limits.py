@@ -130,3 +130,10 @@ def test_rows_that_come_with_a_reason_are_refused_for_it():
     assert records.rejections.rows.tolist() == [1]
     assert records.rejections.names == ["UnencodableValue"]
     assert records.rejections.details == ["line 2 is no JSON"]
+
+
+def test_arrow_packs_of_which_no_row_is_left_are_none():
+    frame = pd.DataFrame({"a": ["x" * 41, "x" * 42]})
+    rows, refused = encode(frame, format="arrow", rows_per_record=2)
+    assert rows == []
+    assert [name for name, _ in refused.values()] == ["DataTooLarge"] * 2

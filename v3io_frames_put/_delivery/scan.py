@@ -95,8 +95,11 @@ class Scan:
     def _shards(self, survey: Survey) -> list[int]:
         """List the shards that may hold what is looked for."""
         asked = [batch.entries.shard for batch in self.batches]
-        named = np.unique(np.concatenate(asked)) if asked else np.array([NO_SHARD])
-        return list(range(survey.shards)) if NO_SHARD in named else [int(n) for n in named]
+        named = set(np.concatenate(asked).tolist()) if asked else {NO_SHARD}
+        if NO_SHARD in named:
+            # A shard that is named may be none of the stream's: then it holds nothing.
+            named = named - {NO_SHARD} | set(range(survey.shards))
+        return sorted(named)
 
     def _take(self, shard: int, page: RecordPage) -> None:
         """Note the tags of this run on a page."""

@@ -69,7 +69,7 @@ class Rehearsal:
     def _wants_records(self) -> bool:
         """The rule of ``Delivery.wants_records``, with nothing under way."""
         held = self._backlog.nbytes
-        return not held or held + self._window_bytes <= self._policy.max_in_flight_bytes
+        return not held or self._policy.holds(held + self._window_bytes)
 
     def _send(self, *, partial: bool) -> None:
         limits = self._policy.limits
@@ -87,9 +87,8 @@ class Rehearsal:
             return False
         if self._is_keyed and self._policy.max_in_flight > 1:
             return True
-        under_way = 2 * self._largest_body * self._policy.max_in_flight  # entries and bodies
-        held = under_way + self._largest_body + 2 * self._window_bytes
-        return held > self._policy.max_in_flight_bytes
+        under_way = self._largest_body * self._policy.max_in_flight
+        return not self._policy.holds(under_way + self._largest_body + 2 * self._window_bytes)
 
     @property
     def parallel_requests(self) -> float:
