@@ -25,7 +25,7 @@ def open_uploader(browser, lab, local_platform, request):
     pages = []
 
     def open_uploader(stream=STREAM, endpoint=local_platform.endpoint):
-        name = f"{request.node.name}.ipynb"
+        name = f"{request.node.originalname}.ipynb"
         page = open_notebook(
             browser,
             lab,
@@ -130,7 +130,7 @@ def test_a_wrong_key_is_told_and_saved_nowhere(open_uploader, lab, request):
         press(ui, "Upload")
         says(ui, "All 20,000 rows are stored.")
     page.evaluate(SAVE)
-    kept = (lab.root / f"{request.node.name}.ipynb").read_text(encoding="utf-8")
+    kept = (lab.root / f"{request.node.originalname}.ipynb").read_text(encoding="utf-8")
     assert "Last state" in kept
     assert "s3cret-wrong" not in kept
     assert "s3cret-wrong" not in page.content()
