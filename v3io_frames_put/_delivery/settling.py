@@ -127,12 +127,18 @@ def settle_lookup(outcomes: Outcomes, lookup: Lookup) -> Batch | None:
     return left
 
 
+def fit_a_body(entries: Entries, most_bytes: int) -> NDArray[np.bool_]:
+    """Mark the records that can be a request of their own."""
+    fits: NDArray[np.bool_] = entries.sizes + ENVELOPE_BYTES <= most_bytes
+    return fits
+
+
 def reject_too_large(outcomes: Outcomes, entries: Entries, most_bytes: int) -> Entries:
     """Reject records that no body can carry, whatever the other limits say."""
-    sizes = entries.sizes + ENVELOPE_BYTES
-    fits = sizes <= most_bytes
+    fits = fit_a_body(entries, most_bytes)
     if fits.all():
         return entries
+    sizes = entries.sizes + ENVELOPE_BYTES
     for position in np.flatnonzero(~fits):
         detail = (
             f"as a request of its own it takes {sizes[position]:,} bytes; max_body_bytes "

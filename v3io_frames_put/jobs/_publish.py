@@ -1,6 +1,6 @@
 """``publish``: files of any size onto a stream, the whole way on one screen.
 
-files -> FileTable -> plan_rows -> run_job: upload -> Sink (counts, results file);
+files -> FileTable -> plan_table -> run_job: upload -> Sink (counts, results file);
                                    where rows are left, once more -> failed file
 """
 
@@ -9,14 +9,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal
 
 from v3io_frames_put._delivery.policy import check_policy
-from v3io_frames_put._rows.plan import plan_rows
 from v3io_frames_put.client import Client
-from v3io_frames_put.config import Encoding
 from v3io_frames_put.errors import ConfigError
 from v3io_frames_put.jobs._files import find_files
+from v3io_frames_put.jobs._plan import plan_table
 from v3io_frames_put.jobs._run import Outputs, run_job, tell_unstored
 from v3io_frames_put.jobs._sink import Brake
-from v3io_frames_put.jobs._table import REASON, FileTable
+from v3io_frames_put.jobs._table import FileTable
 from v3io_frames_put.jobs._types import read_types
 from v3io_frames_put.progress import check_progress
 from v3io_frames_put.resume import digest_mapping
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from v3io_frames_put._delivery.policy import DeliveryMode, Order
+    from v3io_frames_put.config import Encoding
     from v3io_frames_put.jobs._files import Inputs
     from v3io_frames_put.jobs._job_results import JobResults
     from v3io_frames_put.progress import ProgressOption
@@ -146,14 +146,7 @@ def publish(  # noqa: PLR0913 - one keyword for each thing a job can be told
         "shard": shard,
         "client_info": client_info,
     }
-    plan = plan_rows(
-        table.source(),
-        **mapping,
-        encoding=encoding or Encoding(),
-        limits=client.limits,
-        refused=REASON,
-        window_bytes=policy.window_bytes,
-    )
+    plan = plan_table(table, mapping, policy, encoding)
     job = Upload(
         plan=plan,
         client=client,
