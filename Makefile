@@ -44,7 +44,7 @@ test-oldest: $(OLDEST)/made  ## Run the tests with the oldest versions of what w
 	$(OLDEST)/bin/python -m pytest $(ARGS)
 
 test-ui: $(UI)  ## Run the tests in a real browser: JupyterLab and Notebook 7; needs Chromium
-	$(PY) -m pytest -m ui tests/ui $(ARGS)
+	$(PY) -m pytest -m ui $(ARGS)
 
 lint: $(DEV)  ## Check style, types and the direction of imports
 	$(PY) -m ruff check

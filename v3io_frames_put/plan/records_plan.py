@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -169,15 +168,3 @@ class RecordsPlan:
         from v3io_frames_put.plan.page import draw_plan
 
         return draw_plan(self)
-
-
-def about_seconds(seconds: float) -> str:
-    """Say a time in words: 0.4 s, 35 s, 3 min 20 s, 2 h 5 min."""
-    if seconds < 10:  # noqa: PLR2004  # below it, a fraction matters
-        return f"{seconds:.1f} s"
-    whole = math.ceil(seconds)
-    if whole < 60:  # noqa: PLR2004  # a minute
-        return f"{whole} s"
-    if whole < 3600:  # noqa: PLR2004  # an hour
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
