@@ -38,7 +38,8 @@ IS_READY = """() => {
   return c?.isReady && kernel?.connectionStatus === 'connected' && kernel.status === 'idle' }"""
 # Braces, so that nothing is returned: the promise would be awaited, without a timeout.
 RUN_ALL = "() => { window.jupyterapp.commands.execute('notebook:run-all-cells') }"
-SET_THEME = "name => { window.jupyterapp.commands.execute('apputils:change-theme', {theme: name}) }"
+SET_THEME = """name => {
+  window.jupyterapp.commands.execute('apputils:change-theme', {theme: `JupyterLab ${name}`}) }"""
 STARTS = 300
 HEIGHT = 2_000  # what is far below is not in the page at all
 
@@ -50,6 +51,16 @@ class Lab(NamedTuple):
     root: Path
     app: str
     kernel: str
+
+
+def end_kernels(lab: Lab) -> None:
+    """End every kernel: a page that is closed leaves its own behind."""
+    with urllib.request.urlopen(f"{lab.url}/api/kernels", timeout=10) as told:  # noqa: S310  # ours
+        kernels = json.load(told)
+    for kernel in kernels:
+        place = f"{lab.url}/api/kernels/{kernel['id']}"
+        request = urllib.request.Request(place, method="DELETE")  # noqa: S310  # ours
+        urllib.request.urlopen(request, timeout=30).close()  # noqa: S310  # ours
 
 
 def environment(home: Path) -> dict[str, str]:
@@ -102,6 +113,7 @@ def serve_lab(
     command = [
         sys.executable, "-m", app, "--no-browser", "--allow-root", "--ip=127.0.0.1",
         f"--port={port}", "--ServerApp.port_retries=0", "--IdentityProvider.token=",
+        "--ServerApp.disable_check_xsrf=True",  # end_kernels has no token, either
         "--LabApp.expose_app_in_browser=True", "--JupyterNotebookApp.expose_app_in_browser=True",
         "--LabApp.extension_manager=readonly", f"--ServerApp.root_dir={root}",
     ]  # fmt: skip
@@ -149,6 +161,13 @@ def open_notebook(browser, lab: Lab, name: str, *cells: str):
     wait_ready(page)
     page.evaluate(RUN_ALL)
     return page
+
+
+def set_theme(page, theme: str) -> None:
+    """Change to the theme "Light" or "Dark" and wait until it is there."""
+    page.evaluate(SET_THEME, theme)
+    is_light = "true" if theme == "Light" else "false"
+    page.wait_for_selector(f"body[data-jp-theme-light={is_light}]", state="attached")
 
 
 def wait_ready(page) -> None:
