@@ -65,7 +65,7 @@ def draw_progress(snapshot: Progress) -> str:
     total = snapshot.total
     scale = "" if total is None else f'value="{snapshot.settled}" max="{max(total, 1)}"'
     return (
-        f'<div style="max-width:60em"><progress aria-label="rows that have an outcome" {scale} '
+        f'<div><progress aria-label="rows that have an outcome" {scale} '
         f'style="width:100%;{_COLOR}"></progress>'
         f"<div>{_html.text(' · '.join(progress_words(snapshot)))}</div></div>"
     )

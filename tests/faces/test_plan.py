@@ -199,7 +199,7 @@ def test_infinities_that_become_null_are_told():
         (np.repeat("hot", 9_000), {}, True),
         (np.repeat("hot", 9_000), {"order": "none"}, False),
         (np.arange(9_000) % 90, {}, False),
-        (np.repeat([1, 2, 3], 16_384), {"max_in_flight_bytes": 100_000}, True),
+        (np.repeat([1, 2, 3], 16_384), {"max_in_flight_bytes": 1_000_000}, True),
     ],
     ids=["one key", "no order", "many keys", "sorted by key"],
 )

@@ -149,12 +149,12 @@ def survey_rows(
     survey = _Survey(rows, policy)
     rehearsal = survey.run(stream)
     records, keys = survey.sizes.count, survey.keys.close()
-    requests, parallel = rehearsal.requests, rehearsal.parallel_requests
+    parallel = rehearsal.parallel_requests
     return RecordsPlan(
         stream=str(stream),
         rows=survey.outcomes.num_rows,
         records=records,
-        requests=requests,
+        requests=rehearsal.requests,
         requests_vary=rehearsal.requests_vary,
         body_bytes=rehearsal.body_bytes,
         data_bytes=survey.sizes.total,
@@ -168,7 +168,7 @@ def survey_rows(
         advice=(
             *on_columns,
             *advice.advise_on_keys(keys, records, is_keyed=is_keyed),
-            *advice.advise_on_lanes(parallel, policy.max_in_flight, requests),
+            *advice.advise_on_lanes(parallel, policy.max_in_flight),
         ),
     )
 

@@ -94,7 +94,8 @@ class RecordsPlan:
     keys : KeyCounts
         Destinations.
     parallel_requests : float
-        How many requests are under way at once, on average, in this order of the rows.
+        How many requests are under way at once, on average, while a full one waits. Where
+        they are fewer than ``max_in_flight``, its rows wait for those of other requests.
     preview : tuple of PlannedRecord
         The first records.
     advice : tuple of str

@@ -15,6 +15,7 @@ import numpy as np
 from v3io_frames_put._delivery.couriers import Ended, Fed
 from v3io_frames_put._delivery.delivery import Delivery
 from v3io_frames_put._delivery.uploader import StopSwitch, run
+from v3io_frames_put._wire.batches import ENVELOPE_BYTES
 from v3io_frames_put._wire.exchange import Answer
 from v3io_frames_put._wire.put_answers import write_put_answer
 
@@ -80,6 +81,7 @@ class Rehearsal:
         self._answers: deque[Event] = deque()
         self._is_hungry = False
         self._numbers = self._under_way = self._rounds = 0
+        self._waiting_records = self._waiting_bytes = 0
         self._largest_body = self._largest_window = 0
         self._queues: set[int] = set()
 
@@ -88,7 +90,10 @@ class Rehearsal:
         self.requests += 1
         self.body_bytes += len(request.body)
         self._largest_body = max(self._largest_body, len(request.body))
-        answer, self._numbers = write_put_answer(request.body, self._numbers)
+        before = self._numbers
+        answer, self._numbers = write_put_answer(request.body, before)
+        self._waiting_records -= self._numbers - before
+        self._waiting_bytes -= len(request.body) - ENVELOPE_BYTES
         self._answers.append(Ended(ticket, Answer(200, {}, answer)))
 
     def feed(self) -> None:
@@ -100,9 +105,18 @@ class Rehearsal:
         if self._is_hungry:
             self._is_hungry = False
             return [Fed(self._next_window())]
-        self._rounds += 1
-        self._under_way += len(self._answers)
+        if self._is_full_request_waiting:
+            self._rounds += 1
+            self._under_way += len(self._answers)
         return [self._answers.popleft()]
+
+    @property
+    def _is_full_request_waiting(self) -> bool:
+        limits = self._policy.limits
+        return (
+            self._waiting_records >= limits.max_records
+            or self._waiting_bytes >= limits.max_body_bytes
+        )
 
     def shutdown(self) -> None:
         """Cut no connection: there is none."""
@@ -111,6 +125,8 @@ class Rehearsal:
         window = next(self._windows, None)
         if window is not None:
             self._largest_window = max(self._largest_window, window.entries.nbytes)
+            self._waiting_records += len(window.entries)
+            self._waiting_bytes += window.entries.nbytes
             if len(self._queues) < 2:  # noqa: PLR2004  # from two on they compete
                 self._queues |= self._queues_of(window)
         return window
@@ -141,5 +157,10 @@ class Rehearsal:
 
     @property
     def parallel_requests(self) -> float:
-        """How many requests were under way at once, on average."""
-        return self._under_way / self._rounds if self._rounds else 0.0
+        """How many requests are under way at once, on average, while a full one waits.
+
+        Fewer than the policy allows: its rows wait for rows that are under way.
+        """
+        if not self._rounds:
+            return float(self._policy.max_in_flight)
+        return self._under_way / self._rounds

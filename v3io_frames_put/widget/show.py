@@ -59,7 +59,7 @@ def draw_plan(plan: RecordsPlan, *, sampled_of: int | None) -> str:
     """
     whose = "" if sampled_of is None else f"Of the first {plan.rows:,} of {sampled_of:,} rows: "
     refused = f", {plan.refused_rows:,} rows refused" if plan.refused_rows else ""
-    sent = f"{plan.records:,} records, requests: {plan.requests_text}"
+    sent = f"{plan.records:,} records in {plan.requests_text} request{'s'[: plan.requests != 1]}"
     lines = [f"{whose}{sent}, {plan.body_bytes:,} bytes on the wire{refused}"]
     details = plan.refused.head(3)["error_detail"].items()
     lines += [f"Row {row}: {detail}" for row, detail in details]
