@@ -7,6 +7,7 @@ import json
 import pandas as pd
 import pytest
 
+from tests.readers import read_shard
 from v3io_frames_put import put_records
 
 STREAM = "users/peers/readings"
@@ -28,17 +29,6 @@ def v3io_client(require_module, local_platform):
     client.close()
 
 
-def read_with_v3io(client, shard):
-    location = client.stream.seek("users", "peers/readings", shard, "EARLIEST").output.location
-    found = []
-    while True:
-        page = client.stream.get_records("users", "peers/readings", shard, location).output
-        found += page.records
-        location = page.next_location
-        if page.records_behind_latest == 0:
-            return found
-
-
 @pytest.mark.parametrize("delivery", ["at_least_once", "exactly_once"])
 @pytest.mark.parametrize("format", ["json", "arrow"])
 def test_what_we_put_v3io_reads(v3io_client, local_platform, format, delivery):  # noqa: A002
@@ -49,7 +39,7 @@ def test_what_we_put_v3io_reads(v3io_client, local_platform, format, delivery): 
     theirs = {
         (shard, record.sequence_number): record
         for shard in range(3)
-        for record in read_with_v3io(v3io_client, shard)
+        for record in read_shard(v3io_client, "users", "peers/readings", shard)
     }
     assert len(theirs) == 300
     records = client.read_records(STREAM)

@@ -21,6 +21,7 @@ from v3io_frames_put._delivery.backlog import Backlog
 from v3io_frames_put._delivery.batch import links
 from v3io_frames_put._delivery.endings import Endings, Moment
 from v3io_frames_put._delivery.pace import parse_retry_after
+from v3io_frames_put._delivery.recorder import Recorder
 from v3io_frames_put._delivery.verdicts import Stop, describe
 from v3io_frames_put._wire.batches import build_body
 from v3io_frames_put._wire.exchange import Fault
@@ -54,6 +55,8 @@ class Delivery:
     reconciler : Reconciler, optional
         Looks up what became of records whose request got no answer; what
         ``exactly_once`` needs. None: nothing is looked up.
+    recorder : Recorder, optional
+        Is told of every request before it leaves, and of what is known of it.
     """
 
     def __init__(
@@ -63,6 +66,7 @@ class Delivery:
         stream: StreamPath,
         outcomes: Outcomes,
         reconciler: Reconciler | None = None,
+        recorder: Recorder | None = None,
     ) -> None:
         self.outcomes = outcomes
         self.stopped: Stop | None = None
@@ -72,7 +76,8 @@ class Delivery:
         alone = policy.max_in_flight == 1
         self._backlog = Backlog(1 if alone else _LANES_PER_REQUEST * policy.max_in_flight)
         self._reconciler = reconciler
-        self._endings = Endings(policy, outcomes, self._backlog, reconciler)
+        self._recorder = recorder or Recorder()
+        self._endings = Endings(policy, outcomes, self._backlog, reconciler, self._recorder)
         self._in_flight: dict[int, Batch] = {}
         self._readings: dict[int, Job] = {}
         self._tickets = itertools.count()
@@ -85,10 +90,16 @@ class Delivery:
 
     @property
     def held_bytes(self) -> int:
-        """Encoded bytes that wait, or are under way (those twice: entries and body)."""
-        under_way = sum(batch.nbytes + batch.entries.nbytes for batch in self._in_flight.values())
+        """Encoded bytes of records that wait or are under way, and of bodies."""
+        bodies = sum(batch.entries.nbytes for batch in self._in_flight.values())
+        return self._record_bytes + bodies
+
+    @property
+    def _record_bytes(self) -> int:
         looked_up = self._reconciler.batches if self._reconciler else ()
-        return self._backlog.nbytes + under_way + sum(batch.nbytes for batch in looked_up)
+        batches = [*self._in_flight.values(), *looked_up]
+        total: int = self._backlog.nbytes + sum(batch.nbytes for batch in batches)
+        return total
 
     @property
     def wants_records(self) -> bool:
@@ -98,8 +109,8 @@ class Delivery:
         ahead = _BATCHES_AHEAD * self._policy.max_in_flight * self._policy.limits.max_records
         if self._backlog.idle_records >= ahead:
             return False  # more would take memory and make nothing faster
-        held = self.held_bytes
-        return not held or held + self._window_bytes <= self._policy.max_in_flight_bytes
+        held = self._record_bytes
+        return not held or self._policy.holds(held + self._window_bytes)
 
     def offer(self, window: Window) -> None:
         """Take the next window of rows; they follow the last window's."""
@@ -163,17 +174,20 @@ class Delivery:
         batch = self._backlog.next_batch(now, self._endings.limits, partial=not self.wants_records)
         if batch is None:
             return None
-        if self._reconciler and batch.floor is None:
-            batch.floor = self._reconciler.floor()
+        batch.request = next(self._tickets)
+        if self._reconciler:
+            self._reconciler.prepare(batch)
+        if not self.requests and batch.floor is not None:
+            self._recorder.begin(batch.floor)
+        self._recorder.send(batch)
         body = build_body(batch.entries)
         batch.attempts += 1
         batch.sent_twice |= batch.maybe_stored
         self.requests += 1
         self.bytes_sent += len(body)
         self.retried_rows += batch.entries.num_rows if batch.attempts > 1 else 0
-        ticket = next(self._tickets)
-        self._in_flight[ticket] = batch
-        return ticket, put_records_request(self._stream, body)
+        self._in_flight[batch.request] = batch
+        return batch.request, put_records_request(self._stream, body)
 
     def _next_reading(self, now: float) -> tuple[int, Request] | None:
         """Decide what to look up now."""

@@ -45,7 +45,9 @@ class Scan:
     floor : ndarray of int64
         Per shard, the number behind which to begin.
     batches : list of Batch
-        What is looked for; empty: every tag of the run.
+        What is looked for.
+    wants : callable, optional
+        Whether to note where a tag stands. None: every tag of the run.
     found : dict of Tag to list of Place
         Where each tag stands.
     gapless : dict of int to bool
@@ -55,6 +57,7 @@ class Scan:
     run_id: bytes
     floor: NDArray[np.int64]
     batches: list[Batch] = field(default_factory=list)
+    wants: Callable[[Tag], bool] | None = None
     found: defaultdict[Tag, list[Place]] = field(default_factory=lambda: defaultdict(list))
     gapless: dict[int, bool] = field(default_factory=dict)
     _open: set[int] = field(default_factory=set)
@@ -92,8 +95,11 @@ class Scan:
     def _shards(self, survey: Survey) -> list[int]:
         """List the shards that may hold what is looked for."""
         asked = [batch.entries.shard for batch in self.batches]
-        named = np.unique(np.concatenate(asked)) if asked else np.array([NO_SHARD])
-        return list(range(survey.shards)) if NO_SHARD in named else [int(n) for n in named]
+        named = set(np.concatenate(asked).tolist()) if asked else {NO_SHARD}
+        if NO_SHARD in named:
+            # A shard that is named may be none of the stream's: then it holds nothing.
+            named = named - {NO_SHARD} | set(range(survey.shards))
+        return sorted(named)
 
     def _take(self, shard: int, page: RecordPage) -> None:
         """Note the tags of this run on a page."""
@@ -101,7 +107,7 @@ class Scan:
         numbers = page.records.column("sequence_number").to_pylist()
         for info, number in zip(infos, numbers, strict=True):
             tag = parse_tag(info, self.run_id)
-            if tag is not None:
+            if tag is not None and (self.wants is None or self.wants(tag)):
                 self.found[tag].append(Place(shard, number))
 
     def _end_shard(self, shard: int, is_gapless: bool) -> None:  # noqa: FBT001  # an errand's end

@@ -7,6 +7,7 @@ its neighbors' bits along, and the bytes would depend on how the rows were batch
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -122,7 +123,7 @@ class StreamJoiner:
         """Return the stream of each pack; one that is too large is halved."""
         streams: list[bytes] = []
         new_ends: list[int] = []
-        spans = list(zip([0, *ends[:-1].tolist()], ends.tolist(), strict=True))[::-1]
+        spans = list(itertools.pairwise([0, *ends.tolist()]))[::-1]
         while spans:
             start, end = spans.pop()
             stream = self._rows.write(payload, rows[start:end])

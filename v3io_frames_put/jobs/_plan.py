@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from v3io_frames_put._delivery.policy import check_policy
 from v3io_frames_put._rows.plan import plan_rows
 from v3io_frames_put._wire.paths import parse_stream_path
-from v3io_frames_put.config import Encoding, Limits, Retry
+from v3io_frames_put.config import Limits, Retry
 from v3io_frames_put.jobs._files import find_files
 from v3io_frames_put.jobs._table import REASON, FileTable
 from v3io_frames_put.jobs._types import read_types
@@ -16,37 +16,11 @@ from v3io_frames_put.plan.planner import survey_rows
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from v3io_frames_put._delivery.policy import DeliveryMode, Order, Policy
-    from v3io_frames_put._rows.plan import RowPlan
+    from v3io_frames_put._delivery.policy import DeliveryMode, Order
     from v3io_frames_put.client import Client
+    from v3io_frames_put.config import Encoding
     from v3io_frames_put.jobs._files import Inputs
     from v3io_frames_put.plan import RecordsPlan
-
-
-def plan_table(
-    table: FileTable, mapping: Mapping[str, Any], policy: Policy, encoding: Encoding | None
-) -> RowPlan:
-    """Plan how the rows of files become records, for a run and for a plan of one.
-
-    Parameters
-    ----------
-    table : FileTable
-        The files.
-    mapping : mapping
-        The options of ``put_records`` that say what becomes of which column, all given.
-    policy : Policy
-        Limits, and how much is encoded at once.
-    encoding : Encoding or None
-        None: as usual.
-    """
-    return plan_rows(
-        table.source(),
-        **mapping,
-        encoding=encoding or Encoding(),
-        limits=policy.limits,
-        refused=REASON,
-        window_bytes=policy.window_bytes,
-    )
 
 
 def plan(  # noqa: PLR0913 - the options of publish that say what is sent
@@ -109,16 +83,21 @@ def plan(  # noqa: PLR0913 - the options of publish that say what is sent
         limits=client.limits if client else Limits(),
     )
     table = FileTable(find_files(files), read_types(types), where)
-    mapping = {
-        "columns": table.schema.names if columns is None else list(columns),
-        "format": format,
-        "rows_per_record": rows_per_record,
-        "partition_key": partition_key,
-        "shard": shard,
-        "client_info": client_info,
-    }
+    rows = plan_rows(
+        table.source(),
+        columns=table.schema.names if columns is None else list(columns),
+        format=format,
+        rows_per_record=rows_per_record,
+        partition_key=partition_key,
+        shard=shard,
+        client_info=client_info,
+        encoding=encoding,
+        limits=policy.limits,
+        refused=REASON,
+        window_bytes=policy.window_bytes,
+    )
     planned = survey_rows(
-        plan_table(table, mapping, policy, encoding),
+        rows,
         policy,
         stream=parse_stream_path(stream),
         is_keyed=partition_key is not None or shard is not None,

@@ -151,9 +151,8 @@ class Rehearsal:
             return False
         if len(self._queues) > 1:
             return True
-        under_way = 2 * self._largest_body * self._policy.max_in_flight  # entries and bodies
-        held = under_way + self._largest_body + 2 * self._largest_window
-        return held > self._policy.max_in_flight_bytes
+        under_way = self._largest_body * self._policy.max_in_flight
+        return not self._policy.holds(under_way + self._largest_body + 2 * self._largest_window)
 
     @property
     def parallel_requests(self) -> float:

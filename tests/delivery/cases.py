@@ -1,0 +1,242 @@
+"""Generated runs for the model test: data, mapping, policy, faults, other writers, ends.
+
+A case is a value whose ``repr`` makes it again: what was found once is kept in
+``found.py``.
+"""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import orjson
+from hypothesis import strategies as st
+
+from v3io_frames_put import local
+from v3io_frames_put._delivery.policy import Policy
+from v3io_frames_put.config import Limits, Retry
+
+STREAM_PATH = "projects/model/stream"
+RUN_ID = "0123456789abcdef"
+SETTLE_SECONDS = 5.0
+OTHERS = b"of another writer"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OthersWrite(local.Fault):
+    """Another writer puts records while ours are under way; the request goes on."""
+
+    records: int = 1
+    shard: int | None = None
+    info: str | None = None  # hexadecimal digits
+
+    def play(self, platform: Any, request: Any) -> None:
+        """Write."""
+        fields: dict[str, Any] = {"Data": b64encode(OTHERS).decode()}
+        if self.shard is not None:
+            fields["ShardId"] = self.shard
+        if self.info is not None:
+            fields["ClientInfo"] = b64encode(bytes.fromhex(self.info)).decode()
+        body = orjson.dumps({"Records": [fields] * self.records})
+        headers = {"X-v3io-function": "PutRecords"}
+        platform.handle(local.Request("POST", f"/{STREAM_PATH}", "", headers, body))
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """How one process of a run ends early.
+
+    Attributes
+    ----------
+    how : {"stop", "leave", "kill"}
+        Ctrl-C, two of them, or SIGKILL.
+    after : int
+        Events before it: a request that leaves, an answer that is taken in, ...
+    """
+
+    how: Literal["stop", "leave", "kill"]
+    after: int
+
+
+@dataclass(frozen=True)
+class Case:
+    """One generated run.
+
+    Attributes
+    ----------
+    rows : list of (key, shard, characters of text)
+        The data.
+    faults : list of Fault
+        What happens to which request.
+    ends : list of End
+        Each ends one process; the next one resumes. The last process is not ended.
+    resumes : bool
+        Whether anybody resumes after the last of ``ends``.
+    seed : int
+        Of delays and pauses.
+    lists_numbers : bool
+        Whether the listing tells ``LastSequenceId``.
+    journal : bool
+        Whether processes go on by a journal, rather than by the results of the last one.
+    """
+
+    rows: list[tuple[str | None, int | None, int]]
+    policy: Policy = field(default_factory=Policy)
+    faults: list[local.Fault] = field(default_factory=list)
+    format: Literal["json", "arrow"] = "json"
+    rows_per_record: int = 1
+    ends: list[End] = field(default_factory=list)
+    resumes: bool = True
+    seed: int = 0
+    lists_numbers: bool = True
+    journal: bool = False
+
+    @property
+    def has(self) -> frozenset[type[local.Fault]]:
+        """Kinds of its faults."""
+        return frozenset(map(type, self.faults))
+
+    @property
+    def has_late_ghosts(self) -> bool:
+        """Whether a dead connection delivers after the settle time."""
+        ghosts = [fault for fault in self.faults if isinstance(fault, local.LateGhost)]
+        return any(ghost.after_seconds > SETTLE_SECONDS for ghost in ghosts)
+
+
+stored = st.sampled_from(["none", "all", "even_shards", "odd_shards"])
+anywhere = st.sampled_from(["PutRecords", "PutRecords", "GetRecords", "Seek", "DescribeStream"])
+which = {
+    "nth": st.sampled_from([1, 1, 2, 3, 5]),
+    "every": st.sampled_from([1, 1, 2, 3]),
+    "times": st.sampled_from([1, 1, 2, 4]),
+}
+infos = st.sampled_from(
+    [
+        None,
+        "fedcba9876543210" + "00" * 4 + "01" + "000001",  # a tag of another run
+        "fedcba9876543210" + "00" * 5 + "000003",
+        "ff" * 16,
+        RUN_ID + "00" * 4 + "01" + "0000",  # a tag of ours, but for a byte
+    ]
+)
+
+
+def _make(kind: type[local.Fault], **values: Any) -> st.SearchStrategy[local.Fault]:
+    """Generate faults of a kind: each value is a strategy, or what it always is."""
+    given = {**which, **values}
+    return st.builds(
+        kind,
+        **{
+            name: value if isinstance(value, st.SearchStrategy) else st.just(value)
+            for name, value in given.items()
+        },
+    )
+
+
+def _lost(ghost_seconds: list[float]) -> list[st.SearchStrategy[local.Fault]]:
+    """Faults that leave nobody knowing."""
+    return [
+        _make(local.Unavailable, stored=stored),
+        _make(local.HtmlError, status=st.sampled_from([502, 504])),
+        _make(local.EmptyAnswer, stored=stored),
+        _make(local.TruncatedAnswer, breaks=st.booleans()),
+        _make(local.WrongCounts, entries=st.sampled_from([-1, 1])),
+        _make(local.WrongCounts, entries=0, failed=1),
+        _make(local.RecordErrors, places=(0, 2), message="Busy", is_stored=st.booleans()),
+        _make(local.Reset),
+        _make(local.LostAnswer, stored=stored),
+        _make(local.LateGhost, after_seconds=st.sampled_from(ghost_seconds)),
+        _make(local.StalledAnswer, seconds=st.sampled_from([None, 5.0])),
+        _make(local.Restart, stored=stored, down_seconds=st.sampled_from([0.0, 9.0])),
+    ]
+
+
+_told = [  # faults that say what is the matter, or hide it from nobody
+    _make(local.Throttled, retry_after_seconds=st.sampled_from([None, 1, 7])),
+    _make(local.TooLarge, min_records=st.integers(2, 4)),
+    _make(
+        local.RecordErrors,
+        places=st.sampled_from([(0,), (1, 2), ()]),
+        message=st.sampled_from(["InvalidArgumentException", "Busy", "Odd"]),
+    ),
+    _make(local.Reset, when=st.sampled_from(["before_body", "in_body"])),
+    _make(local.Refused, status=401, nth=st.integers(2, 9), every=1, times=1),
+    _make(local.PermutedAnswer, order=st.sampled_from(["reversed", "rotated", "swapped"])),
+]
+_reading = [  # faults of what looks and asks
+    _make(local.Unavailable, function=st.sampled_from(["GetRecords", "DescribeStream"]),
+          stored="none"),
+    _make(local.Throttled, function="Seek"),
+    _make(local.LostAnswer, function=anywhere),
+]  # fmt: skip
+_changes = [  # what others do to the stream
+    _make(OthersWrite, function=anywhere, records=st.sampled_from([1, 3, 20]),
+          shard=st.sampled_from([None, 0, 1, 2]), info=infos),
+    _make(local.ShardsAdded, shards=5, function=anywhere, target=STREAM_PATH),
+    _make(local.RecordsDropped, function=anywhere, keep_last=st.sampled_from([0, 1, 5]),
+          target=STREAM_PATH),
+    _make(local.StreamRemade, function=anywhere, target=STREAM_PATH, nth=st.integers(1, 9),
+          times=1),
+]  # fmt: skip
+
+
+def faults(*, late: bool) -> st.SearchStrategy[list[local.Fault]]:
+    """Generate scripts of faults."""
+    lost = _lost([0.5, 3.0, 4.5, 9.0, 40.0] if late else [0.5, 3.0, 4.5])
+    every = [*lost, *_told, *_reading, *_changes, _changes[0]]
+    return st.lists(st.one_of(st.one_of(lost), st.one_of(every)), max_size=5)
+
+
+_keys = st.sampled_from([None, "a", "b", "c", 'ä"\\'])
+_shards = st.sampled_from([None, None, None, 0, 1, 2, 9])
+_none = st.none()
+_mappings = {
+    "key": (_keys, _none),
+    "shard": (_none, _shards),
+    "both": (_keys, _shards),
+    "neither": (_none, _none),
+}
+_texts = st.sampled_from([0, 0, 5, 90])
+_ends = st.builds(
+    End, st.sampled_from(["stop", "leave", "kill", "kill"]), st.sampled_from([1, 2, 5, 9, 20, 50])
+)
+
+
+def _rows(count: int) -> st.SearchStrategy[list[tuple[str | None, int | None, int]]]:
+    return st.sampled_from(sorted(_mappings)).flatmap(
+        lambda name: st.lists(st.tuples(*_mappings[name], _texts), min_size=count, max_size=count)
+    )
+
+
+@st.composite
+def cases(draw: st.DrawFn, delivery: Any) -> Case:
+    """Generate whole runs."""
+    policy = Policy(
+        delivery=delivery,
+        order=draw(st.sampled_from(["key", "key", "none"])),
+        max_in_flight=draw(st.sampled_from([1, 2, 8])),
+        max_in_flight_bytes=draw(st.sampled_from([900, 3_000, 64 << 20])),
+        retry=Retry(
+            deadline_seconds=draw(st.sampled_from([3, 300])),
+            attempts=draw(st.sampled_from([None, None, 2])),
+            settle_seconds=SETTLE_SECONDS,
+        ),
+        limits=Limits(
+            max_records=draw(st.sampled_from([2, 3, 7])),
+            max_body_bytes=draw(st.sampled_from([600, 10_000_000, 10_000_000])),
+            max_data_bytes=draw(st.sampled_from([100, 1_000_000, 1_000_000])),
+        ),
+    )
+    return Case(
+        rows=draw(st.integers(0, 40).flatmap(_rows)),
+        policy=policy,
+        faults=draw(faults(late=draw(st.booleans()))),
+        format=draw(st.sampled_from(["json", "json", "arrow"])),
+        rows_per_record=draw(st.sampled_from([1, 1, 3])),
+        ends=draw(st.one_of(st.just([]), st.lists(_ends, max_size=3))),
+        resumes=draw(st.sampled_from([True, True, False])),
+        seed=draw(st.integers(0, 1 << 32)),
+        lists_numbers=draw(st.booleans()),
+        journal=draw(st.booleans()),
+    )

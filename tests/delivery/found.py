@@ -1,0 +1,53 @@
+"""Cases that broke a law once, shrunk: each is played for ever after."""
+
+from __future__ import annotations
+
+from tests.delivery.cases import Case, End
+from v3io_frames_put._delivery.policy import Policy
+from v3io_frames_put.config import Limits
+from v3io_frames_put.local import LateGhost, LostAnswer, Throttled, Unavailable
+
+FREE = (None, None, 0)
+FOUND = {
+    "bodies count as held": Case(
+        rows=[("a", None, 0)] * 40,
+        policy=Policy(max_in_flight_bytes=900, limits=Limits(max_records=7)),
+        faults=[Throttled(retry_after_seconds=1)],
+    ),
+    "a window of Arrow packs in which every row is too large": Case(
+        rows=[FREE],
+        policy=Policy(max_in_flight_bytes=900, limits=Limits(max_data_bytes=100)),
+        format="arrow",
+        rows_per_record=3,
+    ),
+    "a shard that is none of the stream's, looked up beside a row without shard": Case(
+        rows=[FREE, (None, 9, 0)],
+        policy=Policy(delivery="exactly_once"),
+        faults=[Unavailable(stored="none")],
+    ),
+    "a pack of one row that a resumed run finds": Case(
+        rows=[FREE],
+        policy=Policy(delivery="exactly_once"),
+        faults=[LostAnswer()],
+        rows_per_record=3,
+        ends=[End("kill", 25)],
+    ),
+    "a row that an earlier process sent twice, and this one not at all": Case(
+        rows=[FREE],
+        faults=[LostAnswer(), LostAnswer()],
+        ends=[End("kill", 4), End("kill", 16), End("stop", 1)],
+        resumes=False,
+    ),
+    "a ghost of an earlier process that came before this one": Case(
+        rows=[("a", None, 0)] * 6,
+        policy=Policy(delivery="exactly_once", limits=Limits(max_records=2)),
+        faults=[LateGhost(after_seconds=9), Throttled(nth=3, retry_after_seconds=7)],
+        ends=[End("kill", 145)],
+    ),
+    "a ghost of an earlier process that comes after this one looked": Case(
+        rows=[FREE] * 2,
+        policy=Policy(delivery="exactly_once", max_in_flight=1, limits=Limits(max_records=1)),
+        faults=[LateGhost(after_seconds=9), Throttled(nth=3, retry_after_seconds=7)],
+        ends=[End("kill", 25)],
+    ),
+}

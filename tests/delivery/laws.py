@@ -1,0 +1,131 @@
+"""What the results of a case may say, given what stood on the stream (contract 2, 3).
+
+Each law raises an AssertionError with the row at fault.
+"""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+from tests.delivery.bench import Place, Ran
+from tests.delivery.cases import Case
+from v3io_frames_put import local
+
+
+def check(case: Case, ran: Ran) -> None:
+    """Hold a case against every law."""
+    check_table(case, ran)
+    check_truth(case, ran)
+    check_copies(case, ran)
+    check_order(case, ran)
+    check_unknown(case, ran)
+    check_memory(case, ran)
+
+
+def check_table(case: Case, ran: Ran) -> None:
+    """Rows in are rows out, each with what its status has to say."""
+    results = ran.results
+    assert len(results) == len(case.rows)
+    assert results.status.notna().all()
+    is_stored = results.status == "stored"
+    assert (results.error_message.isna() == is_stored).all()
+    assert (results.shard_id.notna() == is_stored).all()
+    assert (results.sequence_number.notna() == is_stored).all()
+    sent = is_stored if case.journal else is_stored | (results.status == "unknown")
+    assert (results.attempts[sent] > 0).all()  # a journal may have lost its end with the power
+
+
+def check_truth(case: Case, ran: Ran) -> None:
+    """Stored rows stand where it says; rejected and unsent ones do not stand."""
+    for row, result in enumerate(ran.results.itertuples()):
+        if row in ran.deceived:
+            continue
+        stands = ran.stands.get(row, [])
+        if result.status == "stored":
+            at = getattr(result, "record_row", 0)
+            told = (result.shard_id, result.sequence_number, at)
+            assert told in [(p.shard, p.number, i) for p, i in stands], (row, stands, result)
+            key, shard, _ = case.rows[row]
+            assert shard is None or result.shard_id == shard, (row, result)
+            assert shard is not None or {ran.log[p].key for p, _ in stands} == {key}, row
+        elif result.status in ("rejected", "unsent"):
+            unseen = [place for place, _ in stands if not _came_unseen(case, ran, place)]
+            assert not unseen, (row, stands, result)
+
+
+def _came_unseen(case: Case, ran: Ran, place: Place) -> bool:
+    """Whether a record came, or went with its stream, where no look-up could know.
+
+    What is looked up may be sent again, so that a later word is not about the first
+    request alone: only ``exactly_once`` has that excuse.
+    """
+    if case.policy.delivery != "exactly_once":
+        return False
+    return place.life != ran.life or _is_ghost(case, ran, place)
+
+
+def _is_ghost(case: Case, ran: Ran, place: Place) -> bool:
+    """Whether a record may have come when all was sent and the last look was taken."""
+    over = max(ran.put_last, ran.asked_last)
+    return case.has_late_ghosts and (ran.log[place].since >= over or not ran.is_whole)
+
+
+def check_copies(case: Case, ran: Ran) -> None:
+    """No row stands more often than its delivery promises, and every copy is told."""
+    delivery = case.policy.delivery
+    for row, stands in ran.stands.items():
+        result = ran.results.iloc[row]
+        if delivery == "at_most_once":
+            assert len(stands) == 1, (row, stands)
+        elif delivery == "at_least_once":
+            assert len(stands) == 1 or result.maybe_duplicate, (row, stands, result)
+        elif len([place for place, _ in stands if place.life == ran.life]) > 1:
+            assert case.has_late_ghosts, (row, stands)
+            if not any(_is_ghost(case, ran, place) for place, _ in stands):
+                assert result.maybe_duplicate, (row, stands, result)
+                assert row in ran.duplicates, (row, stands, result)
+    if delivery == "exactly_once" and not case.has_late_ghosts:
+        assert not ran.duplicates
+
+
+def check_order(case: Case, ran: Ran) -> None:
+    """First copies of a destination's rows stand in data order, but for those listed."""
+    if case.policy.order == "none":
+        return
+    excused = ran.out_of_order | ran.deceived
+    excused |= set(ran.results.index[ran.results.status == "unknown"])
+    last: dict[Any, tuple[int, Place]] = {}
+    for row, (key, shard, _) in enumerate(case.rows):
+        destination = ("shard", shard) if shard is not None else ("key", key)
+        if destination == ("key", None) or row in excused or row not in ran.stands:
+            continue
+        place, _ = min(ran.stands[row])
+        before = last.get((destination, place.life, place.shard))
+        assert before is None or before[1] <= place, (row, place, before)
+        last[destination, place.life, place.shard] = (row, place)
+
+
+def check_unknown(case: Case, ran: Ran) -> None:
+    """With ``exactly_once`` nothing ends unknown once the platform answers again."""
+    retry = case.policy.retry
+    forgets = {local.RecordsDropped, local.StreamRemade} & case.has
+    is_patient = retry.deadline_seconds >= 300 and retry.attempts is None
+    if case.policy.delivery == "exactly_once" and ran.is_whole and is_patient and not forgets:
+        unknown = ran.results.index[ran.results.status == "unknown"]
+        assert not len(unknown), ran.results.loc[unknown]
+
+
+def check_memory(case: Case, ran: Ran) -> None:
+    """What is held at once stays in its budget, bodies included.
+
+    A window is taken when it is expected to fit: as large as the largest before it. The
+    first one, and one alone, is taken whatever its size.
+    """
+    allowed = 0
+    for windows in ran.windows:
+        largest = list(itertools.accumulate(windows, max))
+        excess = max((2 * (new - old) for old, new in itertools.pairwise(largest)), default=0)
+        budget = max(case.policy.max_in_flight_bytes, 2 * max(largest, default=0))
+        allowed = max(allowed, budget + excess)
+    assert ran.peak_bytes <= allowed, (ran.peak_bytes, ran.windows)
