@@ -117,8 +117,8 @@ class Delivery:
         self.outcomes.open(window.num_rows)
         refused = window.rejections
         self.outcomes.reject(refused.rows, refused.names, refused.details)
-        most = min(self._policy.limits.max_body_bytes, self._policy.max_in_flight_bytes)
-        entries = settling.reject_too_large(self.outcomes, window.entries, most)
+        most_bytes = self._policy.most_body_bytes
+        entries = settling.reject_too_large(self.outcomes, window.entries, most_bytes)
         if self._policy.order == "none":
             entries = replace(entries, destination=np.zeros_like(entries.destination))
         self._window_bytes = max(self._window_bytes, entries.nbytes)

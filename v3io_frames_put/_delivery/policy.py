@@ -27,6 +27,11 @@ class Policy:
     limits: Limits = field(default_factory=Limits)
 
     @property
+    def most_body_bytes(self) -> int:
+        """Bytes of the largest body that may be sent."""
+        return min(self.limits.max_body_bytes, self.max_in_flight_bytes)
+
+    @property
     def window_bytes(self) -> int:
         """How much is encoded at once: a part of what is held at once."""
         return min(WINDOW_BYTES, max(1, self.max_in_flight_bytes // _WINDOWS_HELD))

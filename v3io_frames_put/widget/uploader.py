@@ -13,6 +13,7 @@ from traitlets import Float, Int, Unicode
 
 from v3io_frames_put.client import Client
 from v3io_frames_put.errors import ConfigError, PutRecordsError, StreamNotFound
+from v3io_frames_put.progress_bar import draw_progress
 from v3io_frames_put.put import put_records
 from v3io_frames_put.widget import show
 from v3io_frames_put.widget.background import Background
@@ -232,7 +233,7 @@ class Uploader(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
             self._history.append((snapshot.seconds, snapshot.stored))
             if len(self._history) > _MAX_HISTORY:
                 del self._history[1::2]
-        self._controls.numbers.value = show.draw_progress(snapshot)
+        self._controls.numbers.value = draw_progress(snapshot)
 
     def _end(self, ended: Ended) -> None:
         self._guard(lambda: self._show_end(ended))()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+import pytest
+from packaging.version import Version
 
 import v3io_frames_put
 from v3io_frames_put.local import RecordErrors, Unavailable
@@ -152,6 +154,21 @@ def test_a_frame_that_changes_during_the_upload_does_not_disturb_it(
     hands.settle(uploader)
     assert all(b"late" not in record.data for record in local_platform.records(STREAM))
     assert uploader.stored == 5
+
+
+@pytest.mark.skipif(
+    Version(pd.__version__) < Version("3"), reason="before pandas 3, copies share their values"
+)
+def test_values_that_change_during_the_upload_are_sent_as_they_were(
+    hands, make_uploader, client, local_platform
+):
+    data = hands.make_readings(5)
+    uploader = make_uploader(data, STREAM, client=client)
+    with local_platform.hold():
+        hands.press(uploader, "upload")
+        data.loc[:, "celsius"] = -1.0
+    hands.settle(uploader)
+    assert all(b"-1" not in record.data for record in local_platform.records(STREAM))
 
 
 def test_results_are_saved(hands, make_uploader, client, tmp_path):
