@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import threading
     from collections.abc import Mapping, Sequence
 
-    from v3io_frames_put._delivery.policy import DeliveryMode, Order
+    from v3io_frames_put._delivery.policy import DeliveryMode, MaxInFlight, Order
     from v3io_frames_put.jobs._files import Inputs
     from v3io_frames_put.jobs._job_results import JobResults
     from v3io_frames_put.progress import ProgressOption
@@ -48,7 +48,7 @@ def publish(  # noqa: PLR0913 - one keyword for each thing a job can be told
     delivery: DeliveryMode = "at_least_once",
     order: Order = "key",
     on_error: Literal["return", "raise"] = "raise",
-    max_in_flight: int = 8,
+    max_in_flight: MaxInFlight = 8,
     max_in_flight_bytes: int = 64 << 20,
     progress: ProgressOption = None,
     cancel: threading.Event | None = None,

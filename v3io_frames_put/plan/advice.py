@@ -61,9 +61,9 @@ def advise_on_keys(keys: KeyCounts, records: int, *, is_keyed: bool) -> Iterator
         )
 
 
-def advise_on_lanes(parallel_requests: float, max_in_flight: int, requests: int) -> Iterator[str]:
+def advise_on_lanes(parallel_requests: float, most_in_flight: int, requests: int) -> Iterator[str]:
     """Look at whether rows wait for each other so that requests do, too."""
-    possible = min(max_in_flight, requests)
+    possible = min(most_in_flight, requests)
     if parallel_requests < possible / 2:
         about = max(1, round(parallel_requests))
         yield (

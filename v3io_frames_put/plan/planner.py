@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from v3io_frames_put._delivery.policy import DeliveryMode, Order, Policy
+    from v3io_frames_put._delivery.policy import DeliveryMode, MaxInFlight, Order, Policy
     from v3io_frames_put._rows.plan import RowPlan
     from v3io_frames_put._rows.records import Records
     from v3io_frames_put.client import Client
@@ -49,7 +49,7 @@ def plan_records(  # noqa: PLR0913  # the options of put_records
     client_info: Any = None,
     delivery: DeliveryMode = "at_least_once",
     order: Order = "key",
-    max_in_flight: int = 8,
+    max_in_flight: MaxInFlight = 8,
     max_in_flight_bytes: int = 64 << 20,
     encoding: Encoding | None = None,
     client: Client | None = None,
@@ -156,7 +156,7 @@ class _Survey:
     def close(self, stream: str, *, is_keyed: bool, on_columns: Iterator[str]) -> RecordsPlan:
         """Return what was seen."""
         sends, keys = self._rehearsal, self._keys.close()
-        max_in_flight = self._policy.max_in_flight
+        most = self._policy.most_in_flight
         return RecordsPlan(
             stream=stream,
             rows=self._row,
@@ -175,6 +175,6 @@ class _Survey:
             advice=(
                 *on_columns,
                 *advice.advise_on_keys(keys, self._sizes.count, is_keyed=is_keyed),
-                *advice.advise_on_lanes(sends.parallel_requests, max_in_flight, sends.requests),
+                *advice.advise_on_lanes(sends.parallel_requests, most, sends.requests),
             ),
         )

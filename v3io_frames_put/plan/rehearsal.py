@@ -85,9 +85,9 @@ class Rehearsal:
         """Whether an upload without trouble may send more requests."""
         if self.requests <= 1:
             return False
-        if self._is_keyed and self._policy.max_in_flight > 1:
+        if self._is_keyed and self._policy.most_in_flight > 1:
             return True
-        under_way = 2 * self._largest_body * self._policy.max_in_flight  # entries and bodies
+        under_way = 2 * self._largest_body * self._policy.most_in_flight  # entries and bodies
         held = under_way + self._largest_body + 2 * self._window_bytes
         return held > self._policy.max_in_flight_bytes
 
@@ -105,7 +105,7 @@ class Waits:
     """
 
     def __init__(self, policy: Policy) -> None:
-        self._max_in_flight = policy.max_in_flight
+        self._most_in_flight = policy.most_in_flight
         self._max_records = policy.limits.max_records
         self._horizon_bytes = policy.max_in_flight_bytes
         self._counts: list[tuple[NDArray[Any], NDArray[Any]]] = []
@@ -126,7 +126,7 @@ class Waits:
             needed = max(1.0, self._records / self._max_records)
             alone = self._largest() / self._max_records
             self._work += needed
-            self._span += max(needed / self._max_in_flight, alone)
+            self._span += max(needed / self._most_in_flight, alone)
         self._counts, self._records, self._bytes = [], 0, 0
 
     def _largest(self) -> int:
@@ -139,4 +139,4 @@ class Waits:
     @property
     def parallel_requests(self) -> float:
         """Work over the longest chain of requests that wait for each other."""
-        return self._work / self._span if self._span else float(self._max_in_flight)
+        return self._work / self._span if self._span else float(self._most_in_flight)
