@@ -43,6 +43,7 @@ CASES = {
     "a key": {"partition_key": "sensor"},
     "a shard": {"shard": 2},
     "one request at once": {"partition_key": "sensor", "max_in_flight": 1},
+    "as many requests as go": {"partition_key": "sensor", "max_in_flight": "auto"},
     "no order": {"partition_key": "sensor", "order": "none"},
     "packs": {"partition_key": "sensor", "rows_per_record": 7},
     "arrow": {"format": "arrow", "rows_per_record": "auto"},

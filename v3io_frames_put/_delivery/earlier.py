@@ -134,7 +134,7 @@ class Earlier:
             self.status = np.concatenate([self.status, np.full(missing, OPEN, np.int8)])
         self.status[rows] = _STORED
         for number in np.unique(rows // PAGE_ROWS):
-            page = self._changed[number] = _whole(self._page(number))
+            page = self._changed.setdefault(number, _whole(self._page(number)))
             which = rows // PAGE_ROWS == number
             within = rows[which] - number * PAGE_ROWS
             found = np.full(len(within), BLANK)
