@@ -87,7 +87,7 @@ def test_what_the_number_of_requests_depends_on_is_told():
     }
     # Keys and the rows without one wait for each other; all else is one line, or one request.
     assert [name for name, varies in told.items() if varies] == [
-        "a key", "one request at once", "tags", "little memory",
+        "a key", "one request at once", "as many requests as go", "tags", "little memory",
     ]  # fmt: skip
 
 
