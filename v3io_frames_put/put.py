@@ -1,6 +1,6 @@
 """``put_records``: from a table to the results, the whole way on one screen.
 
-data -> plan_rows -> windows of records -> upload (lanes, requests, answers)
+data -> plan_upload -> (journal) -> upload: windows of records, lanes, requests, answers
 -> outcome batches -> collect_results -> the results DataFrame
 """
 
@@ -8,22 +8,21 @@ from __future__ import annotations
 
 import sys
 import warnings
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from v3io_frames_put._delivery.policy import check_choice, check_policy
-from v3io_frames_put._rows.plan import plan_rows
+from v3io_frames_put._delivery.policy import check_choice
+from v3io_frames_put._journal import open_journal
 from v3io_frames_put.client import Client
 from v3io_frames_put.errors import ConfigError, PartialFailure, PutRecordsError, UnstoredRowsWarning
-from v3io_frames_put.progress import check_progress
-from v3io_frames_put.receipt import count_and_first
+from v3io_frames_put.job import plan_upload
 from v3io_frames_put.results import amend_results, attach_receipt, collect_results
-from v3io_frames_put.resume import digest_mapping, find_overtaken, take_up
+from v3io_frames_put.resume import take_up
 from v3io_frames_put.stops import stop_error
 from v3io_frames_put.summary import summarize
-from v3io_frames_put.upload import Upload, upload
+from v3io_frames_put.upload import upload
 
 if TYPE_CHECKING:
+    import os
     import threading
     from collections.abc import Sequence
 
@@ -32,8 +31,8 @@ if TYPE_CHECKING:
 
     from v3io_frames_put._delivery.policy import DeliveryMode, Order
     from v3io_frames_put.config import Encoding
+    from v3io_frames_put.job import Upload
     from v3io_frames_put.progress import ProgressOption
-    from v3io_frames_put.receipt import Receipt
     from v3io_frames_put.upload import Ending
 
 
@@ -55,7 +54,7 @@ def put_records(  # noqa: PLR0913  # the one public verb: contract section 1
     max_in_flight_bytes: int = 64 << 20,
     progress: ProgressOption = None,
     resume: pd.DataFrame | None = None,
-    journal: str | None = None,
+    journal: str | os.PathLike[str] | None = None,
     cancel: threading.Event | None = None,
     encoding: Encoding | None = None,
     client: Client | None = None,
@@ -108,8 +107,10 @@ def put_records(  # noqa: PLR0913  # the one public verb: contract section 1
     resume : DataFrame, optional
         Results of an earlier call on the same data: what is not ``stored`` is sent,
         under the same run id, and the merged table returned.
-    journal : str, optional
-        Not there yet: asking for it is a ConfigError.
+    journal : path, optional
+        A file that makes the run survive a kill: the same call again sends the rows that
+        are ``unsent``, treats the unknown ones as ``delivery`` says, and its results tell
+        of all rows. A finished run is told of again, and nothing is sent.
     cancel : threading.Event, optional
         Stops the run, as Ctrl-C does, when it is set.
     encoding : Encoding, optional
@@ -147,69 +148,43 @@ def put_records(  # noqa: PLR0913  # the one public verb: contract section 1
     >>> results = put_records(df, "users/demo/clicks", partition_key="user")
     >>> results.status.value_counts()
     """
-    check_progress(progress)
     check_choice("on_error", on_error, ("return", "raise"))
-    if journal is not None:
-        raise ConfigError(
-            "journal: this version keeps none. Keep the results instead, and go on with "
-            "resume=results; after a kill, start the run anew."
-        )
-    client = Client() if client is None else client
-    policy = check_policy(
+    if resume is not None and journal is not None:
+        raise ConfigError("resume and journal both say where a run goes on. Give one of them.")
+    job = plan_upload(
+        data,
+        stream,
+        client=Client() if client is None else client,
+        mapping={
+            "columns": columns,
+            "index": index,
+            "format": format,
+            "rows_per_record": rows_per_record,
+            "partition_key": partition_key,
+            "shard": shard,
+            "client_info": client_info,
+        },
         delivery=delivery,
         order=order,
         max_in_flight=max_in_flight,
         max_in_flight_bytes=max_in_flight_bytes,
-        client_info=client_info,
-        retry=client.retry,
-        limits=client.limits,
-    )
-    mapping: dict[str, Any] = {
-        "columns": columns,
-        "index": index,
-        "format": format,
-        "rows_per_record": rows_per_record,
-        "partition_key": partition_key,
-        "shard": shard,
-        "client_info": client_info,
-    }
-    plan = plan_rows(
-        data,
-        **mapping,
         encoding=encoding,
-        limits=client.limits,
-        window_bytes=policy.window_bytes,
-    )
-    job = Upload(
-        plan=plan,
-        client=client,
-        stream=client.locate(stream),
-        policy=policy,
-        packed=rows_per_record != 1,
         progress=progress,
         cancel=cancel,
-        mapping=digest_mapping(plan, **mapping),
     )
-    if resume is not None:
-        job = take_up(job, resume)
-    batches: list[pa.RecordBatch] = []
-    ending = upload(job, batches.append)
-    results = collect_results(batches, index=plan.index, packed=job.packed)
+    with open_journal(journal) as kept:
+        if kept is not None:
+            job = kept.take_up(job, replan=lambda: job.plan)
+        elif resume is not None:
+            job = take_up(job, resume)
+        batches: list[pa.RecordBatch] = []
+        ending = upload(job, batches.append)
+    results = collect_results(batches, index=job.plan.index, packed=job.packed)
     amend_results(results, late=ending.late, duplicates=ending.duplicates)
-    attach_receipt(results, _full_receipt(job, ending, results))
+    attach_receipt(results, ending.receipt)
     _raise_if_ended_early(job, ending, results)
     _tell_unstored(results, on_error)
     return results
-
-
-def _full_receipt(job: Upload, ending: Ending, results: pd.DataFrame) -> Receipt:
-    """Add to a resumed run's receipt what it stored behind an earlier run's rows."""
-    if job.earlier is None or job.policy.order == "none":
-        return ending.receipt
-    is_stored = (results["status"] == "stored").to_numpy()
-    behind = find_overtaken(job.plan, job.earlier, is_stored).tolist()
-    listed = count_and_first(sorted({*ending.out_of_order, *behind}))
-    return replace(ending.receipt, out_of_order=listed)
 
 
 def _raise_if_ended_early(job: Upload, ending: Ending, results: pd.DataFrame) -> None:

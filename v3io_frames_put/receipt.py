@@ -38,6 +38,8 @@ class Receipt:
         Per shard, its last number before the run (``exactly_once``, where small).
     stopped : str or None
         Why the run ended early. None: it did not.
+    already_complete : bool
+        Whether a journal told that nothing was left to do, so that nothing was sent.
     out_of_order, duplicates : dict
         ``count``, and the first 100 as ``first``.
     """
@@ -54,6 +56,7 @@ class Receipt:
     seconds: float
     starts: Mapping[str, int] = field(default_factory=dict)
     stopped: str | None = None
+    already_complete: bool = False
     out_of_order: dict[str, Any] = field(default_factory=lambda: count_and_first([]))
     duplicates: dict[str, Any] = field(default_factory=lambda: count_and_first([]))
 

@@ -6,80 +6,31 @@
 from __future__ import annotations
 
 import logging
-import secrets
 import time
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from v3io_frames_put._delivery.couriers import Couriers
 from v3io_frames_put._delivery.delivery import Delivery
+from v3io_frames_put._delivery.outcome_pages import PAGE_ROWS
 from v3io_frames_put._delivery.outcomes import Outcomes
 from v3io_frames_put._delivery.reconcile import Reconciler
 from v3io_frames_put._delivery.uploader import StopSwitch, run
 from v3io_frames_put._wire.batches import encode_window
+from v3io_frames_put.errors import PutRecordsError
 from v3io_frames_put.progress import Progress, Throttle, open_progress
 from v3io_frames_put.receipt import Receipt, count_and_first
 
 if TYPE_CHECKING:
-    import threading
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Sequence
 
     import pyarrow as pa
 
-    from v3io_frames_put._delivery.outcome_pages import Earlier
-    from v3io_frames_put._delivery.policy import Policy
-    from v3io_frames_put._delivery.suspects import Copy, Past
+    from v3io_frames_put._delivery.suspects import Copy
     from v3io_frames_put._delivery.verdicts import Stop
-    from v3io_frames_put._rows.plan import RowPlan
-    from v3io_frames_put._wire.batches import Window
-    from v3io_frames_put._wire.paths import StreamPath
-    from v3io_frames_put.client import Client
-    from v3io_frames_put.progress import ProgressOption
+    from v3io_frames_put.job import Upload
 
 _LOG: Final = logging.getLogger("v3io_frames_put")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Upload:
-    """What to send, where and how: all checked, nothing sent yet.
-
-    Attributes
-    ----------
-    plan : RowPlan
-        Rows and how they are encoded.
-    client : Client
-        The platform.
-    stream : StreamPath
-        The stream on it.
-    policy : Policy
-        Delivery, order, bounds.
-    packed : bool
-        Whether a record holds several rows.
-    progress : bool, callable or None
-        See ``put_records``.
-    cancel : threading.Event or None
-        Stops the run when set.
-    run_id : str
-        16 hexadecimal digits.
-    earlier : Earlier or None
-        What earlier runs under that id left, where this one resumes them.
-    past : Past or None
-        What of it has to be looked up before anything is sent (``exactly_once``).
-    mapping : str
-        A digest of what becomes of which column; a resumed run must have the same.
-    """
-
-    plan: RowPlan
-    client: Client
-    stream: StreamPath
-    policy: Policy
-    packed: bool = False
-    progress: ProgressOption = None
-    cancel: threading.Event | None = None
-    run_id: str = field(default_factory=lambda: secrets.token_hex(8))
-    earlier: Earlier | None = None
-    past: Past | None = None
-    mapping: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,39 +76,79 @@ def upload(job: Upload, take: Callable[[pa.RecordBatch], Any]) -> Ending:
     Ending
         Its receipt, and why it stopped if it did. Network trouble is never raised.
     """
-    outcomes = Outcomes(packed=job.packed, earlier=job.earlier)
-    tag = bytes.fromhex(job.run_id) if job.policy.delivery == "exactly_once" else None
-    reconciler = None
-    if tag is not None:
-        reconciler = Reconciler(job.stream, tag, job.policy.retry, past=job.past)
-    delivery = Delivery(job.policy, stream=job.stream, outcomes=outcomes, reconciler=reconciler)
     began = time.monotonic()
-    _LOG.info("run %s: sending to %s", job.run_id, job.stream)
+    earlier = job.resumption.earlier if job.resumption else None
+    outcomes = Outcomes(packed=job.packed, earlier=earlier, recorder=job.recorder)
+    reconciler = _make_reconciler(job)
+    delivery = Delivery(
+        job.policy,
+        stream=job.stream,
+        outcomes=outcomes,
+        reconciler=reconciler,
+        recorder=job.recorder,
+    )
     broken = None
-    if job.plan.num_rows != 0:
-        # Not read before the past is looked up, which may add to what is final.
-        skip = job.earlier.is_final if job.earlier else None
-        windows = (encode_window(records, tag) for records in job.plan.records(skip))
-        broken = _deliver(job, delivery, windows, take)
+    if job.complete_rows is not None:
+        _recall(outcomes, job.complete_rows, take)
+    elif job.plan.num_rows != 0:
+        _LOG.info("run %s: sending to %s", job.run_id, job.stream)
+        broken = _deliver(job, delivery, take)
     for batch in outcomes.finish():
         take(batch)
-    copies = reconciler.duplicates if reconciler else []
-    receipt = _make_receipt(job, delivery, time.monotonic() - began)
-    if reconciler is not None:
-        told = [list(copy) for copy in copies]
-        receipt = replace(receipt, starts=reconciler.starts, duplicates=count_and_first(told))
+    duplicates = sorted({*job.duplicates, *(reconciler.duplicates() if reconciler else ())})
+    broken = _conclude(job, delivery, duplicates, broken)
+    late = reconciler.late() if reconciler else []
+    resumed = job.resumption.out_of_order() if job.resumption else ()
+    out_of_order = sorted({*delivery.out_of_order, *resumed})
+    receipt = replace(
+        _make_receipt(job, delivery, time.monotonic() - began),
+        starts=reconciler.starts if reconciler else {},
+        out_of_order=count_and_first(out_of_order),
+        duplicates=count_and_first([list(copy) for copy in duplicates]),
+    )
     _LOG.info("run %s: ended, %s", job.run_id, receipt.counts)
-    late = reconciler.late if reconciler else []
-    return Ending(receipt, delivery.stopped, broken, delivery.out_of_order, late, copies)
+    return Ending(receipt, delivery.stopped, broken, out_of_order, late, duplicates)
+
+
+def _make_reconciler(job: Upload) -> Reconciler | None:
+    if job.policy.delivery != "exactly_once":
+        return None
+    return Reconciler(job.stream, bytes.fromhex(job.run_id), job.policy.retry, past=job.past)
+
+
+def _recall(outcomes: Outcomes, num_rows: int, take: Callable[[pa.RecordBatch], Any]) -> None:
+    """Tell of the rows of a run that is over."""
+    for first_row in range(0, num_rows, PAGE_ROWS):
+        outcomes.open(min(PAGE_ROWS, num_rows - first_row))
+        for batch in outcomes.drain():
+            take(batch)
+
+
+def _conclude(
+    job: Upload, delivery: Delivery, duplicates: Sequence[Copy], broken: BaseException | None
+) -> BaseException | None:
+    """Close the journal's account; return what came in the way of the run, or of this."""
+    counts = delivery.outcomes.counts
+    left = counts["unsent"] + (job.policy.delivery != "at_most_once") * counts["unknown"]
+    try:
+        job.recorder.conclude(
+            num_rows=delivery.outcomes.num_rows,
+            is_finished=not (left or broken or delivery.stopped),
+            duplicates=duplicates,
+        )
+    except PutRecordsError as error:
+        return broken or error
+    return broken
 
 
 def _deliver(
-    job: Upload,
-    delivery: Delivery,
-    windows: Iterator[Window],
-    take: Callable[[pa.RecordBatch], Any],
+    job: Upload, delivery: Delivery, take: Callable[[pa.RecordBatch], Any]
 ) -> BaseException | None:
     began = time.monotonic()
+    tag = bytes.fromhex(job.run_id) if job.policy.delivery == "exactly_once" else None
+    # Nothing is read before the past is looked up, which may add to what is final.
+    records = job.plan.records(job.resumption, job.blocks)
+    windows = (encode_window(window, tag) for window in records)
     couriers = Couriers(lambda: job.client.transport(job.stream), windows)
     switch = StopSwitch(job.cancel)
     with open_progress(job.progress) as show, switch.on_interrupt(couriers.wake):
@@ -170,10 +161,13 @@ def _deliver(
                 show(_snapshot(delivery, job.plan.num_rows, began, now))
 
         try:
-            broken = run(delivery, couriers, switch=switch, report=report)
+            broken = run(
+                delivery, couriers, switch=switch, report=report, commit=job.recorder.commit
+            )
         finally:
             couriers.close()
-        delivery.finish_rows(job.plan.num_rows or 0)
+        known = len(job.resumption.earlier.status) if job.resumption else 0
+        delivery.finish_rows(max(job.plan.num_rows or 0, known))
         show(_snapshot(delivery, job.plan.num_rows, began, time.monotonic()))
     return broken
 
@@ -204,5 +198,5 @@ def _make_receipt(job: Upload, delivery: Delivery, seconds: float) -> Receipt:
         bytes=delivery.bytes_sent,
         seconds=round(seconds, 3),
         stopped=None if stop is None else stop.cause,
-        out_of_order=count_and_first(sorted(delivery.out_of_order)),
+        already_complete=job.complete_rows is not None,
     )

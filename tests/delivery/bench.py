@@ -6,10 +6,13 @@ Nothing here knows what ought to come out; that is in ``laws.py``.
 from __future__ import annotations
 
 import random
+import tempfile
 from base64 import b64decode
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import orjson
@@ -20,15 +23,17 @@ from tests.delivery.cases import OTHERS, RUN_ID, STREAM_PATH, Case, End
 from tests.delivery.simulation import Clock, SimulatedNetwork
 from v3io_frames_put import local
 from v3io_frames_put._delivery.delivery import Delivery
-from v3io_frames_put._delivery.outcome_pages import Earlier
 from v3io_frames_put._delivery.outcomes import Outcomes
 from v3io_frames_put._delivery.reconcile import Reconciler
 from v3io_frames_put._delivery.uploader import StopSwitch, run
+from v3io_frames_put._journal.journal import Journal
 from v3io_frames_put._rows.plan import RowPlan, plan_rows
 from v3io_frames_put._wire.batches import Window, encode_window
 from v3io_frames_put._wire.paths import StreamPath
+from v3io_frames_put.job import Upload
 from v3io_frames_put.results import amend_results, collect_results
-from v3io_frames_put.resume import find_overtaken, find_tagged_rows, look_back, read_earlier
+from v3io_frames_put.resume import take_up
+from v3io_frames_put.upload import _conclude
 
 STREAM = StreamPath("projects", "model/stream", "http://simulated")
 OLDER = b"older"
@@ -194,7 +199,8 @@ class Network(SimulatedNetwork):
 class Bench:
     """A platform, a network and a clock that outlive the processes of a run."""
 
-    def __init__(self, case: Case) -> None:
+    def __init__(self, case: Case, folder: Path) -> None:
+        self.folder = folder
         self.case, self.clock, self.random = case, Clock(), random.Random(case.seed)
         rules = local.Rules(list_last_sequence_id=case.lists_numbers)
         self.platform = local.Platform(clock=self.clock, rules=rules)
@@ -205,34 +211,64 @@ class Bench:
         self.out_of_order: set[int] = set()
         self.duplicates: set[int] = set()
         self.windows: list[list[int]] = []
-        self.starts: dict[str, int] = {}
         self.is_whole, self.peak_bytes = False, 0
-        self.plan = _plan(case)
 
-    def run(self, *, end: End | None, earlier: Earlier | None) -> pd.DataFrame:
-        """Play one process, as ``upload`` is one."""
-        outcomes = Outcomes(packed=self.case.rows_per_record != 1, earlier=earlier)
-        reconciler = self._reconciler(earlier)
-        delivery = Delivery(
-            self.case.policy, stream=STREAM, outcomes=outcomes, reconciler=reconciler
+    def run(self, *, end: End | None, earlier: pd.DataFrame | None) -> pd.DataFrame | None:
+        """Play one process, as ``upload`` is one; None: it was killed, and left a journal."""
+        job = Upload(
+            plan=_plan(self.case),
+            client=None,  # type: ignore[arg-type]  # the network is simulated
+            stream=STREAM,
+            policy=self.case.policy,
+            packed=self.case.rows_per_record != 1,
+            run_id=RUN_ID,
         )
-        is_killed = self._play(delivery, end, earlier)
-        if is_killed:
-            # What a journal holds: requests begun and not ended, and outcomes.
-            delivery.stop()
-            delivery.abandon()
+        if earlier is not None:
+            return self._run(take_up(job, earlier), end)
+        if not self.case.keeps_journal:
+            return self._run(job, end)
+        with closing(Journal(self.folder / "run.v3io")) as journal:
+            return self._run(journal.take_up(job, replan=lambda: _plan(self.case)), end)
+
+    def _run(self, job: Upload, end: End | None) -> pd.DataFrame | None:
+        resumption = job.resumption
+        earlier = resumption.earlier if resumption else None
+        outcomes = Outcomes(packed=job.packed, earlier=earlier, recorder=job.recorder)
+        reconciler = None
+        if self._tag is not None:
+            reconciler = Reconciler(STREAM, self._tag, job.policy.retry, past=job.past)
+        delivery = Delivery(
+            job.policy,
+            stream=STREAM,
+            outcomes=outcomes,
+            reconciler=reconciler,
+            recorder=job.recorder,
+        )
+        if job.complete_rows is not None:
+            outcomes.open(job.complete_rows)
+        elif self._play(job, delivery, end):
+            return None
         delivery.finish_rows(len(self.case.rows))
         self.is_whole = delivery.stopped is None
-        self.out_of_order |= set(delivery.out_of_order)
-        results = collect_results(list(outcomes.finish()), index=None, packed=outcomes.is_packed)
-        if reconciler is not None:
-            self.starts = reconciler.starts
-        if reconciler is not None and not is_killed:
-            self.duplicates |= {copy.row for copy in reconciler.duplicates}
-            amend_results(results, late=reconciler.late, duplicates=reconciler.duplicates)
-        if earlier is not None:
-            is_stored = (results.status == "stored").to_numpy()
-            self.out_of_order |= set(find_overtaken(self.plan, earlier, is_stored).tolist())
+        duplicates = {*job.duplicates, *(reconciler.duplicates() if reconciler else ())}
+        assert _conclude(job, delivery, sorted(duplicates), None) is None
+        if self.case.keeps_journal:  # which remembers
+            self.out_of_order, self.duplicates = set(), set()
+        self.out_of_order |= {
+            *delivery.out_of_order,
+            *(resumption.out_of_order() if resumption else ()),
+        }
+        self.duplicates |= {copy.row for copy in duplicates}
+        results = collect_results(list(outcomes.finish()), index=None, packed=job.packed)
+        late = reconciler.late() if reconciler else []
+        amend_results(results, late=late, duplicates=sorted(duplicates))
+        results.attrs["v3io"] = {
+            "run_id": RUN_ID,
+            "stream": str(STREAM),
+            "delivery": job.policy.delivery,
+            "mapping": "",
+            "starts": reconciler.starts if reconciler else {},
+        }
         return results
 
     @property
@@ -240,20 +276,11 @@ class Bench:
         is_tagged = self.case.policy.delivery == "exactly_once"
         return bytes.fromhex(RUN_ID) if is_tagged else None
 
-    def _reconciler(self, earlier: Earlier | None) -> Reconciler | None:
-        if self._tag is None:
-            return None
-        past = None
-        if earlier is not None:
-            past = look_back(earlier, {"starts": self.starts}, find_tagged_rows(self.plan))
-        return Reconciler(STREAM, self._tag, self.case.policy.retry, past=past)
-
-    def _play(self, delivery: Delivery, end: End | None, earlier: Earlier | None) -> bool:
+    def _play(self, job: Upload, delivery: Delivery, end: End | None) -> bool:
         """Run the loop; say whether it was killed."""
         delay = partial(self.random.uniform, 0.001, 0.05)
         before = self.networks[-1] if self.networks else None
-        windows = self._windows(earlier)
-        network = Network(self.front, self.clock, windows, delay, before=before)
+        network = Network(self.front, self.clock, self._windows(job), delay, before=before)
         self.networks.append(network)
         switch, events = StopSwitch(), 0
 
@@ -270,6 +297,10 @@ class Bench:
             tick()  # between two answers that came at once
             return self.random.random()
 
+        def commit() -> None:
+            tick()
+            job.recorder.commit()
+
         network.tick = tick
         try:
             broken = run(
@@ -277,6 +308,7 @@ class Bench:
                 network,
                 switch=switch,
                 report=lambda _now: tick(),
+                commit=commit,
                 clock=self.clock,
                 draw=draw,
             )
@@ -285,10 +317,9 @@ class Bench:
         assert broken is None
         return False
 
-    def _windows(self, earlier: Earlier | None) -> Iterator[Window]:
-        skip = earlier.is_final if earlier else None
+    def _windows(self, job: Upload) -> Iterator[Window]:
         self.windows.append([])
-        for records in self.plan.records(skip):
+        for records in job.plan.records(job.resumption, job.blocks):
             window = encode_window(records, self._tag)
             self.windows[-1].append(window.entries.nbytes)
             yield window
@@ -316,18 +347,13 @@ def _plan(case: Case) -> RowPlan:
 
 
 def play(case: Case) -> Ran:
-    """Play a case: each process but the last is ended, and the next one resumes."""
-    bench = Bench(case)
-    ends: list[End | None] = [*case.ends]
-    if case.resumes or not ends:
-        ends.append(None)
-    results, earlier = None, None
-    for end in ends:
-        if results is not None:
-            earlier = read_earlier(results, case.policy.delivery)
-        results = bench.run(end=end, earlier=earlier)
-        if not case.rows:
-            break
+    """Play a case: each process but the last is ended, and the next one goes on."""
+    with tempfile.TemporaryDirectory() as folder:
+        bench = Bench(case, Path(folder))
+        results = None
+        for end in [*case.ends, None] if case.goes_on else case.ends:
+            earlier = None if case.keeps_journal or not case.rows else results
+            results = bench.run(end=end, earlier=earlier)
     for network in bench.networks:
         network.settle()
     bench.platform.close()

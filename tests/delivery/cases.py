@@ -82,7 +82,9 @@ class Case:
     ends : list of End
         Each ends one process; the next one resumes. The last process is not ended.
     resumes : bool
-        Whether anybody resumes after the last of ``ends``.
+        Whether anybody goes on after the last of ``ends``; after a kill, always.
+    journal : bool
+        Whether the run keeps a journal; with a kill among its ends, always.
     seed : int
         Of delays and pauses.
     lists_numbers : bool
@@ -96,8 +98,19 @@ class Case:
     rows_per_record: int = 1
     ends: list[End] = field(default_factory=list)
     resumes: bool = True
+    journal: bool = False
     seed: int = 0
     lists_numbers: bool = True
+
+    @property
+    def keeps_journal(self) -> bool:
+        """Whether processes go on by a journal, not by results."""
+        return self.journal or "kill" in [end.how for end in self.ends]
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether the last process is not ended."""
+        return self.resumes or not self.ends or self.ends[-1].how == "kill"
 
     @property
     def has(self) -> frozenset[type[local.Fault]]:
@@ -267,6 +280,7 @@ def cases(draw: st.DrawFn, delivery: Any) -> Case:
         rows_per_record=draw(st.sampled_from([1, 1, 3])),
         ends=draw(st.one_of(st.just([]), st.lists(_ends, max_size=3))),
         resumes=draw(st.sampled_from([True, True, False])),
+        journal=draw(st.sampled_from([True, False, False])),
         seed=draw(st.integers(0, 1 << 32)),
         lists_numbers=draw(st.booleans()),
     )

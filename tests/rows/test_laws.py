@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 
+from tests.rows.skipping import LeaveOut
 from v3io_frames_put._rows.arrow_ipc import write_stream
 from v3io_frames_put._rows.arrow_template import is_flat
 from v3io_frames_put._rows.arrow_types import make_plain
@@ -95,7 +96,7 @@ def test_every_row_is_in_one_record_or_refused(frame, options, data):
     skip = np.array(
         data.draw(st.lists(st.booleans(), min_size=len(frame), max_size=len(frame))), bool
     )
-    windows = list(plan_rows(frame, **options, window_bytes=200).records(skip))
+    windows = list(plan_rows(frame, **options, window_bytes=200).records(LeaveOut(skip)))
     rows = np.concatenate([np.empty(0, int), *(records.rows for records in windows)])
     assert sorted(rows) == np.flatnonzero(~skip).tolist()
     firsts = [(records.first_row, records.first_row + records.num_rows) for records in windows]

@@ -7,6 +7,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
+from tests.rows.skipping import LeaveOut
 from v3io_frames_put._rows.plan import plan_rows
 from v3io_frames_put.config import Limits
 
@@ -116,7 +117,7 @@ def test_a_row_is_told_one_reason():
 
 def test_skipped_rows_are_not_judged():
     plan = plan_rows(pd.DataFrame({"a": [np.inf, 1.0, 2.0]}))
-    (records,) = plan.records(np.array([True, False, True]))
+    (records,) = plan.records(LeaveOut([True, False, True]))
     assert records.rows.tolist() == [1]
     assert len(records.rejections) == 0
     assert records.num_rows == 3

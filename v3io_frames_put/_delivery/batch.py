@@ -39,6 +39,8 @@ class Batch:
         Per record: a request that carried it ended unknown, though it may be resolved.
     why : ndarray of Failure
         Per record: what its last request failed with. None: it did not fail.
+    request : int
+        The number of the last request that carried them.
     attempts : int
         Requests that carried these records.
     failures : int
@@ -61,6 +63,7 @@ class Batch:
     is_suspect: NDArray[np.bool_] = field(init=False)
     why: NDArray[Any] = field(init=False)
     floor: NDArray[np.int64] | None = None
+    request: int = -1
     attempts: int = 0
     failures: int = 0
     resets: int = 0

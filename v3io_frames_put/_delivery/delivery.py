@@ -21,6 +21,7 @@ from v3io_frames_put._delivery.backlog import Backlog
 from v3io_frames_put._delivery.batch import links
 from v3io_frames_put._delivery.endings import Endings, Moment
 from v3io_frames_put._delivery.pace import parse_retry_after
+from v3io_frames_put._delivery.recorder import Recorder
 from v3io_frames_put._delivery.verdicts import Stop, describe
 from v3io_frames_put._wire.batches import build_body
 from v3io_frames_put._wire.exchange import Fault
@@ -54,6 +55,8 @@ class Delivery:
     reconciler : Reconciler, optional
         Looks up what became of records whose request got no answer; what
         ``exactly_once`` needs. None: nothing is looked up.
+    recorder : Recorder, optional
+        Is told of every request before it leaves, and of what is known of it.
     """
 
     def __init__(
@@ -63,6 +66,7 @@ class Delivery:
         stream: StreamPath,
         outcomes: Outcomes,
         reconciler: Reconciler | None = None,
+        recorder: Recorder | None = None,
     ) -> None:
         self.outcomes = outcomes
         self.stopped: Stop | None = None
@@ -72,7 +76,8 @@ class Delivery:
         alone = policy.max_in_flight == 1
         self._backlog = Backlog(1 if alone else _LANES_PER_REQUEST * policy.max_in_flight)
         self._reconciler = reconciler
-        self._endings = Endings(policy, outcomes, self._backlog, reconciler)
+        self._recorder = recorder or Recorder()
+        self._endings = Endings(policy, outcomes, self._backlog, reconciler, self._recorder)
         self._in_flight: dict[int, Batch] = {}
         self._readings: dict[int, Job] = {}
         self._tickets = itertools.count()
@@ -169,17 +174,20 @@ class Delivery:
         batch = self._backlog.next_batch(now, self._endings.limits, partial=not self.wants_records)
         if batch is None:
             return None
-        if self._reconciler and batch.floor is None:
-            batch.floor = self._reconciler.floor()
+        batch.request = next(self._tickets)
+        if self._reconciler:
+            self._reconciler.prepare(batch)
+        if not self.requests and batch.floor is not None:
+            self._recorder.begin(batch.floor)
+        self._recorder.send(batch)
         body = build_body(batch.entries)
         batch.attempts += 1
         batch.sent_twice |= batch.maybe_stored
         self.requests += 1
         self.bytes_sent += len(body)
         self.retried_rows += batch.entries.num_rows if batch.attempts > 1 else 0
-        ticket = next(self._tickets)
-        self._in_flight[ticket] = batch
-        return ticket, put_records_request(self._stream, body)
+        self._in_flight[batch.request] = batch
+        return batch.request, put_records_request(self._stream, body)
 
     def _next_reading(self, now: float) -> tuple[int, Request] | None:
         """Decide what to look up now."""

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from v3io_frames_put._delivery.outcomes import Outcomes
     from v3io_frames_put._delivery.policy import Policy
     from v3io_frames_put._delivery.reconcile import Reconciler
+    from v3io_frames_put._delivery.recorder import Recorder
     from v3io_frames_put._delivery.suspects import Lookup
     from v3io_frames_put._delivery.verdicts import Verdict
     from v3io_frames_put._wire.exchange import Attempt
@@ -63,6 +64,8 @@ class Endings:
         Where batches wait that are not over.
     reconciler : Reconciler or None
         Looks up what nobody knows, where the run wants that.
+    recorder : Recorder
+        Is told what is known of each request.
 
     Attributes
     ----------
@@ -78,11 +81,13 @@ class Endings:
         outcomes: Outcomes,
         backlog: Backlog,
         reconciler: Reconciler | None,
+        recorder: Recorder,
     ) -> None:
         self.limits = policy.limits
         self.out_of_order: list[int] = []
         self._policy, self._outcomes = policy, outcomes
         self._backlog, self._reconciler = backlog, reconciler
+        self._recorder = recorder
 
     def take_in(self, batch: Batch, attempt: Attempt, moment: Moment) -> Stop | None:
         """Take in how the request of a batch ended.
@@ -116,19 +121,24 @@ class Endings:
             batch.blame(Failure("NoAnswer", f"not believed: {error}"))
             self._go_on_unknown(batch, moment)
             return
+        self._recorder.believe(batch.request)
         self.out_of_order += settling.settle_stored(self._outcomes, batch, told)
         if self._reconciler:
             self._reconciler.note_stored(batch, np.flatnonzero(told.stored), told)
         still_open = settling.settle_refused(self._outcomes, batch, told)
         if still_open is None:
             self._backlog.advance(batch)
-        else:
-            self._go_on_unknown(still_open, moment)
+            return
+        behind = np.flatnonzero(still_open.overtaken)
+        self._recorder.overtake(still_open.entries.rows_of(behind))
+        self._go_on_unknown(still_open, moment)
 
     def _follow(
         self, batch: Batch, verdict: Verdict, attempt: Attempt, moment: Moment
     ) -> Stop | None:
         """Follow the verdict on a whole batch."""
+        if verdict.knowledge == "not stored":
+            self._recorder.refuse(batch.request)
         if verdict.cause is not None:
             settling.settle(self._outcomes, batch, "unsent")
             self._backlog.advance(batch)
@@ -161,6 +171,7 @@ class Endings:
 
     def _go_on_unknown(self, batch: Batch, moment: Moment) -> None:
         """Go on with records that may be stored, or may not."""
+        self._recorder.doubt(batch)
         batch.maybe_stored[:] = True
         if self._policy.delivery == "at_most_once":
             settling.settle(self._outcomes, batch, "unknown")

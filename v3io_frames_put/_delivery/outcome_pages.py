@@ -22,6 +22,7 @@ STATUSES: Final[tuple[Status, ...]] = ("stored", "rejected", "unsent", "unknown"
 
 PAGE_ROWS: Final = 1 << 16
 OPEN: Final = -1  # in the status column: no outcome yet
+DOUBTED: Final = -2  # likewise, and perhaps stored by an earlier run
 NOT_GIVEN: Final = -1  # in shard, sequence number, name and detail: not given
 NO_CODE: Final = np.iinfo(np.int64).min  # the platform's codes are negative
 
@@ -41,6 +42,8 @@ PAGE: Final = np.dtype(
 BLANK: Final = np.array(
     (OPEN, False, 0, NOT_GIVEN, NOT_GIVEN, NO_CODE, NOT_GIVEN, NOT_GIVEN, NOT_GIVEN), PAGE
 )
+
+_TEXTS: Final = ("error_message", "error_detail")
 
 SCHEMA: Final = pa.schema(
     [
@@ -91,37 +94,69 @@ class Texts:
         texts = pa.array([self._values[n] if n != NOT_GIVEN else None for n in used], pa.string())
         return texts.take(pa.array(positions))
 
+    def numbers(self, column: pa.Array) -> NDArray[np.int32]:
+        """Turn an Arrow column of texts into numbers."""
+        encoded = column.dictionary_encode()
+        known = [self.number(text) for text in encoded.dictionary.to_pylist()]
+        places = np.asarray(encoded.indices.fill_null(len(known)))
+        numbers: NDArray[np.int32] = np.array([*known, NOT_GIVEN], np.int32)[places]
+        return numbers
 
-@dataclass(frozen=True, slots=True)
-class Earlier:
-    """What earlier runs under the same run id left of each row.
 
-    Attributes
-    ----------
-    pages : ndarray
-        A page's columns, one entry a row of the data; texts are numbers in ``texts``.
-    texts : Texts
-        The texts of those numbers.
-    is_final : ndarray of bool
-        Rows that keep their outcome: they are not sent again.
-    in_doubt : ndarray of bool
-        Rows that are sent again although they may be stored: they can only end stored,
-        perhaps twice, or unknown.
-    """
+def to_arrow(page: NDArray[Any], texts: Texts, *, packed: bool) -> pa.RecordBatch:
+    """Tell of the rows of a page as the results do."""
+    code = page["error_code"]
+    columns = [
+        pa.DictionaryArray.from_arrays(pa.array(page["status"]), pa.array(STATUSES)),
+        _nullable(page["shard_id"], NOT_GIVEN),
+        _nullable(page["sequence_number"], NOT_GIVEN),
+        _nullable(code, NO_CODE),
+        texts.column(page["error_message"]),
+        texts.column(page["error_detail"]),
+        pa.array(page["attempts"]),
+        pa.array(page["maybe_duplicate"]),
+    ]
+    if not packed:
+        return pa.record_batch(columns, schema=SCHEMA)
+    columns.append(_nullable(page["record_row"], NOT_GIVEN))
+    return pa.record_batch(columns, schema=SCHEMA.append(RECORD_ROW))
 
-    pages: NDArray[Any]
-    texts: Texts
-    is_final: NDArray[np.bool_]
-    in_doubt: NDArray[np.bool_]
 
-    def finish(self, rows: NDArray[np.int64], status: Status, **columns: Any) -> None:
-        """Give rows, before they are opened, an outcome to keep."""
-        self.is_final[rows] = True
-        self.pages["status"][rows] = STATUSES.index(status)
-        for name, value in columns.items():
-            self.pages[name][rows] = value
+def to_table(columns: Mapping[str, NDArray[Any]], texts: Texts) -> pa.RecordBatch:
+    """Write columns of a page as they are; texts in place of their numbers."""
+    arrays = [
+        texts.column(values) if name in _TEXTS else pa.array(values)
+        for name, values in columns.items()
+    ]
+    return pa.record_batch(arrays, list(columns))
 
-    def note_places(self, rows: NDArray[np.int64], columns: Mapping[str, Any]) -> None:
-        """Note where rows stand that this run has stored."""
-        for name in ("shard_id", "sequence_number"):
-            self.pages[name][rows] = columns[name]
+
+def from_table(table: pa.RecordBatch, texts: Texts) -> NDArray[Any]:
+    """Make a page of columns as they were written; what is not among them is blank."""
+    page = np.full(table.num_rows, BLANK)
+    for name in set(table.schema.names) & set(PAGE.names or ()):
+        column = table.column(name)
+        is_text = pa.types.is_string(column.type)
+        values = texts.numbers(column) if is_text else column.to_numpy(zero_copy_only=False)
+        page[name] = values
+    return page
+
+
+def from_arrow(batch: pa.RecordBatch, texts: Texts) -> NDArray[Any]:
+    """Make a page of what the results tell of its rows."""
+    page = np.full(batch.num_rows, BLANK)
+    for name in batch.schema.names:
+        column = batch.column(name)
+        if name == "status":
+            page[name] = np.asarray(column.indices)
+        elif pa.types.is_string(column.type):
+            page[name] = texts.numbers(column)
+        elif pa.types.is_boolean(column.type):
+            page[name] = column.to_numpy(zero_copy_only=False)
+        else:
+            page[name] = np.asarray(column.fill_null(int(BLANK[name])))
+    return page
+
+
+def _nullable(values: NDArray[Any], missing: int) -> pa.Array:
+    return pa.array(values, mask=values == missing)

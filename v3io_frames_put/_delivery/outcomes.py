@@ -7,33 +7,34 @@ writes batches to a file holds only the pages that are still open.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-import pyarrow as pa
 
 from v3io_frames_put._delivery.outcome_pages import (
     BLANK,
+    DOUBTED,
     NO_CODE,
-    NOT_GIVEN,
-    OPEN,
     PAGE,
     PAGE_ROWS,
-    RECORD_ROW,
-    SCHEMA,
     STATUSES,
-    Earlier,
     Failure,
     Status,
     Texts,
+    to_arrow,
 )
+from v3io_frames_put._delivery.recorder import Recorder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    import pyarrow as pa
     from numpy.typing import NDArray
 
+    from v3io_frames_put._delivery.earlier import Earlier
     from v3io_frames_put._wire.batches import Entries
+
+_FOUND: Final = ("maybe_duplicate", "shard_id", "sequence_number")  # what a look-up says of a row
 
 
 class Outcomes:
@@ -44,10 +45,18 @@ class Outcomes:
     packed : bool
         Whether records hold several rows; adds the column ``record_row``.
     earlier : Earlier, optional
-        What earlier runs left, where this one resumes them.
+        What earlier processes of the run left.
+    recorder : Recorder, optional
+        Is told of every outcome.
     """
 
-    def __init__(self, *, packed: bool = False, earlier: Earlier | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        packed: bool = False,
+        earlier: Earlier | None = None,
+        recorder: Recorder | None = None,
+    ) -> None:
         self.counts: dict[Status, int] = dict.fromkeys(STATUSES, 0)
         self.is_packed = packed
         self._pages: dict[int, NDArray[Any]] = {}
@@ -55,6 +64,7 @@ class Outcomes:
         self._emitted = 0  # pages
         self._rows = 0
         self._earlier = earlier
+        self._recorder = recorder or Recorder()
         self._texts = earlier.texts if earlier else Texts()
 
     @property
@@ -83,16 +93,20 @@ class Outcomes:
             self._recall(self._earlier, first)
 
     def _recall(self, earlier: Earlier, first: int) -> None:
-        """Give the rows from ``first`` on what earlier runs left of them."""
-        rows = np.arange(first, min(self._rows, len(earlier.is_final)))
-        self.write(rows, attempts=earlier.pages["attempts"][rows])
-        final = rows[earlier.is_final[rows]]
-        names = [name for name in PAGE.names or () if name not in ("status", "attempts")]
-        kept = earlier.pages[final]
-        for code, status in enumerate(STATUSES):
-            of_status = kept["status"] == code
-            columns = {name: kept[name][of_status] for name in names}
-            self._settle(final[of_status], status, columns)
+        """Give the rows from ``first`` on what earlier processes left of them."""
+        while first < self._rows:
+            page, within = divmod(first, PAGE_ROWS)
+            count = min(PAGE_ROWS - within, self._rows - first)
+            known = earlier.recall(first, count)
+            self._pages[page][within : within + count] = known
+            codes = known["status"][known["status"] >= 0]
+            self._open[page] -= len(codes)
+            for code, kept in enumerate(np.bincount(codes, minlength=len(STATUSES)).tolist()):
+                self.counts[STATUSES[code]] += kept
+            found = earlier.found(first, count)
+            if len(found):
+                self._record(found, ["status", "attempts", *_FOUND])
+            first += count
 
     def _by_page(self, rows: NDArray[np.int64]) -> Iterator[tuple[int, slice | NDArray[Any]]]:
         """Split row numbers by page: the page, and which of the rows lie in it."""
@@ -136,7 +150,7 @@ class Outcomes:
         if self._earlier is None:
             self._settle(rows, status, columns)
             return
-        doubt = self._earlier.in_doubt[rows]
+        doubt = self._read("status", rows) == DOUBTED
         for is_doubtful in (False, True):
             of_kind = doubt == is_doubtful
             chosen = {
@@ -144,12 +158,9 @@ class Outcomes:
                 for name, value in columns.items()
             }
             if is_doubtful:
-                earlier = self._earlier.pages["maybe_duplicate"][rows[of_kind]]
-                chosen["maybe_duplicate"] = (
-                    earlier | (attempts > 0) | chosen.get("maybe_duplicate", False)
-                )
-            if status == "stored":
-                self._earlier.note_places(rows[of_kind], chosen)
+                before = self._read("maybe_duplicate", rows[of_kind])
+                now = chosen.get("maybe_duplicate", False)
+                chosen["maybe_duplicate"] = before | now | (attempts > 0)
             in_the_end = "unknown" if is_doubtful and status != "stored" else status
             self._settle(rows[of_kind], in_the_end, chosen)
 
@@ -160,8 +171,19 @@ class Outcomes:
     def _settle(self, rows: NDArray[np.int64], status: Status, columns: dict[str, Any]) -> None:
         self.write(rows, status=STATUSES.index(status), **columns)
         self.counts[status] += len(rows)
+        if self._earlier is not None and status == "stored":
+            self._earlier.note_stored(rows)
         for page, which in self._by_page(rows):
             self._open[page] -= len(rows[which])
+        if status != "unsent" and len(rows):  # that is what a row without a word is
+            self._record(rows, ["status", "attempts", *columns])
+
+    def _record(self, rows: NDArray[np.int64], names: list[str]) -> None:
+        """Tell the recorder what became of rows: the columns that say something."""
+        told = {name: self._read(name, rows) for name in names}
+        if self.is_packed:
+            told["record_row"] = self._read("record_row", rows)
+        self._recorder.settle(rows, told, self._texts)
 
     def fail(
         self, rows: NDArray[np.int64], status: Status, failure: Failure, **columns: Any
@@ -188,10 +210,14 @@ class Outcomes:
     def without_outcome(self, first: int) -> NDArray[np.int64]:
         """List the rows from ``first`` on that are open: earlier runs may have settled some."""
         rows = np.arange(first, self._rows)
-        is_open = np.zeros(len(rows), np.bool_)
+        return rows[self._read("status", rows) < 0]
+
+    def _read(self, name: str, rows: NDArray[np.int64]) -> NDArray[Any]:
+        """Get a column of rows."""
+        column = np.empty(len(rows), PAGE[name])
         for page, which in self._by_page(rows):
-            is_open[which] = self._pages[page]["status"][rows[which] - page * PAGE_ROWS] == OPEN
-        return rows[is_open]
+            column[which] = self._pages[page][name][rows[which] - page * PAGE_ROWS]
+        return column
 
     def number_rows(self, entries: Entries) -> None:
         """Note each row's place in its record, where records hold several."""
@@ -205,9 +231,10 @@ class Outcomes:
         while self._emitted in self._pages and self._is_complete(self._emitted):
             page = self._pages.pop(self._emitted)
             del self._open[self._emitted]
-            start = self._emitted * PAGE_ROWS
+            batch = to_arrow(page, self._texts, packed=self.is_packed)
+            self._recorder.complete(self._emitted, batch)
             self._emitted += 1
-            yield self._to_arrow(page[: self._rows - start])
+            yield batch
 
     def _is_complete(self, page: int) -> bool:
         return not self._open[page] and self._rows >= (page + 1) * PAGE_ROWS
@@ -216,26 +243,5 @@ class Outcomes:
         """Hand out all that is left; the last page may be short."""
         yield from self.drain()
         for page in sorted(self._pages):
-            yield self._to_arrow(self._pages.pop(page)[: self._rows - page * PAGE_ROWS])
-
-    def _to_arrow(self, page: NDArray[Any]) -> pa.RecordBatch:
-        status = pa.DictionaryArray.from_arrays(pa.array(page["status"]), pa.array(STATUSES))
-        code = page["error_code"]
-        columns = [
-            status,
-            _nullable(page["shard_id"], NOT_GIVEN),
-            _nullable(page["sequence_number"], NOT_GIVEN),
-            _nullable(code, NO_CODE),
-            self._texts.column(page["error_message"]),
-            self._texts.column(page["error_detail"]),
-            pa.array(page["attempts"]),
-            pa.array(page["maybe_duplicate"]),
-        ]
-        if not self.is_packed:
-            return pa.record_batch(columns, schema=SCHEMA)
-        columns.append(_nullable(page["record_row"], NOT_GIVEN))
-        return pa.record_batch(columns, schema=SCHEMA.append(RECORD_ROW))
-
-
-def _nullable(values: NDArray[Any], missing: int) -> pa.Array:
-    return pa.array(values, mask=values == missing)
+            last = self._pages.pop(page)[: self._rows - page * PAGE_ROWS]
+            yield to_arrow(last, self._texts, packed=self.is_packed)

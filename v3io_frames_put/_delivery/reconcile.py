@@ -22,7 +22,7 @@ from v3io_frames_put._delivery.errands import (
     survey_stream,
 )
 from v3io_frames_put._delivery.scan import Scan
-from v3io_frames_put._delivery.suspects import Lookup, Past, Suspects
+from v3io_frames_put._delivery.suspects import Lookup, Suspects
 from v3io_frames_put._delivery.verdicts import GAVE_UP
 from v3io_frames_put.config import MAX_SHARDS
 
@@ -32,11 +32,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from v3io_frames_put._delivery.batch import Batch
+    from v3io_frames_put._delivery.past import Past
     from v3io_frames_put._delivery.suspects import Copy
     from v3io_frames_put._delivery.verdicts import Verdict
     from v3io_frames_put._wire.exchange import Attempt, Request
     from v3io_frames_put._wire.paths import StreamPath
     from v3io_frames_put._wire.put_answers import PutAnswer
+    from v3io_frames_put._wire.tags import Tag
     from v3io_frames_put.config import Retry
 
 
@@ -73,10 +75,9 @@ class Reconciler:
     def __init__(
         self, stream: StreamPath, run_id: bytes, retry: Retry, *, past: Past | None = None
     ) -> None:
-        self._past = self._resumed = past
-        self._late: dict[int, Copy] = {}
-        self._duplicates: set[Copy] = set()
-        self._doubt_floor: NDArray[np.int64] | None = None
+        self._past = past
+        self._is_past_open = past is not None
+        self._past_floor: NDArray[np.int64] | None = None
         self.lookups: list[Lookup] = []
         self.suspects = Suspects()
         self.is_stream_missing = False
@@ -98,7 +99,7 @@ class Reconciler:
     @property
     def is_ready(self) -> bool:
         """Whether records may be sent: the starts are noted."""
-        return self._past is None and (not self._errands or self._scan is not None)
+        return not self._is_past_open and (not self._errands or self._scan is not None)
 
     def _note_starts(self, survey: Survey | None) -> None:
         if survey is None:
@@ -121,16 +122,24 @@ class Reconciler:
 
     # -- while records are sent -------------------------------------------------------
 
-    def floor(self) -> NDArray[np.int64]:
-        """Tell the highest number known in each shard: what is sent now comes behind it."""
-        return self._floor.copy()
+    def prepare(self, batch: Batch) -> None:
+        """Note, before a batch is sent, the highest number known in each shard."""
+        if batch.floor is None:
+            batch.floor = self._floor.copy()
 
     def note_stored(self, batch: Batch, stored: NDArray[np.intp], told: PutAnswer) -> None:
-        """Note acknowledged records, and where suspects among them stand."""
+        """Note acknowledged records, and where those of them stand that may come twice."""
         shards, numbers = told.shard_id[stored], told.sequence_number[stored]
         is_known = shards < MAX_SHARDS
         np.maximum.at(self._floor, shards[is_known], numbers[is_known])
         self.suspects.note_stored(batch, stored, told)
+        self._note_rows(batch, stored, np.stack([shards, numbers], axis=1))
+
+    def _note_rows(self, batch: Batch, at: NDArray[np.intp], places: NDArray[np.int64]) -> None:
+        if self._past is not None and not self._past.is_over:
+            counts = batch.entries.row_counts
+            places = places if counts is None else np.repeat(places, counts[at], axis=0)
+            self._past.note_stored(batch.entries.rows_of(at), places)
 
     def look_up(self, batch: Batch, now: float) -> None:
         """Queue a batch whose connection was closed just now."""
@@ -149,14 +158,14 @@ class Reconciler:
     def next_ask(self, now: float) -> tuple[Job, Request] | None:
         """Decide what to read now."""
         if self._scan is None and not self._errands:
-            if self._past is not None:
+            if self._is_past_open and self._past is not None:
                 scan = Scan(self._run_id, self._past.floor)
                 self._begin(scan, not_before=now + self._settle_seconds)
             due = [batch for until, batch in self._waiting if until <= now]
             if due and self._scan is None:
                 self._waiting = [pair for pair in self._waiting if pair[0] > now]
                 floor = np.minimum.reduce([b.floor for b in due if b.floor is not None])
-                self._begin(Scan(self._run_id, floor, due))
+                self._begin(Scan(self._run_id, floor, due, wants=self._wants))
         return self._errands.next_ask(now)
 
     def wake_at(self) -> float | None:
@@ -179,22 +188,44 @@ class Reconciler:
     @property
     def has_work(self) -> bool:
         """Whether anything is to be read before the run is over."""
-        return bool(self._errands or self._waiting or self._scan or self._is_last_due or self._past)
+        return bool(
+            self._errands or self._waiting or self._scan or self._is_last_due or self._is_past_open
+        )
 
     def finish_up(self) -> None:
         """Say that all is sent: the last scan, if one is due, may begin."""
         if self._is_last_due and not (self._waiting or self._scan or self._errands):
             self._is_last_due = False
             late = self._last_cut_off + self._settle_seconds
-            floor = self.suspects.floor if self._doubt_floor is None else self._doubt_floor
-            self._begin(Scan(self._run_id, floor), not_before=late)
+            self._begin(Scan(self._run_id, self._last_floor(), wants=self._wants), not_before=late)
 
     def clear(self) -> list[Batch]:
         """Give up all reading; return the batches that waited for it."""
         batches = self.batches
-        self._waiting, self._scan, self._is_last_due, self._past = [], None, False, None
+        self._waiting, self._scan, self._is_last_due, self._is_past_open = [], None, False, False
         self._errands.clear()
         return batches
+
+    def _wants(self, tag: Tag) -> bool:
+        """Whether a scan during the run is to note where a tag stands."""
+        return tag in self.suspects or (self._past is not None and self._past.expects(tag))
+
+    def _last_floor(self) -> NDArray[np.int64]:
+        """Per shard, the number behind which all stands that may have come late."""
+        floors = [] if self._past_floor is None else [self._past_floor]
+        lowest: NDArray[np.int64] = np.minimum.reduce([*floors, *self.suspects.floors()])
+        return lowest
+
+    def duplicates(self) -> list[Copy]:
+        """List copies that stand besides the one that the results tell of."""
+        past = self._past.duplicates() if self._past else []
+        return sorted({*past, *self.suspects.duplicates()})
+
+    def late(self) -> list[Copy]:
+        """List rows that scans saw after they had been settled as not, or maybe, stored."""
+        past = self._past.late() if self._past else []
+        seen = {copy.row: copy for copy in [*past, *self.suspects.late()]}
+        return sorted(seen.values())
 
     def _begin(self, scan: Scan, not_before: float = 0.0) -> None:
         self._scan = scan
@@ -224,24 +255,15 @@ class Reconciler:
             self.lookups.append(Lookup(batch, places, scan.proven(batch)))
             for tag, place in zip(batch.entries.tags, places, strict=True):
                 self.suspects.note_place(tag, place)
+            at = np.array([n for n, place in enumerate(places) if place is not None], np.intp)
+            self._note_rows(batch, at, np.array([places[n] for n in at], np.int64).reshape(-1, 2))
         self.suspects.note_copies(scan.found)
-        if self._past is not None and not scan.batches:
-            past, self._past = self._past, None
-            if past.take(scan.found, scan.proves_absence):
-                self._doubt_floor, self._is_last_due = self.floor(), True
-        if self._resumed is not None and not scan.batches:
-            late, duplicates = self._resumed.compare(scan.found)
-            self._late.update((copy.row, copy) for copy in late)
-            self._duplicates.update(duplicates)
-
-    # -- after all --------------------------------------------------------------------
-
-    @property
-    def late(self) -> list[Copy]:
-        """Rows that scans saw after they had been settled as not, or maybe, stored."""
-        return self.suspects.late() if self._resumed is None else list(self._late.values())
-
-    @property
-    def duplicates(self) -> list[Copy]:
-        """Copies that stand besides the one that the results tell of."""
-        return self.suspects.duplicates() if self._resumed is None else sorted(self._duplicates)
+        if self._past is None:
+            return
+        if self._is_past_open:
+            self._is_past_open = False
+            self._past.take(scan.found, proves_absence=scan.proves_absence)
+            self._is_last_due = not self._past.is_over
+            self._past_floor = self._floor.copy()  # what comes late stands behind it
+        else:
+            self._past.take_last(scan.found)

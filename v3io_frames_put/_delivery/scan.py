@@ -45,7 +45,9 @@ class Scan:
     floor : ndarray of int64
         Per shard, the number behind which to begin.
     batches : list of Batch
-        What is looked for; empty: every tag of the run.
+        What is looked for.
+    wants : callable, optional
+        Whether to note where a tag stands. None: every tag of the run.
     found : dict of Tag to list of Place
         Where each tag stands.
     gapless : dict of int to bool
@@ -55,6 +57,7 @@ class Scan:
     run_id: bytes
     floor: NDArray[np.int64]
     batches: list[Batch] = field(default_factory=list)
+    wants: Callable[[Tag], bool] | None = None
     found: defaultdict[Tag, list[Place]] = field(default_factory=lambda: defaultdict(list))
     gapless: dict[int, bool] = field(default_factory=dict)
     _open: set[int] = field(default_factory=set)
@@ -104,7 +107,7 @@ class Scan:
         numbers = page.records.column("sequence_number").to_pylist()
         for info, number in zip(infos, numbers, strict=True):
             tag = parse_tag(info, self.run_id)
-            if tag is not None:
+            if tag is not None and (self.wants is None or self.wants(tag)):
                 self.found[tag].append(Place(shard, number))
 
     def _end_shard(self, shard: int, is_gapless: bool) -> None:  # noqa: FBT001  # an errand's end

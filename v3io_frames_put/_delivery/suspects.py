@@ -13,7 +13,7 @@ import numpy as np
 from v3io_frames_put._delivery.scan import Place
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Iterable, Mapping
 
     from numpy.typing import NDArray
 
@@ -71,30 +71,6 @@ class Lookup:
     is_proven: NDArray[np.bool_]
 
 
-@dataclass(frozen=True, slots=True)
-class Past:
-    """What an earlier process may have stored under the same run id.
-
-    Attributes
-    ----------
-    floor : ndarray of int64
-        Per shard, the last number before that run.
-    take : callable
-        Takes where the run's tags stand, and whether what is not there is nowhere. Says
-        whether rows are to be sent again that the earlier process may still deliver.
-    compare : callable
-        Lists rows that stand where the results do not say: those that the results call
-        not, or maybe, stored, and further copies of stored ones.
-    starts : mapping of str to int
-        The floor again, as a receipt tells it.
-    """
-
-    floor: NDArray[np.int64]
-    take: Callable[[Mapping[Tag, list[Place]], bool], bool]
-    compare: Callable[[Mapping[Tag, list[Place]]], tuple[list[Copy], list[Copy]]]
-    starts: Mapping[str, int]
-
-
 class Suspects:
     """All records of a run that a dead connection may still deliver."""
 
@@ -109,11 +85,12 @@ class Suspects:
             rows = batch.entries.rows_of(np.array([at]))
             self._of.setdefault(tag, Suspect(rows, batch.floor))
 
-    @property
-    def floor(self) -> NDArray[np.int64]:
-        """Per shard, the number behind which all of them stand."""
-        lowest: NDArray[np.int64] = np.minimum.reduce([one.floor for one in self._of.values()])
-        return lowest
+    def __contains__(self, tag: Tag) -> bool:
+        return tag in self._of
+
+    def floors(self) -> list[NDArray[np.int64]]:
+        """Per suspect, the number in each shard behind which it stands."""
+        return [one.floor for one in self._of.values()]
 
     def note_stored(self, batch: Batch, stored: NDArray[np.intp], told: PutAnswer) -> None:
         """Note where an answer says that suspects stand."""

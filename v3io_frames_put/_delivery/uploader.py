@@ -7,9 +7,12 @@ import signal
 import threading
 import time
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol
 
 from v3io_frames_put._delivery.couriers import Broke, Ended, Fed
+from v3io_frames_put._wire.exchange import Fault
+from v3io_frames_put.errors import PutRecordsError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
     from v3io_frames_put._wire.exchange import Request
 
 GRACE_SECONDS: Final = 5.0  # a stopped run waits this long for answers under way
+_UNRECORDED: Final = Fault("stopped", "connecting", "its journal could not be written")
 _TICK_SECONDS: Final = 0.1  # how often progress, ``cancel`` and the grace are looked at
 
 
@@ -86,12 +90,13 @@ class StopSwitch:
             signal.signal(signal.SIGINT, before)
 
 
-def run(
+def run(  # noqa: PLR0913  # tests bring a clock and a network of their own
     delivery: Delivery,
     couriers: Carrier,
     *,
     switch: StopSwitch,
     report: Callable[[float], None],
+    commit: Callable[[], None] = lambda: None,
     clock: Callable[[], float] = time.monotonic,
     draw: Callable[[], float] = random.random,
 ) -> BaseException | None:
@@ -107,6 +112,9 @@ def run(
         The user's wish to stop.
     report : callable
         Called with the time after each round.
+    commit : callable
+        Makes durable what was recorded, before requests leave; a PutRecordsError of it
+        stops the run.
     clock, draw : callable
         Monotonic seconds; an even draw from [0, 1).
 
@@ -128,17 +136,28 @@ def run(
                 couriers.shutdown()
                 delivery.abandon()
                 break
-        broken = _round(delivery, couriers, clock, draw) or broken
+        broken = _round(delivery, couriers, commit, clock, draw) or broken
         report(clock())
     return broken
 
 
 def _round(
-    delivery: Delivery, couriers: Carrier, clock: Callable[[], float], draw: Callable[[], float]
+    delivery: Delivery,
+    couriers: Carrier,
+    commit: Callable[[], None],
+    clock: Callable[[], float],
+    draw: Callable[[], float],
 ) -> BaseException | None:
     """Send what may be sent, wait for what happens, and take it in."""
     now = clock()
-    while (job := delivery.next_request(now)) is not None:
+    jobs = list(iter(partial(delivery.next_request, now), None))
+    try:
+        commit()
+    except PutRecordsError as error:
+        for ticket, _ in jobs:
+            delivery.finish(ticket, _UNRECORDED, now=now, draw=draw())
+        return error
+    for job in jobs:
         couriers.send(*job)
     if delivery.wants_records:
         couriers.feed()

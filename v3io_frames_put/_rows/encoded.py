@@ -17,6 +17,7 @@ from v3io_frames_put._rows.source import MAX_ROWS, read_window
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from v3io_frames_put._rows.blocks import Blocks
     from v3io_frames_put._rows.mapping import Mapping, Routes
     from v3io_frames_put._rows.records import Rejections
     from v3io_frames_put._rows.selection import Selection
@@ -39,6 +40,16 @@ class Encoder(Protocol):
 
     def measure(self, payload: pa.Array) -> np.ndarray:
         """Return the bytes that each payload adds to a record's data."""
+
+
+class Skip(Protocol):
+    """Rows that are read, but not sent."""
+
+    def among(self, first_row: int, num_rows: int) -> np.ndarray:
+        """Return the mask of the rows to leave out, of some that follow each other."""
+
+    def note_destinations(self, first_row: int, destination: np.ndarray | None) -> None:
+        """Take the destinations of rows, those to leave out among them; None: none have one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,29 +89,42 @@ class RowEncoder:
     window_bytes: int
     refused: Column | None = None  # why a row cannot be sent
 
-    def windows(self, skip: np.ndarray | None) -> Iterator[EncodedRows]:
+    def windows(self, skip: Skip | None, blocks: Blocks | None = None) -> Iterator[EncodedRows]:
         """Yield all rows but the skipped, in order; every row is in one window."""
         row = 0
-        while (window := self._read(row)) is not None:
-            encoded = self._encode(window, skip)
+        held: list[EncodedRows] = []
+        while (window := self._read(row, blocks)) is not None:
+            encoded, is_checked = self._encode(window, skip, blocks)
             row += encoded.num_rows
-            yield encoded
+            held.append(encoded)
+            if is_checked:
+                yield from held
+                held.clear()
+        if blocks is not None:
+            blocks.finish(row)
 
-    def _read(self, row: int) -> Window | None:
+    def _read(self, row: int, blocks: Blocks | None) -> Window | None:
         selection = self.selection
         max_rows = max(1, min(MAX_ROWS, self.window_bytes // self.encoder.row_bytes))
+        if blocks is not None:
+            max_rows = blocks.room(max_rows)
         return read_window(selection.source, selection.readers, row, max_rows, self.window_bytes)
 
-    def _encode(self, window: Window, skip: np.ndarray | None) -> EncodedRows:
+    def _encode(
+        self, window: Window, skip: Skip | None, blocks: Blocks | None
+    ) -> tuple[EncodedRows, bool]:
+        """Encode a window, or its first rows; tell whether they are checked."""
         log = RejectionLog()
         payload = self.encoder.encode(window, log)
         window = window.head(len(payload))
         if self.refused is not None:
             _refuse_unreadable(window.columns[self.refused.number], log)
+        routes = self.mapping.apply(window, log)
+        is_checked = blocks is None or blocks.take(window.first_row, payload, routes)
         skipped = None
         if skip is not None:
-            skipped = skip[window.first_row : window.first_row + window.num_rows]
-        routes = self.mapping.apply(window, log)
+            skipped = skip.among(window.first_row, window.num_rows)
+            skip.note_destinations(window.first_row, _hash(routes))
         sizes = self.encoder.measure(payload)
         _refuse_large(window.first_row, sizes, self.limits.max_data_bytes, log)
         rejections = log.close(window.first_row, window.num_rows, skipped)
@@ -111,10 +135,21 @@ class RowEncoder:
             mask = pa.array(keep)
             payload = payload.filter(mask)
             routes = routes.each(lambda column: column.filter(mask))
-        destination = hash_destinations(routes.partition_key, routes.shard)
-        return EncodedRows(
-            window.first_row, window.num_rows, rows, payload, sizes, routes, destination, rejections
+        encoded = EncodedRows(
+            first_row=window.first_row,
+            num_rows=window.num_rows,
+            rows=rows,
+            payload=payload,
+            sizes=sizes,
+            routes=routes,
+            destination=_hash(routes),
+            rejections=rejections,
         )
+        return encoded, is_checked
+
+
+def _hash(routes: Routes) -> np.ndarray | None:
+    return hash_destinations(routes.partition_key, routes.shard)
 
 
 def binary_sizes(payload: pa.Array) -> np.ndarray:

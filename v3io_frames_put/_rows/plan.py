@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from v3io_frames_put._rows.encoded import EncodedRows
+    from v3io_frames_put._rows.blocks import Blocks
+    from v3io_frames_put._rows.encoded import EncodedRows, Skip
     from v3io_frames_put._rows.formats import Format, RowsPerRecord
     from v3io_frames_put._rows.packs import Packer
     from v3io_frames_put._rows.source import Column
@@ -53,18 +54,19 @@ class RowPlan:
     _rows: RowEncoder
     _packer: Packer | None
 
-    def records(self, skip: np.ndarray | None = None) -> Iterator[Records]:
+    def records(self, skip: Skip | None = None, blocks: Blocks | None = None) -> Iterator[Records]:
         """Yield the records, window by window, in data order.
 
         A stream of batches can be followed once; other inputs again and again.
 
         Parameters
         ----------
-        skip : ndarray of bool, optional
-            One per input row: rows to leave out. They are in no record and in no
-            rejections.
+        skip : Skip, optional
+            Rows to leave out. They are in no record and in no rejections.
+        blocks : Blocks, optional
+            Notes checksums of the rows; where one is wrong, it raises a DataError.
         """
-        windows = self._rows.windows(skip)
+        windows = self._rows.windows(skip, blocks)
         if self._packer is None:
             return map(_as_records, windows)
         return map(self._packer.pack, recut(windows, self._rows.window_bytes))

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 _LOG: Final = logging.getLogger("v3io_frames_put")
 
 Kind: TypeAlias = Literal["parquet", "csv", "json", "arrow"]
+FileStamp: TypeAlias = "tuple[str, int | None, int | None]"
 Inputs: TypeAlias = "str | os.PathLike[str] | Sequence[str | os.PathLike[str]]"
 
 _KINDS: Final[dict[str, Kind]] = {
@@ -65,6 +66,11 @@ class InputFile:
     size: int | None
     mtime_ns: int | None
     partitions: Mapping[str, str | None] = field(default_factory=dict)
+
+    @property
+    def stamp(self) -> FileStamp:
+        """What tells whether it is the same file, now and in another process."""
+        return self.name, self.size, self.mtime_ns
 
     @property
     def delimiter(self) -> str:
@@ -121,6 +127,30 @@ def find_files(inputs: Inputs) -> list[InputFile]:
     if not found:
         raise ConfigError("there are no files to publish; expected at least one.")
     return list(found.values())
+
+
+def pick_files(found: Sequence[InputFile], pinned: Sequence[FileStamp]) -> list[InputFile]:
+    """Pick the files of a run that has begun; later ones belong to the next.
+
+    Raises
+    ------
+    ConfigError
+        One of them is not there any more, or has changed.
+    """
+    of_name = {file.name: file for file in found}
+    picked = []
+    for name, size, mtime_ns in pinned:
+        file = of_name.pop(name, None)
+        if file is None or file.stamp != (name, size, mtime_ns):
+            what = "is not among the files" if file is None else "has changed"
+            raise ConfigError(
+                f"journal: its run is not finished, and {name} {what} since it began. Bring "
+                f"back what it was, or choose another journal for a new run."
+            )
+        picked.append(file)
+    if of_name:
+        _LOG.info("files that came later are left to the next run: %s", ", ".join(of_name))
+    return picked
 
 
 def _expand(named: str) -> list[InputFile]:

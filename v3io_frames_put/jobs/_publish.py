@@ -1,6 +1,6 @@
 """``publish``: files of any size onto a stream, the whole way on one screen.
 
-files -> FileTable -> plan_rows -> run_job: upload -> Sink (counts, results file);
+files -> FileTable -> plan_upload -> (journal) -> run_job: upload -> Sink (counts, results file);
                                    where rows are left, once more -> failed file
 """
 
@@ -8,19 +8,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
-from v3io_frames_put._delivery.policy import check_policy
-from v3io_frames_put._rows.plan import plan_rows
+from v3io_frames_put._delivery.policy import check_choice
+from v3io_frames_put._journal import open_journal
 from v3io_frames_put.client import Client
 from v3io_frames_put.config import Encoding
-from v3io_frames_put.errors import ConfigError
-from v3io_frames_put.jobs._files import find_files
+from v3io_frames_put.job import plan_upload
+from v3io_frames_put.jobs._files import find_files, pick_files
 from v3io_frames_put.jobs._run import Outputs, run_job, tell_unstored
 from v3io_frames_put.jobs._sink import Brake
 from v3io_frames_put.jobs._table import REASON, FileTable
 from v3io_frames_put.jobs._types import read_types
-from v3io_frames_put.progress import check_progress
-from v3io_frames_put.resume import digest_mapping
-from v3io_frames_put.upload import Upload
 
 if TYPE_CHECKING:
     import os
@@ -28,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from v3io_frames_put._delivery.policy import DeliveryMode, Order
+    from v3io_frames_put.job import Upload
     from v3io_frames_put.jobs._files import Inputs
     from v3io_frames_put.jobs._job_results import JobResults
     from v3io_frames_put.progress import ProgressOption
@@ -53,6 +51,7 @@ def publish(  # noqa: PLR0913 - one keyword for each thing a job can be told
     progress: ProgressOption = None,
     cancel: threading.Event | None = None,
     encoding: Encoding | None = None,
+    journal: str | os.PathLike[str] | None = None,
     client: Client | None = None,
     create: bool = False,
     shards: int = 1,
@@ -88,6 +87,9 @@ def publish(  # noqa: PLR0913 - one keyword for each thing a job can be told
         Whether rows that are not stored raise `PartialFailure`.
     max_in_flight, max_in_flight_bytes, cancel, encoding, client
         As in ``put_records``.
+    journal : path, optional
+        A file that makes the run survive a kill: the same call again finishes it, with the
+        files that it began with. A finished run is told of again, and nothing is sent.
     progress : bool or callable, optional
         None: a bar on a terminal, else a log line every ten seconds.
     create : bool
@@ -123,50 +125,46 @@ def publish(  # noqa: PLR0913 - one keyword for each thing a job can be told
     >>> from v3io_frames_put import jobs
     >>> jobs.publish("clicks/*.parquet", "users/demo/clicks", partition_key="user")
     """
-    check_progress(progress)
-    if on_error not in ("return", "raise"):
-        raise ConfigError(f"on_error={on_error!r}: expected 'return' or 'raise'.")
+    check_choice("on_error", on_error, ("return", "raise"))
     client = Client() if client is None else client
-    policy = check_policy(
-        delivery=delivery,
-        order=order,
-        max_in_flight=max_in_flight,
-        max_in_flight_bytes=max_in_flight_bytes,
-        client_info=client_info,
-        retry=client.retry,
-        limits=client.limits,
-    )
-    found = find_files(files)
-    table = FileTable(found, read_types(types), where)
-    mapping: dict[str, Any] = {
-        "columns": table.schema.names if columns is None else list(columns),
-        "format": format,
-        "rows_per_record": rows_per_record,
-        "partition_key": partition_key,
-        "shard": shard,
-        "client_info": client_info,
-    }
-    plan = plan_rows(
-        table.source(),
-        **mapping,
-        encoding=encoding or Encoding(),
-        limits=client.limits,
-        refused=REASON,
-        window_bytes=policy.window_bytes,
-    )
-    job = Upload(
-        plan=plan,
-        client=client,
-        stream=client.locate(stream),
-        policy=policy,
-        packed=rows_per_record != 1,
-        progress=progress,
-        cancel=Brake(cancel),
-        mapping=digest_mapping(plan, **mapping),
-    )
-    outputs = Outputs.check(found, results=results, failed=failed)
-    if create:
-        client.create_stream(stream, shards=shards, retention_hours=retention_hours, exist_ok=True)
-    told = run_job(job, table, outputs)
+    with open_journal(journal) as kept:
+        found = find_files(files)
+        if kept is not None and kept.pinned is not None:
+            found = pick_files(found, kept.pinned)
+
+        def plan() -> tuple[FileTable, Upload]:
+            table = FileTable(found, read_types(types), where)
+            return table, plan_upload(
+                table.source(),
+                stream,
+                client=client,
+                mapping={
+                    "columns": table.schema.names if columns is None else list(columns),
+                    "format": format,
+                    "rows_per_record": rows_per_record,
+                    "partition_key": partition_key,
+                    "shard": shard,
+                    "client_info": client_info,
+                },
+                delivery=delivery,
+                order=order,
+                max_in_flight=max_in_flight,
+                max_in_flight_bytes=max_in_flight_bytes,
+                encoding=encoding or Encoding(),
+                progress=progress,
+                cancel=Brake(cancel),
+                refused=REASON,
+            )
+
+        table, job = plan()
+        outputs = Outputs.check(found, results=results, failed=failed)
+        if kept is not None:
+            stamps = [file.stamp for file in found]
+            job = kept.take_up(job, files=stamps, replan=lambda: plan()[1].plan)
+        if create:
+            client.create_stream(
+                stream, shards=shards, retention_hours=retention_hours, exist_ok=True
+            )
+        told = run_job(job, table, outputs)
     tell_unstored(told, on_error)
     return told

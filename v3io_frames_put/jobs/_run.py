@@ -26,9 +26,10 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Sequence
 
+    from v3io_frames_put.job import Upload
     from v3io_frames_put.jobs._files import InputFile
     from v3io_frames_put.jobs._table import FileTable
-    from v3io_frames_put.upload import Ending, Upload
+    from v3io_frames_put.upload import Ending
 
 _LOG: Final = logging.getLogger("v3io_frames_put")
 
@@ -73,6 +74,8 @@ def run_job(job: Upload, table: FileTable, outputs: Outputs) -> JobResults:
         The run did not come to its end, or could not be told of; ``.results`` tells.
     """
     with show_progress(job.progress, table.num_rows) as show:
+        if job.complete_rows is not None:
+            table.skim()
         sink = Sink(table, outputs.results, outputs.failed, packed=job.packed, brake=job.cancel)
         try:
             ending = upload(replace(job, progress=show), sink.take)

@@ -122,6 +122,11 @@ class FileTable:
         """Return the table as the input of a run; it can be read once."""
         return StreamSource(self.schema.append(pa.field(REASON, pa.string())), self._batches)
 
+    def skim(self) -> None:
+        """Read the table as a run does, to learn where its files begin and end."""
+        for _ in self._batches(list(range(len(self.schema)))):
+            pass
+
     def reread(self, number: int) -> Iterator[Piece]:
         """Yield the rows of a file again: all columns, unfit ones as they are spelt."""
         reading = Reading(self.schema, self.where, frozenset(self.unfit))

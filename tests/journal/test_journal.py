@@ -1,0 +1,346 @@
+"""A run that keeps a journal survives its process: the same call again finishes it."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sqlite3
+import subprocess
+import sys
+import textwrap
+import threading
+
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+from v3io_frames_put import Interrupted, Retry, put_records
+from v3io_frames_put.errors import ConfigError, PutRecordsError
+from v3io_frames_put.local import LostAnswer, RecordErrors
+
+STREAM = "projects/house/readings"
+FRAME = pd.DataFrame({"row": range(40), "key": [f"k{row % 7}" for row in range(40)]})
+QUICK = Retry(settle_seconds=0.01, base_seconds=0.01)
+DELIVERIES = ["at_least_once", "at_most_once", "exactly_once"]
+
+pytestmark = pytest.mark.filterwarnings("ignore::v3io_frames_put.UnstoredRowsWarning")
+
+
+@pytest.fixture
+def platform(local_platform):
+    local_platform.create_stream(STREAM, shards=3)
+    return local_platform
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "run.v3io"
+
+
+def put(platform, path, data=FRAME, **options):
+    options = {"partition_key": "key", "client": platform.client(retry=QUICK), **options}
+    return put_records(data, STREAM, journal=path, **options)
+
+
+def rows_on(platform):
+    return sorted(json.loads(record.data)["row"] for record in platform.records(STREAM))
+
+
+def stop_after(platform, path, rows, **options):
+    """Stop a run once so many rows are stored."""
+    cancel = threading.Event()
+
+    def watch(snapshot):
+        if snapshot.stored >= rows:
+            cancel.set()
+
+    with pytest.raises(Interrupted) as stopped:
+        put(platform, path, cancel=cancel, progress=watch, **options)
+    return stopped.value.results
+
+
+@pytest.mark.parametrize("delivery", DELIVERIES)
+def test_a_run_is_the_same_with_a_journal(platform, path, delivery):
+    results = put(platform, path, delivery=delivery)
+    assert results.status.tolist() == ["stored"] * 40
+    assert rows_on(platform) == list(range(40))
+
+
+@pytest.mark.parametrize("delivery", DELIVERIES)
+@pytest.mark.parametrize("rows_per_record", [1, 3])
+def test_a_stopped_run_goes_on_under_its_run_id(platform, path, delivery, rows_per_record):
+    cancel = threading.Event()
+    cancel.set()
+    options = {"delivery": delivery, "rows_per_record": rows_per_record}
+    with pytest.raises(Interrupted) as stopped:
+        put(platform, path, cancel=cancel, **options)
+    before = stopped.value.results
+    after = put(platform, path, **options)
+    assert after.status.tolist() == ["stored"] * 40
+    assert after.attrs["v3io"]["run_id"] == before.attrs["v3io"]["run_id"]
+
+
+def test_results_of_all_processes_cover_all_rows(platform, path):
+    big = pd.DataFrame({"row": range(150_000)})
+    options = {"data": big, "partition_key": None, "max_in_flight": 2}
+    before = stop_after(platform, path, 20_000, **options)
+    assert 20_000 <= (before.status == "stored").sum() < 150_000
+    after = put(platform, path, **options)
+    assert (after.status == "stored").all()
+    was_stored = before.status == "stored"
+    pd.testing.assert_frame_equal(after[was_stored], before[was_stored], check_dtype=True)
+    assert (after[~was_stored].attempts == 1).all()
+    assert rows_on(platform) == list(range(150_000))
+
+
+def test_a_finished_run_is_told_of_again_and_sends_nothing(platform, path, caplog):
+    platform.faults = [RecordErrors(places=(3, 4))]
+    before = put(platform, path)
+    seen = len(platform.requests)
+    with caplog.at_level(logging.INFO, "v3io_frames_put"):
+        after = put(platform, path)
+    assert len(platform.requests) == seen
+    assert "already complete" in caplog.text
+    assert after.attrs["v3io"]["already_complete"]
+    assert not before.attrs["v3io"]["already_complete"]
+    pd.testing.assert_frame_equal(after, before)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"data": FRAME.assign(row=FRAME.row.where(FRAME.row != 17, 170))},
+        {"data": FRAME.assign(key=FRAME.key.where(FRAME.row != 17, "k9"))},
+        {"data": FRAME[:39]},
+        {"columns": ["row"]},
+        {"delivery": "at_most_once"},
+    ],
+)
+def test_a_finished_run_of_another_call_is_set_aside(platform, path, change):
+    first = put(platform, path)
+    second = put(platform, path, **{"data": FRAME, **change})
+    assert second.status.eq("stored").all()
+    assert second.attrs["v3io"]["run_id"] != first.attrs["v3io"]["run_id"]
+    assert path.with_name("run.v3io.1").exists()
+    put(platform, path)
+    assert path.with_name("run.v3io.2").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"data": FRAME[:39]}, "num_rows"),
+        ({"columns": ["row"]}, "mapping"),
+        ({"rows_per_record": 2}, "mapping"),
+        ({"delivery": "at_most_once"}, "delivery"),
+        ({"partition_key": None}, "mapping"),
+    ],
+)
+def test_an_unfinished_run_refuses_another_call(platform, path, change, says):
+    stop_after(platform, path, 0)
+    seen = len(platform.requests)
+    with pytest.raises(ConfigError, match=says) as refused:
+        put(platform, path, **{"data": FRAME, **change})
+    assert refused.value.results is None
+    assert len(platform.requests) == seen
+
+
+def test_an_unfinished_run_refuses_another_stream(platform, path):
+    stop_after(platform, path, 0)
+    platform.create_stream("projects/house/others")
+    with pytest.raises(ConfigError, match="stream"):
+        put_records(
+            FRAME,
+            "projects/house/others",
+            partition_key="key",
+            client=platform.client(),
+            journal=path,
+        )
+
+
+def test_changed_data_stops_an_unfinished_run_before_any_of_its_block_is_sent(platform, path):
+    big = pd.DataFrame({"row": range(100_000)})
+    options = {"partition_key": None, "max_in_flight": 1}
+    before = stop_after(platform, path, 20_000, data=big, **options)
+    first_left = int(before.status.ne("stored").idxmax())
+    changed = big.assign(row=big.row.where(big.row != first_left, 7))
+    with pytest.raises(
+        PutRecordsError, match=r"rows [\d,]+ to [\d,]+ are not what they were"
+    ) as no:
+        put(platform, path, changed, **options)
+    assert no.value.results.status.value_counts()["stored"] == (before.status == "stored").sum()
+    assert rows_on(platform) == sorted(before.index[before.status == "stored"])
+    assert (put(platform, path, big, **options).status == "stored").all()
+    assert rows_on(platform) == list(range(100_000))
+
+
+def test_two_runs_cannot_share_a_journal(platform, path):
+    cancel, seen = threading.Event(), []
+
+    def intrude(_snapshot):
+        if not seen:
+            with pytest.raises(ConfigError, match="in use") as refused:
+                put(platform, path)
+            seen.append(refused.value)
+
+    put(platform, path, progress=intrude, cancel=cancel)
+    assert seen
+    script = f"""
+        import sqlite3
+        from v3io_frames_put._journal import open_journal
+        with open_journal({str(path)!r}):
+            print("open", flush=True)
+            input()
+    """
+    other = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(script)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert other.stdout.readline() == "open\n"
+    with pytest.raises(ConfigError, match="in use"):
+        put(platform, path)
+    other.communicate("\n", timeout=60)
+    assert put(platform, path).attrs["v3io"]["already_complete"]
+
+
+def test_what_is_no_journal_is_refused_and_left_alone(platform, tmp_path):
+    text = tmp_path / "notes.txt"
+    text.write_text("dear diary, today I wrote no database. " * 99)
+    with pytest.raises(ConfigError, match="damaged, or no journal"):
+        put(platform, text)
+    assert text.read_text().startswith("dear diary")
+    other = tmp_path / "other.db"
+    with sqlite3.connect(other) as database:
+        database.execute("create table t (a)")
+    database.close()
+    with pytest.raises(ConfigError, match="something else"):
+        put(platform, other)
+
+
+def test_a_journal_of_another_version_is_refused(platform, path):
+    put(platform, path)
+    with sqlite3.connect(path) as database:
+        database.execute("pragma user_version = 99")
+    database.close()
+    with pytest.raises(ConfigError, match="version 99"):
+        put(platform, path)
+
+
+def test_a_damaged_journal_is_refused(platform, path):
+    put(platform, path)
+    content = bytearray(path.read_bytes())
+    content[4096:8192] = b"\xff" * 4096
+    path.write_bytes(content)
+    with pytest.raises(ConfigError, match="damaged"):
+        put(platform, path)
+    assert len(platform.records(STREAM)) == 40
+
+
+def test_a_folder_that_is_not_there_is_refused_with_advice(platform, tmp_path):
+    with pytest.raises(ConfigError, match="folder that can be written"):
+        put(platform, tmp_path / "no" / "such" / "run.v3io")
+
+
+def test_a_file_system_that_cannot_lock_is_refused_with_advice(platform, path, monkeypatch):
+    connect = sqlite3.connect
+
+    class Unlockable(sqlite3.Connection):
+        def execute(self, statement, *values):
+            if statement == "begin exclusive":
+                raise sqlite3.OperationalError("locking protocol")  # as SQLite says it
+            return super().execute(statement, *values)
+
+    monkeypatch.setattr(sqlite3, "connect", lambda *a, **k: connect(*a, factory=Unlockable, **k))
+    with pytest.raises(ConfigError, match="file system that can lock"):
+        put(platform, path)
+    assert not platform.records(STREAM)
+
+
+def test_resume_and_journal_together_are_refused(platform, path):
+    with pytest.raises(ConfigError, match="resume and journal"):
+        put(platform, path, resume=FRAME)
+
+
+def test_a_stream_of_batches_is_read_again_and_checked(platform, path):
+    table = pa.Table.from_pandas(FRAME)
+    stop_after(platform, path, 0, data=table.to_reader(max_chunksize=7))
+    after = put(platform, path, table.to_reader(max_chunksize=11))
+    assert after.status.tolist() == ["stored"] * 40
+    assert put(platform, path, table.to_reader()).attrs["v3io"]["already_complete"]
+    with pytest.raises(ConfigError, match="has been read now"):
+        put(platform, path, table.slice(1).to_reader())
+
+
+def test_a_full_disk_stops_the_run_and_nothing_is_sent_unrecorded(platform, path, monkeypatch):
+    from v3io_frames_put._journal.store import Store
+
+    write, calls = Store.write, []
+
+    def fail_later(self, statement, values):
+        if statement.startswith("insert into requests"):
+            calls.append(statement)
+        if len(calls) > 1:
+            raise sqlite3.OperationalError("database or disk is full")
+        write(self, statement, values)
+
+    big = pd.DataFrame({"row": range(30_000)})
+    options = {"data": big, "partition_key": None, "max_in_flight": 1}
+    monkeypatch.setattr(Store, "write", fail_later)
+    with pytest.raises(
+        PutRecordsError, match="cannot be written: database or disk is full"
+    ) as full:
+        put(platform, path, **options)
+    results = full.value.results
+    stored = results.index[results.status == "stored"].tolist()
+    assert rows_on(platform) == stored
+    assert len(stored) == 1_000
+    assert set(results.status[results.status != "stored"]) == {"unsent"}
+    monkeypatch.undo()
+    after = put(platform, path, **options)
+    assert (after.status == "stored").all()
+    assert after.maybe_duplicate.sum() == 1_000  # their answer is not on record
+
+
+def test_a_lost_answer_is_looked_up_by_the_next_process(platform, path):
+    platform.faults = [LostAnswer()]
+    patient = platform.client(retry=Retry(settle_seconds=60))
+    cancel = threading.Event()
+    options = {"delivery": "exactly_once"}
+    with pytest.raises(Interrupted) as stopped:
+        put(
+            platform,
+            path,
+            client=patient,
+            cancel=cancel,
+            progress=lambda _: cancel.set() if platform.records(STREAM) else None,
+            **options,
+        )
+    assert stopped.value.results.status.tolist() == ["unknown"] * 40
+    after = put(platform, path, **options)
+    assert after.status.tolist() == ["stored"] * 40
+    assert rows_on(platform) == list(range(40))
+
+
+def test_a_row_resumed_behind_later_ones_is_listed_by_every_later_process(platform, path):
+    frame = pd.DataFrame({"row": range(6), "key": ["a", "b", "a", "b", "a", "c"]})
+    platform.faults = [RecordErrors(places=(2,), code=-99, message="BusyException")]
+    client = platform.client(retry=Retry(attempts=1))
+    options = {"data": frame, "max_in_flight": 1}
+    before = put(platform, path, client=client, **options)
+    assert before.status[2] == "unknown"
+    after = put(platform, path, **options)
+    assert after.status.tolist() == ["stored"] * 6
+    listed = {"count": 1, "first": [2]}
+    assert after.attrs["v3io"]["out_of_order"] == listed
+    assert put(platform, path, **options).attrs["v3io"]["out_of_order"] == listed
+
+
+def test_no_secret_stands_in_a_journal(path):
+    from v3io_frames_put.local import LocalPlatform
+
+    with LocalPlatform(access_key="hunter2-hunter2") as platform:
+        platform.create_stream(STREAM)
+        put(platform, path)
+    assert b"hunter2" not in path.read_bytes()

@@ -1,0 +1,358 @@
+"""A run and its journal: begun, taken up again, or found complete.
+
+before the first record   run id, where each shard ends
+before a request leaves   which rows it carries, the checksums of their blocks
+when its end is known     outcomes; what nobody knows stays on record
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections import defaultdict
+from dataclasses import replace
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+import numpy as np
+import pyarrow as pa
+
+from v3io_frames_put._delivery.outcome_pages import PAGE_ROWS, STATUSES, to_table
+from v3io_frames_put._delivery.overtaking import Resumption
+from v3io_frames_put._delivery.past import Past
+from v3io_frames_put._delivery.recorder import Recorder
+from v3io_frames_put._journal.recovery import read_blocks, read_copies, read_left
+from v3io_frames_put._journal.store import Store, set_aside, to_blob
+from v3io_frames_put._rows.blocks import Blocks
+from v3io_frames_put.errors import ConfigError, DataError
+from v3io_frames_put.resume import find_tagged_rows, keep_unknown
+
+if TYPE_CHECKING:
+    from collections import deque
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from v3io_frames_put._delivery.batch import Batch
+    from v3io_frames_put._delivery.outcome_pages import Texts
+    from v3io_frames_put._delivery.suspects import Copy
+    from v3io_frames_put._rows.plan import RowPlan
+    from v3io_frames_put.job import Upload
+
+_LOG: Final = logging.getLogger("v3io_frames_put")
+
+FileStamp: TypeAlias = "tuple[str, int | None, int | None]"
+"""A file to publish: name, size, and when it was changed in nanoseconds."""
+
+_RUN: Final = ("run_id", "stream", "delivery", "mapping", "files", "num_rows", "is_finished")
+
+
+class Journal(Recorder):
+    """The journal of a run.
+
+    Parameters
+    ----------
+    path : Path
+        Where it stands.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._store = Store(path)
+        self._blocks = Blocks()
+        self._resumption: Resumption | None = None
+        self._texts: Texts | None = None
+        self._packed = False
+        self._moment = 0
+        self._moments: dict[int, int] = {}  # of requests whose end is not known
+        self._has_starts = False
+        self._starts: NDArray[np.int64] | None = None
+        self._forget()
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._store.close()
+
+    # -- which run it is --------------------------------------------------------------
+
+    @property
+    def pinned(self) -> list[FileStamp] | None:
+        """The files of an unfinished run. None: there is none, or it has no files."""
+        run = self._read_run()
+        if run is None or run["is_finished"] or run["files"] is None:
+            return None
+        return [tuple(stamp) for stamp in json.loads(run["files"])]
+
+    def take_up(
+        self,
+        job: Upload,
+        *,
+        files: Sequence[FileStamp] | None = None,
+        replan: Callable[[], RowPlan],
+    ) -> Upload:
+        """Begin a run, or go on with the one that the journal tells of.
+
+        Parameters
+        ----------
+        job : Upload
+            What to send, where and how.
+        files : sequence of FileStamp, optional
+            The files that it reads.
+        replan : callable
+            Makes another plan of the same data, to be followed by nobody else.
+
+        Raises
+        ------
+        ConfigError
+            An unfinished run had other data, options or another stream. Nothing was sent.
+        """
+        stamps = None if files is None else json.dumps(files)
+        run = self._read_run()
+        if run is None:
+            return self._begin(job, stamps)
+        differing = [name for name, value in _identity(job, stamps).items() if run[name] != value]
+        if not run["is_finished"]:
+            if differing:
+                raise ConfigError(
+                    f"journal: {self._store.path} belongs to an unfinished run whose "
+                    f"{' and '.join(differing)} differed. Repeat that call unchanged to finish it, "
+                    f"or choose another path."
+                )
+            return self._go_on(job, run, replan)
+        if not differing and (stamps is not None or self._holds(job.plan)):
+            return self._repeat(job, run)
+        aside = self._set_aside()
+        _LOG.info("the finished run of another call was set aside: %s", aside)
+        return self._begin(job, stamps)
+
+    def _read_run(self) -> dict[str, Any] | None:
+        found = next(self._store.read(f"select {', '.join(_RUN)} from run"), None)  # noqa: S608  # names of ours
+        return None if found is None else dict(zip(_RUN, found, strict=True))
+
+    def _begin(self, job: Upload, stamps: str | None) -> Upload:
+        row = {"run_id": job.run_id, "began": _now(), **_identity(job, stamps)}
+        with self._store.transaction():
+            self._store.write(
+                f"insert into run ({', '.join(row)}) values ({', '.join('?' * len(row))})",  # noqa: S608  # names of ours
+                [tuple(row.values())],
+            )
+        self._packed = job.packed
+        return replace(job, recorder=self, blocks=self._blocks)
+
+    def _go_on(self, job: Upload, run: dict[str, Any], replan: Callable[[], RowPlan]) -> Upload:
+        delivery = job.policy.delivery
+        left = read_left(self._store, final=keep_unknown(["stored", "rejected"], delivery))
+        self._moment, self._packed = left.moment, job.packed
+        self._has_starts = left.starts is not None
+        self._resumption = Resumption(left.earlier)
+        self._blocks = Blocks(read_blocks(self._store))
+        past = None
+        if delivery == "exactly_once" and left.starts is not None:
+            past = Past(
+                left.earlier,
+                find_tagged_rows(replan),
+                floor=left.floor,
+                starts=left.starts,
+                knows_requests=False,
+            )
+        _LOG.info("run %s: goes on; its journal is %s", run["run_id"], self._store.path)
+        return replace(
+            job,
+            run_id=run["run_id"],
+            resumption=self._resumption,
+            past=past,
+            duplicates=read_copies(self._store),
+            recorder=self,
+            blocks=self._blocks,
+        )
+
+    def _repeat(self, job: Upload, run: dict[str, Any]) -> Upload:
+        """Tell once more what became of the rows of a finished run."""
+        left = read_left(self._store, final=STATUSES)
+        _LOG.info("run %s: already complete; its journal is %s", run["run_id"], self._store.path)
+        return replace(
+            job,
+            run_id=run["run_id"],
+            resumption=Resumption(left.earlier),
+            duplicates=read_copies(self._store),
+            complete_rows=run["num_rows"],
+        )
+
+    def _holds(self, plan: RowPlan) -> bool:
+        """Whether the data is that of the finished run; reads it."""
+        try:
+            for _ in plan.records(None, Blocks(read_blocks(self._store))):
+                pass
+        except DataError as error:
+            if plan.num_rows is None:
+                raise ConfigError(
+                    f"journal: {self._store.path} belongs to a finished run of other data "
+                    f"({error}), and this data, a stream, has been read now. Give it once more, "
+                    f"with another path."
+                ) from error
+            return False
+        return True
+
+    def _set_aside(self) -> Path:
+        path = self._store.path
+        self._store.close()
+        aside = set_aside(path)
+        self._store = Store(path)
+        return aside
+
+    # -- what happens -----------------------------------------------------------------
+
+    def begin(self, floor: NDArray[np.int64]) -> None:
+        """Take where each shard ends, before the first record."""
+        if not self._has_starts:
+            self._starts = floor
+
+    def send(self, batch: Batch) -> None:
+        """Take the records that the next request carries."""
+        self._moments[batch.request] = self._note_request(batch)
+
+    def _note_request(self, batch: Batch) -> int:
+        moment, rows, floor = self._next_moment(), batch.entries.rows, None
+        if batch.floor is not None:
+            floor = _column("sequence_number", np.trim_zeros(batch.floor, "b"))
+        self._sent.append((moment, int(rows.max()), _column("row", rows), floor))
+        return moment
+
+    def believe(self, request: int) -> None:
+        """Take that a request got an answer for each of its records."""
+        self._answered.append((self._moments.pop(request),))
+
+    def refuse(self, request: int) -> None:
+        """Take that nothing of a request is stored."""
+        self._refused.append((self._moments.pop(request),))
+
+    def doubt(self, batch: Batch) -> None:
+        """Take that nobody knows of some records of a request whether they are stored."""
+        if self._moments.pop(batch.request, None) is None:  # it was answered for the others
+            self._note_request(batch)
+
+    def settle(
+        self, rows: NDArray[np.int64], columns: Mapping[str, NDArray[Any]], texts: Texts
+    ) -> None:
+        """Take the outcome of rows."""
+        self._settled[tuple(columns)].append({"row": rows, **columns})
+        self._texts = texts
+
+    def complete(self, number: int, batch: pa.RecordBatch) -> None:
+        """Take a page of which every row has its outcome."""
+        self._pages.append((number, batch))
+
+    def overtake(self, rows: NDArray[np.int64]) -> None:
+        """Take open rows that have a stored one of their destination behind them."""
+        self._overtaken += rows.tolist()
+
+    # -- made durable -----------------------------------------------------------------
+
+    def commit(self) -> None:
+        """Make durable what was taken."""
+        self._collect()
+        if not self._has_news():
+            return
+        with self._store.transaction():
+            self._write()
+        if self._starts is not None:
+            self._store.sync()
+            self._starts = None
+        self._forget()
+
+    def conclude(self, *, num_rows: int, is_finished: bool, duplicates: Sequence[Copy]) -> None:
+        """Take how the run ended."""
+        self.commit()
+        with self._store.transaction():
+            self._store.write("insert or ignore into copies values (?, ?, ?)", duplicates)
+            if is_finished:
+                self._store.write("update run set is_finished = 1, num_rows = ?", [(num_rows,)])
+
+    def _forget(self) -> None:
+        self._sent: list[tuple[int, int, bytes, bytes | None]] = []
+        self._answered: list[tuple[int]] = []
+        self._refused: list[tuple[int]] = []
+        self._settled: dict[tuple[str, ...], list[dict[str, NDArray[Any]]]] = defaultdict(list)
+        self._pages: list[tuple[int, pa.RecordBatch]] = []
+        self._overtaken: list[int] = []
+        self._checked: list[tuple[int, int, int]] = []
+
+    def _collect(self) -> None:
+        """Fetch what the thread that reads the data found out."""
+        _empty(self._blocks.fresh, self._checked)
+        if self._resumption is not None:
+            found: list[NDArray[np.int64]] = []
+            _empty(self._resumption.fresh, found)
+            self._overtaken += [int(row) for rows in found for row in rows]
+
+    def _has_news(self) -> bool:
+        return bool(
+            self._sent
+            or self._answered
+            or self._refused
+            or self._settled
+            or self._pages
+            or self._overtaken
+        )
+
+    def _write(self) -> None:
+        write = self._store.write
+        if self._starts is not None:
+            known = np.flatnonzero(self._starts)
+            starts = dict(zip(known.tolist(), self._starts[known].tolist(), strict=True))
+            write("update run set starts = ?", [(json.dumps(starts),)])
+        write("insert into blocks values (?, ?, ?)", self._checked)
+        write("insert or ignore into overtaken values (?)", [(row,) for row in self._overtaken])
+        write(
+            "insert into requests (moment, last_row, rows, floor) values (?, ?, ?, ?)", self._sent
+        )
+        write("delete from requests where moment = ?", self._answered)
+        write("update requests set is_refused = 1 where moment = ?", self._refused)
+        write("insert into outcomes values (?, ?, ?)", map(self._outcomes, self._settled.values()))
+        for number, batch in self._pages:
+            self._write_page(number, batch)
+
+    def _outcomes(self, parts: list[dict[str, NDArray[Any]]]) -> tuple[int, int, bytes]:
+        """Put together what became of rows since the last commit."""
+        assert self._texts is not None  # noqa: S101  # it came with them
+        columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        last_row = int(columns["row"].max(initial=-1))
+        return self._next_moment(), last_row, to_blob(to_table(columns, self._texts))
+
+    def _write_page(self, number: int, batch: pa.RecordBatch) -> None:
+        write, end = self._store.write, (number + 1) * PAGE_ROWS
+        write(
+            "insert or replace into pages values (?, ?, ?)",
+            [(number, self._moment, to_blob(batch, "zstd"))],
+        )
+        write("delete from outcomes where last_row < ?", [(end,)])
+        # exactly_once looks for further copies behind each floor, to the end of the run.
+        write("delete from requests where last_row < ? and (is_refused or floor is null)", [(end,)])
+
+    def _next_moment(self) -> int:
+        self._moment += 1
+        return self._moment
+
+
+def _identity(job: Upload, stamps: str | None) -> dict[str, Any]:
+    """Tell what has to be the same when a run goes on."""
+    return {
+        "stream": str(job.stream),
+        "delivery": job.policy.delivery,
+        "mapping": job.mapping,
+        "files": stamps,
+        **({} if job.plan.num_rows is None else {"num_rows": job.plan.num_rows}),
+    }
+
+
+def _column(name: str, numbers: NDArray[np.int64]) -> bytes:
+    return to_blob(pa.record_batch([pa.array(numbers)], [name]))
+
+
+def _empty(source: deque[Any], into: list[Any]) -> None:
+    """Move what is there now; another thread may be adding to it."""
+    into.extend(source.popleft() for _ in range(len(source)))
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")

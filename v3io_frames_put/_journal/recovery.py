@@ -1,0 +1,204 @@
+"""What a journal tells of a run that did not come to its end."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from v3io_frames_put._delivery.earlier import Earlier
+from v3io_frames_put._delivery.outcome_pages import (
+    BLANK,
+    OPEN,
+    PAGE_ROWS,
+    STATUSES,
+    Texts,
+    from_arrow,
+    from_table,
+)
+from v3io_frames_put._delivery.suspects import Copy
+from v3io_frames_put._journal.store import from_blob
+from v3io_frames_put._rows.blocks import Block
+from v3io_frames_put.config import MAX_SHARDS
+from v3io_frames_put.resume import read_starts
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+
+    from numpy.typing import NDArray
+
+    from v3io_frames_put._delivery.outcome_pages import Status
+    from v3io_frames_put._journal.store import Store
+
+_STORED = STATUSES.index("stored")
+_UNKNOWN = STATUSES.index("unknown")
+_SETTLED = (_STORED, STATUSES.index("rejected"))
+_CUT_OFF = ("NoAnswer", "the run was killed before an answer came")
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """What a run left.
+
+    Attributes
+    ----------
+    earlier : Earlier
+        Outcomes.
+    starts : dict of str to int, or None
+        Each shard's last number before the run. None: nothing was sent with
+        ``exactly_once``.
+    floor : ndarray of int64
+        Per shard, the number behind which everything stands that is in doubt.
+    moment : int
+        The last one on record.
+    """
+
+    earlier: Earlier
+    starts: dict[str, int] | None
+    floor: NDArray[np.int64]
+    moment: int
+
+
+def read_left(store: Store, *, final: Collection[Status]) -> Left:
+    """Read what a run left.
+
+    Parameters
+    ----------
+    store : Store
+        Its journal.
+    final : collection of Status
+        Statuses that rows keep.
+    """
+    (starts,) = next(store.read("select starts from run"))
+    told = None if starts is None else json.loads(starts)
+    reading = _Reading(store, read_starts(told or {}))
+    reading.read_all()
+    overtaken = np.array([row for (row,) in store.read("select row from overtaken")], np.int64)
+    earlier = Earlier(
+        reading.status,
+        reading.load,
+        texts=reading.texts,
+        final=final,
+        doubts="unknown" not in final,
+        overtaken=overtaken,
+    )
+    return Left(earlier, told, reading.floor(), reading.moment)
+
+
+def read_blocks(store: Store) -> list[Block]:
+    """Read what the data held, as far as it was read."""
+    return [Block(*row) for row in store.read("select * from blocks order by first_row")]
+
+
+def read_copies(store: Store) -> list[Copy]:
+    """Read where rows stand, besides the place that the outcomes tell."""
+    return [Copy(*row) for row in store.read("select * from copies order by row")]
+
+
+class _Reading:
+    """One reading of a journal: the pages first, then all that came after them."""
+
+    def __init__(self, store: Store, starts: NDArray[np.int64]) -> None:
+        self.texts = Texts()
+        self.status = np.zeros(0, np.int8)
+        self.moment = 0
+        self._store = store
+        self._highest = starts.copy()  # acknowledged, per shard
+        self._floors: list[NDArray[np.int64]] = []
+        self._page_moments: dict[int, int] = {}
+        self._newer: dict[int, NDArray[Any]] = {}  # pages, with what came after them
+        self._load_page = lru_cache(maxsize=2)(self._read_page)
+
+    def load(self, number: int) -> NDArray[Any]:
+        """Return a page; what nobody told of is blank."""
+        newer = self._newer.get(number)
+        return self._load_page(number) if newer is None else newer
+
+    def floor(self) -> NDArray[np.int64]:
+        """Per shard, the number behind which everything stands that is in doubt."""
+        floor: NDArray[np.int64] = np.minimum.reduce([self._highest, *self._floors])
+        return floor
+
+    def read_all(self) -> None:
+        """Read everything that is on record."""
+        for number, moment in self._store.read("select number, moment from pages order by number"):
+            self._page_moments[number] = moment
+            page = self._read_page(number)
+            self._note_stored(page)
+            self._extend((number + 1) * PAGE_ROWS)
+            self.status[number * PAGE_ROWS : number * PAGE_ROWS + len(page)] = page["status"]
+            self.moment = max(self.moment, moment)
+        events = [*self._read_requests(), *self._read_outcomes()]
+        for moment, rows, entries, is_refused in sorted(events, key=lambda event: event[0]):
+            self.moment = max(self.moment, moment)
+            self._extend(int(rows.max()) + 1)
+            for number, which in self._split(rows, moment):
+                within = rows[which] - number * PAGE_ROWS
+                page = self._open_page(number)
+                if entries is None:
+                    _add_request(page, within, self.texts, is_refused=is_refused)
+                else:
+                    page[within] = entries[which]
+                self.status[rows[which]] = page["status"][within]
+
+    def _read_requests(self) -> Iterator[tuple[int, NDArray[np.int64], None, bool]]:
+        query = "select moment, rows, floor, is_refused from requests"
+        for moment, rows, floor, is_refused in self._store.read(query):
+            if floor is not None and not is_refused:
+                numbers = np.asarray(from_blob(floor).column(0))
+                self._floors.append(np.pad(numbers, (0, MAX_SHARDS - len(numbers))))
+            yield moment, np.asarray(from_blob(rows).column("row")), None, bool(is_refused)
+
+    def _read_outcomes(self) -> Iterator[tuple[int, NDArray[np.int64], NDArray[Any], bool]]:
+        for moment, blob in self._store.read("select moment, outcomes from outcomes"):
+            batch = from_blob(blob)
+            entries = from_table(batch, self.texts)
+            self._note_stored(entries)
+            yield moment, np.asarray(batch.column("row")), entries, False
+
+    def _split(
+        self, rows: NDArray[np.int64], moment: int
+    ) -> Iterator[tuple[int, NDArray[np.bool_]]]:
+        """Split rows by page; leave out pages that were complete at a later moment."""
+        numbers = rows // PAGE_ROWS
+        for number in np.unique(numbers).tolist():
+            if self._page_moments.get(number, -1) < moment:
+                yield number, numbers == number
+
+    def _open_page(self, number: int) -> NDArray[Any]:
+        if number not in self._newer:
+            page = np.full(PAGE_ROWS, BLANK)
+            known = self._read_page(number)
+            page[: len(known)] = known
+            self._newer[number] = page
+        return self._newer[number]
+
+    def _read_page(self, number: int) -> NDArray[Any]:
+        query = "select outcomes from pages where number = ?"
+        found = next(self._store.read(query, number), None)
+        return np.full(0, BLANK) if found is None else from_arrow(from_blob(found[0]), self.texts)
+
+    def _note_stored(self, entries: NDArray[Any]) -> None:
+        stored = entries[(entries["status"] == _STORED) & (entries["shard_id"] < MAX_SHARDS)]
+        np.maximum.at(self._highest, stored["shard_id"], stored["sequence_number"])
+
+    def _extend(self, num_rows: int) -> None:
+        missing = num_rows - len(self.status)
+        if missing > 0:
+            self.status = np.concatenate([self.status, np.full(missing, OPEN, np.int8)])
+
+
+def _add_request(
+    page: NDArray[Any], within: NDArray[np.int64], texts: Texts, *, is_refused: bool
+) -> None:
+    """Count a request, and what it left unknown, in its rows' entries."""
+    page["attempts"][within] += 1
+    within = within[~np.isin(page["status"][within], _SETTLED)]
+    if is_refused:
+        return
+    page["status"][within] = _UNKNOWN
+    page["error_message"][within] = texts.number(_CUT_OFF[0])
+    page["error_detail"][within] = texts.number(_CUT_OFF[1])

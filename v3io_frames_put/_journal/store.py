@@ -1,0 +1,216 @@
+"""The journal's file: an SQLite database, so that it can be read without us.
+
+What stands in its tables is told in the documentation (Reference, Journal). Tables
+of rows are kept as Arrow IPC streams, many rows a cell.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+import pyarrow as pa
+
+from v3io_frames_put.errors import ConfigError, PutRecordsError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+APPLICATION_ID: Final = 0x7633696F  # "v3io", where SQLite keeps whose file it is
+VERSION: Final = 1
+
+_SCHEMA: Final = """
+create table run (
+    run_id text not null,      -- 16 hexadecimal digits: the first half of every tag
+    stream text not null,
+    delivery text not null,
+    mapping text not null,     -- a digest of what becomes of which column
+    files text,                -- JSON: name, size and mtime of each; null: no files
+    num_rows integer,          -- null: not known yet
+    began text not null,       -- UTC
+    starts text,               -- JSON: each shard's last number before the run (exactly_once)
+    is_finished integer not null default 0
+);
+create table blocks (          -- what the data held, in order
+    first_row integer primary key,
+    num_rows integer not null,
+    checksum integer not null  -- CRC-32
+);
+create table requests (        -- that were sent, and not answered for every record
+    moment integer primary key,
+    last_row integer not null,
+    rows blob not null,        -- Arrow: row
+    floor blob,                -- Arrow: sequence_number, by shard; all of it stands behind them
+    is_refused integer not null default 0  -- nothing of it is stored
+);
+create table outcomes (        -- of rows whose page is not complete
+    moment integer primary key,
+    last_row integer not null,
+    outcomes blob not null     -- Arrow: row, and columns of the results, those that tell something:
+                               -- status 0: stored, 1: rejected, 3: unknown; -1: not given
+);
+create table pages (           -- 65,536 rows each, all with an outcome
+    number integer primary key,
+    moment integer not null,   -- older requests and outcomes of its rows say nothing new
+    outcomes blob not null     -- Arrow: the columns of the results
+);
+create table overtaken (       -- that have a stored row of their destination behind them
+    row integer primary key
+);
+create table copies (          -- of rows that are stored elsewhere, too
+    row integer not null,
+    shard_id integer not null,
+    sequence_number integer not null,
+    primary key (row, shard_id, sequence_number)
+);
+"""
+
+_CACHE_KIB: Final = 2_048
+_CHECKPOINT_PAGES: Final = 4_000
+
+
+class Store:
+    """An open journal file, locked for this process.
+
+    Parameters
+    ----------
+    path : Path
+        Where it stands; it is made if it is not there.
+
+    Raises
+    ------
+    ConfigError
+        It is in use, damaged, something else, of another version, or stands where
+        nothing can be locked.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        with ExitStack() as cleanup:
+            try:
+                self._database = sqlite3.connect(path, timeout=0, isolation_level=None)
+                cleanup.callback(self._database.close)
+                self._lock()
+                self._check()
+            except sqlite3.Error as error:
+                raise ConfigError(_explain(path, error)) from error
+            cleanup.pop_all()
+
+    def _lock(self) -> None:
+        """Keep every other process out until the file is closed."""
+        for setting in (
+            "locking_mode = exclusive",
+            "journal_mode = wal",
+            "synchronous = normal",  # whole after a power failure, perhaps without its end
+            f"cache_size = -{_CACHE_KIB}",
+            f"wal_autocheckpoint = {_CHECKPOINT_PAGES}",
+        ):
+            self._database.execute(f"pragma {setting}")
+        self._database.execute("begin exclusive")
+        self._database.execute("commit")
+
+    def _check(self) -> None:
+        """Refuse what is no journal, or a damaged one; make an empty one of an empty file."""
+        if not self._number("pragma schema_version"):
+            with self.transaction():
+                for statement in _SCHEMA.split(";\n"):
+                    self._database.execute(statement)
+                self._database.execute(f"pragma application_id = {APPLICATION_ID}")
+                self._database.execute(f"pragma user_version = {VERSION}")
+            return
+        if self._number("pragma application_id") != APPLICATION_ID:
+            raise ConfigError(
+                f"journal: {self.path} is a database of something else. Choose another path."
+            )
+        version = self._number("pragma user_version")
+        if version != VERSION:
+            raise ConfigError(
+                f"journal: {self.path} is of version {version}, this package keeps version "
+                f"{VERSION}. Finish the run with the package that began it."
+            )
+        problem = self._database.execute("pragma quick_check(1)").fetchone()[0]
+        if problem != "ok":
+            raise sqlite3.DatabaseError(problem)
+
+    def _number(self, query: str) -> int:
+        number: int = self._database.execute(query).fetchone()[0]
+        return number
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Make what the block writes durable, all of it or nothing.
+
+        Raises
+        ------
+        PutRecordsError
+            It cannot be written.
+        """
+        try:
+            self._database.execute("begin")
+            yield
+            self._database.execute("commit")
+        except sqlite3.Error as error:
+            if self._database.in_transaction:
+                self._database.execute("rollback")
+            raise PutRecordsError(
+                f"the journal {self.path} cannot be written: {error}. What was stored since is "
+                f"not in it; the same call again finds out, as delivery says."
+            ) from error
+
+    def sync(self) -> None:
+        """Bring all that is durable to the disk."""
+        self._database.execute("pragma wal_checkpoint(full)").fetchall()
+
+    def write(self, statement: str, values: Any) -> None:
+        """Run a statement, once for each entry of ``values``."""
+        self._database.executemany(statement, values)
+
+    def read(self, query: str, *values: Any) -> Iterator[tuple[Any, ...]]:
+        """Run a query."""
+        return iter(self._database.execute(query, values))
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._database.close()
+
+
+def set_aside(path: Path) -> Path:
+    """Move a journal that nobody has open out of the way; return where to."""
+    number = 1
+    while (aside := path.with_name(f"{path.name}.{number}")).exists():
+        number += 1
+    path.rename(aside)
+    return aside
+
+
+def to_blob(batch: pa.RecordBatch, compression: str | None = None) -> bytes:
+    """Turn rows into an Arrow IPC stream."""
+    sink = pa.BufferOutputStream()
+    options = pa.ipc.IpcWriteOptions(compression=compression)
+    with pa.ipc.new_stream(sink, batch.schema, options=options) as writer:
+        writer.write_batch(batch)
+    return bytes(sink.getvalue())
+
+
+def from_blob(blob: bytes) -> pa.RecordBatch:
+    """Read rows from an Arrow IPC stream."""
+    return pa.ipc.open_stream(blob).read_next_batch()
+
+
+def _explain(path: Path, error: sqlite3.Error) -> str:
+    if "locked" in str(error) and "protocol" not in str(error):
+        return (
+            f"journal: {path} is in use: another run keeps it. Wait for its end, or choose another "
+            f"path for a run of its own."
+        )
+    if isinstance(error, sqlite3.OperationalError):
+        return (
+            f"journal: {path} cannot be kept: {error}. It needs a folder that can be written, on "
+            f"a file system that can lock files, such as a local disk."
+        )
+    return (
+        f"journal: {path} is damaged, or no journal: {error}. Nobody can tell from it what was "
+        f"sent. Move it away to start a new run, which sends every row."
+    )
