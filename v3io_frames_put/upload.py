@@ -89,14 +89,14 @@ def upload(job: Upload, take: Callable[[pa.RecordBatch], Any]) -> Ending:
     )
     broken = None
     if job.complete_rows is not None:
-        _recall(outcomes, job.complete_rows, take)
+        recall(outcomes, job.complete_rows, take)
     elif job.plan.num_rows != 0:
         _LOG.info("run %s: sending to %s", job.run_id, job.stream)
         broken = _deliver(job, delivery, take)
     for batch in outcomes.finish():
         take(batch)
     duplicates = sorted({*job.duplicates, *(reconciler.duplicates() if reconciler else ())})
-    broken = _conclude(job, delivery, duplicates, broken)
+    broken = conclude(job, delivery, duplicates, broken)
     late = reconciler.late() if reconciler else []
     resumed = job.resumption.out_of_order() if job.resumption else ()
     out_of_order = sorted({*delivery.out_of_order, *resumed})
@@ -116,7 +116,7 @@ def _make_reconciler(job: Upload) -> Reconciler | None:
     return Reconciler(job.stream, bytes.fromhex(job.run_id), job.policy.retry, past=job.past)
 
 
-def _recall(outcomes: Outcomes, num_rows: int, take: Callable[[pa.RecordBatch], Any]) -> None:
+def recall(outcomes: Outcomes, num_rows: int, take: Callable[[pa.RecordBatch], Any]) -> None:
     """Tell of the rows of a run that is over."""
     for first_row in range(0, num_rows, PAGE_ROWS):
         outcomes.open(min(PAGE_ROWS, num_rows - first_row))
@@ -124,7 +124,7 @@ def _recall(outcomes: Outcomes, num_rows: int, take: Callable[[pa.RecordBatch], 
             take(batch)
 
 
-def _conclude(
+def conclude(
     job: Upload, delivery: Delivery, duplicates: Sequence[Copy], broken: BaseException | None
 ) -> BaseException | None:
     """Close the journal's account; return what came in the way of the run, or of this."""

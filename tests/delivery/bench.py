@@ -9,7 +9,6 @@ import random
 import tempfile
 from base64 import b64decode
 from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -26,14 +25,14 @@ from v3io_frames_put._delivery.delivery import Delivery
 from v3io_frames_put._delivery.outcomes import Outcomes
 from v3io_frames_put._delivery.reconcile import Reconciler
 from v3io_frames_put._delivery.uploader import StopSwitch, run
-from v3io_frames_put._journal.journal import Journal
+from v3io_frames_put._journal import open_journal
 from v3io_frames_put._rows.plan import RowPlan, plan_rows
 from v3io_frames_put._wire.batches import Window, encode_window
 from v3io_frames_put._wire.paths import StreamPath
 from v3io_frames_put.job import Upload
 from v3io_frames_put.results import amend_results, collect_results
 from v3io_frames_put.resume import take_up
-from v3io_frames_put.upload import _conclude
+from v3io_frames_put.upload import conclude, recall
 
 STREAM = StreamPath("projects", "model/stream", "http://simulated")
 OLDER = b"older"
@@ -62,6 +61,8 @@ class Ran:
 
     Attributes
     ----------
+    again : DataFrame or None
+        What the same call tells once more, after a run with a journal was complete.
     stands : dict of int to list of (Place, int)
         Per row, where it ever stood, and its place in the record there.
     log : dict of Place to Stood
@@ -79,6 +80,7 @@ class Ran:
     """
 
     results: pd.DataFrame
+    again: pd.DataFrame | None
     stands: dict[int, list[tuple[Place, int]]]
     log: dict[Place, Stood]
     life: int
@@ -227,7 +229,8 @@ class Bench:
             return self._run(take_up(job, earlier), end)
         if not self.case.keeps_journal:
             return self._run(job, end)
-        with closing(Journal(self.folder / "run.v3io")) as journal:
+        with open_journal(self.folder / "run.v3io") as journal:
+            assert journal is not None
             return self._run(journal.take_up(job, replan=lambda: _plan(self.case)), end)
 
     def _run(self, job: Upload, end: End | None) -> pd.DataFrame | None:
@@ -244,14 +247,15 @@ class Bench:
             reconciler=reconciler,
             recorder=job.recorder,
         )
+        batches: list[pa.RecordBatch] = []
         if job.complete_rows is not None:
-            outcomes.open(job.complete_rows)
+            recall(outcomes, job.complete_rows, batches.append)
         elif self._play(job, delivery, end):
             return None
         delivery.finish_rows(len(self.case.rows))
         self.is_whole = delivery.stopped is None
         duplicates = {*job.duplicates, *(reconciler.duplicates() if reconciler else ())}
-        assert _conclude(job, delivery, sorted(duplicates), None) is None
+        assert conclude(job, delivery, sorted(duplicates), None) is None
         if self.case.keeps_journal:  # which remembers
             self.out_of_order, self.duplicates = set(), set()
         self.out_of_order |= {
@@ -259,7 +263,7 @@ class Bench:
             *(resumption.out_of_order() if resumption else ()),
         }
         self.duplicates |= {copy.row for copy in duplicates}
-        results = collect_results(list(outcomes.finish()), index=None, packed=job.packed)
+        results = collect_results([*batches, *outcomes.finish()], index=None, packed=job.packed)
         late = reconciler.late() if reconciler else []
         amend_results(results, late=late, duplicates=sorted(duplicates))
         results.attrs["v3io"] = {
@@ -354,6 +358,11 @@ def play(case: Case) -> Ran:
         for end in [*case.ends, None] if case.goes_on else case.ends:
             earlier = None if case.keeps_journal or not case.rows else results
             results = bench.run(end=end, earlier=earlier)
+        assert results is not None
+        again = None
+        if case.keeps_journal and bench.is_whole:
+            left = {"unsent"} if case.policy.delivery == "at_most_once" else {"unsent", "unknown"}
+            again = None if left & set(results.status) else bench.run(end=None, earlier=None)
     for network in bench.networks:
         network.settle()
     bench.platform.close()
@@ -362,9 +371,9 @@ def play(case: Case) -> Ran:
         for at, row in enumerate(parse_rows(stood.data, case.format)):
             assert row == {"row": row["row"], "text": "x" * case.rows[row["row"]][2]}
             stands.setdefault(row["row"], []).append((place, at))
-    assert results is not None
     return Ran(
         results=results,
+        again=again,
         stands=stands,
         log=bench.front.log,
         life=bench.front.life,

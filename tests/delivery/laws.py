@@ -8,6 +8,8 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
+import pandas as pd
+
 from tests.delivery.bench import Place, Ran
 from tests.delivery.cases import Case
 from v3io_frames_put import local
@@ -21,6 +23,7 @@ def check(case: Case, ran: Ran) -> None:
     check_order(case, ran)
     check_unknown(case, ran)
     check_memory(case, ran)
+    check_again(ran)
 
 
 def check_table(case: Case, ran: Ran) -> None:
@@ -131,3 +134,10 @@ def check_memory(case: Case, ran: Ran) -> None:
         budget = max(case.policy.max_in_flight_bytes, 2 * max(largest, default=0))
         allowed = max(allowed, budget + excess)
     assert ran.peak_bytes <= allowed, (ran.peak_bytes, ran.windows)
+
+
+def check_again(ran: Ran) -> None:
+    """A run that is complete tells the same once more."""
+    if ran.again is not None:
+        for name in ("status", "shard_id", "sequence_number"):
+            pd.testing.assert_series_equal(ran.again[name], ran.results[name])
