@@ -63,6 +63,7 @@ class Earlier:
         self.overtaken = np.zeros(0, np.int64) if overtaken is None else overtaken
         self._load = load
         self._stored_now: list[NDArray[np.int64]] = []
+        self._found: list[NDArray[np.int64]] = []
         self._changed: dict[int, NDArray[Any]] = {}
         self._is_final = np.array([name in final for name in STATUSES])
         self._doubts = doubts
@@ -133,6 +134,7 @@ class Earlier:
         if missing > 0:
             self.status = np.concatenate([self.status, np.full(missing, OPEN, np.int8)])
         self.status[rows] = _STORED
+        self._found.append(rows)
         for number in np.unique(rows // PAGE_ROWS):
             page = self._changed.setdefault(number, _whole(self._page(number)))
             which = rows // PAGE_ROWS == number
@@ -143,6 +145,15 @@ class Earlier:
             for name, value in columns.items():
                 found[name] = value[which] if isinstance(value, np.ndarray) else value
             page[within] = found
+
+    def found(self, first_row: int, num_rows: int) -> NDArray[np.int64]:
+        """Return which of some rows were found on the stream."""
+        begin, end = np.searchsorted(self._all_found, [first_row, first_row + num_rows])
+        return self._all_found[begin:end]
+
+    @cached_property
+    def _all_found(self) -> NDArray[np.int64]:
+        return np.unique(np.concatenate([np.zeros(0, np.int64), *self._found]))
 
     def prove(self) -> None:
         """Say that what was not found is not stored: it can be sent."""
