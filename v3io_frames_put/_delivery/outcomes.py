@@ -7,7 +7,7 @@ writes batches to a file holds only the pages that are still open.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
     from v3io_frames_put._delivery.earlier import Earlier
     from v3io_frames_put._wire.batches import Entries
+
+_FOUND: Final = ("status", "attempts", "shard_id", "sequence_number", "maybe_duplicate")
 
 
 class Outcomes:
@@ -101,6 +103,9 @@ class Outcomes:
             self._open[page] -= len(codes)
             for code, kept in enumerate(np.bincount(codes, minlength=len(STATUSES)).tolist()):
                 self.counts[STATUSES[code]] += kept
+            found = earlier.found(first, count)
+            if len(found):
+                self._record(found, [*_FOUND])
             first += count
 
     def _by_page(self, rows: NDArray[np.int64]) -> Iterator[tuple[int, slice | NDArray[Any]]]:
