@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from v3io_frames_put.local import LocalPlatform, Restart
+from v3io_frames_put.local import LocalPlatform, Restart, StalledAnswer
 
 pytestmark = [pytest.mark.ui, pytest.mark.timeout(180)]
 
@@ -184,6 +184,36 @@ def test_a_reload_in_mid_upload_finds_it_alive(open_uploader, local_platform):
     says(ui, "All 20,000 rows are stored.")
 
 
+def test_a_restarted_kernel_goes_on_where_its_journal_ends(
+    open_cells, local_platform, lab, tmp_path
+):
+    """A kernel that is killed takes the widget with it; the next one finds the journal."""
+    from tests.ui.lab import end_kernels
+
+    local_platform.create_stream(STREAM)
+    local_platform.faults = [StalledAnswer(nth=3, times=None)]
+    journal = tmp_path / "run.v3io"
+    client = (
+        f"client = v3io_frames_put.Client({local_platform.endpoint!r}, "
+        "retry=v3io_frames_put.Retry(settle_seconds=0.1))"
+    )
+    show = (
+        f"df.v3io.uploader({STREAM!r}, client=client, delivery='exactly_once', "
+        f"journal={str(journal)!r})"
+    )
+    ui = open_cells(MAKE, client, show).locator(".v3io-uploader")
+    ui.get_by_role("button", name="Upload", exact=True).click(timeout=SECONDS)
+    local_platform.wait_until(lambda platform: platform.in_flight() == 8)
+    end_kernels(lab)
+    local_platform.faults = []
+    ui = open_cells(MAKE, client, show).locator(".v3io-uploader")
+    says(ui, "the journal of a run")
+    press(ui, "Upload")
+    says(ui, "All 20,000 rows are stored.")
+    found = local_platform.records(STREAM)
+    assert len(found) == len({record.data for record in found}) == 20_000
+
+
 def test_a_wrong_key_is_told_and_saved_nowhere(open_uploader, lab, request):
     """What a browser types into a password field, and what it saves."""
     with LocalPlatform(access_key="right") as platform:
@@ -214,7 +244,7 @@ def test_the_keyboard_is_enough(open_uploader, local_platform):
     assert passed == [
         "DataFrame", "or a file", "Endpoint", "Access key", "Stream", "Columns",
         "Send the index, too", "Format", "Rows a record", "Partition key", "Shard",
-        "Client info", "Delivery", "Upload",
+        "Client info", "Delivery", "Journal", "Upload",
     ]  # fmt: skip
     page.keyboard.press("Shift+Tab")
     page.keyboard.press("Enter")

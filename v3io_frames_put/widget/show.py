@@ -42,6 +42,8 @@ def last_word(ended: Ended) -> str:
         return "Stopped: nothing was sent."
     summary = summarize(ended.results)
     word = "Stopped. " if ended.status == "stopped" else ""
+    if summary.receipt.get("already_complete"):
+        word = "Already complete, nothing was sent. "
     if summary.counts["stored"] == summary.rows:
         return f"{word}All {summary.rows:,} rows are stored."
     return word + summary.unstored_message()
