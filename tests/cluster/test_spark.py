@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import sys
@@ -48,6 +49,7 @@ def spark(require, require_module, tmp_path_factory):
         # Tests are over before a compiler that takes its time has paid.
         "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
         "spark.sql.adaptive.enabled": "false",
+        "spark.sql.shuffle.partitions": "2",
         "spark.driver.host": "127.0.0.1",
         "spark.driver.bindAddress": "127.0.0.1",
         "spark.eventLog.dir": log.as_uri(),
@@ -211,6 +213,21 @@ def test_wrong_options_are_told_before_anything_is_sent(put, clicks, tmp_path):
     with pytest.raises(StreamNotFound):
         put(sdf, stream="users/none")
     assert not (tmp_path / "results").exists()
+
+
+def test_what_the_page_shows_is_what_happens(spark, client, local_platform, tmp_path):
+    page = Path(__file__).parents[2] / "docs" / "how-to" / "cluster.md"
+    [block] = re.findall(r"```{code-block} python\n(.*?)```", page.read_text("utf-8"), re.DOTALL)
+    local_platform.create_stream("projects/fraud/clicks", shards=2)
+    sdf = spark.range(20).selectExpr("id as n", "concat('u', id % 3) as user", "-id as at")
+    names = {"sdf": sdf, "client": client, "results_path": str(tmp_path / "results")}
+    exec(block, names)  # noqa: S102  # our own page
+    assert names["results"].columns[:3] == ["n", "partition_id", "row"]
+    at = {}
+    for record in local_platform.records("projects/fraud/clicks"):
+        row = json.loads(record.data)
+        assert row["at"] > at.get(row["user"], -100)
+        at[row["user"]] = row["at"]
 
 
 @pytest.mark.parametrize("delivery", ["exactly_once", "at_most_once"])

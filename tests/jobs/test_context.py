@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 import threading
 
@@ -10,7 +9,7 @@ import pandas as pd
 import pytest
 
 from tests.jobs.conftest import write_parquet
-from v3io_frames_put import ConfigError, Interrupted, PartialFailure, jobs
+from v3io_frames_put import ConfigError, Interrupted, PartialFailure
 
 
 class Context:
@@ -31,10 +30,6 @@ class Context:
 @pytest.fixture
 def context():
     return Context()
-
-
-def test_mlrun_finds_the_parameter_by_its_name():
-    assert "context" in inspect.signature(jobs.publish).parameters
 
 
 def test_counts_receipt_and_paths_are_logged(publish, folder, context, tmp_path):
