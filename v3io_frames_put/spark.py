@@ -161,7 +161,7 @@ class _SparkRun:
             self._folder.delete("_input")
             kind = Interrupted if isinstance(cause, KeyboardInterrupt) else PutRecordsError
             text = (
-                f"Spark gave the job up ({type(cause).__name__}: {_first_line(cause)}). What its "
+                f"Spark gave the job up ({type(cause).__name__}: {_gist(cause)}). What its "
                 f"tasks stored until then is not known: error.results tells of every row as "
                 f"unknown, unless it tells better."
             )
@@ -298,8 +298,11 @@ def _tasks_at_once(session: Any, partitions: int) -> int:
     return max(1, min(partitions, cores // int(session.conf.get("spark.task.cpus", "1"))))
 
 
-def _first_line(cause: BaseException) -> str:
-    return next(iter(str(cause).strip().splitlines()), "")
+def _gist(cause: BaseException) -> str:
+    """Return what one of our tasks raised, or else the first line."""
+    lines = str(cause).strip().splitlines() or [""]
+    ours = (line for line in lines if line.startswith(f"{PutRecordsError.__module__}."))
+    return next(ours, lines[0])
 
 
 class _HadoopFolder:

@@ -98,6 +98,14 @@ def test_the_receipt_of_the_run_stands_among_its_results(dd, put, clicks, tmp_pa
     }  # fmt: skip
 
 
+@pytest.mark.parametrize("delivery", ["at_least_once", "exactly_once"])
+def test_data_without_rows_has_results_without_rows(dd, put, clicks, tmp_path, delivery):
+    ddf = dd.from_pandas(clicks(20), npartitions=2)
+    results = put(ddf[ddf.n < 0], delivery=delivery)
+    assert len(results.compute()) == 0
+    assert read_receipt(tmp_path)["tasks"] == 2
+
+
 def test_a_row_that_is_not_stored_raises_unless_told_otherwise(dd, put, clicks):
     frame = clicks(30)
     frame.loc[17, "user"] = "x" * 300
@@ -242,7 +250,9 @@ def test_a_delayed_run_keeps_its_run_id_and_goes_on(
     assert read_numbers() == dict.fromkeys(range(4_000), 1)
 
 
-def test_keys_hold_nothing_but_the_run_and_the_partition(dd, client, clicks, tmp_path, threads):
+def test_keys_hold_nothing_but_the_run_and_the_partition(
+    dd, client, clicks, tmp_path, threads, require_module
+):
     from v3io_frames_put import Client
 
     secret = Client(client.endpoint, "a-secret-key", retry=client.retry)
@@ -252,6 +262,7 @@ def test_keys_hold_nothing_but_the_run_and_the_partition(dd, client, clicks, tmp
     )
     graph = dict(delayed.__dask_graph__())
     assert "a-secret-key" not in repr(graph)
+    assert b"a-secret-key" not in require_module("cloudpickle").dumps(graph)
     assert b"a-secret-key" not in pickle.dumps([repr(key) for key in graph])
     ours = {key for key in graph if str(key).startswith("v3io-put-")}
     run_id = min(ours).split("-")[2]
@@ -324,6 +335,21 @@ def test_a_worker_that_is_killed_in_mid_run(
         assert len(twice) == 1_000
         assert twice < rows
         assert set(np.flatnonzero(results.maybe_duplicate)) == rows
+
+
+@pytest.mark.enable_socket
+def test_an_error_brings_its_results_from_another_process(dd, cluster, clicks, client, tmp_path):
+    frame = clicks(30)
+    frame.loc[17, "user"] = "x" * 300
+    ddf = dd.from_pandas(frame, npartitions=3)
+    path = str(tmp_path / "results")
+    delayed = ddf.v3io.put_records(
+        STREAM, results_path=path, client=client, partition_key="user", compute=False
+    )
+    with pytest.raises(PartialFailure, match="1 of 30 rows") as caught:
+        cluster.compute(delayed).result()
+    told = caught.value.results.compute()
+    assert told.index[told.status == "rejected"].tolist() == [17]
 
 
 @pytest.mark.enable_socket

@@ -177,6 +177,13 @@ def test_rows_that_are_not_stored_raise_unless_told_otherwise(put, clicks, tmp_p
         put(sdf)
 
 
+def test_data_without_rows_has_results_without_rows(put, clicks, tmp_path):
+    results = put(clicks(20).where("n < 0"), index_col="n", delivery="exactly_once")
+    assert results.count() == 0
+    assert results.columns[:4] == ["n", "partition_id", "row", "status"]
+    assert sum(read_receipt(tmp_path)["counts"].values()) == 0
+
+
 def test_what_no_retry_cures_is_raised_with_the_table(put, clicks, local_platform):
     local_platform.faults = [Refused(status=403, nth=2, times=None)]
     with pytest.raises(PermissionDenied) as caught:
@@ -193,7 +200,9 @@ def test_a_job_that_spark_gives_up_tells_of_every_row_as_unknown(
     """No request is ever answered; Spark tries each task four times."""
     local_platform.faults = [Reset(times=None)]
     impatient = Client(client.endpoint, retry=Retry(deadline_seconds=0.2))
-    with pytest.raises(PutRecordsError, match="Spark gave the job up") as caught:
+    with pytest.raises(
+        PutRecordsError, match=r"PlatformUnavailable: .* no request was answered"
+    ) as caught:
         put(spark.range(0, 10, 1, 1).withColumnRenamed("id", "n"), client=impatient, index_col="n")
     told = caught.value.results.toPandas()
     assert sorted(told.n) == list(range(10))

@@ -87,6 +87,17 @@ def test_exactly_once_finds_what_was_stored_without_an_answer(
     assert read_numbers() == dict.fromkeys(range(1_700), 1)
 
 
+@pytest.mark.parametrize("delivery", ["at_least_once", "at_most_once", "exactly_once"])
+@pytest.mark.parametrize("is_first", [True, False])
+def test_a_partition_without_rows_sends_nothing(begin, clicks, read_numbers, delivery, is_first):
+    results = send_partition(begin(delivery=delivery), 0, clicks(0), is_first=is_first)
+    assert len(results) == 0
+    assert receipt(results)["counts"] == dict.fromkeys(
+        ["stored", "rejected", "unsent", "unknown"], 0
+    )
+    assert read_numbers() == {}
+
+
 def test_partitions_do_not_take_each_others_rows_for_their_own(begin, clicks, read_numbers):
     run = begin(delivery="exactly_once")
     send_partition(run, 0, clicks(10), is_first=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from v3io_frames_put._delivery.reading import find_ends
@@ -126,13 +126,7 @@ def begin_run(stream: str, options: ClusterOptions, empty: Any) -> ClusterRun:
     if options.policy.delivery != "exactly_once":
         return run
     ends = find_ends(remote_stream(run), range(shards))
-    return ClusterRun(
-        run_id=run.run_id,
-        stream=run.stream,
-        options=options,
-        starts={str(shard): number for shard, number in ends.items()},
-        has_credentials=run.has_credentials,
-    )
+    return replace(run, starts={str(shard): number for shard, number in ends.items()})
 
 
 def remote_stream(run: ClusterRun) -> RemoteStream:
