@@ -7,15 +7,17 @@ import pickle
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from tests.cluster.conftest import STREAM
-from v3io_frames_put import Client, ConfigError, Retry, StreamNotFound
+from v3io_frames_put import Client, ConfigError, PutRecordsError, Retry, StreamNotFound
 from v3io_frames_put._cluster.last_scan import find_copies, places_of
 from v3io_frames_put._cluster.options import check_options
 from v3io_frames_put._cluster.receipt import merge_receipts
 from v3io_frames_put._cluster.run import begin_run
 from v3io_frames_put._cluster.task import send_partition
+from v3io_frames_put._rows.source import StreamSource
 from v3io_frames_put.local import LocalPlatform, LostAnswer
 
 
@@ -152,6 +154,21 @@ def test_without_a_task_run_again_the_last_scan_reads_nothing(begin, local_platf
     before = len(local_platform.requests)
     assert find_copies(run, {}) == []
     assert len(local_platform.requests) == before
+
+
+def test_data_that_breaks_is_an_error_that_every_engine_can_carry(begin):
+    class Panic(BaseException):
+        """What native code raises."""
+
+    def batches():
+        yield pa.record_batch({"n": [1], "user": ["u"]})
+        raise Panic
+
+    schema = pa.schema({"n": pa.int64(), "user": pa.string()})
+    data = StreamSource(schema, lambda _: batches())
+    with pytest.raises(PutRecordsError, match=r"partition 5 .* Panic") as caught:
+        send_partition(begin(), 5, data, is_first=True)
+    assert isinstance(caught.value.__cause__, Panic)
 
 
 def test_receipts_are_added_up(begin, clicks):

@@ -13,6 +13,7 @@ import numpy as np
 
 from v3io_frames_put._delivery.outcome_pages import Failure
 from v3io_frames_put._delivery.outcomes import Outcomes
+from v3io_frames_put.errors import PutRecordsError
 from v3io_frames_put.put import send_rows
 from v3io_frames_put.results import ATTRS_KEY, collect_results
 from v3io_frames_put.resume import take_up
@@ -78,7 +79,11 @@ def send_partition(
         job = take_up(job, earlier)
     results, ending = send_rows(job)
     if ending.broken is not None:
-        raise ending.broken
+        # No engine expects of a task what is no Exception: a panic of native code, say.
+        kind = type(ending.broken).__name__
+        raise PutRecordsError(
+            f"partition {partition} could not be read to its end: {kind}: {ending.broken}"
+        ) from ending.broken
     error = None
     if ending.stop is not None and ending.stop.attempt is not None:
         cause = stop_error(ending.stop, client=job.client, stream=job.stream)
