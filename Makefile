@@ -91,7 +91,7 @@ $(DEMO): $(ENV)
 
 $(DEV): $(ENV)
 	@echo "Installing the package and its tools (a minute or two) ..."
-	@$(PIP) -e '.[demo,fsspec]' --group dev
+	@$(PIP) -e '.[demo,fsspec,dask,spark]' --group dev
 	@$(PIP) --no-deps storey
 	@touch $@ $(DEMO)
 
@@ -105,6 +105,6 @@ $(UI): $(DEV)
 $(OLDEST)/made: pyproject.toml
 	$(call make_environment,$(OLDEST))
 	@echo "Installing the oldest versions that we promise to work with ..."
-	@$(OLDEST)/bin/python -m pip install -qq -e '.[demo,fsspec]' --group oldest
+	@$(OLDEST)/bin/python -m pip install -qq -e '.[demo,fsspec,dask,spark]' --group oldest
 	@$(OLDEST)/bin/python -m pip install -qq --no-deps storey
 	@touch $@

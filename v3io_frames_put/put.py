@@ -178,14 +178,20 @@ def put_records(  # noqa: PLR0913  # the one public verb: contract section 1
             job = kept.take_up(job, replan=lambda: job.plan)
         elif resume is not None:
             job = take_up(job, resume)
-        batches: list[pa.RecordBatch] = []
-        ending = upload(job, batches.append)
-    results = collect_results(batches, index=job.plan.index, packed=job.packed)
-    amend_results(results, late=ending.late, duplicates=ending.duplicates)
-    attach_receipt(results, ending.receipt)
+        results, ending = send_rows(job)
     _raise_if_ended_early(job, ending, results)
     _tell_unstored(results, on_error)
     return results
+
+
+def send_rows(job: Upload) -> tuple[pd.DataFrame, Ending]:
+    """Run an upload to its end, and collect its results and its receipt."""
+    batches: list[pa.RecordBatch] = []
+    ending = upload(job, batches.append)
+    results = collect_results(batches, index=job.plan.index, packed=job.packed)
+    amend_results(results, late=ending.late, duplicates=ending.duplicates)
+    attach_receipt(results, ending.receipt)
+    return results, ending
 
 
 def _raise_if_ended_early(job: Upload, ending: Ending, results: pd.DataFrame) -> None:
@@ -213,10 +219,10 @@ def _tell_unstored(results: pd.DataFrame, on_error: str) -> None:
         error = PartialFailure(message)
         error.results = results
         raise error
-    warnings.warn(message, UnstoredRowsWarning, stacklevel=_callers_level())
+    warnings.warn(message, UnstoredRowsWarning, stacklevel=callers_level())
 
 
-def _callers_level() -> int:
+def callers_level() -> int:
     """Count the frames up to the line that called us, by whichever face."""
     package = __name__.partition(".")[0]
     frame, level = sys._getframe(1), 1  # noqa: SLF001  # inspect.stack() reads every source file

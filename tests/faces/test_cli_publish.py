@@ -60,7 +60,7 @@ class TestOptions:
             for name, parameter in inspect.signature(jobs.publish).parameters.items()
             if parameter.kind is inspect.Parameter.KEYWORD_ONLY
         }
-        only_in_python = {"cancel", "client", "encoding", "on_error"}
+        only_in_python = {"cancel", "client", "context", "encoding", "on_error"}
         assert {option.name: option.default for option in JOB_OPTIONS} == {
             name: default for name, default in keywords.items() if name not in only_in_python
         }
