@@ -13,21 +13,13 @@ import pytest
 
 from tests.jobs.conftest import write_parquet
 from tests.jobs.test_context import Context
-from v3io_frames_put import jobs
 from v3io_frames_put.cli import main
 from v3io_frames_put.cli.exits import Exit
-from v3io_frames_put.cli.job_options import JOB_OPTIONS
 
 PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "schedule.md"
 TEXT = PAGE.read_text(encoding="utf-8")
 LAKE = "/lake/clicks"
 STREAM = "projects/fraud/clicks"
-
-needs_journal = pytest.mark.skipif(
-    "journal" not in inspect.signature(jobs.publish).parameters
-    or "journal" not in {option.name for option in JOB_OPTIONS},
-    reason="publish keeps no journal yet",
-)
 
 
 def read_block(language, name=None):
@@ -50,7 +42,6 @@ def parse_publish(shell):
     return command.make_context(name, words).params
 
 
-@needs_journal
 def test_the_line_for_cron_parses():
     line = read_block("sh").replace(r"\%", "%")
     options = parse_publish(line)
@@ -58,7 +49,6 @@ def test_the_line_for_cron_parses():
     assert str(options["journal"]) == "/var/lib/clicks/2026-11-21.v3io"
 
 
-@needs_journal
 def test_the_command_for_kubernetes_parses(cron_job):
     [container] = cron_job["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"]
     assert container["command"] == ["sh", "-c"]
@@ -106,7 +96,6 @@ def lake(local_platform, monkeypatch, tmp_path):
     return move
 
 
-@needs_journal
 def test_the_airflow_task_publishes_the_day_it_is_run_for(lake, local_platform, monkeypatch):
     runs = []
 
@@ -125,7 +114,6 @@ def test_the_airflow_task_publishes_the_day_it_is_run_for(lake, local_platform, 
     assert len(local_platform.records(STREAM)) == 2
 
 
-@needs_journal
 def test_the_mlrun_handler_publishes_and_logs(lake, local_platform):
     """MLRun gives the context first, and parameters by their names."""
     names = {}
