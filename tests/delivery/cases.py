@@ -28,14 +28,14 @@ class OthersWrite(local.Fault):
     """Another writer puts records while ours are under way; the request goes on."""
 
     records: int = 1
-    shard: int | None = None
+    into: int | None = None  # shard
     info: str | None = None  # hexadecimal digits
 
     def play(self, platform: Any, request: Any) -> None:
         """Write."""
         fields: dict[str, Any] = {"Data": b64encode(OTHERS).decode()}
-        if self.shard is not None:
-            fields["ShardId"] = self.shard
+        if self.into is not None:
+            fields["ShardId"] = self.into
         if self.info is not None:
             fields["ClientInfo"] = b64encode(bytes.fromhex(self.info)).decode()
         body = orjson.dumps({"Records": [fields] * self.records})
@@ -137,7 +137,7 @@ infos = st.sampled_from(
         "fedcba9876543210" + "00" * 4 + "01" + "000001",  # a tag of another run
         "fedcba9876543210" + "00" * 5 + "000003",
         "ff" * 16,
-        RUN_ID + "00" * 4 + "01" + "0000",  # a tag of ours, but for a byte
+        RUN_ID + "00" * 5 + "0001",  # a tag of ours, but for a byte
     ]
 )
 
@@ -193,7 +193,7 @@ _reading = [  # faults of what looks and asks
 ]  # fmt: skip
 _changes = [  # what others do to the stream
     _make(OthersWrite, function=anywhere, records=st.sampled_from([1, 3, 20]),
-          shard=st.sampled_from([None, 0, 1, 2]), info=infos),
+          into=st.sampled_from([None, 0, 1, 2]), info=infos),
     _make(local.ShardsAdded, shards=5, function=anywhere, target=STREAM_PATH),
     _make(local.RecordsDropped, function=anywhere, keep_last=st.sampled_from([0, 1, 5]),
           target=STREAM_PATH),
@@ -228,7 +228,7 @@ def _plots(lost: list[st.SearchStrategy[local.Fault]]) -> st.SearchStrategy[list
         _make(local.StreamRemade, **{**look_up, "times": 1}, target=STREAM_PATH),
     ]  # fmt: skip
     shard = st.sampled_from([None, 0, 1, 2])
-    writes = _make(OthersWrite, **look_up, records=st.sampled_from([1, 3]), shard=shard, info=infos)
+    writes = _make(OthersWrite, **look_up, records=st.sampled_from([1, 3]), into=shard, info=infos)
     return st.tuples(st.one_of(lost), writes, st.one_of(gone)).map(list)
 
 

@@ -1,14 +1,15 @@
-"""Cases that broke a law once, shrunk: each is played for ever after."""
+"""Cases that broke a law once, shrunk, and some that chance would seldom draw."""
 
 from __future__ import annotations
 
-from tests.delivery.cases import Case, End, LostRefusals
+from tests.delivery.cases import RUN_ID, STREAM_PATH, Case, End, LostRefusals, OthersWrite
 from v3io_frames_put._delivery.policy import Policy
 from v3io_frames_put.config import Limits
 from v3io_frames_put.local import (
     LateGhost,
     LostAnswer,
     RecordErrors,
+    RecordsDropped,
     Throttled,
     TruncatedAnswer,
     Unavailable,
@@ -77,5 +78,52 @@ FOUND = {
         rows=[("a", None, 0)] * 2,
         policy=Policy(delivery="exactly_once"),
         faults=[LostRefusals(places=(0,))],
+    ),
+    "a row that a look-up does not find, told once more by the journal": Case(
+        rows=[("a", None, 0)] * 2,
+        policy=Policy(delivery="exactly_once"),
+        faults=[LostRefusals(places=(0,))],
+        journal=True,
+    ),
+}
+
+_AT_LOOK_UP = {"function": "DescribeStream", "nth": 2}  # the first one notes the starts
+CHOSEN = {
+    "retention drops what is looked up": Case(
+        rows=[("a", None, 0)],
+        policy=Policy(delivery="exactly_once"),
+        faults=[
+            LostAnswer(),
+            *[OthersWrite(**_AT_LOOK_UP, records=3, into=shard) for shard in range(3)],
+            RecordsDropped(**_AT_LOOK_UP, target=STREAM_PATH, keep_last=1),
+        ],
+    ),
+    "another run has the same rows": Case(
+        rows=[FREE],
+        policy=Policy(delivery="exactly_once"),
+        faults=[
+            LostAnswer(stored="none"),
+            OthersWrite(**_AT_LOOK_UP, info="fedcba9876543210" + "00" * 5 + "000001"),
+        ],
+    ),
+    "somebody writes most of a tag of ours": Case(
+        rows=[FREE],
+        policy=Policy(delivery="exactly_once"),
+        faults=[
+            LostAnswer(stored="none"),
+            OthersWrite(**_AT_LOOK_UP, info=RUN_ID + "00" * 5 + "0001"),
+        ],
+    ),
+    "what a killed process sent comes within the settle time": Case(
+        rows=[FREE],
+        policy=Policy(delivery="exactly_once"),
+        faults=[LateGhost(after_seconds=4.5)],
+        ends=[End("kill", 30)],
+    ),
+    "what a killed process sent comes late": Case(
+        rows=[FREE] * 3,
+        policy=Policy(delivery="exactly_once", max_in_flight=1, limits=Limits(max_records=1)),
+        faults=[LateGhost(after_seconds=9), Throttled(nth=3, retry_after_seconds=7)],
+        ends=[End("kill", 30)],
     ),
 }

@@ -11,7 +11,7 @@ from hypothesis import event, given, settings
 
 from tests.delivery.bench import play
 from tests.delivery.cases import Case, cases
-from tests.delivery.found import FOUND
+from tests.delivery.found import CHOSEN, FOUND
 from tests.delivery.laws import check
 
 # Per delivery: 300 in all with `make test`, over 10,000 with `make test-long`.
@@ -38,4 +38,10 @@ def test_any_schedule(delivery: str) -> None:
 @pytest.mark.parametrize("case", FOUND.values(), ids=FOUND)
 def test_what_was_found_once(case: Case) -> None:
     """The laws hold for what broke them once."""
+    check(case, play(case))
+
+
+@pytest.mark.parametrize("case", CHOSEN.values(), ids=CHOSEN)
+def test_what_chance_would_seldom_draw(case: Case) -> None:
+    """The laws hold where everything comes together."""
     check(case, play(case))

@@ -110,8 +110,14 @@ class Endings:
         self.out_of_order += out_of_order
         if absent is None:
             self._backlog.advance(lookup.batch)
-        else:
-            self._again(absent, moment)
+            return
+        self._note_overtaken(absent)
+        self._again(absent, moment)
+
+    def _note_overtaken(self, batch: Batch) -> None:
+        """Put on record which rows of a batch have a stored one behind them."""
+        behind = np.flatnonzero(batch.overtaken)
+        self._recorder.overtake(batch.entries.rows_of(behind))
 
     def _read(self, batch: Batch, answer: Answer, moment: Moment) -> None:
         """Take in a 200: stored, refused and open records."""
@@ -129,8 +135,7 @@ class Endings:
         if still_open is None:
             self._backlog.advance(batch)
             return
-        behind = np.flatnonzero(still_open.overtaken)
-        self._recorder.overtake(still_open.entries.rows_of(behind))
+        self._note_overtaken(still_open)
         self._go_on_unknown(still_open, moment)
 
     def _follow(
