@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-    from v3io_frames_put._delivery.policy import DeliveryMode, Order
+    from v3io_frames_put._delivery.policy import DeliveryMode, MaxInFlight, Order
     from v3io_frames_put.config import Encoding
     from v3io_frames_put.job import Upload
     from v3io_frames_put.progress import ProgressOption
@@ -50,7 +50,7 @@ def put_records(  # noqa: PLR0913  # the one public verb: contract section 1
     delivery: DeliveryMode = "at_least_once",
     order: Order = "key",
     on_error: Literal["return", "raise"] = "return",
-    max_in_flight: int = 8,
+    max_in_flight: MaxInFlight = 8,
     max_in_flight_bytes: int = 64 << 20,
     progress: ProgressOption = None,
     resume: pd.DataFrame | None = None,
@@ -97,8 +97,9 @@ def put_records(  # noqa: PLR0913  # the one public verb: contract section 1
     on_error : {"return", "raise"}
         Whether rows that are not stored are told by a warning and the results, or
         raise `PartialFailure`.
-    max_in_flight : int
-        Requests under way at once.
+    max_in_flight : int or "auto"
+        Requests under way at once. ``"auto"``: as many as the link and the platform
+        can carry, up to 64.
     max_in_flight_bytes : int
         Encoded bytes held at once: built, queued and unanswered together.
     progress : bool or callable, optional

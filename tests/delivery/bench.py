@@ -6,13 +6,13 @@ Nothing here knows what ought to come out; that is in ``laws.py``.
 from __future__ import annotations
 
 import random
+import tempfile
 from base64 import b64decode
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import orjson
 import pandas as pd
@@ -23,8 +23,6 @@ from tests.delivery.simulation import Clock, SimulatedNetwork
 from v3io_frames_put import local
 from v3io_frames_put._delivery.delivery import Delivery
 from v3io_frames_put._delivery.outcomes import Outcomes
-from v3io_frames_put._delivery.overtaking import Resumption
-from v3io_frames_put._delivery.past import Past
 from v3io_frames_put._delivery.reconcile import Reconciler
 from v3io_frames_put._delivery.uploader import StopSwitch, run
 from v3io_frames_put._journal import open_journal
@@ -33,7 +31,7 @@ from v3io_frames_put._wire.batches import Window, encode_window
 from v3io_frames_put._wire.paths import StreamPath
 from v3io_frames_put.job import Upload
 from v3io_frames_put.results import amend_results, collect_results
-from v3io_frames_put.resume import find_tagged_rows, read_earlier, read_starts
+from v3io_frames_put.resume import take_up
 from v3io_frames_put.upload import conclude, recall
 
 STREAM = StreamPath("projects", "model/stream", "http://simulated")
@@ -63,6 +61,8 @@ class Ran:
 
     Attributes
     ----------
+    again : DataFrame or None
+        What the same call tells once more, after a run with a journal was complete.
     stands : dict of int to list of (Place, int)
         Per row, where it ever stood, and its place in the record there.
     log : dict of Place to Stood
@@ -80,6 +80,7 @@ class Ran:
     """
 
     results: pd.DataFrame
+    again: pd.DataFrame | None
     stands: dict[int, list[tuple[Place, int]]]
     log: dict[Place, Stood]
     life: int
@@ -201,7 +202,7 @@ class Bench:
     """A platform, a network and a clock that outlive the processes of a run."""
 
     def __init__(self, case: Case, folder: Path) -> None:
-        self._folder = folder
+        self.folder = folder
         self.case, self.clock, self.random = case, Clock(), random.Random(case.seed)
         rules = local.Rules(list_last_sequence_id=case.lists_numbers)
         self.platform = local.Platform(clock=self.clock, rules=rules)
@@ -212,42 +213,29 @@ class Bench:
         self.out_of_order: set[int] = set()
         self.duplicates: set[int] = set()
         self.windows: list[list[int]] = []
-        self.starts: dict[str, int] = {}
         self.is_whole, self.peak_bytes = False, 0
-        self.plan = _plan(case)
 
-    def run(self, *, end: End | None, results: pd.DataFrame | None) -> pd.DataFrame:
-        """Play one process, as ``put_records`` and ``upload`` are one."""
+    def run(self, *, end: End | None, earlier: pd.DataFrame | None) -> pd.DataFrame | None:
+        """Play one process, as ``upload`` is one; None: it was killed, and left a journal."""
         job = Upload(
-            plan=self.plan,
-            client=cast("Any", None),
+            plan=_plan(self.case),
+            client=None,  # type: ignore[arg-type]  # the network is simulated
             stream=STREAM,
             policy=self.case.policy,
             packed=self.case.rows_per_record != 1,
             run_id=RUN_ID,
         )
-        if not self.case.journal:
-            return self._upload(job if results is None else self._resume(job, results), end)
-        with open_journal(self._folder / "run.v3io") as kept:
-            assert kept is not None
-            self.out_of_order, self.duplicates = set(), set()  # the journal has to know
-            return self._upload(kept.take_up(job, replan=lambda: self.plan), end)
+        if earlier is not None:
+            return self._run(take_up(job, earlier), end)
+        if not self.case.keeps_journal:
+            return self._run(job, end)
+        with open_journal(self.folder / "run.v3io") as journal:
+            assert journal is not None
+            return self._run(journal.take_up(job, replan=lambda: _plan(self.case)), end)
 
-    def _resume(self, job: Upload, results: pd.DataFrame) -> Upload:
-        earlier = read_earlier(results, self.case.policy.delivery)
-        past = None
-        if self._tag is not None:
-            past = Past(
-                earlier,
-                find_tagged_rows(lambda: self.plan),
-                floor=read_starts(self.starts),
-                starts=self.starts,
-                knows_requests=True,
-            )
-        return replace(job, resumption=Resumption(earlier), past=past)
-
-    def _upload(self, job: Upload, end: End | None) -> pd.DataFrame:
-        earlier = job.resumption.earlier if job.resumption else None
+    def _run(self, job: Upload, end: End | None) -> pd.DataFrame | None:
+        resumption = job.resumption
+        earlier = resumption.earlier if resumption else None
         outcomes = Outcomes(packed=job.packed, earlier=earlier, recorder=job.recorder)
         reconciler = None
         if self._tag is not None:
@@ -259,32 +247,32 @@ class Bench:
             reconciler=reconciler,
             recorder=job.recorder,
         )
-        is_killed, batches = False, []
+        batches: list[pa.RecordBatch] = []
         if job.complete_rows is not None:
             recall(outcomes, job.complete_rows, batches.append)
-        else:
-            is_killed = self._play(job, delivery, end)
-        if is_killed:
-            # What the results of a kill would tell: requests begun and not ended, and outcomes.
-            delivery.stop()
-            delivery.abandon()
+        elif self._play(job, delivery, end):
+            return None
         delivery.finish_rows(len(self.case.rows))
         self.is_whole = delivery.stopped is None
-        results = collect_results(
-            [*batches, *outcomes.finish()], index=None, packed=outcomes.is_packed
-        )
-        self.out_of_order |= set(delivery.out_of_order)
-        if job.resumption is not None:
-            self.out_of_order |= set(job.resumption.out_of_order())
-        duplicates = [*job.duplicates]
-        if reconciler is not None:
-            self.starts = reconciler.starts
-        if reconciler is not None and not is_killed:
-            duplicates += reconciler.duplicates()
-            amend_results(results, late=reconciler.late(), duplicates=duplicates)
+        duplicates = {*job.duplicates, *(reconciler.duplicates() if reconciler else ())}
+        assert conclude(job, delivery, sorted(duplicates), None) is None
+        if self.case.keeps_journal:  # which remembers
+            self.out_of_order, self.duplicates = set(), set()
+        self.out_of_order |= {
+            *delivery.out_of_order,
+            *(resumption.out_of_order() if resumption else ()),
+        }
         self.duplicates |= {copy.row for copy in duplicates}
-        if not is_killed:
-            assert conclude(job, delivery, duplicates, None) is None
+        results = collect_results([*batches, *outcomes.finish()], index=None, packed=job.packed)
+        late = reconciler.late() if reconciler else []
+        amend_results(results, late=late, duplicates=sorted(duplicates))
+        results.attrs["v3io"] = {
+            "run_id": RUN_ID,
+            "stream": str(STREAM),
+            "delivery": job.policy.delivery,
+            "mapping": "",
+            "starts": reconciler.starts if reconciler else {},
+        }
         return results
 
     @property
@@ -296,8 +284,7 @@ class Bench:
         """Run the loop; say whether it was killed."""
         delay = partial(self.random.uniform, 0.001, 0.05)
         before = self.networks[-1] if self.networks else None
-        windows = self._windows(job)
-        network = Network(self.front, self.clock, windows, delay, before=before)
+        network = Network(self.front, self.clock, self._windows(job), delay, before=before)
         self.networks.append(network)
         switch, events = StopSwitch(), 0
 
@@ -314,6 +301,10 @@ class Bench:
             tick()  # between two answers that came at once
             return self.random.random()
 
+        def commit() -> None:
+            tick()
+            job.recorder.commit()
+
         network.tick = tick
         try:
             broken = run(
@@ -321,7 +312,7 @@ class Bench:
                 network,
                 switch=switch,
                 report=lambda _now: tick(),
-                commit=job.recorder.commit,
+                commit=commit,
                 clock=self.clock,
                 draw=draw,
             )
@@ -332,7 +323,7 @@ class Bench:
 
     def _windows(self, job: Upload) -> Iterator[Window]:
         self.windows.append([])
-        for records in self.plan.records(job.resumption, job.blocks):
+        for records in job.plan.records(job.resumption, job.blocks):
             window = encode_window(records, self._tag)
             self.windows[-1].append(window.entries.nbytes)
             yield window
@@ -360,17 +351,18 @@ def _plan(case: Case) -> RowPlan:
 
 
 def play(case: Case) -> Ran:
-    """Play a case: each process but the last is ended, and the next one resumes."""
-    with TemporaryDirectory() as folder:
+    """Play a case: each process but the last is ended, and the next one goes on."""
+    with tempfile.TemporaryDirectory() as folder:
         bench = Bench(case, Path(folder))
-        ends: list[End | None] = [*case.ends]
-        if case.resumes or not ends:
-            ends.append(None)
         results = None
-        for end in ends:
-            results = bench.run(end=end, results=results)
-            if not case.rows:
-                break
+        for end in [*case.ends, None] if case.goes_on else case.ends:
+            earlier = None if case.keeps_journal or not case.rows else results
+            results = bench.run(end=end, earlier=earlier)
+        assert results is not None
+        again = None
+        if case.keeps_journal and bench.is_whole:
+            left = {"unsent"} if case.policy.delivery == "at_most_once" else {"unsent", "unknown"}
+            again = None if left & set(results.status) else bench.run(end=None, earlier=None)
     for network in bench.networks:
         network.settle()
     bench.platform.close()
@@ -379,9 +371,9 @@ def play(case: Case) -> Ran:
         for at, row in enumerate(parse_rows(stood.data, case.format)):
             assert row == {"row": row["row"], "text": "x" * case.rows[row["row"]][2]}
             stands.setdefault(row["row"], []).append((place, at))
-    assert results is not None
     return Ran(
         results=results,
+        again=again,
         stands=stands,
         log=bench.front.log,
         life=bench.front.life,

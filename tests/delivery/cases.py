@@ -43,6 +43,16 @@ class OthersWrite(local.Fault):
         platform.handle(local.Request("POST", f"/{STREAM_PATH}", "", headers, body))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LostRefusals(local.RecordErrors):
+    """Some records are not stored for a passing reason, and nobody hears of it."""
+
+    def play(self, platform: Any, request: Any) -> local.Exchange:
+        """Store the others and hang up."""
+        local.RecordErrors.play(self, platform, request)
+        return local.Exchange(response=None, ending="reset")
+
+
 @dataclass(frozen=True, slots=True)
 class End:
     """How one process of a run ends early.
@@ -72,13 +82,13 @@ class Case:
     ends : list of End
         Each ends one process; the next one resumes. The last process is not ended.
     resumes : bool
-        Whether anybody resumes after the last of ``ends``.
+        Whether anybody goes on after the last of ``ends``; after a kill, always.
+    journal : bool
+        Whether the run keeps a journal; with a kill among its ends, always.
     seed : int
         Of delays and pauses.
     lists_numbers : bool
         Whether the listing tells ``LastSequenceId``.
-    journal : bool
-        Whether processes go on by a journal, rather than by the results of the last one.
     """
 
     rows: list[tuple[str | None, int | None, int]]
@@ -88,9 +98,19 @@ class Case:
     rows_per_record: int = 1
     ends: list[End] = field(default_factory=list)
     resumes: bool = True
+    journal: bool = False
     seed: int = 0
     lists_numbers: bool = True
-    journal: bool = False
+
+    @property
+    def keeps_journal(self) -> bool:
+        """Whether processes go on by a journal, not by results."""
+        return self.journal or "kill" in [end.how for end in self.ends]
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether the last process is not ended."""
+        return self.resumes or not self.ends or self.ends[-1].how == "kill"
 
     @property
     def has(self) -> frozenset[type[local.Fault]]:
@@ -144,6 +164,7 @@ def _lost(ghost_seconds: list[float]) -> list[st.SearchStrategy[local.Fault]]:
         _make(local.WrongCounts, entries=st.sampled_from([-1, 1])),
         _make(local.WrongCounts, entries=0, failed=1),
         _make(local.RecordErrors, places=(0, 2), message="Busy", is_stored=st.booleans()),
+        _make(LostRefusals, places=st.sampled_from([(0,), (1, 2)])),
         _make(local.Reset),
         _make(local.LostAnswer, stored=stored),
         _make(local.LateGhost, after_seconds=st.sampled_from(ghost_seconds)),
@@ -185,7 +206,30 @@ def faults(*, late: bool) -> st.SearchStrategy[list[local.Fault]]:
     """Generate scripts of faults."""
     lost = _lost([0.5, 3.0, 4.5, 9.0, 40.0] if late else [0.5, 3.0, 4.5])
     every = [*lost, *_told, *_reading, *_changes, _changes[0]]
-    return st.lists(st.one_of(st.one_of(lost), st.one_of(every)), max_size=5)
+    script = st.lists(st.one_of(st.one_of(lost), st.one_of(every)), max_size=5)
+    return st.one_of(script, script, _plots(lost))
+
+
+def _plots(lost: list[st.SearchStrategy[local.Fault]]) -> st.SearchStrategy[list[local.Fault]]:
+    """Generate what chance would seldom bring together.
+
+    An answer is lost, and when it is looked up (the first DescribeStream notes the
+    starts, the second looks up), others have written and records are gone.
+    """
+    look_up: dict[str, Any] = {
+        "function": st.sampled_from(["DescribeStream", "Seek", "GetRecords"]),
+        "nth": st.sampled_from([2, 2, 3, 4]),
+        "every": 1,
+        "times": st.sampled_from([1, 3]),
+    }
+    gone = [
+        _make(local.RecordsDropped, **look_up, keep_last=st.sampled_from([1, 2, 5]),
+              target=STREAM_PATH),
+        _make(local.StreamRemade, **{**look_up, "times": 1}, target=STREAM_PATH),
+    ]  # fmt: skip
+    shard = st.sampled_from([None, 0, 1, 2])
+    writes = _make(OthersWrite, **look_up, records=st.sampled_from([1, 3]), shard=shard, info=infos)
+    return st.tuples(st.one_of(lost), writes, st.one_of(gone)).map(list)
 
 
 _keys = st.sampled_from([None, "a", "b", "c", 'ä"\\'])
@@ -215,7 +259,7 @@ def cases(draw: st.DrawFn, delivery: Any) -> Case:
     policy = Policy(
         delivery=delivery,
         order=draw(st.sampled_from(["key", "key", "none"])),
-        max_in_flight=draw(st.sampled_from([1, 2, 8])),
+        max_in_flight=draw(st.sampled_from([1, 2, 8, "auto"])),
         max_in_flight_bytes=draw(st.sampled_from([900, 3_000, 64 << 20])),
         retry=Retry(
             deadline_seconds=draw(st.sampled_from([3, 300])),
@@ -236,7 +280,7 @@ def cases(draw: st.DrawFn, delivery: Any) -> Case:
         rows_per_record=draw(st.sampled_from([1, 1, 3])),
         ends=draw(st.one_of(st.just([]), st.lists(_ends, max_size=3))),
         resumes=draw(st.sampled_from([True, True, False])),
+        journal=draw(st.sampled_from([True, False, False])),
         seed=draw(st.integers(0, 1 << 32)),
         lists_numbers=draw(st.booleans()),
-        journal=draw(st.booleans()),
     )

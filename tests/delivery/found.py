@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
-from tests.delivery.cases import Case, End
+from tests.delivery.cases import Case, End, LostRefusals
 from v3io_frames_put._delivery.policy import Policy
 from v3io_frames_put.config import Limits
-from v3io_frames_put.local import LateGhost, LostAnswer, Throttled, Unavailable
+from v3io_frames_put.local import (
+    LateGhost,
+    LostAnswer,
+    RecordErrors,
+    Throttled,
+    TruncatedAnswer,
+    Unavailable,
+)
 
 FREE = (None, None, 0)
 FOUND = {
@@ -49,5 +56,26 @@ FOUND = {
         policy=Policy(delivery="exactly_once", max_in_flight=1, limits=Limits(max_records=1)),
         faults=[LateGhost(after_seconds=9), Throttled(nth=3, retry_after_seconds=7)],
         ends=[End("kill", 25)],
+    ),
+    "a row that was overtaken, and then found by a look-up": Case(
+        rows=[FREE, ("a", None, 0), ("a", None, 0)],
+        policy=Policy(
+            delivery="exactly_once",
+            max_in_flight=2,
+            max_in_flight_bytes=900,
+            limits=Limits(max_records=2, max_body_bytes=600),
+        ),
+        faults=[
+            TruncatedAnswer(),
+            TruncatedAnswer(nth=3),
+            Unavailable(every=2, stored="none"),
+            RecordErrors(places=(0, 2), message="Busy"),
+        ],
+        lists_numbers=False,
+    ),
+    "a row that a look-up does not find where it finds a later one": Case(
+        rows=[("a", None, 0)] * 2,
+        policy=Policy(delivery="exactly_once"),
+        faults=[LostRefusals(places=(0,))],
     ),
 }

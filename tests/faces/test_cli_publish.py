@@ -77,6 +77,11 @@ class TestOptions:
         ]
         assert {record.shard_id for record in local_platform.records(STREAM)} == {1}
 
+    def test_as_many_requests_as_go(self, run, file, local_platform):
+        done = run(file, STREAM, "--max-in-flight", "auto")
+        assert done.exit_code == 0, done.stderr
+        assert len(local_platform.records(STREAM)) == 3
+
     def test_create(self, run, file, local_platform):
         done = run(file, "projects/new/one", "--create", "--shards", 3, "--retention-hours", 5)
         assert done.exit_code == 0, done.stderr

@@ -43,6 +43,7 @@ CASES = {
     "a key": {"partition_key": "sensor"},
     "a shard": {"shard": 2},
     "one request at once": {"partition_key": "sensor", "max_in_flight": 1},
+    "as many requests as go": {"partition_key": "sensor", "max_in_flight": "auto"},
     "no order": {"partition_key": "sensor", "order": "none"},
     "packs": {"partition_key": "sensor", "rows_per_record": 7},
     "arrow": {"format": "arrow", "rows_per_record": "auto"},
@@ -86,7 +87,7 @@ def test_what_the_number_of_requests_depends_on_is_told():
     }
     # Keys and the rows without one wait for each other; all else is one line, or one request.
     assert [name for name, varies in told.items() if varies] == [
-        "a key", "one request at once", "tags", "little memory",
+        "a key", "one request at once", "as many requests as go", "tags", "little memory",
     ]  # fmt: skip
 
 

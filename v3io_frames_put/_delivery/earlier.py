@@ -63,7 +63,7 @@ class Earlier:
         self.overtaken = np.zeros(0, np.int64) if overtaken is None else overtaken
         self._load = load
         self._stored_now: list[NDArray[np.int64]] = []
-        self._is_found = np.zeros(len(status), np.bool_)
+        self._found: list[NDArray[np.int64]] = []
         self._changed: dict[int, NDArray[Any]] = {}
         self._is_final = np.array([name in final for name in STATUSES])
         self._doubts = doubts
@@ -133,9 +133,8 @@ class Earlier:
         missing = int(rows.max(initial=-1)) + 1 - len(self.status)
         if missing > 0:
             self.status = np.concatenate([self.status, np.full(missing, OPEN, np.int8)])
-            self._is_found = np.concatenate([self._is_found, np.zeros(missing, np.bool_)])
         self.status[rows] = _STORED
-        self._is_found[rows] = True
+        self._found.append(rows)
         for number in np.unique(rows // PAGE_ROWS):
             if number not in self._changed:
                 self._changed[number] = _whole(self._load(number))
@@ -150,11 +149,13 @@ class Earlier:
             page[within] = found
 
     def found(self, first_row: int, num_rows: int) -> NDArray[np.int64]:
-        """Tell which of some rows were found on the stream: nobody has them on record."""
-        found: NDArray[np.int64] = first_row + np.flatnonzero(
-            self._is_found[first_row : first_row + num_rows]
-        )
-        return found
+        """Return which of some rows were found on the stream."""
+        begin, end = np.searchsorted(self._all_found, [first_row, first_row + num_rows])
+        return self._all_found[begin:end]
+
+    @cached_property
+    def _all_found(self) -> NDArray[np.int64]:
+        return np.unique(np.concatenate([np.zeros(0, np.int64), *self._found]))
 
     def prove(self) -> None:
         """Say that what was not found is not stored: it can be sent."""

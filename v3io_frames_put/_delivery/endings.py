@@ -106,7 +106,8 @@ class Endings:
 
     def take_in_lookup(self, lookup: Lookup, moment: Moment) -> None:
         """Take in what was found out about a batch whose request got no answer."""
-        absent = settling.settle_lookup(self._outcomes, lookup)
+        absent, out_of_order = settling.settle_lookup(self._outcomes, lookup)
+        self.out_of_order += out_of_order
         if absent is None:
             self._backlog.advance(lookup.batch)
         else:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from v3io_frames_put._delivery.earlier import Earlier
     from v3io_frames_put._wire.batches import Entries
 
-_FOUND: Final = ("status", "attempts", "shard_id", "sequence_number", "maybe_duplicate")
+_FOUND: Final = ("maybe_duplicate", "shard_id", "sequence_number")  # what a look-up says of a row
 
 
 class Outcomes:
@@ -105,7 +105,7 @@ class Outcomes:
                 self.counts[STATUSES[code]] += kept
             found = earlier.found(first, count)
             if len(found):
-                self._record(found, [*_FOUND])
+                self._record(found, ["status", "attempts", *_FOUND])
             first += count
 
     def _by_page(self, rows: NDArray[np.int64]) -> Iterator[tuple[int, slice | NDArray[Any]]]:

@@ -62,8 +62,13 @@ def settle_stored(outcomes: Outcomes, batch: Batch, told: PutAnswer) -> list[int
         attempts=batch.attempts,
         maybe_duplicate=entries.spread(batch.sent_twice, stored),
     )
+    return _late_rows(batch, stored)
+
+
+def _late_rows(batch: Batch, stored: NDArray[np.intp]) -> list[int]:
+    """List rows of stored records that stand behind later ones of their destination."""
     late = stored[batch.overtaken[stored]]
-    return entries.rows_of(late).tolist() if len(late) else []
+    return batch.entries.rows_of(late).tolist() if len(late) else []
 
 
 def settle_refused(outcomes: Outcomes, batch: Batch, told: PutAnswer) -> Batch | None:
@@ -96,11 +101,16 @@ def _overtaken(entries: Entries, stored: NDArray[np.bool_]) -> NDArray[np.bool_]
     return overtaken
 
 
-def settle_lookup(outcomes: Outcomes, lookup: Lookup) -> Batch | None:
-    """Settle what a look-up found, and what it cannot tell; return what is not there."""
+def settle_lookup(outcomes: Outcomes, lookup: Lookup) -> tuple[Batch | None, list[int]]:
+    """Settle what a look-up found, and what it cannot tell.
+
+    Returns what is not there, and the found rows that stand out of order.
+    """
     batch = lookup.batch
     is_found = np.array([place is not None for place in lookup.places], np.bool_)
     found = np.flatnonzero(is_found)
+    out_of_order = _late_rows(batch, found)
+    batch.overtaken |= _overtaken(batch.entries, is_found)
     if len(found):
         places = np.array([lookup.places[at] for at in found], np.int64).reshape(-1, 2)
         whole = np.zeros((len(batch), 2), np.int64)
@@ -121,10 +131,10 @@ def settle_lookup(outcomes: Outcomes, lookup: Lookup) -> Batch | None:
         settle(outcomes, doubtful, "unknown")
     absent = np.flatnonzero(~is_found & lookup.is_proven)
     if not len(absent):
-        return None
+        return None, out_of_order
     left = batch.pick(absent)
     left.maybe_stored[:] = False
-    return left
+    return left, out_of_order
 
 
 def fit_a_body(entries: Entries, most_bytes: int) -> NDArray[np.bool_]:

@@ -12,7 +12,7 @@ from v3io_frames_put.plan.planner import plan_source
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from v3io_frames_put._delivery.policy import DeliveryMode, Order
+    from v3io_frames_put._delivery.policy import DeliveryMode, MaxInFlight, Order
     from v3io_frames_put.client import Client
     from v3io_frames_put.config import Encoding
     from v3io_frames_put.jobs._files import Inputs
@@ -33,7 +33,7 @@ def plan(  # noqa: PLR0913 - the options of publish that say what is sent
     client_info: str | bytes | None = None,
     delivery: DeliveryMode = "at_least_once",
     order: Order = "key",
-    max_in_flight: int = 8,
+    max_in_flight: MaxInFlight = 8,
     max_in_flight_bytes: int = 64 << 20,
     encoding: Encoding | None = None,
     client: Client | None = None,

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import threading
     from collections.abc import Mapping, Sequence
 
-    from v3io_frames_put._delivery.policy import DeliveryMode, Order
+    from v3io_frames_put._delivery.policy import DeliveryMode, MaxInFlight, Order
     from v3io_frames_put.job import Upload
     from v3io_frames_put.jobs._files import Inputs
     from v3io_frames_put.jobs._job_results import JobResults
@@ -46,7 +46,7 @@ def publish(  # noqa: PLR0913 - one keyword for each thing a job can be told
     delivery: DeliveryMode = "at_least_once",
     order: Order = "key",
     on_error: Literal["return", "raise"] = "raise",
-    max_in_flight: int = 8,
+    max_in_flight: MaxInFlight = 8,
     max_in_flight_bytes: int = 64 << 20,
     progress: ProgressOption = None,
     cancel: threading.Event | None = None,
@@ -154,6 +154,7 @@ def publish(  # noqa: PLR0913 - one keyword for each thing a job can be told
                 progress=progress,
                 cancel=Brake(cancel),
                 refused=REASON,
+                reading={"where": where, "types": str(types)},
             )
 
         table, job = plan()

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from v3io_frames_put._delivery.policy import DeliveryMode, Order, Policy
+    from v3io_frames_put._delivery.policy import DeliveryMode, MaxInFlight, Order, Policy
     from v3io_frames_put._rows.plan import RowPlan
     from v3io_frames_put._wire.batches import Window
     from v3io_frames_put._wire.paths import StreamPath
@@ -52,7 +52,7 @@ def plan_records(  # noqa: PLR0913  # the options of put_records
     client_info: Any = None,
     delivery: DeliveryMode = "at_least_once",
     order: Order = "key",
-    max_in_flight: int = 8,
+    max_in_flight: MaxInFlight = 8,
     max_in_flight_bytes: int = 64 << 20,
     encoding: Encoding | None = None,
     client: Client | None = None,
@@ -176,7 +176,7 @@ def plan_source(  # noqa: PLR0913  # what every face passes on
         advice=(
             *advice.advise_on_columns(data, rows.columns, mapping["format"], encoding),
             *advice.advise_on_keys(keys, records, is_keyed=is_keyed),
-            *advice.advise_on_lanes(parallel, policy.max_in_flight),
+            *advice.advise_on_lanes(parallel, policy.first_in_flight),
         ),
     )
 

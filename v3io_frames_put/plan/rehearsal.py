@@ -151,7 +151,7 @@ class Rehearsal:
             return False
         if len(self._queues) > 1:
             return True
-        under_way = self._largest_body * self._policy.max_in_flight
+        under_way = self._largest_body * self._policy.most_in_flight
         return not self._policy.holds(under_way + self._largest_body + 2 * self._largest_window)
 
     @property
@@ -161,5 +161,5 @@ class Rehearsal:
         Fewer than the policy allows: its rows wait for rows that are under way.
         """
         if not self._rounds:
-            return float(self._policy.max_in_flight)
+            return float(self._policy.most_in_flight)
         return self._under_way / self._rounds
