@@ -120,7 +120,7 @@ def plan_source(  # noqa: PLR0913  # what every face passes on
     mapping: Mapping[str, Any],
     delivery: DeliveryMode,
     order: Order,
-    max_in_flight: int,
+    max_in_flight: MaxInFlight,
     max_in_flight_bytes: int,
     encoding: Encoding | None,
     refused: str | None = None,
