@@ -4,14 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
-from v3io_frames_put._delivery.policy import check_policy
-from v3io_frames_put._rows.plan import plan_rows
-from v3io_frames_put._wire.paths import parse_stream_path
-from v3io_frames_put.config import Limits, Retry
 from v3io_frames_put.jobs._files import find_files
 from v3io_frames_put.jobs._table import REASON, FileTable
 from v3io_frames_put.jobs._types import read_types
-from v3io_frames_put.plan.planner import survey_rows
+from v3io_frames_put.plan.planner import plan_source
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -73,34 +69,25 @@ def plan(  # noqa: PLR0913 - the options of publish that say what is sent
     >>> from v3io_frames_put import jobs
     >>> jobs.plan("clicks/*.parquet", "users/demo/clicks", partition_key="user")
     """
-    policy = check_policy(
+    table = FileTable(find_files(files), read_types(types), where)
+    planned = plan_source(
+        table.source(),
+        stream,
+        client=client,
+        mapping={
+            "columns": table.schema.names if columns is None else list(columns),
+            "format": format,
+            "rows_per_record": rows_per_record,
+            "partition_key": partition_key,
+            "shard": shard,
+            "client_info": client_info,
+        },
         delivery=delivery,
         order=order,
         max_in_flight=max_in_flight,
         max_in_flight_bytes=max_in_flight_bytes,
-        client_info=client_info,
-        retry=client.retry if client else Retry(),
-        limits=client.limits if client else Limits(),
-    )
-    table = FileTable(find_files(files), read_types(types), where)
-    rows = plan_rows(
-        table.source(),
-        columns=table.schema.names if columns is None else list(columns),
-        format=format,
-        rows_per_record=rows_per_record,
-        partition_key=partition_key,
-        shard=shard,
-        client_info=client_info,
         encoding=encoding,
-        limits=policy.limits,
         refused=REASON,
-        window_bytes=policy.window_bytes,
-    )
-    planned = survey_rows(
-        rows,
-        policy,
-        stream=parse_stream_path(stream),
-        is_keyed=partition_key is not None or shard is not None,
     )
     if table.broken is not None:
         raise table.broken

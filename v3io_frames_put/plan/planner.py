@@ -24,7 +24,7 @@ from v3io_frames_put.plan.tally import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     import pyarrow as pa
 
@@ -91,67 +91,75 @@ def plan_records(  # noqa: PLR0913  # the options of put_records
     >>> plan.records, plan.requests, plan.preview[0].data
     (2, 1, b'{"sensor":"attic","celsius":31.5}')
     """
+    return plan_source(
+        data,
+        stream,
+        client=client,
+        mapping={
+            "columns": columns,
+            "index": index,
+            "format": format,
+            "rows_per_record": rows_per_record,
+            "partition_key": partition_key,
+            "shard": shard,
+            "client_info": client_info,
+        },
+        delivery=delivery,
+        order=order,
+        max_in_flight=max_in_flight,
+        max_in_flight_bytes=max_in_flight_bytes,
+        encoding=encoding,
+    )
+
+
+def plan_source(  # noqa: PLR0913  # what every face passes on
+    data: Any,
+    stream: str,
+    *,
+    client: Client | None,
+    mapping: Mapping[str, Any],
+    delivery: DeliveryMode,
+    order: Order,
+    max_in_flight: MaxInFlight,
+    max_in_flight_bytes: int,
+    encoding: Encoding | None,
+    refused: str | None = None,
+) -> RecordsPlan:
+    """Find out what an upload would send, by reading all rows once.
+
+    Parameters
+    ----------
+    mapping : mapping
+        The options that say what becomes of which column, by name.
+    refused : str, optional
+        See ``plan_rows``.
+    """
     encoding = encoding or Encoding()
     policy = check_policy(
         delivery=delivery,
         order=order,
         max_in_flight=max_in_flight,
         max_in_flight_bytes=max_in_flight_bytes,
-        client_info=client_info,
+        client_info=mapping["client_info"],
         retry=client.retry if client else Retry(),
         limits=client.limits if client else Limits(),
     )
+    place = parse_stream_path(stream)
     rows = plan_rows(
         data,
-        columns=columns,
-        index=index,
-        format=format,
-        rows_per_record=rows_per_record,
-        partition_key=partition_key,
-        shard=shard,
-        client_info=client_info,
+        **mapping,
         encoding=encoding,
         limits=policy.limits,
+        refused=refused,
         window_bytes=policy.window_bytes,
     )
-    return survey_rows(
-        rows,
-        policy,
-        stream=parse_stream_path(stream),
-        is_keyed=partition_key is not None or shard is not None,
-        on_columns=advice.advise_on_columns(data, rows.columns, format, encoding),
-    )
-
-
-def survey_rows(
-    rows: RowPlan,
-    policy: Policy,
-    *,
-    stream: StreamPath,
-    is_keyed: bool,
-    on_columns: Iterable[str] = (),
-) -> RecordsPlan:
-    """Find out what an upload of planned rows would send, by reading all of them once.
-
-    Parameters
-    ----------
-    rows : RowPlan
-        The rows, and how they are encoded.
-    policy : Policy
-        How they would be delivered.
-    stream : StreamPath
-        Where to.
-    is_keyed : bool
-        Whether a partition key or a shard is asked for.
-    on_columns : iterable of str
-        What to say about columns, first of all advice.
-    """
     survey = _Survey(rows, policy)
-    rehearsal = survey.run(stream)
+    rehearsal = survey.run(place)
     records, keys = survey.sizes.count, survey.keys.close()
     parallel = rehearsal.parallel_requests
+    is_keyed = mapping["partition_key"] is not None or mapping["shard"] is not None
     return RecordsPlan(
-        stream=str(stream),
+        stream=str(place),
         rows=survey.outcomes.num_rows,
         records=records,
         requests=rehearsal.requests,
@@ -166,7 +174,7 @@ def survey_rows(
         parallel_requests=parallel,
         preview=tuple(survey.preview),
         advice=(
-            *on_columns,
+            *advice.advise_on_columns(data, rows.columns, mapping["format"], encoding),
             *advice.advise_on_keys(keys, records, is_keyed=is_keyed),
             *advice.advise_on_lanes(parallel, policy.first_in_flight),
         ),
