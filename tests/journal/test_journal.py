@@ -93,6 +93,12 @@ def test_results_of_all_processes_cover_all_rows(platform, path):
     assert rows_on(platform) == list(range(150_000))
 
 
+def test_a_journal_is_small(platform, path):
+    big = pd.DataFrame({"row": range(140_000)})
+    put(platform, path, big, partition_key=None)
+    assert path.stat().st_size < 16 * len(big)
+
+
 def test_a_finished_run_is_told_of_again_and_sends_nothing(platform, path, caplog):
     platform.faults = [RecordErrors(places=(3, 4))]
     before = put(platform, path)
