@@ -79,6 +79,12 @@ FOUND = {
         policy=Policy(delivery="exactly_once"),
         faults=[LostRefusals(places=(0,))],
     ),
+    "a row that two killed processes sent, and a stopped one did not": Case(
+        rows=[FREE],
+        faults=[LostAnswer(), LostAnswer()],
+        ends=[End("kill", 11), End("kill", 11), End("stop", 1)],
+        resumes=False,
+    ),
     "a row that a look-up does not find, told once more by the journal": Case(
         rows=[("a", None, 0)] * 2,
         policy=Policy(delivery="exactly_once"),
