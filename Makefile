@@ -9,13 +9,14 @@ PY := $(VENV)/bin/python
 ENV := $(VENV)/made-env
 DEMO := $(VENV)/made-demo
 DEV := $(VENV)/made-dev
+UI := $(VENV)/made-ui
 OLDEST := .venv-oldest
 PIP := $(PY) -m pip install -qq
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test test-long test-oldest lint bench docs clean
+.PHONY: help demo test test-long test-oldest test-ui lint bench docs screenshots clean
 
 # What the caller's shell has set for other environments has no say in this one.
 unexport PYTHONHOME PYTHONPATH VIRTUAL_ENV PIP_PREFIX PIP_REQUIRE_VIRTUALENV PIP_TARGET PIP_USER
@@ -42,6 +43,9 @@ test-long: $(DEV)  ## Run all tests, with many more generated cases (up to hours
 test-oldest: $(OLDEST)/made  ## Run the tests with the oldest versions of what we need
 	$(OLDEST)/bin/python -m pytest $(ARGS)
 
+test-ui: $(UI)  ## Run the tests in a real browser: JupyterLab and Notebook 7; needs Chromium
+	$(PY) -m pytest -m ui $(ARGS)
+
 lint: $(DEV)  ## Check style, types and the direction of imports
 	$(PY) -m ruff check
 	$(PY) -m ruff format --check
@@ -54,6 +58,9 @@ bench: $(DEV)  ## Measure rows a second, against the other ways to do it
 docs: $(DEV)  ## Build the documentation into docs/_build/html; a warning is an error
 	$(PY) -m sphinx -E -a -W --keep-going -q -b html docs docs/_build/html
 	@echo "See docs/_build/html/index.html"
+
+screenshots: $(UI)  ## Make the pictures of the documentation anew; needs Chromium
+	$(PY) -m tests.ui.screenshots
 
 clean:  ## Remove the environment and everything built
 	rm -rf $(VENV) $(OLDEST) docs/_build build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
@@ -84,13 +91,20 @@ $(DEMO): $(ENV)
 
 $(DEV): $(ENV)
 	@echo "Installing the package and its tools (a minute or two) ..."
-	@$(PIP) -e '.[demo,fsspec]' --group dev
+	@$(PIP) -e '.[demo,fsspec,dask,spark]' --group dev
 	@$(PIP) --no-deps storey
 	@touch $@ $(DEMO)
+
+# Notebook 7 is tested with the kernel before: when and in which thread it answers a click differs.
+$(UI): $(DEV)
+	@echo "Installing JupyterLab, Notebook 7 and what drives a browser (a minute) ..."
+	@$(PIP) --group ui
+	@$(PIP) --no-deps --upgrade --target $(VENV)/ipykernel6 'ipykernel==6.*'
+	@touch $@
 
 $(OLDEST)/made: pyproject.toml
 	$(call make_environment,$(OLDEST))
 	@echo "Installing the oldest versions that we promise to work with ..."
-	@$(OLDEST)/bin/python -m pip install -qq -e '.[demo,fsspec]' --group oldest
+	@$(OLDEST)/bin/python -m pip install -qq -e '.[demo,fsspec,dask,spark]' --group oldest
 	@$(OLDEST)/bin/python -m pip install -qq --no-deps storey
 	@touch $@

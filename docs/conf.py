@@ -25,6 +25,8 @@ source_suffix = {".md": "markdown", ".rst": "restructuredtext"}
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3
 
+# Large, and not needed to read what our functions say.
+autodoc_mock_imports = ["dask", "pyspark"]
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"  # the numpy docstrings say more
 autodoc_class_signature = "mixed"

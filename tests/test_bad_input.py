@@ -83,6 +83,7 @@ def refuse(error_class, data, *, platform, stream=STREAM, **options):
         (FRAME, {"on_error": "ignore"}, ConfigError, "'raise'"),
         (FRAME, {"max_in_flight": 0}, ConfigError, "max_in_flight"),
         (FRAME, {"max_in_flight": True}, ConfigError, "max_in_flight"),
+        (FRAME, {"max_in_flight": "many"}, ConfigError, 'or "auto"'),
         (FRAME, {"max_in_flight_bytes": 0}, ConfigError, "max_in_flight_bytes"),
         (FRAME, {"progress": "yes"}, ConfigError, "callable"),
         (pa.table({"u": UNION}), {}, UnsupportedType, "'u'"),

@@ -21,6 +21,7 @@ _RULE: Final = "border-bottom:1px solid var(--jp-border-color2,#88888855)"
 _PROSE: Final = "white-space:normal;line-height:1.4"
 _SHORT: Final = 24  # characters that are not broken over lines
 _CELL: Final = "padding:2px 10px 2px 0"
+_HEAD: Final = f"{_CELL};{_RULE};white-space:nowrap"
 _WIDTH: Final = 480
 _HEIGHT: Final = 80
 
@@ -48,7 +49,7 @@ def table(caption: str, header: Sequence[str], rows: Iterable[Sequence[Any]]) ->
     drawn = list(rows)
     sides = [_side(cell) for cell in drawn[0]] if drawn else ["left"] * len(header)
     head = "".join(
-        f'<th scope="col" style="{_CELL};{_RULE};text-align:{side}">{text(name)}</th>'
+        f'<th scope="col" style="{_HEAD};text-align:{side}">{text(name)}</th>'
         for name, side in zip(header, sides, strict=True)
     )
     head = f"<thead><tr>{head}</tr></thead>" if any(header) else ""

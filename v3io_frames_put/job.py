@@ -92,12 +92,13 @@ def plan_upload(  # noqa: PLR0913  # what every face passes on
     mapping: Mapping[str, Any],
     delivery: str,
     order: str,
-    max_in_flight: int,
+    max_in_flight: int | str,
     max_in_flight_bytes: int,
     encoding: Encoding | None,
     progress: ProgressOption,
     cancel: threading.Event | None,
     refused: str | None = None,
+    reading: Mapping[str, Any] | None = None,
 ) -> Upload:
     """Check the options of ``put_records`` and plan its way up to the first request.
 
@@ -107,6 +108,8 @@ def plan_upload(  # noqa: PLR0913  # what every face passes on
         The options that say what becomes of which column, by name.
     refused : str, optional
         See ``plan_rows``.
+    reading : mapping, optional
+        What else decides which rows the data has: a resumed run must have the same.
 
     Raises
     ------
@@ -139,7 +142,7 @@ def plan_upload(  # noqa: PLR0913  # what every face passes on
         packed=mapping["rows_per_record"] != 1,
         progress=progress,
         cancel=cancel,
-        mapping=digest_mapping(plan, **mapping),
+        mapping=digest_mapping(plan, **mapping, encoding=str(encoding), **(reading or {})),
     )
 
 

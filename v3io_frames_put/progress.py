@@ -1,4 +1,4 @@
-"""Snapshots of a run -> a bar, or whatever a callable makes of them."""
+"""Snapshots of a run, and who gets to see them: a bar, a callable, nobody."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
+from v3io_frames_put.cell_output import has_cells
 from v3io_frames_put.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -82,7 +83,9 @@ def open_progress(progress: ProgressOption) -> Iterator[Callable[[Progress], Non
     if progress is False or (progress is None and not someone_looks_on()):
         yield _ignore
         return
-    bar = _Bar()
+    from v3io_frames_put.progress_bar import open_bar
+
+    bar = open_bar()
     try:
         yield bar
     finally:
@@ -123,51 +126,6 @@ class Throttle:
         return True
 
 
-def _in_notebook() -> bool:
-    ipython = sys.modules.get("IPython")
-    shell = ipython.get_ipython() if ipython else None
-    return shell is not None and hasattr(shell, "kernel")
-
-
 def someone_looks_on() -> bool:
     """Whether there is a terminal or a notebook to show progress on."""
-    return _in_notebook() or (sys.stderr is not None and sys.stderr.isatty())
-
-
-def _tqdm() -> Any:
-    """Load the bar that fits where we are."""
-    if _in_notebook():
-        from tqdm.notebook import tqdm_notebook
-
-        return tqdm_notebook
-    from tqdm import tqdm
-
-    return tqdm
-
-
-class _Bar:
-    """A tqdm bar that moves with outcomes and shows what is not stored apart."""
-
-    def __init__(self) -> None:
-        self._bar: Any = _tqdm()(unit="rows", unit_scale=True, mininterval=0)
-
-    def __call__(self, snapshot: Progress) -> None:
-        if snapshot.total is not None:
-            self._bar.total = snapshot.total
-        self._bar.n = snapshot.settled
-        self._bar.set_postfix_str(_postfix(snapshot), refresh=False)
-        self._bar.refresh()
-
-    def close(self) -> None:
-        self._bar.close()
-
-
-def _postfix(snapshot: Progress) -> str:
-    shown = [
-        f"{count:,} {name}"
-        for name in ("rejected", "unknown", "unsent", "retried")
-        if (count := getattr(snapshot, name))
-    ]
-    if snapshot.waiting:
-        shown.append(snapshot.waiting)
-    return ", ".join(shown)
+    return has_cells() or (sys.stderr is not None and sys.stderr.isatty())

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-    from v3io_frames_put._delivery.policy import DeliveryMode, Order
+    from v3io_frames_put._delivery.policy import DeliveryMode, MaxInFlight, Order
     from v3io_frames_put.config import Encoding
     from v3io_frames_put.job import Upload
     from v3io_frames_put.progress import ProgressOption
@@ -50,7 +50,7 @@ def put_records(  # noqa: PLR0913  # the one public verb: contract section 1
     delivery: DeliveryMode = "at_least_once",
     order: Order = "key",
     on_error: Literal["return", "raise"] = "return",
-    max_in_flight: int = 8,
+    max_in_flight: MaxInFlight = 8,
     max_in_flight_bytes: int = 64 << 20,
     progress: ProgressOption = None,
     resume: pd.DataFrame | None = None,
@@ -97,8 +97,9 @@ def put_records(  # noqa: PLR0913  # the one public verb: contract section 1
     on_error : {"return", "raise"}
         Whether rows that are not stored are told by a warning and the results, or
         raise `PartialFailure`.
-    max_in_flight : int
-        Requests under way at once.
+    max_in_flight : int or "auto"
+        Requests under way at once. ``"auto"``: as many as the link and the platform
+        can carry, up to 64.
     max_in_flight_bytes : int
         Encoded bytes held at once: built, queued and unanswered together.
     progress : bool or callable, optional
@@ -177,14 +178,20 @@ def put_records(  # noqa: PLR0913  # the one public verb: contract section 1
             job = kept.take_up(job, replan=lambda: job.plan)
         elif resume is not None:
             job = take_up(job, resume)
-        batches: list[pa.RecordBatch] = []
-        ending = upload(job, batches.append)
-    results = collect_results(batches, index=job.plan.index, packed=job.packed)
-    amend_results(results, late=ending.late, duplicates=ending.duplicates)
-    attach_receipt(results, ending.receipt)
+        results, ending = send_rows(job)
     _raise_if_ended_early(job, ending, results)
     _tell_unstored(results, on_error)
     return results
+
+
+def send_rows(job: Upload) -> tuple[pd.DataFrame, Ending]:
+    """Run an upload to its end, and collect its results and its receipt."""
+    batches: list[pa.RecordBatch] = []
+    ending = upload(job, batches.append)
+    results = collect_results(batches, index=job.plan.index, packed=job.packed)
+    amend_results(results, late=ending.late, duplicates=ending.duplicates)
+    attach_receipt(results, ending.receipt)
+    return results, ending
 
 
 def _raise_if_ended_early(job: Upload, ending: Ending, results: pd.DataFrame) -> None:
@@ -212,10 +219,10 @@ def _tell_unstored(results: pd.DataFrame, on_error: str) -> None:
         error = PartialFailure(message)
         error.results = results
         raise error
-    warnings.warn(message, UnstoredRowsWarning, stacklevel=_callers_level())
+    warnings.warn(message, UnstoredRowsWarning, stacklevel=callers_level())
 
 
-def _callers_level() -> int:
+def callers_level() -> int:
     """Count the frames up to the line that called us, by whichever face."""
     package = __name__.partition(".")[0]
     frame, level = sys._getframe(1), 1  # noqa: SLF001  # inspect.stack() reads every source file

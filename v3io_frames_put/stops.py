@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING
 
 from v3io_frames_put._delivery import refusals
 from v3io_frames_put._wire.exchange import Answer, Fault
+from v3io_frames_put.cell_output import has_cells
 from v3io_frames_put.errors import Interrupted, PlatformUnavailable
 
 if TYPE_CHECKING:
@@ -21,9 +23,10 @@ def stop_error(stop: Stop, *, client: Client, stream: StreamPath) -> RequestErro
     """Make the exception for a run that ended early; its results are the caller's to add."""
     attempt = stop.attempt
     if attempt is None:
+        results, hint = _name_results()
         return Interrupted(
-            f"stopped while sending to {stream}. error.results tells what became of every row; "
-            f"put_records(..., resume=error.results) sends the rest."
+            f"stopped while sending to {stream}. {results} tells what became of every row; "
+            f"put_records(..., resume={results}) sends the rest.{hint}"
         )
     if stop.cause == "missing":
         return client.diagnose_missing_stream(stream)
@@ -32,8 +35,19 @@ def stop_error(stop: Stop, *, client: Client, stream: StreamPath) -> RequestErro
         return refusals.untrusted(attempt, doing=f"{_DOING} {stream} at {where}")
     if isinstance(attempt, Answer) and stop.cause != "unavailable":
         return refusals.refusal(attempt, doing=_DOING, stream=stream, where=where)
+    results, hint = _name_results()
     return PlatformUnavailable(
         f"{_DOING} {stream} at {where}: no request was answered for "
         f"{client.retry.deadline_seconds:g} s; the last: {refusals.tell(attempt)}. Check the "
-        f"endpoint and the network; error.results tells what to send again."
+        f"endpoint and the network; {results} tells what to send again.{hint}"
     )
+
+
+def _name_results() -> tuple[str, str]:
+    """Say how to reach the results, and what that takes.
+
+    An exception that ends a notebook's cell has no name; Python keeps the last one in sys.
+    """
+    if has_cells() and threading.current_thread() is threading.main_thread():
+        return "sys.last_value.results", " (Type import sys first.)"
+    return "error.results", ""

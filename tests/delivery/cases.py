@@ -259,7 +259,7 @@ def cases(draw: st.DrawFn, delivery: Any) -> Case:
     policy = Policy(
         delivery=delivery,
         order=draw(st.sampled_from(["key", "key", "none"])),
-        max_in_flight=draw(st.sampled_from([1, 2, 8])),
+        max_in_flight=draw(st.sampled_from([1, 2, 8, "auto"])),
         max_in_flight_bytes=draw(st.sampled_from([900, 3_000, 64 << 20])),
         retry=Retry(
             deadline_seconds=draw(st.sampled_from([3, 300])),

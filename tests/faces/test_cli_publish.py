@@ -60,7 +60,7 @@ class TestOptions:
             for name, parameter in inspect.signature(jobs.publish).parameters.items()
             if parameter.kind is inspect.Parameter.KEYWORD_ONLY
         }
-        only_in_python = {"cancel", "client", "encoding", "on_error"}
+        only_in_python = {"cancel", "client", "context", "encoding", "on_error"}
         assert {option.name: option.default for option in JOB_OPTIONS} == {
             name: default for name, default in keywords.items() if name not in only_in_python
         }
@@ -76,6 +76,11 @@ class TestOptions:
             {"room": "hall", "n": "3.00"},
         ]
         assert {record.shard_id for record in local_platform.records(STREAM)} == {1}
+
+    def test_as_many_requests_as_go(self, run, file, local_platform):
+        done = run(file, STREAM, "--max-in-flight", "auto")
+        assert done.exit_code == 0, done.stderr
+        assert len(local_platform.records(STREAM)) == 3
 
     def test_create(self, run, file, local_platform):
         done = run(file, "projects/new/one", "--create", "--shards", 3, "--retention-hours", 5)

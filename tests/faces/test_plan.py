@@ -43,6 +43,7 @@ CASES = {
     "a key": {"partition_key": "sensor"},
     "a shard": {"shard": 2},
     "one request at once": {"partition_key": "sensor", "max_in_flight": 1},
+    "as many requests as go": {"partition_key": "sensor", "max_in_flight": "auto"},
     "no order": {"partition_key": "sensor", "order": "none"},
     "packs": {"partition_key": "sensor", "rows_per_record": 7},
     "arrow": {"format": "arrow", "rows_per_record": "auto"},
@@ -64,9 +65,8 @@ def test_an_upload_does_what_its_plan_says(client, options):
     assert plan.rows == len(data)
     assert plan.rows - plan.refused_rows == len(stored)
     assert plan.records == len(stored[["shard_id", "sequence_number"]].drop_duplicates())
-    assert plan.min_requests <= receipt["requests"]
-    assert plan.requests_vary or plan.min_requests == receipt["requests"]
-    more = receipt["requests"] - plan.min_requests
+    assert plan.requests_vary or plan.requests == receipt["requests"]
+    more = receipt["requests"] - plan.requests
     assert plan.body_bytes + 13 * more == receipt["bytes"]
 
 
@@ -77,7 +77,28 @@ def test_many_bodies_cut_by_bytes_are_counted(local_platform):
         client.create_stream(STREAM)
         plan = plan_records(data, STREAM, client=client)
         receipt = v3io_frames_put.put_records(data, STREAM, client=client).attrs["v3io"]
-    assert (plan.min_requests, plan.body_bytes) == (receipt["requests"], receipt["bytes"])
+    assert (plan.requests, plan.body_bytes) == (receipt["requests"], receipt["bytes"])
+
+
+def test_what_the_number_of_requests_depends_on_is_told():
+    told = {
+        name: plan_records(make_readings(), STREAM, **options).requests_vary
+        for name, options in CASES.items()
+    }
+    # Keys and the rows without one wait for each other; all else is one line, or one request.
+    assert [name for name, varies in told.items() if varies] == [
+        "a key", "one request at once", "as many requests as go", "tags", "little memory",
+    ]  # fmt: skip
+
+
+def test_requests_that_leave_before_they_are_full_are_counted():
+    data = pd.DataFrame({"key": np.arange(20_000) % 100})
+    keyed = plan_records(data, STREAM, partition_key="key")
+    free = plan_records(data, STREAM, partition_key="key", order="none")
+    assert free.requests == 20
+    assert 20 < keyed.requests < 30
+    assert keyed.body_bytes - free.body_bytes == 13 * (keyed.requests - free.requests)
+    assert f"Requests:          about {keyed.requests}\n" in repr(keyed)
 
 
 def test_a_plan_sends_nothing(local_platform):
@@ -129,7 +150,7 @@ def test_records_that_no_body_can_carry_are_refused():
 def test_only_the_first_thousand_refused_rows_are_kept_and_all_are_counted():
     plan = plan_records(pd.DataFrame({"a": np.full(1_500, np.inf)}), STREAM)
     assert (plan.refused_rows, len(plan.refused)) == (1_500, 1_000)
-    assert (plan.records, plan.min_requests, plan.sizes) == (0, 0, {})
+    assert (plan.records, plan.requests, plan.sizes) == (0, 0, {})
 
 
 def test_keys_are_counted():
@@ -179,7 +200,7 @@ def test_infinities_that_become_null_are_told():
         (np.repeat("hot", 9_000), {}, True),
         (np.repeat("hot", 9_000), {"order": "none"}, False),
         (np.arange(9_000) % 90, {}, False),
-        (np.repeat([1, 2, 3], 16_384), {"max_in_flight_bytes": 100_000}, True),
+        (np.repeat([1, 2, 3], 16_384), {"max_in_flight_bytes": 1_000_000}, True),
     ],
     ids=["one key", "no order", "many keys", "sorted by key"],
 )
@@ -187,7 +208,7 @@ def test_rows_that_leave_one_lane_are_told(keys, options, is_told):
     data = pd.DataFrame({"key": keys})
     plan = plan_records(data, STREAM, partition_key="key", **options)
     assert any("can be under way at once" in line for line in plan.advice) == is_told
-    assert (plan.parallel_requests < 2) == is_told
+    assert (plan.parallel_requests < 3) == is_told
 
 
 def test_null_keys_and_skew_are_told():
@@ -215,7 +236,7 @@ def test_what_put_records_refuses_a_plan_refuses():
 
 def test_no_rows_make_no_requests():
     plan = plan_records(pd.DataFrame({"a": pd.Series([], dtype="int64")}), STREAM)
-    assert (plan.rows, plan.records, plan.min_requests, plan.body_bytes) == (0, 0, 0, 0)
+    assert (plan.rows, plan.records, plan.requests, plan.body_bytes) == (0, 0, 0, 0)
     assert "Rows:" in repr(plan)
 
 

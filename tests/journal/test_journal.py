@@ -303,11 +303,12 @@ def test_a_full_disk_stops_the_run_and_nothing_is_sent_unrecorded(platform, path
     assert after.maybe_duplicate.sum() == 1_000  # their answer is not on record
 
 
-def test_a_lost_answer_is_looked_up_by_the_next_process(platform, path):
+@pytest.mark.parametrize("rows_per_record", [1, 3])
+def test_a_lost_answer_is_looked_up_by_the_next_process(platform, path, rows_per_record):
     platform.faults = [LostAnswer()]
     patient = platform.client(retry=Retry(settle_seconds=60))
     cancel = threading.Event()
-    options = {"delivery": "exactly_once"}
+    options = {"delivery": "exactly_once", "rows_per_record": rows_per_record}
     with pytest.raises(Interrupted) as stopped:
         put(
             platform,
@@ -320,7 +321,10 @@ def test_a_lost_answer_is_looked_up_by_the_next_process(platform, path):
     assert stopped.value.results.status.tolist() == ["unknown"] * 40
     after = put(platform, path, **options)
     assert after.status.tolist() == ["stored"] * 40
-    assert rows_on(platform) == list(range(40))
+    assert len(platform.records(STREAM)) == after.groupby(["shard_id", "sequence_number"]).ngroups
+    again = put(platform, path, **options)  # what was found is on record, too
+    assert again.attrs["v3io"]["already_complete"]
+    pd.testing.assert_frame_equal(again, after)
 
 
 def test_a_row_resumed_behind_later_ones_is_listed_by_every_later_process(platform, path):

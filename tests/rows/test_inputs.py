@@ -146,3 +146,24 @@ def test_the_input_is_not_changed():
     before = frame.copy(deep=True)
     encode(frame, partition_key="b", index=True)
     pd.testing.assert_frame_equal(frame, before)
+
+
+def at_an_odd_address(data):
+    """Copy bytes to where no number of theirs is aligned, as Dask's frames come off the wire."""
+    room = bytearray(len(data) + 1)
+    room[1:] = data
+    return memoryview(room)[1:]
+
+
+def test_memory_need_not_be_aligned():
+    numbers = np.frombuffer(at_an_odd_address(np.arange(3).tobytes()), np.int64)
+    assert not numbers.flags.aligned
+    text = pa.array(["a", None, "c"])
+    buffers = [pa.py_buffer(at_an_odd_address(part.to_pybytes())) for part in text.buffers()]
+    table = pa.table({"text": pa.Array.from_buffers(pa.string(), 3, buffers)})
+    for data, said in (
+        (pd.DataFrame({"n": numbers}), [b'{"n":0}', b'{"n":1}', b'{"n":2}']),
+        (table, [b'{"text":"a"}', b'{"text":null}', b'{"text":"c"}']),
+    ):
+        [records] = plan_rows(data).records()
+        assert [bytes(value) for value in records.data] == said

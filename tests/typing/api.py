@@ -48,6 +48,8 @@ def put_a_frame(frame: pd.DataFrame, table: pa.Table, stop: threading.Event) -> 
     )
     assert_type(results, pd.DataFrame)
     assert_type(put_records(table, "projects/house/readings"), pd.DataFrame)
+    put_records(frame, "a/b", max_in_flight="auto")
+    put_records(frame, "a/b", max_in_flight="many")  # type: ignore[arg-type]  # a number or "auto"
     put_records(frame, "a/b", format="xml")  # type: ignore[arg-type]  # not a format
     put_records(frame, "a/b", "json")  # type: ignore[call-arg]  # options go by keyword
 

@@ -1,4 +1,4 @@
-"""One browser and one JupyterLab for all tests of the session."""
+"""One browser for the whole session; JupyterLab and Notebook 7, one after the other."""
 
 from __future__ import annotations
 
@@ -20,11 +20,15 @@ def browser(require, require_module):
         chromium.close()
 
 
-@pytest.fixture(scope="session")
-def lab(tmp_path_factory, require_module):
-    """Run JupyterLab, or Notebook 7 where V3IO_PUT_UI_APP=notebook says so."""
-    require_module("jupyterlab")
-    from tests.ui.lab import serve_lab
+@pytest.fixture(scope="session", params=["jupyterlab", "notebook"])
+def lab(request, tmp_path_factory, require, require_module):
+    """Run JupyterLab with the newest kernel, then Notebook 7 with the one before."""
+    require_module(request.param)
+    from tests.ui.lab import OLDER_KERNEL, serve_lab
 
-    with serve_lab(tmp_path_factory.mktemp("lab")) as server:
+    is_notebook = request.param == "notebook"
+    if is_notebook:
+        require("ipykernel 6", present=OLDER_KERNEL.exists(), hint="Type: make test-ui")
+    home = tmp_path_factory.mktemp(request.param)
+    with serve_lab(home, request.param, has_older_kernel=is_notebook) as server:
         yield server

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ROOT = Path(__file__).parents[2]
-APP = os.environ.get("V3IO_PUT_UI_APP", "jupyterlab")  # or "notebook"
 CHROMIUM = shutil.which("chromium")
 BROWSER_ARGS = [
     "--no-sandbox",
@@ -31,7 +30,7 @@ BROWSER_ARGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-KERNEL = {"name": "python3", "display_name": "Python 3", "language": "python"}
+OLDER_KERNEL = Path(sys.prefix) / "ipykernel6"  # `make test-ui` puts it there
 # A notebook shows itself idle before its kernel is connected; running then opens a dialog.
 IS_READY = """() => {
   const c = window.jupyterapp?.shell?.currentWidget?.context?.sessionContext;
@@ -39,7 +38,8 @@ IS_READY = """() => {
   return c?.isReady && kernel?.connectionStatus === 'connected' && kernel.status === 'idle' }"""
 # Braces, so that nothing is returned: the promise would be awaited, without a timeout.
 RUN_ALL = "() => { window.jupyterapp.commands.execute('notebook:run-all-cells') }"
-SET_THEME = "name => { window.jupyterapp.commands.execute('apputils:change-theme', {theme: name}) }"
+SET_THEME = """name => {
+  window.jupyterapp.commands.execute('apputils:change-theme', {theme: `JupyterLab ${name}`}) }"""
 STARTS = 300
 HEIGHT = 2_000  # what is far below is not in the page at all
 
@@ -49,6 +49,18 @@ class Lab(NamedTuple):
 
     url: str
     root: Path
+    app: str
+    kernel: str
+
+
+def end_kernels(lab: Lab) -> None:
+    """End every kernel: a page that is closed leaves its own behind."""
+    with urllib.request.urlopen(f"{lab.url}/api/kernels", timeout=10) as told:  # noqa: S310  # ours
+        kernels = json.load(told)
+    for kernel in kernels:
+        place = f"{lab.url}/api/kernels/{kernel['id']}"
+        request = urllib.request.Request(place, method="DELETE")  # noqa: S310  # ours
+        urllib.request.urlopen(request, timeout=30).close()  # noqa: S310  # ours
 
 
 def environment(home: Path) -> dict[str, str]:
@@ -73,17 +85,35 @@ def environment(home: Path) -> dict[str, str]:
     return os.environ | {name: str(value) for name, value in ours.items()}
 
 
+def add_older_kernel(home: Path) -> str:
+    """Let a server run ipykernel 6, too; return how notebooks name it."""
+    spec = home / "data" / "kernels" / "older"
+    spec.mkdir(parents=True)
+    told = {
+        "argv": [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"],
+        "display_name": "ipykernel 6",
+        "language": "python",
+        "env": {"PYTHONPATH": os.pathsep.join(map(str, (OLDER_KERNEL, ROOT)))},
+    }
+    (spec / "kernel.json").write_text(json.dumps(told), encoding="utf-8")
+    return spec.name
+
+
 @contextmanager
-def serve_lab(home: Path) -> Iterator[Lab]:
+def serve_lab(
+    home: Path, app: str = "jupyterlab", *, has_older_kernel: bool = False
+) -> Iterator[Lab]:
     """Run the server in a folder of its own, until the block ends."""
+    kernel = add_older_kernel(home) if has_older_kernel else "python3"
     root = home / "notebooks"
     root.mkdir()
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     command = [
-        sys.executable, "-m", APP, "--no-browser", "--allow-root", "--ip=127.0.0.1",
+        sys.executable, "-m", app, "--no-browser", "--allow-root", "--ip=127.0.0.1",
         f"--port={port}", "--ServerApp.port_retries=0", "--IdentityProvider.token=",
+        "--ServerApp.disable_check_xsrf=True",  # end_kernels has no token, either
         "--LabApp.expose_app_in_browser=True", "--JupyterNotebookApp.expose_app_in_browser=True",
         "--LabApp.extension_manager=readonly", f"--ServerApp.root_dir={root}",
     ]  # fmt: skip
@@ -93,7 +123,7 @@ def serve_lab(home: Path) -> Iterator[Lab]:
         try:
             url = f"http://127.0.0.1:{port}"
             wait_for_answer(url, server, log_path)
-            yield Lab(url, root)
+            yield Lab(url, root, app, kernel)
         finally:
             server.terminate()
             try:
@@ -116,20 +146,28 @@ def wait_for_answer(url: str, server: subprocess.Popen[bytes], log: Path) -> Non
         except (urllib.error.URLError, OSError):
             continue
         return
-    raise RuntimeError(f"{APP} does not answer:\n{log.read_text(encoding='utf-8')}")
+    raise RuntimeError(f"Jupyter does not answer:\n{log.read_text(encoding='utf-8')}")
 
 
 def open_notebook(browser, lab: Lab, name: str, *cells: str):
     """Write a notebook, open it in a page of its own and run all its cells."""
     made = [nbformat.v4.new_code_cell(cell) for cell in cells]
-    notebook = nbformat.v4.new_notebook(cells=made, metadata={"kernelspec": KERNEL})
+    spec = {"name": lab.kernel, "display_name": lab.kernel, "language": "python"}
+    notebook = nbformat.v4.new_notebook(cells=made, metadata={"kernelspec": spec})
     nbformat.write(notebook, lab.root / name)
     page = browser.new_page(viewport={"width": 1200, "height": HEIGHT})
-    where = "doc/tree" if APP == "jupyterlab" else "notebooks"
+    where = "doc/tree" if lab.app == "jupyterlab" else "notebooks"
     page.goto(f"{lab.url}/{where}/{name}")
     wait_ready(page)
     page.evaluate(RUN_ALL)
     return page
+
+
+def set_theme(page, theme: str) -> None:
+    """Change to the theme "Light" or "Dark" and wait until it is there."""
+    page.evaluate(SET_THEME, theme)
+    is_light = "true" if theme == "Light" else "false"
+    page.wait_for_selector(f"body[data-jp-theme-light={is_light}]", state="attached")
 
 
 def wait_ready(page) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from playwright.sync_api import expect, sync_playwright
 
-from tests.ui.lab import BROWSER_ARGS, CHROMIUM, ROOT, SET_THEME, open_notebook, serve_lab
+from tests.ui.lab import BROWSER_ARGS, CHROMIUM, ROOT, open_notebook, serve_lab, set_theme
 from v3io_frames_put.local import LocalPlatform
 
 FOLDER = ROOT / "docs" / "how-to" / "images"
@@ -63,14 +63,6 @@ def upload(ui) -> None:
     """Upload and wait for the end."""
     ui.get_by_role("button", name="Upload", exact=True).click(timeout=SECONDS)
     expect(ui).to_contain_text("Rows per shard", timeout=SECONDS)
-
-
-def set_theme(page, theme: str) -> None:
-    """Change the theme and wait until it is there."""
-    page.evaluate(SET_THEME, f"JupyterLab {theme}")
-    expect(page.locator("body")).to_have_attribute(
-        "data-jp-theme-light", "true" if theme == "Light" else "false", timeout=SECONDS
-    )
 
 
 def main() -> None:

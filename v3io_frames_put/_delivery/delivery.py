@@ -19,6 +19,7 @@ import numpy as np
 from v3io_frames_put._delivery import settling
 from v3io_frames_put._delivery.backlog import Backlog
 from v3io_frames_put._delivery.batch import links
+from v3io_frames_put._delivery.ceiling import open_ceiling
 from v3io_frames_put._delivery.endings import Endings, Moment
 from v3io_frames_put._delivery.pace import parse_retry_after
 from v3io_frames_put._delivery.recorder import Recorder
@@ -73,8 +74,9 @@ class Delivery:
         self.requests = self.retried_rows = self.bytes_sent = 0
         self._policy = policy
         self._stream = stream
-        alone = policy.max_in_flight == 1
-        self._backlog = Backlog(1 if alone else _LANES_PER_REQUEST * policy.max_in_flight)
+        self._ceiling = open_ceiling(policy.max_in_flight)
+        most = policy.most_in_flight
+        self._backlog = Backlog(1 if most == 1 else _LANES_PER_REQUEST * most)
         self._reconciler = reconciler
         self._recorder = recorder or Recorder()
         self._endings = Endings(policy, outcomes, self._backlog, reconciler, self._recorder)
@@ -106,7 +108,7 @@ class Delivery:
         """Whether another window of records is of use, and fits the budget."""
         if self._closed or self.stopped or (self._reconciler and not self._reconciler.is_ready):
             return False
-        ahead = _BATCHES_AHEAD * self._policy.max_in_flight * self._policy.limits.max_records
+        ahead = _BATCHES_AHEAD * self._ceiling.requests * self._policy.limits.max_records
         if self._backlog.idle_records >= ahead:
             return False  # more would take memory and make nothing faster
         held = self._record_bytes
@@ -117,8 +119,8 @@ class Delivery:
         self.outcomes.open(window.num_rows)
         refused = window.rejections
         self.outcomes.reject(refused.rows, refused.names, refused.details)
-        most = min(self._policy.limits.max_body_bytes, self._policy.max_in_flight_bytes)
-        entries = settling.reject_too_large(self.outcomes, window.entries, most)
+        most_bytes = self._policy.most_body_bytes
+        entries = settling.reject_too_large(self.outcomes, window.entries, most_bytes)
         if self._policy.order == "none":
             entries = replace(entries, destination=np.zeros_like(entries.destination))
         self._window_bytes = max(self._window_bytes, entries.nbytes)
@@ -166,7 +168,7 @@ class Delivery:
         ticket, request : int and Request
             The ticket goes back to ``finish``. None: nothing can be sent now.
         """
-        if self.stopped or now < self._gate or self.in_flight >= self._policy.max_in_flight:
+        if self.stopped or now < self._gate or self.in_flight >= self._ceiling.requests:
             return None
         reading = self._next_reading(now)
         if reading is not None or (self._reconciler and not self._reconciler.is_ready):
@@ -187,6 +189,7 @@ class Delivery:
         self.bytes_sent += len(body)
         self.retried_rows += batch.entries.num_rows if batch.attempts > 1 else 0
         self._in_flight[batch.request] = batch
+        self._ceiling.note_sent(batch.request, now=now, nbytes=len(body))
         return batch.request, put_records_request(self._stream, body)
 
     def _next_reading(self, now: float) -> tuple[int, Request] | None:
@@ -200,11 +203,12 @@ class Delivery:
             return None
         ticket = next(self._tickets)
         self._readings[ticket] = asked[0]
+        self._ceiling.note_sent(ticket, now=now, nbytes=0)
         return ticket, asked[1]
 
     def wake_at(self, now: float) -> float | None:
         """Say when ``next_request`` may have something new; None: only after an event."""
-        if self.stopped or self.in_flight >= self._policy.max_in_flight:
+        if self.stopped or self.in_flight >= self._ceiling.requests:
             return None
         times = [self._backlog.wake_at(now, self._gate)]
         if self._reconciler:
@@ -237,6 +241,7 @@ class Delivery:
         now, draw : float
             The clock, and an even draw from [0, 1) for the pause.
         """
+        self._ceiling.note_ended(ticket, attempt, now=now)
         moment = Moment(now, draw, self._note_answer(attempt, now))
         if ticket in self._readings:
             self._finish_reading(self._readings.pop(ticket), attempt, moment)

@@ -136,7 +136,9 @@ class Earlier:
         self.status[rows] = _STORED
         self._found.append(rows)
         for number in np.unique(rows // PAGE_ROWS):
-            page = self._changed[number] = _whole(self._page(number))
+            if number not in self._changed:
+                self._changed[number] = _whole(self._load(number))
+            page = self._changed[number]
             which = rows // PAGE_ROWS == number
             within = rows[which] - number * PAGE_ROWS
             found = np.full(len(within), BLANK)

@@ -65,26 +65,27 @@ class Past:
 
     def take(self, found: Mapping[Tag, list[Place]], *, proves_absence: bool) -> None:
         """Take where the run's tags stand, and whether what is not there is nowhere."""
+        fresh: dict[int, tuple[Place, int]] = {}  # where each stands, and its place in the record
         for tag, places in sorted(found.items()):
-            rows = self._rows_of(tag)
-            stands = [self._earlier.place(row) for row in rows.tolist()]
-            first = min(places)
-            for row, place in zip(rows.tolist(), stands, strict=True):
-                known = first if place is None else Place(*place)
-                self._copies |= {Copy(row, *other) for other in places if other != known}
-            fresh = np.array([place is None for place in stands], np.bool_)
-            self._earlier.find(
-                rows[fresh],
-                shard_id=first.shard_id,
-                sequence_number=first.sequence_number,
-                record_row=np.flatnonzero(fresh),
-            )
+            for within, row in enumerate(self._rows_of(tag).tolist()):
+                known = self._earlier.place(row)
+                if known is None:
+                    known, _ = fresh.setdefault(row, (min(places), within))
+                self._copies |= {Copy(row, *place) for place in places if place != known}
+        self._find(fresh)
         if proves_absence:
             self._earlier.prove()
             unknown = np.flatnonzero(self._earlier.status == STATUSES.index("unknown"))
             self._places = dict.fromkeys(unknown.tolist())
         else:
             self._earlier.lose(LOST, everything=not self._knows_requests)
+
+    def _find(self, fresh: Mapping[int, tuple[Place, int]]) -> None:
+        """Write into the outcomes which rows were found."""
+        rows = np.fromiter(fresh, np.int64, len(fresh))
+        told = np.array([(*place, within) for place, within in fresh.values()], np.int64)
+        shards, numbers, places = told.reshape(-1, 3).T
+        self._earlier.find(rows, shard_id=shards, sequence_number=numbers, record_row=places)
 
     @property
     def is_over(self) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final, Literal, TypeAlias, cast, get_args
 
+from v3io_frames_put._delivery.ceiling import FIRST_REQUESTS, MOST_REQUESTS
 from v3io_frames_put._rows.plan import WINDOW_BYTES
 from v3io_frames_put.config import Limits, Retry
 from v3io_frames_put.errors import ConfigError
@@ -13,6 +14,7 @@ _WINDOWS_HELD: Final = 4
 
 DeliveryMode: TypeAlias = Literal["at_least_once", "at_most_once", "exactly_once"]
 Order: TypeAlias = Literal["key", "none"]
+MaxInFlight: TypeAlias = int | Literal["auto"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,10 +23,25 @@ class Policy:
 
     delivery: DeliveryMode = "at_least_once"
     order: Order = "key"
-    max_in_flight: int = 8
+    max_in_flight: MaxInFlight = 8
     max_in_flight_bytes: int = 64 << 20
     retry: Retry = field(default_factory=Retry)
     limits: Limits = field(default_factory=Limits)
+
+    @property
+    def most_body_bytes(self) -> int:
+        """Bytes of the largest body that may be sent."""
+        return min(self.limits.max_body_bytes, self.max_in_flight_bytes)
+
+    @property
+    def most_in_flight(self) -> int:
+        """Requests that can ever be under way at once."""
+        return MOST_REQUESTS if self.max_in_flight == "auto" else self.max_in_flight
+
+    @property
+    def first_in_flight(self) -> int:
+        """Requests that are under way at once when the run begins."""
+        return FIRST_REQUESTS if self.max_in_flight == "auto" else self.max_in_flight
 
     @property
     def window_bytes(self) -> int:
@@ -33,7 +50,7 @@ class Policy:
 
     def holds(self, record_bytes: int) -> bool:
         """Whether records of so many bytes fit the budget, with the bodies built of them."""
-        body_bytes = min(record_bytes, self.max_in_flight * self.limits.max_body_bytes)
+        body_bytes = min(record_bytes, self.most_in_flight * self.limits.max_body_bytes)
         return record_bytes + body_bytes <= self.max_in_flight_bytes
 
 
@@ -54,12 +71,13 @@ def check_policy(  # noqa: PLR0913  # one argument an option
         raise ConfigError(
             "client_info: delivery='exactly_once' writes its tags there. Leave one of them out."
         )
-    _check_count("max_in_flight", max_in_flight)
+    if max_in_flight != "auto":
+        _check_count("max_in_flight", max_in_flight, 'a whole number from 1, or "auto"')
     _check_count("max_in_flight_bytes", max_in_flight_bytes)
     return Policy(
         delivery=cast("DeliveryMode", delivery),
         order=cast("Order", order),
-        max_in_flight=cast("int", max_in_flight),
+        max_in_flight=cast("MaxInFlight", max_in_flight),
         max_in_flight_bytes=cast("int", max_in_flight_bytes),
         retry=retry,
         limits=limits,
@@ -73,6 +91,6 @@ def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
         raise ConfigError(f"{name}={value!r}: expected one of {shown}.")
 
 
-def _check_count(name: str, value: object) -> None:
+def _check_count(name: str, value: object, expected: str = "a whole number from 1") -> None:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ConfigError(f"{name}={value!r}: expected a whole number from 1.")
+        raise ConfigError(f"{name}={value!r}: expected {expected}.")

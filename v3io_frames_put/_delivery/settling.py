@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from v3io_frames_put._delivery.outcome_pages import Failure
+from v3io_frames_put._delivery.outcome_pages import PAGE_ROWS, Failure
 from v3io_frames_put._delivery.verdicts import RECORD_REFUSALS
 from v3io_frames_put._wire.batches import ENVELOPE_BYTES
 
@@ -137,12 +137,18 @@ def settle_lookup(outcomes: Outcomes, lookup: Lookup) -> tuple[Batch | None, lis
     return left, out_of_order
 
 
+def fit_a_body(entries: Entries, most_bytes: int) -> NDArray[np.bool_]:
+    """Mark the records that can be a request of their own."""
+    fits: NDArray[np.bool_] = entries.sizes + ENVELOPE_BYTES <= most_bytes
+    return fits
+
+
 def reject_too_large(outcomes: Outcomes, entries: Entries, most_bytes: int) -> Entries:
     """Reject records that no body can carry, whatever the other limits say."""
-    sizes = entries.sizes + ENVELOPE_BYTES
-    fits = sizes <= most_bytes
+    fits = fit_a_body(entries, most_bytes)
     if fits.all():
         return entries
+    sizes = entries.sizes + ENVELOPE_BYTES
     for position in np.flatnonzero(~fits):
         detail = (
             f"as a request of its own it takes {sizes[position]:,} bytes; max_body_bytes "
@@ -170,8 +176,10 @@ def hold(outcomes: Outcomes, entries: Entries) -> None:
 
 
 def leave_unsent(outcomes: Outcomes, num_rows: int) -> None:
-    """Leave unsent the rows of the data, so many in all, that were never offered."""
-    first = outcomes.num_rows
-    if num_rows > first:
-        outcomes.open(num_rows - first)
+    """Leave unsent the rows of the data, so many in all, that were never offered.
+
+    A page at a time: what is written to rows of many pages is sorted out for each.
+    """
+    for first in range(outcomes.num_rows, num_rows, PAGE_ROWS):
+        outcomes.open(min(PAGE_ROWS, num_rows - first))
         outcomes.fail(outcomes.without_outcome(first), "unsent", STOPPED)

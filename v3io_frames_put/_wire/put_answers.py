@@ -70,6 +70,31 @@ def parse_put_answer(body: bytes, entries: Entries) -> PutAnswer:
     return answer
 
 
+def write_put_answer(request_body: bytes, last_number: int) -> tuple[bytes, int]:
+    """Write the answer of a platform that stores every record of a PutRecords request.
+
+    Parameters
+    ----------
+    request_body : bytes
+        The request.
+    last_number : int
+        The highest sequence number given so far.
+
+    Returns
+    -------
+    body, last_number : bytes and int
+        A body that is believed, and the highest number it gives. Records go to the shard
+        they ask for, else to the first.
+    """
+    asked = orjson.loads(request_body)["Records"]
+    stored = [
+        {"ShardId": record.get("ShardId", 0), "SequenceNumber": number}
+        for number, record in enumerate(asked, last_number + 1)
+    ]
+    body = orjson.dumps({"FailedRecordCount": 0, "Records": stored})
+    return body, last_number + len(asked)
+
+
 def _load(body: bytes, expected: int) -> tuple[list[dict[str, Any]], int]:
     try:
         loaded = orjson.loads(body)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from v3io_frames_put.cli.command import main
 from v3io_frames_put.cli.demo import demo
+from v3io_frames_put.cli.plan import plan
 from v3io_frames_put.cli.publish import publish
 from v3io_frames_put.cli.serve import serve
 from v3io_frames_put.cli.streams import create, delete, describe, update
@@ -16,5 +17,5 @@ from v3io_frames_put.cli.verify import verify
 
 __all__ = ["main"]
 
-for _command in (create, delete, demo, describe, publish, serve, tail, update, verify):
+for _command in (create, delete, demo, describe, plan, publish, serve, tail, update, verify):
     main.add_command(_command)

@@ -153,6 +153,9 @@ JOB_OPTIONS: Final = (
     JobOption("create", bool, "Make STREAM, if it is not there.", default=False),
     JobOption("shards", click.IntRange(min=1), "Of a stream that is made.", 1),
     JobOption("retention_hours", click.IntRange(min=1), "Of a stream that is made.", 24),
+    JobOption(
+        "journal", _FILE, "Keep the run's story in this file: the same command again finishes it."
+    ),
     JobOption("results", _FILE, "Write what became of each row to this Parquet file."),
     JobOption("failed", _FILE, "Write the rows left to send, and why, to this Parquet file."),
 )

@@ -13,6 +13,7 @@ from v3io_frames_put._journal import open_journal
 from v3io_frames_put.client import Client
 from v3io_frames_put.config import Encoding
 from v3io_frames_put.job import plan_upload
+from v3io_frames_put.jobs._context import log_to
 from v3io_frames_put.jobs._files import find_files, pick_files
 from v3io_frames_put.jobs._run import Outputs, run_job, tell_unstored
 from v3io_frames_put.jobs._sink import Brake
@@ -24,8 +25,9 @@ if TYPE_CHECKING:
     import threading
     from collections.abc import Mapping, Sequence
 
-    from v3io_frames_put._delivery.policy import DeliveryMode, Order
+    from v3io_frames_put._delivery.policy import DeliveryMode, MaxInFlight, Order
     from v3io_frames_put.job import Upload
+    from v3io_frames_put.jobs._context import JobContext
     from v3io_frames_put.jobs._files import Inputs
     from v3io_frames_put.jobs._job_results import JobResults
     from v3io_frames_put.progress import ProgressOption
@@ -46,7 +48,7 @@ def publish(  # noqa: PLR0913 - one keyword for each thing a job can be told
     delivery: DeliveryMode = "at_least_once",
     order: Order = "key",
     on_error: Literal["return", "raise"] = "raise",
-    max_in_flight: int = 8,
+    max_in_flight: MaxInFlight = 8,
     max_in_flight_bytes: int = 64 << 20,
     progress: ProgressOption = None,
     cancel: threading.Event | None = None,
@@ -58,6 +60,7 @@ def publish(  # noqa: PLR0913 - one keyword for each thing a job can be told
     retention_hours: int = 24,
     results: str | os.PathLike[str] | None = None,
     failed: str | os.PathLike[str] | None = None,
+    context: JobContext | None = None,
 ) -> JobResults:
     """Put every row of files on a stream; they may be larger than memory.
 
@@ -102,6 +105,9 @@ def publish(  # noqa: PLR0913 - one keyword for each thing a job can be told
         A Parquet file to write: the rows left to send, in columns as they were read, with
         ``__v3io_status``, ``__v3io_error`` and ``__v3io_detail``, which are never sent. It
         can be published again. Unknown rows are among them with ``at_least_once`` only.
+    context : object, optional
+        Has ``log_result`` and ``log_dataset``, as the context of an MLRun function: counts,
+        receipt and paths are logged there, also where something is raised.
 
     Returns
     -------
@@ -127,7 +133,7 @@ def publish(  # noqa: PLR0913 - one keyword for each thing a job can be told
     """
     check_choice("on_error", on_error, ("return", "raise"))
     client = Client() if client is None else client
-    with open_journal(journal) as kept:
+    with open_journal(journal) as kept, log_to(context) as log:
         found = find_files(files)
         if kept is not None and kept.pinned is not None:
             found = pick_files(found, kept.pinned)
@@ -154,6 +160,7 @@ def publish(  # noqa: PLR0913 - one keyword for each thing a job can be told
                 progress=progress,
                 cancel=Brake(cancel),
                 refused=REASON,
+                reading={"where": where, "types": str(types)},
             )
 
         table, job = plan()
@@ -165,6 +172,6 @@ def publish(  # noqa: PLR0913 - one keyword for each thing a job can be told
             client.create_stream(
                 stream, shards=shards, retention_hours=retention_hours, exist_ok=True
             )
-        told = run_job(job, table, outputs)
+        told = log(run_job(job, table, outputs))
     tell_unstored(told, on_error)
     return told

@@ -80,8 +80,11 @@ class Server:
         self._thread.join()
 
     def hold(self) -> None:
-        """Keep every answer back from now on."""
-        self._loop.call_soon_threadsafe(self._open.clear)
+        """Keep every answer back that has not begun to leave when this returns."""
+        asyncio.run_coroutine_threadsafe(self._hold(), self._loop).result()
+
+    async def _hold(self) -> None:
+        self._open.clear()
 
     def release(self) -> None:
         """Let the answers go that were kept back."""

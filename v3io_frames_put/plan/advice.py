@@ -61,16 +61,15 @@ def advise_on_keys(keys: KeyCounts, records: int, *, is_keyed: bool) -> Iterator
         )
 
 
-def advise_on_lanes(parallel_requests: float, max_in_flight: int, requests: int) -> Iterator[str]:
+def advise_on_lanes(parallel_requests: float, max_in_flight: int) -> Iterator[str]:
     """Look at whether rows wait for each other so that requests do, too."""
-    possible = min(max_in_flight, requests)
-    if parallel_requests < possible / 2:
+    if parallel_requests < max_in_flight / 2:
         about = max(1, round(parallel_requests))
         yield (
-            f"In this order of the rows, about {about} of {possible} requests can be under way at "
-            f"once: rows of one key or shard that stand close together wait for each other. "
-            f"Shuffle the keys (df.sort_values of a time column), choose a key with more values, "
-            f'or give order="none".'
+            f"In this order of the rows, about {about} of {max_in_flight} requests can be under "
+            f"way at once: rows of one key or shard that stand close together wait for each "
+            f"other. Shuffle the keys (df.sort_values of a time column), choose a key with more "
+            f'values, or give order="none".'
         )
 
 

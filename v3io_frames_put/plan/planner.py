@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from v3io_frames_put._delivery.outcomes import Outcomes
 from v3io_frames_put._delivery.policy import check_policy
+from v3io_frames_put._delivery.settling import fit_a_body
 from v3io_frames_put._rows.plan import plan_rows
 from v3io_frames_put._wire.batches import encode_window
 from v3io_frames_put._wire.paths import parse_stream_path
@@ -13,7 +14,7 @@ from v3io_frames_put._wire.tags import RUN_BYTES
 from v3io_frames_put.config import Encoding, Limits, Retry
 from v3io_frames_put.plan import advice
 from v3io_frames_put.plan.records_plan import RecordsPlan
-from v3io_frames_put.plan.rehearsal import Rehearsal
+from v3io_frames_put.plan.rehearsal import rehearse
 from v3io_frames_put.plan.tally import (
     Keys,
     Refusals,
@@ -23,15 +24,17 @@ from v3io_frames_put.plan.tally import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     import pyarrow as pa
 
-    from v3io_frames_put._delivery.policy import DeliveryMode, Order, Policy
+    from v3io_frames_put._delivery.policy import DeliveryMode, MaxInFlight, Order, Policy
     from v3io_frames_put._rows.plan import RowPlan
-    from v3io_frames_put._rows.records import Records
+    from v3io_frames_put._wire.batches import Window
+    from v3io_frames_put._wire.paths import StreamPath
     from v3io_frames_put.client import Client
     from v3io_frames_put.plan.records_plan import PlannedRecord
+    from v3io_frames_put.plan.rehearsal import Rehearsal
 
 PREVIEW_RECORDS: Final = 5
 
@@ -49,7 +52,7 @@ def plan_records(  # noqa: PLR0913  # the options of put_records
     client_info: Any = None,
     delivery: DeliveryMode = "at_least_once",
     order: Order = "key",
-    max_in_flight: int = 8,
+    max_in_flight: MaxInFlight = 8,
     max_in_flight_bytes: int = 64 << 20,
     encoding: Encoding | None = None,
     client: Client | None = None,
@@ -85,8 +88,51 @@ def plan_records(  # noqa: PLR0913  # the options of put_records
     --------
     >>> df = pd.DataFrame({"sensor": ["attic", "cellar"], "celsius": [31.5, 12.0]})
     >>> plan = plan_records(df, "projects/house/readings", partition_key="sensor")
-    >>> plan.records, plan.min_requests, plan.preview[0].data
+    >>> plan.records, plan.requests, plan.preview[0].data
     (2, 1, b'{"sensor":"attic","celsius":31.5}')
+    """
+    return plan_source(
+        data,
+        stream,
+        client=client,
+        mapping={
+            "columns": columns,
+            "index": index,
+            "format": format,
+            "rows_per_record": rows_per_record,
+            "partition_key": partition_key,
+            "shard": shard,
+            "client_info": client_info,
+        },
+        delivery=delivery,
+        order=order,
+        max_in_flight=max_in_flight,
+        max_in_flight_bytes=max_in_flight_bytes,
+        encoding=encoding,
+    )
+
+
+def plan_source(  # noqa: PLR0913  # what every face passes on
+    data: Any,
+    stream: str,
+    *,
+    client: Client | None,
+    mapping: Mapping[str, Any],
+    delivery: DeliveryMode,
+    order: Order,
+    max_in_flight: MaxInFlight,
+    max_in_flight_bytes: int,
+    encoding: Encoding | None,
+    refused: str | None = None,
+) -> RecordsPlan:
+    """Find out what an upload would send, by reading all rows once.
+
+    Parameters
+    ----------
+    mapping : mapping
+        The options that say what becomes of which column, by name.
+    refused : str, optional
+        See ``plan_rows``.
     """
     encoding = encoding or Encoding()
     policy = check_policy(
@@ -94,87 +140,81 @@ def plan_records(  # noqa: PLR0913  # the options of put_records
         order=order,
         max_in_flight=max_in_flight,
         max_in_flight_bytes=max_in_flight_bytes,
-        client_info=client_info,
+        client_info=mapping["client_info"],
         retry=client.retry if client else Retry(),
         limits=client.limits if client else Limits(),
     )
+    place = parse_stream_path(stream)
     rows = plan_rows(
         data,
-        columns=columns,
-        index=index,
-        format=format,
-        rows_per_record=rows_per_record,
-        partition_key=partition_key,
-        shard=shard,
-        client_info=client_info,
+        **mapping,
         encoding=encoding,
         limits=policy.limits,
+        refused=refused,
         window_bytes=policy.window_bytes,
     )
-    seen = _Survey(rows, policy)
-    return seen.close(
-        str(parse_stream_path(stream)),
-        is_keyed=partition_key is not None or shard is not None,
-        on_columns=advice.advise_on_columns(data, rows.columns, format, encoding),
+    survey = _Survey(rows, policy)
+    rehearsal = survey.run(place)
+    records, keys = survey.sizes.count, survey.keys.close()
+    parallel = rehearsal.parallel_requests
+    is_keyed = mapping["partition_key"] is not None or mapping["shard"] is not None
+    return RecordsPlan(
+        stream=str(place),
+        rows=survey.outcomes.num_rows,
+        records=records,
+        requests=rehearsal.requests,
+        requests_vary=rehearsal.requests_vary,
+        body_bytes=rehearsal.body_bytes,
+        data_bytes=survey.sizes.total,
+        sizes=survey.sizes.quantiles(),
+        refused_rows=survey.outcomes.counts["rejected"],
+        refused=survey.refusals.frame(rows.index),
+        refused_by_reason=dict(survey.refusals.by_reason.most_common()),
+        keys=keys,
+        parallel_requests=parallel,
+        preview=tuple(survey.preview),
+        advice=(
+            *advice.advise_on_columns(data, rows.columns, mapping["format"], encoding),
+            *advice.advise_on_keys(keys, records, is_keyed=is_keyed),
+            *advice.advise_on_lanes(parallel, policy.first_in_flight),
+        ),
     )
 
 
 class _Survey:
-    """One reading of all rows."""
+    """What there is to see on one reading of all rows."""
 
     def __init__(self, rows: RowPlan, policy: Policy) -> None:
-        self._index = rows.index
-        self._policy = policy
-        self._outcomes = Outcomes()
-        self._rehearsal = Rehearsal(policy, self._outcomes)
-        self._sizes, self._keys, self._refusals = Sizes(), Keys(), Refusals()
-        self._preview: list[PlannedRecord] = []
-        self._row = 0
-        run_id = bytes(RUN_BYTES) if policy.delivery == "exactly_once" else None
-        for records in rows.records():
-            self._take(records, run_id)
-        self._rehearsal.close()
-        self._note_refused(self._outcomes.finish())
+        self.outcomes = Outcomes()
+        self.sizes, self.keys, self.refusals = Sizes(), Keys(), Refusals()
+        self.preview: list[PlannedRecord] = []
+        self._rows, self._policy = rows, policy
+        self._told = 0
 
-    def _take(self, records: Records, run_id: bytes | None) -> None:
-        window = encode_window(records, run_id)
-        entries = self._rehearsal.offer(window)
-        refused = window.rejections
-        self._outcomes.reject(refused.rows, refused.names, refused.details)
-        self._outcomes.settle(entries.rows, "stored")
-        sent = keep_sent(records, entries)
-        self._sizes.add(sent.data)
-        self._keys.add(sent)
-        self._preview += preview_records(sent, PREVIEW_RECORDS - len(self._preview))
-        self._note_refused(self._outcomes.drain())
+    def run(self, stream: StreamPath) -> Rehearsal:
+        """Read and send all rows."""
+        rehearsal = rehearse(
+            self._windows(),
+            self._policy,
+            stream=stream,
+            outcomes=self.outcomes,
+            report=lambda _now: self._note_refused(self.outcomes.drain()),
+        )
+        self._note_refused(self.outcomes.finish())
+        return rehearsal
+
+    def _windows(self) -> Iterator[Window]:
+        run_id = bytes(RUN_BYTES) if self._policy.delivery == "exactly_once" else None
+        for records in self._rows.records():
+            window = encode_window(records, run_id)
+            fits = fit_a_body(window.entries, self._policy.most_body_bytes)
+            sent = keep_sent(records, fits)
+            self.sizes.add(sent.data)
+            self.keys.add(sent)
+            self.preview += preview_records(sent, PREVIEW_RECORDS - len(self.preview))
+            yield window
 
     def _note_refused(self, batches: Iterator[pa.RecordBatch]) -> None:
         for batch in batches:
-            self._refusals.add(batch, self._row)
-            self._row += batch.num_rows
-
-    def close(self, stream: str, *, is_keyed: bool, on_columns: Iterator[str]) -> RecordsPlan:
-        """Return what was seen."""
-        sends, keys = self._rehearsal, self._keys.close()
-        max_in_flight = self._policy.max_in_flight
-        return RecordsPlan(
-            stream=stream,
-            rows=self._row,
-            records=self._sizes.count,
-            min_requests=sends.requests,
-            requests_vary=sends.requests_vary,
-            body_bytes=sends.body_bytes,
-            data_bytes=self._sizes.total,
-            sizes=self._sizes.quantiles(),
-            refused_rows=self._outcomes.counts["rejected"],
-            refused=self._refusals.frame(self._index),
-            refused_by_reason=dict(self._refusals.by_reason.most_common()),
-            keys=keys,
-            parallel_requests=sends.parallel_requests,
-            preview=tuple(self._preview),
-            advice=(
-                *on_columns,
-                *advice.advise_on_keys(keys, self._sizes.count, is_keyed=is_keyed),
-                *advice.advise_on_lanes(sends.parallel_requests, max_in_flight, sends.requests),
-            ),
-        )
+            self.refusals.add(batch, self._told)
+            self._told += batch.num_rows

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -72,14 +71,15 @@ class RecordsPlan:
         Where the records would go.
     rows, records : int
         Rows read, and records made of those that can be sent.
-    min_requests : int
-        Requests, if each is answered before the next is gathered. An upload sends as
-        many, or a few more: see ``requests_vary``.
+    requests : int
+        Requests: exact, or, where ``requests_vary``, as many as a platform gets that
+        answers at once, one request after the other.
     requests_vary : bool
-        Whether timing may add requests: rows of one destination wait for each other,
-        or the memory that ``max_in_flight_bytes`` grants fills up.
+        Whether the number of requests depends on when answers come: rows of several
+        destinations wait for each other, or ``max_in_flight_bytes`` is tight.
     body_bytes : int
-        Bytes of all bodies in that many requests; each further request adds 13.
+        Bytes of all bodies in that many requests; one request more or less adds or
+        saves 13.
     data_bytes : int
         Bytes of all payloads, before Base64.
     sizes : dict of str to int
@@ -94,7 +94,8 @@ class RecordsPlan:
     keys : KeyCounts
         Destinations.
     parallel_requests : float
-        About how many requests can be under way at once in this order of the rows.
+        How many requests are under way at once, on average, while a full one waits. Where
+        they are fewer than ``max_in_flight``, its rows wait for those of other requests.
     preview : tuple of PlannedRecord
         The first records.
     advice : tuple of str
@@ -104,7 +105,7 @@ class RecordsPlan:
     stream: str
     rows: int
     records: int
-    min_requests: int
+    requests: int
     requests_vary: bool
     body_bytes: int
     data_bytes: int
@@ -124,7 +125,7 @@ class RecordsPlan:
     @property
     def requests_text(self) -> str:
         """The number of requests, with a word on whether it is exact."""
-        return f"{self.min_requests:,}{' or a few more' if self.requests_vary else ''}"
+        return f"{'about ' if self.requests_vary else ''}{self.requests:,}"
 
     def facts(self) -> list[tuple[str, str]]:
         """Say the numbers in words, one line each."""
@@ -168,15 +169,3 @@ class RecordsPlan:
         from v3io_frames_put.plan.page import draw_plan
 
         return draw_plan(self)
-
-
-def about_seconds(seconds: float) -> str:
-    """Say a time in words: 0.4 s, 35 s, 3 min 20 s, 2 h 5 min."""
-    if seconds < 10:  # noqa: PLR2004  # below it, a fraction matters
-        return f"{seconds:.1f} s"
-    whole = math.ceil(seconds)
-    if whole < 60:  # noqa: PLR2004  # a minute
-        return f"{whole} s"
-    if whole < 3600:  # noqa: PLR2004  # an hour
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"

@@ -1,141 +1,165 @@
-"""The upload's own queues and batches, emptied by a platform that answers at once.
+"""A whole run on a platform that is only pretended.
 
-What timing cannot change is exact: which records there are, and their bytes. How many
-requests carry them is the fewest; answers that take time leave lanes busy, and a batch
-then leaves with less.
+The decisions are the upload's own, made by ``Delivery`` in the upload's own loop, so a
+plan cannot disagree with them. What nobody can know is when answers come. This platform
+answers one request after the other, each as soon as no more rows are wanted.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from collections import deque
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from v3io_frames_put._delivery import settling
-from v3io_frames_put._delivery.backlog import Backlog
+from v3io_frames_put._delivery.couriers import Ended, Fed
+from v3io_frames_put._delivery.delivery import Delivery
+from v3io_frames_put._delivery.uploader import StopSwitch, run
 from v3io_frames_put._wire.batches import ENVELOPE_BYTES
+from v3io_frames_put._wire.exchange import Answer
+from v3io_frames_put._wire.put_answers import write_put_answer
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    from collections.abc import Callable, Iterator
 
+    from v3io_frames_put._delivery.couriers import Event
     from v3io_frames_put._delivery.outcomes import Outcomes
     from v3io_frames_put._delivery.policy import Policy
-    from v3io_frames_put._wire.batches import Entries, Window
+    from v3io_frames_put._wire.batches import Window
+    from v3io_frames_put._wire.exchange import Request
+    from v3io_frames_put._wire.paths import StreamPath
 
 
-class Rehearsal:
-    """Gathers every batch of an upload and counts it.
+def rehearse(
+    windows: Iterator[Window],
+    policy: Policy,
+    *,
+    stream: StreamPath,
+    outcomes: Outcomes,
+    report: Callable[[float], None],
+) -> Rehearsal:
+    """Run an upload to its end without a platform, a clock or a thread.
 
     Parameters
     ----------
+    windows : iterator of Window
+        What to send; what it raises is raised.
     policy : Policy
         Of the upload.
+    stream : StreamPath
+        Where the records would go.
     outcomes : Outcomes
-        Takes the rows that no body can carry.
+        Where outcomes are written.
+    report : callable
+        Called after each round, as in an upload.
+    """
+    rehearsal = Rehearsal(windows, policy)
+    delivery = Delivery(policy, stream=stream, outcomes=outcomes)
+    run(
+        delivery,
+        rehearsal,
+        switch=StopSwitch(),
+        report=report,
+        clock=lambda: 0.0,  # nothing takes time here
+        draw=lambda: 0.0,  # and nothing is sent again
+    )
+    return rehearsal
+
+
+class Rehearsal:
+    """Carries windows and requests in place of the couriers, and counts them.
+
+    Attributes
+    ----------
+    requests, body_bytes : int
+        Requests, and bytes of all their bodies.
     """
 
-    def __init__(self, policy: Policy, outcomes: Outcomes) -> None:
+    def __init__(self, windows: Iterator[Window], policy: Policy) -> None:
         self.requests = self.body_bytes = 0
-        self._outcomes = outcomes
-        self._policy = policy
-        self._backlog = Backlog(1)  # all lanes are always idle, so one is as good as many
-        self._window_bytes = 0
-        self._largest_body = 0
-        self._is_keyed = False
-        self._waits = Waits(policy)
+        self._windows, self._policy = windows, policy
+        self._answers: deque[Event] = deque()
+        self._is_hungry = False
+        self._numbers = self._under_way = self._rounds = 0
+        self._waiting_records = self._waiting_bytes = 0
+        self._largest_body = self._largest_window = 0
+        self._queues: set[int] = set()
 
-    def offer(self, window: Window) -> Entries:
-        """Take the next window; return the entries that can be sent."""
-        self._outcomes.open(window.num_rows)
-        most = min(self._policy.limits.max_body_bytes, self._policy.max_in_flight_bytes)
-        entries = settling.reject_too_large(self._outcomes, window.entries, most)
-        if self._policy.order == "none":
-            entries = replace(entries, destination=np.zeros_like(entries.destination))
-        self._is_keyed = self._is_keyed or bool(entries.destination.any())
-        self._window_bytes = max(self._window_bytes, entries.nbytes)
-        self._waits.add(entries)
-        self._backlog.add(entries)
-        self._send(partial=False)
-        self._send(partial=not self._wants_records)
-        return entries
+    def send(self, ticket: int, request: Request) -> None:
+        """Store all that a request carries."""
+        self.requests += 1
+        self.body_bytes += len(request.body)
+        self._largest_body = max(self._largest_body, len(request.body))
+        before = self._numbers
+        answer, self._numbers = write_put_answer(request.body, before)
+        self._waiting_records -= self._numbers - before
+        self._waiting_bytes -= len(request.body) - ENVELOPE_BYTES
+        self._answers.append(Ended(ticket, Answer(200, {}, answer)))
 
-    def close(self) -> None:
-        """Send what is left."""
-        self._send(partial=True)
-        self._waits.close()
+    def feed(self) -> None:
+        """Note that more rows are wanted."""
+        self._is_hungry = True
+
+    def collect(self, timeout: float) -> list[Event]:  # noqa: ARG002  # nothing to wait for
+        """Hand out the next window if one is wanted, else the oldest answer."""
+        if self._is_hungry:
+            self._is_hungry = False
+            return [Fed(self._next_window())]
+        if self._is_full_request_waiting:
+            self._rounds += 1
+            self._under_way += len(self._answers)
+        return [self._answers.popleft()]
 
     @property
-    def _wants_records(self) -> bool:
-        """The rule of ``Delivery.wants_records``, with nothing under way."""
-        held = self._backlog.nbytes
-        return not held or self._policy.holds(held + self._window_bytes)
-
-    def _send(self, *, partial: bool) -> None:
+    def _is_full_request_waiting(self) -> bool:
         limits = self._policy.limits
-        while (batch := self._backlog.next_batch(0.0, limits, partial=partial)) is not None:
-            body_bytes = batch.entries.nbytes + ENVELOPE_BYTES
-            self.requests += 1
-            self.body_bytes += body_bytes
-            self._largest_body = max(self._largest_body, body_bytes)
-            self._backlog.advance(batch)
+        return (
+            self._waiting_records >= limits.max_records
+            or self._waiting_bytes >= limits.max_body_bytes
+        )
+
+    def shutdown(self) -> None:
+        """Cut no connection: there is none."""
+
+    def _next_window(self) -> Window | None:
+        window = next(self._windows, None)
+        if window is not None:
+            self._largest_window = max(self._largest_window, window.entries.nbytes)
+            self._waiting_records += len(window.entries)
+            self._waiting_bytes += window.entries.nbytes
+            if len(self._queues) < 2:  # noqa: PLR2004  # from two on they compete
+                self._queues |= self._queues_of(window)
+        return window
+
+    def _queues_of(self, window: Window) -> set[int]:
+        """Find the queues whose records are never in one order with the others'."""
+        destination = window.entries.destination
+        if self._policy.order == "none":
+            destination = np.zeros_like(destination)
+        elif self._policy.max_in_flight == 1:
+            destination = destination != 0  # one lane holds them all
+        return set(np.unique(destination).tolist())
 
     @property
     def requests_vary(self) -> bool:
-        """Whether an upload without trouble may send more requests."""
+        """Whether the number of requests depends on when answers come.
+
+        It does where records of several queues wait for each other, and where answers
+        that are late fill the memory, so that requests leave before they are full.
+        """
         if self.requests <= 1:
             return False
-        if self._is_keyed and self._policy.max_in_flight > 1:
+        if len(self._queues) > 1:
             return True
-        under_way = self._largest_body * self._policy.max_in_flight
-        return not self._policy.holds(under_way + self._largest_body + 2 * self._window_bytes)
+        under_way = self._largest_body * self._policy.most_in_flight
+        return not self._policy.holds(under_way + self._largest_body + 2 * self._largest_window)
 
     @property
     def parallel_requests(self) -> float:
-        """About how many requests can be under way at once."""
-        return self._waits.parallel_requests
+        """How many requests are under way at once, on average, while a full one waits.
 
-
-class Waits:
-    """How far rows of one destination hold each other up.
-
-    An upload sees ``max_in_flight_bytes`` of records at once. Among these, those of one
-    destination go one request after another; the others fill requests beside them.
-    """
-
-    def __init__(self, policy: Policy) -> None:
-        self._max_in_flight = policy.max_in_flight
-        self._max_records = policy.limits.max_records
-        self._horizon_bytes = policy.max_in_flight_bytes
-        self._counts: list[tuple[NDArray[Any], NDArray[Any]]] = []
-        self._records = self._bytes = 0
-        self._work = self._span = 0.0
-
-    def add(self, entries: Entries) -> None:
-        """Take the next records."""
-        self._counts.append(np.unique(entries.destination, return_counts=True))
-        self._records += len(entries)
-        self._bytes += entries.nbytes
-        if self._bytes >= self._horizon_bytes:
-            self.close()
-
-    def close(self) -> None:
-        """Weigh the records seen since the last horizon."""
-        if self._records:
-            needed = max(1.0, self._records / self._max_records)
-            alone = self._largest() / self._max_records
-            self._work += needed
-            self._span += max(needed / self._max_in_flight, alone)
-        self._counts, self._records, self._bytes = [], 0, 0
-
-    def _largest(self) -> int:
-        destinations = np.concatenate([found for found, _ in self._counts])
-        counts = np.concatenate([counted for _, counted in self._counts])
-        _, places = np.unique(destinations, return_inverse=True)
-        totals = np.bincount(places, weights=counts * (destinations != 0))
-        return int(totals.max())
-
-    @property
-    def parallel_requests(self) -> float:
-        """Work over the longest chain of requests that wait for each other."""
-        return self._work / self._span if self._span else float(self._max_in_flight)
+        Fewer than the policy allows: its rows wait for rows that are under way.
+        """
+        if not self._rounds:
+            return float(self._policy.most_in_flight)
+        return self._under_way / self._rounds

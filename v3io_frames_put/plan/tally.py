@@ -14,14 +14,12 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from v3io_frames_put._wire.batches import first_rows
 from v3io_frames_put.plan.records_plan import KeyCounts, PlannedRecord
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from v3io_frames_put._rows.records import Records
-    from v3io_frames_put._wire.batches import Entries
 
 MAX_REFUSED: Final = 1_000
 _MERGE_FROM: Final = 1_000_000  # keys counted; and never before they have doubled
@@ -143,25 +141,24 @@ class Keys:
         )
 
 
-def keep_sent(records: Records, entries: Entries) -> Records:
+def keep_sent(records: Records, fits: NDArray[np.bool_]) -> Records:
     """Leave out the records that no body can carry."""
-    if len(entries) == len(records.data):
+    if fits.all():
         return records
-    firsts = first_rows(records.rows, records.row_counts)
-    is_sent = np.isin(firsts, first_rows(entries.rows, entries.row_counts))
-    mask = pa.array(is_sent)
+    mask = pa.array(fits)
 
     def keep(column: pa.Array | None) -> pa.Array | None:
         return None if column is None else column.filter(mask)
 
+    counts = records.row_counts
     return replace(
         records,
         data=keep(records.data),
         partition_key=keep(records.partition_key),
         shard=keep(records.shard),
         client_info=keep(records.client_info),
-        rows=entries.rows,
-        row_counts=entries.row_counts,
+        rows=records.rows[fits if counts is None else np.repeat(fits, counts)],
+        row_counts=None if counts is None else counts[fits],
     )
 
 

@@ -24,7 +24,9 @@ class Choices:
         Empty: as the environment says.
     stream : str
         Where to.
-    columns, index, format, rows_per_record, partition_key, shard, client_info, delivery
+    columns, index, format, rows_per_record, partition_key, shard, client_info
+        As in ``put_records``.
+    delivery, journal
         As in ``put_records``.
     """
 
@@ -39,6 +41,7 @@ class Choices:
     shard: str | None = None
     client_info: str | None = None
     delivery: DeliveryMode = "at_least_once"
+    journal: str | None = None
 
     def options(self) -> dict[str, Any]:
         """Return the options that are not at their defaults."""

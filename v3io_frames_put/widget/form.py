@@ -52,6 +52,8 @@ class Form:
         self.shard = _choice("Shard", (NOTHING,), NOTHING)
         self.client_info = _choice("Client info", (NOTHING,), NOTHING)
         self.delivery = _choice("Delivery", get_args(DeliveryMode), choices.delivery)
+        hint = "a file that lets it go on after a kill; empty: none"
+        self.journal = _text("Journal", choices.journal or "", hint)
         self._has_client = has_client
 
     @property
@@ -68,6 +70,7 @@ class Form:
                 self.shard,
                 self.client_info,
                 self.delivery,
+                self.journal,
             ]
         )
         for side in (left, right):
@@ -114,6 +117,7 @@ class Form:
             shard=self.shard.value or None,
             client_info=self.client_info.value or None,
             delivery=self.delivery.value,
+            journal=self.journal.value.strip() or None,
         )
 
 

@@ -5,43 +5,30 @@ A notebook saved without its widgets' state shows of a widget only its repr.
 
 from __future__ import annotations
 
-import sys
-from typing import Any
-from uuid import uuid4
+from v3io_frames_put.cell_output import CellOutput, has_cells
 
 
 class LastState:
-    """An output of the cell that is replaced as a whole."""
+    """An output of the cell, beside the widget."""
 
     def __init__(self) -> None:
-        self._id = uuid4().hex
-        self._is_shown = False
+        self._output = CellOutput()
+        self._html = "Nothing uploaded yet."
 
     def show(self) -> None:
         """Make a place for it in the cell that runs now; outside of a kernel, none."""
-        if _has_kernel():
-            self._is_shown = True
-            _display(_fold("Nothing uploaded yet."), display_id=self._id)
+        if has_cells():
+            self._output = CellOutput()  # of a widget that is shown again, the newest place
+            self._show()
 
     def replace(self, html: str) -> None:
         """Replace it; from any thread."""
-        if self._is_shown:
-            _display(_fold(html), display_id=self._id, update=True)
+        self._html = html
+        if self._output.is_shown:
+            self._show()
 
-
-def _fold(html: str) -> str:
-    """Fold it away: beside the living widget it says nothing new."""
-    return f"<details><summary>Last state, kept with the notebook</summary>{html}</details>"
-
-
-def _has_kernel() -> bool:
-    ipython = sys.modules.get("IPython")
-    shell = ipython.get_ipython() if ipython else None
-    return shell is not None and hasattr(shell, "kernel")
-
-
-def _display(html: str, **where: Any) -> None:
-    import IPython.display as shown
-
-    display: Any = shown.display
-    display({"text/html": html, "text/plain": "Last state of the uploader"}, raw=True, **where)
+    def _show(self) -> None:
+        """Fold it away: beside the living widget it says nothing new."""
+        summary = "<summary>Last state, kept with the notebook</summary>"
+        folded = f"<details>{summary}{self._html}</details>"
+        self._output.show(folded, "Last state of the uploader")

@@ -104,6 +104,7 @@ class Picker:
         rows = max(1, min(_SAMPLE_ROWS, _SAMPLE_CELLS // max(1, len(self.data.columns))))
         choices = self.read_choices()
         options = choices.options() | {"client": self._client}
+        options.pop("journal", None)  # nothing is sent, so nothing is kept
         try:
             plan = plan_records(
                 self.data.head(rows), choices.stream or "container/stream", **options

@@ -1,4 +1,4 @@
-"""What the uploader shows, as HTML: progress, what went wrong, how it went."""
+"""What the uploader shows, as HTML: what happened last, the plan, how it went."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import pandas as pd
 from v3io_frames_put import _html
 from v3io_frames_put.errors import PutRecordsError
 from v3io_frames_put.plan.page import draw_preview
-from v3io_frames_put.plan.records_plan import about_seconds
 from v3io_frames_put.summary import summarize
 from v3io_frames_put.summary_page import draw_head, draw_shards
 
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from v3io_frames_put.plan import RecordsPlan
-    from v3io_frames_put.progress import Progress
     from v3io_frames_put.widget.run import Ended
 
 SHOWN_ROWS: Final = 50
@@ -44,52 +42,11 @@ def last_word(ended: Ended) -> str:
         return "Stopped: nothing was sent."
     summary = summarize(ended.results)
     word = "Stopped. " if ended.status == "stopped" else ""
+    if summary.receipt.get("already_complete"):
+        word = "Already complete, nothing was sent. "
     if summary.counts["stored"] == summary.rows:
         return f"{word}All {summary.rows:,} rows are stored."
     return word + summary.unstored_message()
-
-
-def draw_progress(snapshot: Progress) -> str:
-    """Draw a bar and the numbers beside it."""
-    done, total = snapshot.settled, snapshot.total
-    scale = f'value="{done}" max="{max(total, 1)}"' if total is not None else ""
-    numbers = " · ".join(_progress_words(snapshot))
-    return (
-        f'<div><progress aria-label="rows that have an outcome" {scale} '
-        f'style="width:100%;accent-color:var(--jp-brand-color1,#1976d2)"></progress><div>{_html.text(numbers)}</div></div>'
-    )
-
-
-def _progress_words(snapshot: Progress) -> list[str]:
-    of = f" of {snapshot.total:,}" if snapshot.total is not None else ""
-    words = [f"{snapshot.stored:,}{of} rows stored"]
-    words += [
-        f"{count:,} {name}"
-        for name, count in (
-            ("rejected", snapshot.rejected),
-            ("unknown", snapshot.unknown),
-            ("unsent", snapshot.unsent),
-            ("sent again", snapshot.retried),
-        )
-        if count
-    ]
-    if snapshot.in_flight:
-        words.append(f"{snapshot.in_flight:,} rows in flight")
-    if snapshot.seconds:
-        words.append(f"{snapshot.bytes_sent / snapshot.seconds / 1e6:,.1f} MB/s")
-    left = seconds_left(snapshot)
-    if left:
-        words.append(f"{about_seconds(left)} left")
-    if snapshot.waiting:
-        words.append(f"waiting: {snapshot.waiting}")
-    return words
-
-
-def seconds_left(snapshot: Progress) -> float | None:
-    """Guess the time to the end by the rate so far; None: nothing to go by."""
-    if snapshot.total is None or not snapshot.settled:
-        return None
-    return (snapshot.total - snapshot.settled) * snapshot.seconds / snapshot.settled
 
 
 def draw_plan(plan: RecordsPlan, *, sampled_of: int | None) -> str:
@@ -104,7 +61,7 @@ def draw_plan(plan: RecordsPlan, *, sampled_of: int | None) -> str:
     """
     whose = "" if sampled_of is None else f"Of the first {plan.rows:,} of {sampled_of:,} rows: "
     refused = f", {plan.refused_rows:,} rows refused" if plan.refused_rows else ""
-    sent = f"{plan.records:,} records, requests: {plan.requests_text}"
+    sent = f"{plan.records:,} records in {plan.requests_text} request{'s'[: plan.requests != 1]}"
     lines = [f"{whose}{sent}, {plan.body_bytes:,} bytes on the wire{refused}"]
     details = plan.refused.head(3)["error_detail"].items()
     lines += [f"Row {row}: {detail}" for row, detail in details]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from contextlib import nullcontext
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import ipywidgets as widgets
@@ -13,6 +14,7 @@ from traitlets import Float, Int, Unicode
 
 from v3io_frames_put.client import Client
 from v3io_frames_put.errors import ConfigError, PutRecordsError, StreamNotFound
+from v3io_frames_put.progress_bar import draw_progress
 from v3io_frames_put.put import put_records
 from v3io_frames_put.widget import show
 from v3io_frames_put.widget.background import Background
@@ -58,7 +60,7 @@ class Uploader(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
     **choices
         What the other controls say at first, named as in ``put_records``: ``columns``,
         ``index``, ``format``, ``rows_per_record``, ``partition_key``, ``shard``,
-        ``client_info``, ``delivery``.
+        ``client_info``, ``delivery``, ``journal``.
 
     Attributes
     ----------
@@ -115,6 +117,7 @@ class Uploader(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
         super().__init__(self._controls.boxes)
         self.add_class("v3io-uploader")
         self._picker.find_frames()
+        self._offer_journal()
         self._wire()
 
     def _wire(self) -> None:
@@ -131,6 +134,7 @@ class Uploader(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
             button.on_click(self._guard(work))
         self._form.frame.observe(self._guard(picker.choose_frame), names="value")
         self._form.file.observe(self._guard(picker.choose_file), names="value")
+        self._form.journal.observe(self._guard(self._offer_journal), names="value")
         self._form.on_change(self._guard(picker.replan))
 
     def _guard(self, work: Callable[[], Any]) -> Callable[..., None]:
@@ -163,6 +167,15 @@ class Uploader(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
         """The same upload as code, to paste into a job. It holds no key."""
         return self._picker.read_choices().code()
 
+    def _offer_journal(self) -> None:
+        """Say that a run can go on, after the kernel was restarted."""
+        path = self._form.journal.value.strip()
+        if path and Path(path).exists():
+            self._controls.say(
+                f"{path} is there, the journal of a run. With the same data and choices, Upload "
+                f"goes on where that run ended: what is stored is not sent again."
+            )
+
     # -- the upload --------------------------------------------------------------------
 
     def _start(self) -> None:
@@ -193,9 +206,10 @@ class Uploader(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
 
     def _put(self, **watching: Any) -> pd.DataFrame:
         data, choices = self._sent
+        left = None if choices.journal else self._left  # a journal knows what is left
         with self._connect(choices) as client:
             options = choices.options() | watching
-            return put_records(data, choices.stream, resume=self._left, client=client, **options)
+            return put_records(data, choices.stream, resume=left, client=client, **options)
 
     def _connect(self, choices: Choices) -> AbstractContextManager[Client]:
         if self._client is not None:
@@ -232,7 +246,7 @@ class Uploader(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
             self._history.append((snapshot.seconds, snapshot.stored))
             if len(self._history) > _MAX_HISTORY:
                 del self._history[1::2]
-        self._controls.numbers.value = show.draw_progress(snapshot)
+        self._controls.numbers.value = draw_progress(snapshot)
 
     def _end(self, ended: Ended) -> None:
         self._guard(lambda: self._show_end(ended))()

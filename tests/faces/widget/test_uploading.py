@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+import pytest
+from packaging.version import Version
 
 import v3io_frames_put
 from v3io_frames_put.local import RecordErrors, Unavailable
@@ -152,6 +154,50 @@ def test_a_frame_that_changes_during_the_upload_does_not_disturb_it(
     hands.settle(uploader)
     assert all(b"late" not in record.data for record in local_platform.records(STREAM))
     assert uploader.stored == 5
+
+
+@pytest.mark.skipif(
+    Version(pd.__version__) < Version("3"), reason="before pandas 3, copies share their values"
+)
+def test_values_that_change_during_the_upload_are_sent_as_they_were(
+    hands, make_uploader, client, local_platform
+):
+    data = hands.make_readings(5)
+    uploader = make_uploader(data, STREAM, client=client)
+    with local_platform.hold():
+        hands.press(uploader, "upload")
+        data.loc[:, "celsius"] = -1.0
+    hands.settle(uploader)
+    assert all(b"-1" not in record.data for record in local_platform.records(STREAM))
+
+
+def test_a_journal_lets_another_uploader_go_on(
+    hands, make_uploader, client, local_platform, tmp_path
+):
+    path = tmp_path / "run.v3io"
+    data, options = hands.make_readings(20_000), {"client": client, "journal": str(path)}
+    first = make_uploader(data, STREAM, **options)
+    assert "journal" not in hands.message(first)
+    assert f"journal={str(path)!r}" in first.options
+    with local_platform.hold():
+        hands.press(first, "upload")
+        local_platform.wait_until(lambda platform: platform.in_flight() == 8)
+        hands.press(first, "stop")
+    hands.settle(first)
+    second = make_uploader(data, STREAM, **options)
+    hands.settle(second)
+    assert "is there, the journal of a run" in hands.message(second)
+    assert second.plan is not None
+    hands.press(second, "upload")
+    hands.settle(second)
+    assert second.status == "done"
+    found = local_platform.records(STREAM)
+    assert len(found) == len({record.data for record in found}) == 20_000
+    hands.press(first, "rest")  # by the same journal, which knows that nothing is left
+    hands.settle(first)
+    assert "Already complete, nothing was sent." in hands.message(first)
+    assert first.results["status"].eq("stored").all()
+    assert len(local_platform.records(STREAM)) == 20_000
 
 
 def test_results_are_saved(hands, make_uploader, client, tmp_path):

@@ -1,0 +1,154 @@
+"""A job that keeps a journal: killed, stopped or called again, it finishes what it began."""
+
+from __future__ import annotations
+
+import os
+import threading
+
+import pandas as pd
+import pytest
+
+from tests.jobs.conftest import STREAM, write_parquet, write_text
+from v3io_frames_put import Interrupted
+from v3io_frames_put.errors import ConfigError, PutRecordsError
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "run.v3io"
+
+
+@pytest.fixture
+def stop(publish, path):
+    """Stop a job before it sends anything."""
+
+    def stop(*files, **options):
+        cancel = threading.Event()
+        cancel.set()
+        with pytest.raises(Interrupted) as stopped:
+            publish(*files, cancel=cancel, journal=path, **options)
+        return stopped.value.results
+
+    return stop
+
+
+def test_a_stopped_job_goes_on(publish, stop, folder, path, sent, tmp_path):
+    before = stop(folder)
+    told = publish(folder, journal=path, results=tmp_path / "r.parquet")
+    assert told.counts["stored"] == 30
+    assert told.receipt["run_id"] == before.receipt["run_id"]
+    assert [value["n"] for value in sent("n")] == list(range(30))
+    assert (pd.read_parquet(tmp_path / "r.parquet").status == "stored").all()
+
+
+def test_a_finished_job_is_told_of_again(publish, folder, path, sent, tmp_path):
+    first = publish(folder, journal=path)
+    again = publish(
+        folder, journal=path, results=tmp_path / "r.parquet", failed=tmp_path / "f.parquet"
+    )
+    assert again.receipt["already_complete"]
+    assert again.complete
+    assert again.counts == first.counts
+    assert again.failed_rows == 0
+    assert len(pd.read_parquet(tmp_path / "r.parquet")) == 30
+    assert len(sent()) == 30
+
+
+@pytest.mark.filterwarnings("ignore::v3io_frames_put.UnstoredRowsWarning")
+def test_rejected_rows_of_a_finished_job_are_written_again(publish, path, tmp_path):
+    table = write_parquet(tmp_path / "t.parquet", n=[1.0, float("inf"), 3.0])
+    told = publish(table, journal=path, on_error="return")
+    assert told.counts["rejected"] == 1
+    again = publish(table, journal=path, on_error="return", failed=tmp_path / "f.parquet")
+    assert again.receipt["already_complete"]
+    assert pd.read_parquet(tmp_path / "f.parquet")["n"].tolist() == [float("inf")]
+
+
+def test_a_new_file_waits_for_the_next_run(publish, stop, folder, path, sent, caplog):
+    stop(folder)
+    write_parquet(folder / "9.parquet", n=[90], room=["r0"])
+    with caplog.at_level("INFO", "v3io_frames_put"):
+        told = publish(folder, journal=path)
+    assert told.counts["stored"] == 30
+    assert "9.parquet" in caplog.text
+    assert len(sent()) == 30
+    # Finished: the next call, of more files, is another run.
+    assert publish(folder, journal=path).counts["stored"] == 31
+    assert path.with_name("run.v3io.1").exists()
+
+
+@pytest.mark.parametrize("how", ["changed", "removed"])
+def test_a_file_that_is_not_what_it_was_is_refused(publish, stop, folder, path, sent, how):
+    stop(folder)
+    if how == "changed":
+        write_parquet(folder / "1.parquet", n=[1, 2], room=["x", "y"])
+    else:
+        (folder / "1.parquet").unlink()
+    with pytest.raises(ConfigError, match=r"1\.parquet"):
+        publish(folder, journal=path)
+    assert not sent()
+
+
+def test_a_file_that_only_looks_the_same_is_found_out(publish, tmp_path, path, sent):
+    file = write_text(tmp_path / "t.csv", "n", *map(str, range(10_000, 40_000)))
+    noted, cancel = file.stat(), threading.Event()
+    with pytest.raises(Interrupted):
+        publish(
+            file,
+            journal=path,
+            max_in_flight=1,
+            cancel=cancel,
+            progress=lambda snapshot: cancel.set() if snapshot.stored else None,
+        )
+    before = len(sent())
+    assert 0 < before < 30_000
+    file.write_text(file.read_text().replace("\n10001\n", "\n99999\n"))
+    os.utime(file, ns=(noted.st_atime_ns, noted.st_mtime_ns))
+    with pytest.raises(PutRecordsError, match=r"rows 0 to .* are not what they were"):
+        publish(file, journal=path)
+    assert len(sent()) == before
+
+
+def test_another_condition_is_another_run(publish, folder, path, sent):
+    publish(folder, journal=path, where="n < 5")
+    told = publish(folder, journal=path, where="n >= 5")
+    assert told.counts["stored"] == 25
+    assert [value["n"] for value in sent("n")] == list(range(30))
+
+
+def test_the_same_night_twice_at_once(publish, folder, path, sent):
+    seen = []
+
+    def intrude(_snapshot):
+        if not seen:
+            with pytest.raises(ConfigError, match="in use") as refused:
+                publish(folder, journal=path)
+            seen.append(refused.value)
+
+    publish(folder, journal=path, progress=intrude)
+    assert seen
+    assert len(sent()) == 30
+
+
+def test_packs_are_looked_up_in_files_too(publish, local_platform, folder, path, sent):
+    from v3io_frames_put import Retry
+    from v3io_frames_put.local import LostAnswer
+
+    local_platform.faults = [LostAnswer()]
+    cancel = threading.Event()
+    options = {"delivery": "exactly_once", "rows_per_record": 3, "partition_key": "room"}
+    patient = local_platform.client(retry=Retry(settle_seconds=60))
+    with pytest.raises(Interrupted):
+        publish(
+            folder,
+            journal=path,
+            cancel=cancel,
+            client=patient,
+            progress=lambda _: cancel.set() if local_platform.records(STREAM) else None,
+            **options,
+        )
+    quick = local_platform.client(retry=Retry(settle_seconds=0.01))
+    told = publish(folder, journal=path, client=quick, **options)
+    assert told.counts["stored"] == 30
+    rows = [row for record in local_platform.records(STREAM) for row in record.data.splitlines()]
+    assert len(rows) == len(set(rows)) == 30

@@ -1,0 +1,207 @@
+"""The folder of a run's results, as every worker sees it: through fsspec.
+
+``part-00000.parquet`` and so on are the results, ``_receipt.json`` the run's receipt.
+``_v3io`` holds what tasks have to know of each other while the run is under way: what
+each was given (``exactly_once``), which were begun, and whether to stop.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import secrets
+import threading
+from typing import TYPE_CHECKING, Any, Final
+
+import pandas as pd
+
+from v3io_frames_put._delivery.clock import Clock
+from v3io_frames_put.errors import ConfigError, DataError
+from v3io_frames_put.results import ATTRS_KEY, collect_results
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+OPEN: Final = ("unsent", "unknown")
+"""What rows may be that an attempt left for another one."""
+
+_LOOK_SECONDS: Final = 1.0  # between two looks at whether to stop
+
+
+class ResultsFolder:
+    """A folder that driver and workers share.
+
+    Parameters
+    ----------
+    path : str
+        A path or a URL that fsspec knows.
+    """
+
+    def __init__(self, path: str) -> None:
+        from fsspec.core import url_to_fs  # type: ignore[import-untyped]
+
+        self._fs, self._root = url_to_fs(path)
+        self.path = path
+
+    # -- the driver -------------------------------------------------------------------
+
+    def make(self, run_id: str) -> None:
+        """Make the folder of a new run; refuse one that holds anything."""
+        self._fs.invalidate_cache()
+        if self._fs.exists(self._root) and self._fs.ls(self._root, detail=False):
+            raise ConfigError(
+                f"results_path={self.path!r} is not empty; expected a new folder for the results "
+                f"of each run. Choose another, or remove it."
+            )
+        self._fs.makedirs(self._at("_v3io"), exist_ok=True)
+        self._fs.pipe_file(self._at("_v3io/run"), run_id.encode())
+
+    def conclude(self, receipt: Mapping[str, Any]) -> None:
+        """Write the run's receipt, and forget what only a run that goes on needs."""
+        self._write("_receipt.json", json.dumps(receipt, indent=1).encode())
+        is_settled = not any(receipt["counts"][status] for status in OPEN)
+        if is_settled and self._exists("_v3io"):
+            self._fs.rm(self._at("_v3io"), recursive=True)
+
+    # -- all --------------------------------------------------------------------------
+
+    def check_is_shared(self, run_id: str) -> None:
+        """Refuse a folder that is not the driver's."""
+        if self._exists("_receipt.json"):  # the run was over once, and is computed again
+            return
+        if (
+            not self._exists("_v3io/run")
+            or self._fs.cat_file(self._at("_v3io/run")) != run_id.encode()
+        ):
+            raise ConfigError(
+                f"results_path={self.path!r}: this worker does not see there what the driver "
+                f"wrote. Choose a folder that all machines share."
+            )
+
+    def stop_flag(self) -> StopFlag:
+        """Make an event that the whole run shares."""
+        return StopFlag(self)
+
+    def raise_flag(self) -> None:
+        """Stop all tasks."""
+        self._fs.makedirs(self._at("_v3io"), exist_ok=True)
+        self._fs.pipe_file(self._at("_v3io/stop"), b"")
+
+    def lower_flag(self) -> None:
+        """Let tasks go on: the run is computed again."""
+        if self.is_flag_up():
+            self._fs.rm_file(self._at("_v3io/stop"))
+
+    def is_flag_up(self) -> bool:
+        """Whether tasks are to stop."""
+        return self._exists("_v3io/stop")
+
+    # -- one partition ----------------------------------------------------------------
+
+    def keep_input(self, partition: int, frame: pd.DataFrame) -> None:
+        """Write a partition's rows, unless an earlier attempt did.
+
+        As a pickle: nothing else holds every cell of an object column as it is.
+        """
+        name = f"_v3io/input-{partition:05}"
+        if not self._exists(name) and not self._exists(_part(partition)):
+            buffer = io.BytesIO()
+            frame.to_pickle(buffer)
+            self._write(name, buffer.getvalue())
+
+    def read_input(self, partition: int) -> pd.DataFrame:
+        """Read a partition's rows as the first attempt saw them."""
+        data = self._fs.cat_file(self._at(f"_v3io/input-{partition:05}"))
+        frame: pd.DataFrame = pd.read_pickle(io.BytesIO(data))  # noqa: S301  # we wrote it
+        return frame
+
+    def begin(self, partition: int) -> bool:
+        """Note that a task is about to send; return whether it is the first attempt."""
+        name = f"_v3io/begun-{partition:05}"
+        if self._exists(name):
+            return False
+        self._fs.pipe_file(self._at(name), b"")
+        return True
+
+    def write_results(self, partition: int, results: pd.DataFrame) -> None:
+        """Write a partition's results, with their index and receipt."""
+        buffer = io.BytesIO()
+        results.to_parquet(buffer, compression="zstd")
+        self._write(_part(partition), buffer.getvalue())
+
+    def has_results(self, partition: int) -> bool:
+        """Whether an attempt came to its end."""
+        return self._exists(_part(partition))
+
+    def read_results(self, partition: int, *, packed: bool) -> pd.DataFrame:
+        """Read a partition's results, as ``put_records`` returns them."""
+        data = self._fs.cat_file(self._at(_part(partition)))
+        results = pd.read_parquet(io.BytesIO(data))
+        attrs = results.attrs
+        types = collect_results([], index=None, packed=packed).dtypes
+        told: pd.DataFrame = results.astype(types.to_dict())
+        told.attrs = attrs
+        return told
+
+    # -- files ------------------------------------------------------------------------
+
+    def _at(self, name: str) -> str:
+        return f"{self._root}/{name}"
+
+    def _exists(self, name: str) -> bool:
+        self._fs.invalidate_cache()  # others write here
+        return bool(self._fs.exists(self._at(name)))
+
+    def _write(self, name: str, data: bytes) -> None:
+        """Write a file that stands in its place only when it is whole."""
+        part = self._at(f"_{secrets.token_hex(8)}.part")
+        self._fs.pipe_file(part, data)
+        self._fs.mv(part, self._at(name))
+
+
+class StopFlag(threading.Event):
+    """An event that is set by a file, for tasks on any machine.
+
+    Parameters
+    ----------
+    folder : ResultsFolder
+        Where the file is looked for, once a second.
+    now : callable, optional
+        Monotonic seconds.
+    """
+
+    def __init__(self, folder: ResultsFolder, now: Callable[[], float] | None = None) -> None:
+        super().__init__()
+        self._folder, self._now = folder, now or Clock().now
+        self._look_at = self._now()
+
+    def is_set(self) -> bool:
+        """Whether somebody raised the flag."""
+        if not super().is_set() and self._now() >= self._look_at:
+            self._look_at = self._now() + _LOOK_SECONDS
+            if self._folder.is_flag_up():
+                self.set()
+        return super().is_set()
+
+
+def check_index(frame: pd.DataFrame, partition: int) -> None:
+    """Refuse, before anything is sent, an index that results could not be written on."""
+    import pyarrow as pa
+
+    try:
+        pa.Table.from_pandas(frame.iloc[:, :0])
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError) as error:
+        raise DataError(
+            f"the index of partition {partition} cannot be written as Parquet: {error}. "
+            f"Give the data another: ddf.reset_index()."
+        ) from error
+
+
+def receipt_of(results: pd.DataFrame) -> dict[str, Any]:
+    """Return the receipt that results carry."""
+    receipt: dict[str, Any] = results.attrs[ATTRS_KEY]
+    return receipt
+
+
+def _part(partition: int) -> str:
+    return f"part-{partition:05}.parquet"

@@ -1,0 +1,141 @@
+"""Receipts of tasks -> the receipt of their run, and what it makes us say."""
+
+from __future__ import annotations
+
+import warnings
+from collections import Counter
+from typing import TYPE_CHECKING, Any, Final
+
+import pandas as pd
+
+from v3io_frames_put import errors
+from v3io_frames_put._delivery.outcome_pages import STATUSES
+from v3io_frames_put.errors import PartialFailure, UnstoredRowsWarning
+from v3io_frames_put.put import callers_level
+from v3io_frames_put.receipt import count_and_first
+from v3io_frames_put.summary import Summary
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from v3io_frames_put._cluster.last_scan import TaskCopy
+    from v3io_frames_put._cluster.run import ClusterRun
+
+_STARTS_KEPT: Final = 512  # in a receipt of at most 20 kB
+_MAX_REASONS: Final = 20
+_SUMMED: Final = ("requests", "retried", "bytes", "maybe_duplicates")
+_REASON: Final = ("status", "error_message", "error_code")
+
+
+def merge_receipts(
+    run: ClusterRun,
+    tasks: Sequence[Mapping[str, Any]],
+    *,
+    copies: Sequence[TaskCopy],
+    seconds: float,
+) -> dict[str, Any]:
+    """Put the receipts of a run's tasks together: plain JSON types, at most 20 kB.
+
+    Parameters
+    ----------
+    run : ClusterRun
+        The run.
+    tasks : sequence of dict
+        One receipt a task.
+    copies : sequence of TaskCopy
+        What the last scan found of tasks that were run again.
+    seconds : float
+        From the first task's begin to now.
+    """
+    counts = {status: sum(task["counts"][status] for task in tasks) for status in STATUSES}
+    rows = sum(counts.values())
+    failed = [task["error"] for task in tasks if task["error"]]
+    return {
+        "run_id": run.run_id,
+        "stream": str(run.stream),
+        "endpoint": str(run.stream.endpoint),
+        "delivery": run.delivery,
+        "tasks": len(tasks),
+        "run_again": count_and_first([t["partition"] for t in tasks if t["run_again"]]),
+        "counts": counts,
+        **{name: sum(task[name] for task in tasks) for name in _SUMMED},
+        "seconds": round(seconds, 3),
+        "rows_per_second": round(rows / seconds) if seconds else None,
+        "starts": dict(list(run.starts.items())[:_STARTS_KEPT]),
+        "error": failed[0] if failed else None,
+        "reasons": _merge_reasons(tasks),
+        "out_of_order": _merge_places(tasks, "out_of_order"),
+        "duplicates": _add(
+            _merge_places([t for t in tasks if not t["run_again"]], "duplicates"), copies
+        ),
+    }
+
+
+def _merge_reasons(tasks: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    rows: Counter[tuple[Any, ...]] = Counter()
+    detail: dict[tuple[Any, ...], Any] = {}
+    for reason in (reason for task in tasks for reason in task["reasons"]):
+        key = tuple(reason[name] for name in _REASON)
+        rows[key] += reason["rows"]
+        detail.setdefault(key, reason["detail"])
+    return [
+        {**dict(zip(_REASON, key, strict=True)), "rows": count, "detail": detail[key]}
+        for key, count in rows.most_common(_MAX_REASONS)
+    ]
+
+
+def _merge_places(tasks: Sequence[Mapping[str, Any]], name: str) -> dict[str, Any]:
+    """Put counted lists of rows together, each row behind its partition."""
+    first = [
+        [task["partition"], *(place if isinstance(place, (list, tuple)) else [place])]
+        for task in tasks
+        for place in task[name]["first"]
+    ]
+    return {**count_and_first(first), "count": sum(task[name]["count"] for task in tasks)}
+
+
+def _add(told: dict[str, Any], copies: Sequence[TaskCopy]) -> dict[str, Any]:
+    first = [*told["first"], *(list(copy) for copy in copies)]
+    return {**count_and_first(first), "count": told["count"] + len(copies)}
+
+
+def tell(receipt: Mapping[str, Any], results: Any, *, on_error: str) -> None:
+    """Raise, or warn of, what the results of a run have to say.
+
+    Parameters
+    ----------
+    receipt : dict
+        The run's.
+    results : Dask or Spark DataFrame
+        Reads the results; ``.results`` of what is raised.
+    on_error : {"raise", "return"}
+        What rows that are not stored do.
+    """
+    if receipt["error"] is not None:
+        kind = getattr(errors, receipt["error"]["type"])
+        raise with_results(kind(receipt["error"]["message"]), results)
+    if receipt["counts"]["stored"] == sum(receipt["counts"].values()):
+        return
+    message = _summary(receipt).unstored_message()
+    if on_error == "raise":
+        raise with_results(PartialFailure(message), results)
+    warnings.warn(message, UnstoredRowsWarning, stacklevel=callers_level())
+
+
+def with_results(error: Any, results: Any) -> Any:
+    """Give an error the table of what became of the rows."""
+    error.results = results
+    return error
+
+
+def _summary(receipt: Mapping[str, Any]) -> Summary:
+    columns = [*_REASON, "rows", "detail"]
+    return Summary(
+        counts=receipt["counts"],
+        shards=pd.DataFrame(),
+        errors=pd.DataFrame(receipt["reasons"], columns=columns),
+        attempts={},
+        maybe_duplicates=receipt["maybe_duplicates"],
+        rows_per_second=receipt["rows_per_second"],
+        receipt=receipt,
+    )

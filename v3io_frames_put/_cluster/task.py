@@ -1,0 +1,133 @@
+"""One attempt of one task: a partition's rows -> its results.
+
+A task that is run again knows nothing of its earlier attempt but that there may have
+been one. So it takes every row as `unknown`, and resumes: the rows are sent again, or
+not, or looked up, as ``delivery`` says.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from v3io_frames_put._delivery.outcome_pages import Failure
+from v3io_frames_put._delivery.outcomes import Outcomes
+from v3io_frames_put.errors import PutRecordsError
+from v3io_frames_put.put import send_rows
+from v3io_frames_put.results import ATTRS_KEY, collect_results
+from v3io_frames_put.resume import take_up
+from v3io_frames_put.stops import stop_error
+from v3io_frames_put.summary import summarize
+
+if TYPE_CHECKING:
+    import threading
+
+    import pandas as pd
+
+    from v3io_frames_put._cluster.run import ClusterRun
+    from v3io_frames_put.job import Upload
+
+_CUT_OFF: Final = Failure(
+    "NoAnswer", "an earlier attempt of this task was cut off, and may have stored the row"
+)
+_MAX_REASONS: Final = 20
+
+
+def send_partition(
+    run: ClusterRun,
+    partition: int,
+    data: Any,
+    *,
+    is_first: bool,
+    earlier: pd.DataFrame | None = None,
+    cancel: threading.Event | None = None,
+) -> pd.DataFrame:
+    """Send a partition's rows, or what an earlier attempt left of them.
+
+    Parameters
+    ----------
+    run : ClusterRun
+        What to do.
+    partition : int
+        Which.
+    data : DataFrame or Table
+        Its rows: the same, in the same order, in every attempt with ``exactly_once``.
+    is_first : bool
+        Whether no earlier attempt can have sent anything.
+    earlier : DataFrame, optional
+        The results of an attempt that came to its end, and left rows open.
+    cancel : threading.Event, optional
+        Stops it when set.
+
+    Returns
+    -------
+    DataFrame
+        The partition's results. ``attrs["v3io"]`` is the task's receipt, with
+        ``partition``, ``run_again``, ``reasons`` and ``error`` (why it ended early).
+
+    Raises
+    ------
+    PutRecordsError
+        The data could not be read.
+    """
+    job = run.plan_task(partition, data, cancel)
+    run_again = not is_first or (earlier is not None and _receipt(earlier)["run_again"])
+    if earlier is None and not is_first:
+        earlier = _nobody_knows(job, run)
+    if earlier is not None:
+        job = take_up(job, earlier)
+    results, ending = send_rows(job)
+    if ending.broken is not None:
+        # No engine expects of a task what is no Exception: a panic of native code, say.
+        kind = type(ending.broken).__name__
+        raise PutRecordsError(
+            f"partition {partition} could not be read to its end: {kind}: {ending.broken}"
+        ) from ending.broken
+    error = None
+    if ending.stop is not None and ending.stop.attempt is not None:
+        cause = stop_error(ending.stop, client=job.client, stream=job.stream)
+        error = {"type": type(cause).__name__, "message": str(cause)}
+        job.client.close()
+    results.attrs[ATTRS_KEY] = {
+        **_receipt(results),
+        "partition": partition,
+        "run_again": run_again,
+        "reasons": _reasons(results),
+        "maybe_duplicates": int(results["maybe_duplicate"].sum()),
+        "error": error,
+    }
+    return results
+
+
+def all_unknown(num_rows: int, failure: Failure, *, index: Any, packed: bool) -> pd.DataFrame:
+    """Make the results of rows that nobody knows anything about."""
+    outcomes = Outcomes(packed=packed)
+    outcomes.open(num_rows)
+    outcomes.fail(np.arange(num_rows), "unknown", failure)
+    return collect_results(list(outcomes.finish()), index=index, packed=packed)
+
+
+def _nobody_knows(job: Upload, run: ClusterRun) -> pd.DataFrame:
+    """Make the results of an attempt that left none."""
+    results = all_unknown(job.plan.num_rows or 0, _CUT_OFF, index=job.plan.index, packed=job.packed)
+    results.attrs[ATTRS_KEY] = {
+        "run_id": job.run_id,
+        "stream": str(job.stream),
+        "delivery": job.policy.delivery,
+        "mapping": job.mapping,
+        "starts": dict(run.starts),
+    }
+    return results
+
+
+def _receipt(results: pd.DataFrame) -> dict[str, Any]:
+    receipt: dict[str, Any] = results.attrs[ATTRS_KEY]
+    return receipt
+
+
+def _reasons(results: pd.DataFrame) -> list[dict[str, Any]]:
+    """Say why rows are not stored, in plain JSON types."""
+    errors = summarize(results).errors.head(_MAX_REASONS)
+    plain = errors.astype(object).where(errors.notna(), None)
+    return [dict(zip(plain.columns, row, strict=True)) for row in plain.itertuples(index=False)]

@@ -1,0 +1,278 @@
+"""``ddf.v3io.put_records``: a Dask DataFrame onto a stream, one task a partition.
+
+Importing this module registers the accessor. A worker that dies takes its tasks along,
+and Dask runs them again, also those that were done: so each leaves its results as a
+file, which a later attempt finds, and a mark before its first record.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any
+
+from v3io_frames_put._cluster.folder import OPEN, ResultsFolder, check_index, receipt_of
+from v3io_frames_put._cluster.last_scan import find_copies, places_of
+from v3io_frames_put._cluster.options import check_options
+from v3io_frames_put._cluster.receipt import merge_receipts, tell, with_results
+from v3io_frames_put._cluster.run import begin_run
+from v3io_frames_put._cluster.task import send_partition
+from v3io_frames_put._rows.plan import plan_rows
+from v3io_frames_put.errors import (
+    Interrupted,
+    MissingExtra,
+    PutRecordsError,
+    UnsupportedType,
+)
+from v3io_frames_put.results import collect_results
+
+try:
+    import dask
+    import dask.dataframe as dd
+    import dask.local
+    import dask.system
+    from dask.delayed import delayed
+except ModuleNotFoundError as error:
+    if (error.name or "").partition(".")[0] not in ("dask", "distributed", "fsspec"):
+        raise
+    raise MissingExtra(package=error.name or "dask", extra="dask") from error
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy as np
+    import pandas as pd
+
+    from v3io_frames_put._cluster.options import ClusterOptions
+    from v3io_frames_put._cluster.run import ClusterRun
+
+__all__ = ["put_records"]
+
+
+def put_records(
+    ddf: Any, stream: str, *, results_path: str, compute: bool = True, **options: Any
+) -> Any:
+    """Put every row of a Dask DataFrame on a stream, and tell what became of it.
+
+    Each partition is a task of its own; rows of one partition key keep their order
+    within a partition, so shuffle by the key first where it matters. A task that Dask
+    runs again, because a worker died, sends no row that an earlier attempt is known to
+    have settled; of those that nobody knows about, it does what ``delivery`` says.
+
+    Parameters
+    ----------
+    ddf : dask.dataframe.DataFrame
+        The rows.
+    stream : str
+        Where to, as in `v3io_frames_put.put_records`. The stream must exist.
+    results_path : str
+        A folder for the results, which all machines share: a path, or a URL that fsspec
+        knows. It must be empty. With ``exactly_once`` the rows are kept there while the
+        run is under way.
+    compute : bool
+        False: return a Delayed. Its run id is fixed now, so that computing it again goes
+        on where it ended.
+    **options
+        Those of `v3io_frames_put.put_records`. ``on_error`` is "raise" unless given;
+        ``max_in_flight`` is shared by the tasks that can run at once; ``resume``,
+        ``journal``, ``cancel`` and callables are a ConfigError.
+
+    Returns
+    -------
+    dask.dataframe.DataFrame or Delayed
+        Reads the results: partitions and index as ``ddf`` has them, columns as in
+        `v3io_frames_put.put_records`. The run's receipt is ``_receipt.json`` among them.
+
+    Raises
+    ------
+    ConfigError, DataError
+        An option or a column is wrong. Nothing was sent.
+    PutRecordsError
+        As in `v3io_frames_put.put_records`; ``.results`` reads what was written.
+    """
+    checked = check_options(options).share_among(_tasks_at_once(ddf.npartitions))
+    meta = ddf._meta  # noqa: SLF001  # columns and types, as every extension of Dask takes them
+    _check_objects(meta, checked)
+    folder = ResultsFolder(results_path)
+    run = begin_run(stream, checked, meta)
+    folder.make(run.run_id)
+    job = _DaskRun(run, folder, meta, ddf.divisions)
+    ended = job.graph(ddf)
+    if not compute:
+        return delayed(job.tell)(ended, dask_key_name=f"v3io-put-{run.run_id}-results")
+    try:
+        receipt = ended.compute()
+    except (Exception, KeyboardInterrupt) as cause:  # noqa: BLE001  # whatever Dask ran into
+        told = job.explain(cause)
+        raise told from (None if told is cause else cause)
+    return job.tell(receipt)
+
+
+@dd.extensions.register_dataframe_accessor("v3io")
+class V3ioAccessor:
+    """Put a Dask DataFrame on Iguazio v3io streams."""
+
+    def __init__(self, ddf: Any) -> None:
+        self._ddf = ddf
+
+    def put_records(self, stream: str, *, results_path: str, **options: Any) -> Any:
+        """Put every row on a stream; see `v3io_frames_put.dask.put_records`."""
+        return put_records(self._ddf, stream, results_path=results_path, **options)
+
+
+class _DaskRun:
+    """A run whose tasks are Dask's.
+
+    Parameters
+    ----------
+    run : ClusterRun
+        What to do.
+    folder : ResultsFolder
+        Where results go.
+    meta : DataFrame
+        The data without rows.
+    divisions : tuple
+        Of the data, and so of its results.
+    """
+
+    def __init__(
+        self, run: ClusterRun, folder: ResultsFolder, meta: pd.DataFrame, divisions: tuple[Any, ...]
+    ) -> None:
+        self._run, self._folder, self._divisions = run, folder, divisions
+        self._meta = collect_results([], index=meta.index[:0], packed=run.is_packed)
+
+    def graph(self, ddf: Any) -> Any:
+        """Make the tasks. Their keys hold the run id and nothing of the options."""
+        run, folder, name = self._run, self._folder, f"v3io-put-{self._run.run_id}"
+        begun = delayed(_begin)(folder, dask_key_name=f"{name}-begin")
+        told = []
+        for number, part in enumerate(ddf.to_delayed()):
+            rows = part
+            if run.delivery == "exactly_once":
+                key = f"{name}-input-{number}"
+                rows = delayed(folder.keep_input)(number, part, dask_key_name=key)
+            task = delayed(_put_partition)(
+                run, folder, number, rows, begun, dask_key_name=f"{name}-{number}"
+            )
+            told.append(task)
+        return delayed(_conclude)(run, folder, told, begun, dask_key_name=f"{name}-receipt")
+
+    def tell(self, receipt: dict[str, Any]) -> Any:
+        """Return what reads the results, or raise what they have to say."""
+        results = self._read(range(receipt["tasks"]))
+        tell(receipt, results, on_error=self._run.options.on_error)
+        return results
+
+    def explain(self, cause: BaseException) -> BaseException:
+        """Make the exception for a run that Dask did not bring to its end."""
+        self._folder.raise_flag()
+        count = len(self._divisions) - 1
+        there = [number for number in range(count) if self._folder.has_results(number)]
+        if isinstance(cause, PutRecordsError) and not there:
+            return cause  # an option or a column is wrong
+        kind = Interrupted if isinstance(cause, KeyboardInterrupt) else PutRecordsError
+        text = (
+            f"Dask did not bring the run to its end ({type(cause).__name__}: {cause}). "
+            f"{len(there):,} of {count:,} partitions are done: error.results reads their results "
+            f"from {self._folder.path}; of the others nothing is told, and rows of them may be "
+            f"stored. Make the run with compute=False to be able to go on."
+        )
+        error: BaseException = with_results(kind(text), self._read(there) if there else None)
+        return error
+
+    def _read(self, partitions: Sequence[int]) -> Any:
+        whole = len(partitions) == len(self._divisions) - 1
+        return dd.from_map(
+            _read_results,
+            list(partitions),
+            folder=self._folder,
+            packed=self._run.is_packed,
+            meta=self._meta,
+            divisions=self._divisions if whole else None,
+            label="v3io-results",
+        )
+
+
+def _begin(folder: ResultsFolder) -> float:
+    """Begin, perhaps anew; return when."""
+    folder.lower_flag()
+    return _wall_seconds()
+
+
+def _put_partition(
+    run: ClusterRun, folder: ResultsFolder, partition: int, rows: Any, _begun: float
+) -> dict[str, Any]:
+    """Send a partition, or what an earlier attempt left of it; return its receipt."""
+    folder.check_is_shared(run.run_id)
+    earlier = None
+    if folder.has_results(partition):
+        earlier = folder.read_results(partition, packed=run.is_packed)
+        if not earlier["status"].isin(OPEN).any():
+            return receipt_of(earlier)
+    frame = folder.read_input(partition) if rows is None else rows
+    check_index(frame, partition)
+    results = send_partition(
+        run,
+        partition,
+        frame,
+        is_first=earlier is not None or folder.begin(partition),
+        earlier=earlier,
+        cancel=folder.stop_flag(),
+    )
+    folder.write_results(partition, results)
+    receipt = receipt_of(results)
+    if receipt["error"] is not None:
+        folder.raise_flag()  # what no retry cures, the others would only meet as well
+    return receipt
+
+
+def _conclude(
+    run: ClusterRun, folder: ResultsFolder, told: list[dict[str, Any]], begun: float
+) -> dict[str, Any]:
+    """Put the receipts together, after a last look at what was cut off."""
+    again = [receipt["partition"] for receipt in told if receipt["run_again"]]
+    places: dict[int, np.ndarray] = {}
+    if run.delivery == "exactly_once":
+        for number in again:
+            places[number] = places_of(folder.read_results(number, packed=run.is_packed))
+    copies = find_copies(run, places)
+    receipt = merge_receipts(run, told, copies=copies, seconds=_wall_seconds() - begun)
+    folder.conclude(receipt)
+    return receipt
+
+
+def _read_results(partition: int, folder: ResultsFolder, packed: bool) -> pd.DataFrame:  # noqa: FBT001  # Dask passes it
+    results = folder.read_results(partition, packed=packed)
+    results.attrs = {}  # of one task alone
+    return results
+
+
+def _wall_seconds() -> float:
+    return datetime.now(timezone.utc).timestamp()  # the begin may have been on another machine
+
+
+def _tasks_at_once(partitions: int) -> int:
+    """Say how many tasks can run at once, here and now."""
+    scheduler = dask.base.get_scheduler(cls=dd.DataFrame)
+    client: Any = getattr(scheduler, "__self__", None)
+    threads: int
+    if hasattr(client, "nthreads"):
+        threads = sum(client.nthreads().values())
+    elif scheduler is dask.local.get_sync:
+        threads = 1
+    else:
+        threads = dask.config.get("num_workers", None) or dask.system.CPU_COUNT
+    return max(1, min(partitions, threads))
+
+
+def _check_objects(meta: pd.DataFrame, options: ClusterOptions) -> None:
+    """Refuse Python objects for Arrow: their type is decided over the whole column."""
+    if options.rows["format"] != "arrow":
+        return
+    chosen = plan_rows(meta, **{**options.rows, "format": "json", "rows_per_record": 1}).columns
+    for column in chosen:
+        if column.type is None:
+            advice = (
+                "whose Arrow type is decided over the whole column, and no task sees that. "
+                "Give it a type: ddf.astype(...)"
+            )
+            raise UnsupportedType(column=column.name, dtype="object", advice=advice)

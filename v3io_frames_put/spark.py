@@ -1,0 +1,345 @@
+"""``put_records`` for Spark: a Spark DataFrame onto a stream, one task a partition.
+
+Spark runs a task again when it failed, a stage again when a shuffle file is lost, and
+tells a task only of the former. So the input is checkpointed first, whatever
+``delivery``: what sends is one stage without a shuffle, in which each attempt sees the
+same rows and knows whether it is the first.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import pyarrow as pa
+
+from v3io_frames_put._cluster.last_scan import find_copies, places_of
+from v3io_frames_put._cluster.options import check_options
+from v3io_frames_put._cluster.receipt import merge_receipts, tell, with_results
+from v3io_frames_put._cluster.run import begin_run
+from v3io_frames_put._cluster.spool import spool
+from v3io_frames_put._cluster.task import all_unknown, send_partition
+from v3io_frames_put._delivery.clock import Clock
+from v3io_frames_put._delivery.outcome_pages import RECORD_ROW, SCHEMA, Failure
+from v3io_frames_put.errors import (
+    ColumnNotFound,
+    ConfigError,
+    Interrupted,
+    MissingExtra,
+    PlatformUnavailable,
+    PutRecordsError,
+)
+from v3io_frames_put.results import ATTRS_KEY
+
+try:
+    from pyspark import TaskContext
+    from pyspark.sql import types as spark_types
+except ModuleNotFoundError as error:
+    if error.name not in ("pyspark", "py4j"):
+        raise
+    raise MissingExtra(package="pyspark", extra="spark") from error
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    import pandas as pd
+    from numpy.typing import NDArray
+
+    from v3io_frames_put._cluster.run import ClusterRun
+
+    Batches = Iterable[pa.RecordBatch]
+
+__all__ = ["put_records"]
+
+_ROWS_AT_ONCE: Final = 10_000  # of a batch that goes back to Spark
+_RECEIPT: Final = "task_receipt"
+_GAVE_UP: Final = Failure(
+    "NoAnswer", "Spark gave the job up, and what its tasks stored until then was not told"
+)
+_TYPES: Final = {
+    pa.int16(): spark_types.ShortType(),
+    pa.int32(): spark_types.IntegerType(),
+    pa.int64(): spark_types.LongType(),
+    pa.bool_(): spark_types.BooleanType(),
+    pa.string(): spark_types.StringType(),
+}
+
+
+def put_records(
+    sdf: Any,
+    stream: str,
+    *,
+    results_path: str,
+    index_col: str | Sequence[str] = (),
+    **options: Any,
+) -> Any:
+    """Put every row of a Spark DataFrame on a stream, and tell what became of it.
+
+    Each partition is a task of its own; rows of one partition key keep their order
+    within a partition, so repartition by the key and sort within partitions first where
+    it matters. A task that Spark runs again does with the rows of its earlier attempt
+    what ``delivery`` says of rows that nobody knows about.
+
+    Parameters
+    ----------
+    sdf : pyspark.sql.DataFrame
+        The rows. They are written under ``results_path`` while the run is under way.
+    stream : str
+        Where to, as in `v3io_frames_put.put_records`. The stream must exist.
+    results_path : str
+        A folder for the results, as Spark writes to it. It must be empty.
+    index_col : str or sequence of str
+        Columns that say which row a result is about; they come first in the results.
+    **options
+        Those of `v3io_frames_put.put_records`. ``on_error`` is "raise" unless given;
+        ``max_in_flight`` is shared by the tasks that can run at once; ``resume``,
+        ``journal``, ``cancel`` and callables are a ConfigError.
+
+    Returns
+    -------
+    pyspark.sql.DataFrame
+        Reads the results: ``index_col``, ``partition_id``, ``row`` (in its partition),
+        and the columns of `v3io_frames_put.put_records`. The run's receipt is
+        ``_receipt.json`` among them.
+
+    Raises
+    ------
+    ConfigError, DataError
+        An option or a column is wrong, or Spark may run tasks twice at the same time
+        (``spark.speculation``) and ``delivery`` forbids it. Nothing was sent.
+    PutRecordsError
+        As in `v3io_frames_put.put_records`; ``.results`` reads what is known.
+    """
+    checked = check_options(options)
+    session = sdf.sparkSession
+    _refuse_speculation(session, checked.policy.delivery)
+    named = [index_col] if isinstance(index_col, str) else list(index_col)
+    schema = _results_schema(sdf, named, packed=checked.rows["rows_per_record"] != 1)
+    folder = _HadoopFolder(session, results_path)
+    run = begin_run(stream, checked, sdf.limit(0).toArrow())
+    folder.make()
+    rows = _keep_input(sdf, folder)
+    tasks = _tasks_at_once(session, rows.rdd.getNumPartitions())
+    run = replace(run, options=run.options.share_among(tasks))
+    began = Clock().now()
+    job = _SparkRun(run, folder, schema, named)
+    job.send(rows)
+    receipt = job.conclude(began)
+    results = job.read().drop(_RECEIPT)
+    tell(receipt, results, on_error=checked.on_error)
+    return results
+
+
+class _SparkRun:
+    """A run whose tasks are Spark's.
+
+    Parameters
+    ----------
+    run : ClusterRun
+        What to do.
+    folder : _HadoopFolder
+        Where results go.
+    schema : StructType
+        Of the results.
+    index_col : list of str
+        Columns of the data that come first in them.
+    """
+
+    def __init__(
+        self, run: ClusterRun, folder: _HadoopFolder, schema: Any, index_col: list[str]
+    ) -> None:
+        self._run, self._folder, self._schema, self._index_col = run, folder, schema, index_col
+
+    def send(self, rows: Any) -> None:
+        """Run the tasks; where Spark gives them up, tell of every row as unknown."""
+        try:
+            self._write(rows, _sender(self._run, self._index_col))
+        except (Exception, KeyboardInterrupt) as cause:
+            self._write(rows, _unknown(self._run, self._index_col))
+            self._folder.delete("_input")
+            kind = Interrupted if isinstance(cause, KeyboardInterrupt) else PutRecordsError
+            text = (
+                f"Spark gave the job up ({type(cause).__name__}: {_gist(cause)}). What its "
+                f"tasks stored until then is not known: error.results tells of every row as "
+                f"unknown, unless it tells better."
+            )
+            raise with_results(kind(text), self.read().drop(_RECEIPT)) from cause
+
+    def _write(self, rows: Any, task: Callable[[Batches], Iterator[pa.RecordBatch]]) -> None:
+        told = rows.mapInArrow(task, self._schema)
+        told.write.mode("append").parquet(self._folder.path)
+
+    def read(self) -> Any:
+        """Return what reads the results."""
+        return self._folder.session.read.schema(self._schema).parquet(self._folder.path)
+
+    def conclude(self, began: float) -> dict[str, Any]:
+        """Put the receipts together, after a last look at what was cut off."""
+        told = self.read().select(_RECEIPT).where(f"{_RECEIPT} is not null").collect()
+        tasks = sorted((json.loads(row[0]) for row in told), key=lambda task: task["partition"])
+        places: dict[int, NDArray[np.int64]] = {}
+        if self._run.delivery == "exactly_once":
+            for task in tasks:
+                if task["run_again"]:
+                    places[task["partition"]] = self._places(task["partition"])
+        receipt = merge_receipts(
+            self._run,
+            tasks,
+            copies=find_copies(self._run, places),
+            seconds=Clock().now() - began,
+        )
+        self._folder.write("_receipt.json", json.dumps(receipt, indent=1))
+        self._folder.delete("_input")
+        return receipt
+
+    def _places(self, partition: int) -> NDArray[np.int64]:
+        of_one = self.read().where(f"partition_id = {partition}").orderBy("row")
+        told = of_one.select("status", "shard_id", "sequence_number").toArrow()
+        return places_of(told.to_pandas())
+
+
+def _sender(run: ClusterRun, index_col: list[str]) -> Callable[[Batches], Iterator[pa.RecordBatch]]:
+    """Make the function of a task. What Spark shows of it is its name."""
+
+    def put_partition(batches: Batches) -> Iterator[pa.RecordBatch]:
+        context = TaskContext.get()
+        partition = context.partitionId()
+        with spool(batches) as rows:
+            if rows is None:
+                return
+            results = send_partition(run, partition, rows, is_first=context.attemptNumber() == 0)
+            error = results.attrs[ATTRS_KEY]["error"]
+            if error is not None and error["type"] == PlatformUnavailable.__name__:
+                # Perhaps another machine reaches it: Spark runs the task again.
+                raise PlatformUnavailable(error["message"])
+            yield from _to_batches(rows.select(index_col), partition, results)
+
+    return put_partition
+
+
+def _unknown(
+    run: ClusterRun, index_col: list[str]
+) -> Callable[[Batches], Iterator[pa.RecordBatch]]:
+    """Make the function of a task that tells nothing of its rows."""
+
+    def tell_nothing(batches: Batches) -> Iterator[pa.RecordBatch]:
+        partition = TaskContext.get().partitionId()
+        with spool(batches) as rows:
+            if rows is None:
+                return
+            results = all_unknown(rows.num_rows, _GAVE_UP, index=None, packed=run.is_packed)
+            yield from _to_batches(rows.select(index_col), partition, results)
+
+    return tell_nothing
+
+
+def _to_batches(index: pa.Table, partition: int, results: pd.DataFrame) -> Iterator[pa.RecordBatch]:
+    """Put a partition's results in the columns that Spark expects."""
+    count = len(results)
+    packed = RECORD_ROW.name in results
+    told = pa.Table.from_pandas(
+        results, SCHEMA.append(RECORD_ROW) if packed else SCHEMA, preserve_index=False
+    )
+    receipt = results.attrs.get(ATTRS_KEY)
+    columns = [
+        *index.columns,
+        pa.repeat(pa.scalar(partition, pa.int32()), count),
+        pa.array(np.arange(count)),
+        told.column("status").cast(pa.string()),
+        *told.columns[1:],
+        pa.array([receipt and json.dumps(receipt), *[None] * (count - 1)], pa.string()),
+    ]
+    names = [*index.column_names, "partition_id", "row", *told.column_names, _RECEIPT]
+    yield from pa.table(columns, names).to_batches(_ROWS_AT_ONCE)
+
+
+def _results_schema(sdf: Any, index_col: list[str], *, packed: bool) -> Any:
+    """Say what columns the results have; refuse an index that is not there, or is taken."""
+    ours = spark_types.StructType()
+    ours.add("partition_id", spark_types.IntegerType()).add("row", spark_types.LongType())
+    for field in SCHEMA.append(RECORD_ROW) if packed else SCHEMA:
+        ours.add(field.name, _TYPES.get(field.type, spark_types.StringType()))
+    ours.add(_RECEIPT, spark_types.StringType())
+    for name in index_col:
+        if name not in sdf.columns:
+            raise ColumnNotFound(name, option="index_col", available=sdf.columns)
+        if name in ours.names:
+            raise ConfigError(f"index_col={name!r}: results have a column of that name. Rename it.")
+    return spark_types.StructType([*(sdf.schema[name] for name in index_col), *ours.fields])
+
+
+def _refuse_speculation(session: Any, delivery: str) -> None:
+    """Refuse a second attempt of a task beside the first."""
+    speculates = session.conf.get("spark.speculation", "false").lower() == "true"
+    if speculates and delivery != "at_least_once":
+        raise ConfigError(
+            f"delivery={delivery!r}: spark.speculation is on, so that two attempts of a task may "
+            f"send at the same time. Turn it off, or use delivery='at_least_once'."
+        )
+
+
+def _keep_input(sdf: Any, folder: _HadoopFolder) -> Any:
+    """Write the rows of every partition down, and return what reads them."""
+    context = folder.session.sparkContext
+    before = context.getCheckpointDir()
+    context.setCheckpointDir(f"{folder.path}/_input")
+    try:
+        return sdf.checkpoint()
+    finally:
+        if before is not None:
+            context.setCheckpointDir(before)
+
+
+def _tasks_at_once(session: Any, partitions: int) -> int:
+    """Say how many tasks can run at once on what Spark has now."""
+    cores: int = session.sparkContext.defaultParallelism
+    return max(1, min(partitions, cores // int(session.conf.get("spark.task.cpus", "1"))))
+
+
+def _gist(cause: BaseException) -> str:
+    """Return what one of our tasks raised, or else the first line."""
+    lines = str(cause).strip().splitlines() or [""]
+    ours = (line for line in lines if line.startswith(f"{PutRecordsError.__module__}."))
+    return next(ours, lines[0])
+
+
+class _HadoopFolder:
+    """A folder wherever Spark can write.
+
+    Parameters
+    ----------
+    session : SparkSession
+        Whose configuration says how.
+    path : str
+        As Spark takes it.
+    """
+
+    def __init__(self, session: Any, path: str) -> None:
+        context = session.sparkContext
+        jvm, settings = context._jvm, context._jsc.hadoopConfiguration()  # noqa: SLF001  # the one way
+        self.session, self.path = session, path.rstrip("/")
+        self._path_of = jvm.org.apache.hadoop.fs.Path
+        self._root = self._path_of(self.path)
+        self._fs = self._root.getFileSystem(settings)
+
+    def make(self) -> None:
+        """Refuse a folder that holds anything."""
+        if self._fs.exists(self._root) and self._fs.listStatus(self._root):
+            raise ConfigError(
+                f"results_path={self.path!r} is not empty; expected a new folder for the results "
+                f"of each run. Choose another, or remove it."
+            )
+
+    def write(self, name: str, text: str) -> None:
+        """Write a file."""
+        out = self._fs.create(self._path_of(self._root, name))
+        try:
+            out.write(bytearray(text.encode()))
+        finally:
+            out.close()
+
+    def delete(self, name: str) -> None:
+        """Delete a folder below, if it is there."""
+        self._fs.delete(self._path_of(self._root, name), True)  # noqa: FBT003  # Hadoop's signature
