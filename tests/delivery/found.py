@@ -8,6 +8,7 @@ from v3io_frames_put.config import Limits
 from v3io_frames_put.local import (
     LateGhost,
     LostAnswer,
+    PermutedAnswer,
     RecordErrors,
     RecordsDropped,
     Throttled,
@@ -131,5 +132,8 @@ CHOSEN = {
         policy=Policy(delivery="exactly_once", max_in_flight=1, limits=Limits(max_records=1)),
         faults=[LateGhost(after_seconds=9), Throttled(nth=3, retry_after_seconds=7)],
         ends=[End("kill", 30)],
+    ),
+    "the answers of one shard come in another order": Case(
+        rows=[("a", None, 0)] * 3, faults=[PermutedAnswer(order="reversed")]
     ),
 }
