@@ -8,6 +8,7 @@ from v3io_frames_put.config import Limits
 from v3io_frames_put.local import (
     LateGhost,
     LostAnswer,
+    PermutedAnswer,
     RecordErrors,
     RecordsDropped,
     Throttled,
@@ -79,6 +80,12 @@ FOUND = {
         policy=Policy(delivery="exactly_once"),
         faults=[LostRefusals(places=(0,))],
     ),
+    "a row that two killed processes sent, and a stopped one did not": Case(
+        rows=[FREE],
+        faults=[LostAnswer(), LostAnswer()],
+        ends=[End("kill", 11), End("kill", 11), End("stop", 1)],
+        resumes=False,
+    ),
     "a row that a look-up does not find, told once more by the journal": Case(
         rows=[("a", None, 0)] * 2,
         policy=Policy(delivery="exactly_once"),
@@ -125,5 +132,8 @@ CHOSEN = {
         policy=Policy(delivery="exactly_once", max_in_flight=1, limits=Limits(max_records=1)),
         faults=[LateGhost(after_seconds=9), Throttled(nth=3, retry_after_seconds=7)],
         ends=[End("kill", 30)],
+    ),
+    "the answers of one shard come in another order": Case(
+        rows=[("a", None, 0)] * 3, faults=[PermutedAnswer(order="reversed")]
     ),
 }

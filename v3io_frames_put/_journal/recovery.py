@@ -74,7 +74,7 @@ def read_left(store: Store, *, final: Collection[Status]) -> Left:
     """
     (starts,) = next(store.read("select starts from run"))
     told = None if starts is None else json.loads(starts)
-    reading = _Reading(store, read_starts(told or {}))
+    reading = _Reading(store, read_starts(told or {}), looks_up=told is not None)
     reading.read_all()
     overtaken = np.array([row for (row,) in store.read("select row from overtaken")], np.int64)
     earlier = Earlier(
@@ -101,7 +101,8 @@ def read_copies(store: Store) -> list[Copy]:
 class _Reading:
     """One reading of a journal: the pages first, then all that came after them."""
 
-    def __init__(self, store: Store, starts: NDArray[np.int64]) -> None:
+    def __init__(self, store: Store, starts: NDArray[np.int64], *, looks_up: bool) -> None:
+        self._looks_up = looks_up
         self.texts = Texts()
         self.status = np.zeros(0, np.int8)
         self.moment = 0
@@ -139,7 +140,7 @@ class _Reading:
                 within = rows[which] - number * PAGE_ROWS
                 page = self._open_page(number)
                 if entries is None:
-                    _add_request(page, within, self.texts, is_refused=is_refused)
+                    self._add_request(page, within, is_refused=is_refused)
                 else:
                     page[within] = entries[which]
                 self.status[rows[which]] = page["status"][within]
@@ -158,6 +159,20 @@ class _Reading:
             entries = from_table(batch, self.texts)
             self._note_stored(entries)
             yield moment, np.asarray(batch.column("row")), entries, False
+
+    def _add_request(
+        self, page: NDArray[Any], within: NDArray[np.int64], *, is_refused: bool
+    ) -> None:
+        """Count a request, and what it left unknown, in its rows' entries."""
+        page["attempts"][within] += 1
+        if is_refused:
+            return
+        within = within[~np.isin(page["status"][within], _SETTLED)]
+        if not self._looks_up:  # sent again although an earlier request may have stored it
+            page["maybe_duplicate"][within[page["status"][within] == _UNKNOWN]] = True
+        page["status"][within] = _UNKNOWN
+        page["error_message"][within] = self.texts.number(_CUT_OFF[0])
+        page["error_detail"][within] = self.texts.number(_CUT_OFF[1])
 
     def _split(
         self, rows: NDArray[np.int64], moment: int
@@ -189,16 +204,3 @@ class _Reading:
         missing = num_rows - len(self.status)
         if missing > 0:
             self.status = np.concatenate([self.status, np.full(missing, OPEN, np.int8)])
-
-
-def _add_request(
-    page: NDArray[Any], within: NDArray[np.int64], texts: Texts, *, is_refused: bool
-) -> None:
-    """Count a request, and what it left unknown, in its rows' entries."""
-    page["attempts"][within] += 1
-    within = within[~np.isin(page["status"][within], _SETTLED)]
-    if is_refused:
-        return
-    page["status"][within] = _UNKNOWN
-    page["error_message"][within] = texts.number(_CUT_OFF[0])
-    page["error_detail"][within] = texts.number(_CUT_OFF[1])
