@@ -9,6 +9,7 @@ import logging
 import secrets
 import time
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from v3io_frames_put._delivery.couriers import Couriers
@@ -137,7 +138,8 @@ def upload(job: Upload, take: Callable[[pa.RecordBatch], Any]) -> Ending:
     if job.plan.num_rows != 0:
         # Not read before the past is looked up, which may add to what is final.
         skip = job.earlier.is_final if job.earlier else None
-        windows = (encode_window(records, tag) for records in job.plan.records(skip))
+        # map holds on to no window that was handed out, as a generator's variable would.
+        windows = map(partial(encode_window, run_id=tag), job.plan.records(skip))
         broken = _deliver(job, delivery, windows, take)
     for batch in outcomes.finish():
         take(batch)

@@ -261,7 +261,24 @@ def test_slices_joined_are_the_whole(first, second, are_packs):
     counts = [1, 3, 2, 1, 4] if are_packs else None
     whole = entries_of([b"a", b"b", b"c", b"d", b"e"], key=list("vwxyz"), row_counts=counts)
     parts = [whole.slice(0, low), whole.slice(low, high), whole.slice(high, 5)]
-    assert describe(join_entries(parts)) == describe(whole)
+    joined = join_entries(parts)
+    assert build_body(joined) == build_body(whole)
+    assert joined.sizes.tolist() == whole.sizes.tolist()
+    assert describe(joined)[1:] == describe(whole)[1:]
+
+
+def test_joined_entries_are_held_once_inside_their_body():
+    joined = join_entries([entries_of([b"a", b"b"]), entries_of([b"c"])])
+    assert joined.text.buffers()[2].address == pa.py_buffer(build_body(joined)).address
+
+
+@pytest.mark.parametrize("kept", [[0], [0, 2], [1, 2], [2]])
+def test_some_of_joined_entries_build_their_own_body(kept):
+    keys = ["v", "w", "x"]
+    joined = join_entries([entries_of([b"a", b"b", b"c"], key=keys)])
+    expected = entries_of([[b"a", b"b", b"c"][at] for at in kept], key=[keys[at] for at in kept])
+    assert build_body(joined.take(np.array(kept))) == build_body(expected)
+    assert build_body(joined.slice(kept[0], kept[0] + 1)) == build_body(expected.slice(0, 1))
 
 
 def test_rows_of_chooses_by_mask_and_by_position():

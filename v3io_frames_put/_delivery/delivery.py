@@ -85,8 +85,8 @@ class Delivery:
 
     @property
     def held_bytes(self) -> int:
-        """Encoded bytes that wait, or are under way (those twice: entries and body)."""
-        under_way = sum(batch.nbytes + batch.entries.nbytes for batch in self._in_flight.values())
+        """Encoded bytes that wait, or are under way."""
+        under_way = sum(batch.nbytes for batch in self._in_flight.values())
         looked_up = self._reconciler.batches if self._reconciler else ()
         return self._backlog.nbytes + under_way + sum(batch.nbytes for batch in looked_up)
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from v3io_frames_put.config import Limits
 
 
-CELL_BYTES: Final = 24  # a number as text, about
+CELL_BYTES: Final = 8  # a number as text, about
 
 
 class Encoder(Protocol):
@@ -85,6 +85,7 @@ class RowEncoder:
             encoded = self._encode(window, skip)
             row += encoded.num_rows
             yield encoded
+            del window, encoded  # their memory is the next window's
 
     def _read(self, row: int) -> Window | None:
         selection = self.selection

@@ -44,7 +44,7 @@ class Entries:
     Attributes
     ----------
     text : BinaryArray
-        The entry of each record, comma included.
+        The entry of each record, its comma first.
     rows : ndarray of int64
         Row numbers, record after record.
     row_counts : ndarray of int32 or None
@@ -53,6 +53,8 @@ class Entries:
         What must stay in order among itself; 0: nothing.
     shard : ndarray of int32
         The shard that was asked for, or ``NO_SHARD``.
+    body : bytes or None
+        The body that carries these records, where it is built; ``text`` shows a part of it.
     """
 
     text: pa.BinaryArray
@@ -60,6 +62,7 @@ class Entries:
     row_counts: NDArray[np.int32] | None
     destination: NDArray[np.uint64]
     shard: NDArray[np.int32]
+    body: bytes | None = None
 
     def __len__(self) -> int:
         return len(self.shard)
@@ -108,7 +111,7 @@ class Entries:
     def take(self, positions: NDArray[np.intp]) -> Entries:
         """Copy some records out, in the order of ``positions``."""
         return Entries(
-            text=self.text.take(pa.array(positions)),
+            text=pc.take(self.text, pa.array(positions)),
             rows=self.rows_of(positions),
             row_counts=None if self.row_counts is None else self.row_counts[positions],
             destination=self.destination[positions],
@@ -177,17 +180,29 @@ def _offsets(text: pa.Array) -> NDArray[np.int32]:
 
 
 def join_entries(parts: Sequence[Entries]) -> Entries:
-    """Put the records of several parts behind one another."""
-    if len(parts) == 1:
-        return parts[0]
+    """Put the records of several parts behind one another, in a body of their own."""
+    parts = [part for part in parts if len(part)]
     counts = [part.row_counts for part in parts]
+    body = _join_body([part.text for part in parts])
     return Entries(
-        text=pa.concat_arrays([part.text for part in parts]),
+        text=_show_in_body(body, np.concatenate([part.sizes for part in parts])),
         rows=np.concatenate([part.rows for part in parts]),
         row_counts=None if counts[0] is None else np.concatenate(counts),  # type: ignore[arg-type]
         destination=np.concatenate([part.destination for part in parts]),
         shard=np.concatenate([part.shard for part in parts]),
+        body=body,
     )
+
+
+def _show_in_body(body: bytes, sizes: NDArray[np.int64]) -> pa.BinaryArray:
+    """Show the entries of a body, so that one copy of them is held.
+
+    In the place of the first one's comma is the end of the prefix: no body holds either.
+    """
+    offsets = np.full(len(sizes) + 1, len(PREFIX) - 1, np.int32)
+    offsets[1:] += np.cumsum(sizes, dtype=np.int32)
+    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(body)]
+    return pa.Array.from_buffers(pa.binary(), len(sizes), buffers)
 
 
 def encode_entries(records: Records, tags: pa.StringArray | None = None) -> Entries:
@@ -264,8 +279,13 @@ def count_fitting(sizes: NDArray[np.int64], limits: Limits, *, used: int = 0, he
 
 
 def build_body(entries: Entries) -> bytes:
-    """Build the body that carries the entries, at least one."""
-    return b"".join([PREFIX, _bytes_of(entries.text)[1:], SUFFIX])
+    """Return the body that carries the entries, at least one."""
+    return _join_body([entries.text]) if entries.body is None else entries.body
+
+
+def _join_body(texts: Sequence[pa.BinaryArray]) -> bytes:
+    first, *others = map(_bytes_of, texts)
+    return b"".join([PREFIX, first[1:], *others, SUFFIX])
 
 
 def _bytes_of(text: pa.Array) -> memoryview:

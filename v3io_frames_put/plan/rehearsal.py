@@ -87,7 +87,7 @@ class Rehearsal:
             return False
         if self._is_keyed and self._policy.max_in_flight > 1:
             return True
-        under_way = 2 * self._largest_body * self._policy.max_in_flight  # entries and bodies
+        under_way = self._largest_body * self._policy.max_in_flight
         held = under_way + self._largest_body + 2 * self._window_bytes
         return held > self._policy.max_in_flight_bytes
 
