@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from v3io_frames_put._delivery.couriers import Couriers
@@ -148,7 +149,8 @@ def _deliver(
     tag = bytes.fromhex(job.run_id) if job.policy.delivery == "exactly_once" else None
     # Nothing is read before the past is looked up, which may add to what is final.
     records = job.plan.records(job.resumption, job.blocks)
-    windows = (encode_window(window, tag) for window in records)
+    # map holds on to no window that was handed out, as a generator's variable would.
+    windows = map(partial(encode_window, run_id=tag), records)
     couriers = Couriers(lambda: job.client.transport(job.stream), windows)
     switch = StopSwitch(job.cancel)
     with open_progress(job.progress) as show, switch.on_interrupt(couriers.wake):

@@ -219,9 +219,22 @@ def test_equal_destinations_share_a_number_and_others_differ():
 
 def test_a_destination_is_the_same_number_in_every_process():
     frame = pd.DataFrame({"k": ["N14228", None]})
-    expected = [13661531081671528567, 0]
+    expected = [14315719824513252017, 0]
     assert only(frame, partition_key="k").destination.tolist() == expected
     assert only(frame.iloc[:1], partition_key="k").destination.tolist() == expected[:1]
+
+
+@pytest.mark.parametrize("key", ["", "k", "7 bytes", "8 bytes.", "9 bytes..", "k" * 17, "é" * 128])
+def test_a_destination_does_not_depend_on_the_keys_beside_it(key):
+    keys = ["before", key, "longer than it"]
+    among = only(pd.DataFrame({"a": range(3)}), partition_key=keys).destination
+    assert only(FRAME.iloc[:1], partition_key=[key]).destination[0] == among[1]
+
+
+def test_keys_of_nul_characters_differ_by_their_number():
+    keys = ["\0" * count for count in range(20)]
+    records = only(pd.DataFrame({"a": range(20)}), partition_key=keys)
+    assert len(set(records.destination.tolist())) == 20
 
 
 def test_many_destinations_do_not_collide():

@@ -147,12 +147,12 @@ def test_the_size_of_a_body_is_known_before_it_is_built(rows):
 def test_each_entry_is_counted_with_its_comma():
     entries = entries_of([b"a", b"four"], key=["k", None])
     assert entries.sizes.tolist() == [
-        len('{"Data":"YQ==","PartitionKey":"k"},'),
-        len('{"Data":"Zm91cg=="},'),
+        len(',{"Data":"YQ==","PartitionKey":"k"}'),
+        len(',{"Data":"Zm91cg=="}'),
     ]
 
 
-# An envelope is 14 bytes and the last comma is left out: ten of them make a body of 213.
+# An envelope is 14 bytes and the first comma is left out: ten of them make a body of 213.
 TEN = [20] * 10
 
 
@@ -206,7 +206,7 @@ PACKS = {
 
 def test_entries_know_rows_shards_and_destinations():
     assert describe(entries_of(**PACKS)) == (
-        [b'{"Data":"YQ==","ShardId":1},', b'{"Data":"Yg=="},', b'{"Data":"Yw==","ShardId":2},'],
+        [b',{"Data":"YQ==","ShardId":1}', b',{"Data":"Yg=="}', b',{"Data":"Yw==","ShardId":2}'],
         [0, 1, 2, 3, 4, 5],
         [2, 1, 3],
         [7, 0, 8],
@@ -221,7 +221,7 @@ def test_entries_without_shards_and_destinations_ask_for_none():
 
 def test_take_copies_records_with_their_rows_in_the_order_asked_for():
     assert describe(entries_of(**PACKS).take(np.array([2, 0]))) == (
-        [b'{"Data":"Yw==","ShardId":2},', b'{"Data":"YQ==","ShardId":1},'],
+        [b',{"Data":"Yw==","ShardId":2}', b',{"Data":"YQ==","ShardId":1}'],
         [3, 4, 5, 0, 1],
         [3, 2],
         [8, 7],
@@ -231,7 +231,7 @@ def test_take_copies_records_with_their_rows_in_the_order_asked_for():
 
 def test_slice_shows_a_part_with_its_rows():
     assert describe(entries_of(**PACKS).slice(1, 3)) == (
-        [b'{"Data":"Yg=="},', b'{"Data":"Yw==","ShardId":2},'],
+        [b',{"Data":"Yg=="}', b',{"Data":"Yw==","ShardId":2}'],
         [2, 3, 4, 5],
         [1, 3],
         [0, 8],
@@ -242,7 +242,7 @@ def test_slice_shows_a_part_with_its_rows():
 def test_a_slice_of_a_slice_builds_its_own_body():
     part = entries_of([b"a", b"b", b"c", b"d"]).slice(1, 4).slice(1, 2)
     assert build_body(part) == b'{"Records":[{"Data":"Yw=="}]}'
-    assert part.nbytes == len('{"Data":"Yw=="},')
+    assert part.nbytes == len(',{"Data":"Yw=="}')
 
 
 def test_a_slice_of_nothing_has_no_bytes():
@@ -261,7 +261,24 @@ def test_slices_joined_are_the_whole(first, second, are_packs):
     counts = [1, 3, 2, 1, 4] if are_packs else None
     whole = entries_of([b"a", b"b", b"c", b"d", b"e"], key=list("vwxyz"), row_counts=counts)
     parts = [whole.slice(0, low), whole.slice(low, high), whole.slice(high, 5)]
-    assert describe(join_entries(parts)) == describe(whole)
+    joined = join_entries(parts)
+    assert build_body(joined) == build_body(whole)
+    assert joined.sizes.tolist() == whole.sizes.tolist()
+    assert describe(joined)[1:] == describe(whole)[1:]
+
+
+def test_joined_entries_are_held_once_inside_their_body():
+    joined = join_entries([entries_of([b"a", b"b"]), entries_of([b"c"])])
+    assert joined.text.buffers()[2].address == pa.py_buffer(build_body(joined)).address
+
+
+@pytest.mark.parametrize("kept", [[0], [0, 2], [1, 2], [2]])
+def test_some_of_joined_entries_build_their_own_body(kept):
+    keys = ["v", "w", "x"]
+    joined = join_entries([entries_of([b"a", b"b", b"c"], key=keys)])
+    expected = entries_of([[b"a", b"b", b"c"][at] for at in kept], key=[keys[at] for at in kept])
+    assert build_body(joined.take(np.array(kept))) == build_body(expected)
+    assert build_body(joined.slice(kept[0], kept[0] + 1)) == build_body(expected.slice(0, 1))
 
 
 def test_rows_of_chooses_by_mask_and_by_position():
@@ -285,11 +302,11 @@ def test_tags_name_the_first_row_and_the_count():
 
 def test_a_run_tags_its_records_in_place_of_their_client_info():
     window = encode_window(make_records([b"a", b"b"], row_counts=[1, 2]), b"\x01" * 8)
-    texts = [orjson.loads(text[:-1])["ClientInfo"] for text in window.entries.text.to_pylist()]
+    texts = [orjson.loads(text[1:])["ClientInfo"] for text in window.entries.text.to_pylist()]
     assert texts == ["AQEBAQEBAQEAAAAAAAAAAQ==", "AQEBAQEBAQEAAAAAAQAAAg=="]
     assert window.num_rows == 3
 
 
 def test_without_a_run_records_keep_their_own_client_info():
     window = encode_window(make_records([b"a"], info=[b"mine"]))
-    assert window.entries.text.to_pylist() == [b'{"Data":"YQ==","ClientInfo":"bWluZQ=="},']
+    assert window.entries.text.to_pylist() == [b',{"Data":"YQ==","ClientInfo":"bWluZQ=="}']

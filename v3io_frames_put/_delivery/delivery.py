@@ -92,12 +92,7 @@ class Delivery:
 
     @property
     def held_bytes(self) -> int:
-        """Encoded bytes of records that wait or are under way, and of bodies."""
-        bodies = sum(batch.entries.nbytes for batch in self._in_flight.values())
-        return self._record_bytes + bodies
-
-    @property
-    def _record_bytes(self) -> int:
+        """Encoded bytes of records that wait, or are under way."""
         looked_up = self._reconciler.batches if self._reconciler else ()
         batches = [*self._in_flight.values(), *looked_up]
         total: int = self._backlog.nbytes + sum(batch.nbytes for batch in batches)
@@ -111,8 +106,8 @@ class Delivery:
         ahead = _BATCHES_AHEAD * self._ceiling.requests * self._policy.limits.max_records
         if self._backlog.idle_records >= ahead:
             return False  # more would take memory and make nothing faster
-        held = self._record_bytes
-        return not held or self._policy.holds(held + self._window_bytes)
+        held = self.held_bytes
+        return not held or held + self._window_bytes <= self._policy.max_in_flight_bytes
 
     def offer(self, window: Window) -> None:
         """Take the next window of rows; they follow the last window's."""

@@ -48,11 +48,6 @@ class Policy:
         """How much is encoded at once: a part of what is held at once."""
         return min(WINDOW_BYTES, max(1, self.max_in_flight_bytes // _WINDOWS_HELD))
 
-    def holds(self, record_bytes: int) -> bool:
-        """Whether records of so many bytes fit the budget, with the bodies built of them."""
-        body_bytes = min(record_bytes, self.most_in_flight * self.limits.max_body_bytes)
-        return record_bytes + body_bytes <= self.max_in_flight_bytes
-
 
 def check_policy(  # noqa: PLR0913  # one argument an option
     *,

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from v3io_frames_put.config import Limits
 
 
-CELL_BYTES: Final = 24  # a number as text, about
+CELL_BYTES: Final = 8  # a number as text, about
 
 
 class Encoder(Protocol):
@@ -100,6 +100,7 @@ class RowEncoder:
             if is_checked:
                 yield from held
                 held.clear()
+            del window, encoded  # their memory is the next window's
         if blocks is not None:
             blocks.finish(row)
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from v3io_frames_put._rows.arrow_types import NoPlainLayout, combine, plain_type
 from v3io_frames_put._rows.sizes import rows_within
@@ -118,6 +119,10 @@ def _cut_categories(cut: Slice, categories: pd.Index[Any]) -> Slice:
 
 def _to_arrow(values: Values) -> pa.Array | pa.ChunkedArray:
     """Bring values to Arrow; a float NaN stays one, which saves a mask and means the same."""
+    if isinstance(values.dtype, pd.DatetimeTZDtype):
+        dtype = values.dtype
+        ticks = np.asarray(values, f"M8[{dtype.unit}]").view(np.int64)
+        return _ticks_to_arrow(ticks, pa.timestamp(dtype.unit, dtype.tz))
     if not isinstance(values, np.ndarray):
         return pa.array(values, from_pandas=True)
     if values.dtype.kind not in "iuf":
@@ -126,6 +131,15 @@ def _to_arrow(values: Values) -> pa.Array | pa.ChunkedArray:
     native = np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("="))
     dtype = pa.from_numpy_dtype(native.dtype)
     return pa.Array.from_buffers(dtype, len(native), [None, pa.py_buffer(native)])
+
+
+def _ticks_to_arrow(ticks: np.ndarray, dtype: pa.DataType) -> pa.Array:
+    """Show integers as timestamps, NaT as null."""
+    data = pa.py_buffer(np.ascontiguousarray(ticks))
+    numbers = pa.Array.from_buffers(pa.int64(), len(ticks), [None, data])
+    is_given = pc.not_equal(numbers, pd.NaT.value)
+    validity = None if is_given.true_count == len(ticks) else is_given.buffers()[1]
+    return pa.Array.from_buffers(dtype, len(ticks), [validity, data])
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,11 +25,11 @@ from v3io_frames_put._rows.json_types import (
     plan_writing,
 )
 from v3io_frames_put._rows.json_writer import (
+    RowWriter,
     spell_name,
     splice_rows,
     strip_braces,
     write_cells,
-    write_rows,
 )
 from v3io_frames_put.errors import UnsupportedType
 
@@ -75,6 +75,7 @@ class JsonEncoder:
         self._writings = [_plan_column(column, encoding) for column in columns]
         self._encoding = encoding
         self._max_bytes = max_bytes
+        self._writer = RowWriter()
 
     @property
     def row_bytes(self) -> int:
@@ -91,11 +92,27 @@ class JsonEncoder:
             for column, writing in zip(self._columns, self._writings, strict=True)
         ]
         if not any(member.is_text for member in members):
-            return _write(members)
+            return self._write(members)
         num_rows = min(len(member.values) for member in members)
-        return _splice(
+        return self._splice(
             [_Member(member.name, member.values[:num_rows], member.is_text) for member in members]
         )
+
+    def _write(self, members: Sequence[_Member]) -> pa.BinaryArray:
+        columns = [member.values for member in members]
+        return self._writer.write(columns, [member.name for member in members])
+
+    def _splice(self, members: Sequence[_Member]) -> pa.BinaryArray:
+        """Join texts and natively written runs of columns to whole objects."""
+        pieces: list[pa.BinaryArray | bytes] = []
+        for is_text, run in groupby(members, attrgetter("is_text")):
+            if not is_text:
+                pieces += [b",", strip_braces(self._write(list(run)))]
+                continue
+            for member in run:
+                pieces += [b"," + spell_name(member.name), member.values.cast(pa.binary())]
+        pieces[0] = b"{" + bytes(pieces[0]).removeprefix(b",")
+        return splice_rows([*pieces, b"}"])
 
     def measure(self, payload: pa.BinaryArray) -> np.ndarray:
         """Return the bytes of each text."""
@@ -145,20 +162,3 @@ def _plan_column(column: Column, encoding: Encoding) -> Writing:
 
 def _describe(name: str, dtype: object, reason: str) -> str:
     return f"column {name!r} ({dtype}) holds {reason}."
-
-
-def _write(members: Sequence[_Member]) -> pa.BinaryArray:
-    return write_rows([member.values for member in members], [member.name for member in members])
-
-
-def _splice(members: Sequence[_Member]) -> pa.BinaryArray:
-    """Join texts and natively written runs of columns to whole objects."""
-    pieces: list[pa.BinaryArray | bytes] = []
-    for is_text, run in groupby(members, attrgetter("is_text")):
-        if not is_text:
-            pieces += [b",", strip_braces(_write(list(run)))]
-            continue
-        for member in run:
-            pieces += [b"," + spell_name(member.name), member.values.cast(pa.binary())]
-    pieces[0] = b"{" + bytes(pieces[0]).removeprefix(b",")
-    return splice_rows([*pieces, b"}"])

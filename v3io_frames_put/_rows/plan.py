@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from v3io_frames_put._rows.packs import Packer
     from v3io_frames_put._rows.source import Column
 
-WINDOW_BYTES: Final = 4 * 2**20
+WINDOW_BYTES: Final = 2 * 2**20
 
 
 @dataclass(frozen=True)

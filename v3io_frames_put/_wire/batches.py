@@ -1,13 +1,14 @@
 """Records -> the exact bytes of PutRecords bodies, a column at a time.
 
-Every record becomes one *entry*, ``{"Data":"…",…},`` with its comma, so that a body
+Every record becomes one *entry*, ``,{"Data":"…",…}`` with its comma, so that a body
 is a prefix, entries one after another, and a suffix; its size is known before it
-is built. Fields: the vendor's *PutRecords* page.
+is built. The first entry's comma gives its place to the prefix. Fields: the vendor's
+*PutRecords* page.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -15,8 +16,8 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from v3io_frames_put._rows.base64 import encode_base64
-from v3io_frames_put._wire.tags import Tag, encode_tags
+from v3io_frames_put._rows.base64 import encode_base64, join_base64
+from v3io_frames_put._wire.tags import Tag, spell_tags
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,7 +29,8 @@ if TYPE_CHECKING:
 
 PREFIX: Final = b'{"Records":['
 SUFFIX: Final = b"]}"
-ENVELOPE_BYTES: Final = len(PREFIX) + len(SUFFIX) - 1  # the last entry's comma is left out
+ENVELOPE_BYTES: Final = len(PREFIX) + len(SUFFIX) - 1  # the first entry's comma is left out
+_HEAD: Final = ',{"Data":"'
 
 _NEEDS_ESCAPE: Final = r'["\\\x00-\x1f]'
 _ESCAPED: Final = np.array([byte < ord(" ") or byte in b'"\\' for byte in range(256)])
@@ -42,7 +44,7 @@ class Entries:
     Attributes
     ----------
     text : BinaryArray
-        The entry of each record, comma included.
+        The entry of each record, its comma first.
     rows : ndarray of int64
         Row numbers, record after record.
     row_counts : ndarray of int32 or None
@@ -51,6 +53,8 @@ class Entries:
         What must stay in order among itself; 0: nothing.
     shard : ndarray of int32
         The shard that was asked for, or ``NO_SHARD``.
+    body : bytes or None
+        The body that carries these records, where it is built; ``text`` shows a part of it.
     """
 
     text: pa.BinaryArray
@@ -58,6 +62,7 @@ class Entries:
     row_counts: NDArray[np.int32] | None
     destination: NDArray[np.uint64]
     shard: NDArray[np.int32]
+    body: bytes | None = None
 
     def __len__(self) -> int:
         return len(self.shard)
@@ -106,7 +111,7 @@ class Entries:
     def take(self, positions: NDArray[np.intp]) -> Entries:
         """Copy some records out, in the order of ``positions``."""
         return Entries(
-            text=self.text.take(pa.array(positions)),
+            text=pc.take(self.text, pa.array(positions)),
             rows=self.rows_of(positions),
             row_counts=None if self.row_counts is None else self.row_counts[positions],
             destination=self.destination[positions],
@@ -157,10 +162,10 @@ def encode_window(records: Records, run_id: bytes | None = None) -> Window:
     run_id : bytes, optional
         Tags every record as of this run. None: records keep their own client info.
     """
+    tags = None
     if run_id is not None:
-        tags = encode_tags(run_id, first_rows(records.rows, records.row_counts), records.row_counts)
-        records = replace(records, client_info=tags)
-    return Window(records.num_rows, encode_entries(records), records.rejections)
+        tags = spell_tags(run_id, first_rows(records.rows, records.row_counts), records.row_counts)
+    return Window(records.num_rows, encode_entries(records, tags), records.rejections)
 
 
 def first_rows(rows: NDArray[np.int64], row_counts: NDArray[np.int32] | None) -> NDArray[np.int64]:
@@ -175,35 +180,48 @@ def _offsets(text: pa.Array) -> NDArray[np.int32]:
 
 
 def join_entries(parts: Sequence[Entries]) -> Entries:
-    """Put the records of several parts behind one another."""
-    if len(parts) == 1:
-        return parts[0]
+    """Put the records of several parts behind one another, in a body of their own."""
+    parts = [part for part in parts if len(part)]
     counts = [part.row_counts for part in parts]
+    body = _join_body([part.text for part in parts])
     return Entries(
-        text=pa.concat_arrays([part.text for part in parts]),
+        text=_show_in_body(body, np.concatenate([part.sizes for part in parts])),
         rows=np.concatenate([part.rows for part in parts]),
         row_counts=None if counts[0] is None else np.concatenate(counts),  # type: ignore[arg-type]
         destination=np.concatenate([part.destination for part in parts]),
         shard=np.concatenate([part.shard for part in parts]),
+        body=body,
     )
 
 
-def encode_entries(records: Records) -> Entries:
-    """Encode the entries of all records of a window."""
+def _show_in_body(body: bytes, sizes: NDArray[np.int64]) -> pa.BinaryArray:
+    """Show the entries of a body, so that one copy of them is held.
+
+    In the place of the first one's comma is the end of the prefix: no body holds either.
+    """
+    offsets = np.full(len(sizes) + 1, len(PREFIX) - 1, np.int32)
+    offsets[1:] += np.cumsum(sizes, dtype=np.int32)
+    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(body)]
+    return pa.Array.from_buffers(pa.binary(), len(sizes), buffers)
+
+
+def encode_entries(records: Records, tags: pa.StringArray | None = None) -> Entries:
+    """Encode the entries of all records of a window.
+
+    ``tags``, Base64 already, take the place of the records' own client info.
+    """
     count = len(records.data)
-    fields = []
-    if records.client_info is not None:
-        fields.append(_field("ClientInfo", encode_base64(records.client_info), '"'))
-    if records.partition_key is not None:
-        fields.append(_key_field(records.partition_key))
-    if records.shard is not None:
-        fields.append(_field("ShardId", records.shard.cast(pa.string()), ""))
-    data = encode_base64(records.data)
-    text = pc.binary_join_element_wise(
-        '{"Data":"', data, '"', *fields, "},", "", null_handling="skip"
-    )
+    if tags is None and records.client_info is not None:
+        tags = encode_base64(records.client_info)
+    pieces = [
+        *_field('","ClientInfo":"', tags),
+        *_field('","PartitionKey":"', _escape(records.partition_key)),
+        '"',
+        *_field(',"ShardId":', _spell(records.shard)),
+        "}",
+    ]
     return Entries(
-        text=text.view(pa.binary()),
+        text=join_base64(_HEAD, records.data, *pieces).view(pa.binary()),
         rows=records.rows,
         row_counts=records.row_counts,
         destination=_or_zeros(records.destination, count),
@@ -211,21 +229,26 @@ def encode_entries(records: Records) -> Entries:
     )
 
 
-def _field(name: str, text: pa.Array, mark: str) -> pa.StringArray:
-    """Write ``,"name":text``; null (left out by the join) where the text is null."""
-    return pc.binary_join_element_wise(f',"{name}":{mark}', text, mark, "")
+def _field(name: str, text: pa.StringArray | None) -> list[pa.StringArray | str]:
+    """Return the pieces of a field, which ends the one before; none where it is null."""
+    if text is None:
+        return []
+    if not text.null_count:
+        return [name, text]
+    return [pc.if_else(text.is_valid(), name, ""), text.fill_null("")]
 
 
-def _key_field(keys: pa.StringArray) -> pa.StringArray:
-    """Write the keys' field; only keys that need escapes cost more than a copy."""
-    plain = _field("PartitionKey", keys, '"')
-    if not _ESCAPED[np.frombuffer(_bytes_of(keys), np.uint8)].any():
-        return plain
-    odd = pc.match_substring_regex(keys, _NEEDS_ESCAPE)
-    texts = [
-        f',"PartitionKey":{orjson.dumps(key).decode()}' for key in keys.filter(odd).to_pylist()
-    ]
-    return pc.replace_with_mask(plain, odd, pa.array(texts, pa.string()))
+def _escape(keys: pa.StringArray | None) -> pa.StringArray | None:
+    """Escape keys as JSON; only those that need it cost more than a look."""
+    if keys is None or not _ESCAPED[np.frombuffer(_bytes_of(keys), np.uint8)].any():
+        return keys
+    odd = pc.fill_null(pc.match_substring_regex(keys, _NEEDS_ESCAPE), False)  # noqa: FBT003
+    texts = [orjson.dumps(key)[1:-1].decode() for key in keys.filter(odd).to_pylist()]
+    return pc.replace_with_mask(keys, odd, pa.array(texts, pa.string()))
+
+
+def _spell(shard: pa.Int32Array | None) -> pa.StringArray | None:
+    return None if shard is None else shard.cast(pa.string())
 
 
 def _or_zeros(destination: NDArray[np.uint64] | None, count: int) -> NDArray[np.uint64]:
@@ -256,8 +279,13 @@ def count_fitting(sizes: NDArray[np.int64], limits: Limits, *, used: int = 0, he
 
 
 def build_body(entries: Entries) -> bytes:
-    """Build the body that carries the entries, at least one."""
-    return b"".join([PREFIX, _bytes_of(entries.text)[:-1], SUFFIX])
+    """Return the body that carries the entries, at least one."""
+    return _join_body([entries.text]) if entries.body is None else entries.body
+
+
+def _join_body(texts: Sequence[pa.BinaryArray]) -> bytes:
+    first, *others = map(_bytes_of, texts)
+    return b"".join([PREFIX, first[1:], *others, SUFFIX])
 
 
 def _bytes_of(text: pa.Array) -> memoryview:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+from pybase64 import b64encode
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -19,6 +20,7 @@ RUN_BYTES: Final = 8
 TAG_BYTES: Final = 16
 _ROW_BYTES: Final = 5
 _COUNT_BYTES: Final = 3
+_TEXT_BYTES: Final = 24  # of a tag in Base64
 MAX_TAGGED_ROWS: Final = 1 << (8 * _ROW_BYTES)
 MAX_TAGGED_COUNT: Final = (1 << (8 * _COUNT_BYTES)) - 1
 
@@ -30,10 +32,10 @@ class Tag(NamedTuple):
     row_count: int
 
 
-def encode_tags(
+def spell_tags(
     run_id: bytes, first_rows: NDArray[np.int64], row_counts: NDArray[np.int32] | None
-) -> pa.BinaryArray:
-    """Write the tag of each record.
+) -> pa.StringArray:
+    """Write the tag of each record as Base64.
 
     Parameters
     ----------
@@ -45,19 +47,25 @@ def encode_tags(
         Each record's number of rows. None: one.
     """
     count = len(first_rows)
-    tags = np.empty((count, TAG_BYTES), np.uint8)
+    # Two bytes more make six groups of three; their characters are written over.
+    tags = np.zeros((count, TAG_BYTES + 2), np.uint8)
     tags[:, :RUN_BYTES] = np.frombuffer(run_id, np.uint8)
-    low = 8 - _ROW_BYTES
-    tags[:, RUN_BYTES : RUN_BYTES + _ROW_BYTES] = _big_endian(first_rows)[:, low:]
+    _write_numbers(tags[:, RUN_BYTES : RUN_BYTES + _ROW_BYTES], first_rows)
     counts = np.ones(count, np.int64) if row_counts is None else row_counts
-    tags[:, RUN_BYTES + _ROW_BYTES :] = _big_endian(counts)[:, 8 - _COUNT_BYTES :]
-    offsets = np.arange(0, TAG_BYTES * (count + 1), TAG_BYTES, dtype=np.int32)
-    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(tags)]
-    return pa.BinaryArray.from_buffers(pa.binary(), count, buffers)
+    _write_numbers(tags[:, RUN_BYTES + _ROW_BYTES : TAG_BYTES], counts)
+    text = np.frombuffer(bytearray(b64encode(tags.tobytes())), np.uint8).reshape(count, _TEXT_BYTES)
+    text[:, -2:] = ord("=")
+    offsets = np.arange(0, _TEXT_BYTES * (count + 1), _TEXT_BYTES, dtype=np.int32)
+    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(text)]
+    return pa.Array.from_buffers(pa.string(), count, buffers)
 
 
-def _big_endian(numbers: NDArray[np.int64] | NDArray[np.int32]) -> NDArray[np.uint8]:
-    return numbers.astype(">u8").view(np.uint8).reshape(-1, 8)
+def _write_numbers(
+    columns: NDArray[np.uint8], numbers: NDArray[np.int64] | NDArray[np.int32]
+) -> None:
+    """Write the low bytes of numbers, the highest first."""
+    wide = numbers.astype(">u8").view(np.uint8).reshape(-1, 8)
+    columns[:] = wide[:, -columns.shape[1] :]
 
 
 def parse_tag(client_info: bytes | None, run_id: bytes) -> Tag | None:

@@ -152,7 +152,8 @@ class Rehearsal:
         if len(self._queues) > 1:
             return True
         under_way = self._largest_body * self._policy.most_in_flight
-        return not self._policy.holds(under_way + self._largest_body + 2 * self._largest_window)
+        held = under_way + self._largest_body + 2 * self._largest_window
+        return held > self._policy.max_in_flight_bytes
 
     @property
     def parallel_requests(self) -> float:
