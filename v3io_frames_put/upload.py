@@ -97,8 +97,8 @@ def upload(job: Upload, take: Callable[[pa.RecordBatch], Any]) -> Ending:
     for batch in outcomes.finish():
         take(batch)
     duplicates = sorted({*job.duplicates, *(reconciler.duplicates() if reconciler else ())})
-    broken = conclude(job, delivery, duplicates, broken)
     late = reconciler.late() if reconciler else []
+    broken = conclude(job, delivery, late=late, duplicates=duplicates, broken=broken)
     resumed = job.resumption.out_of_order() if job.resumption else ()
     out_of_order = sorted({*delivery.out_of_order, *resumed})
     receipt = replace(
@@ -126,15 +126,22 @@ def recall(outcomes: Outcomes, num_rows: int, take: Callable[[pa.RecordBatch], A
 
 
 def conclude(
-    job: Upload, delivery: Delivery, duplicates: Sequence[Copy], broken: BaseException | None
+    job: Upload,
+    delivery: Delivery,
+    *,
+    late: Sequence[Copy],
+    duplicates: Sequence[Copy],
+    broken: BaseException | None,
 ) -> BaseException | None:
     """Close the journal's account; return what came in the way of the run, or of this."""
     counts = delivery.outcomes.counts
     left = counts["unsent"] + (job.policy.delivery != "at_most_once") * counts["unknown"]
+    left -= len(late)
     try:
         job.recorder.conclude(
             num_rows=delivery.outcomes.num_rows,
             is_finished=not (left or broken or delivery.stopped),
+            late=late,
             duplicates=duplicates,
         )
     except PutRecordsError as error:

@@ -255,7 +255,9 @@ class Bench:
         delivery.finish_rows(len(self.case.rows))
         self.is_whole = delivery.stopped is None
         duplicates = {*job.duplicates, *(reconciler.duplicates() if reconciler else ())}
-        assert conclude(job, delivery, sorted(duplicates), None) is None
+        late = reconciler.late() if reconciler else []
+        told = {"late": late, "duplicates": sorted(duplicates), "broken": None}
+        assert conclude(job, delivery, **told) is None
         if self.case.keeps_journal:  # which remembers
             self.out_of_order, self.duplicates = set(), set()
         self.out_of_order |= {

@@ -34,7 +34,7 @@ from v3io_frames_put.config import Limits
 
 BODY_BYTES = 1_000
 _WINDOW_ROWS = 512
-_ENTRY = b'{"Data":"' + b"x" * (BODY_BYTES - 24) + b'"},'  # 13 bytes of a body are not entries
+_ENTRY = b',{"Data":"' + b"x" * (BODY_BYTES - 24) + b'"}'  # 13 bytes of a body are not entries
 
 
 @dataclass(frozen=True, kw_only=True)

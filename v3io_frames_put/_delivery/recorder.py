@@ -52,5 +52,16 @@ class Recorder:
     def commit(self) -> None:
         """Make durable what was taken; raises a PutRecordsError where that fails."""
 
-    def conclude(self, *, num_rows: int, is_finished: bool, duplicates: Sequence[Copy]) -> None:
-        """Take how the run ended: how many rows it had, and whether anything is left to do."""
+    def conclude(
+        self,
+        *,
+        num_rows: int,
+        is_finished: bool,
+        late: Sequence[Copy],
+        duplicates: Sequence[Copy],
+    ) -> None:
+        """Take how the run ended.
+
+        How many rows it had, whether anything is left to do, and where scans saw rows: those
+        that stand after all, and further copies.
+        """

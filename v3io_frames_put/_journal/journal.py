@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 import numpy as np
 import pyarrow as pa
 
-from v3io_frames_put._delivery.outcome_pages import PAGE_ROWS, STATUSES, to_table
+from v3io_frames_put._delivery.outcome_pages import PAGE_ROWS, STATUSES, Texts, to_table
 from v3io_frames_put._delivery.overtaking import Resumption
 from v3io_frames_put._delivery.past import Past
 from v3io_frames_put._delivery.recorder import Recorder
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from v3io_frames_put._delivery.batch import Batch
-    from v3io_frames_put._delivery.outcome_pages import Texts
     from v3io_frames_put._delivery.suspects import Copy
     from v3io_frames_put._rows.plan import RowPlan
     from v3io_frames_put.job import Upload
@@ -260,9 +259,22 @@ class Journal(Recorder):
             self._starts = None
         self._forget()
 
-    def conclude(self, *, num_rows: int, is_finished: bool, duplicates: Sequence[Copy]) -> None:
+    def conclude(
+        self,
+        *,
+        num_rows: int,
+        is_finished: bool,
+        late: Sequence[Copy],
+        duplicates: Sequence[Copy],
+    ) -> None:
         """Take how the run ended."""
         self.commit()
+        if late:
+            rows, shards, numbers = np.array(late, np.int64).T
+            stored = np.full(len(rows), STATUSES.index("stored"), np.int8)
+            columns = {"status": stored, "shard_id": shards, "sequence_number": numbers}
+            self.settle(rows, columns, Texts())
+            self.commit()
         with self._store.transaction():
             self._store.write("insert or ignore into copies values (?, ?, ?)", duplicates)
             if is_finished:

@@ -98,6 +98,14 @@ def read_copies(store: Store) -> list[Copy]:
     return [Copy(*row) for row in store.read("select * from copies order by row")]
 
 
+def _keep_count(entries: NDArray[Any], known: NDArray[Any]) -> NDArray[Any]:
+    """Keep what outcomes do not tell: a scan finds where rows stand, not how they came there."""
+    untold = entries["attempts"] == 0
+    for name in ("attempts", "maybe_duplicate"):
+        entries[name][untold] = known[name][untold]
+    return entries
+
+
 class _Reading:
     """One reading of a journal: the pages first, then all that came after them."""
 
@@ -142,7 +150,7 @@ class _Reading:
                 if entries is None:
                     self._add_request(page, within, is_refused=is_refused)
                 else:
-                    page[within] = entries[which]
+                    page[within] = _keep_count(entries[which], page[within])
                 self.status[rows[which]] = page["status"][within]
 
     def _read_requests(self) -> Iterator[tuple[int, NDArray[np.int64], None, bool]]:
