@@ -224,3 +224,13 @@ def test_it_speaks_tls_with_a_given_certificate(tmp_path):
         with pytest.raises(OSError, match="CERTIFICATE_VERIFY_FAILED"):
             post(platform)
         platform.check()
+
+
+def test_its_client_passes_proxies_by(local_platform, monkeypatch):
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    with local_platform.client() as client:
+        client.create_stream("projects/house/readings")
+        assert client.describe_stream("projects/house/readings").shards == 1

@@ -61,6 +61,11 @@ def test_polars_frames_are_read_by_their_arrow_stream():
     assert encode(polars.from_arrow(TABLE))[1] == TEXTS
 
 
+def test_duckdb_relations_are_read_by_their_arrow_stream(require_module):
+    duckdb = require_module("duckdb")
+    assert encode(duckdb.from_arrow(TABLE))[1] == TEXTS
+
+
 def test_only_a_frame_has_labels():
     frame = TABLE.to_pandas().set_axis([7, 8, 9])
     assert plan_rows(frame).index is frame.index

@@ -45,6 +45,8 @@ class Endpoint:
         Whether TLS is verified; a path is a file or folder of certificates to trust.
     access_key, username, password : str or None
         The key wins over the pair.
+    is_direct : bool
+        Whether proxies of the environment are passed by.
     """
 
     url: str | None = None
@@ -52,6 +54,7 @@ class Endpoint:
     access_key: str | None = field(default=None, repr=False)
     username: str | None = None
     password: str | None = field(default=None, repr=False)
+    is_direct: bool = False
 
     def __post_init__(self) -> None:
         if self.url is not None:

@@ -134,6 +134,7 @@ def _open_pool(adapter: HTTPAdapter, endpoint: Endpoint) -> tuple[HTTPConnection
     wanted = cast("bool | str", endpoint.verify)  # a path has become text when it was made
     try:
         with requests.Session() as session:
+            session.trust_env = not endpoint.is_direct
             settings = session.merge_environment_settings(url, {}, None, wanted, None)
         verify, proxies = settings["verify"], dict(settings["proxies"])
         pool = cast(

@@ -138,7 +138,7 @@ class LocalPlatform:
         ----------
         **options
             Passed on to ``v3io_frames_put.client.Client``; ``access_key`` and, with TLS from
-            files, ``verify`` have defaults that fit.
+            files, ``verify`` have defaults that fit. Proxies of the environment are passed by.
         """
         from v3io_frames_put.client import Client
 
@@ -146,7 +146,9 @@ class LocalPlatform:
             options.setdefault("access_key", self._keys[0].key)
         if isinstance(self._tls, tuple):
             options.setdefault("verify", os.fspath(self._tls[0]))
-        return Client(self.endpoint, **options)
+        client = Client(self.endpoint, **options)
+        client._access.pass_proxies_by()  # noqa: SLF001  # none can reach this machine
+        return client
 
     def wait(self) -> None:
         """Serve until ``stop`` is called or the process is interrupted."""
