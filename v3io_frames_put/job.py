@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from v3io_frames_put._delivery.policy import check_policy
-from v3io_frames_put._delivery.recorder import Recorder
 from v3io_frames_put._rows.plan import plan_rows
 from v3io_frames_put.progress import check_progress
 
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from v3io_frames_put._delivery.overtaking import Resumption
     from v3io_frames_put._delivery.past import Past
     from v3io_frames_put._delivery.policy import Policy
+    from v3io_frames_put._delivery.recorder import Recorder
     from v3io_frames_put._delivery.suspects import Copy
     from v3io_frames_put._rows.blocks import Blocks
     from v3io_frames_put._rows.plan import RowPlan
@@ -61,7 +61,7 @@ class Upload:
         Further copies of rows that earlier processes found.
     complete_rows : int or None
         Rows of a run that is over: they are told of again, and nothing is sent.
-    recorder : Recorder
+    recorder : Recorder or None
         Keeps the run's journal.
     blocks : Blocks or None
         Checks the data where it is read again, for the journal.
@@ -80,7 +80,7 @@ class Upload:
     past: Past | None = None
     duplicates: Sequence[Copy] = ()
     complete_rows: int | None = None
-    recorder: Recorder = field(default_factory=Recorder)
+    recorder: Recorder | None = None
     blocks: Blocks | None = None
 
 

@@ -134,6 +134,8 @@ def conclude(
     broken: BaseException | None,
 ) -> BaseException | None:
     """Close the journal's account; return what came in the way of the run, or of this."""
+    if job.recorder is None:
+        return broken
     counts = delivery.outcomes.counts
     left = counts["unsent"] + (job.policy.delivery != "at_most_once") * counts["unknown"]
     left -= len(late)
@@ -170,9 +172,7 @@ def _deliver(
                 show(_snapshot(delivery, job.plan.num_rows, began, now))
 
         try:
-            broken = run(
-                delivery, couriers, switch=switch, report=report, commit=job.recorder.commit
-            )
+            broken = run(delivery, couriers, switch=switch, report=report, recorder=job.recorder)
         finally:
             couriers.close()
         known = len(job.resumption.earlier.status) if job.resumption else 0

@@ -24,6 +24,7 @@ from v3io_frames_put import local
 from v3io_frames_put._delivery.delivery import Delivery
 from v3io_frames_put._delivery.outcomes import Outcomes
 from v3io_frames_put._delivery.reconcile import Reconciler
+from v3io_frames_put._delivery.recorder import Recorder
 from v3io_frames_put._delivery.uploader import StopSwitch, run
 from v3io_frames_put._journal import open_journal
 from v3io_frames_put._rows.plan import RowPlan, plan_rows
@@ -303,9 +304,13 @@ class Bench:
             tick()  # between two answers that came at once
             return self.random.random()
 
-        def commit() -> None:
-            tick()
-            job.recorder.commit()
+        class Committing(Recorder):
+            """The process can end with requests decided on, and not on record."""
+
+            def commit(self) -> None:
+                tick()
+                if job.recorder is not None:
+                    job.recorder.commit()
 
         network.tick = tick
         try:
@@ -314,7 +319,7 @@ class Bench:
                 network,
                 switch=switch,
                 report=lambda _now: tick(),
-                commit=commit,
+                recorder=Committing(),
                 clock=self.clock,
                 draw=draw,
             )

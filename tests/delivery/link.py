@@ -202,7 +202,7 @@ class Uploader:
     def step(self) -> None:
         """Go once round the loop."""
         clock, draw = self._traffic.clock, self._traffic.random.random
-        assert uploader._round(self.delivery, self, lambda: None, clock, draw) is None
+        assert uploader._round(self.delivery, self, None, clock, draw) is None
         for _ in self.delivery.outcomes.drain():
             pass  # what is settled leaves memory
         requests = self.delivery._ceiling.requests

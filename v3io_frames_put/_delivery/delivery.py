@@ -118,7 +118,7 @@ class Delivery:
         entries = settling.reject_too_large(self.outcomes, window.entries, most_bytes)
         if self._policy.order == "none":
             entries = replace(entries, destination=np.zeros_like(entries.destination))
-        self._window_bytes = max(self._window_bytes, entries.nbytes)
+        self._window_bytes = max(self._window_bytes, window.entries.nbytes)
         self.outcomes.number_rows(entries)
         settling.hold(self.outcomes, self._backlog.add(entries))
         if self.stopped:

@@ -23,7 +23,6 @@ from v3io_frames_put._delivery.outcome_pages import (
     Texts,
     to_arrow,
 )
-from v3io_frames_put._delivery.recorder import Recorder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from v3io_frames_put._delivery.earlier import Earlier
+    from v3io_frames_put._delivery.recorder import Recorder
     from v3io_frames_put._wire.batches import Entries
 
 _FOUND: Final = ("maybe_duplicate", "shard_id", "sequence_number")  # what a look-up says of a row
@@ -64,7 +64,7 @@ class Outcomes:
         self._emitted = 0  # pages
         self._rows = 0
         self._earlier = earlier
-        self._recorder = recorder or Recorder()
+        self._recorder = recorder
         self._texts = earlier.texts if earlier else Texts()
 
     @property
@@ -104,8 +104,8 @@ class Outcomes:
             for code, kept in enumerate(np.bincount(codes, minlength=len(STATUSES)).tolist()):
                 self.counts[STATUSES[code]] += kept
             found = earlier.found(first, count)
-            if len(found):
-                self._record(found, ["status", "attempts", *_FOUND])
+            told = {name: self._read(name, found) for name in _FOUND}
+            self._record(found, status=STATUSES.index("stored"), **told)
             first += count
 
     def _by_page(self, rows: NDArray[np.int64]) -> Iterator[tuple[int, slice | NDArray[Any]]]:
@@ -175,14 +175,19 @@ class Outcomes:
             self._earlier.note_stored(rows)
         for page, which in self._by_page(rows):
             self._open[page] -= len(rows[which])
-        if status != "unsent" and len(rows):  # that is what a row without a word is
-            self._record(rows, ["status", "attempts", *columns])
+        if status != "unsent":  # that is what a row without a word is
+            self._record(rows, status=STATUSES.index(status), **columns)
 
-    def _record(self, rows: NDArray[np.int64], names: list[str]) -> None:
+    def _record(self, rows: NDArray[np.int64], **columns: Any) -> None:
         """Tell the recorder what became of rows: the columns that say something."""
-        told = {name: self._read(name, rows) for name in names}
-        if self.is_packed:
-            told["record_row"] = self._read("record_row", rows)
+        if self._recorder is None or not len(rows):
+            return
+        for name in ("attempts", "record_row") if self.is_packed else ("attempts",):
+            columns[name] = self._read(name, rows)
+        told = {
+            name: value if isinstance(value, np.ndarray) else np.full(len(rows), value, PAGE[name])
+            for name, value in columns.items()
+        }
         self._recorder.settle(rows, told, self._texts)
 
     def fail(
@@ -232,7 +237,8 @@ class Outcomes:
             page = self._pages.pop(self._emitted)
             del self._open[self._emitted]
             batch = to_arrow(page, self._texts, packed=self.is_packed)
-            self._recorder.complete(self._emitted, batch)
+            if self._recorder is not None:
+                self._recorder.complete(self._emitted, batch)
             self._emitted += 1
             yield batch
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from v3io_frames_put._delivery.couriers import Event
     from v3io_frames_put._delivery.delivery import Delivery
+    from v3io_frames_put._delivery.recorder import Recorder
     from v3io_frames_put._wire.exchange import Request
 
 GRACE_SECONDS: Final = 5.0  # a stopped run waits this long for answers under way
@@ -96,7 +97,7 @@ def run(  # noqa: PLR0913  # tests bring a clock and a network of their own
     *,
     switch: StopSwitch,
     report: Callable[[float], None],
-    commit: Callable[[], None] = lambda: None,
+    recorder: Recorder | None = None,
     clock: Callable[[], float] = time.monotonic,
     draw: Callable[[], float] = random.random,
 ) -> BaseException | None:
@@ -112,9 +113,8 @@ def run(  # noqa: PLR0913  # tests bring a clock and a network of their own
         The user's wish to stop.
     report : callable
         Called with the time after each round.
-    commit : callable
-        Makes durable what was recorded, before requests leave; a PutRecordsError of it
-        stops the run.
+    recorder : Recorder, optional
+        Makes durable what it was told, before requests leave; where it cannot, the run stops.
     clock, draw : callable
         Monotonic seconds; an even draw from [0, 1).
 
@@ -136,7 +136,7 @@ def run(  # noqa: PLR0913  # tests bring a clock and a network of their own
                 couriers.shutdown()
                 delivery.abandon()
                 break
-        broken = _round(delivery, couriers, commit, clock, draw) or broken
+        broken = _round(delivery, couriers, recorder, clock, draw) or broken
         report(clock())
     return broken
 
@@ -144,7 +144,7 @@ def run(  # noqa: PLR0913  # tests bring a clock and a network of their own
 def _round(
     delivery: Delivery,
     couriers: Carrier,
-    commit: Callable[[], None],
+    recorder: Recorder | None,
     clock: Callable[[], float],
     draw: Callable[[], float],
 ) -> BaseException | None:
@@ -152,7 +152,8 @@ def _round(
     now = clock()
     jobs = list(iter(partial(delivery.next_request, now), None))
     try:
-        commit()
+        if recorder is not None:
+            recorder.commit()
     except PutRecordsError as error:
         for ticket, _ in jobs:
             delivery.finish(ticket, _UNRECORDED, now=now, draw=draw())
