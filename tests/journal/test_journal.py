@@ -275,8 +275,9 @@ def test_a_stream_of_batches_is_read_again_and_checked(platform, path):
     after = put(platform, path, table.to_reader(max_chunksize=11))
     assert after.status.tolist() == ["stored"] * 40
     assert put(platform, path, table.to_reader()).attrs["v3io"]["already_complete"]
-    with pytest.raises(ConfigError, match="has been read now"):
-        put(platform, path, table.slice(1).to_reader())
+    for other in (table.slice(1), table.slice(0, 39), pa.concat_tables([table, table[:1]])):
+        with pytest.raises(ConfigError, match="has been read now"):
+            put(platform, path, other.to_reader())
 
 
 def test_a_full_disk_stops_the_run_and_nothing_is_sent_unrecorded(platform, path, monkeypatch):

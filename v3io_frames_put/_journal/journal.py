@@ -118,7 +118,7 @@ class Journal(Recorder):
                     f"or choose another path."
                 )
             return self._go_on(job, run, replan)
-        if not differing and (stamps is not None or self._holds(job.plan)):
+        if not differing and (stamps is not None or self._holds(job.plan, run["num_rows"])):
             return self._repeat(job, run)
         aside = self._set_aside()
         _LOG.info("the finished run of another call was set aside: %s", aside)
@@ -177,20 +177,19 @@ class Journal(Recorder):
             complete_rows=run["num_rows"],
         )
 
-    def _holds(self, plan: RowPlan) -> bool:
+    def _holds(self, plan: RowPlan, num_rows: int) -> bool:
         """Whether the data is that of the finished run; reads it."""
+        blocks = Blocks(read_blocks(self._store))
         try:
-            for _ in plan.records(None, Blocks(read_blocks(self._store))):
-                pass
-        except DataError as error:
-            if plan.num_rows is None:
-                raise ConfigError(
-                    f"journal: {self._store.path} belongs to a finished run of other data "
-                    f"({error}), and this data, a stream, has been read now. Give it once more, "
-                    f"with another path."
-                ) from error
-            return False
-        return True
+            is_same = num_rows == sum(records.num_rows for records in plan.records(None, blocks))
+        except DataError:
+            is_same = False
+        if not is_same and plan.num_rows is None:
+            raise ConfigError(
+                f"journal: {self._store.path} belongs to a finished run of other data, and this "
+                f"data, a stream, has been read now. Give it once more, with another path."
+            )
+        return is_same
 
     def _set_aside(self) -> Path:
         path = self._store.path
