@@ -85,5 +85,5 @@ def test_exactly_once_and_a_journal_cost_little(encoding, client, tmp_path, caps
         told = ", ".join(f"{way} {rate:,.0f} ({rate / plain:.2f})" for way, rate in rates.items())
         print(f"\nend to end, rows/s: {told}")
     # The contract wants 0.95. On two cores the platform's own share of the work counts, too.
-    assert rates["exactly_once"] / plain >= 0.8
-    assert rates["journal"] / plain >= 0.8
+    assert rates["exactly_once"] / plain >= 0.85
+    assert rates["journal"] / plain >= 0.85
