@@ -72,11 +72,6 @@ class Outcomes:
         """Rows seen so far."""
         return self._rows
 
-    @property
-    def settled_rows(self) -> int:
-        """Rows that have their outcome."""
-        return sum(self.counts.values())
-
     def open(self, num_rows: int) -> None:
         """Add rows at the end, without an outcome yet."""
         first = start = self._rows

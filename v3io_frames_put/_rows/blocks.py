@@ -10,6 +10,7 @@ import zlib
 from collections import deque
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pt
@@ -120,5 +121,5 @@ def _bytes_of(column: pa.Array) -> list[memoryview]:
         values = column.buffers()[2]
         lengths = to_numpy(pc.fill_null(pc.binary_length(column), -1))
         return [lengths.data, memoryview(values if values is not None else b"")[first:last]]
-    fresh = column.take(pa.array(range(len(column)), pa.int64()))
+    fresh = column.take(pa.array(np.arange(len(column))))
     return [memoryview(pa.record_batch([fresh], ["rows"]).serialize())]
