@@ -7,8 +7,9 @@ ascend per shard in request order, and shards are those that were asked for.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
 import numpy as np
 import orjson
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from v3io_frames_put._wire.batches import Entries
+
+NOWHERE: Final = -1  # shard and number of a record that is not stored
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +54,25 @@ class PutAnswer:
     errors: RecordErrors
 
 
+class _Entry(msgspec.Struct, rename="pascal", gc=False):
+    """What an answer says of one record: where it stands, or why it does not."""
+
+    shard_id: int = NOWHERE
+    sequence_number: int = NOWHERE
+    error_code: int | None = None
+    error_message: Any = None
+
+
+class _Answer(msgspec.Struct, rename="pascal"):
+    """An answer; parsed into typed values, whole or not at all."""
+
+    failed_record_count: int
+    records: list[_Entry]
+
+
+_ANSWER: Final = msgspec.json.Decoder(_Answer)
+
+
 class UnbelievableAnswerError(Exception):
     """Why a 200 answer tells nothing; internal, becomes an unknown outcome."""
 
@@ -63,8 +85,8 @@ def parse_put_answer(body: bytes, entries: Entries) -> PutAnswer:
     UnbelievableAnswerError
         The body contradicts itself, the request or the protocol.
     """
-    records, failed = _load(body, len(entries))
-    answer = _columns(records, failed)
+    told = _parse(body, len(entries))
+    answer = _columns(told.records, told.failed_record_count)
     _check_shards(answer, entries)
     _check_numbers(answer)
     return answer
@@ -95,58 +117,48 @@ def write_put_answer(request_body: bytes, last_number: int) -> tuple[bytes, int]
     return body, last_number + len(asked)
 
 
-def _load(body: bytes, expected: int) -> tuple[list[dict[str, Any]], int]:
+def _parse(body: bytes, expected: int) -> _Answer:
     try:
-        loaded = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
+        answer = _ANSWER.decode(body)
+    except msgspec.ValidationError as error:
+        raise UnbelievableAnswerError(f"the answer has another form: {error}") from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise UnbelievableAnswerError(f"the answer is not JSON ({len(body):,} bytes)") from error
-    records = loaded.get("Records") if isinstance(loaded, dict) else None
-    if not isinstance(records, list) or set(map(type, records)) - {dict}:
-        raise UnbelievableAnswerError("the answer has no list Records")
-    if len(records) != expected:
-        raise UnbelievableAnswerError(f"the answer has {len(records)} Records for {expected} sent")
-    failed = loaded.get("FailedRecordCount")
-    if type(failed) is not int:
-        raise UnbelievableAnswerError("the answer has no FailedRecordCount")
-    return records, failed
+    count = len(answer.records)
+    if count != expected:
+        raise UnbelievableAnswerError(f"the answer has {count} Records for {expected} sent")
+    return answer
 
 
-def _columns(records: list[dict[str, Any]], failed: int) -> PutAnswer:
-    positions = [at for at, record in enumerate(records) if "ErrorCode" in record] if failed else []
-    good = records
-    if positions:
-        chosen = set(positions)
-        good = [record for at, record in enumerate(records) if at not in chosen]
+def _columns(records: list[_Entry], failed: int) -> PutAnswer:
+    positions = []
+    if failed:
+        positions = [at for at, record in enumerate(records) if record.error_code is not None]
     if len(positions) != failed:
         raise UnbelievableAnswerError("FailedRecordCount disagrees with the Records")
     stored = np.ones(len(records), np.bool_)
     stored[positions] = False
-    shard_id = np.full(len(records), -1, np.int32)
-    sequence_number = np.full(len(records), -1, np.int64)
-    shard_id[stored] = _whole_numbers(good, "ShardId", np.int32)
-    sequence_number[stored] = _whole_numbers(good, "SequenceNumber", np.int64)
+    shard_id = _numbers("ShardId", [record.shard_id for record in records], np.int32)
+    number = _numbers("SequenceNumber", [record.sequence_number for record in records], np.int64)
+    for field, column in (("ShardId", shard_id), ("SequenceNumber", number)):
+        if (column[stored] < 0).any():
+            raise UnbelievableAnswerError(f"a {field} is missing or negative")
+        column[~stored] = NOWHERE
     bad = [records[at] for at in positions]
-    _whole_numbers(bad, "ErrorCode", np.int64, negative=True)
+    codes = _numbers("ErrorCode", [record.error_code for record in bad], np.int64)
     errors = RecordErrors(
         positions=np.array(positions, np.intp),
-        codes=[record["ErrorCode"] for record in bad],
-        names=[str(record.get("ErrorMessage") or "unnamed")[:200] for record in bad],
+        codes=codes.tolist(),
+        names=[str(record.error_message or "unnamed")[:200] for record in bad],
     )
-    return PutAnswer(stored, shard_id, sequence_number, errors)
+    return PutAnswer(stored, shard_id, number, errors)
 
 
-def _whole_numbers(
-    records: list[dict[str, Any]], field: str, dtype: type, *, negative: bool = False
-) -> NDArray[Any]:
-    values = [record.get(field) for record in records]
-    if set(map(type, values)) - {int}:
-        raise UnbelievableAnswerError(f"a record has no whole number {field}")
+def _numbers(field: str, values: list[Any], dtype: type) -> NDArray[Any]:
     try:
         numbers: NDArray[np.int64] = np.array(values, np.int64)
     except OverflowError as error:
         raise UnbelievableAnswerError(f"a {field} is out of range") from error
-    if not negative and (numbers < 0).any():
-        raise UnbelievableAnswerError(f"a {field} is negative")
     if (numbers > np.iinfo(dtype).max).any():  # NumPy before 2 would wrap it around
         raise UnbelievableAnswerError(f"a {field} is out of range")
     return numbers.astype(dtype, copy=False)
@@ -157,9 +169,10 @@ def _check_shards(answer: PutAnswer, entries: Entries) -> None:
     if not np.array_equal(entries.shard[asked], answer.shard_id[asked]):
         raise UnbelievableAnswerError("a record is said to be in another shard than it asked for")
     keyed = answer.stored & (entries.shard == NO_SHARD) & (entries.destination != 0)
-    order = np.argsort(entries.destination[keyed], kind="stable")
-    same_key = np.diff(entries.destination[keyed][order]) == 0
-    if (same_key & (np.diff(answer.shard_id[keyed][order]) != 0)).any():
+    keys, shards = entries.destination[keyed], answer.shard_id[keyed]
+    order = np.argsort(keys)
+    same_key = np.diff(keys[order]) == 0
+    if (same_key & (np.diff(shards[order]) != 0)).any():
         raise UnbelievableAnswerError("one partition key is said to be in two shards")
 
 

@@ -26,6 +26,7 @@ from v3io_frames_put.local._messages import (
 )
 from v3io_frames_put.local._objects import Objects, Place
 from v3io_frames_put.local._reading import Reader
+from v3io_frames_put.local._records import parse_put_records
 from v3io_frames_put.local._rules import AccessKey, Rules, access_keys
 
 if TYPE_CHECKING:
@@ -115,16 +116,16 @@ class Platform(DirectAccess):
         self, request: Request, container: str, path: str, keep_shard: ShardChoice | None
     ) -> Response:
         """Call the function that a request names."""
+        if request.function == "PutRecords":
+            put = parse_put_records(request.body)
+            path = _join(path, put.stream_name)
+            return self._writer.put(container, path, put.records, keep_shard)
         body = _parse(request.body)
-        name = body.get("StreamName")
-        if name is not None:
-            path = _join(path, name)
+        path = _join(path, body.get("StreamName"))
         if request.function in _ON_SHARDS:
             path, number = _split_shard(path, body)
             call = self._reader.seek if request.function == "Seek" else self._reader.get
             return call(container, path, number, body)
-        if request.function == "PutRecords":
-            return self._writer.put(container, path, body, keep_shard)
         calls: dict[str, Callable[[], Response]] = {
             "CreateStream": lambda: self._streams.create(container, path, body),
             "DescribeStream": lambda: self._streams.describe(container, path),
@@ -151,7 +152,9 @@ def _parse(body: bytes) -> dict[str, Any]:
 
 
 def _join(path: str, name: object) -> str:
-    """Put the stream name of a body behind the path; it is one name, not a path."""
+    """Put the stream name of a body, if it has one, behind the path; it is one name."""
+    if name is None:
+        return path
     if not isinstance(name, str) or "/" in name:
         raise RefusedError(INVALID_ARGUMENT)
     return f"{path}/{name}".strip("/")

@@ -7,13 +7,14 @@ mistake.
 from __future__ import annotations
 
 import math
-from base64 import b64decode, b64encode
+from base64 import b64decode
 from dataclasses import dataclass
 from pathlib import Path
 from threading import RLock
 from typing import TYPE_CHECKING, Final
 
 from v3io_frames_put.local._files import Files
+from v3io_frames_put.local._records import Record
 from v3io_frames_put.local._rules import Rules
 from v3io_frames_put.local._store import Store, Stream
 from v3io_frames_put.local._streams import NANOSECONDS, Streams
@@ -129,12 +130,11 @@ class DirectAccess:
         key: str | None = None,
     ) -> None:
         """Put records as another writer would, past every limit of a request."""
-        fields = {"ShardId": shard, "PartitionKey": key}
         with self._lock:
             found = self._find(stream)
             for value in data:
-                record = {"Data": b64encode(value).decode(), **fields}
-                self._writer.put(found.container, found.path, {"Records": [record]})
+                record = Record(data=value, partition_key=key, shard_id=shard)
+                self._writer.put(found.container, found.path, [record])
 
     def records(self, stream: str) -> list[StoredRecord]:
         """Return what stands in a stream, shard after shard, in stored order."""

@@ -1,7 +1,7 @@
 """Streams, shards and records in SQLite; no HTTP, no clock, no rules of the API.
 
-Records that one request brings to one shard are one row: their wire JSON as it came. So a
-thousand records cost a handful of inserts, and reading them back converts nothing. A store on
+Records that one request brings to one shard are one row: their wire JSON. So a thousand
+records cost a handful of inserts, and reading them back converts nothing. A store on
 disk keeps what was committed when its process is killed (write-ahead log, no sync per commit:
 a power cut may take the last commits, never the file).
 """
@@ -198,19 +198,18 @@ class Store:
 
     # records
 
-    def append(self, stream: Stream, number: int, records: list[dict[str, Any]], now: int) -> int:
-        """Put records at the end of a shard and return the first one's number."""
+    def append(self, stream: Stream, number: int, records: bytes, *, count: int, now: int) -> int:
+        """Put records, a JSON array, at the end of a shard and return the first one's number."""
         shard = self.find_shard(stream, number) or Shard(number, 1, 0, 0, now)
-        first, last = shard.last + 1, shard.last + len(records)
+        first, last = shard.last + 1, shard.last + count
         arrival = max(now, shard.mtime)  # a clock set back does not turn a shard's order
-        blob = orjson.dumps(records)
         self.run(
             "INSERT INTO batches VALUES (?, ?, ?, ?, ?, ?)",
-            stream.id, number, first, last, arrival, blob,
+            stream.id, number, first, last, arrival, records,
         )  # fmt: skip
         self.run(
             "REPLACE INTO shards VALUES (?, ?, ?, ?, ?, ?)",
-            stream.id, number, shard.first, last, shard.bytes + len(blob), arrival,
+            stream.id, number, shard.first, last, shard.bytes + len(records), arrival,
         )  # fmt: skip
         return first
 
