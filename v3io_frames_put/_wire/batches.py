@@ -278,6 +278,12 @@ def count_fitting(sizes: NDArray[np.int64], limits: Limits, *, used: int = 0, he
     return min(fitting, limits.max_records - held)
 
 
+def fits_whole(entries: Entries, limits: Limits, *, used: int, held: int) -> bool:
+    """Whether all entries still fit a body that has some: asks for no single one's size."""
+    room = limits.max_body_bytes - ENVELOPE_BYTES - used
+    return held + len(entries) <= limits.max_records and entries.nbytes <= room
+
+
 def build_body(entries: Entries) -> bytes:
     """Return the body that carries the entries, at least one."""
     return _join_body([entries.text]) if entries.body is None else entries.body
