@@ -42,6 +42,8 @@ def parse_retry_after(headers: Mapping[str, str]) -> float | None:
     compared. None: nothing was asked for, or nothing that can be read.
     """
     asked = headers.get("retry-after", "").strip()
+    if not asked:
+        return None  # as nearly always: no date is worth reading
     if asked.isascii() and asked.isdigit():
         return float(asked)
     until, sent = _parse_date(asked), _parse_date(headers.get("date", ""))

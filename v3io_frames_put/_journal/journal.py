@@ -22,7 +22,7 @@ from v3io_frames_put._delivery.overtaking import Resumption
 from v3io_frames_put._delivery.past import Past
 from v3io_frames_put._delivery.recorder import Recorder
 from v3io_frames_put._journal.recovery import read_blocks, read_copies, read_left
-from v3io_frames_put._journal.store import Store, set_aside, to_blob
+from v3io_frames_put._journal.store import Store, narrow, set_aside, to_blob
 from v3io_frames_put._rows.blocks import Blocks
 from v3io_frames_put.errors import ConfigError, DataError
 from v3io_frames_put.resume import find_tagged_rows, keep_unknown
@@ -326,15 +326,17 @@ class Journal(Recorder):
     def _outcomes(self, parts: list[dict[str, NDArray[Any]]]) -> tuple[int, int, bytes]:
         """Put together what became of rows since the last commit."""
         assert self._texts is not None  # noqa: S101  # it came with them
-        columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-        last_row = int(columns["row"].max(initial=-1))
+        columns = {
+            name: narrow(np.concatenate([part[name] for part in parts])) for name in parts[0]
+        }
+        last_row = int(columns["row"].max())
         return self._next_moment(), last_row, to_blob(to_table(columns, self._texts))
 
     def _write_page(self, number: int, batch: pa.RecordBatch) -> None:
         write, end = self._store.write, (number + 1) * PAGE_ROWS
         write(
             "insert or replace into pages values (?, ?, ?)",
-            [(number, self._moment, to_blob(batch, "zstd"))],
+            [(number, self._moment, to_blob(batch, "lz4"))],
         )
         write("delete from outcomes where last_row < ?", [(end,)])
         # exactly_once looks for further copies behind each floor, to the end of the run.
@@ -357,7 +359,7 @@ def _identity(job: Upload, stamps: str | None) -> dict[str, Any]:
 
 
 def _column(name: str, numbers: NDArray[np.int64]) -> bytes:
-    return to_blob(pa.record_batch([pa.array(numbers)], [name]))
+    return to_blob(pa.record_batch([pa.array(narrow(numbers))], [name]))
 
 
 def _empty(source: deque[Any], into: list[Any]) -> None:

@@ -157,16 +157,17 @@ class _Reading:
         query = "select moment, rows, floor, is_refused from requests"
         for moment, rows, floor, is_refused in self._store.read(query):
             if floor is not None and not is_refused:
-                numbers = np.asarray(from_blob(floor).column(0))
+                numbers = np.asarray(from_blob(floor).column(0), np.int64)
                 self._floors.append(np.pad(numbers, (0, MAX_SHARDS - len(numbers))))
-            yield moment, np.asarray(from_blob(rows).column("row")), None, bool(is_refused)
+            row = np.asarray(from_blob(rows).column("row"), np.int64)
+            yield moment, row, None, bool(is_refused)
 
     def _read_outcomes(self) -> Iterator[tuple[int, NDArray[np.int64], NDArray[Any], bool]]:
         for moment, blob in self._store.read("select moment, outcomes from outcomes"):
             batch = from_blob(blob)
             entries = from_table(batch, self.texts)
             self._note_stored(entries)
-            yield moment, np.asarray(batch.column("row")), entries, False
+            yield moment, np.asarray(batch.column("row"), np.int64), entries, False
 
     def _add_request(
         self, page: NDArray[Any], within: NDArray[np.int64], *, is_refused: bool

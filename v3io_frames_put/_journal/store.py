@@ -10,6 +10,7 @@ import sqlite3
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
+import numpy as np
 import pyarrow as pa
 
 from v3io_frames_put.errors import ConfigError, PutRecordsError
@@ -17,6 +18,8 @@ from v3io_frames_put.errors import ConfigError, PutRecordsError
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from numpy.typing import NDArray
 
 APPLICATION_ID: Final = 0x7633696F  # "v3io", where SQLite keeps whose file it is
 VERSION: Final = 1
@@ -183,6 +186,14 @@ def set_aside(path: Path) -> Path:
         number += 1
     path.rename(aside)
     return aside
+
+
+def narrow(numbers: NDArray[Any]) -> NDArray[Any]:
+    """Bring whole numbers to the narrowest type that holds them: what is written costs time."""
+    if numbers.dtype.kind != "i" or not len(numbers):
+        return numbers
+    ends = np.min_scalar_type(numbers.min()), np.min_scalar_type(numbers.max())
+    return numbers.astype(np.result_type(*ends))
 
 
 def to_blob(batch: pa.RecordBatch, compression: str | None = None) -> bytes:

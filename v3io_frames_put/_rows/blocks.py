@@ -108,7 +108,8 @@ class Blocks:
         checksum = 0
         for pieces in columns:
             if pieces[0] is not None:
-                for part in _bytes_of(pa.concat_arrays(pieces)):
+                whole = pieces[0] if len(pieces) == 1 else pa.concat_arrays(pieces)
+                for part in _bytes_of(whole):
                     checksum = zlib.crc32(part, checksum)
         return checksum
 

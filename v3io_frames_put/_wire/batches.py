@@ -8,7 +8,7 @@ is built. The first entry's comma gives its place to the prefix. Fields: the ven
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -55,6 +55,8 @@ class Entries:
         The shard that was asked for, or ``NO_SHARD``.
     body : bytes or None
         The body that carries these records, where it is built; ``text`` shows a part of it.
+    offsets : ndarray of int32
+        Where each entry begins in the bytes of ``text``, and where the last one ends.
     """
 
     text: pa.BinaryArray
@@ -63,6 +65,10 @@ class Entries:
     destination: NDArray[np.uint64]
     shard: NDArray[np.int32]
     body: bytes | None = None
+    offsets: NDArray[np.int32] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "offsets", _offsets(self.text))  # asked for again and again
 
     def __len__(self) -> int:
         return len(self.shard)
@@ -70,14 +76,13 @@ class Entries:
     @property
     def sizes(self) -> NDArray[np.int64]:
         """Bytes of each entry."""
-        sizes: NDArray[np.int64] = np.diff(_offsets(self.text)).astype(np.int64)
+        sizes: NDArray[np.int64] = np.diff(self.offsets).astype(np.int64)
         return sizes
 
     @property
     def nbytes(self) -> int:
         """Bytes of all entries."""
-        offsets = _offsets(self.text)
-        return int(offsets[-1] - offsets[0])
+        return int(self.offsets[-1] - self.offsets[0])
 
     @property
     def num_rows(self) -> int:
@@ -183,7 +188,7 @@ def join_entries(parts: Sequence[Entries]) -> Entries:
     """Put the records of several parts behind one another, in a body of their own."""
     parts = [part for part in parts if len(part)]
     counts = [part.row_counts for part in parts]
-    body = _join_body([part.text for part in parts])
+    body = _join_body(parts)
     return Entries(
         text=_show_in_body(body, np.concatenate([part.sizes for part in parts])),
         rows=np.concatenate([part.rows for part in parts]),
@@ -240,7 +245,7 @@ def _field(name: str, text: pa.StringArray | None) -> list[pa.StringArray | str]
 
 def _escape(keys: pa.StringArray | None) -> pa.StringArray | None:
     """Escape keys as JSON; only those that need it cost more than a look."""
-    if keys is None or not _ESCAPED[np.frombuffer(_bytes_of(keys), np.uint8)].any():
+    if keys is None or not _ESCAPED[np.frombuffer(_bytes_of(keys, _offsets(keys)), np.uint8)].any():
         return keys
     odd = pc.fill_null(pc.match_substring_regex(keys, _NEEDS_ESCAPE), False)  # noqa: FBT003
     texts = [orjson.dumps(key)[1:-1].decode() for key in keys.filter(odd).to_pylist()]
@@ -286,16 +291,15 @@ def fits_whole(entries: Entries, limits: Limits, *, used: int, held: int) -> boo
 
 def build_body(entries: Entries) -> bytes:
     """Return the body that carries the entries, at least one."""
-    return _join_body([entries.text]) if entries.body is None else entries.body
+    return _join_body([entries]) if entries.body is None else entries.body
 
 
-def _join_body(texts: Sequence[pa.BinaryArray]) -> bytes:
-    first, *others = map(_bytes_of, texts)
+def _join_body(parts: Sequence[Entries]) -> bytes:
+    first, *others = [_bytes_of(part.text, part.offsets) for part in parts]
     return b"".join([PREFIX, first[1:], *others, SUFFIX])
 
 
-def _bytes_of(text: pa.Array) -> memoryview:
+def _bytes_of(text: pa.Array, offsets: NDArray[np.int32]) -> memoryview:
     """Show the bytes of all values of a text column, one after another."""
-    offsets = _offsets(text)
     values = text.buffers()[2]
     return memoryview(values if values is not None else b"")[int(offsets[0]) : int(offsets[-1])]
