@@ -12,9 +12,9 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from v3io_frames_put import Interrupted, Retry, put_records
+from v3io_frames_put import Client, Interrupted, Retry, put_records
 from v3io_frames_put.errors import ConfigError
-from v3io_frames_put.local import LostAnswer, RecordErrors
+from v3io_frames_put.local import LocalPlatform, LostAnswer, RecordErrors
 
 STREAM = "projects/house/readings"
 FRAME = pd.DataFrame({"row": range(40), "key": [f"k{row % 7}" for row in range(40)]})
@@ -213,3 +213,15 @@ def test_ctrl_c_in_a_script_leaves_results_that_resume(tmp_path):
         [sys.executable, "-c", script], capture_output=True, text=True, timeout=100, check=False
     )
     assert done.stdout.strip() == "held", done.stderr
+
+
+def test_another_platform_is_refused(platform):
+    results = put(platform)
+    with LocalPlatform() as other, pytest.raises(ConfigError, match="the endpoint is not the"):
+        put(other, resume=results)
+
+
+def test_the_receipt_names_the_host_that_a_path_names(platform):
+    path = f"{platform.endpoint.replace('http', 'v3io', 1)}/{STREAM}"
+    results = put_records(FRAME, path, client=Client("http://127.0.0.1:1"))
+    assert results.attrs["v3io"]["endpoint"] == platform.endpoint

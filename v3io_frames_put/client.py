@@ -43,7 +43,8 @@ class Client:
     access_key : str, optional
         Wins over username and password. None, with an endpoint from the environment
         and no other credentials: ``V3IO_ACCESS_KEY``, ``V3IO_USERNAME``,
-        ``V3IO_PASSWORD``. The environment's secrets never go to an endpoint given here.
+        ``V3IO_PASSWORD``. The environment's secrets never go to an endpoint given here;
+        they go to the host that a stream path names, as MLRun's do.
     username, password : str, optional
         The other way to say who we are.
     verify : bool or path

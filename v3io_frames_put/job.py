@@ -8,8 +8,11 @@ import secrets
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from v3io_frames_put._delivery.policy import check_policy
 from v3io_frames_put._rows.plan import plan_rows
+from v3io_frames_put.config import Encoding
 from v3io_frames_put.progress import check_progress
 
 if TYPE_CHECKING:
@@ -25,7 +28,6 @@ if TYPE_CHECKING:
     from v3io_frames_put._rows.plan import RowPlan
     from v3io_frames_put._wire.paths import StreamPath
     from v3io_frames_put.client import Client
-    from v3io_frames_put.config import Encoding
     from v3io_frames_put.progress import ProgressOption
 
 
@@ -142,20 +144,25 @@ def plan_upload(  # noqa: PLR0913  # what every face passes on
         packed=mapping["rows_per_record"] != 1,
         progress=progress,
         cancel=cancel,
-        mapping=digest_mapping(plan, **mapping, encoding=str(encoding), **(reading or {})),
+        mapping=digest_mapping(
+            plan, **mapping, encoding=str(encoding or Encoding()), **(reading or {})
+        ),
     )
 
 
 def digest_mapping(plan: RowPlan, **options: Any) -> str:
     """Digest what becomes of which column: 16 hexadecimal digits.
 
-    Labels count by their text, arrays only by being given.
+    Labels count by their text, arrays only by being given, and the columns as they are in
+    the plan, however they were asked for.
     """
     columns = [(column.name, str(column.type)) for column in plan.columns]
-    told = {name: value if _is_plain(value) else "array" for name, value in options.items()}
+    told = {name: _tell(value) for name, value in options.items() if name != "columns"}
     text = json.dumps([columns, told], sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _is_plain(value: object) -> bool:
-    return value is None or isinstance(value, (str, bytes, int, float))
+def _tell(value: object) -> object:
+    if isinstance(value, np.integer):
+        return int(value)
+    return value if value is None or isinstance(value, (str, bytes, int, float)) else "array"

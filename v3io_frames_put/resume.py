@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from v3io_frames_put._delivery.outcome_pages import Status
     from v3io_frames_put._delivery.policy import DeliveryMode
     from v3io_frames_put._rows.plan import RowPlan
+    from v3io_frames_put._wire.paths import StreamPath
     from v3io_frames_put._wire.tags import Tag
     from v3io_frames_put.job import Upload
 
@@ -43,7 +44,7 @@ _AGAIN: Final = "Give the frame that put_records returned, or that an error carr
 
 
 def check_resume(
-    results: object, *, plan: RowPlan, stream: str, delivery: str, mapping: str
+    results: object, *, plan: RowPlan, stream: StreamPath, delivery: str, mapping: str
 ) -> Mapping[str, Any]:
     """Check that results belong to the data, the stream and the options; return the receipt.
 
@@ -66,7 +67,8 @@ def check_resume(
             f"resume: the results tell of {len(results):,} rows, the data has "
             f"{plan.num_rows:,}, on another index. Give the data of that run, unchanged."
         )
-    for name, now in (("stream", stream), ("delivery", delivery), ("mapping", mapping)):
+    same = {"endpoint": stream.endpoint, "stream": str(stream)}
+    for name, now in {**same, "delivery": delivery, "mapping": mapping}.items():
         if receipt.get(name) != now:
             raise ConfigError(
                 f"resume: the {name} is not the earlier run's ({receipt.get(name)}, now {now}). "
@@ -147,7 +149,7 @@ def take_up(job: Upload, results: pd.DataFrame) -> Upload:
     receipt = check_resume(
         results,
         plan=job.plan,
-        stream=str(job.stream),
+        stream=job.stream,
         delivery=delivery,
         mapping=job.mapping,
     )

@@ -198,7 +198,7 @@ def _make_receipt(job: Upload, delivery: Delivery, seconds: float) -> Receipt:
     return Receipt(
         run_id=job.run_id,
         stream=str(job.stream),
-        endpoint=str(job.client.endpoint),
+        endpoint=str(job.stream.endpoint),
         delivery=job.policy.delivery,
         mapping=job.mapping,
         counts=dict(delivery.outcomes.counts),

@@ -258,3 +258,18 @@ class TestExitCodes:
         assert json.loads(out)["counts"]["unsent"] == 3
         assert pd.read_parquet(results).status.tolist() == ["unsent"] * 3
         assert pd.read_parquet(failed).n.tolist() == [1, 2, 3]
+
+
+def test_a_summary_that_cannot_be_written_is_refused_before_anything_is_sent(
+    run, local_platform, file, tmp_path
+):
+    done = run(file, STREAM, "--summary", tmp_path / "no" / "summary.json")
+    assert done.exit_code == 2
+    assert "--summary" in done.stderr
+    assert sent_to(local_platform) == []
+
+
+def test_a_summary_that_fails_at_the_end_hides_nothing(run, file):
+    done = run(file, STREAM, "--summary", "/dev/full")
+    assert done.exit_code == 0
+    assert "/dev/full cannot be written" in done.stderr

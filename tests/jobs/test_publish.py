@@ -415,3 +415,20 @@ def test_exactly_once_through_lost_answers(local_platform, folder, tmp_path, sen
     assert told.counts["stored"] == 30
     assert [row["n"] for row in sent(by="n")] == list(range(30))
     assert set(read_table(tmp_path / "r.parquet").status) == {"stored"}
+
+
+@pytest.mark.parametrize("option", ["results", "failed"])
+@pytest.mark.parametrize("place", ["", "no/such/folder.parquet"])
+def test_a_place_where_no_file_can_be_is_refused_before_anything_is_sent(
+    publish, sent, folder, tmp_path, option, place
+):
+    outputs = {"results": tmp_path / "r.parquet", "failed": tmp_path / "f.parquet"}
+    with pytest.raises(ConfigError, match="cannot be written"):
+        publish(folder, **{**outputs, option: tmp_path / place})
+    assert sent() == []
+
+
+def test_columns_are_a_list(publish, sent, folder):
+    with pytest.raises(ConfigError, match="expected a list"):
+        publish(folder, columns="n")
+    assert sent() == []

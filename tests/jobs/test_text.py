@@ -134,3 +134,22 @@ def test_blocks_end_where_records_do(rows, data):
     assert b"".join(blocks) == text.removeprefix(b"\xef\xbb\xbf")
     whole = csv.reader(io.StringIO(text.decode().removeprefix("\ufeff"), newline=""))
     assert read_back == list(whole)
+
+
+class TestWholeNumbersBeyond64Bits:
+    """A reader that infers double would change them without a word."""
+
+    def test_in_csv(self, tmp_path):
+        long = ["12345678901234567890", "123456789012345678901234567890"]
+        file = write_text(tmp_path / "a.csv", "id,longer,x", ",".join([*long, "1.5"]), ",-7,2")
+        rows, _, schema = read(file)
+        assert schema == {"id": "uint64", "longer": "string", "x": "double"}
+        assert rows[0] == {"id": int(long[0]), "longer": long[1], "x": 1.5}
+        assert rows[1] == {"id": None, "longer": "-7", "x": 2.0}
+
+    def test_in_json_lines(self, tmp_path):
+        line = '{"id": 12345678901234567890, "x": 1.5}'
+        file = write_text(tmp_path / "a.jsonl", line, '{"id": null, "x": 2}')
+        rows, _, schema = read(file)
+        assert schema == {"id": "uint64", "x": "double"}
+        assert rows == [{"id": 12345678901234567890, "x": 1.5}, {"id": None, "x": 2.0}]

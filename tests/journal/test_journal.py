@@ -14,9 +14,9 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from v3io_frames_put import Interrupted, Retry, put_records
+from v3io_frames_put import Encoding, Interrupted, Retry, put_records
 from v3io_frames_put.errors import ConfigError, PutRecordsError
-from v3io_frames_put.local import LostAnswer, RecordErrors
+from v3io_frames_put.local import LocalPlatform, LostAnswer, RecordErrors
 
 STREAM = "projects/house/readings"
 FRAME = pd.DataFrame({"row": range(40), "key": [f"k{row % 7}" for row in range(40)]})
@@ -355,3 +355,20 @@ def test_no_secret_stands_in_a_journal(path):
         platform.create_stream(STREAM)
         put(platform, path)
     assert b"hunter2" not in path.read_bytes()
+
+
+def test_another_platform_is_another_run(platform, path):
+    put(platform, path)
+    with LocalPlatform() as other:
+        other.create_stream(STREAM)
+        results = put(other, path)
+        assert len(other.records(STREAM)) == 40
+    assert not results.attrs["v3io"]["already_complete"]
+    assert path.with_name(f"{path.name}.1").exists()
+
+
+def test_defaults_that_are_spelt_out_are_the_same_call(platform, path):
+    put(platform, path)
+    again = put(platform, path, encoding=Encoding(), columns=["row", "key"])
+    assert again.attrs["v3io"]["already_complete"]
+    assert len(platform.records(STREAM)) == 40

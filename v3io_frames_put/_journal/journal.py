@@ -350,7 +350,7 @@ class Journal(Recorder):
 def _identity(job: Upload, stamps: str | None) -> dict[str, Any]:
     """Tell what has to be the same when a run goes on."""
     return {
-        "stream": str(job.stream),
+        "stream": f"{job.stream.endpoint}/{job.stream}",
         "delivery": job.policy.delivery,
         "mapping": job.mapping,
         "files": stamps,

@@ -62,13 +62,24 @@ class CsvFile:
         if not block.strip():
             return pa.schema([])
         # The header is read apart: pyarrow makes up no names where two are the same.
-        table = arrow_csv.read_csv(
+        table = self._read_first(block)
+        self._names = list(table.column_names)
+        types = {field.name: _settle(field.type) for field in table.schema}
+        doubles = [name for name, dtype in types.items() if pa.types.is_floating(dtype)]
+        if doubles and len(types) == len(self._names):
+            # What is too long for int64 is inferred as double, which would change it.
+            texts = self._read_first(block, dict.fromkeys(doubles, pa.string()))
+            for name in doubles:
+                types[name] = _type_of_numbers(_combine(texts.column(name)))
+        return pa.schema([(name, types[name]) for name in self._names])
+
+    def _read_first(self, block: bytes, types: Mapping[str, pa.DataType] | None = None) -> pa.Table:
+        return arrow_csv.read_csv(
             pa.BufferReader(block),
             read_options=_whole(block),
             parse_options=self._parsing(invalid_row_handler=lambda _row: "skip"),
+            convert_options=arrow_csv.ConvertOptions(column_types=types),
         )
-        self._names = list(table.column_names)
-        return pa.schema([(field.name, _settle(field.type)) for field in table.schema])
 
     def _parsing(self, **options: Any) -> arrow_csv.ParseOptions:
         return arrow_csv.ParseOptions(
@@ -146,6 +157,17 @@ def _whole(block: bytes, names: list[str] | None = None, **options: Any) -> arro
 def _settle(dtype: pa.DataType) -> pa.DataType:
     """Return what a column of the inferred type may hold further down."""
     return pa.string() if pa.types.is_null(dtype) else dtype
+
+
+def _type_of_numbers(texts: pa.StringArray) -> pa.DataType:
+    """Return the type of numbers that are not all int64: no whole number may change."""
+    given = texts.drop_null()
+    if not pc.all(pc.match_substring_regex(given, r"^-?[0-9]+$")).as_py():
+        return pa.float64()
+    try:
+        return given.cast(pa.uint64()).type
+    except pa.ArrowInvalid:
+        return pa.string()
 
 
 def _combine(column: pa.ChunkedArray) -> pa.Array:

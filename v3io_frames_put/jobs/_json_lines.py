@@ -68,7 +68,11 @@ class JsonLinesFile:
         inferred = _infer_lines(lines) or _infer_lines([li for li in lines if _is_object(li)])
         if inferred is None:
             raise DataError(f"{self._file.name}: no line is a JSON object. Is it JSON Lines?")
-        return pa.schema([(field.name, _settle(field.type)) for field in inferred])
+        doubles = {field.name for field in inferred if pa.types.is_floating(field.type)}
+        whole = doubles and _find_unsigned(lines, doubles)
+        return pa.schema(
+            [(f.name, pa.uint64() if f.name in whole else _settle(f.type)) for f in inferred]
+        )
 
     def _read(
         self,
@@ -144,6 +148,19 @@ def _infer_lines(lines: list[bytes]) -> pa.Schema | None:
         return _parse(b"\n".join(lines)).schema
     except pa.ArrowInvalid:
         return _infer_lines(lines[: len(lines) // 2])
+
+
+def _find_unsigned(lines: list[bytes], names: set[str]) -> set[str]:
+    """Find the fields that hold whole numbers alone, some too long for int64.
+
+    They are inferred as double, which would change them.
+    """
+    found = set(names)
+    for line in filter(_is_object, lines):
+        for name, value in orjson.loads(line).items():
+            if value is not None and not (type(value) is int and value >= 0):
+                found.discard(name)
+    return found
 
 
 def _is_object(line: bytes) -> bool:

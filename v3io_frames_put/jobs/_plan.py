@@ -75,7 +75,7 @@ def plan(  # noqa: PLR0913 - the options of publish that say what is sent
         stream,
         client=client,
         mapping={
-            "columns": table.schema.names if columns is None else list(columns),
+            "columns": table.schema.names if columns is None else columns,
             "format": format,
             "rows_per_record": rows_per_record,
             "partition_key": partition_key,

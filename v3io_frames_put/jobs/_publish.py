@@ -145,7 +145,7 @@ def publish(  # noqa: PLR0913 - one keyword for each thing a job can be told
                 stream,
                 client=client,
                 mapping={
-                    "columns": table.schema.names if columns is None else list(columns),
+                    "columns": table.schema.names if columns is None else columns,
                     "format": format,
                     "rows_per_record": rows_per_record,
                     "partition_key": partition_key,

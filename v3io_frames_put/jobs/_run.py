@@ -49,7 +49,7 @@ class Outputs:
         results: str | os.PathLike[str] | None,
         failed: str | os.PathLike[str] | None,
     ) -> Outputs:
-        """Refuse to write over what is read, or twice to one place.
+        """Refuse to write over what is read, twice to one place, or where nothing can be.
 
         ``failed`` may be one of the files: it is written once they have been read.
         """
@@ -57,6 +57,12 @@ class Outputs:
             results=None if results is None else Path(results),
             failed=None if failed is None else Path(failed),
         )
+        for path in (asked.results, asked.failed):
+            if path is not None and (path.is_dir() or not path.absolute().parent.is_dir()):
+                raise ConfigError(
+                    f"{path} cannot be written: expected a file's name in a folder that is there. "
+                    f"Choose another place."
+                )
         place = None if asked.results is None else asked.results.absolute()
         if place is not None and asked.failed is not None and place == asked.failed.absolute():
             raise ConfigError(f"results and failed are both {results}; expected two files.")
