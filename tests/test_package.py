@@ -148,3 +148,11 @@ def test_every_module_of_delivery_has_a_side_in_the_import_contracts():
     folder = ROOT / "v3io_frames_put" / "_delivery"
     there = {module.name for module in pkgutil.iter_modules([str(folder)])}
     assert {f"v3io_frames_put._delivery.{name}" for name in there} <= named
+
+
+def test_jobs_and_local_are_there_without_an_import_of_their_own():
+    code = (
+        "import json, v3io_frames_put as v; "
+        "print(json.dumps([v.jobs.publish.__name__, v.local.LocalPlatform.__name__]))"
+    )
+    assert run_python(code) == ["publish", "LocalPlatform"]

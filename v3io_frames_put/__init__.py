@@ -7,6 +7,7 @@ no thread and reads no environment.
 from __future__ import annotations
 
 import logging
+from importlib import import_module as _import_module
 from importlib.metadata import version as _version
 from typing import TYPE_CHECKING as _TYPE_CHECKING
 from typing import Any as _Any
@@ -84,4 +85,6 @@ def __getattr__(name: str) -> _Any:
         from v3io_frames_put.widget import Uploader as _Uploader
 
         return _Uploader
+    if name in {"jobs", "local"}:  # of its own accord, Python would know them once imported
+        return _import_module(f"{__name__}.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

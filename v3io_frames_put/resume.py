@@ -59,7 +59,7 @@ def check_resume(
     if plan.num_rows is None:
         raise ConfigError(
             "resume: the data is a stream of unknown length, which cannot be read twice. "
-            "Give a table, a dataset or a DataFrame."
+            "Give a table or a DataFrame, or keep a journal."
         )
     index = pd.RangeIndex(plan.num_rows) if plan.index is None else plan.index
     if len(results) != plan.num_rows or not results.index.equals(index):

@@ -88,3 +88,23 @@ def test_a_record_that_cannot_be_decoded_is_named(data, data_format, message):
 def test_an_unknown_format_is_refused():
     with pytest.raises(ConfigError, match="expected 'json', 'arrow' or 'raw'"):
         decode_records(records_of(), format="csv")
+
+
+@pytest.mark.parametrize(
+    ("dtype", "record"),
+    [("int64", b'{"a":1}'), ("uint8", b'{"a":1}'), ("bool", b'{"a":true}')],
+)
+def test_a_null_is_no_value_of_a_type_without_one(dtype, record):
+    schema = pd.DataFrame({"a": pd.Series([1], dtype=dtype)})
+    with pytest.raises(DataError, match=f"column 'a': .*{dtype} has no null"):
+        decode_records(records_of(record, b'{"b":2}'), schema=schema)
+
+
+def test_a_value_that_does_not_fit_its_type_names_the_column():
+    with pytest.raises(DataError, match="column 'a'"):
+        decode_records(records_of(b'{"a":"text"}'), schema=pa.schema([("a", pa.int64())]))
+
+
+def test_what_is_no_records_is_refused():
+    with pytest.raises(ConfigError, match="no column 'data'"):
+        decode_records(records_of().drop(columns="data"))

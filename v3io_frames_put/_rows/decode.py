@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -13,7 +14,7 @@ from v3io_frames_put._rows.restore import name_columns, plan_targets
 from v3io_frames_put.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from v3io_frames_put._rows.formats import Format
     from v3io_frames_put._rows.restore import Target
@@ -50,10 +51,16 @@ def decode_records(
     Raises
     ------
     DataError
-        A record cannot be decoded; the text says which.
+        A record cannot be decoded, or does not fit ``schema``; the text says which
+        record or column.
     """
     if format not in _DECODERS:
         raise ConfigError(f"format={format!r}: expected 'json', 'arrow' or 'raw'.")
+    missing = {"shard_id", "sequence_number", "data"} - set(records)
+    if missing:
+        raise ConfigError(
+            f"records has no column {min(missing)!r}; expected what read_records returns."
+        )
     targets, names = plan_targets(schema), name_columns(schema)
     if format == "raw":
         targets = {name: targets[name] for name in names}
@@ -86,8 +93,23 @@ def _decode_json(data: Sequence[bytes], targets: dict[str, Target]) -> Decoded:
     columns = {}
     for name in _find_names(rows):
         values = [row.get(name) for row in rows]
-        columns[name] = targets[name].from_json(values) if name in targets else values
+        columns[name] = values
+        if name in targets:
+            with _told_of(name):
+                columns[name] = targets[name].from_json(values)
     return columns, counts
+
+
+@contextmanager
+def _told_of(name: str) -> Iterator[None]:
+    """Say which column the values of the records do not fit."""
+    try:
+        yield
+    except (pa.ArrowException, ValueError, TypeError, OverflowError, ArithmeticError) as error:
+        raise DataError(
+            f"column {name!r}: the records hold what its type in schema= cannot: {error}. "
+            f"Give another type, or leave the column out of schema."
+        ) from error
 
 
 def _parse(line: bytes, number: int) -> dict[str, Any]:
@@ -115,10 +137,12 @@ def _decode_arrow(data: Sequence[bytes], targets: dict[str, Target]) -> Decoded:
     tables = [_read_stream(stream, number) for number, stream in enumerate(data)]
     counts = np.array([table.num_rows for table in tables], np.int64)
     table = pa.concat_tables(tables, promote_options="permissive").combine_chunks()
-    columns = {
-        name: targets[name].from_arrow(column) if name in targets else column.to_pandas().array
-        for name, column in zip(table.column_names, table.columns, strict=True)
-    }
+    columns = {}
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        with _told_of(name):
+            columns[name] = (
+                targets[name].from_arrow(column) if name in targets else column.to_pandas().array
+            )
     return columns, counts
 
 

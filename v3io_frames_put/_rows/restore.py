@@ -129,6 +129,8 @@ class _DtypeTarget:
             ticks = one_array(column.cast(self.type)).view(pa.int64())
             values = ticks.fill_null(np.iinfo(np.int64).min).to_numpy()
             return values.view(self.dtype)
+        if column.null_count and self.dtype.kind in "iub":
+            raise ValueError(f"{self.dtype} has no null")  # NumPy would make a number of it
         return column.to_numpy().astype(self.dtype)
 
     def from_bytes(self, data: Sequence[bytes]) -> Any:

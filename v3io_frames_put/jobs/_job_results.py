@@ -63,7 +63,10 @@ class JobResults:
             for reason in self.reasons[:3]
         )
         total = self.rows - self.counts["stored"]
-        where = "" if self.failed is None else f" They stand in {self.failed}."
+        where = ""
+        if self.failed is not None:
+            count = "They" if self.failed_rows == total else f"{self.failed_rows or 0:,} of them"
+            where = f" {count} stand in {self.failed}."
         return f"{total:,} of {self.rows:,} rows are not stored ({counted}). {commonest}{where}"
 
     def to_json(self) -> dict[str, Any]:
