@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 
 CELL_BYTES: Final = 8  # a number as text, about
+# Of long values fewer are read at once: encoding takes several times as much for a moment, and
+# what it costs grows with their bytes alone.
+_LONG_BYTES: Final = 2**19
 
 
 class Encoder(Protocol):
@@ -105,11 +108,12 @@ class RowEncoder:
             blocks.finish(row)
 
     def _read(self, row: int, blocks: Blocks | None) -> Window | None:
-        selection = self.selection
-        max_rows = max(1, min(MAX_ROWS, self.window_bytes // self.encoder.row_bytes))
+        selection, row_bytes = self.selection, self.encoder.row_bytes
+        max_rows = max(1, min(MAX_ROWS, self.window_bytes // row_bytes))
+        max_bytes = min(self.window_bytes, max(_LONG_BYTES, max_rows * row_bytes))
         if blocks is not None:
             max_rows = blocks.room(max_rows)
-        return read_window(selection.source, selection.readers, row, max_rows, self.window_bytes)
+        return read_window(selection.source, selection.readers, row, max_rows, max_bytes)
 
     def _encode(
         self, window: Window, skip: Skip | None, blocks: Blocks | None
