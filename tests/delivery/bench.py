@@ -271,6 +271,7 @@ class Bench:
         amend_results(results, late=late, duplicates=sorted(duplicates))
         results.attrs["v3io"] = {
             "run_id": RUN_ID,
+            "endpoint": STREAM.endpoint,
             "stream": str(STREAM),
             "delivery": job.policy.delivery,
             "mapping": "",

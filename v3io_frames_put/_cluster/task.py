@@ -113,6 +113,7 @@ def _nobody_knows(job: Upload, run: ClusterRun) -> pd.DataFrame:
     results = all_unknown(job.plan.num_rows or 0, _CUT_OFF, index=job.plan.index, packed=job.packed)
     results.attrs[ATTRS_KEY] = {
         "run_id": job.run_id,
+        "endpoint": job.stream.endpoint,
         "stream": str(job.stream),
         "delivery": job.policy.delivery,
         "mapping": job.mapping,
