@@ -432,3 +432,11 @@ def test_columns_are_a_list(publish, sent, folder):
     with pytest.raises(ConfigError, match="expected a list"):
         publish(folder, columns="n")
     assert sent() == []
+
+
+def test_a_line_that_cannot_be_read_does_not_stand_in_the_file_of_failed_rows(publish, tmp_path):
+    file = write_text(tmp_path / "a.csv", "n,x", "1,2", "3", "5,6")
+    failed = tmp_path / "f.parquet"
+    told = publish(file, failed=failed, on_error="return")
+    assert f"0 of them stand in {failed}" in told.unstored_message()
+    assert len(read_table(failed)) == told.failed_rows == 0

@@ -141,7 +141,8 @@ class TestWholeNumbersBeyond64Bits:
 
     def test_in_csv(self, tmp_path):
         long = ["12345678901234567890", "123456789012345678901234567890"]
-        file = write_text(tmp_path / "a.csv", "id,longer,x", ",".join([*long, "1.5"]), ",-7,2")
+        lines = [",".join([*long, "1.5"]), "NA,-7,2"]
+        file = write_text(tmp_path / "a.csv", "id,longer,x", *lines)
         rows, _, schema = read(file)
         assert schema == {"id": "uint64", "longer": "string", "x": "double"}
         assert rows[0] == {"id": int(long[0]), "longer": long[1], "x": 1.5}

@@ -105,6 +105,11 @@ def test_a_value_that_does_not_fit_its_type_names_the_column():
         decode_records(records_of(b'{"a":"text"}'), schema=pa.schema([("a", pa.int64())]))
 
 
+def test_raw_bytes_that_are_no_text_name_the_column():
+    with pytest.raises(DataError, match="column 'a'"):
+        decode_records(records_of(b"\xff"), format="raw", schema=pd.DataFrame({"a": ["text"]}))
+
+
 def test_what_is_no_records_is_refused():
     with pytest.raises(ConfigError, match="no column 'data'"):
         decode_records(records_of().drop(columns="data"))

@@ -108,7 +108,8 @@ GOOD = body(stored(0, 1), stored(0, 2), stored(0, 3))
         pytest.param(GOOD[:-1], id="all but a byte"),
         pytest.param(GOOD + b"}", id="a byte too many"),
         pytest.param(GOOD + GOOD, id="twice"),
-        pytest.param(body(refused(message="~"), failed=1).replace(b"~", b"\xff"), id="no UTF-8"),
+        pytest.param(GOOD.replace(b"Records", b"\xff"), id="no UTF-8"),
+        pytest.param(body(refused(message="~"), failed=1).replace(b"~", b"\xff"), id="a name"),
     ],
 )
 def test_what_is_not_json_is_not_believed(answer):
@@ -175,6 +176,8 @@ def test_a_failed_count_that_disagrees_is_not_believed(records, failed):
         ("1", "Expected `int`, got `str`"),
         ([1], "Expected `int`, got `array`"),
         (-1, "negative"),
+        (-(2**40), "negative"),
+        (5 - 2**32, "negative"),  # 5 in 32 bits
         (2**63, "out of range"),
     ],
 )

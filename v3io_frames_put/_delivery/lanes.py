@@ -15,12 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from v3io_frames_put._wire.batches import (
-    Entries,
-    count_fitting,
-    fits_whole,
-    join_entries,
-)
+from v3io_frames_put._wire.batches import Entries, count_fitting, join_entries
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -59,10 +54,7 @@ class _Queue:
         taken: list[Entries] = []
         while self.parts:
             first = self.parts[0]
-            count = len(first)
-            if not fits_whole(first, limits, used=used, held=held):
-                sizes = first.slice(0, min(count, limits.max_records)).sizes
-                count = count_fitting(sizes, limits, used=used, held=held)
+            count = count_fitting(first.offsets, limits, used=used, held=held)
             if held == 0:
                 count = max(count, 1)  # a learned limit never keeps a single record back
             if count <= 0:

@@ -27,7 +27,7 @@ VERSION: Final = 1
 _SCHEMA: Final = """
 create table run (
     run_id text not null,      -- 16 hexadecimal digits: the first half of every tag
-    stream text not null,
+    stream text not null,      -- with the platform it is on
     delivery text not null,
     mapping text not null,     -- a digest of what becomes of which column
     files text,                -- JSON: name, size and mtime of each; null: no files
@@ -192,8 +192,9 @@ def narrow(numbers: NDArray[Any]) -> NDArray[Any]:
     """Bring whole numbers to the narrowest type that holds them: what is written costs time."""
     if numbers.dtype.kind != "i" or not len(numbers):
         return numbers
-    ends = np.min_scalar_type(numbers.min()), np.min_scalar_type(numbers.max())
-    return numbers.astype(np.result_type(*ends))
+    least, most = numbers.min(), numbers.max()
+    limits = [np.iinfo(dtype) for dtype in ("i1", "i2", "i4", "i8")]
+    return numbers.astype(next(x.dtype for x in limits if x.min <= least and most <= x.max))
 
 
 def to_blob(batch: pa.RecordBatch, compression: str | None = None) -> bytes:

@@ -105,7 +105,7 @@ def _told_of(name: str) -> Iterator[None]:
     """Say which column the values of the records do not fit."""
     try:
         yield
-    except (pa.ArrowException, ValueError, TypeError, OverflowError, ArithmeticError) as error:
+    except (pa.ArrowException, ValueError, TypeError, ArithmeticError) as error:
         raise DataError(
             f"column {name!r}: the records hold what its type in schema= cannot: {error}. "
             f"Give another type, or leave the column out of schema."
@@ -157,7 +157,8 @@ def _decode_raw(data: Sequence[bytes], targets: dict[str, Target]) -> Decoded:
     """Hand the bytes back, or what the one column of the schema says."""
     counts = np.ones(len(data), np.int64)
     for name, target in targets.items():
-        return {name: target.from_bytes(data)}, counts
+        with _told_of(name):
+            return {name: target.from_bytes(data)}, counts
     values = np.empty(len(data), dtype=object)
     values[:] = data
     return {"data": values}, counts

@@ -266,27 +266,23 @@ def _shard_numbers(shard: pa.Int32Array | None, count: int) -> NDArray[np.int32]
     return np.asarray(shard.fill_null(NO_SHARD), np.int32)
 
 
-def count_fitting(sizes: NDArray[np.int64], limits: Limits, *, used: int = 0, held: int = 0) -> int:
+def count_fitting(
+    offsets: NDArray[np.int32], limits: Limits, *, used: int = 0, held: int = 0
+) -> int:
     """Count the leading entries that still fit a body.
 
     Parameters
     ----------
-    sizes : ndarray of int64
-        Bytes of each entry, comma included.
+    offsets : ndarray of int32
+        Where each entry, its comma included, begins, and where the last one ends.
     limits : Limits
         Records and bytes of one body.
     used, held : int
         Bytes and number of the entries that the body has already.
     """
-    room = limits.max_body_bytes - ENVELOPE_BYTES - used
-    fitting = int(np.searchsorted(np.cumsum(sizes), room, side="right"))
+    end = int(offsets[0]) + limits.max_body_bytes - ENVELOPE_BYTES - used
+    fitting = int(np.searchsorted(offsets[1:], end, side="right"))
     return min(fitting, limits.max_records - held)
-
-
-def fits_whole(entries: Entries, limits: Limits, *, used: int, held: int) -> bool:
-    """Whether all entries still fit a body that has some: asks for no single one's size."""
-    room = limits.max_body_bytes - ENVELOPE_BYTES - used
-    return held + len(entries) <= limits.max_records and entries.nbytes <= room
 
 
 def build_body(entries: Entries) -> bytes:

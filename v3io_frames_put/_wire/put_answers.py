@@ -119,6 +119,8 @@ def write_put_answer(request_body: bytes, last_number: int) -> tuple[bytes, int]
 
 def _parse(body: bytes, expected: int) -> _Answer:
     try:
+        if not body.isascii():
+            body.decode()  # msgspec does not look at the text of fields that it leaves out
         answer = _ANSWER.decode(body)
     except msgspec.ValidationError as error:
         raise UnbelievableAnswerError(f"the answer has another form: {error}") from error
@@ -138,30 +140,42 @@ def _columns(records: list[_Entry], failed: int) -> PutAnswer:
         raise UnbelievableAnswerError("FailedRecordCount disagrees with the Records")
     stored = np.ones(len(records), np.bool_)
     stored[positions] = False
-    shard_id = _numbers("ShardId", [record.shard_id for record in records], np.int32)
-    number = _numbers("SequenceNumber", [record.sequence_number for record in records], np.int64)
-    for field, column in (("ShardId", shard_id), ("SequenceNumber", number)):
-        if (column[stored] < 0).any():
-            raise UnbelievableAnswerError(f"a {field} is missing or negative")
-        column[~stored] = NOWHERE
+    shards = _numbers("ShardId", [record.shard_id for record in records])
+    numbers = _numbers("SequenceNumber", [record.sequence_number for record in records])
     bad = [records[at] for at in positions]
-    codes = _numbers("ErrorCode", [record.error_code for record in bad], np.int64)
+    codes = _numbers("ErrorCode", [record.error_code for record in bad])
     errors = RecordErrors(
         positions=np.array(positions, np.intp),
         codes=codes.tolist(),
         names=[str(record.error_message or "unnamed")[:200] for record in bad],
     )
-    return PutAnswer(stored, shard_id, number, errors)
+    return PutAnswer(
+        stored,
+        shard_id=_place("ShardId", shards, stored, np.int32),
+        sequence_number=_place("SequenceNumber", numbers, stored, np.int64),
+        errors=errors,
+    )
 
 
-def _numbers(field: str, values: list[Any], dtype: type) -> NDArray[Any]:
+def _numbers(field: str, values: list[Any]) -> NDArray[np.int64]:
     try:
-        numbers: NDArray[np.int64] = np.array(values, np.int64)
+        return np.array(values, np.int64)
     except OverflowError as error:
         raise UnbelievableAnswerError(f"a {field} is out of range") from error
-    if (numbers > np.iinfo(dtype).max).any():  # NumPy before 2 would wrap it around
+
+
+def _place(
+    field: str, numbers: NDArray[np.int64], stored: NDArray[np.bool_], dtype: type
+) -> NDArray[Any]:
+    """Take where the stored records stand; checked in full width, for a cast wraps around."""
+    placed = numbers[stored]
+    if (placed < 0).any():
+        raise UnbelievableAnswerError(f"a {field} is missing or negative")
+    if (placed > np.iinfo(dtype).max).any():
         raise UnbelievableAnswerError(f"a {field} is out of range")
-    return numbers.astype(dtype, copy=False)
+    column: NDArray[Any] = np.full(len(stored), NOWHERE, dtype)
+    column[stored] = placed
+    return column
 
 
 def _check_shards(answer: PutAnswer, entries: Entries) -> None:

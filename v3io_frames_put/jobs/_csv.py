@@ -78,7 +78,9 @@ class CsvFile:
             pa.BufferReader(block),
             read_options=_whole(block),
             parse_options=self._parsing(invalid_row_handler=lambda _row: "skip"),
-            convert_options=arrow_csv.ConvertOptions(column_types=types),
+            convert_options=arrow_csv.ConvertOptions(
+                column_types=types, include_columns=types and list(types), strings_can_be_null=True
+            ),
         )
 
     def _parsing(self, **options: Any) -> arrow_csv.ParseOptions:

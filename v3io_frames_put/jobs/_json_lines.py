@@ -65,11 +65,13 @@ class JsonLinesFile:
         lines = [line for line in block.splitlines() if line.strip()]
         if not lines:
             return pa.schema([])
-        inferred = _infer_lines(lines) or _infer_lines([li for li in lines if _is_object(li)])
+        inferred = _infer_lines(lines) or _infer_lines(
+            [li for li in lines if _parse_object(li) is not None]
+        )
         if inferred is None:
             raise DataError(f"{self._file.name}: no line is a JSON object. Is it JSON Lines?")
         doubles = {field.name for field in inferred if pa.types.is_floating(field.type)}
-        whole = doubles and _find_unsigned(lines, doubles)
+        whole = _find_unsigned(lines, doubles)
         return pa.schema(
             [(f.name, pa.uint64() if f.name in whole else _settle(f.type)) for f in inferred]
         )
@@ -156,18 +158,21 @@ def _find_unsigned(lines: list[bytes], names: set[str]) -> set[str]:
     They are inferred as double, which would change them.
     """
     found = set(names)
-    for line in filter(_is_object, lines):
-        for name, value in orjson.loads(line).items():
+    for line in lines:
+        if not found:
+            break  # after the first line, mostly: it has fractions
+        for name, value in (_parse_object(line) or {}).items():
             if value is not None and not (type(value) is int and value >= 0):
                 found.discard(name)
     return found
 
 
-def _is_object(line: bytes) -> bool:
+def _parse_object(line: bytes) -> dict[str, Any] | None:
     try:
-        return isinstance(orjson.loads(line), dict)
+        value = orjson.loads(line)
     except orjson.JSONDecodeError:
-        return False
+        return None
+    return value if isinstance(value, dict) else None
 
 
 def _convert(dtype: pa.DataType, cells: list[Any]) -> pa.Array:

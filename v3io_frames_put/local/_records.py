@@ -1,4 +1,4 @@
-"""One record at a time: is it well formed, is it within limits, and which shard is its own.
+"""The records of a request: well formed or not, within limits or not, and each one's shard.
 
 Pure. A request's records are parsed in one go, into typed values: what is malformed
 never comes to be.
@@ -56,6 +56,8 @@ write_records: Final = msgspec.json.Encoder().encode
 def parse_put_records(body: bytes) -> PutRecords:
     """Parse a request; a record that is malformed refuses it whole."""
     try:
+        if not body.isascii():
+            body.decode()  # msgspec does not look at the text of fields that it leaves out
         return _PUT_RECORDS.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise RefusedError(INVALID_ARGUMENT) from error
