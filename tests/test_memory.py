@@ -1,6 +1,8 @@
 """Peak memory of an upload: the frame, its results (40 bytes a row), and 250 MB.
 
 Python and its libraries, which take half of that before there is a frame, included.
+The pages of their files count as 50 MB: the kernel maps from 40 to 110 MB of them, as
+it likes, shares them among processes and takes them back.
 """
 
 from __future__ import annotations
@@ -22,7 +24,8 @@ from v3io_frames_put import Client, put_records
 def peak_bytes():
     status = Path("/proc/self/status")
     if status.exists():  # the process's own, since it began; rusage has its parent's, too
-        return 1024 * int(re.search(r"VmHWM:\\s+(\\d+) kB", status.read_text())[1])
+        kb = dict(re.findall(r"(VmHWM|RssFile):\\s+(\\d+) kB", status.read_text()))
+        return 1024 * (int(kb["VmHWM"]) - int(kb["RssFile"])) + 50_000_000
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
 
@@ -46,14 +49,16 @@ MB = 1_000_000
 
 
 class _Forgetful(BaseHTTPRequestHandler):
-    """Calls every record stored, in one shard, and keeps none."""
+    """Calls every record stored, in one shard, and keeps none; takes its time to answer."""
 
     protocol_version = "HTTP/1.1"
+    latency = threading.Event()  # never set
     last = 0
     lock = threading.Lock()
 
     def do_POST(self):
         count = self.rfile.read(int(self.headers["Content-Length"])).count(b'"Data"')
+        self.latency.wait(0.1)  # so that all that may wait and be under way does
         with self.lock:
             first = type(self).last + 1
             type(self).last += count

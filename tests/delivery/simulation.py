@@ -148,7 +148,7 @@ def _arriving(request: Request, path: str, query: str) -> Any:
         path=path,
         query=query,
         headers=dict(request.headers),
-        body=request.body,
+        body=bytes(request.body),
     )
 
 

@@ -63,7 +63,8 @@ class Talk:
     def answer(self, request: Request) -> Answer:
         """Answer as the platform does, and let happen what is to happen after it."""
         path, _, query = request.path.partition("?")
-        arriving = local.Request(request.method, path, query, dict(request.headers), request.body)
+        headers, body = dict(request.headers), bytes(request.body)
+        arriving = local.Request(request.method, path, query, headers, body)
         self.asked.append(arriving.function)
         told = ABSENT if arriving.function in self.refused else self.platform.handle(arriving)
         self.after.pop(len(self.asked), lambda: None)()

@@ -120,6 +120,16 @@ def test_a_destination_under_way_holds_its_later_records_back():
     assert rows_of(lanes.gather(LIMITS, partial=True)) == [3, 4]
 
 
+def test_a_batch_leaves_lanes_to_others_unless_nothing_more_comes():
+    lanes = Lanes(16)
+    lanes.add(make_entries([1, 2, 3, 4, 5, 6, 7, 8]))
+    limits = Limits(max_records=8)
+    assert lanes.gather(limits, partial=False) is None
+    lanes.add(make_entries([1, 2, 3, 4], first_row=8))
+    assert rows_of(lanes.gather(limits, partial=False)) == [0, 8, 1, 9, 2, 10, 3, 11]
+    assert rows_of(lanes.gather(limits, partial=True)) == [4, 5, 6, 7]
+
+
 def test_records_without_a_destination_never_wait_for_one_another():
     lanes = Lanes(1)
     lanes.add(make_entries([0] * 7))

@@ -20,8 +20,8 @@ def offer(delivery, count):
     delivery.offer(Window(count, make_entries([0] * count), NOTHING))
 
 
-@pytest.mark.parametrize(("waiting", "wants"), [(23, True), (24, False), (25, False)])
-def test_no_more_is_encoded_than_two_batches_for_each_request(waiting, wants):
+@pytest.mark.parametrize(("waiting", "wants"), [(9, True), (10, False), (11, False)])
+def test_no_more_is_encoded_than_a_batch_and_one_for_every_two_requests(waiting, wants):
     policy = Policy(max_in_flight=3, limits=Limits(max_records=4))
     delivery = Delivery(policy, stream=PLACE, outcomes=Outcomes())
     offer(delivery, waiting)
@@ -31,6 +31,16 @@ def test_no_more_is_encoded_than_two_batches_for_each_request(waiting, wants):
 def test_what_is_sent_makes_room_for_more():
     policy = Policy(max_in_flight=3, limits=Limits(max_records=4))
     delivery = Delivery(policy, stream=PLACE, outcomes=Outcomes())
-    offer(delivery, 24)
+    offer(delivery, 10)
     assert delivery.next_request(0.0) is not None
     assert delivery.wants_records
+
+
+def test_a_full_batch_waits_before_reading_stops():
+    policy = Policy(max_in_flight=1, limits=Limits(max_records=4))
+    delivery = Delivery(policy, stream=PLACE, outcomes=Outcomes())
+    offer(delivery, 3)
+    assert delivery.next_request(0.0) is None
+    offer(delivery, 3)
+    assert delivery.next_request(0.0) is not None
+    assert delivery.rows_in_flight == 4

@@ -156,7 +156,7 @@ def test_a_single_row_that_is_cut_off_again_and_again_is_still_sent():
 def test_what_is_sent_again_is_the_same_bytes():
     run = Run([local.LostAnswer(times=2)], one_by_one(4))
     results = run.send(rows_frame(4, key=list('a"b\n')), partition_key="key")
-    bodies = {request.body for request in run.network.sent}
+    bodies = {bytes(request.body) for request in run.network.sent}
     assert (len(run.network.sent), len(bodies)) == (3, 1)
     assert results.attempts.tolist() == [3] * 4
     assert results.maybe_duplicate.tolist() == [True] * 4

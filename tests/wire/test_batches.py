@@ -127,7 +127,7 @@ ANY_RECORD = st.tuples(
 def test_any_body_reads_back_as_its_records(rows):
     data, key, shard, info = map(list, zip(*rows, strict=True))
     body = build_body(entries_of(data, key=key, shard=shard, info=info))
-    read = json.loads(body)["Records"]
+    read = json.loads(bytes(body))["Records"]
     assert [record.get("PartitionKey") for record in read] == key
     assert [record.get("ShardId") for record in read] == shard
     assert [base64.b64decode(record["Data"], validate=True) for record in read] == data
@@ -310,3 +310,11 @@ def test_a_run_tags_its_records_in_place_of_their_client_info():
 def test_without_a_run_records_keep_their_own_client_info():
     window = encode_window(make_records([b"a"], info=[b"mine"]))
     assert window.entries.text.to_pylist() == [b',{"Data":"YQ==","ClientInfo":"bWluZQ=="}']
+
+
+def test_a_copy_of_a_slice_holds_its_own_bytes_alone():
+    entries = entries_of([b"a" * 30_000, b"bb", b"c" * 30_000])
+    alone = entries.slice(1, 2).copy()
+    assert describe(alone) == describe(entries.slice(1, 2))
+    assert alone.text.get_total_buffer_size() < 1_000
+    assert all(column.base is None for column in (alone.rows, alone.destination, alone.shard))

@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 
 MAX_IDLE_SECONDS: Final = 5  # below what servers and proxies keep an idle connection open
 MAX_ANSWER_BYTES: Final = 256 * 2**20  # the platform's longest answer is 10 MB of records
-# A body leaves in pieces, each within read_seconds: a slow line is not a dead one.
-_PIECE_BYTES: Final = 256 * 2**10
 _READ_BYTES: Final = 64 * 2**10  # the answer to a thousand records in one go
 # How long to look for an answer once writing has failed: it was sent before, or never.
 _LATE_ANSWER_SECONDS: Final = 1.0
@@ -254,15 +252,6 @@ class WatchedConnection(HTTPConnection):
         super().endheaders(*args, **options)
         self.sock.settimeout(self.line.timeouts.read_seconds)
         self.line.stage = "sending"
-
-    def send(self, data: Any) -> None:
-        """Write bytes, a long body in pieces."""
-        if self.sock is None or len(data) <= _PIECE_BYTES:
-            super().send(data)
-            return
-        whole = memoryview(data)
-        for start in range(0, len(whole), _PIECE_BYTES):
-            super().send(whole[start : start + _PIECE_BYTES])
 
     def getresponse(self) -> Any:
         """Read the head of the answer."""

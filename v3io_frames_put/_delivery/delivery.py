@@ -21,6 +21,7 @@ from v3io_frames_put._delivery.backlog import Backlog
 from v3io_frames_put._delivery.batch import links
 from v3io_frames_put._delivery.ceiling import open_ceiling
 from v3io_frames_put._delivery.endings import Endings, Moment
+from v3io_frames_put._delivery.lanes import LANES_PER_BATCH
 from v3io_frames_put._delivery.pace import parse_retry_after
 from v3io_frames_put._delivery.recorder import Recorder
 from v3io_frames_put._delivery.verdicts import Stop, describe
@@ -38,8 +39,7 @@ if TYPE_CHECKING:
     from v3io_frames_put._wire.exchange import Attempt, Request
     from v3io_frames_put._wire.paths import StreamPath
 
-_BATCHES_AHEAD: Final = 2  # that wait for each request under way, ready to follow it
-_LANES_PER_REQUEST: Final = 4  # while one batch goes on, the next is gathered from idle lanes
+_BATCHES_AHEAD: Final = 0.5  # for each request that may be under way, and one
 
 
 class Delivery:
@@ -76,7 +76,7 @@ class Delivery:
         self._stream = stream
         self._ceiling = open_ceiling(policy.max_in_flight)
         most = policy.most_in_flight
-        self._backlog = Backlog(1 if most == 1 else _LANES_PER_REQUEST * most)
+        self._backlog = Backlog(1 if most == 1 else LANES_PER_BATCH * most)
         self._reconciler = reconciler
         self._recorder = recorder or Recorder()
         self._endings = Endings(policy, outcomes, self._backlog, reconciler, self._recorder)
@@ -103,8 +103,8 @@ class Delivery:
         """Whether another window of records is of use, and fits the budget."""
         if self._closed or self.stopped or (self._reconciler and not self._reconciler.is_ready):
             return False
-        ahead = _BATCHES_AHEAD * self._ceiling.requests * self._policy.limits.max_records
-        if self._backlog.idle_records >= ahead:
+        ahead = 1 + _BATCHES_AHEAD * self._ceiling.requests
+        if self._backlog.idle_records >= ahead * self._policy.limits.max_records:
             return False  # more would take memory and make nothing faster
         held = self.held_bytes
         return not held or held + self._window_bytes <= self._policy.max_in_flight_bytes

@@ -11,6 +11,7 @@ Pure: it decides what stands in the next batch, never when that is sent.
 from __future__ import annotations
 
 from collections import deque
+from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 _BUCKETS: Final = 1 << 16
 _UNASSIGNED: Final = -1
 FREE: Final = -1  # the queue of records without a destination; never busy
+LANES_PER_BATCH: Final = 4  # at most, but for the last ones: the rest is left to other batches
 _LATE_ROWS: Final = 1 << 16  # about a page of outcomes, which stays in memory for its last row
 
 
@@ -127,10 +129,11 @@ class Lanes:
             return
         lanes = self._lanes_of(entries.destination)
         order = np.argsort(lanes, kind="stable")
-        sorted_lanes = lanes[order]
-        cuts = np.flatnonzero(np.diff(sorted_lanes)) + 1
-        for positions in np.split(order, cuts):
-            self._queues[int(lanes[positions[0]])].append(entries.take(positions))
+        lanes, entries = lanes[order], entries.take(order)
+        cuts = [0, *(np.flatnonzero(np.diff(lanes)) + 1).tolist(), len(lanes)]
+        for start, stop in pairwise(cuts):
+            # A copy: a lane that waits must not hold the whole window in memory.
+            self._queues[int(lanes[start])].append(entries.slice(start, stop).copy())
 
     def _lanes_of(self, destination: NDArray[np.uint64]) -> NDArray[np.int32]:
         """Give each destination its lane: new ones in turn, so few destinations share none."""
@@ -168,10 +171,10 @@ class Lanes:
             None: nothing to send now.
         """
         idle = [lane for lane in self._idle() if self._queues[lane].records]
-        if not idle or not (partial or self._fills_a_batch(idle, limits)):
-            return None
         # Free records last: they fit anywhere, lanes only while they are idle.
         idle.sort(key=self._turn)
+        if not idle or not (partial or self._fills_a_batch(idle, limits)):
+            return None
         parts: list[Entries] = []
         lanes = set()
         used = held = 0
@@ -194,6 +197,7 @@ class Lanes:
         return late_since, int(lane == FREE), -queue.records
 
     def _fills_a_batch(self, idle: list[int], limits: Limits) -> bool:
+        idle = [lane for at, lane in enumerate(idle) if at < LANES_PER_BATCH or lane == FREE]
         records = sum(self._queues[lane].records for lane in idle)
         return (
             records >= limits.max_records

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 _BASE_HEADERS: Final = {"User-Agent": "v3io-frames-put", "Accept-Encoding": "gzip, deflate"}
 _FIRST_FINAL_STATUS: Final = 200
+# A body leaves in pieces, each within read_seconds: a slow line is not a dead one.
+_PIECE_BYTES: Final = 256 * 2**10
 
 
 class Transport:
@@ -101,8 +103,8 @@ class Transport:
         response = self._pool.urlopen(
             request.method,
             self._prefix + request.path,
-            body=request.body or None,
-            headers={**self._headers, **request.headers},
+            body=_pieces(request.body),
+            headers={**self._headers, **_length(request.body), **request.headers},
             retries=False,
             redirect=False,
             assert_same_host=False,
@@ -117,6 +119,17 @@ class Transport:
         detail = f"{self._where}: {fault_text(error)}"
         kind = "stopped" if self._line.is_cut else fault_kind(error)
         return Fault(kind, self._line.stage, detail)
+
+
+def _pieces(body: bytes | memoryview) -> list[bytes] | None:
+    whole = cast("bytes", memoryview(body))  # as good to a socket, and nothing is copied
+    starts = range(0, len(whole), _PIECE_BYTES)
+    return [whole[start : start + _PIECE_BYTES] for start in starts] or None
+
+
+def _length(body: bytes | memoryview) -> dict[str, str]:
+    """Give the length of a body, which its pieces do not tell; without one, urllib3 knows."""
+    return {"Content-Length": str(len(body))} if body else {}
 
 
 def _lower_headers(response: BaseHTTPResponse) -> dict[str, str]:

@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 
 
 CELL_BYTES: Final = 8  # a number as text, about
-# Of long values fewer are read at once: encoding takes several times as much for a moment, and
-# what it costs grows with their bytes alone.
-_LONG_BYTES: Final = 2**19
+# Of long values fewer are read at once: encoding takes several times as much for a moment.
+# Half as many would take 1.4 times as long: a window costs its calls.
+_LONG_BYTES: Final = 2**20
 
 
 class Encoder(Protocol):

@@ -31,6 +31,8 @@ PREFIX: Final = b'{"Records":['
 SUFFIX: Final = b"]}"
 ENVELOPE_BYTES: Final = len(PREFIX) + len(SUFFIX) - 1  # the first entry's comma is left out
 _HEAD: Final = ',{"Data":"'
+_PREFIX: Final = pa.array([PREFIX[:-1]], pa.binary())
+_SUFFIX: Final = pa.array([SUFFIX], pa.binary())
 
 _NEEDS_ESCAPE: Final = r'["\\\x00-\x1f]'
 _ESCAPED: Final = np.array([byte < ord(" ") or byte in b'"\\' for byte in range(256)])
@@ -53,7 +55,7 @@ class Entries:
         What must stay in order among itself; 0: nothing.
     shard : ndarray of int32
         The shard that was asked for, or ``NO_SHARD``.
-    body : bytes or None
+    body : memoryview or None
         The body that carries these records, where it is built; ``text`` shows a part of it.
     offsets : ndarray of int32
         Where each entry begins in the bytes of ``text``, and where the last one ends.
@@ -64,7 +66,7 @@ class Entries:
     row_counts: NDArray[np.int32] | None
     destination: NDArray[np.uint64]
     shard: NDArray[np.int32]
-    body: bytes | None = None
+    body: memoryview | None = None
     offsets: NDArray[np.int32] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -121,6 +123,16 @@ class Entries:
             row_counts=None if self.row_counts is None else self.row_counts[positions],
             destination=self.destination[positions],
             shard=self.shard[positions],
+        )
+
+    def copy(self) -> Entries:
+        """Copy all records, so that nothing else is held for them."""
+        return Entries(
+            text=pa.concat_arrays([self.text]),
+            rows=self.rows.copy(),
+            row_counts=None if self.row_counts is None else self.row_counts.copy(),
+            destination=self.destination.copy(),
+            shard=self.shard.copy(),
         )
 
     def slice(self, start: int, stop: int) -> Entries:
@@ -188,9 +200,9 @@ def join_entries(parts: Sequence[Entries]) -> Entries:
     """Put the records of several parts behind one another, in a body of their own."""
     parts = [part for part in parts if len(part)]
     counts = [part.row_counts for part in parts]
-    body = _join_body(parts)
+    text, body = _join_body([part.text for part in parts])
     return Entries(
-        text=_show_in_body(body, np.concatenate([part.sizes for part in parts])),
+        text=text,
         rows=np.concatenate([part.rows for part in parts]),
         row_counts=None if counts[0] is None else np.concatenate(counts),  # type: ignore[arg-type]
         destination=np.concatenate([part.destination for part in parts]),
@@ -199,15 +211,15 @@ def join_entries(parts: Sequence[Entries]) -> Entries:
     )
 
 
-def _show_in_body(body: bytes, sizes: NDArray[np.int64]) -> pa.BinaryArray:
-    """Show the entries of a body, so that one copy of them is held.
+def _join_body(texts: Sequence[pa.BinaryArray]) -> tuple[pa.BinaryArray, memoryview]:
+    """Build a body, and show the entries in it, so that one copy of them is held.
 
     In the place of the first one's comma is the end of the prefix: no body holds either.
     """
-    offsets = np.full(len(sizes) + 1, len(PREFIX) - 1, np.int32)
-    offsets[1:] += np.cumsum(sizes, dtype=np.int32)
-    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(body)]
-    return pa.Array.from_buffers(pa.binary(), len(sizes), buffers)
+    whole = pa.concat_arrays([_PREFIX, *texts, _SUFFIX])
+    body = whole.buffers()[2]
+    np.frombuffer(body, np.uint8)[len(PREFIX) - 1] = PREFIX[-1]
+    return whole.slice(1, len(whole) - 2), memoryview(body).cast("B").toreadonly()
 
 
 def encode_entries(records: Records, tags: pa.StringArray | None = None) -> Entries:
@@ -285,14 +297,9 @@ def count_fitting(
     return min(fitting, limits.max_records - held)
 
 
-def build_body(entries: Entries) -> bytes:
+def build_body(entries: Entries) -> memoryview:
     """Return the body that carries the entries, at least one."""
-    return _join_body([entries]) if entries.body is None else entries.body
-
-
-def _join_body(parts: Sequence[Entries]) -> bytes:
-    first, *others = [_bytes_of(part.text, part.offsets) for part in parts]
-    return b"".join([PREFIX, first[1:], *others, SUFFIX])
+    return _join_body([entries.text])[1] if entries.body is None else entries.body
 
 
 def _bytes_of(text: pa.Array, offsets: NDArray[np.int32]) -> memoryview:

@@ -41,7 +41,7 @@ class Request:
     method: str
     path: str  # percent-encoded, begins with "/", with its query
     headers: Mapping[str, str] = field(default_factory=dict)
-    body: bytes = b""
+    body: bytes | memoryview = b""
 
 
 @dataclass(frozen=True, slots=True)

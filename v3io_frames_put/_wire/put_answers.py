@@ -92,12 +92,12 @@ def parse_put_answer(body: bytes, entries: Entries) -> PutAnswer:
     return answer
 
 
-def write_put_answer(request_body: bytes, last_number: int) -> tuple[bytes, int]:
+def write_put_answer(request_body: bytes | memoryview, last_number: int) -> tuple[bytes, int]:
     """Write the answer of a platform that stores every record of a PutRecords request.
 
     Parameters
     ----------
-    request_body : bytes
+    request_body : bytes or memoryview
         The request.
     last_number : int
         The highest sequence number given so far.

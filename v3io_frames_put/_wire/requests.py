@@ -41,7 +41,7 @@ _HEADERS: Final[Mapping[str, Mapping[str, str]]] = {
 }
 
 
-def put_records_request(stream: StreamPath, body: bytes) -> Request:
+def put_records_request(stream: StreamPath, body: bytes | memoryview) -> Request:
     """Ask to store the records of a body that is ready to send."""
     return Request("POST", stream.resource, _HEADERS[protocol.PUT_RECORDS], body)
 
