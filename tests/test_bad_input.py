@@ -86,8 +86,20 @@ def refuse(error_class, data, *, platform, stream=STREAM, **options):
         (FRAME, {"max_in_flight": "many"}, ConfigError, 'or "auto"'),
         (FRAME, {"max_in_flight_bytes": 0}, ConfigError, "max_in_flight_bytes"),
         (FRAME, {"progress": "yes"}, ConfigError, "callable"),
+        (FRAME, {"columns": 5}, ConfigError, "a list of names"),
+        (FRAME, {"index": "yes"}, ConfigError, "True or False"),
+        (FRAME, {"partition_key": 5}, ColumnNotFound, "'5'"),
+        (FRAME, {"partition_key": np.zeros((3, 2))}, ConfigError, "one value a row"),
+        (FRAME, {"partition_key": FRAME[["sensor"]]}, ConfigError, "one value a row"),
+        (FRAME, {"partition_key": iter("abc")}, ConfigError, "one value a row"),
+        (FRAME, {"partition_key": b"abc"}, ConfigError, "one value a row"),
+        (FRAME, {"encoding": "null"}, ConfigError, "Encoding(...)"),
+        (FRAME, {"cancel": True}, ConfigError, "threading.Event"),
+        (FRAME, {"journal": 5}, ConfigError, "a path"),
         (pa.table({"u": UNION}), {}, UnsupportedType, "'u'"),
         (7, {}, PutRecordsError, "int"),
+        (FRAME["sensor"], {}, ConfigError, "a pandas DataFrame"),
+        (pa.array([1, 2]), {}, ConfigError, "a pandas DataFrame"),
         ([{"a": 1}], {}, PutRecordsError, "list"),
     ],
     ids=lambda value: str(value)[:40] if isinstance(value, (dict, str)) else "",
@@ -276,3 +288,30 @@ def test_limits_are_the_clients(platform):
 def test_a_container_that_is_not_there_is_no_stream(platform):
     with pytest.raises(RequestError):
         put_records(FRAME, "nowhere/stream", client=platform.client())
+
+
+@pytest.mark.parametrize("client", ["http://127.0.0.1:8081", LocalPlatform])
+def test_what_is_no_client_is_refused(client):
+    with pytest.raises(ConfigError, match=r"client: expected Client\(\.\.\.\)"):
+        put_records(FRAME, STREAM, client=client)
+
+
+def test_tags_need_room_in_client_info(platform):
+    client = platform.client(limits=Limits(max_client_info_bytes=15))
+    with pytest.raises(ConfigError, match="tags of 16 bytes"):
+        put_records(FRAME, STREAM, client=client, delivery="exactly_once")
+    assert platform.requests == []
+
+
+@pytest.mark.parametrize("option", ["timeouts", "retry", "limits"])
+def test_settings_of_another_kind_are_refused(option):
+    with pytest.raises(ConfigError, match=rf"{option}: expected {option.title()}\(\.\.\.\); got 0"):
+        Client("http://127.0.0.1:8081", **{option: 0})
+
+
+@pytest.mark.parametrize("label", [1, ("x", "y")])
+def test_labels_that_are_no_text_name_their_columns(platform, label):
+    frame = pd.DataFrame({label: ["k", "k"], "v": [1, 2]})
+    put_records(frame, STREAM, client=platform.client(), partition_key=label)
+    keys = platform.client().read_records(STREAM).partition_key
+    assert keys.tolist() == ["k", "k"]

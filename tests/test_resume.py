@@ -126,7 +126,7 @@ def test_unknown_rows_are_looked_up_with_exactly_once(platform, rows_per_record)
         ({"columns": ["row"]}, "mapping"),
         ({"format": "arrow"}, "mapping"),
         ({"delivery": "at_most_once"}, "delivery"),
-        ({"data": pa.Table.from_pandas(FRAME).to_reader()}, "unknown length"),
+        ({"data": pa.Table.from_pandas(FRAME).to_reader()}, "not known before it is read"),
     ],
 )
 def test_what_is_not_the_same_run_is_refused_before_anything_is_sent(platform, change, says):

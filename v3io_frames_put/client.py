@@ -6,22 +6,25 @@ Nothing is connected and requests is not loaded until something is asked.
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from v3io_frames_put._delivery import reading
 from v3io_frames_put._delivery.access import Access
-from v3io_frames_put._delivery.endpoint import Endpoint, InsecureConnectionWarning
-from v3io_frames_put.config import Limits, Retry, Timeouts
+from v3io_frames_put._delivery.endpoint import Endpoint
+from v3io_frames_put.config import Limits, Retry, Timeouts, or_default
+from v3io_frames_put.errors import ConfigError, InsecureConnectionWarning
 
 if TYPE_CHECKING:
     from os import PathLike
 
     import pandas as pd
+    import pyarrow as pa
     from typing_extensions import Self
 
     from v3io_frames_put._delivery.starts import StartLike
     from v3io_frames_put._delivery.transport import Transport
     from v3io_frames_put._delivery.verifying import Verification
+    from v3io_frames_put._rows.formats import Format
     from v3io_frames_put._wire.answers import StreamDescription
     from v3io_frames_put._wire.paths import StreamPath
     from v3io_frames_put._wire.record_pages import RecordPage
@@ -78,8 +81,12 @@ class Client:
                 password=password,
             )
         )
-        self._access = Access(found, timeouts or Timeouts(), retry or Retry())
-        self._limits = limits or Limits()
+        self._access = Access(
+            found,
+            or_default("timeouts", timeouts, Timeouts()),
+            or_default("retry", retry, Retry()),
+        )
+        self._limits = or_default("limits", limits, Limits())
         if found.verify is False:
             text = "verify=False: TLS is not verified, anyone on the way can read the access key"
             warnings.warn(text, InsecureConnectionWarning, stacklevel=2)
@@ -278,19 +285,56 @@ class Client:
         """
         return reading.read_frame(self._access.remote(stream), start, limit=limit, unique=unique)
 
-    def decode_records(self, records: pd.DataFrame, **options: Any) -> pd.DataFrame:
-        """Decode what ``read_records`` returned: ``v3io_frames_put.decode_records``."""
+    def decode_records(
+        self,
+        records: pd.DataFrame,
+        *,
+        format: Format = "json",  # noqa: A002 - the option's public name
+        schema: pa.Schema | pd.DataFrame | None = None,
+    ) -> pd.DataFrame:
+        """Turn what ``read_records`` returned back into rows.
+
+        Parameters
+        ----------
+        records : DataFrame
+            As ``read_records`` returns it: ``shard_id``, ``sequence_number``, ``data``.
+        format : {"json", "arrow", "raw"}
+            How the data was encoded.
+        schema : Schema or DataFrame, optional
+            The types to give back: a pyarrow schema, or the frame that was sent. None:
+            JSON's, or Arrow's, own.
+
+        Returns
+        -------
+        DataFrame
+            One row per row sent, indexed by ``shard_id`` and ``sequence_number``.
+
+        Raises
+        ------
+        DataError
+            A record cannot be decoded, or does not fit ``schema``; the text says which
+            record or column.
+        """
         from v3io_frames_put._rows.decode import decode_records
 
-        frame: pd.DataFrame = decode_records(records, **options)
+        frame: pd.DataFrame = decode_records(records, format=format, schema=schema)
         return frame
 
     def verify_results(self, results: pd.DataFrame, stream: str | StreamPath) -> Verification:
         """Read a stream again, and tell whether stored rows stand where results say.
 
         A negative answer raises nothing: ask ``is_proven``. Order is compared between
-        rows of one partition key.
+        rows of one partition key and, where all others were given one, of one shard.
         """
         from v3io_frames_put._delivery.verifying import verify_results
 
         return verify_results(results, self._access.remote(stream))
+
+
+def pick_client(client: Client | None) -> Client:
+    """Take the client that was given; None: the one that the environment tells of."""
+    if client is None:
+        return Client()
+    if not isinstance(client, Client):
+        raise ConfigError(f"client: expected Client(...); got {client!r}. Correct it.")
+    return client

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeVar
 
 from v3io_frames_put.errors import ConfigError
 
@@ -136,3 +136,16 @@ class Encoding:
             raise ConfigError(
                 f"Encoding(infinity={self.infinity!r}): expected 'refuse', 'null' or 'string'."
             )
+
+
+_T = TypeVar("_T")
+
+
+def or_default(name: str, value: object, default: _T) -> _T:
+    """Take what an option was given, which has to be of the default's kind; None: the default."""
+    if value is None:
+        return default
+    if not isinstance(value, type(default)):
+        kind = type(default).__name__
+        raise ConfigError(f"{name}: expected {kind}(...); got {value!r}. Correct the value.")
+    return value

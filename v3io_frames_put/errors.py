@@ -178,5 +178,9 @@ class Interrupted(_Pickles, KeyboardInterrupt):
     results: pd.DataFrame | None = None
 
 
+class InsecureConnectionWarning(UserWarning):
+    """TLS is not verified: anyone on the way can read the access key."""
+
+
 class UnstoredRowsWarning(UserWarning):
     """Some rows are not stored; the results say which, and why."""

@@ -13,6 +13,7 @@ import numpy as np
 from v3io_frames_put._delivery.policy import check_policy
 from v3io_frames_put._rows.plan import plan_rows
 from v3io_frames_put.config import Encoding
+from v3io_frames_put.errors import ConfigError
 from v3io_frames_put.progress import check_progress
 
 if TYPE_CHECKING:
@@ -63,6 +64,8 @@ class Upload:
         Further copies of rows that earlier processes found.
     complete_rows : int or None
         Rows of a run that is over: they are told of again, and nothing is sent.
+    gives_shards : bool
+        Whether rows may be given a shard.
     recorder : Recorder or None
         Keeps the run's journal.
     blocks : Blocks or None
@@ -82,6 +85,7 @@ class Upload:
     past: Past | None = None
     duplicates: Sequence[Copy] = ()
     complete_rows: int | None = None
+    gives_shards: bool = False
     recorder: Recorder | None = None
     blocks: Blocks | None = None
 
@@ -119,6 +123,8 @@ def plan_upload(  # noqa: PLR0913  # what every face passes on
         An option or a column is wrong.
     """
     check_progress(progress)
+    if cancel is not None and not callable(getattr(cancel, "is_set", None)):
+        raise ConfigError(f"cancel: expected a threading.Event; got {cancel!r}. Correct it.")
     policy = check_policy(
         delivery=delivery,
         order=order,
@@ -142,6 +148,7 @@ def plan_upload(  # noqa: PLR0913  # what every face passes on
         stream=client.locate(stream),
         policy=policy,
         packed=mapping["rows_per_record"] != 1,
+        gives_shards=mapping["shard"] is not None,
         progress=progress,
         cancel=cancel,
         mapping=digest_mapping(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from v3io_frames_put._delivery.policy import check_choice
 from v3io_frames_put._journal import open_journal
-from v3io_frames_put.client import Client
+from v3io_frames_put.client import Client, pick_client
 from v3io_frames_put.errors import ConfigError, PartialFailure, PutRecordsError, UnstoredRowsWarning
 from v3io_frames_put.job import plan_upload
 from v3io_frames_put.results import amend_results, attach_receipt, collect_results
@@ -155,7 +155,7 @@ def put_records(  # noqa: PLR0913  # the one public verb: contract section 1
     job = plan_upload(
         data,
         stream,
-        client=Client() if client is None else client,
+        client=pick_client(client),
         mapping={
             "columns": columns,
             "index": index,

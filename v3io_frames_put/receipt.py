@@ -6,12 +6,14 @@ Kept in ``results.attrs["v3io"]``; with it, and the same data, a run can be resu
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from v3io_frames_put._delivery.outcome_pages import Status
+
+Order: TypeAlias = Literal["key", "shard", "unknown", "none"]
 
 _FIRST: Final = 100  # row numbers named in full; the rest is a count
 
@@ -32,6 +34,9 @@ class Receipt:
         PutRecords requests, rows sent again, bytes of all bodies.
     seconds : float
         From the first window to the last outcome.
+    order : {"key", "shard", "unknown", "none"}
+        What stands in data order: the records of a key, of a key or shard, or nothing;
+        unknown: of a key, and of those without one, that had a shard, but not all had.
     mapping : str
         A digest of what became of which column; a resumed run must have the same.
     starts : dict of str to int
@@ -48,6 +53,7 @@ class Receipt:
     stream: str
     endpoint: str
     delivery: str
+    order: Order
     mapping: str
     counts: Mapping[Status, int]
     requests: int

@@ -58,8 +58,8 @@ def check_resume(
         raise ConfigError(f"resume: expected results with their receipt in attrs. {_AGAIN}")
     if plan.num_rows is None:
         raise ConfigError(
-            "resume: the data is a stream of unknown length, which cannot be read twice. "
-            "Give a table or a DataFrame, or keep a journal."
+            "resume: how many rows the data has is not known before it is read. Give a "
+            "table or a DataFrame, or keep a journal."
         )
     index = pd.RangeIndex(plan.num_rows) if plan.index is None else plan.index
     if len(results) != plan.num_rows or not results.index.equals(index):

@@ -82,6 +82,8 @@ class Summary:
     def remarks(self) -> list[str]:
         """Say what else there is to know, one line each."""
         lines = []
+        if self.receipt.get("already_complete"):
+            lines.append("already complete: the journal's rows, nothing was sent")
         if self.maybe_duplicates:
             lines.append(f"{self.maybe_duplicates:,} rows may stand twice")
         again = sum(rows for attempts, rows in self.attempts.items() if attempts > 1)
@@ -143,7 +145,7 @@ def summarize(results: pd.DataFrame) -> Summary:
     ConfigError
         The frame is no results frame.
     """
-    missing = _NEEDED - set(results.columns)
+    missing = _NEEDED - set(getattr(results, "columns", ()))
     if missing:
         raise ConfigError(
             f"results: expected the frame that put_records returned; it has no column "

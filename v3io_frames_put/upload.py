@@ -20,7 +20,7 @@ from v3io_frames_put._delivery.uploader import StopSwitch, run
 from v3io_frames_put._wire.batches import encode_window
 from v3io_frames_put.errors import PutRecordsError
 from v3io_frames_put.progress import Progress, Throttle, open_progress
-from v3io_frames_put.receipt import Receipt, count_and_first
+from v3io_frames_put.receipt import Order, Receipt, count_and_first
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -193,6 +193,16 @@ def _snapshot(delivery: Delivery, total: int | None, began: float, now: float) -
     )
 
 
+def _order(job: Upload, delivery: Delivery) -> Order:
+    """Say which of the records without a key had a shard: the stream does not tell."""
+    if job.policy.order == "none" or not job.gives_shards:
+        return "none" if job.policy.order == "none" else "key"
+    is_resumed = job.resumption is not None  # what was sent before is not offered again
+    if is_resumed or (delivery.sharded_records and delivery.free_records):
+        return "unknown"
+    return "key" if delivery.free_records else "shard"
+
+
 def _make_receipt(job: Upload, delivery: Delivery, seconds: float) -> Receipt:
     stop = delivery.stopped
     return Receipt(
@@ -200,6 +210,7 @@ def _make_receipt(job: Upload, delivery: Delivery, seconds: float) -> Receipt:
         stream=str(job.stream),
         endpoint=str(job.stream.endpoint),
         delivery=job.policy.delivery,
+        order=_order(job, delivery),
         mapping=job.mapping,
         counts=dict(delivery.outcomes.counts),
         requests=delivery.requests,

@@ -143,3 +143,49 @@ def test_a_stream_that_is_not_there_is_an_error(platform):
         verify(platform, put(platform), "projects/nothing/here")
     with pytest.raises((NotAStream, RequestError)):
         verify(platform, put(platform), "projects/house")
+
+
+def swap(results, one, other):
+    numbers = results.sequence_number.to_numpy().copy()
+    numbers[[one, other]] = numbers[[other, one]]
+    return results.assign(sequence_number=pd.array(numbers, "Int64"))
+
+
+@pytest.mark.parametrize(
+    "shard",
+    [1, np.ones(12, np.int64), pd.array([1] * 11 + [None], "Int64")],
+    ids=["one for all", "each its own", "but for rows with a key"],
+)
+def test_rows_given_a_shard_are_compared_within_it(platform, shard):
+    results = put(platform, shard=shard, partition_key=[None] * 11 + ["a"])
+    assert verify(platform, results).is_proven
+    told = verify(platform, swap(results, 2, 4))
+    assert (told.is_proven, told.out_of_order, told.first_out_of_order) == (False, 2, (2, 3))
+    assert told.uncompared == 0
+
+
+def test_shards_of_their_own_have_no_order_between_them(platform):
+    results = put(platform, shard=np.arange(12) % 3, partition_key=None)
+    assert verify(platform, results).is_proven
+
+
+def test_rows_of_which_nobody_knows_whether_they_had_a_shard_are_not_compared(platform):
+    shard = pd.array([0, None] * 6, "Int64")
+    results = put(platform, shard=shard, partition_key=["a"] + [None] * 11)
+    told = verify(platform, results)
+    assert (told.is_proven, told.uncompared) == (True, 12)
+    assert "The order of 12 was not compared" in repr(told)
+
+
+def test_what_was_resumed_is_not_compared_by_shard(platform):
+    results = put(platform, shard=1, partition_key=None)
+    results.loc[6:, "status"] = "unsent"
+    again = put(platform, shard=1, partition_key=None, resume=results)
+    told = verify(platform, again)
+    assert (told.is_proven, told.uncompared, told.stored) == (True, 12, 12)
+
+
+def test_without_an_order_none_is_compared(platform):
+    results = put(platform, FRAME.assign(key="one"), order="none")
+    told = verify(platform, swap(results, 2, 4))
+    assert (told.is_proven, told.out_of_order, told.uncompared) == (True, 0, 0)

@@ -83,11 +83,14 @@ def test_the_key_comes_from_a_file_and_is_never_shown(run, local_platform, tmp_p
     told = run(*words)
     assert told.exit_code == 0
     assert "s3cret-key" not in told.output
-    key.write_text("two\nlines\n")
-    assert run(*words).exit_code == 2
+    for unfit in (b"two\nlines\n", b"", b"\xff\xfe"):
+        key.write_bytes(unfit)
+        told = run(*words)
+        assert told.exit_code == 2
+        assert "should hold an access key and nothing else" in told.stderr
 
 
-@pytest.mark.filterwarnings("default::v3io_frames_put.client.InsecureConnectionWarning")
+@pytest.mark.filterwarnings("default::v3io_frames_put.InsecureConnectionWarning")
 def test_insecure_warns(run, local_platform):
     run("create", STREAM)
     told = run("describe", STREAM, "--insecure")

@@ -73,10 +73,19 @@ def test_what_cannot_be_told_is_left_out_of_folders_and_refused_by_name(root, ca
         find_files(root / "a/readme.md")
 
 
-@pytest.mark.parametrize("url", ["nosuch://x/a.csv", "memory://nothing/here.csv"])
+@pytest.mark.parametrize(
+    "url", ["nosuch://x/a.csv", "memory://nothing/here.csv", "ftp://127.0.0.1:1/a.csv"]
+)
 def test_urls_that_lead_nowhere(url):
-    with pytest.raises(ConfigError):
+    with pytest.raises(ConfigError, match=url):
         find_files(url)
+
+
+@pytest.mark.parametrize("scheme", ["nosuch", "memory", "ftp"])
+def test_the_password_of_a_url_is_not_told(scheme):
+    with pytest.raises(ConfigError, match=r"'\w+://me:\*\*\*@127.0.0.1:1/x/a.csv'") as raised:
+        find_files(f"{scheme}://me:p@ss@127.0.0.1:1/x/a.csv")
+    assert "p@ss" not in str(raised.value)
 
 
 def test_a_file_that_changes_is_noticed(root):

@@ -11,6 +11,7 @@ import pytest
 from tests.jobs.conftest import STREAM, write_parquet, write_text
 from v3io_frames_put import Interrupted
 from v3io_frames_put.errors import ConfigError, PutRecordsError
+from v3io_frames_put.local import Throttled
 
 
 @pytest.fixture
@@ -89,7 +90,10 @@ def test_a_file_that_is_not_what_it_was_is_refused(publish, stop, folder, path, 
     assert not sent()
 
 
-def test_a_file_that_only_looks_the_same_is_found_out(publish, tmp_path, path, sent):
+def test_a_file_that_only_looks_the_same_is_found_out(
+    publish, local_platform, tmp_path, path, sent
+):
+    local_platform.faults = [Throttled(nth=2, retry_after_seconds=60)]  # there it is stopped
     file = write_text(tmp_path / "t.csv", "n", *map(str, range(10_000, 40_000)))
     noted, cancel = file.stat(), threading.Event()
     with pytest.raises(Interrupted):
@@ -100,6 +104,7 @@ def test_a_file_that_only_looks_the_same_is_found_out(publish, tmp_path, path, s
             cancel=cancel,
             progress=lambda snapshot: cancel.set() if snapshot.stored else None,
         )
+    local_platform.faults = []
     before = len(sent())
     assert 0 < before < 30_000
     file.write_text(file.read_text().replace("\n10001\n", "\n99999\n"))

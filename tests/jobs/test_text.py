@@ -154,3 +154,34 @@ class TestWholeNumbersBeyond64Bits:
         rows, _, schema = read(file)
         assert schema == {"id": "uint64", "x": "double"}
         assert rows == [{"id": 12345678901234567890, "x": 1.5}, {"id": None, "x": 2.0}]
+
+
+ODD = 2**53 + 1
+
+
+@pytest.mark.parametrize(
+    ("first", "line", "shown"),
+    [
+        ('{"x": 1.5}', f'{{"x": {ODD}}}', str(ODD)),
+        ('{"x": 1.5}', f'{{"x": {-ODD}}}', str(-ODD)),
+        ('{"x": 1.5}', f'{{"x": {2**64 + 1}}}', str(2**64 + 1)),
+        ('{"x": [1.5]}', f'{{"x": [2, {ODD}]}}', f"[2, {ODD}]"),
+        ('{"x": {"y": 1.5}}', f'{{"x": {{"y": {ODD}}}}}', f"{{'y': {ODD}}}"),
+    ],
+)
+def test_a_whole_number_that_a_double_would_change_costs_its_row(tmp_path, first, line, shown):
+    exact = first.replace("1.5", str(2**60))
+    file = write_text(tmp_path / "a.jsonl", first, line, exact)
+    rows, reasons, _ = read(file)
+    assert [reason is None for reason in reasons] == [True, False, True]
+    assert rows[1]["x"] is None
+    assert str(float(2**60)) in str(rows[2]["x"])
+    assert f"column 'x': {shown}" in reasons[1]
+    assert "give the column another type by types" in reasons[1]
+
+
+def test_whole_numbers_too_long_for_any_type_cost_their_rows_unless_wanted_as_text(tmp_path):
+    file = write_text(tmp_path / "a.jsonl", '{"x": 7}', f'{{"x": {2**70 + 1}}}')
+    assert [reason is None for reason in read(file)[1]] == [True, False]
+    rows, reasons, _ = read(file, types={"x": "string"})
+    assert ([row["x"] for row in rows], reasons) == (["7", str(2**70 + 1)], [None, None])

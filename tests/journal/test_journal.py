@@ -14,7 +14,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from v3io_frames_put import Encoding, Interrupted, Retry, put_records
+from v3io_frames_put import Encoding, Interrupted, Retry, put_records, summarize
 from v3io_frames_put.errors import ConfigError, PutRecordsError
 from v3io_frames_put.local import LocalPlatform, LostAnswer, RecordErrors
 
@@ -109,6 +109,8 @@ def test_a_finished_run_is_told_of_again_and_sends_nothing(platform, path, caplo
     assert "already complete" in caplog.text
     assert after.attrs["v3io"]["already_complete"]
     assert not before.attrs["v3io"]["already_complete"]
+    assert "already complete" in repr(summarize(after))
+    assert "already complete" not in repr(summarize(before))
     pd.testing.assert_frame_equal(after, before)
 
 

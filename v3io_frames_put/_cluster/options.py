@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from v3io_frames_put._delivery.policy import check_choice, check_policy
-from v3io_frames_put.client import Client
+from v3io_frames_put.client import Client, pick_client
 from v3io_frames_put.errors import ConfigError
 from v3io_frames_put.put import put_records
 
@@ -89,7 +89,7 @@ def check_options(given: Mapping[str, Any]) -> ClusterOptions:
                 f"array cannot be cut like the data: make it a column of it."
             )
     check_choice("on_error", options["on_error"], ("return", "raise"))
-    client = Client() if options["client"] is None else options["client"]
+    client = pick_client(options["client"])
     policy = check_policy(
         delivery=options["delivery"],
         order=options["order"],

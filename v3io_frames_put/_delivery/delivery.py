@@ -25,7 +25,7 @@ from v3io_frames_put._delivery.lanes import LANES_PER_BATCH
 from v3io_frames_put._delivery.pace import parse_retry_after
 from v3io_frames_put._delivery.recorder import Recorder
 from v3io_frames_put._delivery.verdicts import Stop, describe
-from v3io_frames_put._wire.batches import build_body
+from v3io_frames_put._wire.batches import NO_SHARD, build_body
 from v3io_frames_put._wire.exchange import Fault
 from v3io_frames_put._wire.requests import put_records_request
 
@@ -58,6 +58,11 @@ class Delivery:
         ``exactly_once`` needs. None: nothing is looked up.
     recorder : Recorder, optional
         Is told of every request before it leaves, and of what is known of it.
+
+    Attributes
+    ----------
+    sharded_records, free_records : int
+        Records offered to which a shard was given, and to which neither shard nor key was.
     """
 
     def __init__(
@@ -72,6 +77,7 @@ class Delivery:
         self.outcomes = outcomes
         self.stopped: Stop | None = None
         self.requests = self.retried_rows = self.bytes_sent = 0
+        self.sharded_records = self.free_records = 0
         self._policy = policy
         self._stream = stream
         self._ceiling = open_ceiling(policy.max_in_flight)
@@ -116,6 +122,8 @@ class Delivery:
         self.outcomes.reject(refused.rows, refused.names, refused.details)
         most_bytes = self._policy.most_body_bytes
         entries = settling.reject_too_large(self.outcomes, window.entries, most_bytes)
+        self.sharded_records += int(np.count_nonzero(entries.shard != NO_SHARD))
+        self.free_records += int(np.count_nonzero(entries.destination == 0))
         if self._policy.order == "none":
             entries = replace(entries, destination=np.zeros_like(entries.destination))
         self._window_bytes = max(self._window_bytes, window.entries.nbytes)

@@ -19,10 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-class InsecureConnectionWarning(UserWarning):
-    """TLS is not verified: anyone on the way can read the access key."""
-
-
 class Secret(str):
     """Text that does not show itself, also not where a tool prints all variables."""
 

@@ -7,6 +7,7 @@ from typing import Final, Literal, TypeAlias, cast, get_args
 
 from v3io_frames_put._delivery.ceiling import FIRST_REQUESTS, MOST_REQUESTS
 from v3io_frames_put._rows.plan import WINDOW_BYTES
+from v3io_frames_put._wire.tags import TAG_BYTES
 from v3io_frames_put.config import Limits, Retry
 from v3io_frames_put.errors import ConfigError
 
@@ -65,6 +66,12 @@ def check_policy(  # noqa: PLR0913  # one argument an option
     if client_info is not None and delivery == "exactly_once":
         raise ConfigError(
             "client_info: delivery='exactly_once' writes its tags there. Leave one of them out."
+        )
+    if delivery == "exactly_once" and limits.max_client_info_bytes < TAG_BYTES:
+        raise ConfigError(
+            f"delivery='exactly_once' writes tags of {TAG_BYTES} bytes, and "
+            f"Limits(max_client_info_bytes={limits.max_client_info_bytes}) takes no more. "
+            f"Raise the limit, or choose another delivery."
         )
     if max_in_flight != "auto":
         _check_count("max_in_flight", max_in_flight, 'a whole number from 1, or "auto"')

@@ -2,7 +2,7 @@
 
 Presence is read: a record has to stand at the row's shard and number, and with the
 tags of ``exactly_once`` it has to be the row's own. Order is compared between rows
-whose records carry the same partition key.
+of one partition key and, where all others were given one, of one shard.
 """
 
 from __future__ import annotations
@@ -48,7 +48,10 @@ class Verification:
     mistaken : int
         Missing rows in whose place another record stands (``exactly_once`` only).
     out_of_order : int
-        Rows that stand behind a later row of their partition key.
+        Rows that stand behind a later row of their partition key or shard.
+    uncompared : int
+        Rows of which nobody knows whether they were given a shard, and so an order: they
+        have no partition key, and not all that have none were given a shard.
     listed_out_of_order : int
         How many of these the run itself has listed.
     first_missing, first_out_of_order : tuple of int
@@ -60,6 +63,7 @@ class Verification:
     mistaken: int
     out_of_order: int
     listed_out_of_order: int
+    uncompared: int
     first_missing: tuple[int, ...]
     first_out_of_order: tuple[int, ...]
 
@@ -77,9 +81,14 @@ class Verification:
             lines.append(f"{self.mistaken:,} of those have another record in their place.")
         if self.out_of_order:
             lines.append(
-                f"{self.out_of_order:,} stand behind a later row of their partition key "
+                f"{self.out_of_order:,} stand behind a later row of their partition key or shard "
                 f"({self.listed_out_of_order:,} the run has listed): "
                 f"{_name(self.first_out_of_order)}."
+            )
+        if self.uncompared:
+            lines.append(
+                f"The order of {self.uncompared:,} was not compared: they have no partition key, "
+                f"and the run did not note which of those were given a shard."
             )
         return "\n".join(lines)
 
@@ -97,14 +106,17 @@ def verify_results(results: pd.DataFrame, stream: RemoteStream) -> Verification:
     is_missing = held["is_there"].isna()
     is_mistaken = ~is_missing & ~_is_own(held, results)
     gone = held.loc[is_missing | is_mistaken, "row"]
-    late = held.loc[~is_missing & _is_late(held), "row"]
-    listed = results.attrs.get("v3io", {}).get("out_of_order", {}).get("count", 0)
+    receipt = results.attrs.get("v3io", {})
+    order = receipt.get("order", "key")
+    late = held.loc[~is_missing & _is_late(held, order), "row"]
+    listed = receipt.get("out_of_order", {}).get("count", 0)
     return Verification(
         stored=len(claims),
         missing=len(gone),
         mistaken=int(is_mistaken.sum()),
         out_of_order=len(late),
         listed_out_of_order=min(len(late), listed),
+        uncompared=int(held["partition_key"].isna().sum()) if order == "unknown" else 0,
         first_missing=tuple(gone[:_FIRST].tolist()),
         first_out_of_order=tuple(late[:_FIRST].tolist()),
     )
@@ -169,11 +181,15 @@ def _is_own(held: pd.DataFrame, results: pd.DataFrame) -> pd.Series[bool]:
     return (first == held["row"]) | (~held["is_first"] & is_behind)
 
 
-def _is_late(held: pd.DataFrame) -> pd.Series[bool]:
-    """Tell whether a later row of the same key stands in front of a row."""
+def _is_late(held: pd.DataFrame, order: str) -> pd.Series[bool]:
+    """Tell whether a later row of the same key or shard stands in front of a row."""
     numbers = held["sequence_number"]
-    keyed = held[held["partition_key"].notna()]
+    if order == "none":
+        return pd.Series(data=False, index=held.index)
+    ordered = held if order == "shard" else held[held["partition_key"].notna()]
     lowest_from_here = (
-        keyed[::-1].groupby(["partition_key", "shard_id"])["sequence_number"].cummin()
+        ordered[::-1]
+        .groupby(["partition_key", "shard_id"], dropna=False)["sequence_number"]
+        .cummin()
     )
     return numbers > lowest_from_here.reindex(held.index).fillna(numbers)

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from v3io_frames_put.errors import ConfigError
+
 if TYPE_CHECKING:
-    import os
     from collections.abc import Iterator
 
     from v3io_frames_put._journal.journal import Journal
 
 
 @contextmanager
-def open_journal(path: str | os.PathLike[str] | None) -> Iterator[Journal | None]:
+def open_journal(path: str | PathLike[str] | None) -> Iterator[Journal | None]:
     """Open the journal of a run, and keep others out of it while the block runs.
 
     Parameters
@@ -30,6 +32,8 @@ def open_journal(path: str | os.PathLike[str] | None) -> Iterator[Journal | None
     if path is None:
         yield None
         return
+    if not isinstance(path, (str, PathLike)):
+        raise ConfigError(f"journal={path!r}: expected a path. Correct it.")
     from v3io_frames_put._journal.journal import Journal  # loads SQLite
 
     journal = Journal(Path(path))

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from v3io_frames_put._rows.source import Source
 
 
-def open_source(data: Any) -> Source:  # noqa: C901, PLR0911 - one return a kind
+def open_source(data: Any) -> Source:  # noqa: PLR0911 - one return a kind
     """Return the source for any table-like input; raise ConfigError for others."""
     if isinstance(data, pd.DataFrame):
         return FrameSource(data)
@@ -31,15 +31,24 @@ def open_source(data: Any) -> Source:  # noqa: C901, PLR0911 - one return a kind
         return _open_reader(data)
     if _is_dataset(data):
         return _open_dataset(data)
-    if hasattr(data, "__arrow_c_stream__"):
-        return _open_reader(pa.RecordBatchReader.from_stream(data))
-    if hasattr(data, "__arrow_c_array__"):
-        return TableSource(pa.Table.from_batches([pa.record_batch(data)]))
+    return _open_any(data)
+
+
+def _open_any(data: Any) -> Source:
+    """Open what tells of itself by Arrow's protocol."""
+    cause = None
+    try:
+        if hasattr(data, "__arrow_c_stream__"):
+            return _open_reader(pa.RecordBatchReader.from_stream(data))
+        if hasattr(data, "__arrow_c_array__"):
+            return TableSource(pa.Table.from_batches([pa.record_batch(data)]))
+    except pa.ArrowInvalid as error:  # one column, such as a Series
+        cause = error
     kind = f"{type(data).__module__}.{type(data).__qualname__}"
     raise ConfigError(
         f"data is a {kind}; expected a pandas DataFrame, a pyarrow Table, RecordBatch, "
         f"RecordBatchReader or Dataset, or an object with __arrow_c_stream__."
-    )
+    ) from cause
 
 
 def _open_reader(reader: pa.RecordBatchReader) -> StreamSource:

@@ -18,7 +18,8 @@ from v3io_frames_put._rows.mapping import Mapping
 from v3io_frames_put._rows.records import Records
 from v3io_frames_put._rows.selection import Selection
 from v3io_frames_put._rows.windows import recut
-from v3io_frames_put.config import Encoding, Limits
+from v3io_frames_put.config import Encoding, Limits, or_default
+from v3io_frames_put.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -131,7 +132,9 @@ def plan_rows(  # noqa: PLR0913 - the options of put_records that are about rows
     ConfigError, ColumnNotFound, UnsupportedType
         An option or a column cannot be used. Nothing was sent.
     """
-    encoding, limits = encoding or Encoding(), limits or Limits()
+    encoding, limits = or_default("encoding", encoding, Encoding()), limits or Limits()
+    if not isinstance(index, (bool, np.bool_)):
+        raise ConfigError(f"index={index!r}: expected True or False. Correct it.")
     source = open_source(data)
     selection = Selection(source)
     chosen = selection.add_data(columns, index=index)

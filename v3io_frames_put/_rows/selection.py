@@ -5,6 +5,7 @@ Every name is looked up here, once; what is wrong with one is raised at once.
 
 from __future__ import annotations
 
+from collections.abc import Sized
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -79,8 +80,8 @@ class Selection:
 
     def add_option(self, value: Any, option: str) -> Column:
         """Read the column that an option names, or the array it brings."""
-        if isinstance(value, str):
-            return self.add_name(value, option)
+        if isinstance(value, (str, int)) or _is_label(value, self.source.names):
+            return self.add_name(str(value), option)
         self._refuse_names(value, option)
         reader = _open_array(value, option, self.source)
         return self.add(reader, option)
@@ -99,11 +100,18 @@ class Selection:
             )
 
 
+def _is_label(value: Any, names: Sequence[str]) -> bool:
+    """Whether a tuple is the name of one column, of several levels."""
+    return isinstance(value, tuple) and str(value) in names
+
+
 def _as_list(columns: Any) -> list[Any]:
     if isinstance(columns, str):
         raise ConfigError(
             f"columns={columns!r} is text; expected a list. Type columns=[{columns!r}]."
         )
+    if not pd.api.types.is_list_like(columns):
+        raise ConfigError(f"columns={columns!r}: expected a list of names. Correct it.")
     return list(columns)
 
 
@@ -126,9 +134,12 @@ def _check_names(columns: Sequence[Column]) -> None:
 
 def _open_array(value: Any, option: str, source: Source) -> Reader:
     """Return a reader of an array that stands beside the data."""
-    if not pd.api.types.is_list_like(value) or isinstance(value, (dict, set)):
+    is_one_dimensional = isinstance(value, Sized) and getattr(value, "ndim", 1) == 1
+    if not is_one_dimensional or isinstance(value, (bytes, dict, set, frozenset)):
         kind = type(value).__name__
-        raise ConfigError(f"{option} is a {kind}; expected a column's name or an array.")
+        raise ConfigError(
+            f"{option} is a {kind}; expected a column's name or an array with one value a row."
+        )
     if source.num_rows is None:
         raise ConfigError(
             f"{option} is an array, and how many rows the data has is not known before it is "

@@ -187,7 +187,13 @@ class StreamSource:
         rows: int = sum(batch.num_rows for batch in self._pending)
         size = sum(measure(batch.columns) for batch in self._pending)
         while rows == 0 or (rows < num_rows and size < max_bytes):
-            batch = next(self._batches, None)
+            try:
+                batch = next(self._batches, None)
+            except Exception as error:
+                if not rows:
+                    raise
+                self._batches = _fail(error)  # once what was read before it is on its way
+                break
             if batch is None:
                 break
             self._pending.append(batch)
@@ -208,6 +214,11 @@ class StreamSource:
             self._first_row += passed
             if passed < batch.num_rows:
                 self._pending.insert(0, batch.slice(passed))
+
+
+def _fail(error: Exception) -> Iterator[pa.RecordBatch]:
+    raise error
+    yield
 
 
 @dataclass(frozen=True, slots=True)

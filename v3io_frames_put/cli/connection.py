@@ -16,7 +16,10 @@ def read_secret(path: Path | None) -> str | None:
     """Read the one line of a file that holds a key."""
     if path is None:
         return None
-    secret = path.read_text(encoding="utf-8").strip()
+    try:
+        secret = path.read_text(encoding="utf-8").strip()
+    except UnicodeDecodeError:
+        secret = ""
     if not secret or "\n" in secret:
         raise click.UsageError(f"{path} should hold an access key and nothing else.")
     return secret

@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import logging
 import os
+import re
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, cast
@@ -38,6 +39,7 @@ _KINDS: Final[dict[str, Kind]] = {
     ".ipc": "arrow",
 }
 _COMPRESSED: Final = (".gz", ".bz2", ".zst", ".lz4")  # of text, which knows no compression itself
+_PASSWORD: Final = re.compile(r"(://[^/@:]*:)[^/]*(@)")
 _NULL_PARTITION: Final = "__HIVE_DEFAULT_PARTITION__"
 
 
@@ -154,26 +156,27 @@ def pick_files(found: Sequence[InputFile], pinned: Sequence[FileStamp]) -> list[
 
 
 def _expand(named: str) -> list[InputFile]:
-    place = _locate(named)
+    shown = _PASSWORD.sub(r"\1***\2", named)
+    place = _locate(named, shown)
     try:
-        found = _list(place, named)
+        found = _list(place, shown)
     except OSError as error:
-        raise ConfigError(f"{named}: {error}. Check path and permissions.") from error
+        raise ConfigError(f"{shown}: {error}. Check path and permissions.") from error
     if not found:
         raise ConfigError(
-            f"{named!r} leads to no file; expected {', '.join(sorted(_KINDS))}. Check the path."
+            f"{shown!r} leads to no file; expected {', '.join(sorted(_KINDS))}. Check the path."
         )
     return found
 
 
-def _list(place: _Place, named: str) -> list[InputFile]:
+def _list(place: _Place, shown: str) -> list[InputFile]:
     info = place.describe(place.path)
     if info.type == fs.FileType.File:
         return [_make(place, info, root=str(PurePosixPath(place.path).parent))]
     if info.type == fs.FileType.Directory:
         return _walk(place, place.path, root=place.path)
-    if not glob.has_magic(named):
-        raise ConfigError(f"{named!r}: there is no such file. Check the path.")
+    if not glob.has_magic(place.path):
+        raise ConfigError(f"{shown!r}: there is no such file. Check the path.")
     found: list[InputFile] = []
     root = _fixed_part(place.path)
     for path in sorted(place.find(place.path)):
@@ -242,7 +245,7 @@ def _fixed_part(pattern: str) -> str:
     return str(PurePosixPath(*parts[:fixed]))
 
 
-def _locate(named: str) -> _Place:
+def _locate(named: str, shown: str) -> _Place:
     if "://" not in named:
         path = PurePosixPath(os.path.abspath(named)).as_posix()  # noqa: PTH100 - keeps symlinks
         return _Place(fs.LocalFileSystem(), path, "", lambda p: glob.glob(p, recursive=True))  # noqa: PTH207 - patterns come absolute
@@ -254,7 +257,8 @@ def _locate(named: str) -> _Place:
         raise MissingExtra(package="fsspec", extra="fsspec") from error
     try:
         remote, path = url_to_fs(named)
-    except (ImportError, ValueError) as error:  # no such scheme, or its package is missing
-        raise ConfigError(f"{named!r}: {error}") from error
+    except Exception as error:  # no such scheme, no package for it, nobody there: each its own
+        why = str(error).replace(named, shown)
+        raise ConfigError(f"{shown!r}: {why}. Check the address, and who may read it.") from error
     scheme = named.partition("://")[0] + "://"
     return _Place(fs.PyFileSystem(fs.FSSpecHandler(remote)), path, scheme, remote.glob)

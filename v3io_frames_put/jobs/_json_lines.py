@@ -1,16 +1,20 @@
 """JSON Lines: types from the first block of the file, rows by pyarrow's reader.
 
 Text stays text, whatever it looks like. A block with a line that does not fit is read
-again, line by line, so that this line costs its own row only.
+again, line by line, so that this line costs its own row only; so is one with whole
+numbers that a double may have changed.
 """
 
 from __future__ import annotations
 
+import json
+import re
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 import pyarrow as pa
+import pyarrow.compute as pc
 from pyarrow import json as arrow_json
 
 from v3io_frames_put.errors import DataError
@@ -22,6 +26,10 @@ if TYPE_CHECKING:
 
     from v3io_frames_put.jobs._files import InputFile
     from v3io_frames_put.jobs._fit import Reading
+
+
+_EXACT: Final = 2**53  # a double holds every whole number up to here
+_LONG_NUMBER: Final = re.compile(rb"\d{16}")  # orjson reads whole numbers beyond 64 bits as floats
 
 
 class JsonLinesFile:
@@ -88,6 +96,8 @@ class JsonLinesFile:
         except pa.ArrowInvalid:
             return self._read_lines(block, names, types, told)
         columns = {name: _combine(table.column(name)) for name in names}
+        if any(map(_may_be_rounded, columns.values())):
+            return self._read_lines(block, names, types, told)
         return Piece(columns, table.num_rows)
 
     def _read_lines(
@@ -105,15 +115,17 @@ class JsonLinesFile:
             dtype = types[name]
             if name in told and pa.types.is_string(dtype):
                 cells = [_spell(cell) for cell in cells]
+            rounded = {row: cell for row, cell in enumerate(cells) if _is_rounded(cell, dtype)}
+            cells = [None if row in rounded else cell for row, cell in enumerate(cells)]
             piece.columns[name], bad = fit_cells(cells, dtype, partial(_convert, dtype))
-            piece.refuse_cells(name, dtype, {row: cells[row] for row in bad})
+            piece.refuse_cells(name, dtype, {row: cells[row] for row in bad} | rounded)
         return piece
 
     def _load(
         self, line: bytes, row: int, piece: Piece, types: Mapping[str, pa.DataType]
     ) -> dict[str, Any]:
         try:
-            value = orjson.loads(line)
+            value = _load_exactly(line)
         except orjson.JSONDecodeError as error:
             piece.lose(row, f"a line of {self._file.name} is no JSON ({error}): {shorten(line)}.")
             return {}
@@ -184,7 +196,35 @@ def _convert(dtype: pa.DataType, cells: list[Any]) -> pa.Array:
 
 
 def _spell(cell: Any) -> str | None:
-    return cell if cell is None or isinstance(cell, str) else orjson.dumps(cell).decode()
+    if cell is None or isinstance(cell, str):
+        return cell
+    return json.dumps(cell, ensure_ascii=False, separators=(",", ":"))
+
+
+def _load_exactly(line: bytes) -> Any:
+    """Read a line, whole numbers of any length as they are."""
+    value = orjson.loads(line)
+    return json.loads(line) if _LONG_NUMBER.search(line) else value
+
+
+def _may_be_rounded(column: pa.Array) -> bool:
+    """Whether a double is large enough to stand for a whole number that it does not hold."""
+    if pa.types.is_floating(column.type):
+        return bool(pc.any(pc.greater_equal(pc.abs(column), float(_EXACT))).as_py())
+    if pa.types.is_struct(column.type):
+        return any(map(_may_be_rounded, column.flatten()))
+    return pa.types.is_list(column.type) and _may_be_rounded(column.flatten())
+
+
+def _is_rounded(cell: Any, dtype: pa.DataType) -> bool:
+    """Whether a whole number in a cell would become another one."""
+    if isinstance(cell, int):
+        return pa.types.is_floating(dtype) and int(float(cell)) != cell
+    if isinstance(cell, dict) and pa.types.is_struct(dtype):
+        return any(_is_rounded(cell.get(field.name), field.type) for field in dtype)
+    if isinstance(cell, list) and pa.types.is_list(dtype):
+        return any(_is_rounded(item, dtype.value_type) for item in cell)
+    return False
 
 
 def _settle(dtype: pa.DataType) -> pa.DataType:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from v3io_frames_put._delivery.policy import check_choice
 from v3io_frames_put._journal import open_journal
-from v3io_frames_put.client import Client
+from v3io_frames_put.client import Client, pick_client
 from v3io_frames_put.config import Encoding
 from v3io_frames_put.job import plan_upload
 from v3io_frames_put.jobs._context import log_to
@@ -132,7 +132,7 @@ def publish(  # noqa: PLR0913 - one keyword for each thing a job can be told
     >>> jobs.publish("clicks/*.parquet", "users/demo/clicks", partition_key="user")
     """
     check_choice("on_error", on_error, ("return", "raise"))
-    client = Client() if client is None else client
+    client = pick_client(client)
     with open_journal(journal) as kept, log_to(context) as log:
         found = find_files(files)
         if kept is not None and kept.pinned is not None:

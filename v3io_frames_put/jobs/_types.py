@@ -35,12 +35,12 @@ def read_types(types: Mapping[str, Any] | None) -> dict[str, pa.DataType]:
 def _read_type(column: str, told: Any) -> pa.DataType:
     if isinstance(told, pa.DataType):
         return told
-    if zoned := _ZONED.fullmatch(str(told)):
-        return pa.timestamp(zoned[1], zoned[2])
-    if exact := _DECIMAL.fullmatch(str(told)):
-        make = pa.decimal256 if exact[1] == "256" else pa.decimal128
-        return make(int(exact[2]), int(exact[3]))
     try:
+        if zoned := _ZONED.fullmatch(str(told)):
+            return pa.timestamp(zoned[1], zoned[2])
+        if exact := _DECIMAL.fullmatch(str(told)):
+            make = pa.decimal256 if exact[1] == "256" else pa.decimal128
+            return make(int(exact[2]), int(exact[3]))
         return pa.type_for_alias(str(told))
     except ValueError:
         raise ConfigError(

@@ -11,7 +11,7 @@ from v3io_frames_put._rows.plan import plan_rows
 from v3io_frames_put._wire.batches import encode_window
 from v3io_frames_put._wire.paths import parse_stream_path
 from v3io_frames_put._wire.tags import RUN_BYTES
-from v3io_frames_put.config import Encoding, Limits, Retry
+from v3io_frames_put.config import Encoding, Limits, Retry, or_default
 from v3io_frames_put.plan import advice
 from v3io_frames_put.plan.records_plan import RecordsPlan
 from v3io_frames_put.plan.rehearsal import rehearse
@@ -134,7 +134,7 @@ def plan_source(  # noqa: PLR0913  # what every face passes on
     refused : str, optional
         See ``plan_rows``.
     """
-    encoding = encoding or Encoding()
+    encoding = or_default("encoding", encoding, Encoding())
     policy = check_policy(
         delivery=delivery,
         order=order,
