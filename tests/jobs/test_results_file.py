@@ -12,7 +12,7 @@ from v3io_frames_put.receipt import Receipt
 
 RECEIPT = Receipt(
     run_id="00" * 8, stream="s", endpoint="e", delivery="exactly_once", counts={"stored": 1},
-    mapping="", requests=1, retried=0, bytes=1, seconds=1.0,
+    order="key", mapping="", requests=1, retried=0, bytes=1, seconds=1.0,
 )  # fmt: skip
 
 

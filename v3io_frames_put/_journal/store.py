@@ -70,6 +70,9 @@ create table copies (          -- of rows that are stored elsewhere, too
 );
 """
 
+_LIMITS: Final = [
+    (dtype, np.iinfo(dtype).max + 1) for dtype in map(np.dtype, ("i1", "i2", "i4", "i8"))
+]
 _CACHE_KIB: Final = 2_048
 _CHECKPOINT_PAGES: Final = 4_000
 
@@ -190,11 +193,11 @@ def set_aside(path: Path) -> Path:
 
 def narrow(numbers: NDArray[Any]) -> NDArray[Any]:
     """Bring whole numbers to the narrowest type that holds them: what is written costs time."""
-    if numbers.dtype.kind != "i" or not len(numbers):
+    if numbers.dtype.kind != "i" or numbers.itemsize == 1 or not len(numbers):
         return numbers
-    least, most = numbers.min(), numbers.max()
-    limits = [np.iinfo(dtype) for dtype in ("i1", "i2", "i4", "i8")]
-    return numbers.astype(next(x.dtype for x in limits if x.min <= least and most <= x.max))
+    least, most = int(numbers.min()), int(numbers.max())
+    beyond = max(most, -1 - least)  # of the limit, on either side of zero
+    return numbers.astype(next(dtype for dtype, limit in _LIMITS if beyond < limit))
 
 
 def to_blob(batch: pa.RecordBatch, compression: str | None = None) -> bytes:
