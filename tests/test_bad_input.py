@@ -315,3 +315,38 @@ def test_labels_that_are_no_text_name_their_columns(platform, label):
     put_records(frame, STREAM, client=platform.client(), partition_key=label)
     keys = platform.client().read_records(STREAM).partition_key
     assert keys.tolist() == ["k", "k"]
+
+
+NOT_UTF8 = pa.array([b"a", b"\xff", b"c"]).view(pa.string())
+
+
+@pytest.mark.parametrize(
+    ("column", "options"),
+    [
+        (NOT_UTF8, {}),
+        (NOT_UTF8, {"format": "arrow"}),
+        (NOT_UTF8, {"partition_key": "odd", "columns": ["row"]}),
+        (pa.DictionaryArray.from_arrays([0, 1, 2], NOT_UTF8), {}),
+        (pa.array([0, 5, 86_400_000], pa.int64()).view(pa.date64()), {}),
+        (pa.array([0, 2**63, 2], pa.uint64()), {"shard": "odd", "columns": ["row"]}),
+    ],
+    ids=["text", "arrow", "key", "dictionary", "date64", "shard"],
+)
+def test_a_cell_that_breaks_the_rules_of_its_type_costs_its_own_row(platform, column, options):
+    table = pa.table({"row": [0, 1, 2], "odd": column})
+    results = put_records(table, STREAM, client=platform.client(), **options)
+    assert results.status.tolist() == ["stored", "rejected", "stored"]
+    assert "column 'odd' holds" in results.error_detail[1]
+
+
+def test_an_object_cell_out_of_range_is_told_as_it_is(platform):
+    frame = pd.DataFrame({"row": [0, 1], "shard": pd.Series([0, 5_000], dtype=object)})
+    results = put_records(frame, STREAM, client=platform.client(), shard="shard")
+    assert results.error_detail[1].startswith("column 'shard' holds shard 5000; expected 0 to")
+
+
+def test_a_column_name_that_utf8_cannot_hold_is_refused(platform):
+    frame = pd.DataFrame([[1]], columns=pd.Index(["a\ud800"], dtype=object))
+    for format_ in ("json", "arrow"):
+        error = refuse(ConfigError, frame, platform=platform, format=format_)
+        assert "lone surrogate" in str(error)

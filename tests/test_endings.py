@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import linecache
 import pickle
+import signal
 import threading
 import warnings
 
@@ -20,6 +21,7 @@ from v3io_frames_put import (
     UnstoredRowsWarning,
     local,
     put_records,
+    summarize,
 )
 from v3io_frames_put.errors import (
     AuthenticationError,
@@ -29,8 +31,10 @@ from v3io_frames_put.errors import (
     RequestError,
     StreamNotFound,
 )
+from v3io_frames_put.results import collect_results
 
 STREAM = "projects/house/readings"
+
 FRAME = pd.DataFrame({"row": range(6)}, index=list("abcdef"))
 BAD = pd.DataFrame({"value": [0.5, float("inf"), 0.5]}, index=[7, 8, 9])
 FOR_EVER = {"times": None}
@@ -129,6 +133,37 @@ def test_a_redirect_says_where_the_platform_moved(platform):
     assert "pw" not in str(caught.value)
 
 
+@pytest.mark.parametrize("location", ["http://[::1", "/login", ""])
+def test_a_redirect_to_nowhere_is_no_web_api(platform, location):
+    platform.faults = [local.Redirected(nth=2, location=location)]
+    with pytest.raises(RequestError, match=rf"on {STREAM} at .* answered 308, which no v3io web"):
+        put(platform)
+
+
+KEY = "s3cret-s3cret"
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        local.Refused(status=400, message=f"the key {KEY} may not", times=None),
+        local.Refused(status=503, message=f"X-v3io-session-key: {KEY}", times=None),
+        local.RecordErrors(places=(0,), message=f"not for {KEY}", code=-7, times=None),
+    ],
+    ids=["request", "front end", "record"],
+)
+def test_no_text_repeats_the_key(fault):
+    with local.LocalPlatform(access_key=KEY) as platform, warnings.catch_warnings(record=True) as w:
+        platform.create_stream(STREAM)
+        platform.faults = [fault]
+        warnings.simplefilter("always")
+        client = platform.client(retry=Retry(base_seconds=0.01, attempts=2))
+        results = put_records(FRAME, STREAM, client=client)
+    shown = results.to_csv() + repr(summarize(results)) + "".join(str(told.message) for told in w)
+    assert "***" in shown
+    assert KEY not in shown
+
+
 def test_silence_for_the_deadline_raises_whatever_on_error_says(platform):
     platform.faults = [local.Reset(**FOR_EVER)]
     with pytest.raises(PlatformUnavailable) as caught:
@@ -182,9 +217,8 @@ def test_data_that_breaks_off_tells_of_the_rows_before(platform):
         put(platform, reader)
     assert isinstance(caught.value.__cause__, OSError)
     results = caught.value.results
-    assert len(results) == 2  # also when they were to be read together with what broke off
-    assert len(platform.records(STREAM)) == (results.status == "stored").sum()
-    assert set(results.status) <= {"stored", "unsent"}
+    assert results.status.tolist() == ["stored"] * 2
+    assert len(platform.records(STREAM)) == 2
 
 
 # -- errors travel -------------------------------------------------------------------------------
@@ -257,3 +291,34 @@ def test_a_cancel_in_mid_run_leaves_true_results_and_sends_nothing_afterwards(pl
     assert set(results.status) == {"stored", "unsent"}
     assert 0 < len(stands) < 20_000
     assert [t for t in threading.enumerate() if t not in before and "v3io-put" in t.name] == []
+
+
+def test_ctrl_c_behind_the_last_answer_leaves_the_results(platform):
+    def press(snapshot):
+        if snapshot.stored == 6:
+            signal.raise_signal(signal.SIGINT)
+
+    error = _raised(platform, [], progress=press)
+    assert isinstance(error, Interrupted)
+    assert error.results.status.tolist() == ["stored"] * 6
+
+
+def test_ctrl_c_while_results_are_put_together_leaves_them(platform, monkeypatch):
+    def collect(*args, **options):
+        signal.raise_signal(signal.SIGINT)
+        return collect_results(*args, **options)
+
+    monkeypatch.setattr("v3io_frames_put.put.collect_results", collect)
+    error = _raised(platform, [])
+    assert isinstance(error, Interrupted)
+    assert error.results.status.tolist() == ["stored"] * 6
+
+
+def test_ctrl_c_while_a_missing_stream_is_looked_at_leaves_the_results(platform, monkeypatch):
+    def diagnose(*_):
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr("v3io_frames_put.client.Client.diagnose_missing_stream", diagnose)
+    error = _raised(platform, [local.StreamRemoved(nth=2)])
+    assert isinstance(error, Interrupted)
+    assert error.results.status.tolist() == ["stored"] * 2 + ["unsent"] * 4

@@ -67,9 +67,10 @@ def test_progress_ends_true_when_the_run_is_stopped(platform):
     assert (seen[-1].stored, seen[-1].unsent) == (2, 4)
 
 
-def test_what_progress_raises_is_logged_once_and_ignored(platform, caplog):
+@pytest.mark.parametrize("error", [ZeroDivisionError, SystemExit])
+def test_what_progress_raises_is_logged_once_and_ignored(platform, caplog, error):
     def fail(_snapshot):
-        raise ZeroDivisionError("my display broke")
+        raise error("my display broke")
 
     with caplog.at_level(logging.WARNING, "v3io_frames_put"):
         results = put(platform, pd.DataFrame({"row": range(200)}), progress=fail)

@@ -12,9 +12,9 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from v3io_frames_put import Client, Interrupted, Retry, put_records
-from v3io_frames_put.errors import ConfigError
-from v3io_frames_put.local import LocalPlatform, LostAnswer, RecordErrors
+from v3io_frames_put import Client, Interrupted, Limits, Retry, put_records
+from v3io_frames_put.errors import ConfigError, RequestError
+from v3io_frames_put.local import LocalPlatform, LostAnswer, RecordErrors, Redirected
 
 STREAM = "projects/house/readings"
 FRAME = pd.DataFrame({"row": range(40), "key": [f"k{row % 7}" for row in range(40)]})
@@ -225,3 +225,21 @@ def test_the_receipt_names_the_host_that_a_path_names(platform):
     path = f"{platform.endpoint.replace('http', 'v3io', 1)}/{STREAM}"
     results = put_records(FRAME, path, client=Client("http://127.0.0.1:1"))
     assert results.attrs["v3io"]["endpoint"] == platform.endpoint
+
+
+def test_what_the_earlier_run_listed_as_out_of_order_stays_listed(platform):
+    frame = pd.DataFrame({"row": range(8), "key": "k"})
+    client = platform.client(limits=Limits(max_records=4))
+    platform.faults = [
+        RecordErrors(nth=1, places=(1,), code=-1, message="Weird"),
+        Redirected(nth=3),
+    ]
+    with pytest.raises(RequestError) as stopped:
+        put_records(frame, STREAM, client=client, partition_key="key")
+    before = stopped.value.results
+    assert before.attrs["v3io"]["out_of_order"] == {"count": 1, "first": [1]}
+    platform.faults = []
+    before.attrs["v3io"]["out_of_order"]["count"] = 3  # two more than were named
+    after = put_records(frame, STREAM, client=client, partition_key="key", resume=before)
+    assert after.attrs["v3io"]["out_of_order"] == {"count": 3, "first": [1]}
+    assert client.verify_results(after, STREAM).is_proven

@@ -15,6 +15,7 @@ from v3io_frames_put._rows.plan import plan_rows
 from v3io_frames_put.config import Encoding
 from v3io_frames_put.errors import ConfigError
 from v3io_frames_put.progress import check_progress
+from v3io_frames_put.receipt import count_and_first
 
 if TYPE_CHECKING:
     import threading
@@ -62,6 +63,8 @@ class Upload:
         What of it has to be looked up before anything is sent (``exactly_once``).
     duplicates : sequence of Copy
         Further copies of rows that earlier processes found.
+    out_of_order : mapping
+        Rows that they listed as standing behind later ones, as in a receipt.
     complete_rows : int or None
         Rows of a run that is over: they are told of again, and nothing is sent.
     gives_shards : bool
@@ -84,6 +87,7 @@ class Upload:
     resumption: Resumption | None = None
     past: Past | None = None
     duplicates: Sequence[Copy] = ()
+    out_of_order: Mapping[str, Any] = field(default_factory=lambda: count_and_first([]))
     complete_rows: int | None = None
     gives_shards: bool = False
     recorder: Recorder | None = None

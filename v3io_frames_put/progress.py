@@ -106,7 +106,7 @@ class _Guard:
     def __call__(self, snapshot: Progress) -> None:
         try:
             self._function(snapshot)
-        except Exception:  # noqa: BLE001  # a display must not end a run; logged below
+        except BaseException:  # noqa: BLE001  # nor may sys.exit() end a run; logged below
             if not self._failed:
                 _LOG.warning("the progress callable failed; more is not logged", exc_info=True)
             self._failed = True

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import sys
 import warnings
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from v3io_frames_put._delivery.policy import check_choice
+from v3io_frames_put._delivery.uploader import StopSwitch
+from v3io_frames_put._delivery.verdicts import Stop
 from v3io_frames_put._journal import open_journal
 from v3io_frames_put.client import Client, pick_client
 from v3io_frames_put.errors import ConfigError, PartialFailure, PutRecordsError, UnstoredRowsWarning
@@ -187,17 +190,23 @@ def put_records(  # noqa: PLR0913  # the one public verb: contract section 1
 def send_rows(job: Upload) -> tuple[pd.DataFrame, Ending]:
     """Run an upload to its end, and collect its results and its receipt."""
     batches: list[pa.RecordBatch] = []
-    ending = upload(job, batches.append)
-    results = collect_results(batches, index=job.plan.index, packed=job.packed)
-    amend_results(results, late=ending.late, duplicates=ending.duplicates)
-    attach_receipt(results, ending.receipt)
+    switch = StopSwitch(job.cancel)
+    with switch.on_interrupt(lambda: None):  # no Ctrl-C behind the run costs its results
+        ending = upload(job, batches.append, switch)
+        results = collect_results(batches, index=job.plan.index, packed=job.packed)
+        amend_results(results, late=ending.late, duplicates=ending.duplicates)
+        attach_receipt(results, ending.receipt)
+    if switch.presses and ending.stop is None:
+        ending = replace(ending, stop=Stop("stopped"))
     return results, ending
 
 
 def _raise_if_ended_early(job: Upload, ending: Ending, results: pd.DataFrame) -> None:
     """Raise why a run ended early, with the results of every row."""
-    if ending.broken is not None:
-        error: Any = PutRecordsError(
+    if isinstance(ending.broken, PutRecordsError):
+        error: Any = ending.broken
+    elif ending.broken is not None:
+        error = PutRecordsError(
             f"the data could not be read to its end: "
             f"{type(ending.broken).__name__}: {ending.broken}. "
             f"error.results tells what became of the rows before."
@@ -207,7 +216,7 @@ def _raise_if_ended_early(job: Upload, ending: Ending, results: pd.DataFrame) ->
     else:
         return
     error.results = results
-    raise error from ending.broken
+    raise error from (None if error is ending.broken else ending.broken)
 
 
 def _tell_unstored(results: pd.DataFrame, on_error: str) -> None:

@@ -73,6 +73,6 @@ class Receipt:
         return {**asdict(self), "rows_per_second": rate}
 
 
-def count_and_first(items: list[Any]) -> dict[str, Any]:
-    """Count items, and name the first of them."""
-    return {"count": len(items), "first": items[:_FIRST]}
+def count_and_first(items: list[Any], *, more: int = 0) -> dict[str, Any]:
+    """Count items, and so many more that nobody can name; name the first of them."""
+    return {"count": len(items) + more, "first": items[:_FIRST]}

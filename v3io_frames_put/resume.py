@@ -19,6 +19,7 @@ from v3io_frames_put._delivery.overtaking import Resumption
 from v3io_frames_put._delivery.past import Past
 from v3io_frames_put.config import MAX_SHARDS
 from v3io_frames_put.errors import ConfigError
+from v3io_frames_put.receipt import count_and_first
 from v3io_frames_put.results import ATTRS_KEY
 
 if TYPE_CHECKING:
@@ -163,4 +164,10 @@ def take_up(job: Upload, results: pd.DataFrame) -> Upload:
             starts=starts,
             knows_requests=True,
         )
-    return replace(job, run_id=receipt["run_id"], resumption=Resumption(earlier), past=past)
+    return replace(
+        job,
+        run_id=receipt["run_id"],
+        resumption=Resumption(earlier),
+        past=past,
+        out_of_order=receipt.get("out_of_order", count_and_first([])),
+    )

@@ -19,28 +19,42 @@ if TYPE_CHECKING:
 _DOING = "put records on"
 
 
-def stop_error(stop: Stop, *, client: Client, stream: StreamPath) -> RequestError | Interrupted:
-    """Make the exception for a run that ended early; its results are the caller's to add."""
+def stop_error(
+    stop: Stop, *, client: Client, stream: StreamPath, advice: str | None = None
+) -> RequestError | Interrupted:
+    """Make the exception for a run that ended early; its results are the caller's to add.
+
+    ``advice`` says how to send the rest. None: by the results that the exception carries.
+    """
     attempt = stop.attempt
     if attempt is None:
-        results, hint = _name_results()
-        return Interrupted(
-            f"stopped while sending to {stream}. {results} tells what became of every row; "
-            f"put_records(..., resume={results}) sends the rest.{hint}"
-        )
+        return _interrupted(stream, advice)
     if stop.cause == "missing":
-        return client.diagnose_missing_stream(stream)
+        try:
+            return client.diagnose_missing_stream(stream)
+        except KeyboardInterrupt:
+            return _interrupted(stream, advice)
     where = str(stream.endpoint)
     if isinstance(attempt, Fault) and stop.cause == "certificate":
         return refusals.untrusted(attempt, doing=f"{_DOING} {stream} at {where}")
     if isinstance(attempt, Answer) and stop.cause != "unavailable":
         return refusals.refusal(attempt, doing=_DOING, stream=stream, where=where)
     results, hint = _name_results()
+    rest = advice or f"{results} tells what to send again.{hint}"
     return PlatformUnavailable(
         f"{_DOING} {stream} at {where}: no request was answered for "
         f"{client.retry.deadline_seconds:g} s; the last: {refusals.tell(attempt)}. Check the "
-        f"endpoint and the network; {results} tells what to send again.{hint}"
+        f"endpoint and the network; {rest}"
     )
+
+
+def _interrupted(stream: StreamPath, advice: str | None) -> Interrupted:
+    results, hint = _name_results()
+    rest = advice or (
+        f"{results} tells what became of every row; put_records(..., resume={results}) sends the "
+        f"rest.{hint}"
+    )
+    return Interrupted(f"stopped while sending to {stream}: {rest}")
 
 
 def _name_results() -> tuple[str, str]:

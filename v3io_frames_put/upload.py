@@ -62,7 +62,9 @@ class Ending:
     duplicates: list[Copy] = field(default_factory=list)
 
 
-def upload(job: Upload, take: Callable[[pa.RecordBatch], Any]) -> Ending:
+def upload(
+    job: Upload, take: Callable[[pa.RecordBatch], Any], switch: StopSwitch | None = None
+) -> Ending:
     """Run an upload to its end.
 
     Parameters
@@ -71,6 +73,8 @@ def upload(job: Upload, take: Callable[[pa.RecordBatch], Any]) -> Ending:
         What to do.
     take : callable
         Takes outcome batches, in input order, while the run goes on.
+    switch : StopSwitch, optional
+        Who holds it is told of a Ctrl-C also before and after the run.
 
     Returns
     -------
@@ -93,18 +97,19 @@ def upload(job: Upload, take: Callable[[pa.RecordBatch], Any]) -> Ending:
         recall(outcomes, job.complete_rows, take)
     elif job.plan.num_rows != 0:
         _LOG.info("run %s: sending to %s", job.run_id, job.stream)
-        broken = _deliver(job, delivery, take)
+        broken = _deliver(job, delivery, take, switch or StopSwitch(job.cancel))
     for batch in outcomes.finish():
         take(batch)
     duplicates = sorted({*job.duplicates, *(reconciler.duplicates() if reconciler else ())})
     late = reconciler.late() if reconciler else []
     broken = conclude(job, delivery, late=late, duplicates=duplicates, broken=broken)
     resumed = job.resumption.out_of_order() if job.resumption else ()
-    out_of_order = sorted({*delivery.out_of_order, *resumed})
+    listed = job.out_of_order["first"]
+    out_of_order = sorted({*listed, *delivery.out_of_order, *resumed})
     receipt = replace(
         _make_receipt(job, delivery, time.monotonic() - began),
         starts=reconciler.starts if reconciler else {},
-        out_of_order=count_and_first(out_of_order),
+        out_of_order=count_and_first(out_of_order, more=job.out_of_order["count"] - len(listed)),
         duplicates=count_and_first([list(copy) for copy in duplicates]),
     )
     _LOG.info("run %s: ended, %s", job.run_id, receipt.counts)
@@ -152,7 +157,10 @@ def conclude(
 
 
 def _deliver(
-    job: Upload, delivery: Delivery, take: Callable[[pa.RecordBatch], Any]
+    job: Upload,
+    delivery: Delivery,
+    take: Callable[[pa.RecordBatch], Any],
+    switch: StopSwitch,
 ) -> BaseException | None:
     began = time.monotonic()
     tag = bytes.fromhex(job.run_id) if job.policy.delivery == "exactly_once" else None
@@ -161,7 +169,6 @@ def _deliver(
     # map holds on to no window that was handed out, as a generator's variable would.
     windows = map(partial(encode_window, run_id=tag), records)
     couriers = Couriers(lambda: job.client.transport(job.stream), windows)
-    switch = StopSwitch(job.cancel)
     with open_progress(job.progress) as show, switch.on_interrupt(couriers.wake):
         throttle = Throttle()
 
@@ -175,6 +182,8 @@ def _deliver(
             broken = run(delivery, couriers, switch=switch, report=report, recorder=job.recorder)
         finally:
             couriers.close()
+        if switch.presses:  # also when every row has its outcome: who pressed wants to stop
+            delivery.stop()
         known = len(job.resumption.earlier.status) if job.resumption else 0
         delivery.finish_rows(max(job.plan.num_rows or 0, known))
         show(_snapshot(delivery, job.plan.num_rows, began, time.monotonic()))

@@ -189,3 +189,12 @@ def test_without_an_order_none_is_compared(platform):
     results = put(platform, FRAME.assign(key="one"), order="none")
     told = verify(platform, swap(results, 2, 4))
     assert (told.is_proven, told.out_of_order, told.uncompared) == (True, 0, 0)
+
+
+def test_two_rows_in_one_place_are_not_proven(platform):
+    results = put(platform, shard=0, partition_key=None)
+    results.loc[1, "sequence_number"] = results.sequence_number[3]
+    told = verify(platform, results)
+    assert (told.is_proven, told.mistaken, told.first_missing) == (False, 2, (1, 3))
+    packed = put(platform, rows_per_record=3)
+    assert verify(platform, packed).is_proven

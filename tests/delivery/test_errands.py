@@ -11,6 +11,8 @@ from v3io_frames_put._delivery.errands import (
     find_start,
     survey_stream,
 )
+from v3io_frames_put._wire.answers import ListingPage, StreamDescription
+from v3io_frames_put.config import MAX_SHARDS
 
 
 @pytest.fixture
@@ -186,3 +188,15 @@ def test_reading_is_tried_out_on_a_stream_with_and_without_records(talk, records
     talk.write(records)
     assert talk.lead(check_reading(PLACE)) is None
     assert talk.asked == ["Seek", "GetRecords"][: 1 + (records > 0)]
+
+
+def test_a_listing_without_an_end_is_given_up():
+    page = ListingPage((), (), next_marker="more")
+    errand = survey_stream(PLACE)
+    next(errand)
+    errand.send(StreamDescription(shards=1, retention_hours=1))
+    for _ in range(MAX_SHARDS - 1):
+        errand.send(page)
+    with pytest.raises(StopIteration) as over:
+        errand.send(page)
+    assert over.value.value == Survey(1, {})

@@ -163,6 +163,21 @@ class TestConfig:
         assert "Did you mean 'partition_key'?" in done.stderr
         assert sent(local_platform) == []
 
+    @pytest.mark.parametrize(
+        ("line", "says"),
+        [
+            ("results = 5", "results = 5: expected a path, in quotes"),
+            ('stream = ["projects/s"]', "expected one value, not a list"),
+        ],
+    )
+    def test_a_value_that_no_option_takes(self, run, file, tmp_path, local_platform, line, says):
+        config = tmp_path / "job.toml"
+        config.write_text(line + "\n")
+        done = run(file, STREAM, "--config", config)
+        assert done.exit_code == 2
+        assert says in done.stderr
+        assert sent(local_platform) == []
+
     def test_what_is_no_toml(self, run, file, tmp_path):
         config = tmp_path / "job.toml"
         config.write_text("where: n\n")

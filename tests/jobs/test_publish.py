@@ -291,6 +291,22 @@ class TestTrouble:
         assert told.counts["stored"] == told.rows < 400_000
         assert len(read_table(told.results)) == told.rows
 
+    def test_all_that_stands_before_a_damaged_part_of_a_file_is_sent(self, publish, tmp_path, sent):
+        path = tmp_path / "a.parquet"
+        table = pa.table({"n": range(1_000), "text": [f"{n:0200d}" for n in range(1_000)]})
+        pq.write_table(table, path, row_group_size=100, compression="none", use_dictionary=False)
+        place = pq.read_metadata(path).row_group(5).column(1).data_page_offset
+        broken = bytearray(path.read_bytes())
+        broken[place : place + 40] = b"\xff" * 40
+        path.write_bytes(bytes(broken))
+        with pytest.raises(
+            PutRecordsError, match=r"a\.parquet cannot be read to its end"
+        ) as caught:
+            publish(path, failed=tmp_path / "f.parquet")
+        assert caught.value.results.counts["stored"] == 500
+        assert "500 rows were stored; 500 are left" in str(caught.value)
+        assert [value["n"] for value in sent("n")] == list(range(500))
+
     def test_a_stop_tells_of_every_row(self, publish, folder, tmp_path, local_platform):
         local_platform.faults = [Throttled(times=None, retry_after_seconds=30)]
         stop = threading.Event()

@@ -180,8 +180,17 @@ def test_a_whole_number_that_a_double_would_change_costs_its_row(tmp_path, first
     assert "give the column another type by types" in reasons[1]
 
 
-def test_whole_numbers_too_long_for_any_type_cost_their_rows_unless_wanted_as_text(tmp_path):
+def test_a_number_too_long_for_the_type_that_is_wanted_is_told_as_it_is_spelt(tmp_path):
     file = write_text(tmp_path / "a.jsonl", '{"x": 7}', f'{{"x": {2**70 + 1}}}')
-    assert [reason is None for reason in read(file)[1]] == [True, False]
-    rows, reasons, _ = read(file, types={"x": "string"})
-    assert ([row["x"] for row in rows], reasons) == (["7", str(2**70 + 1)], [None, None])
+    rows, reasons, _ = read(file, types={"x": "int64"})
+    assert [row["x"] for row in rows] == [7, None]
+    assert f"column 'x': {2**70 + 1} is no int64" in reasons[1]
+
+
+def test_whole_numbers_without_a_common_type_are_text_as_in_csv(tmp_path):
+    numbers = ["-1", str(2**64 - 1), str(2**70)]
+    file = write_text(tmp_path / "a.jsonl", *(f'{{"id": {number}}}' for number in numbers))
+    rows, reasons, schema = read(file)
+    assert schema == {"id": "string"}
+    assert [row["id"] for row in rows] == numbers
+    assert reasons == [None] * 3

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pytest
 
 from v3io_frames_put import Encoding, Interrupted, Retry, put_records, summarize
-from v3io_frames_put.errors import ConfigError, PutRecordsError
+from v3io_frames_put.errors import ConfigError, DataError, PutRecordsError
 from v3io_frames_put.local import LocalPlatform, LostAnswer, RecordErrors
 
 STREAM = "projects/house/readings"
@@ -172,9 +172,7 @@ def test_changed_data_stops_an_unfinished_run_before_any_of_its_block_is_sent(pl
     before = stop_after(platform, path, 20_000, data=big, **options)
     first_left = int(before.status.ne("stored").idxmax())
     changed = big.assign(row=big.row.where(big.row != first_left, 7))
-    with pytest.raises(
-        PutRecordsError, match=r"rows [\d,]+ to [\d,]+ are not what they were"
-    ) as no:
+    with pytest.raises(DataError, match=r"rows [\d,]+ to [\d,]+ are not what they were") as no:
         put(platform, path, changed, **options)
     assert no.value.results.status.value_counts()["stored"] == (before.status == "stored").sum()
     assert rows_on(platform) == sorted(before.index[before.status == "stored"])

@@ -113,3 +113,31 @@ def test_raw_bytes_that_are_no_text_name_the_column():
 def test_what_is_no_records_is_refused():
     with pytest.raises(ConfigError, match="no column 'data'"):
         decode_records(records_of().drop(columns="data"))
+
+
+@pytest.mark.parametrize(
+    ("value", "dtype"),
+    [
+        ('"0001-01-01T00:00:00"', pa.timestamp("ns")),
+        ('"9999-12-31T23:59:59.999999"', pa.timestamp("ns", "UTC")),
+        ('"1677-09-21T00:12:43.145224191"', pa.timestamp("ns")),
+        ('"2026-11-22T10:00:00.999"', pa.timestamp("s")),
+        ('"2026-11-22T10:00:00.123456Z"', pa.timestamp("ms", "UTC")),
+        ('"10:00:00.123"', pa.time32("s")),
+        ('"PT1.5S"', pa.duration("s")),
+        ('"PT1.123456S"', pa.duration("ms")),
+        ("1.5", pa.int64()),
+        ("[1, -2.5]", pa.list_(pa.int8())),
+        ('{"x": 0.5}', pa.struct([("x", pa.uint16())])),
+    ],
+)
+def test_a_type_that_would_change_a_value_is_an_error(value, dtype):
+    records = records_of(b'{"a":null}', b'{"a":%s}' % value.encode())
+    with pytest.raises(DataError, match=r"column 'a': .* cannot hold exactly"):
+        decode_records(records, schema=pa.schema([("a", dtype)]))
+
+
+def test_values_at_the_ends_of_a_type_are_what_they_were():
+    ends = [b'{"a":"1677-09-21T00:12:43.145224193"}', b'{"a":"2262-04-11T23:47:16.854775807"}']
+    decoded = decode_records(records_of(*ends), schema=pa.schema([("a", pa.timestamp("ns"))]))
+    assert [when.value for when in decoded["a"]] == [-(2**63) + 1, 2**63 - 1]

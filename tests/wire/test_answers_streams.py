@@ -47,6 +47,8 @@ def test_what_is_no_location_is_told(body):
         (b"{}", None),
         (b'{"Item": {"__last_sequence_num": {"S": "x"}}}', None),
         (b'{"Item": {"__last_sequence_num": {"N": "-1"}}}', None),
+        (b'{"Item": {"__last_sequence_num": {"N": "1%s"}}}' % (b"0" * 30), None),
+        (b'{"Item": {"__last_sequence_num": {"N": "1%s"}}}' % (b"0" * 5_000), None),
     ],
 )
 def test_a_last_sequence_number_is_read(body, number):
@@ -81,6 +83,7 @@ def test_a_cut_listing_says_where_to_go_on():
     [
         b"", b"{}", b"<a>", b"<a><Contents/></a>",
         b"<a><IsTruncated>true</IsTruncated><NextMarker/></a>",
+        b'<?xml version="1.0" encoding="foo-99"?><a/>',
     ],
 )  # fmt: skip
 def test_what_is_no_listing_is_told(body):

@@ -42,7 +42,7 @@ def parse(status, body):
         (413, b"", PlatformError(413, None, "HTTP 413", "HTTP 413")),
         (500, b"<h1>Oops</h1> <p>it broke", PlatformError(500, None, "HTTP 500", "Oops it broke")),
         (400, b"[1]", PlatformError(400, None, "HTTP 400", "[1]")),
-        (400, b'{"ErrorMessage": 5}', PlatformError(400, None, "HTTP 400", '{"ErrorMessage": 5}')),
+        (400, b'{"ErrorMessage": 5}', PlatformError(400, None, "HTTP 400", "HTTP 400")),
         (
             400,
             b'{"ErrorCode": true, "ErrorMessage": "X"}',

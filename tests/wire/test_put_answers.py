@@ -256,3 +256,10 @@ def test_records_without_a_key_may_go_anywhere():
 def test_a_key_beside_a_shard_does_not_count_as_a_key():
     entries = sent(2, shard=[0, 1], destination=[7, 7])
     assert parse_put_answer(body(stored(0, 1), stored(1, 1)), entries).stored.all()
+
+
+def test_an_error_code_in_a_record_that_is_not_counted_is_not_believed():
+    odd = stored(0, 1) | refused()
+    assert "FailedRecordCount" in doubt(body(odd, stored(0, 2), stored(0, 3)), sent())
+    fine = stored(0, 1) | {"ErrorCode": 0}
+    assert parse_put_answer(body(fine), sent(1)).stored.tolist() == [True]

@@ -42,6 +42,7 @@ class Broke:
     """A thread ran into what is no network trouble: unreadable data, or our own fault."""
 
     error: BaseException
+    is_of_data: bool = False
 
 
 Event: TypeAlias = Ended | Fed | Broke
@@ -144,4 +145,4 @@ class Couriers:
             while (make := self._wanted.get()) is not None:
                 self._events.put(make())
         except BaseException as error:  # noqa: BLE001  # raised again by who runs the delivery
-            self._events.put(Broke(error))
+            self._events.put(Broke(error, is_of_data=True))

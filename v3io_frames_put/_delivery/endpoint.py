@@ -107,7 +107,19 @@ class Endpoint:
             return {"Authorization": Secret(f"Basic {b64encode(pair).decode()}")}
         return {}
 
+    def hide_secrets(self, text: bytes) -> bytes:
+        """Cross out who we are where a platform, or a proxy, repeats it.
 
+        Nothing short, and no mere number, is looked for: it may stand there by chance.
+        """
+        pair = self.auth_headers().get("Authorization", "").removeprefix("Basic ")
+        for secret in filter(None, (self.access_key, self.password, pair)):
+            if len(secret) >= _MIN_SECRET and not secret.isdigit():
+                text = text.replace(secret.encode(), b"***")
+        return text
+
+
+_MIN_SECRET = 8
 _VARIABLES = ("API", "ACCESS_KEY", "USERNAME", "PASSWORD")
 
 

@@ -19,6 +19,7 @@ from v3io_frames_put._wire.answers import (
 )
 from v3io_frames_put._wire.protocol import ILLEGAL_LOCATION, parse_error
 from v3io_frames_put._wire.record_pages import RecordPage, parse_record_page
+from v3io_frames_put.config import MAX_SHARDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -80,7 +81,7 @@ def survey_stream(stream: StreamPath) -> Errand[Survey | None]:
         return None
     written: dict[int, int | None] = {}
     marker = None
-    while True:
+    for _ in range(MAX_SHARDS):  # pages: a listing that never ends is none
         request = requests.list_request(stream.container, stream.path, marker=marker)
         page = yield Ask(request, _if_success(parse_listing))
         if page is None:  # nothing was ever written to it
@@ -90,8 +91,9 @@ def survey_stream(stream: StreamPath) -> Errand[Survey | None]:
             if name.isascii() and name.isdigit():
                 written[int(name)] = entry.last_sequence_number
         if page.next_marker is None:
-            return Survey(described.shards, written)
+            break
         marker = page.next_marker
+    return Survey(described.shards, written)
 
 
 def find_start(stream: StreamPath, shard: int) -> Errand[Start]:

@@ -6,6 +6,7 @@ whole body goes into a text.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final, TypeVar
 from urllib.parse import urlsplit
 
@@ -44,7 +45,7 @@ def refusal(answer: Answer, *, doing: str, stream: StreamPath, where: str) -> Re
     if is_missing(answer):
         return stream_not_found(stream, error)
     if answer.status // 100 == 3:  # noqa: PLR2004  # any redirect
-        return moved(answer, doing=doing, where=where)
+        return moved(answer, doing=f"{doing} {stream}", where=where)
     text = f"{doing} {stream} at {where}: the platform answered {_told(error)}."
     return _make(RequestError, text, error)
 
@@ -94,14 +95,15 @@ def not_a_stream(
 
 def moved(answer: Answer, *, doing: str, where: str) -> RequestError:
     """Make the error for a redirect, which is never followed with our key in hand."""
-    to = urlsplit(answer.headers.get("location", ""))
-    # Only scheme and host: the rest of the address is the platform's business.
-    target = f"{to.scheme}://{to.netloc.rpartition('@')[2]}" if to.netloc else "another address"
-    text = (
-        f"{doing} at {where}: the platform answered {answer.status}, it has moved to {target}. "
-        f"Set endpoint= or V3IO_API to that address."
+    what = "which no v3io web API does. Check endpoint= or V3IO_API."
+    with suppress(ValueError):  # the platform says where, or nonsense
+        to = urlsplit(answer.headers.get("location", ""))
+        if to.netloc:  # only scheme and host: the rest is the platform's business
+            host = f"{to.scheme}://{to.netloc.rpartition('@')[2]}"
+            what = f"it has moved to {host}. Set endpoint= or V3IO_API to that address."
+    return RequestError(
+        f"{doing} at {where}: the platform answered {answer.status}, {what}", status=answer.status
     )
-    return RequestError(text, status=answer.status)
 
 
 def untrusted(fault: Fault, *, doing: str) -> RequestError:

@@ -17,6 +17,7 @@ from urllib3.util import Timeout
 from v3io_frames_put._delivery.connection import Line, watch
 from v3io_frames_put._delivery.faults import NETWORK_ERRORS, fault_kind, fault_text
 from v3io_frames_put._wire.exchange import Answer, Fault
+from v3io_frames_put._wire.protocol import FUNCTION_HEADER, PUT_RECORDS
 from v3io_frames_put.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from v3io_frames_put.config import Timeouts
 
 _BASE_HEADERS: Final = {"User-Agent": "v3io-frames-put", "Accept-Encoding": "gzip, deflate"}
-_FIRST_FINAL_STATUS: Final = 200
+_SUCCESS: Final = 200
 # A body leaves in pieces, each within read_seconds: a slow line is not a dead one.
 _PIECE_BYTES: Final = 256 * 2**10
 
@@ -56,7 +57,7 @@ class Transport:
     ) -> None:
         if endpoint.url is None:
             raise ConfigError("no endpoint is known. Give Client(endpoint=...), or set V3IO_API.")
-        self._where = endpoint.url
+        self._endpoint, self._where = endpoint, endpoint.url
         self._headers = {**_BASE_HEADERS, **endpoint.auth_headers()}
         self._timeout = Timeout(connect=timeouts.connect_seconds, read=timeouts.read_seconds)
         self._line = Line(timeouts, clock, is_insecure=endpoint.verify is False)
@@ -77,13 +78,13 @@ class Transport:
         try:
             self._line.begin()
             answer = self._exchange(request)
-            is_reusable = self._line.stage == "waiting" and answer.status >= _FIRST_FINAL_STATUS
+            is_reusable = self._line.stage == "waiting" and answer.status >= _SUCCESS
         except NETWORK_ERRORS as error:
             return self._fault(error)
         finally:
             # Also when a KeyboardInterrupt passes: half an exchange is on that line.
             self._line.end(is_reusable=is_reusable)
-        if answer.status < _FIRST_FINAL_STATUS:
+        if answer.status < _SUCCESS:
             detail = f"{self._where}: the answer ended with an interim status"
             return Fault("garbled", self._line.stage, detail)
         return answer
@@ -113,6 +114,9 @@ class Transport:
         )
         body = response.read()
         response.release_conn()
+        is_error = response.status != _SUCCESS
+        if is_error or request.headers.get(FUNCTION_HEADER) == PUT_RECORDS:  # they may tell of one
+            body = self._endpoint.hide_secrets(body)
         return Answer(response.status, _lower_headers(response), body)
 
     def _fault(self, error: Exception) -> Fault:

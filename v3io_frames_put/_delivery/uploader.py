@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol
 
-from v3io_frames_put._delivery.couriers import Broke, Ended, Fed
+from v3io_frames_put._delivery.couriers import Broke, Ended
 from v3io_frames_put._wire.exchange import Fault
 from v3io_frames_put.errors import PutRecordsError
 
@@ -121,14 +121,14 @@ def run(  # noqa: PLR0913  # tests bring a clock and a network of their own
     Returns
     -------
     BaseException or None
-        What a thread ran into that is no network trouble: it stopped the run, and
-        the outcomes are true all the same. None: nothing.
+        What a thread ran into that is no network trouble: it stopped the run, or ended
+        its data, and the outcomes are true all the same. None: nothing.
     """
     broken: BaseException | None = None
     patience: float | None = None
     while not delivery.is_done:
         now = clock()
-        if switch.is_on or broken:
+        if switch.is_on:
             delivery.stop()
         if delivery.stopped:
             patience = patience or now + GRACE_SECONDS
@@ -136,7 +136,8 @@ def run(  # noqa: PLR0913  # tests bring a clock and a network of their own
                 couriers.shutdown()
                 delivery.abandon()
                 break
-        broken = _round(delivery, couriers, recorder, clock, draw) or broken
+        reason = _round(delivery, couriers, recorder, clock, draw)
+        broken = broken or reason
         report(clock())
     return broken
 
@@ -157,6 +158,7 @@ def _round(
     except PutRecordsError as error:
         for ticket, _ in jobs:
             delivery.finish(ticket, _UNRECORDED, now=now, draw=draw())
+        delivery.stop()
         return error
     for job in jobs:
         couriers.send(*job)
@@ -164,10 +166,8 @@ def _round(
         couriers.feed()
     broken = None
     for event in couriers.collect(_pause(delivery, now)):
-        if isinstance(event, Broke):
-            broken = event.error
-        else:
-            _handle(delivery, event, clock(), draw())
+        reason = _handle(delivery, event, clock(), draw())
+        broken = broken or reason
     return broken
 
 
@@ -176,10 +176,18 @@ def _pause(delivery: Delivery, now: float) -> float:
     return _TICK_SECONDS if wake_at is None else min(_TICK_SECONDS, wake_at - now)
 
 
-def _handle(delivery: Delivery, event: Ended | Fed, now: float, draw: float) -> None:
+def _handle(delivery: Delivery, event: Event, now: float, draw: float) -> BaseException | None:
+    """Take in what happened; return what a thread ran into."""
     if isinstance(event, Ended):
         delivery.finish(event.ticket, event.attempt, now=now, draw=draw)
+    elif isinstance(event, Broke):
+        if event.is_of_data:  # what was read before is sent
+            delivery.close()
+        else:
+            delivery.stop()
+        return event.error
     elif event.window is None:
         delivery.close()
     else:
         delivery.offer(event.window)
+    return None

@@ -46,7 +46,8 @@ class Verification:
         Rows that do not stand where the results say: retention dropped them, the
         stream was made anew, or it is another one.
     mistaken : int
-        Missing rows in whose place another record stands (``exactly_once`` only).
+        Missing rows in whose place another record stands: one of another row's tag
+        (``exactly_once``), or that another row has, too.
     out_of_order : int
         Rows that stand behind a later row of their partition key or shard.
     uncompared : int
@@ -104,7 +105,8 @@ def verify_results(results: pd.DataFrame, stream: RemoteStream) -> Verification:
     stream.describe()  # says what is wrong with a path where no stream is
     held = claims.merge(_read_places(stream, claims), how="left", on=_PLACE, validate="many_to_one")
     is_missing = held["is_there"].isna()
-    is_mistaken = ~is_missing & ~_is_own(held, results)
+    is_shared = held.duplicated([*_PLACE, "within"], keep=False)
+    is_mistaken = ~is_missing & (is_shared | ~_is_own(held, results))
     gone = held.loc[is_missing | is_mistaken, "row"]
     receipt = results.attrs.get("v3io", {})
     order = receipt.get("order", "key")
@@ -138,10 +140,10 @@ def _read_claims(results: pd.DataFrame) -> pd.DataFrame:
             "that put_records returned."
         )
     places = {name: stored[name].to_numpy(np.int64) for name in _PLACE}
-    is_first = np.ones(len(rows), np.bool_)
+    within: Any = 0
     if "record_row" in stored:
-        is_first = (stored["record_row"] == 0).to_numpy(np.bool_, na_value=True)
-    return pd.DataFrame({"row": rows, "is_first": is_first, **places})
+        within = stored["record_row"].to_numpy(np.int64, na_value=0)
+    return pd.DataFrame({"row": rows, "within": within, **places})
 
 
 def _read_places(stream: RemoteStream, claims: pd.DataFrame) -> pd.DataFrame:
@@ -178,7 +180,7 @@ def _is_own(held: pd.DataFrame, results: pd.DataFrame) -> pd.Series[bool]:
             for info in held["client_info"]]  # fmt: skip
     first = pd.Series([-1 if tag is None else tag.first_row for tag in tags], index=held.index)
     is_behind = (first >= 0) & (first < held["row"])  # a pack's first row is before its others
-    return (first == held["row"]) | (~held["is_first"] & is_behind)
+    return (first == held["row"]) | ((held["within"] > 0) & is_behind)
 
 
 def _is_late(held: pd.DataFrame, order: str) -> pd.Series[bool]:

@@ -13,6 +13,7 @@ from v3io_frames_put._rows.arrow_types import to_numpy
 from v3io_frames_put._rows.destinations import hash_destinations
 from v3io_frames_put._rows.records import RejectionLog
 from v3io_frames_put._rows.source import MAX_ROWS, read_window
+from v3io_frames_put._rows.validity import refuse_invalid
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -120,6 +121,7 @@ class RowEncoder:
     ) -> tuple[EncodedRows, bool]:
         """Encode a window, or its first rows; tell whether they are checked."""
         log = RejectionLog()
+        window = refuse_invalid(window, self.selection.names, log)
         payload = self.encoder.encode(window, log)
         window = window.head(len(payload))
         if self.refused is not None:

@@ -71,7 +71,9 @@ def number_shards(values: pa.Array | np.ndarray, name: str, log: RejectionLog) -
         return values.cast(pa.int32())
     else:
         numbers = values
-    inside = pc.and_(pc.greater_equal(numbers, 0), pc.less(numbers, MAX_SHARDS))
+    wide = pa.uint64() if pt.is_unsigned_integer(numbers.type) else pa.int64()
+    least, beyond = pa.scalar(0, wide), pa.scalar(MAX_SHARDS, wide)
+    inside = pc.and_(pc.greater_equal(numbers, least), pc.less(numbers, beyond))
     for row in _true_rows(pc.invert(inside)):
         detail = f"column {name!r} holds shard {numbers[row]}; expected 0 to {MAX_SHARDS - 1:,}."
         log.add(row, "ShardIdInvalid", f"{detail} Correct it.")
@@ -159,7 +161,9 @@ def _spell_key(cell: Any) -> str:
 
 def _number_shard(cell: Any) -> int:
     number = _take_integer(cell, "a whole number")
-    return number if 0 <= number < MAX_SHARDS else -1  # refused with all that are out of range
+    if not 0 <= number < MAX_SHARDS:
+        raise Unfit(f"shard {number}; expected 0 to {MAX_SHARDS - 1:,}. Correct it")
+    return number
 
 
 def _take_integer(cell: Any, expected: str) -> int:

@@ -136,14 +136,14 @@ def plan_rows(  # noqa: PLR0913 - the options of put_records that are about rows
     if not isinstance(index, (bool, np.bool_)):
         raise ConfigError(f"index={index!r}: expected True or False. Correct it.")
     source = open_source(data)
-    selection = Selection(source)
+    selection = Selection(source, hidden=refused)
     chosen = selection.add_data(columns, index=index)
     mapping = Mapping(
         selection, limits, partition_key=partition_key, shard=shard, client_info=client_info
     )
     options = FormatPlan(format, rows_per_record, encoding, limits, window_bytes)
     encoder, packer = options.plan(chosen, selection)
-    reasons = None if refused is None else selection.add_name(refused, "refused")
+    reasons = None if refused is None else selection.add_position(source.names.index(refused))
     rows = RowEncoder(selection, mapping, encoder, limits, window_bytes, reasons)
     return RowPlan(source.num_rows, source.index, chosen, rows, packer)
 

@@ -5,8 +5,9 @@ Every name is looked up here, once; what is wrong with one is raised at once.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sized
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pandas as pd
@@ -23,17 +24,31 @@ if TYPE_CHECKING:
     from v3io_frames_put._rows.source import Reader, Source
 
 
-class Selection:
-    """The columns a plan reads, each opened once however often it is named."""
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
-    def __init__(self, source: Source) -> None:
+
+class Selection:
+    """The columns a plan reads, each opened once however often it is named.
+
+    Parameters
+    ----------
+    source : Source
+        The data.
+    hidden : str, optional
+        A column that no option can name: it is not the user's.
+    """
+
+    def __init__(self, source: Source, hidden: str | None = None) -> None:
         self.source = source
+        self._hidden = hidden
         self.readers: list[Reader] = []
+        self.names: list[str] = []
         self._numbers: dict[int, int] = {}  # position in the source -> number in a window
 
     def add(self, reader: Reader, name: str) -> Column:
         """Read one more column."""
         self.readers.append(reader)
+        self.names.append(name)
         try:
             return Column(len(self.readers) - 1, name, reader.type)
         except NoPlainLayout as found:
@@ -54,7 +69,7 @@ class Selection:
             (self.source.names, 0),
             (self.source.level_names, len(self.source.names)),
         ):
-            found = [first + place for place, known in enumerate(names) if known == name]
+            found = [] if name == self._hidden else _find(name, names, first)
             if len(found) > 1:
                 raise ConfigError(
                     f"{option}={name!r} stands for {len(found)} columns of the data; "
@@ -62,7 +77,8 @@ class Selection:
                 )
             if found:
                 return self.add_position(found[0])
-        available = [*self.source.names, *self.source.level_names]
+        names = [*self.source.names, *self.source.level_names]
+        available = [name for name in names if name != self._hidden]
         raise ColumnNotFound(name, option=option, available=available)
 
     def add_data(self, columns: Sequence[Any] | None, *, index: bool) -> list[Column]:
@@ -100,6 +116,10 @@ class Selection:
             )
 
 
+def _find(name: str, names: Sequence[str], first: int) -> list[int]:
+    return [first + place for place, known in enumerate(names) if known == name]
+
+
 def _is_label(value: Any, names: Sequence[str]) -> bool:
     """Whether a tuple is the name of one column, of several levels."""
     return isinstance(value, tuple) and str(value) in names
@@ -118,6 +138,11 @@ def _as_list(columns: Any) -> list[Any]:
 def _check_names(columns: Sequence[Column]) -> None:
     """Refuse no columns, and names that are the same as text."""
     names = [column.name for column in columns]
+    odd = next(filter(_SURROGATE.search, names), None)
+    if odd is not None:
+        raise ConfigError(
+            f"the column name {odd!r} holds a lone surrogate, which UTF-8 cannot. Rename it."
+        )
     if not names:
         raise ConfigError("there are no columns to send; expected at least one. See columns=.")
     twice = (

@@ -7,7 +7,7 @@ does not allow is a ``ProtocolError``.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 from xml.etree import ElementTree as ET
 
 import orjson
@@ -17,6 +17,8 @@ from v3io_frames_put.errors import ProtocolError
 
 if TYPE_CHECKING:
     from v3io_frames_put._wire.exchange import Answer
+
+_DIGITS: Final = 18  # of a number that 64 bits surely hold
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +100,7 @@ def parse_listing(answer: Answer) -> ListingPage:
     try:
         # expat bounds entity expansion itself; the platform is who we sent our key to.
         root = ET.fromstring(answer.body)  # noqa: S314
-    except ET.ParseError as error:
+    except (ET.ParseError, LookupError, ValueError) as error:  # the last two: of its encoding
         raise broken("the listing", f"it is not XML ({error})", answer) from error
     objects = tuple(_listed_object(node, answer) for node in _children(root, "Contents"))
     directories = tuple(_text(node, "Prefix") for node in _children(root, "CommonPrefixes"))
@@ -151,8 +153,10 @@ def _listed_object(node: ET.Element, answer: Answer) -> ListedObject:
 
 
 def _digits(text: object) -> int | None:
-    """Read a number that is written as text; None: it is none."""
-    return int(text) if isinstance(text, str) and text.isascii() and text.isdigit() else None
+    """Read a number that is written as text; None: it is none, or none of a record."""
+    if not (isinstance(text, str) and text.isascii() and text.isdigit() and len(text) <= _DIGITS):
+        return None
+    return int(text)
 
 
 def _children(node: ET.Element, name: str) -> list[ET.Element]:

@@ -87,7 +87,8 @@ def parse_error(answer: Answer) -> PlatformError:
         text = " ".join(message.split())
         return PlatformError(answer.status, number, canonical_name(text), text[:_MAX_TEXT])
     name = f"HTTP {answer.status}"
-    return PlatformError(answer.status, number, name, _page_text(answer.body) or name)
+    words = "" if fields else _page_text(answer.body)  # a JSON answer may hold anything
+    return PlatformError(answer.status, number, name, words or name)
 
 
 def canonical_name(message: str) -> str:

@@ -133,9 +133,7 @@ def _parse(body: bytes, expected: int) -> _Answer:
 
 
 def _columns(records: list[_Entry], failed: int) -> PutAnswer:
-    positions = []
-    if failed:
-        positions = [at for at, record in enumerate(records) if record.error_code is not None]
+    positions = [at for at, record in enumerate(records) if record.error_code]
     if len(positions) != failed:
         raise UnbelievableAnswerError("FailedRecordCount disagrees with the Records")
     stored = np.ones(len(records), np.bool_)

@@ -31,7 +31,10 @@ def read_job_file(ctx: click.Context, _param: click.Parameter, path: Path | None
         name = key.replace("-", "_")
         if name not in known:
             raise click.UsageError(f"{path}: there is no option {key!r}. {_advise(name, known)}")
-        told[name] = _fit(known[name], value)
+        try:
+            told[name] = _fit(known[name], value)
+        except TypeError as error:
+            raise click.UsageError(f"{path}: {key} = {value!r}: {error}. Correct it.") from error
     ctx.default_map = {**(ctx.default_map or {}), **told}
 
 
@@ -59,5 +62,15 @@ def _advise(name: str, known: dict[str, click.Parameter]) -> str:
 
 
 def _fit(param: click.Parameter, value: Any) -> Any:
-    """Let one path stand for a list of them."""
-    return [value] if param.nargs == -1 and isinstance(value, str) else value
+    """Let one path stand for a list of them; raise TypeError for what no option takes."""
+    is_text = isinstance(param.type, (click.types.StringParamType, click.Path))
+    if isinstance(value, list) and is_text and param.nargs == 1 and not _repeats(param):
+        raise TypeError("expected one value, not a list")
+    one = value if isinstance(value, list) else [value]
+    if isinstance(param.type, click.Path) and not all(isinstance(item, str) for item in one):
+        raise TypeError("expected a path, in quotes")
+    return one if param.nargs == -1 else value
+
+
+def _repeats(param: click.Parameter) -> bool:
+    return isinstance(param, click.Option) and param.multiple

@@ -47,13 +47,32 @@ class ParquetFile:
         """Yield columns, of row groups alone whose statistics do not exclude every row."""
         with self._open() as opened:
             groups = self._select_groups(reading)
-            if groups is not None and not groups:
-                return
+            if groups is None:
+                groups = list(range(opened.num_row_groups))
             # Without any column pyarrow would not tell how many rows there are.
             columns = list(names) or self.schema.names[:1]
-            batches = opened.iter_batches(self._batch_rows, row_groups=groups, columns=columns)
-            for batch in batches:
+            for batch in self._read(opened, groups, columns):
                 yield Piece({name: batch.column(name) for name in names}, batch.num_rows)
+
+    def _read(
+        self, opened: pq.ParquetFile, groups: list[int], columns: list[str]
+    ) -> Iterator[pa.RecordBatch]:
+        """Yield the batches of row groups; at a damaged one, first all that stands before it."""
+        rows = 0
+        try:
+            if groups:
+                for batch in opened.iter_batches(self._batch_rows, groups, columns):
+                    yield batch
+                    rows += batch.num_rows
+        except (OSError, pa.ArrowException):  # one by one: a batch reaches from group to group
+            for group in groups:
+                size = opened.metadata.row_group(group).num_rows
+                if rows >= size:
+                    rows -= size
+                    continue
+                for batch in opened.iter_batches(self._batch_rows, [group], columns):
+                    yield batch.slice(min(rows, batch.num_rows))
+                    rows = max(0, rows - batch.num_rows)
 
     def _open(self) -> pq.ParquetFile:
         # Read ahead by small buffers: to buffer whole row groups would take what they take.

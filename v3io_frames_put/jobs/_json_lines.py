@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from v3io_frames_put.jobs._fit import Reading
 
 
+_UINT64_END: Final = 2**64
 _EXACT: Final = 2**53  # a double holds every whole number up to here
 _LONG_NUMBER: Final = re.compile(rb"\d{16}")  # orjson reads whole numbers beyond 64 bits as floats
 
@@ -46,6 +47,7 @@ class JsonLinesFile:
 
     def __init__(self, file: InputFile) -> None:
         self._file = file
+        self._spelt: set[str] = set()  # numbers that no type holds: text as they are spelt
         self.schema = self._infer()
 
     def check_type(self, _name: str, dtype: pa.DataType) -> None:
@@ -58,6 +60,7 @@ class JsonLinesFile:
             return
         types = {name: reading.type_of(name) for name in self.schema.names}
         told = {name for name, dtype in types.items() if dtype != self.schema.field(name).type}
+        told |= self._spelt
         with self._file.open_stream() as stream:
             for block in read_blocks(stream, has_quotes=False):
                 yield self._read(block, names, types, told)
@@ -79,10 +82,9 @@ class JsonLinesFile:
         if inferred is None:
             raise DataError(f"{self._file.name}: no line is a JSON object. Is it JSON Lines?")
         doubles = {field.name for field in inferred if pa.types.is_floating(field.type)}
-        whole = _find_unsigned(lines, doubles)
-        return pa.schema(
-            [(f.name, pa.uint64() if f.name in whole else _settle(f.type)) for f in inferred]
-        )
+        whole = _find_whole(lines, doubles)
+        self._spelt = {name for name, dtype in whole.items() if pa.types.is_string(dtype)}
+        return pa.schema([(f.name, whole.get(f.name) or _settle(f.type)) for f in inferred])
 
     def _read(
         self,
@@ -164,24 +166,26 @@ def _infer_lines(lines: list[bytes]) -> pa.Schema | None:
         return _infer_lines(lines[: len(lines) // 2])
 
 
-def _find_unsigned(lines: list[bytes], names: set[str]) -> set[str]:
-    """Find the fields that hold whole numbers alone, some too long for int64.
+def _find_whole(lines: list[bytes], names: set[str]) -> dict[str, pa.DataType]:
+    """Find the fields that hold whole numbers alone, some too long for int64: their types.
 
     They are inferred as double, which would change them.
     """
-    found = set(names)
+    found = {name: pa.uint64() for name in names}
     for line in lines:
         if not found:
             break  # after the first line, mostly: it has fractions
         for name, value in (_parse_object(line) or {}).items():
-            if value is not None and not (type(value) is int and value >= 0):
-                found.discard(name)
+            if type(value) is float or isinstance(value, str):
+                found.pop(name, None)
+            elif type(value) is int and name in found and not 0 <= value < _UINT64_END:
+                found[name] = pa.string()
     return found
 
 
 def _parse_object(line: bytes) -> dict[str, Any] | None:
     try:
-        value = orjson.loads(line)
+        value = _load_exactly(line)
     except orjson.JSONDecodeError:
         return None
     return value if isinstance(value, dict) else None
@@ -191,8 +195,8 @@ def _convert(dtype: pa.DataType, cells: list[Any]) -> pa.Array:
     """Convert cells by the reader itself, so that a cell means the same either way."""
     if not cells:
         return pa.array([], dtype)
-    lines = b"\n".join(orjson.dumps({"c": cell}) for cell in cells)
-    return _combine(_parse(lines, pa.schema([("c", dtype)])).column("c"))
+    lines = "\n".join(json.dumps({"c": cell}) for cell in cells)
+    return _combine(_parse(lines.encode(), pa.schema([("c", dtype)])).column("c"))
 
 
 def _spell(cell: Any) -> str | None:

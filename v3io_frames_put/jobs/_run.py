@@ -33,6 +33,12 @@ if TYPE_CHECKING:
 
 _LOG: Final = logging.getLogger("v3io_frames_put")
 
+_WITH_JOURNAL: Final = "the same call again goes on where its journal ends."
+_WITHOUT_JOURNAL: Final = (
+    "with failed= (--failed), what is left stands in a file; with a journal, the same call would "
+    "go on."
+)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outputs:
@@ -147,14 +153,14 @@ def _raise_if_ended_early(
     cause = ending.broken or trouble
     stopped_by_us = ending.broken is not None or isinstance(trouble, OSError)
     if ending.stop is not None and not stopped_by_us:
-        error = stop_error(ending.stop, client=job.client, stream=job.stream)
+        advice = _WITH_JOURNAL if job.recorder else _WITHOUT_JOURNAL
+        error = stop_error(ending.stop, client=job.client, stream=job.stream, advice=advice)
     elif isinstance(cause, DataError) and not told.rows:
         raise cause  # nothing was sent
     elif cause is not None:
         stored = told.counts["stored"]
         error = PutRecordsError(
-            f"{cause} Until then {stored:,} rows were stored, and {told.rows - stored:,} read and "
-            f"not stored."
+            f"{cause} Until then {stored:,} rows were stored; {told.rows - stored:,} are left."
         )
     else:
         return
