@@ -244,6 +244,20 @@ def test_a_damaged_journal_is_refused(platform, path):
     assert len(platform.records(STREAM)) == 40
 
 
+@pytest.mark.parametrize(
+    "damage", ["drop table blocks", "drop table run", "update outcomes set outcomes = x'ff00'"]
+)
+def test_a_journal_with_a_damaged_part_is_refused(platform, path, damage):
+    put(platform, path)
+    with sqlite3.connect(path) as database:
+        database.execute("update run set is_finished = 0")
+        database.execute(damage)
+    database.close()
+    with pytest.raises(ConfigError, match=r"run\.v3io is damaged, or no journal"):
+        put(platform, path)
+    assert len(platform.records(STREAM)) == 40
+
+
 def test_a_folder_that_is_not_there_is_refused_with_advice(platform, tmp_path):
     with pytest.raises(ConfigError, match="folder that can be written"):
         put(platform, tmp_path / "no" / "such" / "run.v3io")

@@ -20,7 +20,6 @@ from v3io_frames_put._delivery.outcome_pages import (
     from_table,
 )
 from v3io_frames_put._delivery.suspects import Copy
-from v3io_frames_put._journal.store import from_blob
 from v3io_frames_put._rows.blocks import Block
 from v3io_frames_put.config import MAX_SHARDS
 from v3io_frames_put.resume import read_starts
@@ -157,14 +156,14 @@ class _Reading:
         query = "select moment, rows, floor, is_refused from requests"
         for moment, rows, floor, is_refused in self._store.read(query):
             if floor is not None and not is_refused:
-                numbers = np.asarray(from_blob(floor).column(0), np.int64)
+                numbers = np.asarray(self._store.load(floor).column(0), np.int64)
                 self._floors.append(np.pad(numbers, (0, MAX_SHARDS - len(numbers))))
-            row = np.asarray(from_blob(rows).column("row"), np.int64)
+            row = np.asarray(self._store.load(rows).column("row"), np.int64)
             yield moment, row, None, bool(is_refused)
 
     def _read_outcomes(self) -> Iterator[tuple[int, NDArray[np.int64], NDArray[Any], bool]]:
         for moment, blob in self._store.read("select moment, outcomes from outcomes"):
-            batch = from_blob(blob)
+            batch = self._store.load(blob)
             entries = from_table(batch, self.texts)
             self._note_stored(entries)
             yield moment, np.asarray(batch.column("row"), np.int64), entries, False
@@ -203,7 +202,9 @@ class _Reading:
     def _read_page(self, number: int) -> NDArray[Any]:
         query = "select outcomes from pages where number = ?"
         found = next(self._store.read(query, number), None)
-        return np.full(0, BLANK) if found is None else from_arrow(from_blob(found[0]), self.texts)
+        if found is None:
+            return np.full(0, BLANK)
+        return from_arrow(self._store.load(found[0]), self.texts)
 
     def _note_stored(self, entries: NDArray[Any]) -> None:
         stored = entries[(entries["status"] == _STORED) & (entries["shard_id"] < MAX_SHARDS)]

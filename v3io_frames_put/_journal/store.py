@@ -174,8 +174,24 @@ class Store:
         self._database.executemany(statement, values)
 
     def read(self, query: str, *values: Any) -> Iterator[tuple[Any, ...]]:
-        """Run a query."""
-        return iter(self._database.execute(query, values))
+        """Run a query.
+
+        Raises
+        ------
+        ConfigError
+            The file is damaged.
+        """
+        try:
+            yield from self._database.execute(query, values)
+        except sqlite3.Error as error:
+            raise ConfigError(_explain_damage(self.path, error)) from error
+
+    def load(self, blob: bytes) -> pa.RecordBatch:
+        """Read the rows of a cell; a damaged one is a ConfigError."""
+        try:
+            return from_blob(blob)
+        except (pa.ArrowException, StopIteration, TypeError) as error:
+            raise ConfigError(_explain_damage(self.path, error)) from error
 
     def close(self) -> None:
         """Let go of the file."""
@@ -225,6 +241,10 @@ def _explain(path: Path, error: sqlite3.Error) -> str:
             f"journal: {path} cannot be kept: {error}. It needs a folder that can be written, on "
             f"a file system that can lock files, such as a local disk."
         )
+    return _explain_damage(path, error)
+
+
+def _explain_damage(path: Path, error: Exception) -> str:
     return (
         f"journal: {path} is damaged, or no journal: {error}. Nobody can tell from it what was "
         f"sent. Move it away to start a new run, which sends every row."
