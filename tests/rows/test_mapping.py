@@ -241,3 +241,13 @@ def test_many_destinations_do_not_collide():
     keys = [f"user-{n}" for n in range(8_000)]
     records = only(pd.DataFrame({"a": range(8_000)}), partition_key=keys)
     assert len(set(records.destination.tolist())) == 8_000
+
+
+@pytest.mark.parametrize("dtype", [object, "string[pyarrow]"])
+def test_a_key_does_not_matter_where_a_shard_is_given(dtype):
+    keys = pd.Series(["k" * 257, "k" * 257, "k"], dtype=dtype)
+    frame = pd.DataFrame({"a": [1, 2, 3], "key": keys, "to": pd.array([4, None, None], "Int64")})
+    (records,) = plan_rows(frame, columns=["a"], partition_key="key", shard="to").records()
+    assert records.rejections.rows.tolist() == [1]
+    assert records.shard.to_pylist() == [4, None]
+    assert records.partition_key.to_pylist() == [None, "k"]

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from v3io_frames_put._rows import keys
+from v3io_frames_put._rows.arrow_types import to_numpy
 from v3io_frames_put._rows.source import Column
 from v3io_frames_put.config import MAX_SHARDS
 from v3io_frames_put.errors import ConfigError, UnsupportedType
@@ -76,15 +77,19 @@ class Mapping:
 
     def apply(self, window: Window, log: RejectionLog) -> Routes:
         """Return the routes of a window's rows; a shard takes the place of the key."""
-        key, shard = self._spell_keys(window, log), self._number_shards(window, log)
-        if key is not None and shard is not None:
-            key = pc.if_else(shard.is_valid(), None, key)
+        shard = self._number_shards(window, log)
+        key = self._spell_keys(window, shard, log)
         return Routes(key, shard, self._take_client_info(window, log))
 
-    def _spell_keys(self, window: Window, log: RejectionLog) -> pa.StringArray | None:
+    def _spell_keys(
+        self, window: Window, shard: pa.Int32Array | None, log: RejectionLog
+    ) -> pa.StringArray | None:
+        """Return the keys of rows without a shard; what the others have as key does not matter."""
         if self._key is None:
             return None
         values = window.columns[self._key.number]
+        if shard is not None:
+            values = _leave_out(values, shard.is_valid())
         limit = self._limits.max_partition_key_bytes
         return keys.spell_keys(values, self._key.name, limit, log)
 
@@ -103,6 +108,15 @@ class Mapping:
         values = window.columns[self._info.number]
         limit = self._limits.max_client_info_bytes
         return keys.take_client_info(values, self._info.name, limit, log)
+
+
+def _leave_out(values: pa.Array | np.ndarray, mask: pa.BooleanArray) -> pa.Array | np.ndarray:
+    """Return values, missing where the mask is true."""
+    if isinstance(values, np.ndarray):
+        values = values.copy()
+        values[to_numpy(mask)] = None
+        return values
+    return pc.if_else(mask, None, values)
 
 
 def _plan(
