@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from tests.strategies import indexes
 from v3io_frames_put import put_records, summarize
-from v3io_frames_put.errors import ConfigError
+from v3io_frames_put.errors import ConfigError, StreamNotFound
 
 STREAM = "projects/house/readings"
 FRAME = pd.DataFrame({"sensor": ["a", "b", "a", None], "celsius": [20.5, 21.0, np.nan, 19.25]})
@@ -238,3 +238,11 @@ def test_requests_are_full_and_at_most_as_many_as_allowed_are_under_way(platform
     assert platform.peak_in_flight() <= 4
     assert results.attrs["v3io"]["requests"] == 26
     assert results.attrs["v3io"]["bytes"] == sum(arrival.body_bytes for arrival in puts)
+
+
+def test_the_rate_is_of_rows_that_were_stored(platform):
+    results = put_records(FRAME, STREAM, client=platform.client())
+    assert results.attrs["v3io"]["rows_per_second"] > 0
+    with pytest.raises(StreamNotFound) as missing:
+        put_records(FRAME, "projects/nothing/here", client=platform.client())
+    assert missing.value.results.attrs["v3io"]["rows_per_second"] is None

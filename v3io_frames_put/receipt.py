@@ -68,8 +68,8 @@ class Receipt:
 
     def to_json(self) -> dict[str, Any]:
         """Turn it into plain JSON types."""
-        rows = sum(self.counts.values())
-        rate = round(rows / self.seconds) if self.seconds else None
+        rows = 0 if self.already_complete else self.counts["stored"]
+        rate = round(rows / self.seconds) if rows and self.seconds else None
         return {**asdict(self), "rows_per_second": rate}
 
 

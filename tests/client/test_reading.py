@@ -1,5 +1,6 @@
 """Reading back from the local platform."""
 
+import numpy as np
 import orjson
 import pandas as pd
 import pytest
@@ -171,6 +172,20 @@ def test_seek_and_get_records_go_page_by_page(local_platform, client):
     page = client.get_records(STREAM, 0, page.next_location)
     assert (page.records.column("data").to_pylist(), page.records_behind) == (texts(5)[2:], 0)
     page = client.get_records(STREAM, 0, client.seek(STREAM, 0, 4))
+    assert page.records.column("sequence_number").to_pylist() == [4, 5]
+
+
+@pytest.mark.parametrize(("number", "found"), [(6, []), (100, []), (np.int64(4), [4, 5])])
+def test_seek_beyond_the_end_finds_the_end(local_platform, client, number, found):
+    local_platform.add_records(STREAM, texts(5), shard=0)
+    page = client.get_records(STREAM, 0, client.seek(STREAM, np.int64(0), number), np.int64(9))
+    assert page.records.column("sequence_number").to_pylist() == found
+
+
+def test_seek_before_what_retention_left_finds_its_beginning(local_platform, client):
+    local_platform.add_records(STREAM, texts(5), shard=0)
+    local_platform.platform.drop_records(STREAM, keep_last=2)
+    page = client.get_records(STREAM, 0, client.seek(STREAM, 0, 2))
     assert page.records.column("sequence_number").to_pylist() == [4, 5]
 
 

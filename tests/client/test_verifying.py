@@ -198,3 +198,11 @@ def test_two_rows_in_one_place_are_not_proven(platform):
     assert (told.is_proven, told.mistaken, told.first_missing) == (False, 2, (1, 3))
     packed = put(platform, rows_per_record=3)
     assert verify(platform, packed).is_proven
+
+
+def test_a_shard_that_is_not_there_any_more_holds_nothing(platform):
+    results = put(platform, shard=2, partition_key=None)
+    platform.platform.delete_stream(STREAM)
+    platform.create_stream(STREAM, shards=2)
+    told = verify(platform, results)
+    assert (told.is_proven, told.stored, told.missing) == (False, 12, 12)

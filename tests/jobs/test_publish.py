@@ -258,6 +258,42 @@ class TestSchemas:
         assert opened.exists()
 
 
+class TestPlaces:
+    @pytest.mark.parametrize("name", ["sub/../0.parquet", "link/0.parquet"])
+    def test_results_never_stand_in_the_place_of_a_file_that_is_read(
+        self, publish, folder, local_platform, name
+    ):
+        (folder / "sub").mkdir()
+        (folder / "link").symlink_to(folder)
+        before = len(local_platform.requests)
+        with pytest.raises(ConfigError, match="one of the files to publish"):
+            publish(folder / "0.parquet", results=folder / name)
+        with pytest.raises(ConfigError, match="expected two files"):
+            publish(folder, results=folder / "r.parquet", failed=folder / "sub/../r.parquet")
+        assert len(local_platform.requests) == before
+
+    def test_failed_never_loses_the_rows_that_where_leaves_out(self, publish, folder):
+        file = folder / "0.parquet"
+        with pytest.raises(ConfigError, match="rows that where leaves out"):
+            publish(file, where="n < 3", failed=file)
+        assert len(read_table(file)) == 10
+
+    def test_a_folder_says_nothing_of_a_column_that_the_file_has(self, publish, tmp_path):
+        for day in ("2", "monday"):
+            write_parquet(tmp_path / f"{day}/day={day}/a.parquet", day=[1, 2, 3])
+            assert publish(tmp_path / day, where="day = 1").counts["stored"] == 1
+
+    def test_a_folder_that_does_not_fit_its_type_is_refused_first(
+        self, publish, tmp_path, local_platform
+    ):
+        for day in ("2026-11-21", "bad"):
+            write_parquet(tmp_path / f"lake/day={day}/a.parquet", n=[1])
+        before = len(local_platform.requests)
+        with pytest.raises(DataError, match="its folder day=bad is no date32"):
+            publish(tmp_path / "lake", types={"day": "date32"})
+        assert len(local_platform.requests) == before
+
+
 class TestTrouble:
     def test_a_truncated_file_ends_the_run_there(self, publish, folder, tmp_path, sent):
         broken = folder / "1.parquet"

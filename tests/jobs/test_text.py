@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 
 import pytest
@@ -194,3 +195,30 @@ def test_whole_numbers_without_a_common_type_are_text_as_in_csv(tmp_path):
     assert schema == {"id": "string"}
     assert [row["id"] for row in rows] == numbers
     assert reasons == [None] * 3
+
+
+@pytest.mark.parametrize("odd", ['{"user": "u', "[1]", '{"user": "x", "n": "many"}', "7"])
+def test_an_odd_line_among_the_first_decides_nothing(tmp_path, odd):
+    lines = [f'{{"user": "u{n}", "n": {n}}}' for n in range(50)]
+    lines += [f'{{"user": "u{n}", "n": {n}, "price": 1.5}}' for n in range(50, 100)]
+    lines.insert(9, odd)
+    rows, reasons, schema = read(write_text(tmp_path / "a.jsonl", *lines))
+    assert schema == {"user": "string", "n": "int64", "price": "double"}
+    assert [place for place, reason in enumerate(reasons) if reason] == [9]
+    assert rows[-1] == {"user": "u99", "n": 99, "price": 1.5}
+
+
+def test_a_cell_that_is_no_utf8_does_not_make_bytes_of_a_csv_column(tmp_path):
+    file = tmp_path / "a.csv"
+    file.write_bytes(b"a,b\n1,caf\xe9\n2,ok\n")
+    rows, reasons, schema = read(file)
+    assert schema == {"a": "int64", "b": "string"}
+    assert [reason is None for reason in reasons] == [False, True]
+    assert rows[1] == {"a": 2, "b": "ok"}
+
+
+@pytest.mark.parametrize("name", ["A.CSV.GZ", "a.csv.gz", "a.Csv"])
+def test_an_ending_in_capitals_tells_the_same(tmp_path, name):
+    text = b"n\n1\n2\n"
+    (tmp_path / name).write_bytes(gzip.compress(text) if "z" in name.lower() else text)
+    assert [row["n"] for row in read(tmp_path / name)[0]] == [1, 2]

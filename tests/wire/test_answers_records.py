@@ -23,13 +23,13 @@ def page(*records, **fields):
 
 
 def test_records_are_read_column_by_column():
-    full = RECORD | {"ClientInfo": "MTIzNA0K", "PartitionKey": "k"}
+    full = RECORD | {"SequenceNumber": 4, "ClientInfo": "MTIzNA0K", "PartitionKey": "k"}
     read = parse_record_page(page(RECORD, full))
     assert (read.next_location, read.records_behind) == ("AQ==", 4)
     assert read.records.drop_columns("arrival_time").to_pylist() == [
         {"sequence_number": 3, "partition_key": None, "client_info": None, "data": b"data\r\n"},
         {
-            "sequence_number": 3,
+            "sequence_number": 4,
             "partition_key": "k",
             "client_info": b"1234\r\n",
             "data": b"data\r\n",
@@ -71,3 +71,10 @@ def test_a_malformed_answer_is_told(answer):
 def test_what_was_encoded_is_decoded(values):
     texts = [None if value is None else base64.b64encode(value).decode() for value in values]
     assert decode_base64(texts).to_pylist() == values
+
+
+@pytest.mark.parametrize("numbers", [(3, 3), (4, 3)])
+def test_numbers_that_do_not_ascend_are_no_page(numbers):
+    records = [RECORD | {"SequenceNumber": number} for number in numbers]
+    with pytest.raises(ProtocolError, match="malformed"):
+        parse_record_page(page(*records))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
+from numbers import Integral
 from typing import TYPE_CHECKING, Final
 
 import pandas as pd
@@ -12,7 +13,7 @@ import pyarrow.compute as pc
 
 from v3io_frames_put._delivery.checks import check_whole
 from v3io_frames_put._delivery.refusals import is_missing
-from v3io_frames_put._delivery.starts import EARLIEST, Start, parse_start, parse_starts
+from v3io_frames_put._delivery.starts import EARLIEST, LATEST, Start, parse_start, parse_starts
 from v3io_frames_put._wire import answers, protocol, requests
 from v3io_frames_put._wire.record_pages import RECORD_SCHEMA, RecordPage, parse_record_page
 from v3io_frames_put.errors import PermissionDenied, ProtocolError, RequestError, StreamNotFound
@@ -58,11 +59,20 @@ def find_location(stream: RemoteStream, shard: int, start: Start) -> str | None:
         return answers.parse_location(answer)
     if is_missing(answer):
         return None
-    # A number that retention has dropped is not found: all that is left comes after it.
     name = protocol.parse_error(answer).name
     if start.kind == "sequence" and name in (protocol.INVALID_ARGUMENT, protocol.ILLEGAL_LOCATION):
-        return find_location(stream, shard, EARLIEST)
+        return _find_around(stream, shard, start.number)
     raise stream.refusal(answer, "seek")
+
+
+def _find_around(stream: RemoteStream, shard: int, number: int) -> str | None:
+    """Find the place of a number that is not there: dropped by retention, or not given yet."""
+    earliest = find_location(stream, shard, EARLIEST)
+    page = None if earliest is None else get_page(stream, shard, earliest, 1)
+    if page is None or page.records.num_rows == 0:
+        return earliest
+    is_dropped = page.records.column("sequence_number")[0].as_py() >= number
+    return earliest if is_dropped else find_location(stream, shard, LATEST)
 
 
 def get_page(stream: RemoteStream, shard: int, location: str, limit: int) -> RecordPage | None:
@@ -195,7 +205,7 @@ def drop_copies(table: pa.Table) -> pa.Table:
 
 def read_frame(stream: RemoteStream, start: StartLike, *, limit: int, unique: bool) -> pd.DataFrame:
     """Read a stream into a frame."""
-    check_whole("limit", limit, least=1)
+    limit = check_whole("limit", limit, least=1)
     starts = parse_starts(start, stream.describe().shards)
     table, is_cut = read_table(stream, starts, limit=limit)
     if is_cut:
@@ -209,8 +219,8 @@ def read_frame(stream: RemoteStream, start: StartLike, *, limit: int, unique: bo
 
 def seek(stream: RemoteStream, shard: int, start: object) -> str | None:
     """Seek in one shard, which may not exist yet but has to be one of the stream's."""
-    check_whole("shard", shard, least=0, most=stream.describe().shards - 1)
-    if isinstance(start, int):
+    shard = check_whole("shard", shard, least=0, most=stream.describe().shards - 1)
+    if isinstance(start, Integral):
         number = check_whole("start: a sequence number", start, least=1)
         return find_location(stream, shard, Start("sequence", number))
     return find_location(stream, shard, parse_start(start))
@@ -218,7 +228,7 @@ def seek(stream: RemoteStream, shard: int, start: object) -> str | None:
 
 def get_records(stream: RemoteStream, shard: int, location: str, limit: int) -> RecordPage:
     """Read one page, for a caller who keeps the location."""
-    check_whole("limit", limit, least=1)
+    limit = check_whole("limit", limit, least=1)
     page = get_page(stream, shard, location, limit)
     if page is None:
         raise RequestError(

@@ -41,8 +41,8 @@ class RemoteStream:
 
     def create(self, *, shards: int, retention_hours: int, exist_ok: bool) -> StreamDescription:
         """Create the stream; one that exists is left as it is."""
-        check_whole("shards", shards, least=1, most=MAX_SHARDS)
-        check_whole("retention_hours", retention_hours, least=1)
+        shards = check_whole("shards", shards, least=1, most=MAX_SHARDS)
+        retention_hours = check_whole("retention_hours", retention_hours, least=1)
         request = requests.create_stream_request(
             self.path, shards=shards, retention_hours=retention_hours
         )
@@ -75,7 +75,7 @@ class RemoteStream:
 
     def update(self, *, shards: int) -> StreamDescription:
         """Grow the stream to a shard count; one that has it is left as it is."""
-        check_whole("shards", shards, least=1, most=MAX_SHARDS)
+        shards = check_whole("shards", shards, least=1, most=MAX_SHARDS)
         found = self.describe()
         if shards < found.shards:
             raise ConfigError(

@@ -70,8 +70,11 @@ def parse_record_page(answer: Answer) -> RecordPage:
 def _columns(records: list[dict[str, Any]]) -> pa.RecordBatch:
     seconds = _whole(records, "ArrivalTimeSec")
     arrival = seconds * _NANOSECONDS + _whole(records, "ArrivalTimeNSec")
+    numbers = _whole(records, "SequenceNumber")
+    if (np.diff(numbers) <= 0).any():
+        raise ValueError("SequenceNumber")
     columns = [
-        pa.array(_whole(records, "SequenceNumber")),
+        pa.array(numbers),
         pa.array(arrival).cast(RECORD_SCHEMA.field("arrival_time").type),
         pa.array([record.get("PartitionKey") for record in records], pa.string()),
         decode_base64([record.get("ClientInfo") for record in records]).cast(pa.binary()),

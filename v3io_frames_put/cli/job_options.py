@@ -35,8 +35,10 @@ class Types(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.
 
     def convert(self, value: Any, param: Any, ctx: Any) -> dict[str, str]:
         """Split them; a comma between brackets belongs to the type."""
-        if not isinstance(value, str):
+        if isinstance(value, dict):
             return {str(column): str(told) for column, told in value.items()}
+        if not isinstance(value, str):
+            self.fail(f"{value!r} is no table of columns and types", param, ctx)
         types: dict[str, str] = {}
         for pair in _split_outside_brackets(value):
             column, equals, told = pair.partition("=")

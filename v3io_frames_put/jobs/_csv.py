@@ -157,8 +157,12 @@ def _whole(block: bytes, names: list[str] | None = None, **options: Any) -> arro
 
 
 def _settle(dtype: pa.DataType) -> pa.DataType:
-    """Return what a column of the inferred type may hold further down."""
-    return pa.string() if pa.types.is_null(dtype) else dtype
+    """Return what a column of the inferred type may hold further down.
+
+    Bytes are what pyarrow makes of text with a cell that is no UTF-8: that row alone is refused.
+    """
+    is_text = pa.types.is_null(dtype) or pa.types.is_binary(dtype)
+    return pa.string() if is_text else dtype
 
 
 def _type_of_numbers(texts: pa.StringArray) -> pa.DataType:

@@ -85,7 +85,10 @@ class InputFile:
 
     def open_stream(self) -> pa.NativeFile:
         """Open it for reading from its beginning, decompressed."""
-        return self.filesystem.open_input_stream(self.path, compression="detect")
+        name = PurePosixPath(self.path.lower())  # its ending tells, in capitals, too
+        is_packed = name.suffix in _COMPRESSED
+        packing = pa.Codec.detect(str(name)).name if is_packed else None
+        return self.filesystem.open_input_stream(self.path, compression=packing)
 
     def is_unchanged(self) -> bool:
         """Whether size and time are what they were when it was found."""

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from v3io_frames_put.jobs._fit import Reading
 
 
+_MAX_ODD_LINES: Final = 100  # left out before types are found in fewer lines
+_IN_ROW: Final = re.compile(r"in row (\d+)")
 _UINT64_END: Final = 2**64
 _EXACT: Final = 2**53  # a double holds every whole number up to here
 _LONG_NUMBER: Final = re.compile(rb"\d{16}")  # orjson reads whole numbers beyond 64 bits as floats
@@ -76,9 +78,8 @@ class JsonLinesFile:
         lines = [line for line in block.splitlines() if line.strip()]
         if not lines:
             return pa.schema([])
-        inferred = _infer_lines(lines) or _infer_lines(
-            [li for li in lines if _parse_object(li) is not None]
-        )
+        lines = [line for line in lines if _parse_object(line) is not None]
+        inferred = _infer_lines(lines)
         if inferred is None:
             raise DataError(f"{self._file.name}: no line is a JSON object. Is it JSON Lines?")
         doubles = {field.name for field in inferred if pa.types.is_floating(field.type)}
@@ -157,13 +158,19 @@ def _parse(block: bytes, schema: pa.Schema | None = None) -> pa.Table:
 
 
 def _infer_lines(lines: list[bytes]) -> pa.Schema | None:
-    """Infer the types of lines, of fewer where they contradict each other."""
-    if not lines:
-        return None
-    try:
-        return _parse(b"\n".join(lines)).schema
-    except pa.ArrowInvalid:
-        return _infer_lines(lines[: len(lines) // 2])
+    """Infer the types of lines, but for a few that contradict the others."""
+    lines = list(lines)
+    for _ in range(_MAX_ODD_LINES):
+        if not lines:
+            return None
+        try:
+            return _parse(b"\n".join(lines)).schema
+        except pa.ArrowInvalid as error:
+            place = _IN_ROW.search(str(error))
+            if place is None:
+                break
+            del lines[int(place[1])]
+    return _infer_lines(lines[: len(lines) // 2])
 
 
 def _find_whole(lines: list[bytes], names: set[str]) -> dict[str, pa.DataType]:

@@ -47,9 +47,12 @@ def partition_value(file: InputFile, name: str, dtype: pa.DataType) -> pa.Scalar
     return pa.scalar(None, dtype) if value is None else pa.scalar(value).cast(dtype)
 
 
-def may_match(file: InputFile, where: Where, schema: pa.Schema) -> bool:
-    """Whether the folders of a file leave a chance that the condition holds in it."""
-    names = [name for name in file.partitions if name in where.columns]
+def may_match(file: InputFile, where: Where, schema: pa.Schema, own: Sequence[str]) -> bool:
+    """Whether the folders of a file leave a chance that the condition holds in it.
+
+    Of the file's ``own`` columns they say nothing.
+    """
+    names = [name for name in file.partitions if name in where.columns and name not in own]
     if not names:
         return True
     import pyarrow.dataset as ds

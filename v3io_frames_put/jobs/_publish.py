@@ -164,7 +164,7 @@ def publish(  # noqa: PLR0913 - one keyword for each thing a job can be told
             )
 
         table, job = plan()
-        outputs = Outputs.check(found, results=results, failed=failed)
+        outputs = Outputs.check(found, is_whole=where is None, results=results, failed=failed)
         if kept is not None:
             stamps = [file.stamp for file in found]
             job = kept.take_up(job, files=stamps, replan=lambda: plan()[1].plan)

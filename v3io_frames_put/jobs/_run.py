@@ -52,12 +52,14 @@ class Outputs:
         cls,
         files: Sequence[InputFile],
         *,
+        is_whole: bool,
         results: str | os.PathLike[str] | None,
         failed: str | os.PathLike[str] | None,
     ) -> Outputs:
         """Refuse to write over what is read, twice to one place, or where nothing can be.
 
-        ``failed`` may be one of the files: it is written once they have been read.
+        ``failed`` may be one of the files, if it is published whole: it is written once they
+        have been read.
         """
         asked = cls(
             results=None if results is None else Path(results),
@@ -69,11 +71,18 @@ class Outputs:
                     f"{path} cannot be written: expected a file's name in a folder that is there. "
                     f"Choose another place."
                 )
-        place = None if asked.results is None else asked.results.absolute()
-        if place is not None and asked.failed is not None and place == asked.failed.absolute():
+        place = asked.results and asked.results.resolve()
+        failed_place = asked.failed and asked.failed.resolve()
+        if place is not None and place == failed_place:
             raise ConfigError(f"results and failed are both {results}; expected two files.")
-        if place is not None and str(place) in {file.path for file in files}:
+        inputs = {Path(file.path).resolve() for file in files}
+        if place in inputs:
             raise ConfigError(f"results={str(results)!r} is one of the files to publish.")
+        if failed_place in inputs and not is_whole:
+            raise ConfigError(
+                f"failed={str(failed)!r} is one of the files to publish, and would lose the rows "
+                f"that where leaves out. Choose another place."
+            )
         return asked
 
 

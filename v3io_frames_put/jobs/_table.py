@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 _LOG: Final = logging.getLogger("v3io_frames_put")
 
+_RELEASE_ROWS: Final = 8_192
 REASON: Final = INTERNAL + "reason"
 """The column that tells why a row cannot be sent; null where it can."""
 
@@ -110,7 +111,7 @@ class FileTable:
         self.ends: list[int] = []
         self.unfit: set[str] = set()
         self.broken: DataError | None = None
-        self._rows_read = 0
+        self._rows_read = self._unreleased = 0
         self._names: list[str] = []
 
     @property
@@ -151,12 +152,20 @@ class FileTable:
                     self.unfit |= piece.unfit
                     kept = self._keep(piece)
                     self._rows_read += kept.num_rows
+                    self._release(kept.num_rows)
                     columns = [kept.columns[name] for name in names]
                     yield _to_batch(columns, names, kept.reasons(), positions, len(self.schema))
             except DataError as error:  # all before it is sent, as if the table ended here
                 self.broken = error
                 return
             self.ends.append(self._rows_read)
+
+    def _release(self, num_rows: int) -> None:
+        """Give back what reading left free: a thread keeps memory of its own in the pool."""
+        self._unreleased += num_rows
+        if self._unreleased >= _RELEASE_ROWS:
+            self._unreleased = 0
+            pa.default_memory_pool().release_unused()
 
     def _keep(self, piece: Piece) -> Piece:
         return piece if self.where is None else _filter(piece, _find_rows(self.where, piece))
@@ -166,9 +175,10 @@ class FileTable:
         file, reader = self.files[number], self._readers[number]
         if isinstance(reader, DataError):
             raise reader
-        if reading.where and not may_match(file, reading.where, self.schema):
+        own = reader.schema.names
+        if reading.where and not may_match(file, reading.where, self.schema, own):
             return
-        there = [name for name in names if name in reader.schema.names]
+        there = [name for name in names if name in own]
         try:
             for piece in reader.pieces(there, reading):
                 piece.columns = {
@@ -188,6 +198,15 @@ class FileTable:
         for file, reader in zip(self.files, self._readers, strict=True):
             if isinstance(reader, DataError):
                 continue
+            for name in set(file.partitions) - set(reader.schema.names):
+                dtype = self.schema.field(name).type
+                try:
+                    partition_value(file, name, dtype)
+                except (pa.ArrowNotImplementedError, pa.ArrowInvalid) as error:
+                    raise DataError(
+                        f"{file.name}: its folder {name}={file.partitions[name]} is no {dtype}. "
+                        f"Give another type by types, or rename the folder."
+                    ) from error
             for name in set(reader.schema.names) & set(self.schema.names):
                 dtype = self.schema.field(name).type
                 try:

@@ -115,6 +115,7 @@ class _Parser:
     kind: str = ""
     token: str = ""
     place: int = 0
+    negations: int = 0  # around what is read now
     _next: int = 0
 
     def __post_init__(self) -> None:
@@ -171,7 +172,10 @@ class _Parser:
     def one(self) -> Any:
         """Read one test, or a condition in brackets."""
         if self.take("not"):
-            return ~self.one()
+            self.negations += 1
+            result = ~self.one()
+            self.negations -= 1
+            return result
         if self.take("("):
             result = self.condition()
             self.require(")")
@@ -192,8 +196,9 @@ class _Parser:
         if not self.take("in"):
             self.fail("=, !=, <, <=, >, >=, in, not in, is null or is not null")
         inside = left.expression().isin(self.literals(left.value_type))
-        # Null is neither in a list nor outside of it.
-        return ~inside & left.expression().is_valid() if is_not else inside
+        if is_not or self.negations:  # null is neither in a list nor outside of it
+            inside = pc.if_else(left.expression().is_valid(), inside, pa.scalar(None, pa.bool_()))
+        return ~inside if is_not else inside
 
     def compare(self, left: Any, sign: str, right: Any) -> Any:
         """Compare, a literal as the type of the column beside it."""

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, get_args
+
+from v3io_frames_put._delivery.checks import check_whole
+from v3io_frames_put._delivery.policy import DeliveryMode, check_choice
+from v3io_frames_put._rows.formats import Format
+from v3io_frames_put.errors import ColumnNotFound, ConfigError
 
 if TYPE_CHECKING:
-    from v3io_frames_put._delivery.policy import DeliveryMode
-    from v3io_frames_put._rows.formats import Format
+    from collections.abc import Sequence
 
+_FIXED: Final = {"shard": int, "client_info": bytes}  # one for every row
 _NOT_OPTIONS: Final = ("source", "endpoint", "stream")
 
 
@@ -38,10 +43,40 @@ class Choices:
     format: Format = "json"
     rows_per_record: int = 1
     partition_key: str | None = None
-    shard: str | None = None
-    client_info: str | None = None
+    shard: str | int | None = None
+    client_info: str | bytes | None = None
     delivery: DeliveryMode = "at_least_once"
     journal: str | None = None
+
+    def check(self, names: Sequence[str]) -> None:
+        """Refuse what is no choice, and columns that are not among ``names``.
+
+        Raises
+        ------
+        ConfigError
+            As ``put_records`` would, before there is a form.
+        """
+        check_choice("format", self.format, get_args(Format))
+        check_choice("delivery", self.delivery, get_args(DeliveryMode))
+        check_whole("rows_per_record", self.rows_per_record, least=1)
+        if self.columns == ():
+            raise ConfigError("columns: there are none to send; expected at least one.")
+        wanted = [("columns", name) for name in self.columns or ()]
+        for option, value in (
+            ("partition_key", self.partition_key),
+            ("shard", self.shard),
+            ("client_info", self.client_info),
+        ):
+            if isinstance(value, str):
+                wanted.append((option, value))
+            elif value is not None and not isinstance(value, _FIXED.get(option, ())):
+                raise ConfigError(
+                    f"{option} is a {type(value).__name__}; the form takes a column's name. Make "
+                    f"it a column, or call put_records."
+                )
+        for option, name in wanted:
+            if name not in names:
+                raise ColumnNotFound(name, option=option, available=list(names))
 
     def options(self) -> dict[str, Any]:
         """Return the options that are not at their defaults."""

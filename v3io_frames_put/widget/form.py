@@ -87,10 +87,10 @@ class Form:
 
     def offer_columns(self, frame: pd.DataFrame) -> None:
         """Offer the columns of a frame; choices that it has, too, stay."""
-        names = tuple(map(str, frame.columns))
-        levels = tuple(str(name) for name in frame.index.names if name is not None)
+        names, levels = name_columns(frame)
         first = self._first
-        kept = self.columns.value or first.columns or names
+        was_all = self.columns.value == tuple(self.columns.options)
+        kept = first.columns or names if was_all else self.columns.value
         self.columns.options = names
         self.columns.value = tuple(name for name in kept if name in names) or names
         for control, wanted in (
@@ -98,9 +98,12 @@ class Form:
             (self.shard, first.shard),
             (self.client_info, first.client_info),
         ):
-            chosen = control.value or wanted
-            control.options = [("none", NOTHING), *((name, name) for name in (*names, *levels))]
-            control.value = chosen if chosen in (*names, *levels) else NOTHING
+            chosen = wanted if control.value == NOTHING else control.value
+            fixed = [] if wanted is None or isinstance(wanted, str) else [wanted]
+            values = [*names, *levels, *fixed]
+            told = [*names, *levels, *(f"{value!r} for every row" for value in fixed)]
+            control.options = [("none", NOTHING), *zip(told, values, strict=True)]
+            control.value = chosen if chosen in values else NOTHING
 
     def read(self, source: str) -> Choices:
         """Return what the controls say."""
@@ -113,12 +116,22 @@ class Form:
             index=self.index.value,
             format=self.format.value,
             rows_per_record=self.rows_per_record.value,
-            partition_key=self.partition_key.value or None,
-            shard=self.shard.value or None,
-            client_info=self.client_info.value or None,
+            partition_key=_chosen(self.partition_key),
+            shard=_chosen(self.shard),
+            client_info=_chosen(self.client_info),
             delivery=self.delivery.value,
             journal=self.journal.value.strip() or None,
         )
+
+
+def name_columns(frame: pd.DataFrame) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Name what the form offers of a frame: its columns, and the levels of its index."""
+    levels = tuple(str(name) for name in frame.index.names if name is not None)
+    return tuple(map(str, frame.columns)), levels
+
+
+def _chosen(control: Any) -> Any:
+    return None if control.value == NOTHING else control.value
 
 
 def _text(description: str, value: str, placeholder: str) -> Any:

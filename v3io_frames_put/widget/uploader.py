@@ -20,7 +20,7 @@ from v3io_frames_put.widget import show
 from v3io_frames_put.widget.background import Background
 from v3io_frames_put.widget.choices import Choices
 from v3io_frames_put.widget.controls import Controls
-from v3io_frames_put.widget.form import Form
+from v3io_frames_put.widget.form import Form, name_columns
 from v3io_frames_put.widget.last_state import LastState
 from v3io_frames_put.widget.picker import Picker
 from v3io_frames_put.widget.run import Run
@@ -103,6 +103,10 @@ class Uploader(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
             raise ConfigError(f"data is a {type(data).__name__}; expected a pandas DataFrame.")
         if choices.get("columns") is not None:
             choices["columns"] = tuple(map(str, choices["columns"]))
+        first = Choices(stream=stream, **choices)
+        if data is not None:
+            columns, levels = name_columns(data)
+            first.check([*columns, *levels])
         self.results: pd.DataFrame | None = None
         self._client = client
         self._history: list[tuple[float, int]] = []
@@ -111,7 +115,7 @@ class Uploader(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
         self._lock = threading.RLock()
         self._background = Background(_QUIET_SECONDS)
         self._last_state = LastState()
-        form = Form(Choices(stream=stream, **choices), has_client=client is not None)
+        form = Form(first, has_client=client is not None)
         self._form, self._controls = form, Controls(form)
         self._picker = Picker(self._controls, data, names=names, client=client, soon=self._soon)
         super().__init__(self._controls.boxes)

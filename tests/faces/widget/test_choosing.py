@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 import v3io_frames_put
-from v3io_frames_put import ConfigError, Uploader
+from v3io_frames_put import PutRecordsError, Uploader
 
 STREAM = "projects/house/readings"
 
@@ -111,7 +111,7 @@ def test_a_file_that_cannot_be_read_says_why(hands, make_uploader, tmp_path, nam
 
 
 def test_what_is_no_frame_is_refused():
-    with pytest.raises(ConfigError, match="a list; expected a pandas DataFrame"):
+    with pytest.raises(PutRecordsError, match="a list; expected a pandas DataFrame"):
         Uploader([1, 2])
 
 
@@ -119,3 +119,44 @@ def test_the_accessor_makes_an_uploader(hands, make_uploader):
     uploader = hands.make_readings(2).v3io.uploader(STREAM, names={})
     assert "2 rows" in hands.message(uploader)
     uploader.close()
+
+
+@pytest.mark.parametrize(
+    ("choices", "says"),
+    [
+        ({"columns": ["celsius", "kelvin"]}, "columns='kelvin' is not a column"),
+        ({"columns": []}, "expected at least one"),
+        ({"partition_key": "kelvin"}, "partition_key='kelvin' is not a column"),
+        ({"partition_key": ["a"] * 9}, "the form takes a column's name"),
+        ({"delivery": "twice"}, "delivery='twice'"),
+        ({"format": "xml"}, "format='xml'"),
+        ({"rows_per_record": "auto"}, "rows_per_record"),
+    ],
+)
+def test_what_the_data_or_the_form_does_not_have_is_refused(hands, make_uploader, choices, says):
+    with pytest.raises(PutRecordsError, match=says):
+        make_uploader(hands.make_readings(9), STREAM, **choices)
+
+
+def test_a_shard_and_a_client_info_for_every_row_are_sent(hands, make_uploader, client):
+    choices = {"shard": 0, "client_info": b"abc"}
+    uploader = make_uploader(hands.make_readings(9), STREAM, client=client, **choices)
+    assert "shard=0,\n    client_info=b'abc',\n" in uploader.options
+    uploader._start()
+    hands.settle(uploader)
+    records = client.read_records(STREAM)
+    assert set(records.shard_id) == {0}
+    assert set(records.client_info) == {b"abc"}
+
+
+def test_all_columns_of_one_frame_are_all_of_the_next(make_uploader, client):
+    frames = {
+        "one": pd.DataFrame({"a": [1], "b": [2]}),
+        "two": pd.DataFrame({"b": [3], "c": [4]}),
+    }
+    uploader = make_uploader(names=frames, stream=STREAM, client=client)
+    uploader._form.frame.value = "two"
+    assert uploader._picker.read_choices().columns is None
+    uploader._form.columns.value = ("b",)
+    uploader._form.frame.value = "one"
+    assert uploader._picker.read_choices().columns == ("b",)
