@@ -222,3 +222,27 @@ def test_an_ending_in_capitals_tells_the_same(tmp_path, name):
     text = b"n\n1\n2\n"
     (tmp_path / name).write_bytes(gzip.compress(text) if "z" in name.lower() else text)
     assert [row["n"] for row in read(tmp_path / name)[0]] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("name", "empty", "full"),
+    [
+        ("csv", ["a,b"], ["a,b", "1,x"]),
+        ("csv", ["a,b", ",x"], ["a,b", "1,x"]),
+        ("jsonl", ['{"a": null, "b": "x"}'], ['{"a": 1, "b": "x"}']),
+    ],
+)
+def test_a_column_without_values_takes_the_type_that_another_file_gives_it(
+    tmp_path, name, empty, full
+):
+    for place, files in enumerate([(empty, full), (full, empty)]):
+        paths = [write_text(tmp_path / f"{place}{n}.{name}", *file) for n, file in enumerate(files)]
+        rows, reasons, schema = read(*paths)
+        assert schema == {"a": "int64", "b": "string"}
+        assert {"a": 1, "b": "x"} in rows
+        assert not any(reasons)
+
+
+@pytest.mark.parametrize(("name", "lines"), [("csv", ["a,b", ",x"]), ("jsonl", ['{"a": null}'])])
+def test_a_column_without_values_anywhere_is_text(tmp_path, name, lines):
+    assert read(write_text(tmp_path / f"a.{name}", *lines))[2]["a"] == "string"

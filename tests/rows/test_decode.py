@@ -141,3 +141,9 @@ def test_values_at_the_ends_of_a_type_are_what_they_were():
     ends = [b'{"a":"1677-09-21T00:12:43.145224193"}', b'{"a":"2262-04-11T23:47:16.854775807"}']
     decoded = decode_records(records_of(*ends), schema=pa.schema([("a", pa.timestamp("ns"))]))
     assert [when.value for when in decoded["a"]] == [-(2**63) + 1, 2**63 - 1]
+
+
+@pytest.mark.parametrize("schema", [pa.table({"a": [1]}), {"a": "int64"}, "a"])
+def test_what_is_no_schema_is_refused(schema):
+    with pytest.raises(ConfigError, match="expected a pyarrow Schema, or the frame sent"):
+        decode_records(records_of(b'{"a":1}'), schema=schema)

@@ -14,6 +14,7 @@ import pyarrow.types as pt
 from v3io_frames_put._rows.arrow_types import combine, plain_type
 from v3io_frames_put._rows.frame import FrameSource, open_series
 from v3io_frames_put._rows.json_values import as_type, from_json
+from v3io_frames_put.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,6 +48,9 @@ def plan_targets(schema: pa.Schema | pd.DataFrame | None) -> dict[str, Target]:
         return {}
     if isinstance(schema, pa.Schema):
         return {field.name: _ArrowTarget(field.type) for field in schema}
+    if not isinstance(schema, pd.DataFrame):
+        kind = type(schema).__name__
+        raise ConfigError(f"schema is a {kind}; expected a pyarrow Schema, or the frame sent.")
     source = FrameSource(schema)
     index = schema.index
     levels = {

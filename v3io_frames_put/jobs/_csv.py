@@ -161,8 +161,7 @@ def _settle(dtype: pa.DataType) -> pa.DataType:
 
     Bytes are what pyarrow makes of text with a cell that is no UTF-8: that row alone is refused.
     """
-    is_text = pa.types.is_null(dtype) or pa.types.is_binary(dtype)
-    return pa.string() if is_text else dtype
+    return pa.string() if pa.types.is_binary(dtype) else dtype
 
 
 def _type_of_numbers(texts: pa.StringArray) -> pa.DataType:

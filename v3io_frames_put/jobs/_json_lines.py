@@ -61,11 +61,15 @@ class JsonLinesFile:
         if not self.schema.names:
             return
         types = {name: reading.type_of(name) for name in self.schema.names}
-        told = {name for name, dtype in types.items() if dtype != self.schema.field(name).type}
+        told = {name for name, dtype in types.items() if dtype != self._type_of(name)}
         told |= self._spelt
         with self._file.open_stream() as stream:
             for block in read_blocks(stream, has_quotes=False):
                 yield self._read(block, names, types, told)
+
+    def _type_of(self, name: str) -> pa.DataType:
+        dtype = self.schema.field(name).type
+        return pa.string() if pa.types.is_null(dtype) else dtype
 
     def _infer(self) -> pa.Schema:
         with self._file.open_stream() as stream:
@@ -85,7 +89,9 @@ class JsonLinesFile:
         doubles = {field.name for field in inferred if pa.types.is_floating(field.type)}
         whole = _find_whole(lines, doubles)
         self._spelt = {name for name, dtype in whole.items() if pa.types.is_string(dtype)}
-        return pa.schema([(f.name, whole.get(f.name) or _settle(f.type)) for f in inferred])
+        types = {f.name: whole.get(f.name) or _settle(f.type) for f in inferred}
+        untyped = {f.name: f.type for f in inferred if pa.types.is_null(f.type)}
+        return pa.schema(list((types | untyped).items()))
 
     def _read(
         self,

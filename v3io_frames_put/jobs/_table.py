@@ -103,7 +103,7 @@ class FileTable:
             for file, reader in zip(self.files, self._readers, strict=True)
             if not isinstance(reader, DataError)
         ]
-        self.schema = merge_schemas(schemas, types)
+        self.schema = self._settle(merge_schemas(schemas, types))
         self._check_types()
         self.where = parse_where(where, self.schema) if where else None
         self.num_rows = self._count_rows()
@@ -187,6 +187,16 @@ class FileTable:
                 yield piece
         except _UNREADABLE as error:
             raise DataError(f"{file.name} cannot be read to its end: {error}") from error
+
+    def _settle(self, schema: pa.Schema) -> pa.Schema:
+        """Call a column text that has no value where the types of text were looked for."""
+        for place, field in enumerate(schema):
+            if pa.types.is_null(field.type) and any(
+                not (isinstance(r, DataError) or r.is_typed) and field.name in r.schema.names
+                for r in self._readers
+            ):
+                schema = schema.set(place, pa.field(field.name, pa.string()))
+        return schema
 
     def _count_rows(self) -> int | None:
         counts = [None if isinstance(r, DataError) else r.num_rows for r in self._readers]
