@@ -292,22 +292,25 @@ class Client:
         format: Format = "json",  # noqa: A002 - the option's public name
         schema: pa.Schema | pd.DataFrame | None = None,
     ) -> pd.DataFrame:
-        """Turn what ``read_records`` returned back into rows.
+        """Turn records back into rows.
 
         Parameters
         ----------
         records : DataFrame
             As ``read_records`` returns it: ``shard_id``, ``sequence_number``, ``data``.
         format : {"json", "arrow", "raw"}
-            How the data was encoded.
+            How the data was encoded. JSON records may hold several lines.
         schema : Schema or DataFrame, optional
-            The types to give back: a pyarrow schema, or the frame that was sent. None:
-            JSON's, or Arrow's, own.
+            The types to give back: a pyarrow schema (columns come as pandas'
+            ``ArrowDtype``), or the frame that was sent, or one like it (its dtypes).
+            Columns it does not name come with JSON's or Arrow's own types, as all do
+            without it.
 
         Returns
         -------
         DataFrame
-            One row per row sent, indexed by ``shard_id`` and ``sequence_number``.
+            One row per row sent, indexed by ``shard_id`` and ``sequence_number``. The
+            rows of one record share a label.
 
         Raises
         ------

@@ -203,9 +203,12 @@ def send_rows(job: Upload) -> tuple[pd.DataFrame, Ending]:
 
 def _raise_if_ended_early(job: Upload, ending: Ending, results: pd.DataFrame) -> None:
     """Raise why a run ended early, with the results of every row."""
-    if isinstance(ending.broken, PutRecordsError):
-        error: Any = ending.broken
-    elif ending.broken is not None:
+    error: Any
+    if isinstance(ending.broken, PutRecordsError):  # it says itself what was wrong
+        error = ending.broken
+        error.results = results
+        raise error
+    if ending.broken is not None:
         error = PutRecordsError(
             f"the data could not be read to its end: "
             f"{type(ending.broken).__name__}: {ending.broken}. "
@@ -216,7 +219,7 @@ def _raise_if_ended_early(job: Upload, ending: Ending, results: pd.DataFrame) ->
     else:
         return
     error.results = results
-    raise error from (None if error is ending.broken else ending.broken)
+    raise error from ending.broken
 
 
 def _tell_unstored(results: pd.DataFrame, on_error: str) -> None:

@@ -204,8 +204,10 @@ def _snapshot(delivery: Delivery, total: int | None, began: float, now: float) -
 
 def _order(job: Upload, delivery: Delivery) -> Order:
     """Say which of the records without a key had a shard: the stream does not tell."""
-    if job.policy.order == "none" or not job.gives_shards:
-        return "none" if job.policy.order == "none" else "key"
+    if job.policy.order == "none":
+        return "none"
+    if not job.gives_shards:
+        return "key"
     is_resumed = job.resumption is not None  # what was sent before is not offered again
     if is_resumed or (delivery.sharded_records and delivery.free_records):
         return "unknown"

@@ -109,6 +109,16 @@ class TestOutput:
         assert done.stdout == ""
         assert json.loads((tmp_path / "s.json").read_text())["rows"] == 3
 
+    def test_a_summary_never_stands_in_the_place_of_a_file_that_is_read(
+        self, run, file, local_platform
+    ):
+        before = file.read_bytes()
+        done = run(file, STREAM, "--summary", file.parent / "." / file.name)
+        assert done.exit_code == 2
+        assert "one of the files to publish" in done.stderr
+        assert file.read_bytes() == before
+        assert sent(local_platform) == []
+
     def test_without_summary_stdout_is_empty(self, run, file):
         done = run(file, STREAM)
         assert done.stdout == ""

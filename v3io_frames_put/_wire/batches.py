@@ -257,7 +257,7 @@ def _field(name: str, text: pa.StringArray | None) -> list[pa.StringArray | str]
 
 def _escape(keys: pa.StringArray | None) -> pa.StringArray | None:
     """Escape keys as JSON; only those that need it cost more than a look."""
-    if keys is None or not _ESCAPED[np.frombuffer(_bytes_of(keys, _offsets(keys)), np.uint8)].any():
+    if keys is None or not _ESCAPED[np.frombuffer(_bytes_of(keys), np.uint8)].any():
         return keys
     odd = pc.fill_null(pc.match_substring_regex(keys, _NEEDS_ESCAPE), False)  # noqa: FBT003
     texts = [orjson.dumps(key)[1:-1].decode() for key in keys.filter(odd).to_pylist()]
@@ -302,7 +302,7 @@ def build_body(entries: Entries) -> memoryview:
     return _join_body([entries.text])[1] if entries.body is None else entries.body
 
 
-def _bytes_of(text: pa.Array, offsets: NDArray[np.int32]) -> memoryview:
+def _bytes_of(text: pa.Array) -> memoryview:
     """Show the bytes of all values of a text column, one after another."""
-    values = text.buffers()[2]
+    values, offsets = text.buffers()[2], _offsets(text)
     return memoryview(values if values is not None else b"")[int(offsets[0]) : int(offsets[-1])]

@@ -66,10 +66,10 @@ def publish(
         raise click.UsageError("expected FILES... and then STREAM, where to put their rows.")
     from v3io_frames_put import Encoding, jobs
 
-    _check_summary(summary)
     encoding = Encoding(infinity=infinity)  # type: ignore[arg-type]  # one of its words
     with log_to_stderr(log_format):
         try:
+            _check_summary(summary, files)
             results = jobs.publish(files, stream, encoding=encoding, client=client, **options)
         except (PutRecordsError, Interrupted) as error:
             _write_summary(summary, error.results, error)
@@ -94,8 +94,8 @@ def judge_job_error(error: PutRecordsError) -> Exit:
     return Exit.NOTHING_SENT if results is None else max(judge_job(results), Exit.NOT_ALL_STORED)
 
 
-def _check_summary(to: str | None) -> None:
-    """Refuse a place where no file can be, while nothing is sent."""
+def _check_summary(to: str | None, files: tuple[str, ...]) -> None:
+    """Refuse a place where no file can be, or an input is, while nothing is sent."""
     if to is None or to == "-":
         return
     path = Path(to)
@@ -104,6 +104,12 @@ def _check_summary(to: str | None) -> None:
             f"--summary {to} cannot be written: expected - or a file's name in a folder that is "
             f"there."
         )
+    if not path.exists():
+        return
+    from v3io_frames_put.jobs._files import find_files
+
+    if any(Path(file.path).resolve() == path.resolve() for file in find_files(files)):
+        raise click.UsageError(f"--summary {to} is one of the files to publish.")
 
 
 def _write_summary(to: str | None, results: Any, error: BaseException | None = None) -> None:

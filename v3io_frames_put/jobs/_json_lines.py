@@ -89,9 +89,13 @@ class JsonLinesFile:
         doubles = {field.name for field in inferred if pa.types.is_floating(field.type)}
         whole = _find_whole(lines, doubles)
         self._spelt = {name for name, dtype in whole.items() if pa.types.is_string(dtype)}
-        types = {f.name: whole.get(f.name) or _settle(f.type) for f in inferred}
-        untyped = {f.name: f.type for f in inferred if pa.types.is_null(f.type)}
-        return pa.schema(list((types | untyped).items()))
+        return pa.schema(
+            [
+                # Without a value it is open: another file may tell.
+                f if pa.types.is_null(f.type) else (f.name, whole.get(f.name) or _settle(f.type))
+                for f in inferred
+            ]
+        )
 
     def _read(
         self,

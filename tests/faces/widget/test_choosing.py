@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 import v3io_frames_put
-from v3io_frames_put import PutRecordsError, Uploader
+from v3io_frames_put import ColumnNotFound, ConfigError, Uploader
 
 STREAM = "projects/house/readings"
 
@@ -111,7 +111,7 @@ def test_a_file_that_cannot_be_read_says_why(hands, make_uploader, tmp_path, nam
 
 
 def test_what_is_no_frame_is_refused():
-    with pytest.raises(PutRecordsError, match="a list; expected a pandas DataFrame"):
+    with pytest.raises(ConfigError, match="a list; expected a pandas DataFrame"):
         Uploader([1, 2])
 
 
@@ -122,19 +122,21 @@ def test_the_accessor_makes_an_uploader(hands, make_uploader):
 
 
 @pytest.mark.parametrize(
-    ("choices", "says"),
+    ("choices", "error_class", "says"),
     [
-        ({"columns": ["celsius", "kelvin"]}, "columns='kelvin' is not a column"),
-        ({"columns": []}, "expected at least one"),
-        ({"partition_key": "kelvin"}, "partition_key='kelvin' is not a column"),
-        ({"partition_key": ["a"] * 9}, "the form takes a column's name"),
-        ({"delivery": "twice"}, "delivery='twice'"),
-        ({"format": "xml"}, "format='xml'"),
-        ({"rows_per_record": "auto"}, "rows_per_record"),
+        ({"columns": ["celsius", "kelvin"]}, ColumnNotFound, "columns='kelvin' is not a column"),
+        ({"columns": []}, ConfigError, "expected at least one"),
+        ({"partition_key": "kelvin"}, ColumnNotFound, "partition_key='kelvin' is not a column"),
+        ({"partition_key": ["a"] * 9}, ConfigError, "the form takes a column's name"),
+        ({"delivery": "twice"}, ConfigError, "delivery='twice'"),
+        ({"format": "xml"}, ConfigError, "format='xml'"),
+        ({"rows_per_record": "auto"}, ConfigError, "rows_per_record"),
     ],
 )
-def test_what_the_data_or_the_form_does_not_have_is_refused(hands, make_uploader, choices, says):
-    with pytest.raises(PutRecordsError, match=says):
+def test_what_the_data_or_the_form_does_not_have_is_refused(
+    hands, make_uploader, choices, error_class, says
+):
+    with pytest.raises(error_class, match=says):
         make_uploader(hands.make_readings(9), STREAM, **choices)
 
 
