@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import pyarrow as pa
 import pytest
@@ -31,3 +32,15 @@ def test_a_writer_that_is_used_again_keeps_nothing_of_what_it_wrote(sizes):
     written = [writer.write([pa.array(range(size))], ["a"]) for size in sizes]
     expected = [[b'{"a":%d}' % number for number in range(size)] for size in sizes]
     assert [rows.to_pylist() for rows in written] == expected
+
+
+def test_a_profiler_that_holds_the_frames_stops_no_writer(request):
+    held = []
+    request.addfinalizer(lambda: sys.setprofile(None))
+    writer = RowWriter()
+    sys.setprofile(lambda frame, _event, _arg: held.append(frame))  # Dask's workers have one
+    written = [writer.write([pa.array(range(size))], ["a"]) for size in (10, 3_000, 20)]
+    sys.setprofile(None)
+    assert held
+    assert [len(rows) for rows in written] == [10, 3_000, 20]
+    assert written[1][-1].as_py() == b'{"a":2999}'
