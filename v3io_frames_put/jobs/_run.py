@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+import pyarrow as pa
+
 from v3io_frames_put.errors import (
     ConfigError,
     DataError,
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from v3io_frames_put.job import Upload
     from v3io_frames_put.jobs._files import InputFile
     from v3io_frames_put.jobs._table import FileTable
+    from v3io_frames_put.progress import Progress
     from v3io_frames_put.upload import Ending
 
 _LOG: Final = logging.getLogger("v3io_frames_put")
@@ -95,11 +98,17 @@ def run_job(job: Upload, table: FileTable, outputs: Outputs) -> JobResults:
         The run did not come to its end, or could not be told of; ``.results`` tells.
     """
     with show_progress(job.progress, table.num_rows) as show:
+
+        def look_on(snapshot: Progress) -> None:
+            # Else what is free inside the pool grows as long as the job runs.
+            pa.default_memory_pool().release_unused()
+            show(snapshot)
+
         if job.complete_rows is not None:
             table.skim()
         sink = Sink(table, outputs.results, outputs.failed, packed=job.packed, brake=job.cancel)
         try:
-            ending = upload(replace(job, progress=show), sink.take)
+            ending = upload(replace(job, progress=look_on), sink.take)
         except BaseException:
             sink.discard()
             raise

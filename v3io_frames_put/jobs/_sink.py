@@ -91,8 +91,6 @@ class Sink:
         if len(rows):
             files = np.searchsorted(self._table.starts, start + rows, side="right") - 1
             self.left.update(np.unique(files).tolist())
-        # Once in 65,536 rows: else what is free inside the pool grows as long as the job runs.
-        pa.default_memory_pool().release_unused()
         if self._file is None or self.failure is not None:
             return
         try:
