@@ -21,6 +21,7 @@ TABLE = pa.table(
         "b": [True, False, None, True],
         "day": pa.array([dt.date(2026, 11, d) for d in (19, 20, 21, 22)]),
         "at": pa.array([dt.datetime(2026, 11, 22, h, tzinfo=UTC) for h in (1, 2, 3, 4)]),
+        "plain": pa.array([dt.datetime(2026, 11, 22)] * 4),
         "code": pa.array(["u", "v", "u", None]).dictionary_encode(),
         "price": pa.array([Decimal("1.10"), Decimal("2.20"), None, Decimal("4.40")]),
         "two words": [10, 20, 30, 40],
@@ -72,6 +73,12 @@ def test_keeps(text, kept):
     assert rows(text) == kept
 
 
+def test_a_program_may_write_five_hundred_comparisons_and_longer_lists():
+    assert rows(" or ".join(f"n = {number}" for number in range(2, 502))) == [1, 2]
+    assert rows(" and ".join(f"n != {number}" for number in range(2, 502))) == [0]
+    assert rows(f"n in ({', '.join(map(str, range(2, 50_000)))})") == [1, 2]
+
+
 def test_names_the_columns_it_reads():
     assert parse_where("n = 1 or not s in ('a')", TABLE.schema).columns == {"n", "s"}
 
@@ -89,6 +96,10 @@ def test_names_the_columns_it_reads():
         ("s = 1", "1 cannot be compared with a column of type string"),
         ("n in (s)", "'s' is a column"),
         ("s > n", "cannot be evaluated"),
+        ("at > plain", "Cannot compare timestamp with timezone"),
+        ("(" * 2_000 + "n = 1" + ")" * 2_000, "at most 50 brackets and 'not' inside one another"),
+        (" or ".join(["n = 1"] * 501), "at most 500 comparisons; column in (1, 2, ...) takes any"),
+        ("not " * 2_000 + "n = 1", "at most 50 brackets and 'not' inside one another"),
         ("n = 1; import os", "found ; import os"),
         ("__import__('os')", "'__import__' is not a column"),
     ],

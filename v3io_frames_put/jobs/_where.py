@@ -47,6 +47,9 @@ _COMPARE: Final[dict[str, Callable[[Any, Any], Any]]] = {
     ">": lambda left, right: left > right,
     ">=": lambda left, right: left >= right,
 }
+_SHOWN: Final = 200  # characters of a condition, in an error
+_MAX_DEPTH: Final = 50
+_MAX_TESTS: Final = 500  # Arrow's stack has no room for thousands: the process would die
 _LITERAL_WORDS: Final = {"true": True, "false": False}
 
 
@@ -80,10 +83,11 @@ def parse_where(text: str, schema: pa.Schema) -> Where:
     expression = parser.condition()
     if parser.kind != "end":
         parser.fail("the end, 'and' or 'or'")
-    try:  # binding finds comparisons that have no meaning
+    try:  # one row finds comparisons that have no meaning; some are refused only then
         import pyarrow.dataset as ds
 
-        ds.dataset(schema.empty_table()).scanner(filter=expression).to_table()
+        row = pa.table([pa.nulls(1, field.type) for field in schema], schema.names)
+        ds.dataset(row).scanner(filter=expression).to_table()
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError) as error:
         raise ConfigError(f"where={text!r} cannot be evaluated: {error}") from error
     return Where(expression, frozenset(parser.columns))
@@ -116,6 +120,8 @@ class _Parser:
     token: str = ""
     place: int = 0
     negations: int = 0  # around what is read now
+    depth: int = 0  # of brackets and negations
+    tests: int = 0
     _next: int = 0
 
     def __post_init__(self) -> None:
@@ -138,8 +144,10 @@ class _Parser:
 
     def fail(self, expected: str) -> NoReturn:
         """Say where it broke."""
+        start = max(0, self.place - _SHOWN // 2)
+        part = self.text if len(self.text) <= _SHOWN else f"... {self.text[start:][:_SHOWN]} ..."
         raise ConfigError(
-            f"where={self.text!r}: found {self.token} at character {self.place + 1}; "
+            f"where={part!r}: found {self.token} at character {self.place + 1}; "
             f"expected {expected}."
         )
 
@@ -171,19 +179,26 @@ class _Parser:
 
     def one(self) -> Any:
         """Read one test, or a condition in brackets."""
+        if self.depth == _MAX_DEPTH:
+            self.fail(f"at most {_MAX_DEPTH} brackets and 'not' inside one another")
+        self.depth += 1
         if self.take("not"):
             self.negations += 1
             result = ~self.one()
             self.negations -= 1
-            return result
-        if self.take("("):
+        elif self.take("("):
             result = self.condition()
             self.require(")")
-            return result
-        return self.test(self.value())
+        else:
+            result = self.test(self.value())
+        self.depth -= 1
+        return result
 
     def test(self, left: Any) -> Any:
         """Read what is asked of a value."""
+        self.tests += 1
+        if self.tests > _MAX_TESTS:
+            self.fail(f"at most {_MAX_TESTS} comparisons; column in (1, 2, ...) takes any number")
         if self.kind == "sign" and self.token in _COMPARE:
             return self.compare(left, self.advance(), self.value())
         if not isinstance(left, _Column):
