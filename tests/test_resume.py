@@ -13,6 +13,8 @@ import pyarrow as pa
 import pytest
 
 from v3io_frames_put import Client, Interrupted, Limits, Retry, put_records
+from v3io_frames_put._delivery.reconcile import Reconciler
+from v3io_frames_put._delivery.suspects import Copy
 from v3io_frames_put.errors import ConfigError, RequestError
 from v3io_frames_put.local import LocalPlatform, LostAnswer, RecordErrors, Redirected
 
@@ -225,6 +227,19 @@ def test_the_receipt_names_the_host_that_a_path_names(platform):
     path = f"{platform.endpoint.replace('http', 'v3io', 1)}/{STREAM}"
     results = put_records(FRAME, path, client=Client("http://127.0.0.1:1"))
     assert results.attrs["v3io"]["endpoint"] == platform.endpoint
+
+
+def test_a_row_that_was_overtaken_is_listed_when_a_scan_sees_it_late(platform, monkeypatch):
+    platform.faults = [RecordErrors(places=(0,), message="Busy", code=-11)]
+    monkeypatch.setattr(Reconciler, "late", lambda _self: [Copy(0, 2, 9)])
+    client = platform.client(retry=Retry(attempts=1, settle_seconds=0.01))
+    data = pd.DataFrame({"row": [0, 1], "key": ["a", "a"]})
+    results = put_records(
+        data, STREAM, partition_key="key", delivery="exactly_once", client=client
+    )
+    assert results.status.tolist() == ["stored", "stored"]
+    assert results.sequence_number[0] == 9
+    assert results.attrs["v3io"]["out_of_order"] == {"count": 1, "first": [0]}
 
 
 def test_what_the_earlier_run_listed_as_out_of_order_stays_listed(platform):

@@ -105,7 +105,8 @@ def upload(
     broken = conclude(job, delivery, late=late, duplicates=duplicates, broken=broken)
     resumed = job.resumption.out_of_order() if job.resumption else ()
     listed = job.out_of_order["first"]
-    out_of_order = sorted({*listed, *delivery.out_of_order, *resumed})
+    seen = delivery.late_out_of_order(late)
+    out_of_order = sorted({*listed, *delivery.out_of_order, *seen, *resumed})
     receipt = replace(
         _make_receipt(job, delivery, time.monotonic() - began),
         starts=reconciler.starts if reconciler else {},

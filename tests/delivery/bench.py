@@ -263,6 +263,7 @@ class Bench:
             self.out_of_order, self.duplicates = set(), set()
         self.out_of_order |= {
             *delivery.out_of_order,
+            *delivery.late_out_of_order(late),
             *(resumption.out_of_order() if resumption else ()),
         }
         self.duplicates |= {copy.row for copy in duplicates}

@@ -17,6 +17,7 @@ from tests.delivery.examples import (
 )
 from v3io_frames_put import local
 from v3io_frames_put._delivery.policy import Policy
+from v3io_frames_put._delivery.suspects import Copy
 from v3io_frames_put.config import Limits, Retry
 
 
@@ -59,6 +60,15 @@ def test_a_row_that_a_later_one_overtook_in_its_own_request_is_listed():
     assert sorted(run.delivery.out_of_order) == [0, 2]
     assert results.maybe_duplicate.tolist() == [True, False, True, False]
     assert_in_order(run, keys, excused=(0, 2))
+
+
+def test_a_row_that_was_overtaken_is_listed_when_it_is_found_late():
+    busy = local.RecordErrors(places=(0, 2), message="Busy", code=-11)
+    run = Run([busy], one_by_one(4, retry=Retry(attempts=1)))
+    results = run.send(rows_frame(4, key=["a", "a", "b", "c"]), partition_key="key")
+    assert statuses(results)[1] == "stored"
+    late = [Copy(row, shard_id=0, sequence_number=9) for row in (0, 2)]
+    assert run.delivery.late_out_of_order(late) == [0]
 
 
 def test_rows_that_nobody_overtook_are_not_listed():

@@ -30,11 +30,14 @@ from v3io_frames_put._wire.exchange import Fault
 from v3io_frames_put._wire.requests import put_records_request
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from v3io_frames_put._delivery.batch import Batch
     from v3io_frames_put._delivery.errand_queue import Job
     from v3io_frames_put._delivery.outcomes import Outcomes
     from v3io_frames_put._delivery.policy import Policy
     from v3io_frames_put._delivery.reconcile import Reconciler
+    from v3io_frames_put._delivery.suspects import Copy
     from v3io_frames_put._wire.batches import Window
     from v3io_frames_put._wire.exchange import Attempt, Request
     from v3io_frames_put._wire.paths import StreamPath
@@ -152,6 +155,10 @@ class Delivery:
     def out_of_order(self) -> list[int]:
         """Rows that stand behind later ones of their destination."""
         return self._endings.out_of_order
+
+    def late_out_of_order(self, late: Iterable[Copy]) -> list[int]:
+        """List those of the rows found late that stand behind later ones of their destination."""
+        return sorted(self._endings.overtaken & {copy.row for copy in late})
 
     @property
     def in_flight(self) -> int:

@@ -73,6 +73,8 @@ class Endings:
         The policy's; the body limit sinks when the platform says 413.
     out_of_order : list of int
         Rows that stand behind later ones of their destination.
+    overtaken : set of int
+        Rows that were open when a later one of their destination was stored.
     """
 
     def __init__(
@@ -85,6 +87,7 @@ class Endings:
     ) -> None:
         self.limits = policy.limits
         self.out_of_order: list[int] = []
+        self.overtaken: set[int] = set()
         self._policy, self._outcomes = policy, outcomes
         self._backlog, self._reconciler = backlog, reconciler
         self._recorder = recorder
@@ -108,16 +111,17 @@ class Endings:
         """Take in what was found out about a batch whose request got no answer."""
         absent, out_of_order = settling.settle_lookup(self._outcomes, lookup)
         self.out_of_order += out_of_order
+        self._note_overtaken(lookup.batch)
         if absent is None:
             self._backlog.advance(lookup.batch)
             return
-        self._note_overtaken(absent)
         self._again(absent, moment)
 
     def _note_overtaken(self, batch: Batch) -> None:
         """Put on record which rows of a batch have a stored one behind them."""
-        behind = np.flatnonzero(batch.overtaken)
-        self._recorder.overtake(batch.entries.rows_of(behind))
+        rows = batch.entries.rows_of(np.flatnonzero(batch.overtaken))
+        self.overtaken.update(rows.tolist())
+        self._recorder.overtake(rows)
 
     def _read(self, batch: Batch, answer: Answer, moment: Moment) -> None:
         """Take in a 200: stored, refused and open records."""
