@@ -234,9 +234,7 @@ def test_a_row_that_was_overtaken_is_listed_when_a_scan_sees_it_late(platform, m
     monkeypatch.setattr(Reconciler, "late", lambda _self: [Copy(0, 2, 9)])
     client = platform.client(retry=Retry(attempts=1, settle_seconds=0.01))
     data = pd.DataFrame({"row": [0, 1], "key": ["a", "a"]})
-    results = put_records(
-        data, STREAM, partition_key="key", delivery="exactly_once", client=client
-    )
+    results = put_records(data, STREAM, partition_key="key", delivery="exactly_once", client=client)
     assert results.status.tolist() == ["stored", "stored"]
     assert results.sequence_number[0] == 9
     assert results.attrs["v3io"]["out_of_order"] == {"count": 1, "first": [0]}

@@ -133,6 +133,19 @@ class TestOutput:
         assert {line["level"] for line in lines} == {"info"}
         assert "sending to projects/house/readings" in lines[0]["message"]
 
+    @pytest.mark.filterwarnings("default::v3io_frames_put.InsecureConnectionWarning")
+    def test_a_log_of_json_tells_of_warnings_and_errors_too(self, run, file, local_platform):
+        refused = write(file.parent / "refused.parquet", n=[1, 2], room=["hall", "x" * 300])
+        for options, level, said in [
+            ([refused, STREAM, "--partition-key", "room"], "error", "1 of 2 rows are not"),
+            ([file, "projects/house/none"], "error", "nothing is there"),
+            ([file, STREAM, "--partition-key", "floor"], "error", "'floor' is not a column"),
+            ([file, STREAM, "--insecure"], "warning", "TLS is not verified"),
+        ]:
+            lines = run(*options, "--log-format", "json").stderr.splitlines()
+            told = [json.loads(line) for line in lines]
+            assert [one["level"] for one in told if said in one["message"]] == [level], told
+
     def test_inferred_types_are_printed(self, run, tmp_path):
         (tmp_path / "a.csv").write_text("n,x\n1,2.5\n")
         assert "n=int64, x=double" in run(tmp_path / "a.csv", STREAM).stderr
@@ -266,6 +279,8 @@ class TestExitCodes:
             failed,
             "--summary",
             "-",
+            "--log-format",
+            "json",
         ]
         with subprocess.Popen(
             [sys.executable, "-m", "v3io_frames_put.cli", *map(str, words)],
@@ -280,6 +295,8 @@ class TestExitCodes:
             job.send_signal(number)
             out, err = job.communicate(timeout=60)
         assert job.returncode == code, err
+        last = [json.loads(line) for line in err.splitlines()][-1]
+        assert (last["level"], "stopped while sending" in last["message"]) == ("error", True)
         assert json.loads(out)["counts"]["unsent"] == 3
         assert pd.read_parquet(results).status.tolist() == ["unsent"] * 3
         assert pd.read_parquet(failed).n.tolist() == [1, 2, 3]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import warnings
 from typing import TYPE_CHECKING, Any, Final
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from v3io_frames_put.cli.exits import Exit, judge_error
+from v3io_frames_put.cli.log import tell
 from v3io_frames_put.errors import PutRecordsError
 
 if TYPE_CHECKING:
@@ -39,7 +41,7 @@ class _Signals:
 
 
 def _show_warning(message: Warning | str, *_: Any) -> None:
-    click.echo(f"Warning: {message}", err=True)
+    tell(str(message), level=logging.WARNING)
 
 
 class CommandGroup(click.Group):
@@ -52,10 +54,11 @@ class CommandGroup(click.Group):
             try:
                 return super().invoke(ctx)
             except PutRecordsError as error:
-                click.echo(f"Error: {error}", err=True)
+                tell(str(error))
                 ctx.exit(judge_error(error))
             except KeyboardInterrupt as stop:
-                click.echo(f"\nStopped. {stop}".rstrip(), err=True)
+                text = str(stop) or "stopped."
+                tell(text, plain=f"\n{text[0].upper()}{text[1:]}")
                 ctx.exit(Exit.TERMINATED if signals.terminated else Exit.INTERRUPTED)
 
 

@@ -1,4 +1,4 @@
-"""`--log-format`: what the package logs, as lines on stderr."""
+"""`--log-format`: what the package logs, and what commands tell, as lines on stderr."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 LOG_FORMATS: Final = ("text", "json")
+_LOGGER: Final = logging.getLogger("v3io_frames_put")
 
 
 class _JsonLines(logging.Formatter):
@@ -50,15 +51,32 @@ def log_to_stderr(log_format: str) -> Iterator[None]:
     log_format : {"text", "json"}
         How a line looks.
     """
-    logger = logging.getLogger("v3io_frames_put")
     handler = _ToStderr()
     text = logging.Formatter("%(asctime)s %(levelname)s %(message)s")
     handler.setFormatter(_JsonLines() if log_format == "json" else text)
-    before = logger.level
-    logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
+    before = _LOGGER.level
+    _LOGGER.addHandler(handler)
+    _LOGGER.setLevel(logging.INFO)
     try:
         yield
     finally:
-        logger.removeHandler(handler)
-        logger.setLevel(before)
+        _LOGGER.removeHandler(handler)
+        _LOGGER.setLevel(before)
+
+
+def tell(text: str, *, level: int = logging.ERROR, plain: str | None = None) -> None:
+    """Tell the user something on stderr.
+
+    Parameters
+    ----------
+    text : str
+        What a line of a JSON log says.
+    level : int
+        Of that line.
+    plain : str, optional
+        What is told otherwise. None: the text behind its level.
+    """
+    if any(isinstance(handler.formatter, _JsonLines) for handler in _LOGGER.handlers):
+        _LOGGER.log(level, "%s", text)
+    else:
+        click.echo(plain or f"{logging.getLevelName(level).capitalize()}: {text}", err=True)

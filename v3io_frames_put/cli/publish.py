@@ -12,12 +12,17 @@ from v3io_frames_put.cli.connection import FILE, takes_client
 from v3io_frames_put.cli.exits import Exit, judge_counts
 from v3io_frames_put.cli.job_file import read_job_file
 from v3io_frames_put.cli.job_options import takes_job_options
-from v3io_frames_put.cli.log import LOG_FORMATS, log_to_stderr
+from v3io_frames_put.cli.log import LOG_FORMATS, log_to_stderr, tell
 from v3io_frames_put.errors import Interrupted, PutRecordsError, RequestError
 
 if TYPE_CHECKING:
     from v3io_frames_put.client import Client
     from v3io_frames_put.jobs import JobResults
+
+
+def _start_log(ctx: click.Context, _option: click.Parameter, log_format: str) -> None:
+    """Log from before the client is made to the end of all: warnings and signals, too."""
+    ctx.find_root().with_resource(log_to_stderr(log_format))
 
 
 @click.command()
@@ -37,6 +42,8 @@ if TYPE_CHECKING:
     type=click.Choice(LOG_FORMATS),
     default="text",
     show_default=True,
+    expose_value=False,
+    callback=_start_log,
     help="How lines on stderr look.",
 )
 @click.option(
@@ -54,7 +61,6 @@ def publish(
     stream: str | None,
     infinity: str,
     summary: str | None,
-    log_format: str,
     client: Client,
     **options: Any,
 ) -> None:
@@ -67,16 +73,15 @@ def publish(
     from v3io_frames_put import Encoding, jobs
 
     encoding = Encoding(infinity=infinity)  # type: ignore[arg-type]  # one of its words
-    with log_to_stderr(log_format):
-        try:
-            _check_summary(summary, files)
-            results = jobs.publish(files, stream, encoding=encoding, client=client, **options)
-        except (PutRecordsError, Interrupted) as error:
-            _write_summary(summary, error.results, error)
-            if isinstance(error, Interrupted):
-                raise  # what the signal was decides
-            click.echo(f"Error: {error}", err=True)
-            raise click.exceptions.Exit(judge_job_error(error)) from error
+    try:
+        _check_summary(summary, files)
+        results = jobs.publish(files, stream, encoding=encoding, client=client, **options)
+    except (PutRecordsError, Interrupted) as error:
+        _write_summary(summary, error.results, error)
+        if isinstance(error, Interrupted):
+            raise  # what the signal was decides
+        tell(str(error))
+        raise click.exceptions.Exit(judge_job_error(error)) from error
     _write_summary(summary, results)
     raise click.exceptions.Exit(judge_job(results))
 
@@ -123,4 +128,4 @@ def _write_summary(to: str | None, results: Any, error: BaseException | None = N
     try:
         Path(to).write_text(line + "\n", encoding="utf-8")
     except OSError as failure:  # the code tells of the rows all the same
-        click.echo(f"Error: --summary {to} cannot be written: {failure}", err=True)
+        tell(f"--summary {to} cannot be written: {failure}")
