@@ -1,5 +1,7 @@
 """Reading back from the local platform."""
 
+import time
+
 import numpy as np
 import orjson
 import pandas as pd
@@ -99,6 +101,15 @@ def test_a_time_reads_what_arrived_since(local_platform, client):
     assert len(client.read_records(STREAM, arrival.tz_convert("Asia/Tokyo"))) == 5
     assert len(client.read_records(STREAM, arrival.tz_localize(None).isoformat())) == 5
     assert len(client.read_records(STREAM, later.to_pydatetime(warn=False))) == 0
+
+
+def test_now_is_the_same_everywhere(local_platform, client, monkeypatch, request):
+    local_platform.add_records(STREAM, texts(5), shard=0)
+    request.addfinalizer(time.tzset)
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", "Etc/GMT+12")  # where it is twelve hours earlier
+        time.tzset()
+        assert len(client.read_records(STREAM, "now")) == 0
 
 
 @pytest.mark.parametrize(

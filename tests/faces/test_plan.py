@@ -220,6 +220,8 @@ def test_null_keys_and_skew_are_told():
 
 def test_the_time_is_told_at_a_rate():
     assert plan_records(pd.DataFrame({"a": range(100)}), STREAM).seconds_at(50) == 2.0
+    with pytest.raises(ConfigError, match="rows_per_second=0; expected more than 0"):
+        plan_records(pd.DataFrame({"a": range(100)}), STREAM).seconds_at(0)
 
 
 def test_what_put_records_refuses_a_plan_refuses():

@@ -65,7 +65,8 @@ def parse_start(start: object) -> Start:
 def _nanoseconds(start: str | datetime | np.datetime64) -> int:
     """Count from the epoch; a time without a zone is UTC."""
     try:
-        moment = pd.Timestamp(start)
+        # "now" and "today" would else be those of the local zone.
+        moment = pd.Timestamp(start, tz="UTC") if isinstance(start, str) else pd.Timestamp(start)
         utc = moment.tz_localize("UTC") if moment.tzinfo is None else moment.tz_convert("UTC")
         number = int(utc.as_unit("ns").value)
     except (ValueError, TypeError, OverflowError) as error:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from v3io_frames_put.errors import ConfigError
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -120,6 +122,8 @@ class RecordsPlan:
 
     def seconds_at(self, rows_per_second: float) -> float:
         """Return how long an upload takes at a rate; a receipt tells the rate of a run."""
+        if not rows_per_second > 0:
+            raise ConfigError(f"rows_per_second={rows_per_second!r}; expected more than 0.")
         return (self.rows - self.refused_rows) / rows_per_second
 
     @property
