@@ -72,7 +72,7 @@ class Uploader(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
     bytes_sent, seconds, waiting
         As in `Progress`.
     results : DataFrame or None
-        Of the last upload.
+        Of the last upload. None: there was none, or it failed before anything was sent.
     """
 
     status = Unicode("idle")
@@ -191,7 +191,15 @@ class Uploader(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
         with self._lock:
             if self._run is None:
                 self._sent, self._left = (data.copy(deep=False), choices), None
+                self._forget()
                 self._begin(f"Sending {len(data):,} rows to {choices.stream}")
+
+    def _forget(self) -> None:
+        """Let nothing of the last upload look as if it were of the next, which may not start."""
+        self.results = None
+        with self.hold_trait_notifications():
+            for name in _COUNTS:
+                setattr(self, name, self.trait_defaults(name))
 
     def _send_rest(self) -> None:
         """Send what the last upload left, with the data and the choices it had."""

@@ -69,6 +69,23 @@ def test_what_is_left_is_sent(hands, make_uploader, client, local_platform):
     assert all(b"sensor" in record.data for record in found)
 
 
+def test_an_upload_that_does_not_start_shows_nothing_of_the_one_before(
+    hands, make_uploader, client, local_platform
+):
+    uploader = make_uploader(hands.make_readings(10), STREAM, client=client)
+    hands.press(uploader, "upload")
+    hands.settle(uploader)
+    assert (uploader.total, uploader.stored, len(uploader.results)) == (10, 10, 10)
+    uploader._form.stream.value = "nowhere"
+    hands.press(uploader, "upload")
+    hands.settle(uploader)
+    assert uploader.status == "failed"
+    assert (uploader.total, uploader.stored, uploader.results) == (None, 0, None)
+    assert uploader._controls.after.value == ""
+    assert uploader._controls.save.disabled
+    assert len(local_platform.records(STREAM)) == 10
+
+
 def test_a_second_click_does_not_upload_twice(hands, make_uploader, client, local_platform):
     uploader = make_uploader(hands.make_readings(10), STREAM, client=client)
     with local_platform.hold():
