@@ -318,6 +318,8 @@ def test_labels_that_are_no_text_name_their_columns(platform, label):
 
 
 NOT_UTF8 = pa.array([b"a", b"\xff", b"c"]).view(pa.string())
+NO_DAY = pa.array([0, 5, 86_400_000], pa.int64()).view(pa.date64())
+EACH = [0, 1, 2, 3]  # offsets: one value a row
 
 
 @pytest.mark.parametrize(
@@ -327,10 +329,20 @@ NOT_UTF8 = pa.array([b"a", b"\xff", b"c"]).view(pa.string())
         (NOT_UTF8, {"format": "arrow"}),
         (NOT_UTF8, {"partition_key": "odd", "columns": ["row"]}),
         (pa.DictionaryArray.from_arrays([0, 1, 2], NOT_UTF8), {}),
-        (pa.array([0, 5, 86_400_000], pa.int64()).view(pa.date64()), {}),
+        (pa.ListArray.from_arrays(EACH, NOT_UTF8), {}),
+        (pa.ListArray.from_arrays(EACH, NOT_UTF8), {"format": "arrow"}),
+        (pa.FixedSizeListArray.from_arrays(NOT_UTF8, 1), {}),
+        (pa.StructArray.from_arrays([pa.array(EACH[:3]), NOT_UTF8], ["fine", "text"]), {}),
+        (pa.MapArray.from_arrays(EACH, ["x", "y", "z"], NOT_UTF8), {}),
+        (pa.MapArray.from_arrays(EACH, NOT_UTF8, ["x", "y", "z"]), {"format": "arrow"}),
+        (NO_DAY, {}),
+        (pa.LargeListArray.from_arrays(EACH, NO_DAY), {}),
         (pa.array([0, 2**63, 2], pa.uint64()), {"shard": "odd", "columns": ["row"]}),
     ],
-    ids=["text", "arrow", "key", "dictionary", "date64", "shard"],
+    ids=[
+        *("text", "arrow", "key", "dictionary", "list", "list-arrow", "fixed-list", "struct"),
+        *("map-value", "map-key", "date64", "date64-list", "shard"),
+    ],
 )
 def test_a_cell_that_breaks_the_rules_of_its_type_costs_its_own_row(platform, column, options):
     table = pa.table({"row": [0, 1, 2], "odd": column})
