@@ -43,7 +43,7 @@ class TestCsv:
         rows, reasons, schema = read(file)
         assert schema == {"n": "int64", "x": "double"}
         assert rows[-3:] == [{"n": None, "x": 2.5}, {"n": 3, "x": None}, {"n": 4, "x": 9.0}]
-        assert "column 'n': 'oops' is no int64" in reasons[-3]
+        assert f"line {len(rows) - 1:,} of {file}, column 'n': 'oops' is no int64" in reasons[-3]
         assert [reason for reason in reasons if reason] == reasons[-3:-2]
 
     def test_a_line_of_too_few_or_too_many_cells(self, tmp_path):
@@ -51,7 +51,22 @@ class TestCsv:
         rows, reasons, _ = read(file)
         assert [row["n"] for row in rows] == [1, None, None, 7]
         assert [reason is None for reason in reasons] == [True, False, False, True]
-        assert "1 cells, expected 2: ['3']" in reasons[1]
+        assert f"line 3 of {file}: 1 cells, expected 2: ['3']" in reasons[1]
+
+    def test_a_line_is_named_as_an_editor_counts(self, tmp_path):
+        lines = [
+            "",
+            '1,"a',
+            'b"',
+            "",
+            "3",
+            *("6,a\r" for _ in range(_blocks.BLOCK_BYTES // 4)),
+            "7",
+        ]
+        file = write_text(tmp_path / "a.csv", "n,x", *lines)
+        reasons = [reason for reason in read(file)[1] if reason]
+        assert reasons[0].startswith(f"line 6 of {file}: 1 cells")
+        assert reasons[1].startswith(f"line {len(lines) + 1:,} of {file}: 1 cells")
 
     def test_line_breaks_in_quotes(self, tmp_path):
         file = write_text(tmp_path / "a.csv", "n,x", '1,"a\nb"', '2,"say ""hi"""')
@@ -99,10 +114,11 @@ class TestJsonLines:
         assert schema == {"n": "int64", "x": "string"}
         assert rows[-1] == {"n": None, "x": "last"}
         assert [reason is None for reason in reasons[-6:]] == [True, *[False] * 4, True]
-        assert "column 'n': 'oops' is no int64" in reasons[-5]
-        assert "is no JSON (" in reasons[-4]
-        assert "is no JSON object" in reasons[-3]
-        assert "has the field 'y'" in reasons[-2]
+        first = len(rows) - 4
+        assert f"line {first:,} of {file}, column 'n': 'oops' is no int64" in reasons[-5]
+        assert f"line {first + 1:,} of {file}: no JSON (" in reasons[-4]
+        assert f"line {first + 2:,} of {file}: no JSON object" in reasons[-3]
+        assert f"line {first + 3:,} of {file}: the field 'y'" in reasons[-2]
 
     def test_types_make_text_of_anything(self, tmp_path):
         file = write_text(tmp_path / "a.jsonl", '{"n": 1}', '{"n": "two"}', '{"n": [3]}')
@@ -130,9 +146,15 @@ def test_blocks_end_where_records_do(rows, data):
 
     blocks = list(_blocks.read_blocks(Drip(text), has_quotes=True))
     read_back = [
-        line for block in blocks for line in csv.reader(io.StringIO(block.decode(), newline=""))
+        line
+        for block in blocks
+        for line in csv.reader(io.StringIO(block.text.decode(), newline=""))
     ]
-    assert b"".join(blocks) == text.removeprefix(b"\xef\xbb\xbf")
+    assert b"".join(block.text for block in blocks) == text.removeprefix(b"\xef\xbb\xbf")
+    line = 1
+    for block in blocks:
+        assert block.first_line == line
+        line += block.text.count(b"\n")
     whole = csv.reader(io.StringIO(text.decode().removeprefix("\ufeff"), newline=""))
     assert read_back == list(whole)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from v3io_frames_put.errors import DataError
 
@@ -15,7 +15,14 @@ _MAX_BLOCK_BYTES: Final = 64 << 20
 _BOM: Final = b"\xef\xbb\xbf"
 
 
-def read_blocks(stream: Any, *, has_quotes: bool) -> Iterator[bytes]:
+class TextBlock(NamedTuple):
+    """Some whole records of a file, and the line they begin in, counted from 1."""
+
+    text: bytes
+    first_line: int
+
+
+def read_blocks(stream: Any, *, has_quotes: bool) -> Iterator[TextBlock]:
     """Yield a stream's text in blocks of whole records.
 
     Parameters
@@ -26,6 +33,7 @@ def read_blocks(stream: Any, *, has_quotes: bool) -> Iterator[bytes]:
         Whether a line break between quotes does not end a record (CSV).
     """
     rest = stream.read(len(_BOM)).removeprefix(_BOM)
+    line = 1
     while True:
         fresh = stream.read(BLOCK_BYTES)
         rest += fresh
@@ -34,12 +42,13 @@ def read_blocks(stream: Any, *, has_quotes: bool) -> Iterator[bytes]:
         is_paired = has_quotes and len(rest) < _STRAY_QUOTE_BYTES
         end = _last_record_end(rest, has_quotes=is_paired)
         if end:
-            yield rest[:end]
+            yield TextBlock(rest[:end], line)
+            line += rest.count(b"\n", 0, end)
             rest = rest[end:]
         elif len(rest) > _MAX_BLOCK_BYTES:
             raise DataError(f"a line is longer than {_MAX_BLOCK_BYTES:,} bytes.")
     if rest:
-        yield rest
+        yield TextBlock(rest, line)
 
 
 def _last_record_end(text: bytes, *, has_quotes: bool) -> int:

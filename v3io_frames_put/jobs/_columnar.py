@@ -52,7 +52,9 @@ class ParquetFile:
             # Without any column pyarrow would not tell how many rows there are.
             columns = list(names) or self.schema.names[:1]
             for batch in self._read(opened, groups, columns):
-                yield Piece({name: batch.column(name) for name in names}, batch.num_rows)
+                yield Piece(
+                    {name: batch.column(name) for name in names}, batch.num_rows, self._file.name
+                )
 
     def _read(
         self, opened: pq.ParquetFile, groups: list[int], columns: list[str]
@@ -142,7 +144,9 @@ class ArrowFile:
             for batch in self._batches(opened):
                 for start in range(0, batch.num_rows, _BATCH_ROWS):
                     part = batch.slice(start, _BATCH_ROWS)
-                    yield Piece({name: part.column(name) for name in names}, part.num_rows)
+                    yield Piece(
+                        {name: part.column(name) for name in names}, part.num_rows, self._file.name
+                    )
 
     def _batches(self, opened: Any) -> Iterator[pa.RecordBatch]:
         if self._is_stream:

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import csv as arrow_csv
 
-from v3io_frames_put.jobs._blocks import read_blocks
+from v3io_frames_put.jobs._blocks import TextBlock, read_blocks
 from v3io_frames_put.jobs._fit import Piece, fit_cells, shorten
 
 if TYPE_CHECKING:
@@ -53,12 +53,12 @@ class CsvFile:
         wanted = {name: reading.type_of(name) for name in names}
         with self._file.open_stream() as stream:
             blocks = read_blocks(stream, has_quotes=True)
-            for number, block in enumerate(blocks):
-                yield self._read(block, wanted, is_first=number == 0)
+            for block in blocks:
+                yield self._read(block, wanted)
 
     def _infer(self) -> pa.Schema:
         with self._file.open_stream() as stream:
-            block = next(read_blocks(stream, has_quotes=True), b"")
+            block, _ = next(read_blocks(stream, has_quotes=True), TextBlock(b"", 1))
         if not block.strip():
             return pa.schema([])
         # The header is read apart: pyarrow makes up no names where two are the same.
@@ -88,32 +88,31 @@ class CsvFile:
             delimiter=self._file.delimiter, newlines_in_values=True, **options
         )
 
-    def _read(self, block: bytes, types: Mapping[str, pa.DataType], *, is_first: bool) -> Piece:
+    def _read(self, block: TextBlock, types: Mapping[str, pa.DataType]) -> Piece:
+        has_header = block.first_line == 1
         try:
             table = arrow_csv.read_csv(
-                pa.BufferReader(block),
-                read_options=_whole(block, self._names, skip_rows=int(is_first)),
+                pa.BufferReader(block.text),
+                read_options=_whole(block.text, self._names, skip_rows=int(has_header)),
                 parse_options=self._parsing(),
                 convert_options=arrow_csv.ConvertOptions(
                     column_types=types, include_columns=list(types)
                 ),
             )
         except pa.ArrowInvalid:
-            return self._read_cells(block, types, is_first=is_first)
+            return self._read_cells(block, types)
         columns = {name: _combine(table.column(name)) for name in types}
-        return Piece(columns, table.num_rows)
+        return Piece(columns, table.num_rows, self._file.name)
 
-    def _read_cells(
-        self, block: bytes, types: Mapping[str, pa.DataType], *, is_first: bool
-    ) -> Piece:
-        text = io.StringIO(block.decode("utf-8", "surrogateescape"), newline="")
-        lines = [line for line in csv.reader(text, delimiter=self._file.delimiter) if line]
-        lines = lines[int(is_first) :]
-        piece = Piece({}, len(lines))
+    def _read_cells(self, block: TextBlock, types: Mapping[str, pa.DataType]) -> Piece:
+        numbered = [(number, line) for number, line in self._split(block) if line]
+        numbered = numbered[int(block.first_line == 1) :]  # without the header
+        lines = [line for _, line in numbered]
+        piece = Piece({}, len(lines), self._file.name, [number for number, _ in numbered])
         for row, line in enumerate(lines):
             if len(line) != len(self._names):
                 told = f"{len(line)} cells, expected {len(self._names)}: {shorten(line)}"
-                piece.lose(row, f"a line of {self._file.name} has {told}. Correct the line.")
+                piece.lose(row, f"{told}. Correct the line.")
         for name, dtype in types.items():
             place = self._names.index(name)
             cells = [
@@ -123,6 +122,15 @@ class CsvFile:
             piece.columns[name], bad = fit_cells(cells, dtype, partial(self._convert, dtype))
             piece.refuse_cells(name, dtype, {row: cells[row] for row in bad})
         return piece
+
+    def _split(self, block: TextBlock) -> Iterator[tuple[int, list[str]]]:
+        """Yield the cells of each record, and the line it begins in."""
+        text = io.StringIO(block.text.decode("utf-8", "surrogateescape"), newline="")
+        reader = csv.reader(text, delimiter=self._file.delimiter)
+        number = block.first_line
+        for line in reader:
+            yield number, line
+            number = block.first_line + reader.line_num
 
     @staticmethod
     def _convert(dtype: pa.DataType, cells: list[str | None]) -> pa.Array:

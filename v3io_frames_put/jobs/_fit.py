@@ -48,6 +48,10 @@ class Piece:
         Of one length.
     num_rows : int
         That length.
+    file : str
+        The file's name.
+    lines : list of int
+        The line of each row, where a file of text was read line by line; else empty.
     refusals : dict of int to str
         By the row's place in the piece.
     lost : set of int
@@ -58,13 +62,15 @@ class Piece:
 
     columns: dict[str, pa.Array]
     num_rows: int
+    file: str
+    lines: list[int] = field(default_factory=list)
     refusals: dict[int, str] = field(default_factory=dict)
     lost: set[int] = field(default_factory=set)
     unfit: set[str] = field(default_factory=set)
 
     def lose(self, row: int, reason: str) -> None:
         """Refuse a row of which no cell could be read."""
-        self.refusals.setdefault(row, reason)
+        self.refusals.setdefault(row, f"{self._place(row)}: {reason}")
         self.lost.add(row)
 
     def refuse_cells(self, column: str, dtype: pa.DataType, cells: dict[int, Any]) -> None:
@@ -74,9 +80,12 @@ class Piece:
         for row, cell in cells.items():
             self.refusals.setdefault(
                 row,
-                f"column {column!r}: {shorten(cell)} is no {dtype}, which the column has. Correct "
-                f"the cell, or give the column another type by types.",
+                f"{self._place(row)}, column {column!r}: {shorten(cell)} is no {dtype}, which the "
+                f"column has. Correct the cell, or give the column another type by types.",
             )
+
+    def _place(self, row: int) -> str:
+        return f"line {self.lines[row]:,} of {self.file}" if self.lines else self.file
 
     def reasons(self) -> pa.StringArray:
         """Return the refusals as a column, null where a row is fine."""

@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 from pyarrow import json as arrow_json
 
 from v3io_frames_put.errors import DataError
-from v3io_frames_put.jobs._blocks import read_blocks
+from v3io_frames_put.jobs._blocks import TextBlock, read_blocks
 from v3io_frames_put.jobs._fit import Piece, fit_cells, shorten
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ class JsonLinesFile:
 
     def _infer(self) -> pa.Schema:
         with self._file.open_stream() as stream:
-            block = next(read_blocks(stream, has_quotes=False), b"")
+            block, _ = next(read_blocks(stream, has_quotes=False), TextBlock(b"", 1))
         if block.lstrip()[:1] == b"[":
             raise DataError(
                 f"{self._file.name}: a JSON array; expected one object a line. Convert it, for "
@@ -99,30 +99,31 @@ class JsonLinesFile:
 
     def _read(
         self,
-        block: bytes,
+        block: TextBlock,
         names: Sequence[str],
         types: Mapping[str, pa.DataType],
         told: set[str],
     ) -> Piece:
         try:
-            table = _parse(block, pa.schema(list(types.items())))
+            table = _parse(block.text, pa.schema(list(types.items())))
         except pa.ArrowInvalid:
             return self._read_lines(block, names, types, told)
         columns = {name: _combine(table.column(name)) for name in names}
         if any(map(_may_be_rounded, columns.values())):
             return self._read_lines(block, names, types, told)
-        return Piece(columns, table.num_rows)
+        return Piece(columns, table.num_rows, self._file.name)
 
     def _read_lines(
         self,
-        block: bytes,
+        block: TextBlock,
         names: Sequence[str],
         types: Mapping[str, pa.DataType],
         told: set[str],
     ) -> Piece:
-        lines = [line for line in block.splitlines() if line.strip()]
-        piece = Piece({}, len(lines))
-        rows = [self._load(line, row, piece, types) for row, line in enumerate(lines)]
+        every = enumerate(block.text.splitlines(), block.first_line)
+        numbered = [(number, line) for number, line in every if line.strip()]
+        piece = Piece({}, len(numbered), self._file.name, [number for number, _ in numbered])
+        rows = [_load(line, row, piece, types) for row, (_, line) in enumerate(numbered)]
         for name in names:
             cells = [row.get(name) for row in rows]
             dtype = types[name]
@@ -134,26 +135,26 @@ class JsonLinesFile:
             piece.refuse_cells(name, dtype, {row: cells[row] for row in bad} | rounded)
         return piece
 
-    def _load(
-        self, line: bytes, row: int, piece: Piece, types: Mapping[str, pa.DataType]
-    ) -> dict[str, Any]:
-        try:
-            value = _load_exactly(line)
-        except orjson.JSONDecodeError as error:
-            piece.lose(row, f"a line of {self._file.name} is no JSON ({error}): {shorten(line)}.")
-            return {}
-        if not isinstance(value, dict):
-            piece.lose(row, f"a line of {self._file.name} is no JSON object: {shorten(line)}.")
-            return {}
-        unknown = [name for name in value if name not in types]
-        if unknown:
-            piece.lose(
-                row,
-                f"a line of {self._file.name} has the field {unknown[0]!r}, which the beginning "
-                f"of the file has not. Add it to the first line, with null.",
-            )
-            return {}
-        return value
+
+def _load(line: bytes, row: int, piece: Piece, types: Mapping[str, pa.DataType]) -> dict[str, Any]:
+    """Read a line's fields; none where it is lost."""
+    try:
+        value = _load_exactly(line)
+    except orjson.JSONDecodeError as error:
+        piece.lose(row, f"no JSON ({error}): {shorten(line)}.")
+        return {}
+    if not isinstance(value, dict):
+        piece.lose(row, f"no JSON object: {shorten(line)}.")
+        return {}
+    unknown = [name for name in value if name not in types]
+    if unknown:
+        piece.lose(
+            row,
+            f"the field {unknown[0]!r}, which the beginning of the file has not. Add it to the "
+            f"first line, with null.",
+        )
+        return {}
+    return value
 
 
 def _parse(block: bytes, schema: pa.Schema | None = None) -> pa.Table:

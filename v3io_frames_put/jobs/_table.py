@@ -266,8 +266,9 @@ def _filter(piece: Piece, mask: pa.BooleanArray) -> Piece:
     return Piece(
         {name: column.filter(mask) for name, column in piece.columns.items()},
         len(rows),
-        {moved[row]: reason for row, reason in piece.refusals.items() if row in moved},
-        {moved[row] for row in piece.lost if row in moved},
+        piece.file,
+        refusals={moved[row]: reason for row, reason in piece.refusals.items() if row in moved},
+        lost={moved[row] for row in piece.lost if row in moved},
     )
 
 
