@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     type=click.Choice(["data", "json"]),
     default="data",
     show_default=True,
-    help="Only the data, a line each; or JSON with shard, number, time and key.",
+    help="The data as it is, with a line break; or JSON lines with shard, number, time and key.",
 )
 @click.option(
     "--every",
