@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -387,6 +388,17 @@ class TestTrouble:
         with pytest.raises(ConfigError, match="cannot be written"):
             publish(folder, results=folder / "no" / "such" / "r.parquet")
         assert len(local_platform.requests) == before
+
+    @pytest.mark.parametrize("option", ["results", "failed"])
+    def test_what_is_no_file_is_not_replaced(self, publish, folder, tmp_path, option, sent):
+        pipe, ring = tmp_path / "pipe", tmp_path / "ring"
+        os.mkfifo(pipe)
+        ring.symlink_to(ring)
+        for place in (pipe, ring, tmp_path):
+            with pytest.raises(ConfigError, match=r"expected a file's name in a folder that is"):
+                publish(folder, **{option: place})
+        assert pipe.is_fifo()
+        assert sent() == []
 
     def test_create_makes_the_stream(self, client, folder):
         from v3io_frames_put import jobs

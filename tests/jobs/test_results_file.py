@@ -1,13 +1,16 @@
-"""A results file that is amended after its rows were written."""
+"""Where results are written: whole, in their place, and right when something fails."""
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pyarrow as pa
+import pytest
 
 from tests.jobs.conftest import read_table
 from v3io_frames_put._delivery.outcome_pages import PAGE_ROWS, SCHEMA, STATUSES
 from v3io_frames_put._delivery.suspects import Copy
-from v3io_frames_put.jobs._results_file import ResultsFile, Tally, amend_file
+from v3io_frames_put.jobs._sink import Sink
 from v3io_frames_put.receipt import Receipt
 
 RECEIPT = Receipt(
@@ -27,19 +30,22 @@ def outcomes(status, num_rows):
     return pa.record_batch(columns, schema=SCHEMA)
 
 
+def make_sink(path, *batches):
+    sink = Sink(SimpleNamespace(starts=[0]), path, None, packed=False, brake=None)
+    for batch in batches:
+        sink.take(batch)
+    return sink
+
+
 def test_rows_that_came_late_are_stored_and_counted(tmp_path):
     path = tmp_path / "r.parquet"
-    file, tally = ResultsFile(path, packed=False), Tally()
-    for status in ("stored", "unknown"):
-        batch = outcomes(status, PAGE_ROWS)
-        file.write(batch)
-        tally.add(batch)
-    file.finish_with(RECEIPT)
-    told = amend_file(
-        path, RECEIPT, late=[Copy(PAGE_ROWS + 1, 3, 77)], duplicates=[Copy(5, 0, 9), Copy(5, 0, 10)]
+    batches = [outcomes(status, PAGE_ROWS) for status in ("stored", "unknown")]
+    sink = make_sink(path, *batches)
+    assert sink.tally.counts["unknown"] == PAGE_ROWS
+    sink.finish(
+        RECEIPT, late=[Copy(PAGE_ROWS + 1, 3, 77)], duplicates=[Copy(5, 0, 9), Copy(5, 0, 10)]
     )
-    assert tally.counts["unknown"] == PAGE_ROWS
-    assert told.counts["unknown"] == PAGE_ROWS - 1
+    assert sink.tally.counts["unknown"] == PAGE_ROWS - 1
     results = read_table(path)
     late = results.loc[PAGE_ROWS + 1]
     assert (late.status, late.shard_id, late.sequence_number) == ("stored", 3, 77)
@@ -47,3 +53,40 @@ def test_rows_that_came_late_are_stored_and_counted(tmp_path):
     assert results.index[results.maybe_duplicate].tolist() == [5]
     assert results.attrs["v3io"]["run_id"] == "00" * 8
     assert list(results.status.cat.categories) == list(STATUSES)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("late", [[], [Copy(1, 3, 77)]], ids=["as it is", "amended"])
+def test_results_that_cannot_be_put_in_their_place_are_counted_all_the_same(tmp_path, late):
+    path = tmp_path / "r.parquet"
+    sink = make_sink(path, outcomes("unknown", 3))
+    path.mkdir()  # by somebody, meanwhile
+    sink.finish(RECEIPT, late=late, duplicates=[])
+    stored = len(late)
+    assert sink.tally.counts == {
+        "stored": stored,
+        "rejected": 0,
+        "unsent": 0,
+        "unknown": 3 - stored,
+    }
+    assert isinstance(sink.failure, OSError)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_two_that_write_to_one_place_do_not_mix(tmp_path):
+    path = tmp_path / "r.parquet"
+    first, second = make_sink(path, outcomes("stored", 2)), make_sink(path, outcomes("unknown", 1))
+    first.take(outcomes("stored", 1))
+    for sink, expected in ((first, ["stored"] * 3), (second, ["unknown"])):
+        sink.finish(RECEIPT, late=[], duplicates=[])
+        assert read_table(path).status.tolist() == expected
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_link_stays_and_leads_to_the_results(tmp_path):
+    (tmp_path / "today").mkdir()
+    link = tmp_path / "r.parquet"
+    link.symlink_to("today/r.parquet")
+    make_sink(link, outcomes("stored", 1)).finish(RECEIPT, late=[], duplicates=[])
+    assert link.is_symlink()
+    assert read_table(tmp_path / "today" / "r.parquet").status.tolist() == ["stored"]

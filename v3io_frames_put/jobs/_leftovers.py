@@ -103,7 +103,8 @@ def write_leftovers(
             if batch.num_rows:
                 output.write(batch)
                 count += batch.num_rows
-        output.finish()
+        output.seal()
+        output.place()
     except BaseException:
         output.discard()
         raise

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import secrets
 from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
@@ -37,7 +38,7 @@ class ParquetOutput:
     Parameters
     ----------
     path : path
-        Where it will stand.
+        Where it will stand. A link stays, and what it leads to is written.
     schema : Schema
         Of its rows.
     **encodings
@@ -45,8 +46,9 @@ class ParquetOutput:
     """
 
     def __init__(self, path: Path, schema: pa.Schema, **encodings: Any) -> None:
-        self.path, self._schema = path, schema
-        self._part = path.with_name(f".{path.name}.part")
+        self.path, self._schema = path.resolve(), schema
+        # A name of its own: the same job, started twice, would write into one file.
+        self._part = self.path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
         try:
             # The schema is stored last, since its metadata may be known last.
             self._writer = pq.ParquetWriter(
@@ -65,13 +67,16 @@ class ParquetOutput:
         """Add rows, as a row group."""
         self._writer.write_batch(batch)
 
-    def finish(self, metadata: dict[str, str] | None = None) -> None:
-        """Make the file whole and put it in its place."""
+    def seal(self, metadata: dict[str, str] | None = None) -> None:
+        """Make the file whole."""
         known = self._schema.metadata or {}
         schema = self._schema.with_metadata({**known, **(metadata or {})})
         stored = base64.b64encode(schema.serialize().to_pybytes()).decode()
         self._writer.add_key_value_metadata({_SCHEMA_KEY: stored})
         self._writer.close()
+
+    def place(self) -> None:
+        """Put the whole file in its place."""
         self._part.replace(self.path)
 
     def discard(self) -> None:
@@ -96,6 +101,7 @@ class ResultsFile(ParquetOutput):
     """
 
     def __init__(self, path: Path, *, packed: bool) -> None:
+        self._packed = packed
         schema = SCHEMA.append(RECORD_ROW) if packed else SCHEMA
         empty = collect_results([], index=None, packed=packed)
         pandas_says = pa.Schema.from_pandas(empty, preserve_index=False).metadata
@@ -106,39 +112,36 @@ class ResultsFile(ParquetOutput):
             column_encoding={"sequence_number": "DELTA_BINARY_PACKED"},
         )
 
-    def finish_with(self, receipt: Receipt) -> None:
+    def seal_with(self, receipt: Receipt) -> None:
         """Make the file whole, with the run's receipt as its attrs."""
-        self.finish({"PANDAS_ATTRS": json.dumps({ATTRS_KEY: receipt.to_json()})})
+        self.seal({"PANDAS_ATTRS": json.dumps({ATTRS_KEY: receipt.to_json()})})
 
+    def amended(
+        self, *, late: Sequence[Copy], duplicates: Sequence[Copy]
+    ) -> tuple[ResultsFile, Tally]:
+        """Write a file that is whole anew, with what a last scan saw; count it anew.
 
-def amend_file(
-    path: Path, receipt: Receipt, *, late: Sequence[Copy], duplicates: Sequence[Copy]
-) -> Tally:
-    """Write into a results file what a last scan saw; count it anew.
+        Parameters
+        ----------
+        late, duplicates : sequence of Copy
+            As in ``amend_results``.
 
-    Parameters
-    ----------
-    path : path
-        A whole results file; it is replaced.
-    receipt : Receipt
-        The run's.
-    late, duplicates : sequence of Copy
-        As in ``amend_results``.
-    """
-    tally = Tally()
-    with pq.ParquetFile(path) as before:
-        packed = RECORD_ROW.name in before.schema_arrow.names
-        after = ResultsFile(path, packed=packed)
+        Returns
+        -------
+        ResultsFile, Tally
+            To be sealed, and placed instead of this one.
+        """
+        after, tally = ResultsFile(self.path, packed=self._packed), Tally()
         try:
-            for batch in before.iter_batches(PAGE_ROWS):
-                told = _amend(batch, tally.num_rows, packed, late, duplicates)
-                tally.add(told)
-                after.write(told)
+            with pq.ParquetFile(self._part) as whole:
+                for batch in whole.iter_batches(PAGE_ROWS):
+                    told = _amend(batch, tally.num_rows, self._packed, late, duplicates)
+                    tally.add(told)
+                    after.write(told)
         except BaseException:
             after.discard()
             raise
-    after.finish_with(receipt)
-    return tally
+        return after, tally
 
 
 def _amend(

@@ -68,14 +68,8 @@ class Outputs:
             results=None if results is None else Path(results),
             failed=None if failed is None else Path(failed),
         )
-        for path in (asked.results, asked.failed):
-            if path is not None and (path.is_dir() or not path.absolute().parent.is_dir()):
-                raise ConfigError(
-                    f"{path} cannot be written: expected a file's name in a folder that is there. "
-                    f"Choose another place."
-                )
-        place = asked.results and asked.results.resolve()
-        failed_place = asked.failed and asked.failed.resolve()
+        place = asked.results and _find_place(asked.results)
+        failed_place = asked.failed and _find_place(asked.failed)
         if place is not None and place == failed_place:
             raise ConfigError(f"results and failed are both {results}; expected two files.")
         inputs = {Path(file.path).resolve() for file in files}
@@ -87,6 +81,19 @@ class Outputs:
                 f"that where leaves out. Choose another place."
             )
         return asked
+
+
+def _find_place(path: Path) -> Path:
+    """Return where a file is to be, links followed; refuse what is no file and no free name."""
+    expected = "expected a file's name in a folder that is there"
+    try:
+        place = path.resolve()
+        fits = place.is_file() if place.exists() else place.parent.is_dir()
+    except (OSError, RuntimeError) as error:  # no access, links that lead in a circle
+        raise ConfigError(f"{path}: {expected}; {error}. Choose another place.") from error
+    if not fits:
+        raise ConfigError(f"{path} cannot be written: {expected}. Choose another place.")
+    return place
 
 
 def run_job(job: Upload, table: FileTable, outputs: Outputs) -> JobResults:
@@ -115,8 +122,7 @@ def run_job(job: Upload, table: FileTable, outputs: Outputs) -> JobResults:
     try:
         if table.num_rows is not None:
             sink.add_unread(table.num_rows - sink.tally.num_rows)
-        sink.finish(ending.receipt)
-        sink.amend(ending.receipt, late=ending.late, duplicates=ending.duplicates)
+        sink.finish(ending.receipt, late=ending.late, duplicates=ending.duplicates)
         failed_rows, trouble = _write_failed(job, table, sink, outputs.failed)
     finally:
         sink.close()

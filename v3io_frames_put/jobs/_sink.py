@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from v3io_frames_put._delivery.outcome_pages import PAGE_ROWS, RECORD_ROW, SCHEMA, STATUSES
 from v3io_frames_put.errors import ConfigError
-from v3io_frames_put.jobs._results_file import ResultsFile, Tally, amend_file
+from v3io_frames_put.jobs._results_file import ResultsFile, Tally
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -70,7 +70,7 @@ class Sink:
     ) -> None:
         self.tally = Tally()
         self.left: set[int] = set()
-        self.failure: OSError | None = None
+        self.failure: OSError | ConfigError | None = None
         self._table, self._packed, self._brake = table, packed, brake
         self._spare: tempfile.TemporaryDirectory[str] | None = None
         if results is None and failed is not None:
@@ -105,26 +105,35 @@ class Sink:
         for start in range(0, num_rows, PAGE_ROWS):
             self.take(_unsent(min(PAGE_ROWS, num_rows - start), packed=self._packed))
 
-    def finish(self, receipt: Receipt) -> None:
-        """Put the results file in its place."""
-        if self._file is None:
-            return
-        if self.failure is None:
+    def finish(self, receipt: Receipt, *, late: Sequence[Copy], duplicates: Sequence[Copy]) -> None:
+        """Put the results file in its place, with what a last scan saw of settled rows."""
+        if self._file is not None and self.failure is None:
             try:
-                self._file.finish_with(receipt)
-            except OSError as error:
+                self._place(self._file, receipt, late, duplicates)
+            except (OSError, ConfigError) as error:
                 self.failure = error
-        if self.failure is not None:
+            else:
+                return
+        self.tally.move_to_stored(len(late))
+        if self._file is not None:
             self._file.discard()
 
-    def amend(self, receipt: Receipt, *, late: Sequence[Copy], duplicates: Sequence[Copy]) -> None:
-        """Tell what a last scan saw after the rows had been settled."""
-        if not (late or duplicates):
-            return
-        if self.path is None or self.failure is not None:
-            self.tally.move_to_stored(len(late))
-            return
-        self.tally = amend_file(self.path, receipt, late=late, duplicates=duplicates)
+    def _place(
+        self,
+        file: ResultsFile,
+        receipt: Receipt,
+        late: Sequence[Copy],
+        duplicates: Sequence[Copy],
+    ) -> None:
+        file.seal_with(receipt)
+        tally = self.tally
+        if late or duplicates:
+            self._file, tally = file.amended(late=late, duplicates=duplicates)
+            file.discard()
+            file = self._file
+            file.seal_with(receipt)
+        file.place()
+        self.tally = tally
 
     def close(self) -> None:
         """Leave nothing behind that was not asked for."""
