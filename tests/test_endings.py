@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import linecache
+import os
 import pickle
 import signal
 import threading
@@ -23,6 +24,7 @@ from v3io_frames_put import (
     put_records,
     summarize,
 )
+from v3io_frames_put._delivery.uploader import StopSwitch
 from v3io_frames_put.errors import (
     AuthenticationError,
     PermissionDenied,
@@ -322,3 +324,17 @@ def test_ctrl_c_while_a_missing_stream_is_looked_at_leaves_the_results(platform,
     error = _raised(platform, [local.StreamRemoved(nth=2)])
     assert isinstance(error, Interrupted)
     assert error.results.status.tolist() == ["stored"] * 2 + ["unsent"] * 4
+
+
+def test_a_background_job_ignores_ctrl_c_but_not_what_is_handed_on():
+    switch = StopSwitch()
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with switch.on_interrupt(lambda: None), switch.on_interrupt(lambda: None):
+            os.kill(os.getpid(), signal.SIGINT)
+            assert not switch.is_on
+            signal.getsignal(signal.SIGINT)(signal.SIGTERM, None)
+            assert switch.is_on
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import sys
 import warnings
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from v3io_frames_put._delivery.policy import check_choice
 from v3io_frames_put._delivery.uploader import StopSwitch
-from v3io_frames_put._delivery.verdicts import Stop
 from v3io_frames_put._journal import open_journal
 from v3io_frames_put.client import Client, pick_client
 from v3io_frames_put.errors import ConfigError, PartialFailure, PutRecordsError, UnstoredRowsWarning
@@ -196,9 +194,7 @@ def send_rows(job: Upload) -> tuple[pd.DataFrame, Ending]:
         results = collect_results(batches, index=job.plan.index, packed=job.packed)
         amend_results(results, late=ending.late, duplicates=ending.duplicates)
         attach_receipt(results, ending.receipt)
-    if switch.presses and ending.stop is None:
-        ending = replace(ending, stop=Stop("stopped"))
-    return results, ending
+    return results, ending.as_stopped() if switch.presses else ending
 
 
 def _raise_if_ended_early(job: Upload, ending: Ending, results: pd.DataFrame) -> None:

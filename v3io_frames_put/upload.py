@@ -17,6 +17,7 @@ from v3io_frames_put._delivery.outcome_pages import PAGE_ROWS
 from v3io_frames_put._delivery.outcomes import Outcomes
 from v3io_frames_put._delivery.reconcile import Reconciler
 from v3io_frames_put._delivery.uploader import StopSwitch, run
+from v3io_frames_put._delivery.verdicts import Stop
 from v3io_frames_put._wire.batches import encode_window
 from v3io_frames_put.errors import PutRecordsError
 from v3io_frames_put.progress import Progress, Throttle, open_progress
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from v3io_frames_put._delivery.suspects import Copy
-    from v3io_frames_put._delivery.verdicts import Stop
     from v3io_frames_put.job import Upload
 
 _LOG: Final = logging.getLogger("v3io_frames_put")
@@ -60,6 +60,10 @@ class Ending:
     out_of_order: list[int] = field(default_factory=list)
     late: list[Copy] = field(default_factory=list)
     duplicates: list[Copy] = field(default_factory=list)
+
+    def as_stopped(self) -> Ending:
+        """Return the same run, ended by the user if by nothing else."""
+        return self if self.stop else replace(self, stop=Stop("stopped"))
 
 
 def upload(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 
@@ -83,6 +84,18 @@ def test_an_error_is_one_readable_line_on_stderr():
     assert done.exit_code == 2
     assert done.stdout == ""
     assert done.stderr == "Error: max_in_flight=0: expected more than 0.\n"
+
+
+def test_a_full_disk_under_stdout_is_one_readable_line():
+    done = run(raising(OSError(errno.ENOSPC, "No space left on device")))
+    assert done.exit_code == 2
+    assert done.stderr.startswith("Error: [Errno 28] No space left on device. ")
+
+
+def test_a_reader_that_goes_away_ends_a_command_in_silence():
+    done = run(raising(BrokenPipeError(errno.EPIPE, "Broken pipe")))
+    assert done.exit_code == 1
+    assert done.stderr == ""
 
 
 def test_ctrl_c_ends_with_130():

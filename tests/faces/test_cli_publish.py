@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
@@ -264,8 +265,17 @@ class TestExitCodes:
         assert done.exit_code == 4
         assert json.loads(done.stdout)["counts"]["unsent"] == 3
 
-    @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-    def test_130_and_143_signals(self, file, tmp_path, local_platform, number, code):
+    @pytest.mark.parametrize(
+        ("start", "number", "code"),
+        [
+            ([], signal.SIGINT, 130),
+            ([], signal.SIGTERM, 143),
+            # As a shell starts what stands before "&".
+            (["sh", "-c", """trap "" INT; exec "$@" """, "sh"], signal.SIGTERM, 143),
+        ],
+        ids=["SIGINT", "SIGTERM", "in the background"],
+    )
+    def test_130_and_143_signals(self, file, tmp_path, local_platform, start, number, code):
         local_platform.create_stream(STREAM)
         local_platform.faults = [Throttled(times=None, retry_after_seconds=60)]
         results, failed = tmp_path / "r.parquet", tmp_path / "f.parquet"
@@ -283,7 +293,7 @@ class TestExitCodes:
             "json",
         ]
         with subprocess.Popen(
-            [sys.executable, "-m", "v3io_frames_put.cli", *map(str, words)],
+            [*start, sys.executable, "-m", "v3io_frames_put.cli", *map(str, words)],
             env=os.environ | {"V3IO_API": local_platform.endpoint},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -315,3 +325,16 @@ def test_a_summary_that_fails_at_the_end_hides_nothing(run, file):
     done = run(file, STREAM, "--summary", "/dev/full")
     assert done.exit_code == 0
     assert "/dev/full cannot be written" in done.stderr
+
+
+def test_nor_does_a_full_disk_under_stdout(run, file):
+    words = ["publish", str(file), STREAM, "--summary", "-"]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "v3io_frames_put.cli", *words],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=True,
+        )
+    assert "--summary - cannot be written" in done.stderr

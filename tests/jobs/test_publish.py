@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -18,6 +19,7 @@ from pyarrow import parquet as pq
 from tests.jobs.conftest import STREAM, read_table, write_parquet, write_text
 from v3io_frames_put import ConfigError, DataError, Interrupted, PartialFailure, StreamNotFound
 from v3io_frames_put.errors import PutRecordsError
+from v3io_frames_put.jobs._results_file import ParquetOutput
 from v3io_frames_put.local import LostAnswer, RecordErrors, Throttled
 
 pytestmark = pytest.mark.filterwarnings("default::v3io_frames_put.UnstoredRowsWarning")
@@ -364,6 +366,33 @@ class TestTrouble:
         assert not caught.value.results.complete
         assert len(read_table(tmp_path / "r.parquet")) == 30
         assert read_table(tmp_path / "f.parquet").n.tolist() == list(range(30))
+
+    def test_ctrl_c_while_the_failed_rows_are_written_keeps_the_results(
+        self, publish, folder, tmp_path, monkeypatch
+    ):
+        def press(*_args, **_options):
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr("v3io_frames_put.jobs._run.write_leftovers", press)
+        with pytest.raises(Interrupted) as caught:
+            publish(folder, results=tmp_path / "r.parquet", failed=tmp_path / "f.parquet")
+        told = caught.value.results
+        assert (told.counts["stored"], told.failed) == (30, None)
+        assert len(read_table(told.results)) == 30
+
+    def test_ctrl_c_behind_the_last_answer_keeps_the_results(
+        self, publish, folder, tmp_path, monkeypatch
+    ):
+        place = ParquetOutput.place
+
+        def press_and_place(output):
+            os.kill(os.getpid(), signal.SIGINT)
+            place(output)
+
+        monkeypatch.setattr(ParquetOutput, "place", press_and_place)
+        with pytest.raises(Interrupted) as caught:
+            publish(folder, results=tmp_path / "r.parquet")
+        assert len(read_table(caught.value.results.results)) == 30
 
     def test_a_condition_that_matches_nothing(self, publish, folder, caplog):
         told = publish(folder, where="n > 1000")

@@ -55,6 +55,7 @@ class StopSwitch:
 
     def __init__(self, cancel: threading.Event | None = None) -> None:
         self._cancel = cancel
+        self._ignores_ctrl_c = False
         self.presses = 0
 
     @property
@@ -72,15 +73,20 @@ class StopSwitch:
         """Take Ctrl-C as a press of the switch while the block runs.
 
         As an exception it could strike between an answer and its outcome. Python
-        lets only the main thread handle signals; elsewhere nothing changes.
+        lets only the main thread handle signals; elsewhere nothing changes. A shell has
+        its background jobs ignore Ctrl-C; what is handed on from another signal, as the
+        command does with SIGTERM, counts there, too.
         """
         before = signal.getsignal(signal.SIGINT)
         in_main = threading.current_thread() is threading.main_thread()
-        if not in_main or before in (signal.SIG_IGN, None):
+        if not in_main or before is None:
             yield
             return
+        self._ignores_ctrl_c |= before is signal.SIG_IGN
 
-        def press(_number: int, _frame: FrameType | None) -> None:
+        def press(number: int, _frame: FrameType | None) -> None:
+            if number == signal.SIGINT and self._ignores_ctrl_c:
+                return
             self.presses += 1
             wake()
 

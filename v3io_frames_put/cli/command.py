@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import signal
 import warnings
@@ -32,12 +33,12 @@ class _Signals:
     def __exit__(self, *_: object) -> None:
         signal.signal(signal.SIGTERM, self._before)
 
-    def _stop(self, _number: int, frame: FrameType | None) -> None:
+    def _stop(self, number: int, frame: FrameType | None) -> None:
         self.terminated = True
         on_ctrl_c = signal.getsignal(signal.SIGINT)  # a run has one of its own
         if not callable(on_ctrl_c):
             raise KeyboardInterrupt
-        on_ctrl_c(signal.SIGINT, frame)
+        on_ctrl_c(number, frame)
 
 
 def _show_warning(message: Warning | str, *_: Any) -> None:
@@ -56,6 +57,11 @@ class CommandGroup(click.Group):
             except PutRecordsError as error:
                 tell(str(error))
                 ctx.exit(judge_error(error))
+            except OSError as error:
+                if error.errno == errno.EPIPE:  # as in `tail ... | head`; click ends in silence
+                    raise
+                tell(f"{error}. Look for what is full, gone or not allowed.")
+                ctx.exit(Exit.NOTHING_SENT)
             except KeyboardInterrupt as stop:
                 text = str(stop) or "stopped."
                 tell(text, plain=f"\n{text[0].upper()}{text[1:]}")

@@ -122,10 +122,10 @@ def _write_summary(to: str | None, results: Any, error: BaseException | None = N
         return
     told = {} if results is None else results.to_json()
     line = json.dumps({**told, "error": None if error is None else str(error)}, ensure_ascii=False)
-    if to == "-":
-        click.echo(line)
-        return
     try:
-        Path(to).write_text(line + "\n", encoding="utf-8")
+        if to == "-":
+            click.echo(line)
+        else:
+            Path(to).write_text(line + "\n", encoding="utf-8")
     except OSError as failure:  # the code tells of the rows all the same
         tell(f"--summary {to} cannot be written: {failure}")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
 
+from v3io_frames_put._delivery.uploader import StopSwitch
 from v3io_frames_put.errors import (
     ConfigError,
     DataError,
@@ -114,21 +115,32 @@ def run_job(job: Upload, table: FileTable, outputs: Outputs) -> JobResults:
         if job.complete_rows is not None:
             table.skim()
         sink = Sink(table, outputs.results, outputs.failed, packed=job.packed, brake=job.cancel)
-        try:
-            ending = upload(replace(job, progress=look_on), sink.take)
-        except BaseException:
-            sink.discard()
-            raise
+        ending = _send(replace(job, progress=look_on), table, sink)
+    failed_rows, trouble = None, None
     try:
-        if table.num_rows is not None:
-            sink.add_unread(table.num_rows - sink.tally.num_rows)
-        sink.finish(ending.receipt, late=ending.late, duplicates=ending.duplicates)
         failed_rows, trouble = _write_failed(job, table, sink, outputs.failed)
+    except KeyboardInterrupt:  # it reads files again, which may take long
+        ending = ending.as_stopped()
     finally:
         sink.close()
     told = _tell(table, sink, ending, outputs.failed, failed_rows)
     _raise_if_ended_early(job, ending, told, table.broken or trouble)
     return told
+
+
+def _send(job: Upload, table: FileTable, sink: Sink) -> Ending:
+    """Send the rows, and write what became of them: no Ctrl-C costs that."""
+    switch = StopSwitch(job.cancel)
+    try:
+        with switch.on_interrupt(lambda: None):
+            ending = upload(job, sink.take, switch)
+            if table.num_rows is not None:
+                sink.add_unread(table.num_rows - sink.tally.num_rows)
+            sink.finish(ending.receipt, late=ending.late, duplicates=ending.duplicates)
+    except BaseException:
+        sink.discard()
+        raise
+    return ending.as_stopped() if switch.presses else ending
 
 
 def _write_failed(
