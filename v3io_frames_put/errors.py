@@ -102,7 +102,7 @@ class UnsupportedType(DataError):
 
     def __init__(self, *, column: object, dtype: object, advice: str) -> None:
         self.column, self.dtype = str(column), str(dtype)
-        super().__init__(f"column {self.column!r} has type {self.dtype}, {advice}")
+        super().__init__(f"column {self.column!r} has type {self.dtype}, {advice}.")
 
 
 class MissingExtra(PutRecordsError, ImportError):

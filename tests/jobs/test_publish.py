@@ -303,6 +303,10 @@ class TestTrouble:
         broken.write_bytes(broken.read_bytes()[:-20])
         with pytest.raises(PutRecordsError, match=r"1\.parquet cannot be read") as caught:
             publish(folder, results=tmp_path / "r.parquet", failed=tmp_path / "f.parquet")
+        assert str(caught.value).endswith(
+            f"Until then 10 rows were stored; 0 are left of those that were read, and all behind "
+            f"them. 10 rows to send stand in {tmp_path / 'f.parquet'}."
+        )
         told = caught.value.results
         assert told.counts["stored"] == 10
         assert not told.complete
@@ -343,7 +347,7 @@ class TestTrouble:
         ) as caught:
             publish(path, failed=tmp_path / "f.parquet")
         assert caught.value.results.counts["stored"] == 500
-        assert "500 rows were stored; 500 are left" in str(caught.value)
+        assert ". Until then 500 rows were stored; 500 are left." in str(caught.value)
         assert [value["n"] for value in sent("n")] == list(range(500))
 
     def test_a_stop_tells_of_every_row(self, publish, folder, tmp_path, local_platform):

@@ -124,7 +124,7 @@ def run_job(job: Upload, table: FileTable, outputs: Outputs) -> JobResults:
     finally:
         sink.close()
     told = _tell(table, sink, ending, outputs.failed, failed_rows)
-    _raise_if_ended_early(job, ending, told, table.broken or trouble)
+    _raise_if_ended_early(job, table, ending, told, trouble)
     return told
 
 
@@ -182,10 +182,11 @@ def _tell(
 
 
 def _raise_if_ended_early(
-    job: Upload, ending: Ending, told: JobResults, trouble: Exception | None
+    job: Upload, table: FileTable, ending: Ending, told: JobResults, trouble: Exception | None
 ) -> None:
     """Raise why a run ended early or could not be told of, with its results."""
     error: Any
+    trouble = table.broken or trouble
     cause = ending.broken or trouble
     stopped_by_us = ending.broken is not None or isinstance(trouble, OSError)
     if ending.stop is not None and not stopped_by_us:
@@ -194,14 +195,22 @@ def _raise_if_ended_early(
     elif isinstance(cause, DataError) and not told.rows:
         raise cause  # nothing was sent
     elif cause is not None:
-        stored = told.counts["stored"]
-        error = PutRecordsError(
-            f"{cause} Until then {stored:,} rows were stored; {told.rows - stored:,} are left."
-        )
+        error = PutRecordsError(f"{str(cause).rstrip('.')}. {_tell_left(table, told)}")
     else:
         return
     error.results = told
     raise error from cause
+
+
+def _tell_left(table: FileTable, told: JobResults) -> str:
+    """Say what is stored of a job that broke off, and what is not."""
+    left = f"{told.rows - told.counts['stored']:,} are left"
+    if not told.complete and table.num_rows is None:
+        left = f"{left} of those that were read, and all behind them"
+    kept = (
+        "" if told.failed is None else f" {told.failed_rows:,} rows to send stand in {told.failed}."
+    )
+    return f"Until then {told.counts['stored']:,} rows were stored; {left}.{kept}"
 
 
 def tell_unstored(told: JobResults, on_error: str) -> None:
