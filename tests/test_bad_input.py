@@ -349,6 +349,8 @@ def test_a_cell_that_breaks_the_rules_of_its_type_costs_its_own_row(platform, co
     results = put_records(table, STREAM, client=platform.client(), **options)
     assert results.status.tolist() == ["stored", "rejected", "stored"]
     assert "column 'odd' holds" in results.error_detail[1]
+    alone = put_records(table[1:2], STREAM, client=platform.client(), **options)
+    assert alone.status.tolist() == ["rejected"]
 
 
 def test_an_object_cell_out_of_range_is_told_as_it_is(platform):

@@ -29,7 +29,7 @@ def refuse_invalid(window: Window, names: Sequence[str], log: RejectionLog) -> W
             log.add(row, "UnencodableValue", f"column {names[number]!r} holds {why}. Correct it.")
         if bad:
             good = [None if row in bad else row for row in range(len(column))]
-            window.columns[number] = column.take(pa.array(good))
+            window.columns[number] = column.take(pa.array(good, pa.int64()))
     return window
 
 
