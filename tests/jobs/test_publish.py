@@ -12,6 +12,7 @@ import threading
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from pyarrow import feather
 from pyarrow import parquet as pq
@@ -295,6 +296,27 @@ class TestPlaces:
         with pytest.raises(DataError, match="its folder day=bad is no date32"):
             publish(tmp_path / "lake", types={"day": "date32"})
         assert len(local_platform.requests) == before
+
+    def test_a_condition_on_columns_of_any_layout(self, publish, tmp_path, sent):
+        text = pa.array(["a", "b", "b"])
+        table = pa.table(
+            {
+                "n": [1, 2, 3],
+                "view": text.cast(pa.string_view()),
+                "runs": pc.run_end_encode(text),
+                "code": text.dictionary_encode(),
+                "views": pa.array([["x"], [], None], pa.list_(pa.string_view())),
+            }
+        )
+        path = str(tmp_path / "a.arrow")
+        with pa.OSFile(path, "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
+            writer.write_table(table)
+        publish(path, where="n > 1 and runs = 'b' and view >= 'b' and code = 'b'")
+        same = {"view": "b", "runs": "b", "code": "b"}
+        assert sent(by="n") == [
+            {"n": 2, **same, "views": []},
+            {"n": 3, **same, "views": None},
+        ]
 
 
 class TestTrouble:

@@ -44,7 +44,6 @@ def test_refuses_what_is_no_type():
         (pa.null(), pa.string(), pa.string()),
         (pa.string(), pa.large_string(), pa.large_string()),
         (pa.string(), pa.int64(), None),
-        (pa.dictionary(pa.int8(), pa.string()), pa.string(), pa.string()),
         (pa.date32(), pa.date64(), pa.date32()),
         (pa.timestamp("s"), pa.timestamp("us"), pa.timestamp("us")),
         (pa.timestamp("s", "UTC"), pa.timestamp("s", "CET"), pa.timestamp("s", "UTC")),
@@ -81,3 +80,15 @@ def test_types_of_the_user_settle_it():
 def test_two_columns_of_one_name_are_refused():
     with pytest.raises(DataError, match="two columns are named 'x'"):
         merge_schemas([("a", pa.schema([("x", pa.int8()), ("x", pa.int8())]))], {})
+
+
+def test_other_layouts_are_read_as_plain_ones():
+    layouts = [
+        pa.dictionary(pa.int8(), pa.string()),
+        pa.string_view(),
+        pa.run_end_encoded(pa.int32(), pa.string()),
+        pa.string(),
+    ]
+    schemas = [(f"{n}.arrow", pa.schema([("c", dtype)])) for n, dtype in enumerate(layouts)]
+    assert merge_schemas(schemas, {}) == pa.schema([("c", pa.string())])
+    assert merge_schemas(schemas[:1], {"c": layouts[2]}) == pa.schema([("c", pa.string())])

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import datetime as dt
 from decimal import Decimal
+from itertools import product
+from operator import eq, ge, gt, le, lt, ne
 
 import pyarrow as pa
 import pyarrow.dataset as ds
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from v3io_frames_put import ColumnNotFound, ConfigError
 from v3io_frames_put.jobs._where import parse_where
@@ -22,7 +26,7 @@ TABLE = pa.table(
         "day": pa.array([dt.date(2026, 11, d) for d in (19, 20, 21, 22)]),
         "at": pa.array([dt.datetime(2026, 11, 22, h, tzinfo=UTC) for h in (1, 2, 3, 4)]),
         "plain": pa.array([dt.datetime(2026, 11, 22)] * 4),
-        "code": pa.array(["u", "v", "u", None]).dictionary_encode(),
+        "code": pa.array(["u", "v", "u", None]),
         "price": pa.array([Decimal("1.10"), Decimal("2.20"), None, Decimal("4.40")]),
         "two words": [10, 20, 30, 40],
         'a"b': [7, 7, 8, 8],
@@ -63,6 +67,17 @@ def rows(text):
         ("at < '2026-11-22T03:00:00+01:00'", [0]),
         ("code = 'u'", [0, 2]),
         ("price > 2", [1, 3]),
+        ("price > 2.195 and price != 1.005", [1, 3]),
+        ("price in (1.1, 2.2, 1.005)", [0, 1]),
+        ("n in (1, 2.5)", [0]),
+        ("n in (2.0, 99999999999999999999)", [1]),
+        ("n not in (2.5)", [0, 1, 2]),
+        ("n = 2.5 or n = 1e30", []),
+        ("n != 2.5 and 1e30 <> n", [0, 1, 2]),
+        ("n <= 2.5 and 1.5 < n", [1]),
+        ("n < 99999999999999999999 and n > -1e400", [0, 1, 2]),
+        ("n > 99999999999999999999 or n < -1e400", []),
+        ("x < 1e400", [0, 1, 2, 3]),
         ('"two words" = 30 or `two words` = 40', [2, 3]),
         ('"a""b" = 8', [2, 3]),
         ("n = 1 or n = 2 and x > 99", [0]),
@@ -77,6 +92,77 @@ def test_a_program_may_write_five_hundred_comparisons_and_longer_lists():
     assert rows(" or ".join(f"n = {number}" for number in range(2, 502))) == [1, 2]
     assert rows(" and ".join(f"n != {number}" for number in range(2, 502))) == [0]
     assert rows(f"n in ({', '.join(map(str, range(2, 50_000)))})") == [1, 2]
+
+
+EXTREMES = {
+    "int8": [-(2**7), 0, 2**7 - 1],
+    "uint32": [0, 2**24 + 1, 2**32 - 1],
+    "int64": [-(2**63), 2**53 + 1, 2**63 - 1],
+    "uint64": [0, 2**63, 2**64 - 1],
+    "float32": [-1.5, 2.0**24, 3e38],
+    "double": [-1e300, 2.0**53, 1e300],
+    "date32": [dt.date(1, 1, 1), dt.date(1970, 1, 1), dt.date(9999, 12, 31)],
+    "timestamp[s]": [dt.datetime(1, 1, 1), dt.datetime(3000, 1, 1), dt.datetime(9999, 12, 31)],
+    "timestamp[us]": [dt.datetime(1, 1, 1), dt.datetime(3000, 1, 1), dt.datetime(9999, 12, 31)],
+    "timestamp[ns]": [dt.datetime(1700, 1, 1), dt.datetime(1970, 1, 1), dt.datetime(2200, 1, 1)],
+}
+KINDS = [list(EXTREMES)[:6], list(EXTREMES)[6:]]
+SIGNS = {"=": eq, "!=": ne, "<": lt, "<=": le, ">": gt, ">=": ge}
+
+
+def moment(value):
+    if isinstance(value, dt.datetime) or not isinstance(value, dt.date):
+        return value
+    return dt.datetime(value.year, value.month, value.day)
+
+
+@pytest.mark.parametrize("sign", SIGNS)
+@pytest.mark.parametrize(
+    ("one", "other"), [pair for kind in KINDS for pair in product(kind, repeat=2)]
+)
+def test_no_value_breaks_a_comparison_of_columns(one, other, sign):
+    pairs = [*product(EXTREMES[one], EXTREMES[other]), (None, EXTREMES[other][0])]
+    lefts, rights = zip(*pairs, strict=True)
+    table = pa.table(
+        {
+            "row": range(len(pairs)),
+            "a": pa.array(lefts, pa.type_for_alias(one)),
+            "b": pa.array(rights, pa.type_for_alias(other)),
+        }
+    )
+    where = parse_where(f"a {sign} b", table.schema)
+    kept = ds.dataset(table).to_table(filter=where.expression).column("row").to_pylist()
+    as_doubles = any("float" in name or name == "double" for name in (one, other))
+    meant = float if as_doubles else moment
+    assert kept == [
+        row
+        for row, (a, b) in enumerate(pairs)
+        if a is not None and SIGNS[sign](meant(as_type(a, one)), meant(as_type(b, other)))
+    ]
+
+
+def as_type(value, name):
+    return pa.scalar(value, pa.type_for_alias(name)).as_py()
+
+
+@given(
+    st.sampled_from(list(EXTREMES)[:4]),
+    st.sampled_from(list(SIGNS)),
+    st.integers(-(2**65), 2**65) | st.decimals(-(10**20), 10**20, places=1),
+    st.booleans(),
+)
+def test_whole_numbers_compare_with_any_number(name, sign, number, is_mirrored):
+    values = EXTREMES[name]
+    table = pa.table({"a": pa.array([*values, None], pa.type_for_alias(name))})
+    text = f"{number} {sign} a" if is_mirrored else f"a {sign} {number}"
+    where = parse_where(text, table.schema)
+    kept = ds.dataset(table).to_table(filter=where.expression).column("a").to_pylist()
+    sides = [(number, value) if is_mirrored else (value, number) for value in values]
+    holds = [SIGNS[sign](*pair) for pair in sides]
+    assert kept == [value for value, is_kept in zip(values, holds, strict=True) if is_kept]
+    inside = parse_where(f"a in ({number}, {values[0]})", table.schema)
+    kept = ds.dataset(table).to_table(filter=inside.expression).column("a").to_pylist()
+    assert kept == [value for value in values if value in (number, values[0])]
 
 
 def test_names_the_columns_it_reads():

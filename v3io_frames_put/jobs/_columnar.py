@@ -8,6 +8,7 @@ import pyarrow as pa
 from pyarrow import parquet as pq
 
 from v3io_frames_put.jobs._fit import Piece
+from v3io_frames_put.jobs._types import read_as
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -104,7 +105,9 @@ class ParquetFile:
 
 
 def _check_cast(schema: pa.Schema, name: str, dtype: pa.DataType) -> None:
-    pa.array([], schema.field(name).type).cast(dtype)
+    given = schema.field(name).type
+    if not given.equals(dtype):
+        pa.array([], read_as(given)).cast(dtype)
 
 
 def _batch_rows(metadata: Any) -> int:

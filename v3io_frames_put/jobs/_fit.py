@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
 
+from v3io_frames_put._rows.arrow_types import make_plain
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -136,6 +138,9 @@ def fit_cells(
 def cast_column(piece: Piece, name: str, dtype: pa.DataType) -> pa.Array:
     """Return a column of a piece as a type; note the rows that do not fit."""
     cells = piece.columns[name]
+    if cells.type.equals(dtype):
+        return cells
+    cells = make_plain(cells)
     if cells.type.equals(dtype):
         return cells
     if pa.types.is_integer(cells.type) and pa.types.is_decimal(dtype):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
 
+from v3io_frames_put._rows.arrow_types import NoPlainLayout, plain_type
 from v3io_frames_put.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -49,6 +50,14 @@ def _read_type(column: str, told: Any) -> pa.DataType:
         ) from None
 
 
+def read_as(dtype: pa.DataType) -> pa.DataType:
+    """Return the type that a column of a file is read as: few kernels take other layouts."""
+    try:
+        return plain_type(dtype)
+    except NoPlainLayout:  # refused, with its name, if it is sent
+        return dtype
+
+
 def merge_schemas(
     schemas: Sequence[tuple[str, pa.Schema]], types: Mapping[str, pa.DataType]
 ) -> pa.Schema:
@@ -71,11 +80,11 @@ def merge_schemas(
     merged: dict[str, tuple[str, pa.DataType]] = {}
     for file, schema in schemas:
         _check_unique(file, schema)
-        for name, dtype in zip(schema.names, schema.types, strict=True):
+        for name, dtype in zip(schema.names, map(read_as, schema.types), strict=True):
             if name.startswith(INTERNAL):
                 continue
             first, known = merged.get(name, (file, dtype))
-            agreed = types.get(name) or promote(known, dtype)
+            agreed = read_as(types[name]) if name in types else promote(known, dtype)
             if agreed is None:
                 raise DataError(
                     f"{file}: column {name!r} is {dtype}, and {known} in {first}; one type cannot "
@@ -97,7 +106,6 @@ def _check_unique(file: str, schema: pa.Schema) -> None:
 
 def promote(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
     """Return a type that holds every value of both; None where there is none."""
-    one, other = _plain(one, other), _plain(other, one)
     if one.equals(other):
         return one
     if pa.types.is_null(one) or pa.types.is_null(other):
@@ -107,12 +115,6 @@ def promote(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
         if agreed is not None:
             return agreed
     return None
-
-
-def _plain(dtype: pa.DataType, other: pa.DataType) -> pa.DataType:
-    """Return the value type of a dictionary, unless both are the same one."""
-    is_coded = pa.types.is_dictionary(dtype) and not dtype.equals(other)
-    return dtype.value_type if is_coded else dtype
 
 
 def _promote_numbers(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:

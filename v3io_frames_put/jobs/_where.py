@@ -16,15 +16,15 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from decimal import Decimal
+from typing import Any, Final, NoReturn
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from v3io_frames_put.errors import ColumnNotFound, ConfigError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from v3io_frames_put.jobs._comparisons import COMPARE, Column, compare, is_in
+from v3io_frames_put.jobs._fit import shorten
 
 _TOKEN: Final = re.compile(
     r"""\s*(?:
@@ -37,19 +37,10 @@ _TOKEN: Final = re.compile(
     re.VERBOSE,
 )
 
-_COMPARE: Final[dict[str, Callable[[Any, Any], Any]]] = {
-    "=": lambda left, right: left == right,
-    "==": lambda left, right: left == right,
-    "!=": lambda left, right: left != right,
-    "<>": lambda left, right: left != right,
-    "<": lambda left, right: left < right,
-    "<=": lambda left, right: left <= right,
-    ">": lambda left, right: left > right,
-    ">=": lambda left, right: left >= right,
-}
 _SHOWN: Final = 200  # characters of a condition, in an error
 _MAX_DEPTH: Final = 50
 _MAX_TESTS: Final = 500  # Arrow's stack has no room for thousands: the process would die
+_INCOMPARABLE: Final = (pa.ArrowInvalid, pa.ArrowNotImplementedError, TypeError, ArithmeticError)
 _LITERAL_WORDS: Final = {"true": True, "false": False}
 
 
@@ -89,24 +80,8 @@ def parse_where(text: str, schema: pa.Schema) -> Where:
         row = pa.table([pa.nulls(1, field.type) for field in schema], schema.names)
         ds.dataset(row).scanner(filter=expression).to_table()
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError) as error:
-        raise ConfigError(f"where={text!r} cannot be evaluated: {error}") from error
+        raise ConfigError(f"where={parser.shown()!r} cannot be evaluated: {error}") from error
     return Where(expression, frozenset(parser.columns))
-
-
-@dataclass
-class _Column:
-    name: str
-    dtype: pa.DataType
-
-    def expression(self) -> Any:
-        field = pc.field(self.name)
-        is_coded = pa.types.is_dictionary(self.dtype)
-        return field.cast(self.dtype.value_type) if is_coded else field
-
-    @property
-    def value_type(self) -> pa.DataType:
-        is_coded = pa.types.is_dictionary(self.dtype)
-        return self.dtype.value_type if is_coded else self.dtype
 
 
 @dataclass
@@ -144,12 +119,15 @@ class _Parser:
 
     def fail(self, expected: str) -> NoReturn:
         """Say where it broke."""
-        start = max(0, self.place - _SHOWN // 2)
-        part = self.text if len(self.text) <= _SHOWN else f"... {self.text[start:][:_SHOWN]} ..."
         raise ConfigError(
-            f"where={part!r}: found {self.token} at character {self.place + 1}; "
+            f"where={self.shown()!r}: found {self.token} at character {self.place + 1}; "
             f"expected {expected}."
         )
+
+    def shown(self) -> str:
+        """Return the condition, or the part of a long one that is read now."""
+        start = max(0, self.place - _SHOWN // 2)
+        return self.text if len(self.text) <= _SHOWN else f"... {self.text[start:][:_SHOWN]} ..."
 
     def take(self, word: str) -> bool:
         """Go past a word or sign, if it is the one looked at."""
@@ -199,54 +177,68 @@ class _Parser:
         self.tests += 1
         if self.tests > _MAX_TESTS:
             self.fail(f"at most {_MAX_TESTS} comparisons; column in (1, 2, ...) takes any number")
-        if self.kind == "sign" and self.token in _COMPARE:
+        if self.kind == "sign" and self.token in COMPARE:
             return self.compare(left, self.advance(), self.value())
-        if not isinstance(left, _Column):
+        if not isinstance(left, Column):
             self.fail("a comparison")
         if self.take("is"):
             is_not = self.take("not")
             self.require("null")
-            return left.expression().is_valid() if is_not else left.expression().is_null()
+            return left.field.is_valid() if is_not else left.field.is_null()
         is_not = self.take("not")
         if not self.take("in"):
             self.fail("=, !=, <, <=, >, >=, in, not in, is null or is not null")
-        inside = left.expression().isin(self.literals(left.value_type))
+        inside = self.is_in(left, self.literals())
         if is_not or self.negations:  # null is neither in a list nor outside of it
-            inside = pc.if_else(left.expression().is_valid(), inside, pa.scalar(None, pa.bool_()))
+            inside = pc.if_else(left.field.is_valid(), inside, pa.scalar(None, pa.bool_()))
         return ~inside if is_not else inside
 
     def compare(self, left: Any, sign: str, right: Any) -> Any:
         """Compare, a literal as the type of the column beside it."""
-        if isinstance(left, _Column) and isinstance(right, _Column):
-            return _COMPARE[sign](left.expression(), right.expression())
-        if isinstance(left, _Column):
-            return _COMPARE[sign](left.expression(), self.fit(right, left.value_type))
-        if isinstance(right, _Column):
-            return _COMPARE[sign](self.fit(left, right.value_type), right.expression())
-        return self.fail("a comparison with a column")
+        column, literal = (left, right) if isinstance(left, Column) else (right, left)
+        if not isinstance(column, Column):
+            self.fail("a comparison with a column")
+        try:
+            return compare(left, sign, right)
+        except _INCOMPARABLE:
+            self.refuse(literal, column)
 
-    def literals(self, dtype: pa.DataType) -> pa.Array:
+    def is_in(self, column: Column, literals: list[Any]) -> Any:
+        """Ask whether a column's value is in a list, each literal as the column's type."""
+        try:
+            return is_in(column, literals)
+        except _INCOMPARABLE:
+            self.refuse(literals[0] if len(literals) == 1 else literals, column)
+
+    def refuse(self, literal: Any, column: Column) -> NoReturn:
+        """Say that a literal is no value of a column."""
+        raise ConfigError(
+            f"where={self.shown()!r}: {shorten(literal)} cannot be compared with a column of type "
+            f"{column.dtype}. Correct the literal; text stands in single quotes."
+        ) from None
+
+    def literals(self) -> list[Any]:
         """Read a list in brackets."""
         self.require("(")
         values = []
         while True:
             value = self.value()
-            if isinstance(value, _Column):
+            if isinstance(value, Column):
                 raise ConfigError(
-                    f"where={self.text!r}: {value.name!r} is a column; a list holds literals. "
+                    f"where={self.shown()!r}: {value.name!r} is a column; a list holds literals. "
                     f"Text stands in single quotes: '{value.name}'."
                 )
-            values.append(self.fit(value, dtype))
+            values.append(value)
             if not self.take(","):
                 break
         self.require(")")
-        return pa.array([value.as_py() for value in values], values[0].type)
+        return values
 
     def value(self) -> Any:
         """Read a column or a literal."""
         if self.kind == "number":
             number = self.advance()
-            return int(number) if re.fullmatch(r"[-+]?\d+", number) else float(number)
+            return int(number) if re.fullmatch(r"[-+]?\d+", number) else Decimal(number)
         if self.kind == "text":
             return self.advance()[1:-1].replace("''", "'")
         if self.kind == "quoted":
@@ -266,35 +258,9 @@ class _Parser:
     def _is_literal(word: str, known: object) -> bool:
         return not known and word.lower() in _LITERAL_WORDS
 
-    def column(self, name: str) -> _Column:
+    def column(self, name: str) -> Column:
         """Look a column up."""
         if name not in self.schema.names:
             raise ColumnNotFound(name, option="where", available=self.schema.names)
         self.columns.add(name)
-        return _Column(name, self.schema.field(name).type)
-
-    def fit(self, value: Any, dtype: pa.DataType) -> pa.Scalar:
-        """Give a literal the type of the column it is compared with."""
-        is_text = pa.types.is_string(dtype) or pa.types.is_large_string(dtype)
-        try:
-            if isinstance(value, str) and not is_text:
-                return _read_text(value, dtype)
-            if isinstance(value, float) and pa.types.is_integer(dtype):
-                return pa.scalar(value)
-            return pa.scalar(value, dtype)
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError, OverflowError):
-            raise ConfigError(
-                f"where={self.text!r}: {value!r} cannot be compared with a column of type "
-                f"{dtype}. Correct the literal; text stands in single quotes."
-            ) from None
-
-
-def _read_text(text: str, dtype: pa.DataType) -> pa.Scalar:
-    """Read text as a value of a type; a time without zone beside zoned ones is UTC."""
-    if pa.types.is_timestamp(dtype):
-        try:
-            return pa.scalar(text).cast(dtype)
-        except pa.ArrowInvalid:
-            plain = pa.timestamp(dtype.unit)
-            return pa.scalar(text).cast(plain).cast(pa.int64()).cast(dtype)
-    return pa.scalar(text).cast(dtype)
+        return Column(name, self.schema.field(name).type)
