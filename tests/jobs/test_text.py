@@ -68,6 +68,12 @@ class TestCsv:
         assert reasons[0].startswith(f"line 6 of {file}: 1 cells")
         assert reasons[1].startswith(f"line {len(lines) + 1:,} of {file}: 1 cells")
 
+    def test_a_long_cell_beside_a_line_that_does_not_fit(self, tmp_path):
+        file = write_text(tmp_path / "a.csv", "n,x", "1", f"2,{'y' * 200_000}")
+        rows, reasons, _ = read(file)
+        assert [reason is None for reason in reasons] == [False, True]
+        assert len(rows[1]["x"]) == 200_000
+
     def test_line_breaks_in_quotes(self, tmp_path):
         file = write_text(tmp_path / "a.csv", "n,x", '1,"a\nb"', '2,"say ""hi"""')
         assert [row["x"] for row in read(file)[0]] == ["a\nb", 'say "hi"']

@@ -125,6 +125,8 @@ class CsvFile:
 
     def _split(self, block: TextBlock) -> Iterator[tuple[int, list[str]]]:
         """Yield the cells of each record, and the line it begins in."""
+        # The one limit of the module, which no cell that Arrow read may reach.
+        csv.field_size_limit(max(csv.field_size_limit(), len(block.text)))
         text = io.StringIO(block.text.decode("utf-8", "surrogateescape"), newline="")
         reader = csv.reader(text, delimiter=self._file.delimiter)
         number = block.first_line

@@ -6,6 +6,7 @@ said before anything is sent. A file that cannot be opened ends the table there.
 
 from __future__ import annotations
 
+import csv
 import logging
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -40,7 +41,7 @@ _RELEASE_ROWS: Final = 8_192
 REASON: Final = INTERNAL + "reason"
 """The column that tells why a row cannot be sent; null where it can."""
 
-_UNREADABLE: Final = (OSError, EOFError, pa.ArrowException, DataError)
+_UNREADABLE: Final = (OSError, EOFError, pa.ArrowException, csv.Error, DataError)
 
 
 class Reader(Protocol):
