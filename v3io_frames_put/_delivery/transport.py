@@ -15,6 +15,7 @@ from requests.utils import select_proxy
 from urllib3.util import Timeout
 
 from v3io_frames_put._delivery.connection import Line, watch
+from v3io_frames_put._delivery.endpoint import check_certificates
 from v3io_frames_put._delivery.faults import NETWORK_ERRORS, fault_kind, fault_text
 from v3io_frames_put._wire.exchange import Answer, Fault
 from v3io_frames_put._wire.protocol import FUNCTION_HEADER, PUT_RECORDS
@@ -162,6 +163,8 @@ def _open_pool(adapter: HTTPAdapter, endpoint: Endpoint) -> tuple[HTTPConnection
     except (OSError, ValueError, TypeError) as error:
         # What requests says of a proxy may show its password, and so would our context.
         raise ConfigError(_settings_message(endpoint, error)) from None
+    if isinstance(verify, str) and url.startswith("https:"):
+        check_certificates(verify)
     forwarded = adapter.request_url(prepared, proxies) != "/" and select_proxy(url, proxies)
     return pool, str(endpoint.url) if forwarded else ""
 

@@ -145,8 +145,14 @@ def test_a_bundle_that_is_not_there_is_told_before_anything_is_sent(monkeypatch)
         Transport(Endpoint(url="https://127.0.0.1:9"), Timeouts(), clock=time.monotonic)
 
 
-def test_a_file_that_holds_no_certificates_is_told(connect, tools, tmp_path):
+@pytest.mark.parametrize("text", ["nothing", ""])
+def test_a_file_that_holds_no_certificates_is_told_before_anything_is_sent(
+    tmp_path, monkeypatch, text
+):
     path = tmp_path / "empty.pem"
-    path.write_text("nothing")
-    transport = connect("https://127.0.0.1:9", verify=path)
-    assert outcome(transport.attempt(tools.post()))[1] == "connecting"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match="no certificates can be read from it"):
+        Endpoint(url="https://127.0.0.1:9", verify=path)
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(path))
+    with pytest.raises(ConfigError, match=r"empty\.pem.*REQUESTS_CA_BUNDLE"):
+        Transport(Endpoint(url="https://127.0.0.1:9"), Timeouts(), clock=time.monotonic)
