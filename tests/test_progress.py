@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import logging
+import sys
 import threading
 
 import pandas as pd
@@ -77,6 +80,22 @@ def test_what_progress_raises_is_logged_once_and_ignored(platform, caplog, error
     assert results.status.eq("stored").all()
     (record,) = caplog.records
     assert "my display broke" in str(record.exc_info[1])
+
+
+class Full(io.StringIO):
+    """A file on a disk that is full once the bar stands in it."""
+
+    def write(self, text):
+        if self.tell():
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return super().write(text)
+
+
+def test_a_bar_that_cannot_be_drawn_costs_no_results(platform, monkeypatch, caplog):
+    monkeypatch.setattr(sys, "stderr", Full())
+    results = put(platform, FRAME, progress=True)
+    assert results.status.eq("stored").all()
+    assert "showing progress failed" in caplog.text
 
 
 def test_a_total_that_nobody_knows_is_none_until_the_end(platform):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
@@ -87,9 +87,10 @@ def open_progress(progress: ProgressOption) -> Iterator[Callable[[Progress], Non
 
     bar = open_bar()
     try:
-        yield bar
+        yield _Guard(bar)  # what it is drawn on may be full
     finally:
-        bar.close()
+        with suppress(OSError):
+            bar.close()
 
 
 def _ignore(_snapshot: Progress) -> None:
@@ -97,30 +98,31 @@ def _ignore(_snapshot: Progress) -> None:
 
 
 class _Guard:
-    """Calls a user's function; what it raises is logged once and never stops a run."""
+    """Calls what shows progress; what it raises is logged once and never stops a run."""
 
-    def __init__(self, function: Callable[[Progress], Any]) -> None:
-        self._function = function
+    def __init__(self, show: Callable[[Progress], Any]) -> None:
+        self._show = show
         self._failed = False
 
     def __call__(self, snapshot: Progress) -> None:
         try:
-            self._function(snapshot)
+            self._show(snapshot)
         except BaseException:  # noqa: BLE001  # nor may sys.exit() end a run; logged below
             if not self._failed:
-                _LOG.warning("the progress callable failed; more is not logged", exc_info=True)
+                _LOG.warning("showing progress failed; more is not logged", exc_info=True)
             self._failed = True
 
 
 class Throttle:
-    """Lets at most ten updates a second through."""
+    """Lets an update through every so often."""
 
-    def __init__(self) -> None:
+    def __init__(self, every_seconds: float = _EVERY_SECONDS) -> None:
+        self._every_seconds = every_seconds
         self._last: float | None = None
 
     def is_due(self, now: float) -> bool:
         """Whether an update may be shown now; if so, the next has to wait."""
-        if self._last is not None and now - self._last < _EVERY_SECONDS:
+        if self._last is not None and now - self._last < self._every_seconds:
             return False
         self._last = now
         return True

@@ -22,6 +22,7 @@ from v3io_frames_put._wire.batches import encode_window
 from v3io_frames_put.errors import PutRecordsError
 from v3io_frames_put.progress import Progress, Throttle, open_progress
 from v3io_frames_put.receipt import Order, Receipt, count_and_first
+from v3io_frames_put.retry_log import RetryLog
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -176,10 +177,12 @@ def _deliver(
     couriers = Couriers(lambda: job.client.transport(job.stream), windows)
     with open_progress(job.progress) as show, switch.on_interrupt(couriers.wake):
         throttle = Throttle()
+        retries = RetryLog(job.run_id, delivery)
 
         def report(now: float) -> None:
             for batch in delivery.outcomes.drain():
                 take(batch)
+            retries.tell(now)
             if throttle.is_due(now):
                 show(_snapshot(delivery, job.plan.num_rows, began, now))
 

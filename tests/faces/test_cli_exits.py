@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import signal
 
@@ -86,9 +87,21 @@ def test_an_error_is_one_readable_line_on_stderr():
     assert done.stderr == "Error: max_in_flight=0: expected more than 0.\n"
 
 
+def test_what_takes_long_says_why():
+    log = logging.getLogger("v3io_frames_put")
+
+    def body():
+        log.info("found it")
+        log.warning("no answer; trying again in %.1f s", 0.5)
+
+    before = log.handlers, log.level
+    assert run(body).stderr == "Warning: no answer; trying again in 0.5 s\n"
+    assert (log.handlers, log.level) == before
+
+
 def test_a_full_disk_under_stdout_is_one_readable_line():
     done = run(raising(OSError(errno.ENOSPC, "No space left on device")))
-    assert done.exit_code == 2
+    assert done.exit_code == 1
     assert done.stderr.startswith("Error: [Errno 28] No space left on device. ")
 
 

@@ -338,3 +338,21 @@ def test_nor_does_a_full_disk_under_stdout(run, file):
             check=True,
         )
     assert "--summary - cannot be written" in done.stderr
+
+
+@pytest.mark.parametrize("log_format", ["text", "json"])
+def test_a_log_that_nobody_takes_costs_no_results(run, file, tmp_path, log_format):
+    results, failed = tmp_path / "r.parquet", tmp_path / "f.parquet"
+    outputs = ["--results", str(results), "--failed", str(failed), "--summary", "-"]
+    words = ["publish", str(file), STREAM, *outputs, "--log-format", log_format]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "v3io_frames_put.cli", *words],
+            stdout=subprocess.PIPE,
+            stderr=full,
+            text=True,
+            check=True,
+        )
+    assert json.loads(done.stdout)["counts"]["stored"] == 3
+    assert len(pd.read_parquet(results)) == 3
+    assert len(pd.read_parquet(failed)) == 0

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from v3io_frames_put._delivery.batch import Batch
+    from v3io_frames_put._delivery.endings import Retried
     from v3io_frames_put._delivery.errand_queue import Job
     from v3io_frames_put._delivery.outcomes import Outcomes
     from v3io_frames_put._delivery.policy import Policy
@@ -287,6 +288,11 @@ class Delivery:
         pause = min(floor, self._policy.retry.deadline_seconds)
         self._gate = max(self._gate, now + pause)
         return floor
+
+    def take_retried(self) -> list[Retried]:
+        """Hand out what is tried again since the last call."""
+        retried, self._endings.retried = self._endings.retried, []
+        return retried
 
     # -- the end ----------------------------------------------------------------------
 

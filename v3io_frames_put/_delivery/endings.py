@@ -6,7 +6,7 @@ Pure. The verdict comes from the table in ``verdicts``; here it is carried out.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
@@ -51,6 +51,13 @@ class Moment:
     floor: float = 0.0
 
 
+class Retried(NamedTuple):
+    """Rows that are tried again: looked up, or sent once more."""
+
+    num_rows: int
+    why: Failure  # what the last request of the first of them failed with
+
+
 class Endings:
     """Carries out what the ends of requests mean.
 
@@ -75,6 +82,8 @@ class Endings:
         Rows that stand behind later ones of their destination.
     overtaken : set of int
         Rows that were open when a later one of their destination was stored.
+    retried : list of Retried
+        What is tried again; who tells of it takes it out.
     """
 
     def __init__(
@@ -88,6 +97,7 @@ class Endings:
         self.limits = policy.limits
         self.out_of_order: list[int] = []
         self.overtaken: set[int] = set()
+        self.retried: list[Retried] = []
         self._policy, self._outcomes = policy, outcomes
         self._backlog, self._reconciler = backlog, reconciler
         self._recorder = recorder
@@ -170,6 +180,7 @@ class Endings:
             half = batch.entries.nbytes // 2 + ENVELOPE_BYTES
             if verdict.step == "halve" and half < self.limits.max_body_bytes:
                 self.limits = replace(self.limits, max_body_bytes=half)
+            self._note_retry(batch)
             self._backlog.pause(batch.halves(), 0.0)
             return
         if verdict.step == "halve":
@@ -187,6 +198,7 @@ class Endings:
             self._backlog.advance(batch)
         elif self._reconciler:
             batch.fail_at(moment.now)
+            self._note_retry(batch)
             self._reconciler.look_up(batch, moment.now)
         else:
             batch.fail_at(moment.now)
@@ -200,10 +212,14 @@ class Endings:
         if left <= 0 or moment.floor > left or batch.attempts == retry.attempts:
             self._give_up(batch, failing_seconds)
             return
+        self._note_retry(batch)
         delay = min(left, next_delay(retry, failures=batch.failures, draw=moment.draw))
         if batch.resets >= _RESETS_BEFORE_HALVING and len(batch) > 1:
             batch = batch.halves()
         self._backlog.pause(batch, moment.now + max(moment.floor, delay))
+
+    def _note_retry(self, batch: Batch) -> None:
+        self.retried.append(Retried(batch.entries.num_rows, batch.why[0]))
 
     def _give_up(self, batch: Batch, failing_seconds: float) -> None:
         settling.exhausted(batch, failing_seconds)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from v3io_frames_put.cli.exits import Exit, judge_error
-from v3io_frames_put.cli.log import tell
+from v3io_frames_put.cli.log import log_to_stderr, tell
 from v3io_frames_put.errors import PutRecordsError
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class CommandGroup(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; tell what stopped it."""
-        with _Signals() as signals, warnings.catch_warnings():
+        with _Signals() as signals, warnings.catch_warnings(), log_to_stderr():
             warnings.showwarning = _show_warning  # type: ignore[assignment]  # takes more than it reads
             try:
                 return super().invoke(ctx)
@@ -61,7 +61,7 @@ class CommandGroup(click.Group):
                 if error.errno == errno.EPIPE:  # as in `tail ... | head`; click ends in silence
                     raise
                 tell(f"{error}. Look for what is full, gone or not allowed.")
-                ctx.exit(Exit.NOTHING_SENT)
+                ctx.exit(1)
             except KeyboardInterrupt as stop:
                 text = str(stop) or "stopped."
                 tell(text, plain=f"\n{text[0].upper()}{text[1:]}")

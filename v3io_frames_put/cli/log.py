@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
-from contextlib import contextmanager
+import sys
+from contextlib import contextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -34,33 +35,50 @@ class _JsonLines(logging.Formatter):
         return json.dumps(told, ensure_ascii=False)
 
 
+class _Plain(logging.Formatter):
+    """A line as commands tell one that no log was asked of."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Write one record."""
+        return _say(record.getMessage(), record.levelno)
+
+
 class _ToStderr(logging.Handler):
     """Writes where stderr is now, which a test runner may have changed."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write one line."""
-        click.echo(self.format(record), err=True)
+        """Write one line, above a bar if there is one."""
+        bars = sys.modules.get("tqdm")
+        with bars.tqdm.external_write_mode(sys.stderr) if bars else nullcontext():
+            _echo(self.format(record))
+
+
+_FORMATTERS: Final[dict[str | None, tuple[logging.Formatter, int]]] = {
+    None: (_Plain(), logging.WARNING),
+    "text": (logging.Formatter("%(asctime)s %(levelname)s %(message)s"), logging.INFO),
+    "json": (_JsonLines(), logging.INFO),
+}
 
 
 @contextmanager
-def log_to_stderr(log_format: str) -> Iterator[None]:
-    """Log while a command runs.
+def log_to_stderr(log_format: str | None = None) -> Iterator[None]:
+    """Log while a command runs, instead of as before.
 
     Parameters
     ----------
-    log_format : {"text", "json"}
-        How a line looks.
+    log_format : {"text", "json"}, optional
+        How a line looks. None: warnings alone, as plain text.
     """
     handler = _ToStderr()
-    text = logging.Formatter("%(asctime)s %(levelname)s %(message)s")
-    handler.setFormatter(_JsonLines() if log_format == "json" else text)
-    before = _LOGGER.level
-    _LOGGER.addHandler(handler)
-    _LOGGER.setLevel(logging.INFO)
+    formatter, level = _FORMATTERS[log_format]
+    handler.setFormatter(formatter)
+    handlers, before = _LOGGER.handlers, _LOGGER.level
+    _LOGGER.handlers = [*(h for h in handlers if not isinstance(h, _ToStderr)), handler]
+    _LOGGER.setLevel(level)
     try:
         yield
     finally:
-        _LOGGER.removeHandler(handler)
+        _LOGGER.handlers = handlers
         _LOGGER.setLevel(before)
 
 
@@ -79,4 +97,13 @@ def tell(text: str, *, level: int = logging.ERROR, plain: str | None = None) -> 
     if any(isinstance(handler.formatter, _JsonLines) for handler in _LOGGER.handlers):
         _LOGGER.log(level, "%s", text)
     else:
-        click.echo(plain or f"{logging.getLevelName(level).capitalize()}: {text}", err=True)
+        _echo(plain or _say(text, level))
+
+
+def _echo(line: str) -> None:
+    with suppress(OSError):  # nobody reads stderr any more: no reason to lose a run's results
+        click.echo(line, err=True)
+
+
+def _say(text: str, level: int) -> str:
+    return f"{logging.getLevelName(level).capitalize()}: {text}"
