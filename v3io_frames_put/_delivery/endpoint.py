@@ -165,22 +165,7 @@ def _parse_verify(verify: object) -> bool | str:
             f"verify={path!r}: expected a file or folder of certificates, and there is none. "
             f"Correct the path."
         )
-    check_certificates(path)
     return path
-
-
-def check_certificates(path: str) -> None:
-    """Refuse a file without certificates: each connection would fail on it, and be tried again."""
-    import ssl
-
-    place = "capath" if os.path.isdir(path) else "cafile"  # noqa: PTH112  # a str it stays
-    try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(**{place: path})
-    except OSError as error:
-        raise ConfigError(
-            f"{path!r}: no certificates can be read from it ({error.strerror or error}); expected "
-            f"PEM. Correct verify=, --ca-file, REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE."
-        ) from error
 
 
 def _check_header_text(name: str, text: object) -> None:

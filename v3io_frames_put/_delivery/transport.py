@@ -7,6 +7,8 @@ or a ``Fault``.
 
 from __future__ import annotations
 
+import os
+import ssl
 from typing import TYPE_CHECKING, Final, cast
 
 import requests
@@ -15,7 +17,6 @@ from requests.utils import select_proxy
 from urllib3.util import Timeout
 
 from v3io_frames_put._delivery.connection import Line, watch
-from v3io_frames_put._delivery.endpoint import check_certificates
 from v3io_frames_put._delivery.faults import NETWORK_ERRORS, fault_kind, fault_text
 from v3io_frames_put._wire.exchange import Answer, Fault
 from v3io_frames_put._wire.protocol import FUNCTION_HEADER, PUT_RECORDS
@@ -164,9 +165,21 @@ def _open_pool(adapter: HTTPAdapter, endpoint: Endpoint) -> tuple[HTTPConnection
         # What requests says of a proxy may show its password, and so would our context.
         raise ConfigError(_settings_message(endpoint, error)) from None
     if isinstance(verify, str) and url.startswith("https:"):
-        check_certificates(verify)
+        _check_certificates(verify)
     forwarded = adapter.request_url(prepared, proxies) != "/" and select_proxy(url, proxies)
     return pool, str(endpoint.url) if forwarded else ""
+
+
+def _check_certificates(path: str) -> None:
+    """Refuse a file without certificates: each connection would fail on it, and be tried again."""
+    place = "capath" if os.path.isdir(path) else "cafile"  # noqa: PTH112  # as requests tells
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(**{place: path})
+    except OSError as error:
+        raise ConfigError(
+            f"{path!r}: no certificates can be read from it ({error.strerror or error}); expected "
+            f"PEM. Correct verify=, --ca-file, REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE."
+        ) from error
 
 
 def _settings_message(endpoint: Endpoint, error: Exception) -> str:

@@ -152,7 +152,9 @@ def test_a_file_that_holds_no_certificates_is_told_before_anything_is_sent(
     path = tmp_path / "empty.pem"
     path.write_text(text)
     with pytest.raises(ConfigError, match="no certificates can be read from it"):
-        Endpoint(url="https://127.0.0.1:9", verify=path)
+        Transport(
+            Endpoint(url="https://127.0.0.1:9", verify=path), Timeouts(), clock=time.monotonic
+        )
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(path))
     with pytest.raises(ConfigError, match=r"empty\.pem.*REQUESTS_CA_BUNDLE"):
         Transport(Endpoint(url="https://127.0.0.1:9"), Timeouts(), clock=time.monotonic)
