@@ -240,6 +240,17 @@ def test_a_row_that_was_overtaken_is_listed_when_a_scan_sees_it_late(platform, m
     assert results.attrs["v3io"]["out_of_order"] == {"count": 1, "first": [0]}
 
 
+def test_a_row_that_was_stored_though_the_answer_named_an_error_is_in_order(platform):
+    platform.faults = [RecordErrors(places=(0, 2), message="Busy", code=-11, is_stored=True)]
+    client = platform.client(retry=Retry(settle_seconds=0.01))
+    data = pd.DataFrame({"row": range(4), "key": ["a", "a", "b", "b"]})
+    results = put_records(data, STREAM, partition_key="key", delivery="exactly_once", client=client)
+    assert results.status.tolist() == ["stored"] * 4
+    assert results.sequence_number[0] < results.sequence_number[1]
+    assert results.attrs["v3io"]["out_of_order"] == {"count": 0, "first": []}
+    assert client.verify_results(results, STREAM).is_proven
+
+
 def test_what_the_earlier_run_listed_as_out_of_order_stays_listed(platform):
     frame = pd.DataFrame({"row": range(8), "key": "k"})
     client = platform.client(limits=Limits(max_records=4))

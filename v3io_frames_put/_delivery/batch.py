@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from v3io_frames_put._delivery.outcome_pages import Failure
     from v3io_frames_put._wire.batches import Entries
 
+NOT_OVERTAKEN: Final = np.int64(np.iinfo(np.int64).max)
 _PER_RECORD = ("maybe_stored", "sent_twice", "overtaken", "is_suspect", "why")
 
 
@@ -33,8 +34,9 @@ class Batch:
         Per record: an earlier request may have stored it, and nobody has looked.
     sent_twice : ndarray of bool
         Per record: it was sent again although it may have been stored.
-    overtaken : ndarray of bool
-        Per record: a later record of its destination was stored before it.
+    overtaken : ndarray of int64
+        Per record: the least number that a later record of its destination is stored under.
+        NOT_OVERTAKEN: none is known to be.
     is_suspect : ndarray of bool
         Per record: a request that carried it ended unknown, though it may be resolved.
     why : ndarray of Failure
@@ -59,7 +61,7 @@ class Batch:
     lanes: frozenset[int]
     maybe_stored: NDArray[np.bool_] = field(init=False)
     sent_twice: NDArray[np.bool_] = field(init=False)
-    overtaken: NDArray[np.bool_] = field(init=False)
+    overtaken: NDArray[np.int64] = field(init=False)
     is_suspect: NDArray[np.bool_] = field(init=False)
     why: NDArray[Any] = field(init=False)
     floor: NDArray[np.int64] | None = None
@@ -74,7 +76,7 @@ class Batch:
         count = len(self.entries)
         self.maybe_stored = np.zeros(count, np.bool_)
         self.sent_twice = np.zeros(count, np.bool_)
-        self.overtaken = np.zeros(count, np.bool_)
+        self.overtaken = np.full(count, NOT_OVERTAKEN)
         self.is_suspect = np.zeros(count, np.bool_)
         self.why = np.full(count, None, object)
 

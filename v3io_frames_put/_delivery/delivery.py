@@ -18,7 +18,7 @@ import numpy as np
 
 from v3io_frames_put._delivery import settling
 from v3io_frames_put._delivery.backlog import Backlog
-from v3io_frames_put._delivery.batch import links
+from v3io_frames_put._delivery.batch import NOT_OVERTAKEN, links
 from v3io_frames_put._delivery.ceiling import open_ceiling
 from v3io_frames_put._delivery.endings import Endings, Moment
 from v3io_frames_put._delivery.lanes import LANES_PER_BATCH
@@ -159,7 +159,11 @@ class Delivery:
 
     def late_out_of_order(self, late: Iterable[Copy]) -> list[int]:
         """List those of the rows found late that stand behind later ones of their destination."""
-        return sorted(self._endings.overtaken & {copy.row for copy in late})
+        least = self._endings.overtaken
+        behind = (
+            copy for copy in late if copy.sequence_number > least.get(copy.row, NOT_OVERTAKEN)
+        )
+        return sorted({copy.row for copy in behind})
 
     @property
     def in_flight(self) -> int:

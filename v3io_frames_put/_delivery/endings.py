@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import numpy as np
 
 from v3io_frames_put._delivery import settling
+from v3io_frames_put._delivery.batch import NOT_OVERTAKEN
 from v3io_frames_put._delivery.outcome_pages import Failure
 from v3io_frames_put._delivery.pace import next_delay
 from v3io_frames_put._delivery.verdicts import Stop, describe, judge
@@ -80,8 +81,9 @@ class Endings:
         The policy's; the body limit sinks when the platform says 413.
     out_of_order : list of int
         Rows that stand behind later ones of their destination.
-    overtaken : set of int
-        Rows that were open when a later one of their destination was stored.
+    overtaken : dict of int to int
+        Rows that were open when a later one of their destination was stored: the least
+        number of such.
     retried : list of Retried
         What is tried again; who tells of it takes it out.
     """
@@ -96,7 +98,7 @@ class Endings:
     ) -> None:
         self.limits = policy.limits
         self.out_of_order: list[int] = []
-        self.overtaken: set[int] = set()
+        self.overtaken: dict[int, int] = {}
         self.retried: list[Retried] = []
         self._policy, self._outcomes = policy, outcomes
         self._backlog, self._reconciler = backlog, reconciler
@@ -129,8 +131,10 @@ class Endings:
 
     def _note_overtaken(self, batch: Batch) -> None:
         """Put on record which rows of a batch have a stored one behind them."""
-        rows = batch.entries.rows_of(np.flatnonzero(batch.overtaken))
-        self.overtaken.update(rows.tolist())
+        overtaken = np.flatnonzero(batch.overtaken != NOT_OVERTAKEN)
+        rows = batch.entries.rows_of(overtaken)
+        least = batch.entries.spread(batch.overtaken, overtaken)
+        self.overtaken.update(zip(rows.tolist(), least.tolist(), strict=True))
         self._recorder.overtake(rows)
 
     def _read(self, batch: Batch, answer: Answer, moment: Moment) -> None:

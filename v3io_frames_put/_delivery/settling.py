@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from v3io_frames_put._delivery.batch import NOT_OVERTAKEN
 from v3io_frames_put._delivery.outcome_pages import PAGE_ROWS, Failure
 from v3io_frames_put._delivery.verdicts import RECORD_REFUSALS
 from v3io_frames_put._wire.batches import ENVELOPE_BYTES
@@ -62,12 +63,12 @@ def settle_stored(outcomes: Outcomes, batch: Batch, told: PutAnswer) -> list[int
         attempts=batch.attempts,
         maybe_duplicate=entries.spread(batch.sent_twice, stored),
     )
-    return _late_rows(batch, stored)
+    return _late_rows(batch, stored, told.sequence_number)
 
 
-def _late_rows(batch: Batch, stored: NDArray[np.intp]) -> list[int]:
+def _late_rows(batch: Batch, stored: NDArray[np.intp], number: NDArray[np.int64]) -> list[int]:
     """List rows of stored records that stand behind later ones of their destination."""
-    late = stored[batch.overtaken[stored]]
+    late = stored[number[stored] > batch.overtaken[stored]]
     return batch.entries.rows_of(late).tolist() if len(late) else []
 
 
@@ -83,22 +84,27 @@ def settle_refused(outcomes: Outcomes, batch: Batch, told: PutAnswer) -> Batch |
         settle(outcomes, batch.pick(np.array(refused)), "rejected")
     if not left:
         return None
-    batch.overtaken |= _overtaken(batch.entries, told.stored)
+    least = _overtaken(batch.entries, told.stored, told.sequence_number)
+    batch.overtaken = np.minimum(batch.overtaken, least)
     return batch.pick(np.array(left))
 
 
-def _overtaken(entries: Entries, stored: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Mark records that are not stored while a later one of their destination is."""
+def _overtaken(
+    entries: Entries, stored: NDArray[np.bool_], number: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Find the number of the next stored record of each open one's destination.
+
+    It is the least of those behind: numbers ascend in the order of a request.
+    """
     order = np.argsort(entries.destination, kind="stable")[::-1]  # last record first
     destination, is_stored = entries.destination[order], stored[order]
     begins = np.flatnonzero(np.r_[True, destination[1:] != destination[:-1]])
-    before: NDArray[np.int64] = np.cumsum(is_stored) - is_stored
-    stored_behind: NDArray[np.int64] = before - np.repeat(
-        before[begins], np.diff(np.r_[begins, len(order)])
-    )
-    overtaken = np.zeros(len(order), np.bool_)
-    overtaken[order] = (stored_behind > 0) & ~is_stored & (destination != 0)
-    return overtaken
+    first = np.repeat(begins, np.diff(np.r_[begins, len(order)]))
+    last_stored = np.maximum.accumulate(np.where(is_stored, np.arange(len(order)), -1))
+    is_overtaken = (last_stored >= first) & ~is_stored & (destination != 0)
+    least = np.full(len(order), NOT_OVERTAKEN)
+    least[order[is_overtaken]] = number[order[last_stored[is_overtaken]]]
+    return least
 
 
 def settle_lookup(outcomes: Outcomes, lookup: Lookup) -> tuple[Batch | None, list[int]]:
@@ -109,12 +115,12 @@ def settle_lookup(outcomes: Outcomes, lookup: Lookup) -> tuple[Batch | None, lis
     batch = lookup.batch
     is_found = np.array([place is not None for place in lookup.places], np.bool_)
     found = np.flatnonzero(is_found)
-    out_of_order = _late_rows(batch, found)
-    batch.overtaken |= _overtaken(batch.entries, is_found)
+    whole = np.zeros((len(batch), 2), np.int64)
+    whole[found] = np.array([lookup.places[at] for at in found], np.int64).reshape(-1, 2)
+    out_of_order = _late_rows(batch, found, whole[:, 1])
+    least = _overtaken(batch.entries, is_found, whole[:, 1])
+    batch.overtaken = np.minimum(batch.overtaken, least)
     if len(found):
-        places = np.array([lookup.places[at] for at in found], np.int64).reshape(-1, 2)
-        whole = np.zeros((len(batch), 2), np.int64)
-        whole[found] = places
         outcomes.settle(
             batch.entries.rows_of(found),
             "stored",
