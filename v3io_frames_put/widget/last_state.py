@@ -5,7 +5,11 @@ A notebook saved without its widgets' state shows of a widget only its repr.
 
 from __future__ import annotations
 
+from typing import Final
+
 from v3io_frames_put.cell_output import CellOutput, has_cells
+
+_NOTHING: Final = "Nothing uploaded yet."
 
 
 class LastState:
@@ -13,7 +17,7 @@ class LastState:
 
     def __init__(self) -> None:
         self._output = CellOutput()
-        self._html = "Nothing uploaded yet."
+        self._html = _NOTHING
 
     def show(self) -> None:
         """Make a place for it in the cell that runs now; outside of a kernel, none."""
@@ -21,7 +25,7 @@ class LastState:
             self._output = CellOutput()  # of a widget that is shown again, the newest place
             self._show()
 
-    def replace(self, html: str) -> None:
+    def replace(self, html: str = _NOTHING) -> None:
         """Replace it; from any thread."""
         self._html = html
         if self._output.is_shown:

@@ -197,6 +197,7 @@ class Uploader(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
     def _forget(self) -> None:
         """Let nothing of the last upload look as if it were of the next, which may not start."""
         self.results = None
+        self._last_state.replace()
         with self.hold_trait_notifications():
             for name in _COUNTS:
                 setattr(self, name, self.trait_defaults(name))

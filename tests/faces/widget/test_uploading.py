@@ -82,6 +82,7 @@ def test_an_upload_that_does_not_start_shows_nothing_of_the_one_before(
     assert uploader.status == "failed"
     assert (uploader.total, uploader.stored, uploader.results) == (None, 0, None)
     assert uploader._controls.after.value == ""
+    assert uploader._last_state._html == "Nothing uploaded yet."
     assert uploader._controls.save.disabled
     assert len(local_platform.records(STREAM)) == 10
 
