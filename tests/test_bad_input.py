@@ -335,13 +335,14 @@ EACH = [0, 1, 2, 3]  # offsets: one value a row
         (pa.StructArray.from_arrays([pa.array(EACH[:3]), NOT_UTF8], ["fine", "text"]), {}),
         (pa.MapArray.from_arrays(EACH, ["x", "y", "z"], NOT_UTF8), {}),
         (pa.MapArray.from_arrays(EACH, NOT_UTF8, ["x", "y", "z"]), {"format": "arrow"}),
+        (pa.ExtensionArray.from_storage(pa.json_(), NOT_UTF8), {"format": "arrow"}),
         (NO_DAY, {}),
         (pa.LargeListArray.from_arrays(EACH, NO_DAY), {}),
         (pa.array([0, 2**63, 2], pa.uint64()), {"shard": "odd", "columns": ["row"]}),
     ],
     ids=[
         *("text", "arrow", "key", "dictionary", "list", "list-arrow", "fixed-list", "struct"),
-        *("map-value", "map-key", "date64", "date64-list", "shard"),
+        *("map-value", "map-key", "extension", "date64", "date64-list", "shard"),
     ],
 )
 def test_a_cell_that_breaks_the_rules_of_its_type_costs_its_own_row(platform, column, options):

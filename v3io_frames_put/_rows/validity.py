@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.types as pt
 
-from v3io_frames_put._rows.arrow_types import contains, is_list, is_text, list_values, map_as_list
+from v3io_frames_put._rows.arrow_types import (
+    contains,
+    is_list,
+    is_text,
+    list_values,
+    map_as_list,
+    storage_type,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -22,9 +29,7 @@ if TYPE_CHECKING:
 def refuse_invalid(window: Window, names: Sequence[str], log: RejectionLog) -> Window:
     """Refuse rows with text that is not UTF-8, or a date64 within a day; null these cells."""
     for number, column in enumerate(window.columns):
-        if not isinstance(column, pa.Array) or not contains(column.type, _may_be_invalid):
-            continue
-        bad = _find_invalid(column, 0)
+        bad = find_invalid(column) if isinstance(column, pa.Array) else {}
         for row, why in bad.items():
             log.add(row, "UnencodableValue", f"column {names[number]!r} holds {why}. Correct it.")
         if bad:
@@ -33,12 +38,17 @@ def refuse_invalid(window: Window, names: Sequence[str], log: RejectionLog) -> W
     return window
 
 
+def find_invalid(column: pa.Array) -> dict[int, str]:
+    """Find the cells that are not what their type allows, and what is wrong with each."""
+    may_be = contains(storage_type(column.type), _may_be_invalid)
+    return _find_invalid(column, 0) if may_be else {}
+
+
 def _may_be_invalid(dtype: pa.DataType) -> bool:
     return is_text(dtype) or pt.is_date64(dtype)
 
 
 def _find_invalid(column: pa.Array, first: int) -> dict[int, str]:
-    """Find the cells that are not what their type allows, and what is wrong with each."""
     wrong = next((leaf for leaf in _leaves(column) if not _is_valid(leaf)), None)
     if wrong is None:
         return {}
@@ -63,6 +73,8 @@ def _leaves(column: pa.Array) -> Iterator[pa.Array]:
     dtype = column.type
     if _may_be_invalid(dtype):
         yield column
+    elif isinstance(column, pa.ExtensionArray):
+        yield from _leaves(column.storage)
     elif pt.is_struct(dtype):
         for child in column.flatten():
             yield from _leaves(child)

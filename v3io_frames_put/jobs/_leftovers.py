@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import parquet as pq
 
+from v3io_frames_put._rows.validity import find_invalid
 from v3io_frames_put.errors import DataError
 from v3io_frames_put.jobs._results_file import ParquetOutput
 from v3io_frames_put.jobs._types import INTERNAL
@@ -138,4 +139,8 @@ def _select(piece: Piece, told: pa.Table, schema: pa.Schema, with_unknown: bool)
         mask[list(piece.lost)] = False
         keep = pc.and_(keep, pa.array(mask))
     columns = [*piece.columns.values(), *(told.column(name).combine_chunks() for name in _TOLD)]
-    return pa.record_batch(columns, schema=schema).filter(keep)
+    left = pa.record_batch(columns, schema=schema).filter(keep)
+    # Whoever reads the file would fail at text that is not UTF-8, and find no other row either.
+    unreadable = {row for column in left.columns for row in find_invalid(column)}
+    readable = [row for row in range(left.num_rows) if row not in unreadable]
+    return left.take(pa.array(readable, pa.int64())) if unreadable else left
