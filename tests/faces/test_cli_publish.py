@@ -340,6 +340,19 @@ def test_nor_does_a_full_disk_under_stdout(run, file):
     assert "--summary - cannot be written" in done.stderr
 
 
+@pytest.mark.parametrize("wrong", [["--order", "any"], ["--nope"], ["--rows-per-record", "x"]])
+def test_wrong_options_are_told_in_the_form_of_the_log(run, file, tmp_path, wrong):
+    config = tmp_path / "job.toml"
+    config.write_text('log_format = "json"')
+    done = run(file, STREAM, *wrong, "--config", config)
+    assert done.exit_code == 2
+    if wrong == ["--nope"]:  # nothing of the line was read yet
+        assert "Usage: " in done.stderr
+        done = run(file, STREAM, "--log-format", "json", "--order", "any")
+    (line,) = done.stderr.splitlines()
+    assert json.loads(line)["level"] == "error"
+
+
 @pytest.mark.parametrize("log_format", ["text", "json"])
 def test_a_log_that_nobody_takes_costs_no_results(run, file, tmp_path, log_format):
     results, failed = tmp_path / "r.parquet", tmp_path / "f.parquet"

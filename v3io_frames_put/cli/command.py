@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from v3io_frames_put.cli.exits import Exit, judge_error
-from v3io_frames_put.cli.log import log_to_stderr, tell
+from v3io_frames_put.cli.log import log_to_stderr, logs_json, tell
 from v3io_frames_put.errors import PutRecordsError
 
 if TYPE_CHECKING:
@@ -57,6 +57,11 @@ class CommandGroup(click.Group):
             except PutRecordsError as error:
                 tell(str(error))
                 ctx.exit(judge_error(error))
+            except click.UsageError as error:
+                if not logs_json():
+                    raise  # click shows the usage, too
+                tell(error.format_message())
+                ctx.exit(error.exit_code)
             except OSError as error:
                 if error.errno == errno.EPIPE:  # as in `tail ... | head`; click ends in silence
                     raise

@@ -24,7 +24,7 @@ def read_job_file(ctx: click.Context, _param: click.Parameter, path: Path | None
     known = {
         str(param.name): param
         for param in ctx.command.params
-        if param.name != "config" and not getattr(param, "is_eager", False)
+        if param.name not in ("config", "help")
     }
     told: dict[str, Any] = {}
     for key, value in _load(path).items():

@@ -82,6 +82,11 @@ def log_to_stderr(log_format: str | None = None) -> Iterator[None]:
         _LOGGER.setLevel(before)
 
 
+def logs_json() -> bool:
+    """Say whether lines on stderr are to be JSON."""
+    return any(isinstance(handler.formatter, _JsonLines) for handler in _LOGGER.handlers)
+
+
 def tell(text: str, *, level: int = logging.ERROR, plain: str | None = None) -> None:
     """Tell the user something on stderr.
 
@@ -94,7 +99,7 @@ def tell(text: str, *, level: int = logging.ERROR, plain: str | None = None) -> 
     plain : str, optional
         What is told otherwise. None: the text behind its level.
     """
-    if any(isinstance(handler.formatter, _JsonLines) for handler in _LOGGER.handlers):
+    if logs_json():
         _LOGGER.log(level, "%s", text)
     else:
         _echo(plain or _say(text, level))

@@ -42,6 +42,7 @@ def _start_log(ctx: click.Context, _option: click.Parameter, log_format: str) ->
     type=click.Choice(LOG_FORMATS),
     default="text",
     show_default=True,
+    is_eager=True,  # what is wrong with the others is told in its form
     expose_value=False,
     callback=_start_log,
     help="How lines on stderr look.",
