@@ -402,6 +402,7 @@ class TestTrouble:
         monkeypatch.setattr("v3io_frames_put.jobs._run.write_leftovers", press)
         with pytest.raises(Interrupted) as caught:
             publish(folder, results=tmp_path / "r.parquet", failed=tmp_path / "f.parquet")
+        assert "f.parquet is not written; " in str(caught.value)
         told = caught.value.results
         assert (told.counts["stored"], told.failed) == (30, None)
         assert len(read_table(told.results)) == 30
@@ -419,6 +420,14 @@ class TestTrouble:
         with pytest.raises(Interrupted) as caught:
             publish(folder, results=tmp_path / "r.parquet")
         assert len(read_table(caught.value.results.results)) == 30
+
+    def test_failed_rows_can_be_read_though_one_is_no_text(self, publish, tmp_path):
+        file = tmp_path / "a.jsonl"
+        lines = [b'{"n": 1, "x": "a"}', b'{"n": 2, "x": "Z\xfcrich"}', b'{"n": "three", "x": "c"}']
+        file.write_bytes(b"\n".join(lines))
+        with pytest.raises(PartialFailure, match=r"1 of them stand"):
+            publish(file, failed=tmp_path / "f.parquet")
+        assert read_table(tmp_path / "f.parquet").x.tolist() == ["c"]
 
     def test_a_condition_that_matches_nothing(self, publish, folder, caplog):
         told = publish(folder, where="n > 1000")

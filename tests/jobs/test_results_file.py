@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import pyarrow as pa
@@ -10,6 +12,7 @@ import pytest
 from tests.jobs.conftest import read_table
 from v3io_frames_put._delivery.outcome_pages import PAGE_ROWS, SCHEMA, STATUSES
 from v3io_frames_put._delivery.suspects import Copy
+from v3io_frames_put.errors import ConfigError
 from v3io_frames_put.jobs._sink import Sink
 from v3io_frames_put.receipt import Receipt
 
@@ -73,13 +76,35 @@ def test_results_that_cannot_be_put_in_their_place_are_counted_all_the_same(tmp_
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_two_that_write_to_one_place_do_not_mix(tmp_path):
+def test_a_second_run_that_writes_to_the_same_place_is_refused(tmp_path):
     path = tmp_path / "r.parquet"
-    first, second = make_sink(path, outcomes("stored", 2)), make_sink(path, outcomes("unknown", 1))
+    first = make_sink(path, outcomes("stored", 2))
+    with pytest.raises(ConfigError, match=r"r\.parquet is being written by another run"):
+        make_sink(path)
     first.take(outcomes("stored", 1))
-    for sink, expected in ((first, ["stored"] * 3), (second, ["unknown"])):
-        sink.finish(RECEIPT, late=[], duplicates=[])
-        assert read_table(path).status.tolist() == expected
+    first.finish(RECEIPT, late=[], duplicates=[])
+    assert read_table(path).status.tolist() == ["stored"] * 3
+    second = make_sink(path, outcomes("unknown", 1))
+    second.finish(RECEIPT, late=[], duplicates=[])
+    assert read_table(path).status.tolist() == ["unknown"]
+    assert list(tmp_path.iterdir()) == [path]
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from v3io_frames_put.jobs._results_file import ResultsFile
+
+ResultsFile(Path(sys.argv[1]), packed=False)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_what_a_killed_run_left_is_taken_over(tmp_path):
+    path = tmp_path / "r.parquet"
+    subprocess.run([sys.executable, "-c", KILLED, path], check=False)
+    assert list(tmp_path.iterdir()) == [tmp_path / ".r.parquet.part"]
+    make_sink(path, outcomes("stored", 1)).finish(RECEIPT, late=[], duplicates=[])
     assert list(tmp_path.iterdir()) == [path]
 
 

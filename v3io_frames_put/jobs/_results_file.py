@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
-import secrets
-from typing import TYPE_CHECKING, Any, Final
+import logging
+from typing import IO, TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -14,6 +14,11 @@ from pyarrow import parquet as pq
 from v3io_frames_put._delivery.outcome_pages import PAGE_ROWS, RECORD_ROW, SCHEMA, STATUSES
 from v3io_frames_put.errors import ConfigError
 from v3io_frames_put.results import ATTRS_KEY, amend_results, collect_results
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,6 +30,7 @@ if TYPE_CHECKING:
     from v3io_frames_put._delivery.suspects import Copy
     from v3io_frames_put.receipt import Receipt
 
+_LOG: Final = logging.getLogger("v3io_frames_put")
 _GROUP_BY: Final = ("status", "error_message", "error_code")
 # A dictionary of numbers that never come twice takes as much memory again as the page.
 _REPEATED: Final = ["status", "shard_id", "error_code", "error_message", "error_detail"]
@@ -45,11 +51,13 @@ class ParquetOutput:
         As ``pyarrow.parquet.ParquetWriter`` takes them.
     """
 
-    def __init__(self, path: Path, schema: pa.Schema, **encodings: Any) -> None:
+    def __init__(
+        self, path: Path, schema: pa.Schema, *, suffix: str = ".part", **encodings: Any
+    ) -> None:
         self.path, self._schema = path.resolve(), schema
-        # A name of its own: the same job, started twice, would write into one file.
-        self._part = self.path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+        self._part = self.path.with_name(f".{self.path.name}{suffix}")
         try:
+            self._lock = _lock(self._part)
             # The schema is stored last, since its metadata may be known last.
             self._writer = pq.ParquetWriter(
                 self._part,
@@ -58,6 +66,11 @@ class ParquetOutput:
                 store_schema=False,
                 **encodings,
             )
+        except BlockingIOError as error:
+            raise ConfigError(
+                f"{path} is being written by another run. Wait for its end, or choose another "
+                f"place."
+            ) from error
         except OSError as error:
             raise ConfigError(
                 f"{path} cannot be written: {error}. Choose another place."
@@ -78,6 +91,7 @@ class ParquetOutput:
     def place(self) -> None:
         """Put the whole file in its place."""
         self._part.replace(self.path)
+        self._lock.close()
 
     def discard(self) -> None:
         """Leave nothing behind."""
@@ -87,6 +101,23 @@ class ParquetOutput:
             pass
         finally:
             self._part.unlink(missing_ok=True)
+            self._lock.close()
+
+
+def _lock(part: Path) -> IO[bytes]:
+    """Keep other runs from writing to the same part; what a killed one left is taken over."""
+    file = part.open("ab")
+    if fcntl is None:
+        file.close()  # Windows would not move it while it is open
+        return file
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        raise
+    except OSError as error:
+        _LOG.warning("%s cannot be locked (%s): start no second run that writes there", part, error)
+    return file
 
 
 class ResultsFile(ParquetOutput):
@@ -100,7 +131,7 @@ class ResultsFile(ParquetOutput):
         Whether there is a column ``record_row``.
     """
 
-    def __init__(self, path: Path, *, packed: bool) -> None:
+    def __init__(self, path: Path, *, packed: bool, suffix: str = ".part") -> None:
         self._packed = packed
         schema = SCHEMA.append(RECORD_ROW) if packed else SCHEMA
         empty = collect_results([], index=None, packed=packed)
@@ -108,6 +139,7 @@ class ResultsFile(ParquetOutput):
         super().__init__(
             path,
             schema.with_metadata(pandas_says),
+            suffix=suffix,
             use_dictionary=_REPEATED,
             column_encoding={"sequence_number": "DELTA_BINARY_PACKED"},
         )
@@ -131,7 +163,8 @@ class ResultsFile(ParquetOutput):
         ResultsFile, Tally
             To be sealed, and placed instead of this one.
         """
-        after, tally = ResultsFile(self.path, packed=self._packed), Tally()
+        after = ResultsFile(self.path, packed=self._packed, suffix=".amended.part")
+        tally = Tally()
         try:
             with pq.ParquetFile(self._part) as whole:
                 for batch in whole.iter_batches(PAGE_ROWS):

@@ -124,7 +124,7 @@ def run_job(job: Upload, table: FileTable, outputs: Outputs) -> JobResults:
     finally:
         sink.close()
     told = _tell(table, sink, ending, outputs.failed, failed_rows)
-    _raise_if_ended_early(job, table, ending, told, trouble)
+    _raise_if_ended_early(job, table, outputs, ending, told, trouble)
     return told
 
 
@@ -182,7 +182,12 @@ def _tell(
 
 
 def _raise_if_ended_early(
-    job: Upload, table: FileTable, ending: Ending, told: JobResults, trouble: Exception | None
+    job: Upload,
+    table: FileTable,
+    outputs: Outputs,
+    ending: Ending,
+    told: JobResults,
+    trouble: Exception | None,
 ) -> None:
     """Raise why a run ended early or could not be told of, with its results."""
     error: Any
@@ -191,6 +196,8 @@ def _raise_if_ended_early(
     stopped_by_us = ending.broken is not None or isinstance(trouble, OSError)
     if ending.stop is not None and not stopped_by_us:
         advice = _WITH_JOURNAL if job.recorder else _WITHOUT_JOURNAL
+        if outputs.failed is not None and told.failed is None:
+            advice = f"{outputs.failed} is not written; {advice}"
         error = stop_error(ending.stop, client=job.client, stream=job.stream, advice=advice)
     elif isinstance(cause, DataError) and not told.rows:
         raise cause  # nothing was sent
