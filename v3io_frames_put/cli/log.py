@@ -47,10 +47,8 @@ class _ToStderr(logging.Handler):
     """Writes where stderr is now, which a test runner may have changed."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write one line, above a bar if there is one."""
-        bars = sys.modules.get("tqdm")
-        with bars.tqdm.external_write_mode(sys.stderr) if bars else nullcontext():
-            _echo(self.format(record))
+        """Write one line."""
+        _echo(self.format(record))
 
 
 _FORMATTERS: Final[dict[str | None, tuple[logging.Formatter, int]]] = {
@@ -106,7 +104,10 @@ def tell(text: str, *, level: int = logging.ERROR, plain: str | None = None) -> 
 
 
 def _echo(line: str) -> None:
-    with suppress(OSError):  # nobody reads stderr any more: no reason to lose a run's results
+    """Write a line to stderr, above a bar if there is one."""
+    bars = sys.modules.get("tqdm")
+    # Where nobody reads stderr any more, a run keeps its results all the same.
+    with suppress(OSError), bars.tqdm.external_write_mode(sys.stderr) if bars else nullcontext():
         click.echo(line, err=True)
 
 
