@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -351,6 +352,14 @@ def test_wrong_options_are_told_in_the_form_of_the_log(run, file, tmp_path, wron
         done = run(file, STREAM, "--log-format", "json", "--order", "any")
     (line,) = done.stderr.splitlines()
     assert json.loads(line)["level"] == "error"
+
+
+@pytest.mark.parametrize("wrong", [[], ["--order", "any"]], ids=["well", "wrong"])
+def test_the_log_is_as_before_when_the_command_is_over(run, file, wrong):
+    log = logging.getLogger("v3io_frames_put")
+    before = list(log.handlers), log.level
+    run(file, STREAM, "--log-format", "json", *wrong)
+    assert (log.handlers, log.level) == before
 
 
 @pytest.mark.parametrize("log_format", ["text", "json"])

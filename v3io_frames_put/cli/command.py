@@ -50,7 +50,8 @@ class CommandGroup(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; tell what stopped it."""
-        with _Signals() as signals, warnings.catch_warnings(), log_to_stderr():
+        ctx.with_resource(log_to_stderr())  # a command may put its own in front
+        with _Signals() as signals, warnings.catch_warnings():
             warnings.showwarning = _show_warning  # type: ignore[assignment]  # takes more than it reads
             try:
                 return super().invoke(ctx)
