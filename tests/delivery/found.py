@@ -59,6 +59,12 @@ FOUND = {
         faults=[LateGhost(after_seconds=9), Throttled(nth=3, retry_after_seconds=7)],
         ends=[End("kill", 25)],
     ),
+    "rows that a scan sees elsewhere than an answer said": Case(
+        rows=[FREE, FREE],
+        policy=Policy(delivery="exactly_once", max_in_flight=1, limits=Limits(max_records=2)),
+        faults=[Unavailable(stored="none"), PermutedAnswer()],
+        lists_numbers=False,
+    ),
     "a row that was overtaken, and then found by a look-up": Case(
         rows=[FREE, ("a", None, 0), ("a", None, 0)],
         policy=Policy(
