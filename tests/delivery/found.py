@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from tests.delivery.cases import RUN_ID, STREAM_PATH, Case, End, LostRefusals, OthersWrite
 from v3io_frames_put._delivery.policy import Policy
-from v3io_frames_put.config import Limits
+from v3io_frames_put.config import Limits, Retry
 from v3io_frames_put.local import (
     LateGhost,
     LostAnswer,
     PermutedAnswer,
     RecordErrors,
     RecordsDropped,
+    StreamRemade,
     Throttled,
     TruncatedAnswer,
     Unavailable,
@@ -58,6 +59,22 @@ FOUND = {
         policy=Policy(delivery="exactly_once", max_in_flight=1, limits=Limits(max_records=1)),
         faults=[LateGhost(after_seconds=9), Throttled(nth=3, retry_after_seconds=7)],
         ends=[End("kill", 25)],
+    ),
+    "a stream made anew that comes to the old one's last number before the look-up": Case(
+        rows=[FREE] * 20,
+        policy=Policy(
+            delivery="exactly_once",
+            max_in_flight=1,
+            max_in_flight_bytes=900,
+            retry=Retry(deadline_seconds=3),
+            limits=Limits(max_records=2, max_body_bytes=600, max_data_bytes=100),
+        ),
+        faults=[
+            TruncatedAnswer(),
+            OthersWrite(nth=2, function="DescribeStream", records=1),
+            StreamRemade(nth=2, function="DescribeStream", target=STREAM_PATH),
+        ],
+        ends=[End("stop", 1)],
     ),
     "rows that a scan sees elsewhere than an answer said": Case(
         rows=[FREE, FREE],

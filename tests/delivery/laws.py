@@ -66,7 +66,18 @@ def _came_unseen(case: Case, ran: Ran, place: Place) -> bool:
     """
     if case.policy.delivery != "exactly_once":
         return False
-    return place.life != ran.life or _is_misled(case) or _is_ghost(case, ran, place)
+    if place.life != ran.life or _has_outgrown(ran, place):
+        return True
+    return _is_misled(case) or _is_ghost(case, ran, place)
+
+
+def _has_outgrown(ran: Ran, place: Place) -> bool:
+    """Whether a shard of a stream made anew has come to the old one's last number."""
+    old, new = (
+        [p.number for p in ran.log if p.shard == place.shard and (p.life == place.life) == is_new]
+        for is_new in (False, True)
+    )
+    return place.life > 1 and max(new) >= max(old, default=0)
 
 
 def _is_misled(case: Case) -> bool:
