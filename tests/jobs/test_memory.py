@@ -86,6 +86,10 @@ def test_memory_is_flat(measure):
 def test_memory_is_flat_for_ten_million_rows(measure):
     # What an allocator holds swings by 7 % from run to run, and the more rows, the higher the
     # highest peak: ten runs have as many as one. What is more than that has grown with the run.
-    small, large = max(measure(1_000_000) for _ in range(10)), measure(10_000_000)
-    assert large < 400e6
-    assert large < 1.05 * small, (small, large)
+    # The middle one of three comparisons leaves chance little say.
+    ratios = []
+    for _ in range(3):
+        small, large = max(measure(1_000_000) for _ in range(10)), measure(10_000_000)
+        assert large < 400e6
+        ratios.append(large / small)
+    assert sorted(ratios)[1] < 1.05, ratios
