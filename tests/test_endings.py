@@ -207,7 +207,11 @@ def test_an_answer_that_cannot_be_believed_once_is_asked_for_again(platform):
     assert len(platform.records(STREAM)) == 8
 
 
-def test_data_that_breaks_off_tells_of_the_rows_before(platform):
+@pytest.mark.parametrize(
+    ("options", "records"),
+    [({}, 2), ({"rows_per_record": 3}, 1), ({"rows_per_record": "auto", "format": "arrow"}, 1)],
+)
+def test_data_that_breaks_off_tells_of_the_rows_before(platform, options, records):
     schema = pa.schema([("row", pa.int64())])
 
     def batches():
@@ -216,11 +220,11 @@ def test_data_that_breaks_off_tells_of_the_rows_before(platform):
 
     reader = pa.RecordBatchReader.from_batches(schema, batches())
     with pytest.raises(PutRecordsError, match="OSError: the disk is gone") as caught:
-        put(platform, reader)
+        put(platform, reader, **options)
     assert isinstance(caught.value.__cause__, OSError)
     results = caught.value.results
     assert results.status.tolist() == ["stored"] * 2
-    assert len(platform.records(STREAM)) == 2
+    assert len(platform.records(STREAM)) == records
 
 
 # -- errors travel -------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pyarrow as pa
 import pytest
 
 from tests.jobs.conftest import write_parquet, write_text
@@ -48,16 +49,16 @@ def test_kinds_and_partitions(root):
         "x.jsonl.gz": "json",
         "b.parquet": "parquet",
     }
-    assert found["x.jsonl.gz"].partitions == {"k": "1"}
+    assert found["x.jsonl.gz"].partitions == {"k": pa.scalar(1)}
     (alone,) = find_files(root / "a/k=1/x.jsonl.gz")
     assert alone.partitions == {}
     (by_glob,) = find_files(f"{root}/a/*/x.jsonl.gz")
-    assert by_glob.partitions == {"k": "1"}
+    assert by_glob.partitions == {"k": pa.scalar(1)}
 
 
 def test_partition_names_are_unquoted(tmp_path):
     write_parquet(tmp_path / "day%20x=a%2Fb/1.parquet", n=[1])
-    assert find_files(tmp_path)[0].partitions == {"day x": "a/b"}
+    assert find_files(tmp_path)[0].partitions == {"day x": pa.scalar("a/b")}
 
 
 def test_a_file_named_like_a_glob_is_itself(tmp_path):

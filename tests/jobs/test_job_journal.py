@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import logging
 import os
 import threading
 
@@ -73,9 +75,81 @@ def test_a_new_file_waits_for_the_next_run(publish, stop, folder, path, sent, ca
     assert told.counts["stored"] == 30
     assert "9.parquet" in caplog.text
     assert len(sent()) == 30
-    # Finished: the next call, of more files, is another run.
+    # Finished: the next call, of more files, is another run, which sends again what it sent.
     assert publish(folder, journal=path).counts["stored"] == 31
     assert path.with_name("run.v3io.1").exists()
+    (warned,) = [record.getMessage() for record in caplog.records if record.levelno > logging.INFO]
+    assert warned.startswith("3 files of a finished run are sent once more")
+
+
+class TestOneDayOfMany:
+    """The recipe of the page "Publish on a schedule": a condition and a journal for each day."""
+
+    @pytest.fixture
+    def lake(self, tmp_path):
+        for day in (1, 2):
+            write_parquet(tmp_path / f"lake/day={day}/0.parquet", n=[10 * day, 10 * day + 1])
+        return tmp_path / "lake"
+
+    @pytest.fixture(params=["comes", "changes", "goes"])
+    def change_another_day(self, lake, request):
+        def change():
+            if request.param == "comes":
+                write_parquet(lake / "day=3/0.parquet", n=[30])
+            elif request.param == "changes":
+                write_parquet(lake / "day=2/0.parquet", n=["other", "schema"])
+            else:
+                (lake / "day=2/0.parquet").unlink()
+
+        return change
+
+    def test_is_complete_whatever_becomes_of_the_others(
+        self, publish, lake, path, sent, change_another_day
+    ):
+        publish(lake, where="day = 1", journal=path)
+        change_another_day()
+        assert publish(lake, where="day = 1", journal=path).receipt["already_complete"]
+        assert len(sent()) == 2
+
+    def test_goes_on_whatever_becomes_of_the_others(
+        self, publish, stop, lake, path, sent, change_another_day
+    ):
+        stop(lake, where="day = 1")
+        change_another_day()
+        assert publish(lake, where="day = 1", journal=path).counts["stored"] == 2
+        assert len(sent()) == 2
+
+
+@pytest.mark.parametrize("delivery", ["at_least_once", "exactly_once"])
+@pytest.mark.parametrize("rows_per_record", [1, 4])
+@pytest.mark.parametrize("broken", ["at once", "in the middle"])
+def test_a_job_that_broke_off_goes_on_when_the_file_is_mended(
+    publish, folder, local_platform, delivery, rows_per_record, broken
+):
+    path = folder.with_name("run.v3io")
+    options = {"journal": path, "delivery": delivery, "rows_per_record": rows_per_record}
+    if broken == "at once":
+        good, at = (folder / "1.parquet").read_bytes(), folder / "1.parquet"
+        at.write_bytes(good[:-9])
+    else:
+        good, at = "".join(f'{{"n": {n}}}\n' for n in range(200_000)), folder / "1.jsonl.gz"
+        packed = gzip.compress(good.encode())
+        good = packed
+        at.write_bytes(packed[: len(packed) * 2 // 3])
+    for _ in range(2):  # unchanged, it breaks off at the same row
+        with pytest.raises(PutRecordsError, match="Once it can be read, the same call again"):
+            publish(folder, **options)
+    before = len(rows_sent(local_platform))
+    assert before == 10 if broken == "at once" else before > 20
+    at.write_bytes(good)
+    total = 30 if broken == "at once" else 200_030
+    assert publish(folder, **options).counts["stored"] == total
+    assert len(rows_sent(local_platform)) == len(set(rows_sent(local_platform))) == total
+    assert publish(folder, **options).receipt["already_complete"]
+
+
+def rows_sent(platform):
+    return [row for record in platform.records(STREAM) for row in record.data.splitlines()]
 
 
 @pytest.mark.parametrize("how", ["changed", "removed"])

@@ -19,8 +19,10 @@ from pyarrow import parquet as pq
 
 from tests.jobs.conftest import STREAM, read_table, write_parquet, write_text
 from v3io_frames_put import ConfigError, DataError, Interrupted, PartialFailure, StreamNotFound
-from v3io_frames_put.errors import PutRecordsError
+from v3io_frames_put.errors import ColumnNotFound, PutRecordsError
+from v3io_frames_put.jobs._fit import Piece
 from v3io_frames_put.jobs._results_file import ParquetOutput
+from v3io_frames_put.jobs._table import FileTable
 from v3io_frames_put.local import LostAnswer, RecordErrors, Throttled
 
 pytestmark = pytest.mark.filterwarnings("default::v3io_frames_put.UnstoredRowsWarning")
@@ -216,6 +218,60 @@ class TestFailed:
         assert caught.value.results.counts["stored"] == 1
         assert {"x": 1.5} in sent()
 
+    @pytest.mark.parametrize(
+        ("name", "lines", "options", "written"),
+        [
+            # As it is spelt, where that can be written.
+            ("a.jsonl", ['{"s": "a"}', '{"s": 5}', '{"s": "b"}'], {}, ["5"]),
+            ("a.jsonl", ['{"s": "a"}'] * 9 + ['{"s": {"t": [1, 2]}}'], {}, ['{"t":[1,2]}']),
+            ("a.jsonl", ['{"s": 1}', '{"s": 2.5}x', '{"s": 3}{"s": 4}', '{"s": "x"}'], {}, ["x"]),
+            ("a.csv", ["s", "1", "x", "3"], {"types": {"s": "int64"}}, ["x"]),
+            # What cannot is not sent again as another row.
+            ("a.csv", [b"s", b"\xff", b"b", b"3,4"], {}, []),
+            ("a.parquet", [b"\xff", b"b"], {"types": {"s": "string"}}, []),
+        ],
+    )
+    def test_no_cell_of_a_row_that_is_written_is_lost(  # noqa: PLR0917
+        self, publish, tmp_path, caplog, name, lines, options, written
+    ):
+        file, failed = tmp_path / name, tmp_path / "f.parquet"
+        if name == "a.parquet":
+            write_parquet(file, s=lines)
+        else:
+            lines = [line if isinstance(line, bytes) else line.encode() for line in lines]
+            file.write_bytes(b"\n".join(lines))
+        with pytest.raises(PartialFailure) as caught:
+            publish(file, failed=failed, **options)
+        told = caught.value.results
+        assert read_table(failed).s.tolist() == written
+        assert told.failed_rows == len(written)
+        lost = told.counts["rejected"] - len(written)
+        assert (f"{lost} rows left to send are not in" in caplog.text) == bool(lost)
+
+    def test_a_cell_that_was_not_sent_is_not_lost_either(self, publish, tmp_path, local_platform):
+        local_platform.faults = [RecordErrors(places=(0, 1), times=None)]
+        file = write_text(tmp_path / "a.jsonl", '{"s": 1, "t": 1}', '{"s": 2, "t": "x"}')
+        with pytest.raises(PartialFailure) as caught:
+            publish(file, columns=["s"], types={"t": "int64"}, failed=tmp_path / "f.parquet")
+        assert caught.value.results.failed_rows == 1
+        assert read_table(tmp_path / "f.parquet").t.tolist() == [1]
+
+    def test_rows_that_are_read_differently_are_not_written(self, publish, tmp_path, monkeypatch):
+        """No reader does so today: a file of rows must not hold the neighbors of those meant."""
+        file = write_text(tmp_path / "a.csv", "n", "1", "x")
+        read, seen = FileTable.reread, []
+
+        def reread(table, number):
+            for piece in read(table, number):
+                seen.append(number)
+                yield Piece({"n": piece.columns["n"][:1]}, 1, piece.file)
+
+        monkeypatch.setattr(FileTable, "reread", reread)
+        with pytest.raises(PutRecordsError, match="has other rows than when it was published"):
+            publish(file, types={"n": "int64"}, failed=tmp_path / "f.parquet")
+        assert seen
+        assert not (tmp_path / "f.parquet").exists()
+
 
 class TestSchemas:
     def test_types_are_promoted_where_nothing_is_lost(self, publish, sent, tmp_path):
@@ -252,14 +308,22 @@ class TestSchemas:
             {"n": 2, "day": None, "part": 8},
         ]
 
-    def test_excluded_partitions_are_not_opened(self, publish, sent, tmp_path):
-        write_parquet(tmp_path / "d/day=1/x.parquet", n=[1])
-        write_text(tmp_path / "d/day=2/x.csv", "n", "2")
-        opened = tmp_path / "d/day=2/x.csv"
-        told = publish(tmp_path / "d", where="day = 1")
-        assert told.rows == 1
-        assert sent() == [{"n": 1, "day": 1}]
-        assert opened.exists()
+    @pytest.mark.parametrize("name", ["x.parquet", "x.csv", "x.jsonl", "x.arrow"])
+    def test_excluded_partitions_are_not_opened(self, publish, sent, tmp_path, name):
+        """Neither a file that is half written nor one with another schema is in the way."""
+        write_parquet(tmp_path / "d/day=2/x.parquet", n=[1])
+        write_text(tmp_path / f"d/day=1/{name}", "half a fi")
+        write_parquet(tmp_path / "d/day=3/x.parquet", n=["text"])
+        told = publish(tmp_path / "d", where="day = 2 and n > 0")
+        assert (told.rows, told.files) == (1, 1)
+        assert sent() == [{"n": 1, "day": 2}]
+
+    def test_where_all_folders_are_excluded_one_file_tells_the_columns(self, publish, tmp_path):
+        write_text(tmp_path / "d/day=1/x.parquet", "half a fi")
+        write_parquet(tmp_path / "d/day=2/x.parquet", n=[1])
+        assert publish(tmp_path / "d", where="day = 3", partition_key="n").rows == 0
+        with pytest.raises(ColumnNotFound, match="'m'"):
+            publish(tmp_path / "d", where="day = 3 and m = 1")
 
 
 class TestPlaces:

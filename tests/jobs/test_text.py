@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import gzip
 import io
+from unittest import mock
 
 import pytest
 from hypothesis import given
@@ -139,8 +141,6 @@ class TestJsonLines:
 
 @given(st.lists(st.lists(st.text(max_size=5), min_size=2, max_size=2), max_size=20), st.data())
 def test_blocks_end_where_records_do(rows, data):
-    import csv
-
     written = io.StringIO(newline="")
     csv.writer(written, lineterminator="\n").writerows(rows)
     text = written.getvalue().encode()
@@ -150,7 +150,7 @@ def test_blocks_end_where_records_do(rows, data):
         def read(self, _count=-1):
             return super().read(size)
 
-    blocks = list(_blocks.read_blocks(Drip(text), has_quotes=True))
+    blocks = list(_blocks.read_blocks(Drip(text), delimiter=","))
     read_back = [
         line
         for block in blocks
@@ -163,6 +163,88 @@ def test_blocks_end_where_records_do(rows, data):
         line += block.text.count(b"\n")
     whole = csv.reader(io.StringIO(text.decode().removeprefix("\ufeff"), newline=""))
     assert read_back == list(whole)
+
+
+def write_pieces(folder, text, size):
+    """Write CSV, to be read in blocks of about ``size`` bytes."""
+    file = folder / "raw.csv"
+    file.write_bytes(text)
+    return file, mock.patch.object(_blocks, "BLOCK_BYTES", size)
+
+
+@given(st.text(alphabet='",\n\r ab', max_size=60), st.integers(1, 40))
+def test_any_text_is_read_as_another_reader_of_csv_reads_it(tmp_path_factory, text, size):
+    """Quotes anywhere, in any number; the last may never be closed."""
+    file, small = write_pieces(tmp_path_factory.mktemp("raw"), f"a,b\n{text}".encode(), size)
+    with small:
+        rows, reasons, _ = read(file, types={"a": "string", "b": "string"})
+    expected = list(csv.reader(io.StringIO(text, newline="")))
+    *_, last = csv.reader(io.StringIO(f"{text}\nlast", newline=""))
+    found = [
+        None if reason else [row["a"], row["b"]] for row, reason in zip(rows, reasons, strict=True)
+    ]
+    wanted = [
+        [cell or None for cell in line] if len(line) == 2 else None for line in expected if line
+    ]
+    if last == ["last"]:
+        assert found == wanted
+    else:
+        assert any(reason and "never closed" in reason for reason in reasons)
+
+
+@pytest.mark.parametrize("size", [10, 50, 1 << 20])
+@pytest.mark.parametrize("quote", ['5" pipe', "6'2\"", '"5"" pipe"', 'a "b" c'])
+def test_no_row_of_others_is_cut_by_a_quote_inside_a_cell(tmp_path, quote, size):
+    lines = [f'{n},{quote if n % 7 == 0 else "x"},"one\ntwo {n}"\n' for n in range(100)]
+    file, small = write_pieces(tmp_path, "".join(["n,s,t\n", *lines]).encode(), size)
+    with small:
+        rows, reasons, _ = read(file)
+    assert [row["t"] for row in rows] == [f"one\ntwo {n}" for n in range(100)]
+    assert set(reasons) == {None}
+
+
+def test_quotes_that_are_never_closed_cost_their_line_only(tmp_path):
+    file = write_text(tmp_path / "a.csv", "n,x", "1,a", '2,"b', "3,c", "4,d")
+    rows, reasons, _ = read(file)
+    assert [row["n"] for row in rows] == [1, None, 3, 4]
+    assert f"line 3 of {file}: quotes that are never closed: b'2,\"b\\n'" in reasons[1]
+    with pytest.raises(DataError, match="quotes in its header are never closed"):
+        read(write_text(tmp_path / "b.csv", '"n,x', "1,2"))
+
+
+def test_quotes_that_are_not_closed_for_long_are_not_waited_for(tmp_path, monkeypatch):
+    monkeypatch.setattr(_blocks, "_OPEN_BYTES", 1 << 14)
+    monkeypatch.setattr(_blocks, "BLOCK_BYTES", 1 << 12)
+    lines = [
+        *(f"{n},x" for n in range(10_000)),
+        '10000,"x',
+        *(f"{n},x" for n in range(10_001, 20_000)),
+    ]
+    rows, reasons, _ = read(write_text(tmp_path / "a.csv", "n,x", *lines))
+    assert [place for place, reason in enumerate(reasons) if reason] == [10_000]
+    assert rows[-1] == {"n": 19_999, "x": "x"}
+
+
+@pytest.mark.parametrize(
+    "text", ["\n\na,b\n1,2\n", 'a,"b"\n1,2', "a,b\r\n\r\n1,2\r\n", "\r\ra,b\r1,2\r"]
+)
+def test_the_header_is_no_row_wherever_it_stands(tmp_path, text):
+    (tmp_path / "a.csv").write_bytes(text.encode())
+    assert read(tmp_path / "a.csv")[0] == [{"a": 1, "b": 2}]
+
+
+def test_a_header_with_a_line_break(tmp_path):
+    file = write_text(tmp_path / "a.csv", '"a\nb",c', "1,2", "3")
+    rows, reasons, _ = read(file)
+    assert rows[0] == {"a\nb": 1, "c": 2}
+    assert reasons[1].startswith(f"line 4 of {file}: 1 cells")
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "latin-1"])
+def test_a_header_in_another_encoding_is_refused(tmp_path, encoding):
+    (tmp_path / "a.csv").write_bytes("n,größe\n1,2\n".encode(encoding))
+    with pytest.raises(DataError, match=r"a\.csv cannot be read: its header is no UTF-8"):
+        read(tmp_path / "a.csv")
 
 
 class TestWholeNumbersBeyond64Bits:

@@ -44,6 +44,7 @@ _LOG: Final = logging.getLogger("v3io_frames_put")
 FileStamp: TypeAlias = "tuple[str, int | None, int | None]"
 """A file to publish: name, size, and when it was changed in nanoseconds."""
 
+_SHOWN_FILES: Final = 3
 _RUN: Final = ("run_id", "stream", "delivery", "mapping", "files", "num_rows", "is_finished")
 
 
@@ -76,7 +77,10 @@ class Journal(Recorder):
 
     @property
     def pinned(self) -> list[FileStamp] | None:
-        """The files of an unfinished run. None: there is none, or it has no files."""
+        """The files of an unfinished run. None: there is none, or it has no files.
+
+        One that could not be read to its end has neither size nor time: it may be mended.
+        """
         run = self._read_run()
         if run is None or run["is_finished"] or run["files"] is None:
             return None
@@ -96,7 +100,7 @@ class Journal(Recorder):
         job : Upload
             What to send, where and how.
         files : sequence of FileStamp, optional
-            The files that it reads.
+            The files that it reads; of an unfinished run, those that are ``pinned``.
         replan : callable
             Makes another plan of the same data, to be followed by nobody else.
 
@@ -109,7 +113,13 @@ class Journal(Recorder):
         run = self._read_run()
         if run is None:
             return self._begin(job, stamps)
-        differing = [name for name, value in _identity(job, stamps).items() if run[name] != value]
+        identity = _identity(job, stamps)
+        if not run["is_finished"]:
+            if run["files"] is not None and stamps is not None:
+                identity["files"] = run["files"]  # one of them may have been mended
+            if run["num_rows"] is None:  # nobody knew
+                identity.pop("num_rows", None)
+        differing = [name for name, value in identity.items() if run[name] != value]
         if not run["is_finished"]:
             if differing:
                 raise ConfigError(
@@ -117,11 +127,14 @@ class Journal(Recorder):
                     f"{' and '.join(differing)} differed. Repeat that call unchanged to finish it, "
                     f"or choose another path."
                 )
+            with self._store.transaction():
+                self._store.write("update run set files = ?", [(stamps,)])
             return self._go_on(job, run, replan)
         if not differing and (stamps is not None or self._holds(job.plan, run["num_rows"])):
             return self._repeat(job, run)
         aside = self._set_aside()
         _LOG.info("the finished run of another call was set aside: %s", aside)
+        _warn_of_files_sent_again(run, job, files, aside)
         return self._begin(job, stamps)
 
     def _read_run(self) -> dict[str, Any] | None:
@@ -197,6 +210,15 @@ class Journal(Recorder):
         aside = set_aside(path)
         self._store = Store(path)
         return aside
+
+    def unpin(self, file: str) -> None:
+        """Take that a file could not be read to its end: it may be mended, then go on."""
+        stamps = [
+            (name, None, None) if name == file else (name, *told)
+            for name, *told in self.pinned or ()
+        ]
+        with self._store.transaction():
+            self._store.write("update run set files = ?", [(json.dumps(stamps),)])
 
     # -- what happens -----------------------------------------------------------------
 
@@ -347,10 +369,31 @@ class Journal(Recorder):
         return self._moment
 
 
+def _warn_of_files_sent_again(
+    run: Mapping[str, Any], job: Upload, files: Sequence[FileStamp] | None, aside: Path
+) -> None:
+    if run["stream"] != _locate(job) or not run["num_rows"]:
+        return
+    before = {name for name, *_ in json.loads(run["files"] or "[]")}
+    again = [name for name, *_ in files or () if name in before]
+    if again:
+        _LOG.warning(
+            "%d files of a finished run are sent once more, since files or options differ from "
+            "that run's: %s (its journal is now %s)",
+            len(again),
+            ", ".join(again[:_SHOWN_FILES]) + ", ..." * (len(again) > _SHOWN_FILES),
+            aside,
+        )
+
+
+def _locate(job: Upload) -> str:
+    return f"{job.stream.endpoint}/{job.stream}"
+
+
 def _identity(job: Upload, stamps: str | None) -> dict[str, Any]:
     """Tell what has to be the same when a run goes on."""
     return {
-        "stream": f"{job.stream.endpoint}/{job.stream}",
+        "stream": _locate(job),
         "delivery": job.policy.delivery,
         "mapping": job.mapping,
         "files": stamps,

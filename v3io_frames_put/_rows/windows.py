@@ -23,18 +23,26 @@ _ROW_BYTES: Final = 64  # what a row costs beside its payload
 
 
 def recut(windows: Iterable[EncodedRows], window_bytes: int) -> Iterator[EncodedRows]:
-    """Yield windows that each end right after the row that fills ``window_bytes``."""
+    """Yield windows that each end right after the row that fills ``window_bytes``.
+
+    What ``windows`` raises comes after the rows that it gave before.
+    """
     gathered: list[EncodedRows] = []
     room = window_bytes
-    for window in windows:
-        rest, filled = window, _fill(window)
-        while len(filled) and filled[-1] >= room:
-            head, rest = _split(rest, int(np.searchsorted(filled, room)) + 1)
-            yield _concat([*gathered, head])
-            gathered, room, filled = [], window_bytes, _fill(rest)
-        if rest.num_rows:
-            gathered.append(rest)
-            room -= int(filled[-1]) if len(filled) else 0
+    try:
+        for window in windows:
+            rest, filled = window, _fill(window)
+            while len(filled) and filled[-1] >= room:
+                head, rest = _split(rest, int(np.searchsorted(filled, room)) + 1)
+                yield _concat([*gathered, head])
+                gathered, room, filled = [], window_bytes, _fill(rest)
+            if rest.num_rows:
+                gathered.append(rest)
+                room -= int(filled[-1]) if len(filled) else 0
+    except Exception:
+        if gathered:
+            yield _concat(gathered)
+        raise
     if gathered:
         yield _concat(gathered)
 

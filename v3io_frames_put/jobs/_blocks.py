@@ -4,61 +4,130 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+import numpy as np
+
 from v3io_frames_put.errors import DataError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from numpy.typing import NDArray
+
 BLOCK_BYTES: Final = 1 << 20
-_STRAY_QUOTE_BYTES: Final = 8 << 20  # no record is so long: the quotes do not come in pairs
+_OPEN_BYTES: Final = 8 << 20  # no record is so long: its quotes are never closed
 _MAX_BLOCK_BYTES: Final = 64 << 20
 _BOM: Final = b"\xef\xbb\xbf"
+_LINE_FEED, _LINE_BREAKS = b"\n", b"\r\n"
 
 
 class TextBlock(NamedTuple):
-    """Some whole records of a file, and the line they begin in, counted from 1."""
+    """Some whole records of a file, and the line they begin in, counted from 1.
+
+    ``is_open``: one line with quotes that are never closed, so that nobody knows where
+    its record ends.
+    """
 
     text: bytes
     first_line: int
+    is_open: bool = False
 
 
-def read_blocks(stream: Any, *, has_quotes: bool) -> Iterator[TextBlock]:
+def read_blocks(stream: Any, *, delimiter: str | None = None) -> Iterator[TextBlock]:
     """Yield a stream's text in blocks of whole records.
 
     Parameters
     ----------
     stream : NativeFile
         From its beginning.
-    has_quotes : bool
-        Whether a line break between quotes does not end a record (CSV).
+    delimiter : str, optional
+        What stands between the cells of CSV, where a line break in a quoted cell does not
+        end a record. None: each line is a record.
     """
     rest = stream.read(len(_BOM)).removeprefix(_BOM)
     line = 1
-    while True:
-        fresh = stream.read(BLOCK_BYTES)
+    for fresh, is_last in _read_ahead(stream):
         rest += fresh
-        if not fresh:
-            break
-        is_paired = has_quotes and len(rest) < _STRAY_QUOTE_BYTES
-        end = _last_record_end(rest, has_quotes=is_paired)
-        if end:
-            yield TextBlock(rest[:end], line)
-            line += rest.count(b"\n", 0, end)
-            rest = rest[end:]
-        elif len(rest) > _MAX_BLOCK_BYTES:
+        while rest:
+            size, is_open = _measure_block(rest, delimiter, is_all=is_last)
+            if not size:
+                break
+            yield TextBlock(rest[:size], line, is_open)
+            line += rest.count(_LINE_FEED, 0, size)
+            rest = rest[size:]
+        if len(rest) > _MAX_BLOCK_BYTES:
             raise DataError(f"a line is longer than {_MAX_BLOCK_BYTES:,} bytes.")
-    if rest:
-        yield TextBlock(rest, line)
 
 
-def _last_record_end(text: bytes, *, has_quotes: bool) -> int:
-    """Return where the last whole record ends; 0 where none does."""
-    end = text.rfind(b"\n") + 1
-    if not has_quotes or not end:
-        return end
-    quotes = text.count(b'"', 0, end)
-    while end and quotes % 2:  # this line break stands between quotes
-        before = text.rfind(b"\n", 0, end - 1) + 1
-        quotes -= text.count(b'"', before, end)
-        end = before
-    return end if 2 * end > len(text) else 0  # so early: the quote is still to be closed, or stray
+def _read_ahead(stream: Any) -> Iterator[tuple[bytes, bool]]:
+    """Yield the parts of a stream, and whether each is the last; at least one."""
+    part = stream.read(BLOCK_BYTES)
+    while True:
+        try:
+            ahead = stream.read(BLOCK_BYTES)
+        except Exception:
+            yield part, False  # what was read before the stream broke off
+            raise
+        yield part, not ahead
+        if not ahead:
+            return
+        part = ahead
+
+
+def _measure_block(text: bytes, delimiter: str | None, *, is_all: bool) -> tuple[int, bool]:
+    """Return how long the next block is, and whether it is open; 0: more has to be read."""
+    end = text.rfind(_LINE_FEED) + 1
+    if delimiter is not None and b'"' in text:
+        changes, is_quoted = _find_quoted(text, delimiter)
+        breaks = _find_outside(text, _LINE_FEED, changes, is_quoted)
+        end = int(breaks[-1]) + 1 if len(breaks) else 0
+        if is_quoted[-1:].any():
+            if end or not (is_all or len(text) > _OPEN_BYTES):
+                return end, False
+            return text.find(_LINE_FEED) + 1 or len(text), True
+    return len(text) if is_all else end, False
+
+
+def measure_header(text: bytes, delimiter: str) -> int:
+    """Return where the first record of CSV ends, and empty lines before it."""
+    empty = len(text) - len(text.lstrip(_LINE_BREAKS))
+    breaks = _find_outside(text, _LINE_BREAKS, *_find_quoted(text, delimiter))
+    breaks = breaks[breaks >= empty]
+    if not len(breaks):
+        return len(text)
+    end = int(breaks[0]) + 1
+    return end + (text[end - 1 : end + 1] == _LINE_BREAKS)
+
+
+def _find_quoted(text: bytes, delimiter: str) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
+    """Return the ends of quotes that begin or end a quoted part, and whether one begins.
+
+    As readers of CSV do, Arrow's and Python's: a quote begins one only where a cell begins,
+    and two of them inside are one of its characters. So of quotes in a row an even number
+    changes nothing.
+    """
+    data = np.frombuffer(text, np.uint8)
+    places = np.flatnonzero(data == ord('"'))
+    is_first = np.diff(places, prepend=-2) > 1
+    starts = places[is_first]
+    ends = places[np.append(is_first[1:], True)[: len(places)]] + 1
+    is_odd = (ends - starts) % 2 == 1
+    starts, ends = starts[is_odd], ends[is_odd]
+    before = data[starts - 1]
+    may_begin = (starts == 0) | np.isin(
+        before, np.frombuffer(_LINE_BREAKS + delimiter.encode(), np.uint8)
+    )
+    # They begin and end by turns, from each one on that cannot begin any.
+    number = np.arange(len(starts))
+    turns = number - np.maximum.accumulate(np.where(may_begin, -1, number))
+    return ends, turns % 2 == 1
+
+
+def _find_outside(
+    text: bytes, characters: bytes, changes: NDArray[np.intp], is_quoted: NDArray[np.bool_]
+) -> NDArray[np.intp]:
+    """Return where characters stand outside of quotes."""
+    data = np.frombuffer(text, np.uint8)
+    places: NDArray[np.intp] = np.flatnonzero(np.isin(data, np.frombuffer(characters, np.uint8)))
+    last = np.searchsorted(changes, places, side="right")
+    outside: NDArray[np.intp] = places[~np.append(False, is_quoted)[last]]
+    return outside

@@ -9,6 +9,7 @@ from pyarrow import parquet as pq
 
 from v3io_frames_put.jobs._fit import Piece
 from v3io_frames_put.jobs._types import read_as
+from v3io_frames_put.jobs._where import OPEN, parse_where
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -91,17 +92,28 @@ class ParquetFile:
         return pq.ParquetFile(self._file.open(), buffer_size=_BUFFER_BYTES, pre_buffer=False)
 
     def _select_groups(self, reading: Reading) -> list[int] | None:
+        """Find the row groups whose statistics leave a chance that the condition holds in them.
+
+        They are about other values than the condition where the column is read as another
+        type; and those of floating numbers tell neither of NaN nor of the sign of zero.
+        """
         if reading.where is None:
             return None
-        fields = [field for field in self.schema if field.name in reading.where.columns]
-        is_as_planned = all(field.type == reading.schema.field(field.name).type for field in fields)
-        if not is_as_planned or len(fields) < len(reading.where.columns):
-            return None  # its statistics are about other values than the condition is
+        told = [
+            field
+            for field in self.schema
+            if field.name in reading.where.columns
+            and field.type == reading.schema.field(field.name).type
+            and not pa.types.is_floating(field.type)
+        ]
+        if not told:
+            return None
         import pyarrow.dataset as ds
 
+        condition = parse_where(reading.where.text, pa.schema(told), is_open=True)
         fragment = ds.ParquetFileFormat().make_fragment(self._file.path, self._file.filesystem)
-        chosen = fragment.subset(reading.where.expression, pa.schema(fields))
-        return [group.id for group in chosen.row_groups]
+        schema = pa.schema([*told, (OPEN, pa.bool_())])
+        return [group.id for group in fragment.subset(condition.expression, schema).row_groups]
 
 
 def _check_cast(schema: pa.Schema, name: str, dtype: pa.DataType) -> None:

@@ -15,7 +15,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import csv as arrow_csv
 
-from v3io_frames_put.jobs._blocks import TextBlock, read_blocks
+from v3io_frames_put.errors import DataError
+from v3io_frames_put.jobs._blocks import TextBlock, measure_header, read_blocks
 from v3io_frames_put.jobs._fit import Piece, fit_cells, shorten
 
 if TYPE_CHECKING:
@@ -52,23 +53,35 @@ class CsvFile:
             return
         wanted = {name: reading.type_of(name) for name in names}
         with self._file.open_stream() as stream:
-            blocks = read_blocks(stream, has_quotes=True)
-            for block in blocks:
-                yield self._read(block, wanted)
+            blocks = read_blocks(stream, delimiter=self._file.delimiter)
+            for number, block in enumerate(blocks):
+                yield self._read(block if number else self._cut_header(block), wanted)
+
+    def _cut_header(self, block: TextBlock) -> TextBlock:
+        end = measure_header(block.text, self._file.delimiter)
+        return TextBlock(block.text[end:], block.first_line + block.text.count(b"\n", 0, end))
 
     def _infer(self) -> pa.Schema:
         with self._file.open_stream() as stream:
-            block, _ = next(read_blocks(stream, has_quotes=True), TextBlock(b"", 1))
-        if not block.strip():
+            blocks = read_blocks(stream, delimiter=self._file.delimiter)
+            block = next(blocks, TextBlock(b"", 1))
+        if block.is_open:
+            raise DataError("the quotes in its header are never closed. Correct it.")
+        if not block.text.strip():
             return pa.schema([])
         # The header is read apart: pyarrow makes up no names where two are the same.
-        table = self._read_first(block)
-        self._names = list(table.column_names)
+        table = self._read_first(block.text)
+        try:
+            self._names = list(table.column_names)
+        except UnicodeDecodeError as error:
+            raise DataError(
+                f"its header is no UTF-8: {error}. Convert the file to UTF-8."
+            ) from error
         types = {field.name: _settle(field.type) for field in table.schema}
         doubles = [name for name, dtype in types.items() if pa.types.is_floating(dtype)]
         if doubles and len(types) == len(self._names):
             # What is too long for int64 is inferred as double, which would change it.
-            texts = self._read_first(block, dict.fromkeys(doubles, pa.string()))
+            texts = self._read_first(block.text, dict.fromkeys(doubles, pa.string()))
             for name in doubles:
                 types[name] = _type_of_numbers(_combine(texts.column(name)))
         return pa.schema([(name, types[name]) for name in self._names])
@@ -89,11 +102,15 @@ class CsvFile:
         )
 
     def _read(self, block: TextBlock, types: Mapping[str, pa.DataType]) -> Piece:
-        has_header = block.first_line == 1
+        if block.is_open:
+            columns = {name: pa.nulls(1, dtype) for name, dtype in types.items()}
+            piece = Piece(columns, 1, self._file.name, [block.first_line])
+            piece.lose(0, f"quotes that are never closed: {shorten(block.text)}. Close them.")
+            return piece
         try:
             table = arrow_csv.read_csv(
-                pa.BufferReader(block.text),
-                read_options=_whole(block.text, self._names, skip_rows=int(has_header)),
+                pa.BufferReader(block.text or b"\n"),
+                read_options=_whole(block.text, self._names),
                 parse_options=self._parsing(),
                 convert_options=arrow_csv.ConvertOptions(
                     column_types=types, include_columns=list(types)
@@ -106,7 +123,6 @@ class CsvFile:
 
     def _read_cells(self, block: TextBlock, types: Mapping[str, pa.DataType]) -> Piece:
         numbered = [(number, line) for number, line in self._split(block) if line]
-        numbered = numbered[int(block.first_line == 1) :]  # without the header
         lines = [line for _, line in numbered]
         piece = Piece({}, len(lines), self._file.name, [number for number, _ in numbered])
         for row, line in enumerate(lines):

@@ -9,12 +9,12 @@ import re
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, cast
-from urllib.parse import unquote
 
 import pyarrow as pa
 from pyarrow import fs
 
 from v3io_frames_put.errors import ConfigError, MissingExtra
+from v3io_frames_put.jobs._partitions import read_partitions, settle_partitions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -38,9 +38,9 @@ _KINDS: Final[dict[str, Kind]] = {
     ".feather": "arrow",
     ".ipc": "arrow",
 }
+_NOT_READ_TO_ITS_END: Final = (None, None)  # it may be mended before the run goes on
 _COMPRESSED: Final = (".gz", ".bz2", ".zst", ".lz4")  # of text, which knows no compression itself
 _PASSWORD: Final = re.compile(r"(://[^/@:]*:)[^/]*(@)")
-_NULL_PARTITION: Final = "__HIVE_DEFAULT_PARTITION__"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +57,7 @@ class InputFile:
         By its ending.
     size, mtime_ns : int or None
         To tell whether it is still the same file.
-    partitions : dict of str to str or None
+    partitions : dict of str to Scalar
         ``key=value`` folders on the way to it, below what the user named.
     """
 
@@ -67,7 +67,7 @@ class InputFile:
     kind: Kind
     size: int | None
     mtime_ns: int | None
-    partitions: Mapping[str, str | None] = field(default_factory=dict)
+    partitions: Mapping[str, pa.Scalar] = field(default_factory=dict)
 
     @property
     def stamp(self) -> FileStamp:
@@ -131,7 +131,7 @@ def find_files(inputs: Inputs) -> list[InputFile]:
             found.setdefault(file.name, file)
     if not found:
         raise ConfigError("there are no files to publish; expected at least one.")
-    return list(found.values())
+    return settle_partitions(list(found.values()))
 
 
 def pick_files(found: Sequence[InputFile], pinned: Sequence[FileStamp]) -> list[InputFile]:
@@ -146,7 +146,8 @@ def pick_files(found: Sequence[InputFile], pinned: Sequence[FileStamp]) -> list[
     picked = []
     for name, size, mtime_ns in pinned:
         file = of_name.pop(name, None)
-        if file is None or file.stamp != (name, size, mtime_ns):
+        known = (size, mtime_ns)
+        if file is None or known not in [(file.size, file.mtime_ns), _NOT_READ_TO_ITS_END]:
             what = "is not among the files" if file is None else "has changed"
             raise ConfigError(
                 f"journal: its run is not finished, and {name} {what} since it began. Bring "
@@ -220,7 +221,7 @@ def _make(place: _Place, info: Any, root: str) -> InputFile:
         kind=kind,
         size=info.size,
         mtime_ns=info.mtime_ns,
-        partitions=_partitions(info.path, root),
+        partitions=read_partitions(info.path, root),
     )
 
 
@@ -229,16 +230,6 @@ def _ending(path: str) -> str:
     if len(endings) > 1 and endings[-1] in _COMPRESSED:
         return endings[-2]
     return endings[-1] if endings else ""
-
-
-def _partitions(path: str, root: str) -> dict[str, str | None]:
-    """Read the ``key=value`` folders between ``root`` and the file."""
-    folders = PurePosixPath(path).relative_to(root).parts[:-1]
-    pairs = (folder.partition("=") for folder in folders if "=" in folder)
-    return {
-        unquote(key): None if value == _NULL_PARTITION else unquote(value)
-        for key, _, value in pairs
-    }
 
 
 def _fixed_part(pattern: str) -> str:

@@ -67,7 +67,8 @@ class JobResults:
         if self.failed is not None:
             count = "They" if self.failed_rows == total else f"{self.failed_rows or 0:,} of them"
             where = f" {count} stand in {self.failed}."
-        return f"{total:,} of {self.rows:,} rows are not stored ({counted}). {commonest}{where}"
+        commonest = commonest.rstrip(".")
+        return f"{total:,} of {self.rows:,} rows are not stored ({counted}). {commonest}.{where}"
 
     def to_json(self) -> dict[str, Any]:
         """Turn it into plain JSON types: the summary of a job."""

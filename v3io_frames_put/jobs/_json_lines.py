@@ -20,6 +20,7 @@ from pyarrow import json as arrow_json
 from v3io_frames_put.errors import DataError
 from v3io_frames_put.jobs._blocks import TextBlock, read_blocks
 from v3io_frames_put.jobs._fit import Piece, fit_cells, shorten
+from v3io_frames_put.jobs._types import INTERNAL
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -60,11 +61,14 @@ class JsonLinesFile:
         """Yield columns of the file, in blocks; what was not text may be wanted as text."""
         if not self.schema.names:
             return
-        types = {name: reading.type_of(name) for name in self.schema.names}
+        types = {
+            name: self._type_of(name) if name.startswith(INTERNAL) else reading.type_of(name)
+            for name in self.schema.names
+        }
         told = {name for name, dtype in types.items() if dtype != self._type_of(name)}
-        told |= self._spelt
+        told |= self._spelt | reading.text
         with self._file.open_stream() as stream:
-            for block in read_blocks(stream, has_quotes=False):
+            for block in read_blocks(stream):
                 yield self._read(block, names, types, told)
 
     def _type_of(self, name: str) -> pa.DataType:
@@ -73,13 +77,13 @@ class JsonLinesFile:
 
     def _infer(self) -> pa.Schema:
         with self._file.open_stream() as stream:
-            block, _ = next(read_blocks(stream, has_quotes=False), TextBlock(b"", 1))
+            block = next(read_blocks(stream), TextBlock(b"", 1)).text
         if block.lstrip()[:1] == b"[":
             raise DataError(
                 f"{self._file.name}: a JSON array; expected one object a line. Convert it, for "
                 f"example by: jq -c '.[]'"
             )
-        lines = [line for line in block.splitlines() if line.strip()]
+        lines = [line for line in block.split(b"\n") if line.strip()]
         if not lines:
             return pa.schema([])
         lines = [line for line in lines if _parse_object(line) is not None]
@@ -109,6 +113,8 @@ class JsonLinesFile:
         except pa.ArrowInvalid:
             return self._read_lines(block, names, types, told)
         columns = {name: _combine(table.column(name)) for name in names}
+        if table.num_rows != _count_lines(block.text):  # two objects in one of them
+            return self._read_lines(block, names, types, told)
         if any(map(_may_be_rounded, columns.values())):
             return self._read_lines(block, names, types, told)
         return Piece(columns, table.num_rows, self._file.name)
@@ -120,7 +126,7 @@ class JsonLinesFile:
         types: Mapping[str, pa.DataType],
         told: set[str],
     ) -> Piece:
-        every = enumerate(block.text.splitlines(), block.first_line)
+        every = enumerate(block.text.split(b"\n"), block.first_line)
         numbered = [(number, line) for number, line in every if line.strip()]
         piece = Piece({}, len(numbered), self._file.name, [number for number, _ in numbered])
         rows = [_load(line, row, piece, types) for row, (_, line) in enumerate(numbered)]
@@ -134,6 +140,11 @@ class JsonLinesFile:
             piece.columns[name], bad = fit_cells(cells, dtype, partial(_convert, dtype))
             piece.refuse_cells(name, dtype, {row: cells[row] for row in bad} | rounded)
         return piece
+
+
+def _count_lines(text: bytes) -> int:
+    """Count the lines that hold anything."""
+    return sum(1 for line in text.split(b"\n") if line.strip())
 
 
 def _load(line: bytes, row: int, piece: Piece, types: Mapping[str, pa.DataType]) -> dict[str, Any]:

@@ -7,9 +7,8 @@ opened again.
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import parquet as pq
@@ -97,10 +96,12 @@ def write_leftovers(
     ]
     schema = pa.schema([*fields, *((name, pa.string()) for name in _NAMES)])
     output = ParquetOutput(path, schema)
-    count = 0
+    wanted = pa.array(["rejected", "unsent", *(["unknown"] if with_unknown else [])])
+    count, lost = 0, 0
     try:
         for start, piece in _walk(table, outcomes, left):
-            batch = _select(piece, outcomes.read(start, piece.num_rows), schema, with_unknown)
+            batch, unwritten = _select(piece, outcomes.read(start, piece.num_rows), schema, wanted)
+            lost += unwritten
             if batch.num_rows:
                 output.write(batch)
                 count += batch.num_rows
@@ -109,6 +110,13 @@ def write_leftovers(
     except BaseException:
         output.discard()
         raise
+    if lost:
+        _LOG.warning(
+            "%d rows left to send are not in %s, which cannot hold a cell of theirs as it is: a "
+            "line without its cells, text that is not UTF-8, a value unfit for its column",
+            lost,
+            path,
+        )
     return count
 
 
@@ -128,19 +136,27 @@ def _walk(table: FileTable, outcomes: Outcomes, left: set[int]) -> Iterator[tupl
                 row += piece.num_rows
         except DataError as error:  # what can be read of the others is still to be sent
             _LOG.warning("rows left to send: %s", error)
+        else:
+            if number < len(table.ends) and row != table.ends[number]:
+                raise DataError(f"{file.name} has other rows than when it was published.")
 
 
-def _select(piece: Piece, told: pa.Table, schema: pa.Schema, with_unknown: bool) -> pa.RecordBatch:  # noqa: FBT001 - passed on
+def _select(
+    piece: Piece, told: pa.Table, schema: pa.Schema, wanted: pa.Array
+) -> tuple[pa.RecordBatch, int]:
+    """Return the rows that are left, and how many more there are that cannot be written.
+
+    A cell that was refused is null here: sent again, its row would be another one. And
+    whoever reads the file would fail at text that is not UTF-8, and find no other row either.
+    """
     told = told.combine_chunks()
-    wanted = ["rejected", "unsent", *(["unknown"] if with_unknown else [])]
-    keep: Any = pc.is_in(told.column("status").combine_chunks(), pa.array(wanted))
-    if piece.lost:  # a row without cells, sent again, would be a row of nulls
-        mask = np.ones(piece.num_rows, dtype=bool)
-        mask[list(piece.lost)] = False
-        keep = pc.and_(keep, pa.array(mask))
+    is_left = pc.is_in(told.column("status").combine_chunks(), wanted)
     columns = [*piece.columns.values(), *(told.column(name).combine_chunks() for name in _TOLD)]
-    left = pa.record_batch(columns, schema=schema).filter(keep)
-    # Whoever reads the file would fail at text that is not UTF-8, and find no other row either.
-    unreadable = {row for column in left.columns for row in find_invalid(column)}
-    readable = [row for row in range(left.num_rows) if row not in unreadable]
-    return left.take(pa.array(readable, pa.int64())) if unreadable else left
+    left = pa.record_batch(columns, schema=schema).filter(is_left)
+    lost = {row for column in left.columns for row in find_invalid(column)}
+    rows = pc.indices_nonzero(is_left).to_pylist() if piece.refusals else []
+    lost |= {place for place, row in enumerate(rows) if row in piece.refusals}
+    if not lost:
+        return left, 0
+    kept = [place for place in range(left.num_rows) if place not in lost]
+    return left.take(pa.array(kept, pa.int64())), len(lost)

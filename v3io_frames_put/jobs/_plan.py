@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal
 
 from v3io_frames_put.jobs._files import find_files
+from v3io_frames_put.jobs._pruning import choose_files
 from v3io_frames_put.jobs._table import REASON, FileTable
 from v3io_frames_put.jobs._types import read_types
 from v3io_frames_put.plan.planner import plan_source
@@ -69,8 +70,10 @@ def plan(  # noqa: PLR0913 - the options of publish that say what is sent
     >>> from v3io_frames_put import jobs
     >>> jobs.plan("clicks/*.parquet", "users/demo/clicks", partition_key="user")
     """
-    table = FileTable(find_files(files), read_types(types), where)
-    planned = plan_source(
+    given_types = read_types(types)
+    chosen = choose_files(find_files(files), where, given_types)
+    table = FileTable(chosen, given_types, where)
+    return plan_source(
         table.source(),
         stream,
         client=client,
@@ -89,6 +92,3 @@ def plan(  # noqa: PLR0913 - the options of publish that say what is sent
         encoding=encoding,
         refused=REASON,
     )
-    if table.broken is not None:
-        raise table.broken
-    return planned

@@ -1,7 +1,8 @@
 """``publish``: files of any size onto a stream, the whole way on one screen.
 
-files -> FileTable -> plan_upload -> (journal) -> run_job: upload -> Sink (counts, results file);
-                                   where rows are left, once more -> failed file
+files -> choose_files -> FileTable -> plan_upload -> (journal)
+      -> run_job: upload -> Sink (counts, results file); rows that are left, read once more
+                  -> failed file
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from v3io_frames_put.config import Encoding
 from v3io_frames_put.job import plan_upload
 from v3io_frames_put.jobs._context import log_to
 from v3io_frames_put.jobs._files import find_files, pick_files
+from v3io_frames_put.jobs._pruning import choose_files
 from v3io_frames_put.jobs._run import Outputs, run_job, tell_unstored
 from v3io_frames_put.jobs._sink import Brake
 from v3io_frames_put.jobs._table import REASON, FileTable
@@ -134,14 +136,15 @@ def publish(  # noqa: PLR0913 - one keyword for each thing a job can be told
     check_choice("on_error", on_error, ("return", "raise"))
     client = pick_client(client)
     with open_journal(journal) as kept, log_to(context) as log:
-        found = find_files(files)
+        found, given_types = find_files(files), read_types(types)
+        chosen = choose_files(found, where, given_types)
         if kept is not None and kept.pinned is not None:
-            found = pick_files(found, kept.pinned)
+            chosen = pick_files(chosen, kept.pinned)
 
-        def plan() -> tuple[FileTable, Upload]:
-            table = FileTable(found, read_types(types), where)
+        def plan(*, ends_where_broken: bool = False) -> tuple[FileTable, Upload]:
+            table = FileTable(chosen, given_types, where)
             return table, plan_upload(
-                table.source(),
+                table.source(ends_where_broken=ends_where_broken),
                 stream,
                 client=client,
                 mapping={
@@ -166,12 +169,19 @@ def publish(  # noqa: PLR0913 - one keyword for each thing a job can be told
         table, job = plan()
         outputs = Outputs.check(found, is_whole=where is None, results=results, failed=failed)
         if kept is not None:
-            stamps = [file.stamp for file in found]
-            job = kept.take_up(job, files=stamps, replan=lambda: plan()[1].plan)
+            job = kept.take_up(
+                job,
+                files=[file.stamp for file in chosen],
+                replan=lambda: plan(ends_where_broken=True)[1].plan,
+            )
         if create:
             client.create_stream(
                 stream, shards=shards, retention_hours=retention_hours, exist_ok=True
             )
-        told = log(run_job(job, table, outputs))
+        try:
+            told = log(run_job(job, table, outputs))
+        finally:
+            if kept is not None and table.broken_file is not None:
+                kept.unpin(table.broken_file.name)
     tell_unstored(told, on_error)
     return told

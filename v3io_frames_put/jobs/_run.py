@@ -191,9 +191,9 @@ def _raise_if_ended_early(
 ) -> None:
     """Raise why a run ended early or could not be told of, with its results."""
     error: Any
-    trouble = table.broken or trouble
-    cause = ending.broken or trouble
-    stopped_by_us = ending.broken is not None or isinstance(trouble, OSError)
+    cause = ending.broken or table.broken or trouble
+    is_ours = ending.broken is not None and ending.broken is not table.broken
+    stopped_by_us = is_ours or isinstance(trouble, OSError)
     if ending.stop is not None and not stopped_by_us:
         advice = _WITH_JOURNAL if job.recorder else _WITHOUT_JOURNAL
         if outputs.failed is not None and told.failed is None:
@@ -202,7 +202,8 @@ def _raise_if_ended_early(
     elif isinstance(cause, DataError) and not told.rows:
         raise cause  # nothing was sent
     elif cause is not None:
-        error = PutRecordsError(f"{str(cause).rstrip('.')}. {_tell_left(table, told)}")
+        advice = f" Once it can be read, {_WITH_JOURNAL}" if job.recorder and table.broken else ""
+        error = PutRecordsError(f"{str(cause).rstrip('.')}. {_tell_left(table, told)}{advice}")
     else:
         return
     error.results = told

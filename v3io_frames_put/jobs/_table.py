@@ -1,13 +1,14 @@
 """Files -> one table that is read from its first row to its last, never held.
 
 Making it looks at every file's names and types, so that what is wrong with them is
-said before anything is sent. A file that cannot be opened ends the table there.
+said before anything is sent. At a file that cannot be opened the table breaks off.
 """
 
 from __future__ import annotations
 
 import csv
 import logging
+from contextlib import suppress
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -20,12 +21,7 @@ from v3io_frames_put.jobs._columnar import ArrowFile, ParquetFile
 from v3io_frames_put.jobs._csv import CsvFile
 from v3io_frames_put.jobs._fit import Piece, Reading, cast_column
 from v3io_frames_put.jobs._json_lines import JsonLinesFile
-from v3io_frames_put.jobs._partitions import (
-    add_partitions,
-    find_partition_types,
-    may_match,
-    partition_value,
-)
+from v3io_frames_put.jobs._partitions import add_partitions, partition_value
 from v3io_frames_put.jobs._types import INTERNAL, merge_schemas
 from v3io_frames_put.jobs._where import parse_where
 
@@ -85,7 +81,7 @@ class FileTable:
         The first row of each file that was begun, and the row after the last of each that
         was read to its end.
     broken : DataError or None
-        What the table ended at, before its last file's end.
+        What the table broke off at, before its last file's end.
     unfit : set of str
         Columns with cells that did not fit their type, as far as it was read.
     """
@@ -94,13 +90,12 @@ class FileTable:
         self, files: Sequence[InputFile], types: Mapping[str, pa.DataType], where: str | None = None
     ) -> None:
         self.files = list(files)
-        self._readers = [_open(file) for file in self.files]
+        self._readers = [open_reader(file) for file in self.files]
         first = self._readers[0]
         if isinstance(first, DataError):
             raise first
-        own = find_partition_types(self.files)
         schemas = [
-            (file.name, add_partitions(reader.schema, file, own))
+            (file.name, add_partitions(reader.schema, file.partitions))
             for file, reader in zip(self.files, self._readers, strict=True)
             if not isinstance(reader, DataError)
         ]
@@ -120,13 +115,23 @@ class FileTable:
         """Whether every file was read to its end."""
         return len(self.ends) == len(self.files)
 
-    def source(self) -> StreamSource:
-        """Return the table as the input of a run; it can be read once."""
-        return StreamSource(self.schema.append(pa.field(REASON, pa.string())), self._batches)
+    @property
+    def broken_file(self) -> InputFile | None:
+        """The file that could not be read to its end."""
+        return None if self.broken is None else self.files[len(self.starts) - 1]
+
+    def source(self, *, ends_where_broken: bool = False) -> StreamSource:
+        """Return the table as the input of a run; it can be read once.
+
+        A file that cannot be read to its end is raised once all before it has been given,
+        or ends the table there.
+        """
+        schema = self.schema.append(pa.field(REASON, pa.string()))
+        return StreamSource(schema, self._until_broken if ends_where_broken else self._batches)
 
     def skim(self) -> None:
         """Read the table as a run does, to learn where its files begin and end."""
-        for _ in self._batches(list(range(len(self.schema)))):
+        for _ in self._until_broken(list(range(len(self.schema)))):
             pass
 
     def reread(self, number: int) -> Iterator[Piece]:
@@ -139,6 +144,8 @@ class FileTable:
         # The condition is about columns as they were read at first.
         typed = self._pieces(number, self._names, Reading(self.schema, self.where))
         for piece, first in zip(pieces, typed, strict=True):
+            if piece.num_rows != first.num_rows:
+                raise DataError(f"{self.files[number].name} is not read as it was at first.")
             yield _filter(piece, _find_rows(self.where, first))
 
     def _batches(self, positions: list[int]) -> Iterator[pa.RecordBatch]:
@@ -156,10 +163,14 @@ class FileTable:
                     self._release(kept.num_rows)
                     columns = [kept.columns[name] for name in names]
                     yield _to_batch(columns, names, kept.reasons(), positions, len(self.schema))
-            except DataError as error:  # all before it is sent, as if the table ended here
+            except DataError as error:
                 self.broken = error
-                return
+                raise
             self.ends.append(self._rows_read)
+
+    def _until_broken(self, positions: list[int]) -> Iterator[pa.RecordBatch]:
+        with suppress(DataError):  # it is kept
+            yield from self._batches(positions)
 
     def _release(self, num_rows: int) -> None:
         """Give back what reading left free: a thread keeps memory of its own in the pool."""
@@ -177,8 +188,6 @@ class FileTable:
         if isinstance(reader, DataError):
             raise reader
         own = reader.schema.names
-        if reading.where and not may_match(file, reading.where, self.schema, own):
-            return
         there = [name for name in names if name in own]
         try:
             for piece in reader.pieces(there, reading):
@@ -231,7 +240,8 @@ class FileTable:
             _LOG.info("types, from the beginning of each file: %s", told)
 
 
-def _open(file: InputFile) -> Reader | DataError:
+def open_reader(file: InputFile) -> Reader | DataError:
+    """Open a file, or return why it cannot be read."""
     try:
         reader: Reader = _READERS[file.kind](file)
     except _UNREADABLE as error:

@@ -25,6 +25,7 @@ import pyarrow.compute as pc
 from v3io_frames_put.errors import ColumnNotFound, ConfigError
 from v3io_frames_put.jobs._comparisons import COMPARE, Column, compare, is_in
 from v3io_frames_put.jobs._fit import shorten
+from v3io_frames_put.jobs._types import INTERNAL
 
 _TOKEN: Final = re.compile(
     r"""\s*(?:
@@ -36,6 +37,9 @@ _TOKEN: Final = re.compile(
     )""",
     re.VERBOSE,
 )
+
+OPEN: Final = INTERNAL + "open"
+"""The column that stands for what nothing is known of."""
 
 _SHOWN: Final = 200  # characters of a condition, in an error
 _MAX_DEPTH: Final = 50
@@ -54,14 +58,27 @@ class Where:
         True for the rows to keep.
     columns : frozenset of str
         What it reads.
+    text : str
+        What was asked for.
     """
 
     expression: Any
     columns: frozenset[str]
+    text: str
 
 
-def parse_where(text: str, schema: pa.Schema) -> Where:
+def parse_where(text: str, schema: pa.Schema, *, is_open: bool = False) -> Where:
     """Read a condition on the columns of a schema.
+
+    Parameters
+    ----------
+    text : str
+        The condition.
+    schema : Schema
+        The columns.
+    is_open : bool
+        Whether there may be others: what is asked of those is then left open, as the
+        column ``OPEN``.
 
     Raises
     ------
@@ -70,18 +87,20 @@ def parse_where(text: str, schema: pa.Schema) -> Where:
     ColumnNotFound
         It names a column that is not there.
     """
-    parser = _Parser(text, schema)
+    parser = _Parser(text, schema, is_open)
     expression = parser.condition()
     if parser.kind != "end":
         parser.fail("the end, 'and' or 'or'")
     try:  # one row finds comparisons that have no meaning; some are refused only then
         import pyarrow.dataset as ds
 
+        if is_open:
+            schema = schema.append(pa.field(OPEN, pa.bool_()))
         row = pa.table([pa.nulls(1, field.type) for field in schema], schema.names)
         ds.dataset(row).scanner(filter=expression).to_table()
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError) as error:
         raise ConfigError(f"where={parser.shown()!r} cannot be evaluated: {error}") from error
-    return Where(expression, frozenset(parser.columns))
+    return Where(expression, frozenset(parser.columns), text)
 
 
 @dataclass
@@ -90,6 +109,7 @@ class _Parser:
 
     text: str
     schema: pa.Schema
+    is_open: bool
     columns: set[str] = field(default_factory=set)
     kind: str = ""
     token: str = ""
@@ -198,6 +218,8 @@ class _Parser:
         column, literal = (left, right) if isinstance(left, Column) else (right, left)
         if not isinstance(column, Column):
             self.fail("a comparison with a column")
+        if OPEN in [side.name for side in (left, right) if isinstance(side, Column)]:
+            return pc.field(OPEN)
         try:
             return compare(left, sign, right)
         except _INCOMPARABLE:
@@ -205,6 +227,8 @@ class _Parser:
 
     def is_in(self, column: Column, literals: list[Any]) -> Any:
         """Ask whether a column's value is in a list, each literal as the column's type."""
+        if column.name == OPEN:
+            return column.field
         try:
             return is_in(column, literals)
         except _INCOMPARABLE:
@@ -260,6 +284,8 @@ class _Parser:
 
     def column(self, name: str) -> Column:
         """Look a column up."""
+        if self.is_open and name not in self.schema.names:
+            return Column(OPEN, pa.bool_())
         if name not in self.schema.names:
             raise ColumnNotFound(name, option="where", available=self.schema.names)
         self.columns.add(name)
