@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,6 +42,8 @@ def is_foreign(name: str) -> bool:
 
 def pytest_configure() -> None:
     """Take away what points to other platforms, before anything is imported."""
+    # A shell lets its jobs in the background ignore Ctrl-C, which tests press.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     for name in filter(is_foreign, list(os.environ)):
         del os.environ[name]
 

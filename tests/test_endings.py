@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import linecache
-import os
 import pickle
 import signal
 import threading
@@ -335,7 +334,7 @@ def test_a_background_job_ignores_ctrl_c_but_not_what_is_handed_on():
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         with switch.on_interrupt(lambda: None), switch.on_interrupt(lambda: None):
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
             assert not switch.is_on
             signal.getsignal(signal.SIGINT)(signal.SIGTERM, None)
             assert switch.is_on

@@ -194,7 +194,7 @@ def test_ctrl_c_in_a_script_leaves_results_that_resume(tmp_path):
         def press(snapshot):
             if 0 < snapshot.stored < 60_000 and not pressed:
                 pressed.append(True)
-                os.kill(os.getpid(), signal.SIGINT)
+                signal.raise_signal(signal.SIGINT)
 
         pressed = []
         with LocalPlatform() as platform:

@@ -127,8 +127,7 @@ def plan_upload(  # noqa: PLR0913  # what every face passes on
         An option or a column is wrong.
     """
     check_progress(progress)
-    if cancel is not None and not callable(getattr(cancel, "is_set", None)):
-        raise ConfigError(f"cancel: expected a threading.Event; got {cancel!r}. Correct it.")
+    check_event("cancel", cancel)
     policy = check_policy(
         delivery=delivery,
         order=order,
@@ -159,6 +158,12 @@ def plan_upload(  # noqa: PLR0913  # what every face passes on
             plan, **mapping, encoding=str(encoding or Encoding()), **(reading or {})
         ),
     )
+
+
+def check_event(name: str, told: object) -> None:
+    """Refuse what is no event. Raises ConfigError."""
+    if told is not None and not callable(getattr(told, "is_set", None)):
+        raise ConfigError(f"{name}: expected a threading.Event; got {told!r}. Correct it.")
 
 
 def digest_mapping(plan: RowPlan, **options: Any) -> str:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import errno
+import json
 import logging
-import os
 import signal
 
 import click
@@ -15,6 +15,7 @@ from click.testing import CliRunner
 from v3io_frames_put import errors
 from v3io_frames_put.cli.command import CommandGroup
 from v3io_frames_put.cli.exits import Exit, judge_error, judge_results
+from v3io_frames_put.cli.log import log_to_stderr
 
 STATUSES = ["stored", "rejected", "unsent", "unknown"]
 
@@ -111,6 +112,25 @@ def test_a_reader_that_goes_away_ends_a_command_in_silence():
     assert done.stderr == ""
 
 
+@pytest.mark.parametrize("log_format", ["text", "json"])
+def test_what_should_not_happen_is_told_where_everything_is(log_format):
+    """A log of JSON stays one, so that whoever reads it finds the traceback, too."""
+
+    def body():
+        click.get_current_context().find_root().with_resource(log_to_stderr(log_format))
+        raise KeyError("nobody thought of this")
+
+    done = run(body)
+    assert done.exit_code == Exit.NOT_ALL_STORED
+    told = done.stderr
+    if log_format == "json":
+        (line,) = done.stderr.splitlines()
+        told = json.loads(line)["message"]
+    assert "please report this" in told
+    assert "nobody thought of this" in told
+    assert "Traceback" in told
+
+
 def test_ctrl_c_ends_with_130():
     assert run(raising(KeyboardInterrupt())).exit_code == 130
 
@@ -124,8 +144,7 @@ def test_an_interrupted_run_ends_with_130_and_its_message():
 def test_sigterm_stops_like_ctrl_c_and_ends_with_143():
     def body():
         try:
-            os.kill(os.getpid(), signal.SIGTERM)
-            signal.pause()
+            signal.raise_signal(signal.SIGTERM)
         except KeyboardInterrupt as stop:
             raise errors.Interrupted("2 of 7 rows are stored.") from stop
 

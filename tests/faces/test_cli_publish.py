@@ -179,6 +179,41 @@ class TestConfig:
         done = run(file, STREAM, "--config", config, "--where", "n = 3", "--summary", "-")
         assert json.loads(done.stdout)["rows"] == 1
 
+    def test_one_word_beside_a_job_file_that_says_both_is_no_guess(
+        self, run, file, tmp_path, local_platform
+    ):
+        config = tmp_path / "job.toml"
+        config.write_text(f'files = "{file}"\nstream = "{STREAM}"\n')
+        done = run(tmp_path / "other.parquet", "--config", config)
+        assert done.exit_code == 2
+        assert "other.parquet alone would be STREAM" in done.stderr
+        config.write_text(f'files = "{file}"\n')
+        assert run(STREAM, "--config", config).exit_code == 0
+        assert len(sent(local_platform)) == 3
+
+    @pytest.mark.parametrize(
+        ("one", "other"),
+        [
+            ("summary", "results"),
+            ("summary", "journal"),
+            ("summary", "config"),
+            ("failed", "config"),
+            ("journal", "failed"),
+        ],
+    )
+    def test_no_output_is_written_over_another(
+        self, run, file, tmp_path, local_platform, one, other
+    ):
+        config = tmp_path / "job.toml"
+        config.write_text(f'files = "{file}"\nstream = "{STREAM}"\n')
+        places = {"config": config, other: config if other == "config" else tmp_path / "o"}
+        words = {**places, one: tmp_path / "." / places[other].name}
+        done = run(*(word for name, path in words.items() for word in (f"--{name}", path)))
+        assert done.exit_code == 2
+        assert "expected two files" in done.stderr
+        assert sent(local_platform) == []
+        assert "files" in config.read_text()
+
     def test_an_unknown_key_is_refused_with_the_nearest(self, run, file, tmp_path, local_platform):
         config = tmp_path / "job.toml"
         config.write_text('partition_kye = "room"\n')
@@ -193,6 +228,10 @@ class TestConfig:
         [
             ("results = 5", "results = 5: expected a path, in quotes"),
             ('stream = ["projects/s"]', "expected one value, not a list"),
+            ("shards = 2.7", "shards = 2.7: expected a whole number"),
+            ("shards = true", "shards = True: expected a whole number"),
+            ("max_in_flight = 4.5", "max_in_flight = 4.5: expected a whole number"),
+            ('where = ""', "where='': expected a condition as text"),
         ],
     )
     def test_a_value_that_no_option_takes(self, run, file, tmp_path, local_platform, line, says):

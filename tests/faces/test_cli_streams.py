@@ -9,6 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from v3io_frames_put.cli import main
+from v3io_frames_put.cli.streams import confirm
 from v3io_frames_put.cli.tail import Reader
 
 STREAM = "projects/house/readings"
@@ -52,6 +53,12 @@ def test_delete_asks_and_takes_no_for_an_answer(run, answer):
     assert "Delete projects/house/readings and every record on it?" in done.stderr
     assert done.stdout == ""
     assert run("describe", STREAM).exit_code == 0
+
+
+def test_no_stdin_is_a_no(monkeypatch, capsys):
+    monkeypatch.setattr("sys.stdin", None)  # as `v3io-put delete STREAM <&-` leaves it
+    assert not confirm("Delete?")
+    assert "Delete? [y/N]" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("words", "answer"), [(["--yes"], None), ([], "y\n")])

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import threading
+import traceback
+from contextlib import ExitStack
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+
 import pyarrow as pa
 import pytest
 
 from tests.jobs.conftest import write_parquet, write_text
-from v3io_frames_put import ConfigError
-from v3io_frames_put.jobs._files import find_files
+from v3io_frames_put import ConfigError, DataError
+from v3io_frames_put.jobs._files import find_files, hide_password
 
 
 def names(root, *inputs):
@@ -87,6 +93,64 @@ def test_the_password_of_a_url_is_not_told(scheme):
     with pytest.raises(ConfigError, match=r"'\w+://me:\*\*\*@127.0.0.1:1/x/a.csv'") as raised:
         find_files(f"{scheme}://me:p@ss@127.0.0.1:1/x/a.csv")
     assert "p@ss" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("http://me:p/w@host/x.csv", "http://me:***@host/x.csv"),
+        ("http://me:p@s@host:80/a@b.csv", "http://me:***@host:80/a@b.csv"),
+        ("http://host:80/a@b.csv", "http://host:80/a@b.csv"),
+        ("s3://bucket/day@1/x.csv", "s3://bucket/day@1/x.csv"),
+    ],
+)
+def test_a_password_is_crossed_out_and_nothing_else(url, shown):
+    assert hide_password(f"no {url} there") == f"no {shown} there"
+
+
+@pytest.fixture
+def serve_folder():
+    """Serve a folder over HTTP; return its address."""
+    with ExitStack() as stack:
+
+        def serve(folder):
+            handler = partial(SimpleHTTPRequestHandler, directory=str(folder))
+            server = stack.enter_context(ThreadingHTTPServer(("127.0.0.1", 0), handler))
+            stack.callback(server.shutdown)
+            threading.Thread(target=server.serve_forever, daemon=True).start()
+            return f"http://127.0.0.1:{server.server_port}"
+
+        yield serve
+
+
+def test_a_file_over_http_has_one_name_without_the_password(
+    tmp_path, serve_folder, publish, require_module
+):
+    require_module("aiohttp")
+    write_text(tmp_path / "a.csv", "n", "1", "2")
+    write_text(tmp_path / "b.parquet", "no parquet")
+    url = serve_folder(tmp_path).replace("http://", "http://me:s3cret@")
+    (found,) = find_files(f"{url}/a.csv")
+    assert found.name == f"{url}/a.csv".replace("s3cret", "***")
+    assert publish(f"{url}/a.csv").counts["stored"] == 2
+    for name in ("b.parquet", "c.parquet"):
+        with pytest.raises((ConfigError, DataError)) as caught:
+            publish(f"{url}/{name}")
+        shown = "".join(traceback.format_exception(caught.value))
+        assert name in shown
+        assert "s3cret" not in shown
+
+
+def test_links_are_followed_but_in_no_circle(tmp_path, caplog):
+    write_text(tmp_path / "lake/a/1.csv", "n", "1")
+    write_text(tmp_path / "other/2.csv", "n", "2")
+    for link, to in (("lake/b", "../other"), ("lake/a/up", ".."), ("other/back", "../lake")):
+        (tmp_path / link).symlink_to(to)
+    (tmp_path / "lake/3.csv").symlink_to("gone.csv")
+    assert names(tmp_path, tmp_path / "lake") == ["lake/a/1.csv", "lake/b/2.csv"]
+    assert "lake/3.csv is left out: it leads to no file" in caplog.text
+    assert "lake/a/up is left out: it leads back" in caplog.text
+    assert "lake/b/back is left out: it leads back" in caplog.text
 
 
 def test_a_file_that_changes_is_noticed(root):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import json
 import os
@@ -326,6 +327,10 @@ class TestSchemas:
             publish(tmp_path / "d", where="day = 3 and m = 1")
 
 
+def _fill_the_disk(*_):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
 class TestPlaces:
     @pytest.mark.parametrize("name", ["sub/../0.parquet", "link/0.parquet"])
     def test_results_never_stand_in_the_place_of_a_file_that_is_read(
@@ -344,7 +349,35 @@ class TestPlaces:
         file = folder / "0.parquet"
         with pytest.raises(ConfigError, match="rows that where leaves out"):
             publish(file, where="n < 3", failed=file)
+        with pytest.raises(ConfigError, match="what its journal tells of"):
+            publish(file, journal=folder / "run.v3io", failed=file)
         assert len(read_table(file)) == 10
+
+    @pytest.mark.parametrize(
+        "options",
+        [
+            {"results": 5},
+            {"failed": ["a"]},
+            {"journal": 5},
+            {"where": 5},
+            {"where": ""},
+            {"types": ["n"]},
+            {"cancel": 1},
+        ],
+    )
+    def test_an_option_of_a_wrong_kind_is_refused(self, publish, folder, local_platform, options):
+        before = len(local_platform.requests)
+        (name,) = options
+        with pytest.raises(ConfigError, match=rf"{name}.*expected"):
+            publish(folder, **options)
+        with pytest.raises(ConfigError, match=r"files=.*expected a path"):
+            publish(5)
+        assert len(local_platform.requests) == before
+
+    def test_a_full_disk_is_told_with_the_file(self, publish, folder, tmp_path, monkeypatch):
+        monkeypatch.setattr(pq.ParquetWriter, "write_batch", _fill_the_disk)
+        with pytest.raises(PutRecordsError, match=r"r\.parquet cannot be written: .*No space left"):
+            publish(folder, results=tmp_path / "r.parquet")
 
     def test_a_folder_says_nothing_of_a_column_that_the_file_has(self, publish, tmp_path):
         for day in ("2", "monday"):
@@ -477,7 +510,7 @@ class TestTrouble:
         place = ParquetOutput.place
 
         def press_and_place(output):
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
             place(output)
 
         monkeypatch.setattr(ParquetOutput, "place", press_and_place)
@@ -626,6 +659,7 @@ def test_columns_are_a_list(publish, sent, folder):
     assert sent() == []
 
 
+@pytest.mark.filterwarnings("ignore::v3io_frames_put.UnstoredRowsWarning")
 def test_a_line_that_cannot_be_read_does_not_stand_in_the_file_of_failed_rows(publish, tmp_path):
     file = write_text(tmp_path / "a.csv", "n,x", "1,2", "3", "5,6")
     failed = tmp_path / "f.parquet"

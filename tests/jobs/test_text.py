@@ -291,6 +291,17 @@ def test_a_whole_number_that_a_double_would_change_costs_its_row(tmp_path, first
     assert "give the column another type by types" in reasons[1]
 
 
+@pytest.mark.parametrize("line", ["3", "3,oops,1"])
+@pytest.mark.parametrize("number", [ODD, -ODD, 2**64 + 1, 10**400 + 1])
+def test_in_csv_it_costs_its_row_too(tmp_path, number, line):
+    """Whether its block is read at once or cell by cell."""
+    file = write_text(tmp_path / "a.csv", "n,x", "1,1.5", f"2,{number}", f"3,{2**60}", line)
+    rows, reasons, _ = read(file, types={"x": "double"})
+    assert [reason is None for reason in reasons] == [True, False, True, False]
+    assert f"line 3 of {file}, column 'x': '{number}'"[:80] in reasons[1]
+    assert rows[2] == {"n": 3, "x": 2.0**60}
+
+
 def test_a_number_too_long_for_the_type_that_is_wanted_is_told_as_it_is_spelt(tmp_path):
     file = write_text(tmp_path / "a.jsonl", '{"x": 7}', f'{{"x": {2**70 + 1}}}')
     rows, reasons, _ = read(file, types={"x": "int64"})

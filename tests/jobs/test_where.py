@@ -17,6 +17,7 @@ from v3io_frames_put import ColumnNotFound, ConfigError
 from v3io_frames_put.jobs._where import parse_where
 
 UTC = dt.timezone.utc
+DIGITS = [Decimal("1." + "0" * 80 + "1"), Decimal("1e90"), Decimal("-9.995"), Decimal("9.99")]
 TABLE = pa.table(
     {
         "n": [1, 2, 3, None],
@@ -165,6 +166,23 @@ def test_whole_numbers_compare_with_any_number(name, sign, number, is_mirrored):
     assert kept == [value for value in values if value in (number, values[0])]
 
 
+@given(
+    st.sampled_from([pa.decimal128(3, 2), pa.decimal256(40, 2), pa.decimal128(3, -1)]),
+    st.sampled_from(list(SIGNS)),
+    st.integers(-(10**45), 10**45) | st.decimals(-12, 12, places=4) | st.sampled_from(DIGITS),
+)
+def test_decimals_compare_with_any_number(dtype, sign, number):
+    scaled = [-999, -100, 0, 1, 100, 999]
+    values = [Decimal(value).scaleb(-dtype.scale) for value in scaled]
+    table = pa.table({"a": pa.array([*values, None], dtype)})
+    where = parse_where(f"a {sign} {number}", table.schema)
+    kept = ds.dataset(table).to_table(filter=where.expression).column("a").to_pylist()
+    assert kept == [value for value in values if SIGNS[sign](value, number)]
+    inside = parse_where(f"a in ({number}, {values[1]})", table.schema)
+    kept = ds.dataset(table).to_table(filter=inside.expression).column("a").to_pylist()
+    assert kept == [value for value in values if value in (number, values[1])]
+
+
 def test_names_the_columns_it_reads():
     assert parse_where("n = 1 or not s in ('a')", TABLE.schema).columns == {"n", "s"}
 
@@ -172,7 +190,10 @@ def test_names_the_columns_it_reads():
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("", "found the end at character 1; expected a column"),
+        ("", "where='': expected a condition as text"),
+        (" ", "where=' ': expected a condition as text"),
+        (5, "where=5: expected a condition as text"),
+        ("not", "found the end at character 4; expected a column"),
         ("n >", "found the end"),
         ("n = 1 n", "found n at character 6; expected the end, 'and' or 'or'"),
         ("(n = 1", "expected ')'"),

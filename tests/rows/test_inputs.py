@@ -171,4 +171,4 @@ def test_memory_need_not_be_aligned():
         (table, [b'{"text":"a"}', b'{"text":null}', b'{"text":"c"}']),
     ):
         [records] = plan_rows(data).records()
-        assert [bytes(value) for value in records.data] == said
+        assert records.data.to_pylist() == said

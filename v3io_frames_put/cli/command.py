@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 import signal
+import traceback
 import warnings
 from typing import TYPE_CHECKING, Any, Final
 
@@ -45,6 +46,12 @@ def _show_warning(message: Warning | str, *_: Any) -> None:
     tell(str(message), level=logging.WARNING)
 
 
+_DEFECT: Final = (
+    "this should not have happened. What --results, --journal or the log tell of rows still holds; "
+    "please report this, with what follows:"
+)
+
+
 class CommandGroup(click.Group):
     """Commands whose errors end as one readable line and the exit code of the table."""
 
@@ -55,23 +62,30 @@ class CommandGroup(click.Group):
             warnings.showwarning = _show_warning  # type: ignore[assignment]  # takes more than it reads
             try:
                 return super().invoke(ctx)
-            except PutRecordsError as error:
-                tell(str(error))
-                ctx.exit(judge_error(error))
-            except click.UsageError as error:
-                if not logs_json():
-                    raise  # click shows the usage, too
-                tell(error.format_message())
-                ctx.exit(error.exit_code)
-            except OSError as error:
-                if error.errno == errno.EPIPE:  # as in `tail ... | head`; click ends in silence
-                    raise
-                tell(f"{error}. Look for what is full, gone or not allowed.")
-                ctx.exit(1)
             except KeyboardInterrupt as stop:
                 text = str(stop) or "stopped."
                 tell(text, plain=f"\n{text[0].upper()}{text[1:]}")
                 ctx.exit(Exit.TERMINATED if signals.terminated else Exit.INTERRUPTED)
+            except Exception as error:  # noqa: BLE001 - whatever it is, the log stays readable
+                ctx.exit(_tell_error(error))
+
+
+def _tell_error(error: Exception) -> int:
+    """Tell what stopped a command, and return its exit code; raise what click tells itself."""
+    if isinstance(error, PutRecordsError):
+        tell(str(error))
+        return judge_error(error)
+    if isinstance(error, click.UsageError) and logs_json():
+        tell(error.format_message())
+        return error.exit_code
+    is_pipe = isinstance(error, OSError) and error.errno == errno.EPIPE  # `tail ... | head`
+    if is_pipe or isinstance(error, (click.ClickException, click.exceptions.Exit, click.Abort)):
+        raise error
+    if isinstance(error, OSError):
+        tell(f"{error}. Look for what is full, gone or not allowed.")
+    else:
+        tell(f"{_DEFECT}\n{''.join(traceback.format_exception(error))}")
+    return Exit.NOT_ALL_STORED
 
 
 EXIT_CODES: Final = """\b

@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import difflib
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from v3io_frames_put.cli.job_options import IntOr
 from v3io_frames_put.errors import MissingExtra
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+
+_PATH: Final = f"{__name__}.path"
+
+
+def find_job_file() -> Path | None:
+    """Return where the job file of the command that runs now is."""
+    path: Path | None = click.get_current_context().meta.get(_PATH)
+    return path
 
 
 def read_job_file(ctx: click.Context, _param: click.Parameter, path: Path | None) -> None:
@@ -21,6 +31,7 @@ def read_job_file(ctx: click.Context, _param: click.Parameter, path: Path | None
     """
     if path is None:
         return
+    ctx.meta[_PATH] = path
     known = {
         str(param.name): param
         for param in ctx.command.params
@@ -67,6 +78,9 @@ def _fit(param: click.Parameter, value: Any) -> Any:
     if isinstance(value, list) and is_text and param.nargs == 1 and not _repeats(param):
         raise TypeError("expected one value, not a list")
     one = value if isinstance(value, list) else [value]
+    is_whole = isinstance(param.type, (click.types.IntParamType, IntOr))
+    if is_whole and isinstance(value, (bool, float)):
+        raise TypeError("expected a whole number")
     if isinstance(param.type, click.Path) and not all(isinstance(item, str) for item in one):
         raise TypeError("expected a path, in quotes")
     return one if param.nargs == -1 else value

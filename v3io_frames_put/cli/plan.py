@@ -8,16 +8,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from v3io_frames_put.cli.exits import Exit
-from v3io_frames_put.cli.publish import publish
+from v3io_frames_put.cli.publish import check_arguments, publish
 
 if TYPE_CHECKING:
     from v3io_frames_put.plan import RecordsPlan
 
 
-def show_plan(*, files: tuple[str, ...], stream: str | None, infinity: str, **options: Any) -> None:
+def show_plan(*, files: tuple[str, ...], stream: str, infinity: str, **options: Any) -> None:
     """Plan what was asked for, and show it."""
-    if not stream or not files:
-        raise click.UsageError("expected FILES... and then STREAM, where their rows would go.")
+    check_arguments(files, stream)
     from v3io_frames_put import Encoding, jobs
 
     encoding = Encoding(infinity=infinity)  # type: ignore[arg-type]  # one of its words

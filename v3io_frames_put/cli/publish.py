@@ -10,12 +10,14 @@ import click
 
 from v3io_frames_put.cli.connection import FILE, takes_client
 from v3io_frames_put.cli.exits import Exit, judge_counts
-from v3io_frames_put.cli.job_file import read_job_file
+from v3io_frames_put.cli.job_file import find_job_file, read_job_file
 from v3io_frames_put.cli.job_options import takes_job_options
 from v3io_frames_put.cli.log import LOG_FORMATS, log_to_stderr, tell
 from v3io_frames_put.errors import Interrupted, PutRecordsError, RequestError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from v3io_frames_put.client import Client
     from v3io_frames_put.jobs import JobResults
 
@@ -25,8 +27,18 @@ def _start_log(ctx: click.Context, _option: click.Parameter, log_format: str) ->
     ctx.find_root().with_resource(log_to_stderr(log_format))
 
 
+def _take_files(
+    ctx: click.Context, _argument: click.Parameter, files: tuple[str, ...]
+) -> tuple[str, ...]:
+    """Take those of the job file where none are typed: click before 8.3 looks for no default."""
+    if files:
+        return files
+    ctx.set_parameter_source("files", click.core.ParameterSource.DEFAULT_MAP)
+    return tuple(ctx.lookup_default("files") or ())
+
+
 @click.command()
-@click.argument("files", nargs=-1)
+@click.argument("files", nargs=-1, callback=_take_files)
 @click.argument("stream", required=False)
 @takes_job_options
 @click.option(
@@ -59,7 +71,7 @@ def _start_log(ctx: click.Context, _option: click.Parameter, log_format: str) ->
 def publish(
     *,
     files: tuple[str, ...],
-    stream: str | None,
+    stream: str,
     infinity: str,
     summary: str | None,
     client: Client,
@@ -69,13 +81,13 @@ def publish(
 
     FILES are Parquet, CSV, JSON Lines or Arrow IPC: files, folders, globs in quotes, or URLs.
     """
-    if not stream or not files:
-        raise click.UsageError("expected FILES... and then STREAM, where to put their rows.")
+    check_arguments(files, stream)
     from v3io_frames_put import Encoding, jobs
 
     encoding = Encoding(infinity=infinity)  # type: ignore[arg-type]  # one of its words
+    written = {name: options[name] for name in ("results", "failed", "journal")}
     try:
-        _check_summary(summary, files)
+        _check_summary(summary, files, {**written, "config": find_job_file()})
         results = jobs.publish(files, stream, encoding=encoding, client=client, **options)
     except (PutRecordsError, Interrupted) as error:
         _write_summary(summary, error.results, error)
@@ -85,6 +97,23 @@ def publish(
         raise click.exceptions.Exit(judge_job_error(error)) from error
     _write_summary(summary, results)
     raise click.exceptions.Exit(judge_job(results))
+
+
+def check_arguments(files: tuple[str, ...], stream: str | None) -> None:
+    """Refuse a command line, with its job file, that does not say what goes where."""
+    ctx = click.get_current_context()
+    typed = [
+        name
+        for name in ("files", "stream")
+        if ctx.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
+    ]
+    if typed == ["stream"] and "stream" in (ctx.default_map or {}):
+        raise click.UsageError(
+            f"{stream} alone would be STREAM, which the job file says, too. Give FILES... and "
+            f"STREAM, or neither."
+        )
+    if not stream or not files:
+        raise click.UsageError("expected FILES... and then STREAM, where their rows go.")
 
 
 def judge_job(results: JobResults) -> Exit:
@@ -100,10 +129,16 @@ def judge_job_error(error: PutRecordsError) -> Exit:
     return Exit.NOTHING_SENT if results is None else max(judge_job(results), Exit.NOT_ALL_STORED)
 
 
-def _check_summary(to: str | None, files: tuple[str, ...]) -> None:
-    """Refuse a place where no file can be, or an input is, while nothing is sent."""
+def _check_summary(
+    to: str | None, files: tuple[str, ...], others: Mapping[str, Path | None]
+) -> None:
+    """Refuse a place where no file can be, or another one is, while nothing is sent."""
+    from v3io_frames_put.jobs._outputs import check_apart
+
     if to is None or to == "-":
+        check_apart(others)
         return
+    check_apart({**others, "summary": to})
     path = Path(to)
     if path.is_dir() or not path.absolute().parent.is_dir():
         raise click.UsageError(

@@ -71,4 +71,5 @@ def delete(stream: str, *, yes: bool, client: Client) -> None:
 def confirm(question: str) -> bool:
     """Ask on stderr, since stdout is for what was asked for; no answer is a no."""
     click.echo(f"{question} [y/N] ", nl=False, err=True)
-    return sys.stdin.readline().strip().lower() in {"y", "yes"}
+    answer = "" if sys.stdin is None else sys.stdin.readline()  # closed by the shell
+    return answer.strip().lower() in {"y", "yes"}

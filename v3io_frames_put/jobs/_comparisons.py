@@ -6,9 +6,8 @@ cannot hold: in the middle of a run. Here both sides have room.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import ROUND_FLOOR, Context, Decimal
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import pyarrow as pa
@@ -33,6 +32,7 @@ COMPARE: Final[dict[str, Callable[[Any, Any], Any]]] = {
     ">=": lambda left, right: left >= right,
 }
 _MIRRORED: Final = {"<": ">", "<=": ">=", ">": "<", ">=": "<="}
+_EXACTLY: Final = Context(prec=1_000)  # Arrow's numbers have 76 digits at most, literals any
 _UNEQUAL: Final = ("!=", "<>")
 _NANOSECONDS: Final = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}
 _DAY: Final = 86_400 * 10**9
@@ -65,20 +65,19 @@ def compare(left: Column | Literal, sign: str, right: Column | Literal) -> Any:
     if isinstance(right, Column):
         return compare(right, _MIRRORED.get(sign, sign), left)
     assert isinstance(left, Column)  # noqa: S101  # two literals are refused by the parser
-    if pt.is_integer(left.dtype) and _is_number(right):
-        return _compare_whole(left, sign, right)
+    if _is_exact(left.dtype) and _is_number(right):
+        return _compare_exact(left, sign, right)
     return COMPARE[sign](left.field, _fit(right, left.dtype))
 
 
 def is_in(column: Column, literals: Sequence[Literal]) -> Any:
     """Ask whether a column's value is one of a list. Raises what ``compare`` does."""
     dtype = column.dtype
-    if pt.is_integer(dtype):
+    if _is_exact(dtype):
         numbers = [one if _is_number(one) else _fit(one, dtype).as_py() for one in literals]
-        values = [int(one) for one in numbers if _holds(dtype, one)]
+        values = [_scalar(one, dtype) for one in map(Decimal, numbers) if _holds(dtype, one)]
     else:
-        fitted = [_fit(one, dtype) for one in literals]
-        values = [one for one in fitted if one.type.equals(dtype)]  # no other can be equal
+        values = [_fit(one, dtype) for one in literals]
     return column.field.isin(pa.array(values, dtype))
 
 
@@ -86,28 +85,46 @@ def _is_number(value: object) -> bool:
     return isinstance(value, (int, Decimal)) and not isinstance(value, bool)
 
 
-def _range(dtype: pa.DataType) -> tuple[int, int]:
-    """Return the least and the greatest value of a type of whole numbers."""
+def _is_exact(dtype: pa.DataType) -> bool:
+    return bool(pt.is_integer(dtype) or pt.is_decimal(dtype))
+
+
+def _range(dtype: pa.DataType) -> tuple[Decimal, Decimal]:
+    """Return the least and the greatest value of a type of exact numbers."""
+    if pt.is_decimal(dtype):
+        greatest = _EXACTLY.scaleb(Decimal(10**dtype.precision - 1), -dtype.scale)
+        return -greatest, greatest
     if pt.is_unsigned_integer(dtype):
-        return 0, 2**dtype.bit_width - 1
-    return -(2 ** (dtype.bit_width - 1)), 2 ** (dtype.bit_width - 1) - 1
+        return Decimal(0), Decimal(2**dtype.bit_width - 1)
+    return Decimal(-(2 ** (dtype.bit_width - 1))), Decimal(2 ** (dtype.bit_width - 1) - 1)
 
 
-def _holds(dtype: pa.DataType, number: Any) -> bool:
+def _floor(number: Decimal, dtype: pa.DataType) -> Decimal:
+    """Return the greatest value of a type that is not above a number within its range."""
+    step = _EXACTLY.scaleb(Decimal(1), -dtype.scale if pt.is_decimal(dtype) else 0)
+    return number.quantize(step, ROUND_FLOOR, _EXACTLY)
+
+
+def _holds(dtype: pa.DataType, number: Decimal) -> bool:
     least, greatest = _range(dtype)
-    return bool(least <= number <= greatest and number == int(number))
+    return least <= number <= greatest and number == _floor(number, dtype)
 
 
-def _compare_whole(column: Column, sign: str, number: Any) -> Any:
-    """Compare whole numbers with any number, of any size."""
-    least, greatest = _range(column.dtype)
-    if _holds(column.dtype, number):
-        return COMPARE[sign](column.field, pa.scalar(int(number), column.dtype))
+def _scalar(number: Decimal, dtype: pa.DataType) -> pa.Scalar:
+    return pa.scalar(number if pt.is_decimal(dtype) else int(number), dtype)
+
+
+def _compare_exact(column: Column, sign: str, literal: Any) -> Any:
+    """Compare exact numbers with any number, of any size."""
+    number, dtype = Decimal(literal), column.dtype
+    least, greatest = _range(dtype)
+    if _holds(dtype, number):
+        return COMPARE[sign](column.field, _scalar(number, dtype))
     if sign not in _MIRRORED:  # nothing is equal to it
         return _say(column, always=sign in _UNEQUAL)
     is_less = sign in ("<", "<=")
     if least < number < greatest:
-        below = pa.scalar(math.floor(number), column.dtype)
+        below = _scalar(_floor(number, dtype), dtype)
         return COMPARE["<=" if is_less else ">"](column.field, below)
     return _say(column, always=is_less == (number > greatest))
 
@@ -147,16 +164,11 @@ def _nanoseconds(column: Column) -> Any:
 
 
 def _fit(value: Literal, dtype: pa.DataType) -> pa.Scalar:
-    """Give a literal the type of the column beside it; a finer number its own."""
+    """Give a literal the type of the column beside it."""
     if isinstance(value, str) and not is_text(dtype):
         return _read_text(value, dtype)
     if _is_number(value) and pt.is_floating(dtype):
         return pa.scalar(float(value), dtype)
-    if _is_number(value) and pt.is_decimal(dtype):
-        try:
-            return pa.scalar(Decimal(value), dtype)
-        except pa.ArrowInvalid:
-            return pa.scalar(Decimal(value))
     return pa.scalar(value, dtype)
 
 

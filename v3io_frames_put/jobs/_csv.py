@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import csv
 import io
+import math
+import re
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -17,13 +19,16 @@ from pyarrow import csv as arrow_csv
 
 from v3io_frames_put.errors import DataError
 from v3io_frames_put.jobs._blocks import TextBlock, measure_header, read_blocks
-from v3io_frames_put.jobs._fit import Piece, fit_cells, shorten
+from v3io_frames_put.jobs._fit import Piece, fit_cells, may_be_rounded, shorten
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from v3io_frames_put.jobs._files import InputFile
     from v3io_frames_put.jobs._fit import Reading
+
+
+_LONG_NUMBER: Final = r"^-?[0-9]{16,}$"
 
 
 class CsvFile:
@@ -119,7 +124,25 @@ class CsvFile:
         except pa.ArrowInvalid:
             return self._read_cells(block, types)
         columns = {name: _combine(table.column(name)) for name in types}
+        large = [name for name, column in columns.items() if may_be_rounded(column)]
+        if large and self._has_rounded(block, large):
+            return self._read_cells(block, types)
         return Piece(columns, table.num_rows, self._file.name)
+
+    def _has_rounded(self, block: TextBlock, names: list[str]) -> bool:
+        texts = arrow_csv.read_csv(
+            pa.BufferReader(block.text),
+            read_options=_whole(block.text, self._names),
+            parse_options=self._parsing(),
+            convert_options=arrow_csv.ConvertOptions(
+                column_types=dict.fromkeys(names, pa.string()), include_columns=names
+            ),
+        )
+        return any(
+            _is_rounded(cell)
+            for column in texts.columns
+            for cell in column.filter(pc.match_substring_regex(column, _LONG_NUMBER)).to_pylist()
+        )
 
     def _read_cells(self, block: TextBlock, types: Mapping[str, pa.DataType]) -> Piece:
         numbered = [(number, line) for number, line in self._split(block) if line]
@@ -135,8 +158,13 @@ class CsvFile:
                 None if row in piece.lost or line[place] == "" else line[place]
                 for row, line in enumerate(lines)
             ]
+            is_double = pa.types.is_floating(dtype)
+            rounded = {
+                row: cell for row, cell in enumerate(cells) if is_double and _is_rounded(cell)
+            }
+            cells = [None if row in rounded else cell for row, cell in enumerate(cells)]
             piece.columns[name], bad = fit_cells(cells, dtype, partial(self._convert, dtype))
-            piece.refuse_cells(name, dtype, {row: cells[row] for row in bad})
+            piece.refuse_cells(name, dtype, {row: cells[row] for row in bad} | rounded)
         return piece
 
     def _split(self, block: TextBlock) -> Iterator[tuple[int, list[str]]]:
@@ -180,6 +208,13 @@ def _whole(block: bytes, names: list[str] | None = None, **options: Any) -> arro
     return arrow_csv.ReadOptions(
         use_threads=False, block_size=len(block) + 1, column_names=names, **options
     )
+
+
+def _is_rounded(cell: str | None) -> bool:
+    """Whether a whole number would become another one as a double."""
+    if cell is None or not re.search(_LONG_NUMBER, cell):
+        return False
+    return float(cell) == math.inf or int(float(cell)) != int(cell)
 
 
 def _settle(dtype: pa.DataType) -> pa.DataType:

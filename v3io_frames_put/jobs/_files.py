@@ -40,7 +40,8 @@ _KINDS: Final[dict[str, Kind]] = {
 }
 _NOT_READ_TO_ITS_END: Final = (None, None)  # it may be mended before the run goes on
 _COMPRESSED: Final = (".gz", ".bz2", ".zst", ".lz4")  # of text, which knows no compression itself
-_PASSWORD: Final = re.compile(r"(://[^/@:]*:)[^/]*(@)")
+# Up to the last @ before a slash; where none is, a slash may stand in it: unless it is a port.
+_PASSWORD: Final = re.compile(r"(://[^/@:\s]*:)(?:[^/\s]*@|(?!\d+(?:/|$))\S*?@)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,16 +123,24 @@ def find_files(inputs: Inputs) -> list[InputFile]:
     ConfigError
         There are none, or one is of a kind that cannot be read.
     """
-    named = [inputs] if isinstance(inputs, (str, os.PathLike)) else list(inputs)
     found: dict[str, InputFile] = {}
-    for one in named:
-        for file in _expand(os.fspath(one)):
+    for named in _read_inputs(inputs):
+        for file in _expand(named):
             if file.name in found:
                 _LOG.info("%s is named twice; it is taken once", file.name)
             found.setdefault(file.name, file)
     if not found:
         raise ConfigError("there are no files to publish; expected at least one.")
     return settle_partitions(list(found.values()))
+
+
+def _read_inputs(inputs: Inputs) -> list[str]:
+    """Return what is named, as text. Raises ConfigError."""
+    try:
+        named = [inputs] if isinstance(inputs, (str, os.PathLike)) else list(inputs)
+        return [str(os.fspath(one)) for one in named]
+    except TypeError as error:
+        raise ConfigError(f"files={inputs!r}: expected a path, or a list of them.") from error
 
 
 def pick_files(found: Sequence[InputFile], pinned: Sequence[FileStamp]) -> list[InputFile]:
@@ -160,17 +169,28 @@ def pick_files(found: Sequence[InputFile], pinned: Sequence[FileStamp]) -> list[
 
 
 def _expand(named: str) -> list[InputFile]:
-    shown = _PASSWORD.sub(r"\1***\2", named)
+    shown = hide_password(named)
     place = _locate(named, shown)
     try:
         found = _list(place, shown)
     except OSError as error:
-        raise ConfigError(f"{shown}: {error}. Check path and permissions.") from error
+        why = hide_password(str(error))
+        raise ConfigError(f"{shown}: {why}. Check path and permissions.") from public_cause(error)
     if not found:
         raise ConfigError(
             f"{shown!r} leads to no file; expected {', '.join(sorted(_KINDS))}. Check the path."
         )
     return found
+
+
+def hide_password(text: str) -> str:
+    """Cross the password of a URL out, wherever it stands in a text."""
+    return _PASSWORD.sub(r"\1***@", text)
+
+
+def public_cause(error: Exception) -> Exception | None:
+    """Return an error that may be shown: one without a password in its text."""
+    return error if hide_password(str(error)) == str(error) else None
 
 
 def _list(place: _Place, shown: str) -> list[InputFile]:
@@ -194,7 +214,9 @@ def _list(place: _Place, shown: str) -> list[InputFile]:
 
 def _walk(place: _Place, folder: str, root: str) -> list[InputFile]:
     """List the files of a folder that hold data."""
-    infos = place.filesystem.get_file_info(fs.FileSelector(folder, recursive=True))
+    is_local = isinstance(place.filesystem, fs.LocalFileSystem)
+    every = fs.FileSelector(folder, recursive=True)
+    infos = _walk_local(place, folder, ()) if is_local else place.filesystem.get_file_info(every)
     found = []
     for info in sorted(infos, key=lambda info: cast("str", info.path)):
         below = PurePosixPath(info.path).relative_to(folder)
@@ -203,7 +225,27 @@ def _walk(place: _Place, folder: str, root: str) -> list[InputFile]:
         if _ending(info.path) in _KINDS:
             found.append(_make(place, info, root=root))
         else:
-            _LOG.warning("%s is left out: no kind of file that can be read", info.path)
+            _LOG.warning(
+                "%s is left out: no kind of file that can be read", _name(place, info.path)
+            )
+    return found
+
+
+def _walk_local(place: _Place, folder: str, above: tuple[str, ...]) -> list[Any]:
+    """List what is below a folder, links followed, but for those that lead back or nowhere."""
+    here = os.path.realpath(folder)
+    if here in above:
+        _LOG.warning("%s is left out: it leads back to a folder that it stands in", folder)
+        return []
+    found = []
+    paths = [os.path.join(folder, name) for name in os.listdir(folder) if name[0] not in "._"]  # noqa: PTH118, PTH208 - as text, for Arrow
+    for info in place.filesystem.get_file_info(paths):
+        if info.type == fs.FileType.Directory:
+            found += _walk_local(place, info.path, (*above, here))
+        elif info.type == fs.FileType.NotFound:
+            _LOG.warning("%s is left out: it leads to no file", info.path)
+        else:
+            found.append(info)
     return found
 
 
@@ -211,11 +253,11 @@ def _make(place: _Place, info: Any, root: str) -> InputFile:
     kind = _KINDS.get(_ending(info.path))
     if kind is None:
         raise ConfigError(
-            f"{info.path}: cannot tell what it holds; expected a name that ends with "
+            f"{_name(place, info.path)}: cannot tell what it holds; expected a name that ends with "
             f"{', '.join(sorted(_KINDS))}. Rename it."
         )
     return InputFile(
-        name=place.scheme + info.path,
+        name=_name(place, info.path),
         path=info.path,
         filesystem=place.filesystem,
         kind=kind,
@@ -223,6 +265,11 @@ def _make(place: _Place, info: Any, root: str) -> InputFile:
         mtime_ns=info.mtime_ns,
         partitions=read_partitions(info.path, root),
     )
+
+
+def _name(place: _Place, path: str) -> str:
+    is_url = "://" in path  # where the file system, as that of HTTP, knows whole URLs only
+    return hide_password(path if is_url else place.scheme + path)
 
 
 def _ending(path: str) -> str:

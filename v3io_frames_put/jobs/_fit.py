@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from v3io_frames_put._rows.arrow_types import make_plain
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from v3io_frames_put.jobs._where import Where
 
 _SHOWN_CHARACTERS: Final = 60
+_EXACT: Final = 2**53  # a double holds every whole number up to here
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,3 +151,12 @@ def cast_column(piece: Piece, name: str, dtype: pa.DataType) -> pa.Array:
     fitted, bad = fit_cells(cells, dtype, lambda part: part.cast(dtype))
     piece.refuse_cells(name, dtype, {row: cells[row].as_py() for row in bad})
     return fitted
+
+
+def may_be_rounded(column: pa.Array) -> bool:
+    """Whether a double is large enough to stand for a whole number that it does not hold."""
+    if pa.types.is_floating(column.type):
+        return bool(pc.any(pc.greater_equal(pc.abs(column), float(_EXACT))).as_py())
+    if pa.types.is_struct(column.type):
+        return any(map(may_be_rounded, column.flatten()))
+    return pa.types.is_list(column.type) and may_be_rounded(column.flatten())

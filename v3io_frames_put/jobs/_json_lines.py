@@ -14,12 +14,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 import pyarrow as pa
-import pyarrow.compute as pc
 from pyarrow import json as arrow_json
 
 from v3io_frames_put.errors import DataError
 from v3io_frames_put.jobs._blocks import TextBlock, read_blocks
-from v3io_frames_put.jobs._fit import Piece, fit_cells, shorten
+from v3io_frames_put.jobs._fit import Piece, fit_cells, may_be_rounded, shorten
 from v3io_frames_put.jobs._types import INTERNAL
 
 if TYPE_CHECKING:
@@ -32,7 +31,6 @@ if TYPE_CHECKING:
 _MAX_ODD_LINES: Final = 100  # left out before types are found in fewer lines
 _IN_ROW: Final = re.compile(r"in row (\d+)")
 _UINT64_END: Final = 2**64
-_EXACT: Final = 2**53  # a double holds every whole number up to here
 _LONG_NUMBER: Final = re.compile(rb"\d{16}")  # orjson reads whole numbers beyond 64 bits as floats
 
 
@@ -115,7 +113,7 @@ class JsonLinesFile:
         columns = {name: _combine(table.column(name)) for name in names}
         if table.num_rows != _count_lines(block.text):  # two objects in one of them
             return self._read_lines(block, names, types, told)
-        if any(map(_may_be_rounded, columns.values())):
+        if any(map(may_be_rounded, columns.values())):
             return self._read_lines(block, names, types, told)
         return Piece(columns, table.num_rows, self._file.name)
 
@@ -238,15 +236,6 @@ def _load_exactly(line: bytes) -> Any:
     """Read a line, whole numbers of any length as they are."""
     value = orjson.loads(line)
     return json.loads(line) if _LONG_NUMBER.search(line) else value
-
-
-def _may_be_rounded(column: pa.Array) -> bool:
-    """Whether a double is large enough to stand for a whole number that it does not hold."""
-    if pa.types.is_floating(column.type):
-        return bool(pc.any(pc.greater_equal(pc.abs(column), float(_EXACT))).as_py())
-    if pa.types.is_struct(column.type):
-        return any(map(_may_be_rounded, column.flatten()))
-    return pa.types.is_list(column.type) and _may_be_rounded(column.flatten())
 
 
 def _is_rounded(cell: Any, dtype: pa.DataType) -> bool:

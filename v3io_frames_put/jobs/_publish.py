@@ -13,11 +13,12 @@ from v3io_frames_put._delivery.policy import check_choice
 from v3io_frames_put._journal import open_journal
 from v3io_frames_put.client import Client, pick_client
 from v3io_frames_put.config import Encoding
-from v3io_frames_put.job import plan_upload
+from v3io_frames_put.job import check_event, plan_upload
 from v3io_frames_put.jobs._context import log_to
 from v3io_frames_put.jobs._files import find_files, pick_files
+from v3io_frames_put.jobs._outputs import Outputs
 from v3io_frames_put.jobs._pruning import choose_files
-from v3io_frames_put.jobs._run import Outputs, run_job, tell_unstored
+from v3io_frames_put.jobs._run import run_job, tell_unstored
 from v3io_frames_put.jobs._sink import Brake
 from v3io_frames_put.jobs._table import REASON, FileTable
 from v3io_frames_put.jobs._types import read_types
@@ -134,9 +135,13 @@ def publish(  # noqa: PLR0913 - one keyword for each thing a job can be told
     >>> jobs.publish("clicks/*.parquet", "users/demo/clicks", partition_key="user")
     """
     check_choice("on_error", on_error, ("return", "raise"))
+    check_event("cancel", cancel)
     client = pick_client(client)
+    found, given_types = find_files(files), read_types(types)
+    outputs = Outputs.check(
+        found, is_whole=where is None, results=results, failed=failed, journal=journal
+    )
     with open_journal(journal) as kept, log_to(context) as log:
-        found, given_types = find_files(files), read_types(types)
         chosen = choose_files(found, where, given_types)
         if kept is not None and kept.pinned is not None:
             chosen = pick_files(chosen, kept.pinned)
@@ -167,7 +172,6 @@ def publish(  # noqa: PLR0913 - one keyword for each thing a job can be told
             )
 
         table, job = plan()
-        outputs = Outputs.check(found, is_whole=where is None, results=results, failed=failed)
         if kept is not None:
             job = kept.take_up(
                 job,

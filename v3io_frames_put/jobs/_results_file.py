@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import logging
+from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
@@ -21,7 +22,7 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     import numpy as np
@@ -78,7 +79,8 @@ class ParquetOutput:
 
     def write(self, batch: pa.RecordBatch) -> None:
         """Add rows, as a row group."""
-        self._writer.write_batch(batch)
+        with self._names_the_file():
+            self._writer.write_batch(batch)
 
     def seal(self, metadata: dict[str, str] | None = None) -> None:
         """Make the file whole."""
@@ -86,12 +88,21 @@ class ParquetOutput:
         schema = self._schema.with_metadata({**known, **(metadata or {})})
         stored = base64.b64encode(schema.serialize().to_pybytes()).decode()
         self._writer.add_key_value_metadata({_SCHEMA_KEY: stored})
-        self._writer.close()
+        with self._names_the_file():
+            self._writer.close()
 
     def place(self) -> None:
         """Put the whole file in its place."""
-        self._part.replace(self.path)
+        with self._names_the_file():
+            self._part.replace(self.path)
         self._lock.close()
+
+    @contextmanager
+    def _names_the_file(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise OSError(f"{self.path} cannot be written: {error}") from error
 
     def discard(self) -> None:
         """Leave nothing behind."""

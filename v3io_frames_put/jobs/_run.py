@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
@@ -26,11 +25,10 @@ from v3io_frames_put.stops import stop_error
 from v3io_frames_put.upload import upload
 
 if TYPE_CHECKING:
-    import os
-    from collections.abc import Sequence
+    from pathlib import Path
 
     from v3io_frames_put.job import Upload
-    from v3io_frames_put.jobs._files import InputFile
+    from v3io_frames_put.jobs._outputs import Outputs
     from v3io_frames_put.jobs._table import FileTable
     from v3io_frames_put.progress import Progress
     from v3io_frames_put.upload import Ending
@@ -38,63 +36,8 @@ if TYPE_CHECKING:
 _LOG: Final = logging.getLogger("v3io_frames_put")
 
 _WITH_JOURNAL: Final = "the same call again goes on where its journal ends."
-_WITHOUT_JOURNAL: Final = (
-    "with failed= (--failed), what is left stands in a file; with a journal, the same call would "
-    "go on."
-)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outputs:
-    """The files that a job writes; None: not asked for."""
-
-    results: Path | None
-    failed: Path | None
-
-    @classmethod
-    def check(
-        cls,
-        files: Sequence[InputFile],
-        *,
-        is_whole: bool,
-        results: str | os.PathLike[str] | None,
-        failed: str | os.PathLike[str] | None,
-    ) -> Outputs:
-        """Refuse to write over what is read, twice to one place, or where nothing can be.
-
-        ``failed`` may be one of the files, if it is published whole: it is written once they
-        have been read.
-        """
-        asked = cls(
-            results=None if results is None else Path(results),
-            failed=None if failed is None else Path(failed),
-        )
-        place = asked.results and _find_place(asked.results)
-        failed_place = asked.failed and _find_place(asked.failed)
-        if place is not None and place == failed_place:
-            raise ConfigError(f"results and failed are both {results}; expected two files.")
-        inputs = {Path(file.path).resolve() for file in files}
-        if place in inputs:
-            raise ConfigError(f"results={str(results)!r} is one of the files to publish.")
-        if failed_place in inputs and not is_whole:
-            raise ConfigError(
-                f"failed={str(failed)!r} is one of the files to publish, and would lose the rows "
-                f"that where leaves out. Choose another place."
-            )
-        return asked
-
-
-def _find_place(path: Path) -> Path:
-    """Return where a file is to be, links followed; refuse what is no file and no free name."""
-    expected = "expected a file's name in a folder that is there"
-    try:
-        place = path.resolve()
-        fits = place.is_file() if place.exists() else place.parent.is_dir()
-    except (OSError, RuntimeError) as error:  # no access, links that lead in a circle
-        raise ConfigError(f"{path}: {expected}; {error}. Choose another place.") from error
-    if not fits:
-        raise ConfigError(f"{path} cannot be written: {expected}. Choose another place.")
-    return place
+_WITH_FAILED: Final = "with failed= (--failed), what is left stands in a file; "
+_WITHOUT_JOURNAL: Final = "with a journal, the same call would go on."
 
 
 def run_job(job: Upload, table: FileTable, outputs: Outputs) -> JobResults:
@@ -198,6 +141,8 @@ def _raise_if_ended_early(
         advice = _WITH_JOURNAL if job.recorder else _WITHOUT_JOURNAL
         if outputs.failed is not None and told.failed is None:
             advice = f"{outputs.failed} is not written; {advice}"
+        elif outputs.failed is None and job.recorder is None:
+            advice = _WITH_FAILED + advice
         error = stop_error(ending.stop, client=job.client, stream=job.stream, advice=advice)
     elif isinstance(cause, DataError) and not told.rows:
         raise cause  # nothing was sent

@@ -19,6 +19,7 @@ from v3io_frames_put._rows.source import StreamSource
 from v3io_frames_put.errors import DataError
 from v3io_frames_put.jobs._columnar import ArrowFile, ParquetFile
 from v3io_frames_put.jobs._csv import CsvFile
+from v3io_frames_put.jobs._files import hide_password, public_cause
 from v3io_frames_put.jobs._fit import Piece, Reading, cast_column
 from v3io_frames_put.jobs._json_lines import JsonLinesFile
 from v3io_frames_put.jobs._partitions import add_partitions, partition_value
@@ -101,7 +102,7 @@ class FileTable:
         ]
         self.schema = self._settle(merge_schemas(schemas, types))
         self._check_types()
-        self.where = parse_where(where, self.schema) if where else None
+        self.where = None if where is None else parse_where(where, self.schema)
         self.num_rows = self._count_rows()
         self.starts: list[int] = []
         self.ends: list[int] = []
@@ -196,7 +197,8 @@ class FileTable:
                 }
                 yield piece
         except _UNREADABLE as error:
-            raise DataError(f"{file.name} cannot be read to its end: {error}") from error
+            told = f"{file.name} cannot be read to its end: {hide_password(str(error))}"
+            raise DataError(told) from public_cause(error)
 
     def _settle(self, schema: pa.Schema) -> pa.Schema:
         """Call a column text that has no value where the types of text were looked for."""
@@ -245,8 +247,8 @@ def open_reader(file: InputFile) -> Reader | DataError:
     try:
         reader: Reader = _READERS[file.kind](file)
     except _UNREADABLE as error:
-        wrapped = DataError(f"{file.name} cannot be read: {error}")
-        wrapped.__cause__ = error
+        wrapped = DataError(f"{file.name} cannot be read: {hide_password(str(error))}")
+        wrapped.__cause__ = public_cause(error)
         return wrapped
     return reader
 

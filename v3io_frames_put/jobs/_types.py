@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
@@ -11,7 +12,7 @@ from v3io_frames_put._rows.arrow_types import NoPlainLayout, plain_type
 from v3io_frames_put.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
 INTERNAL: Final = "__v3io_"
 """What columns begin with that are ours and never sent."""
@@ -30,6 +31,8 @@ def read_types(types: Mapping[str, Any] | None) -> dict[str, pa.DataType]:
     ConfigError
         A name means no type.
     """
+    if types is not None and not isinstance(types, Mapping):
+        raise ConfigError(f"types={types!r}: expected a dict of types by column. Correct it.")
     return {str(name): _read_type(str(name), told) for name, told in (types or {}).items()}
 
 

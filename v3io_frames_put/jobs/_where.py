@@ -67,7 +67,7 @@ class Where:
     text: str
 
 
-def parse_where(text: str, schema: pa.Schema, *, is_open: bool = False) -> Where:
+def parse_where(text: object, schema: pa.Schema, *, is_open: bool = False) -> Where:
     """Read a condition on the columns of a schema.
 
     Parameters
@@ -87,6 +87,10 @@ def parse_where(text: str, schema: pa.Schema, *, is_open: bool = False) -> Where
     ColumnNotFound
         It names a column that is not there.
     """
+    if not isinstance(text, str) or not text.strip():
+        raise ConfigError(
+            f"where={text!r}: expected a condition as text. Leave it out for all rows."
+        )
     parser = _Parser(text, schema, is_open)
     expression = parser.condition()
     if parser.kind != "end":

@@ -1,0 +1,92 @@
+"""The files that a job writes: none over another, and none over what is read."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+from v3io_frames_put.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from v3io_frames_put.jobs._files import InputFile
+
+Place: TypeAlias = "str | os.PathLike[str] | None"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outputs:
+    """The files that a job writes; None: not asked for."""
+
+    results: Path | None
+    failed: Path | None
+
+    @classmethod
+    def check(
+        cls,
+        files: Sequence[InputFile],
+        *,
+        is_whole: bool,
+        results: Place,
+        failed: Place,
+        journal: Place,
+    ) -> Outputs:
+        """Refuse to write over what is read, twice to one place, or where nothing can be.
+
+        ``failed`` may be one of the files, if it is published whole and no journal is to
+        find it again: it is written once they have been read.
+        """
+        asked = cls(results=_read_path("results", results), failed=_read_path("failed", failed))
+        for path in (asked.results, asked.failed):
+            if path is not None:
+                _check_place(path)
+        places = check_apart({"results": results, "failed": failed, "journal": journal})
+        inputs = {Path(file.path).resolve() for file in files}
+        for name in ("results", "journal"):
+            if places.get(name) in inputs:
+                raise ConfigError(
+                    f"{name}={str(places[name])!r} is one of the files to publish. Choose another "
+                    f"place."
+                )
+        if places.get("failed") in inputs and (journal is not None or not is_whole):
+            why = "the rows that where leaves out" if not is_whole else "what its journal tells of"
+            raise ConfigError(
+                f"failed={str(failed)!r} is one of the files to publish, and would lose {why}. "
+                f"Choose another place."
+            )
+        return asked
+
+
+def check_apart(outputs: Mapping[str, Place]) -> dict[str, Path]:
+    """Return where files are to be, links followed; refuse one place for two."""
+    places = {
+        name: path.resolve()
+        for name, told in outputs.items()
+        if (path := _read_path(name, told)) is not None
+    }
+    for (one, place), (other, same) in combinations(places.items(), 2):
+        if place == same:
+            raise ConfigError(f"{one} and {other} are both {place}; expected two files.")
+    return places
+
+
+def _read_path(name: str, told: object) -> Path | None:
+    if told is not None and not isinstance(told, (str, os.PathLike)):
+        raise ConfigError(f"{name}={told!r}: expected a path. Correct it.")
+    return None if told is None else Path(told)
+
+
+def _check_place(path: Path) -> None:
+    """Refuse what is no file and no free name."""
+    expected = "expected a file's name in a folder that is there"
+    try:
+        place = path.resolve()
+        fits = place.is_file() if place.exists() else place.parent.is_dir()
+    except (OSError, RuntimeError) as error:  # no access, links that lead in a circle
+        raise ConfigError(f"{path}: {expected}; {error}. Choose another place.") from error
+    if not fits:
+        raise ConfigError(f"{path} cannot be written: {expected}. Choose another place.")
