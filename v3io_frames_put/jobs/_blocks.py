@@ -105,29 +105,37 @@ def _find_quoted(text: bytes, delimiter: str) -> tuple[NDArray[np.intp], NDArray
     and two of them inside are one of its characters. So of quotes in a row an even number
     changes nothing.
     """
-    data = np.frombuffer(text, np.uint8)
-    places = np.flatnonzero(data == ord('"'))
-    is_first = np.diff(places, prepend=-2) > 1
-    starts = places[is_first]
-    ends = places[np.append(is_first[1:], True)[: len(places)]] + 1
-    is_odd = (ends - starts) % 2 == 1
-    starts, ends = starts[is_odd], ends[is_odd]
-    before = data[starts - 1]
-    may_begin = (starts == 0) | np.isin(
-        before, np.frombuffer(_LINE_BREAKS + delimiter.encode(), np.uint8)
-    )
+    starts = _find(text, b'"')
+    ends = starts + 1
+    if b'""' in text:
+        is_first = np.append(True, starts[1:] > ends[:-1])
+        starts, ends = starts[is_first], ends[np.append(is_first[1:], True)]
+        is_odd = (ends - starts) & 1 == 1
+        starts, ends = starts[is_odd], ends[is_odd]
+    before = np.frombuffer(text, np.uint8)[starts - 1]
+    may_begin = (starts == 0) | _is_any(before, _LINE_BREAKS + delimiter.encode())
     # They begin and end by turns, from each one on that cannot begin any.
     number = np.arange(len(starts))
     turns = number - np.maximum.accumulate(np.where(may_begin, -1, number))
-    return ends, turns % 2 == 1
+    return ends, turns & 1 == 1
 
 
 def _find_outside(
     text: bytes, characters: bytes, changes: NDArray[np.intp], is_quoted: NDArray[np.bool_]
 ) -> NDArray[np.intp]:
     """Return where characters stand outside of quotes."""
-    data = np.frombuffer(text, np.uint8)
-    places: NDArray[np.intp] = np.flatnonzero(np.isin(data, np.frombuffer(characters, np.uint8)))
+    places = _find(text, characters)
     last = np.searchsorted(changes, places, side="right")
     outside: NDArray[np.intp] = places[~np.append(False, is_quoted)[last]]
     return outside
+
+
+def _find(text: bytes, characters: bytes) -> NDArray[np.intp]:
+    return np.flatnonzero(_is_any(np.frombuffer(text, np.uint8), characters))
+
+
+def _is_any(data: NDArray[np.uint8], characters: bytes) -> NDArray[np.bool_]:
+    found: NDArray[np.bool_] = data == characters[0]
+    for one in characters[1:]:
+        found |= data == one
+    return found

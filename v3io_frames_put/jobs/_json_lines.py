@@ -111,7 +111,7 @@ class JsonLinesFile:
         except pa.ArrowInvalid:
             return self._read_lines(block, names, types, told)
         columns = {name: _combine(table.column(name)) for name in names}
-        if table.num_rows != _count_lines(block.text):  # two objects in one of them
+        if not _has_lines(block.text, table.num_rows):  # two objects in one of them
             return self._read_lines(block, names, types, told)
         if any(map(may_be_rounded, columns.values())):
             return self._read_lines(block, names, types, told)
@@ -140,9 +140,11 @@ class JsonLinesFile:
         return piece
 
 
-def _count_lines(text: bytes) -> int:
-    """Count the lines that hold anything."""
-    return sum(1 for line in text.split(b"\n") if line.strip())
+def _has_lines(text: bytes, count: int) -> bool:
+    """Whether so many lines hold anything."""
+    if b"\n\n" not in text and b"\n\r" not in text:  # mostly no line is empty
+        return text.count(b"\n") + (not text.endswith(b"\n")) == count
+    return sum(1 for line in text.split(b"\n") if line.strip()) == count
 
 
 def _load(line: bytes, row: int, piece: Piece, types: Mapping[str, pa.DataType]) -> dict[str, Any]:
