@@ -13,6 +13,7 @@ import pytest
 from tests.jobs.conftest import STREAM, write_parquet, write_text
 from v3io_frames_put import Interrupted
 from v3io_frames_put.errors import ConfigError, PutRecordsError
+from v3io_frames_put.jobs._columnar import ParquetFile
 from v3io_frames_put.local import Throttled
 
 
@@ -146,6 +147,22 @@ def test_a_job_that_broke_off_goes_on_when_the_file_is_mended(
     assert publish(folder, **options).counts["stored"] == total
     assert len(rows_sent(local_platform)) == len(set(rows_sent(local_platform))) == total
     assert publish(folder, **options).receipt["already_complete"]
+
+
+def test_a_finished_job_stays_so_where_a_file_cannot_be_read_again(
+    publish, folder, path, sent, monkeypatch
+):
+    publish(folder, journal=path)
+    with monkeypatch.context() as patch:
+        patch.setattr(ParquetFile, "pieces", fail_to_read)
+        with pytest.raises(PutRecordsError, match="cannot be read"):
+            publish(folder, journal=path)
+    assert publish(folder, journal=path).receipt["already_complete"]
+    assert len(sent()) == 30
+
+
+def fail_to_read(*_):
+    raise OSError("the disk is gone")
 
 
 def rows_sent(platform):

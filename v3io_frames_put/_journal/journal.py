@@ -213,10 +213,10 @@ class Journal(Recorder):
 
     def unpin(self, file: str) -> None:
         """Take that a file could not be read to its end: it may be mended, then go on."""
-        stamps = [
-            (name, None, None) if name == file else (name, *told)
-            for name, *told in self.pinned or ()
-        ]
+        pinned = self.pinned
+        if pinned is None:  # the run is finished: its files are as they were
+            return
+        stamps = [(name, None, None) if name == file else (name, *told) for name, *told in pinned]
         with self._store.transaction():
             self._store.write("update run set files = ?", [(json.dumps(stamps),)])
 
