@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from tests.jobs.conftest import STREAM, write_parquet, write_text
-from v3io_frames_put import Interrupted
+from v3io_frames_put import Interrupted, jobs
 from v3io_frames_put.errors import ConfigError, PutRecordsError
 from v3io_frames_put.jobs._columnar import ParquetFile
 from v3io_frames_put.local import Throttled
@@ -92,11 +92,15 @@ class TestOneDayOfMany:
             write_parquet(tmp_path / f"lake/day={day}/0.parquet", n=[10 * day, 10 * day + 1])
         return tmp_path / "lake"
 
-    @pytest.fixture(params=["comes", "changes", "goes"])
+    @pytest.fixture(params=["comes", "is no number", "is torn", "changes", "goes"])
     def change_another_day(self, lake, request):
         def change():
             if request.param == "comes":
-                write_parquet(lake / "day=3/0.parquet", n=[30])
+                write_parquet(lake / "day=3/0.parquet", n=[30], extra=["x"])
+            elif request.param == "is no number":
+                write_parquet(lake / "day=1.old/0.parquet", n=[30])
+            elif request.param == "is torn":
+                write_text(lake / "day=0/0.parquet", "half a fi")
             elif request.param == "changes":
                 write_parquet(lake / "day=2/0.parquet", n=["other", "schema"])
             else:
@@ -107,18 +111,24 @@ class TestOneDayOfMany:
     def test_is_complete_whatever_becomes_of_the_others(
         self, publish, lake, path, sent, change_another_day
     ):
-        publish(lake, where="day = 1", journal=path)
+        publish(lake, where="day = '1'", journal=path)
         change_another_day()
-        assert publish(lake, where="day = 1", journal=path).receipt["already_complete"]
-        assert len(sent()) == 2
+        assert publish(lake, where="day = '1'", journal=path).receipt["already_complete"]
+        assert [row["day"] for row in sent()] == [1, 1]
 
     def test_goes_on_whatever_becomes_of_the_others(
         self, publish, stop, lake, path, sent, change_another_day
     ):
-        stop(lake, where="day = 1")
+        stop(lake, where="day = '1'")
         change_another_day()
-        assert publish(lake, where="day = 1", journal=path).counts["stored"] == 2
-        assert len(sent()) == 2
+        assert publish(lake, where="day = '1'", journal=path).counts["stored"] == 2
+        assert [row["day"] for row in sent()] == [1, 1]
+
+    def test_goes_on_where_a_later_folder_is_no_number(self, publish, stop, lake, path, sent):
+        stop(lake)
+        write_parquet(lake / "day=x/0.parquet", n=[30])
+        assert publish(lake, journal=path).counts["stored"] == 4
+        assert {row["day"] for row in sent()} == {1, 2}
 
 
 @pytest.mark.parametrize("delivery", ["at_least_once", "exactly_once"])
@@ -147,6 +157,33 @@ def test_a_job_that_broke_off_goes_on_when_the_file_is_mended(
     assert publish(folder, **options).counts["stored"] == total
     assert len(rows_sent(local_platform)) == len(set(rows_sent(local_platform))) == total
     assert publish(folder, **options).receipt["already_complete"]
+
+
+def test_a_wrong_mend_keeps_no_right_one_out(publish, folder, path, sent):
+    (folder / "2.parquet").unlink()
+    lines = "".join(f'{{"n": {n}, "room": "r"}}\n' for n in range(100, 100_000)).encode()
+    packed = gzip.compress(lines)
+    (folder / "2.jsonl.gz").write_bytes(packed[: len(packed) * 2 // 3])
+    with pytest.raises(PutRecordsError, match="Once it can be read, the same call again"):
+        publish(folder, journal=path)
+    before = len(sent())
+    (folder / "2.jsonl.gz").write_bytes(gzip.compress(lines.replace(b"101", b"999")))
+    with pytest.raises(PutRecordsError, match="are not what they were"):
+        publish(folder, journal=path)
+    assert len(sent()) == before
+    (folder / "2.jsonl.gz").write_bytes(packed)
+    assert publish(folder, journal=path).counts["stored"] == 99_920
+    assert len({row["n"] for row in sent()}) == len(sent()) == 99_920
+
+
+def test_the_same_files_to_another_stream_are_no_second_time(
+    publish, folder, path, local_platform, client, caplog
+):
+    publish(folder, journal=path)
+    local_platform.create_stream("projects/house/others")
+    told = jobs.publish(folder, "projects/house/others", client=client, journal=path)
+    assert told.counts["stored"] == 30
+    assert "sent once more" not in caplog.text
 
 
 def test_a_finished_job_stays_so_where_a_file_cannot_be_read_again(

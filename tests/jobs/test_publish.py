@@ -249,6 +249,14 @@ class TestFailed:
         lost = told.counts["rejected"] - len(written)
         assert (f"{lost} rows left to send are not in" in caplog.text) == bool(lost)
 
+    def test_text_that_is_no_utf_8_is_in_no_file_that_nobody_could_read(self, publish, tmp_path):
+        texts = pa.array([b"a", b"\xff", b"c"]).view(pa.string())
+        file = write_parquet(tmp_path / "a.parquet", s=texts, n=[1, 2, float("inf")])
+        with pytest.raises(PartialFailure) as caught:
+            publish(file, failed=tmp_path / "f.parquet")
+        assert caught.value.results.counts["rejected"] == 2
+        assert read_table(tmp_path / "f.parquet").s.tolist() == ["c"]
+
     def test_a_cell_that_was_not_sent_is_not_lost_either(self, publish, tmp_path, local_platform):
         local_platform.faults = [RecordErrors(places=(0, 1), times=None)]
         file = write_text(tmp_path / "a.jsonl", '{"s": 1, "t": 1}', '{"s": 2, "t": "x"}')
@@ -353,6 +361,12 @@ class TestPlaces:
             publish(file, journal=folder / "run.v3io", failed=file)
         assert len(read_table(file)) == 10
 
+    def test_failed_never_makes_parquet_of_a_source_that_is_none(self, publish, tmp_path):
+        file = write_text(tmp_path / "a.csv", "n", "1")
+        with pytest.raises(ConfigError, match="would lose what it is: no Parquet"):
+            publish(file, failed=file)
+        assert file.read_text() == "n\n1\n"
+
     @pytest.mark.parametrize(
         "options",
         [
@@ -453,10 +467,14 @@ class TestTrouble:
         assert told.counts["stored"] == told.rows < 400_000
         assert len(read_table(told.results)) == told.rows
 
-    def test_all_that_stands_before_a_damaged_part_of_a_file_is_sent(self, publish, tmp_path, sent):
+    @pytest.mark.parametrize("group", [100, 5_000])  # a batch that is read has 8,192 rows
+    def test_all_that_stands_before_a_damaged_part_of_a_file_is_sent(
+        self, publish, tmp_path, sent, group
+    ):
         path = tmp_path / "a.parquet"
-        table = pa.table({"n": range(1_000), "text": [f"{n:0200d}" for n in range(1_000)]})
-        pq.write_table(table, path, row_group_size=100, compression="none", use_dictionary=False)
+        rows, before = 10 * group, 5 * group
+        table = pa.table({"n": range(rows), "text": [f"{n:060d}" for n in range(rows)]})
+        pq.write_table(table, path, row_group_size=group, compression="none", use_dictionary=False)
         place = pq.read_metadata(path).row_group(5).column(1).data_page_offset
         broken = bytearray(path.read_bytes())
         broken[place : place + 40] = b"\xff" * 40
@@ -465,9 +483,10 @@ class TestTrouble:
             PutRecordsError, match=r"a\.parquet cannot be read to its end"
         ) as caught:
             publish(path, failed=tmp_path / "f.parquet")
-        assert caught.value.results.counts["stored"] == 500
-        assert ". Until then 500 rows were stored; 500 are left." in str(caught.value)
-        assert [value["n"] for value in sent("n")] == list(range(500))
+        assert caught.value.results.counts["stored"] == before
+        told = f". Until then {before:,} rows were stored; {rows - before:,} are left."
+        assert told in str(caught.value)
+        assert [value["n"] for value in sent("n")] == list(range(before))
 
     def test_a_stop_tells_of_every_row(self, publish, folder, tmp_path, local_platform):
         local_platform.faults = [Throttled(times=None, retry_after_seconds=30)]
@@ -659,10 +678,10 @@ def test_columns_are_a_list(publish, sent, folder):
     assert sent() == []
 
 
-@pytest.mark.filterwarnings("ignore::v3io_frames_put.UnstoredRowsWarning")
 def test_a_line_that_cannot_be_read_does_not_stand_in_the_file_of_failed_rows(publish, tmp_path):
     file = write_text(tmp_path / "a.csv", "n,x", "1,2", "3", "5,6")
     failed = tmp_path / "f.parquet"
-    told = publish(file, failed=failed, on_error="return")
+    with pytest.warns(UserWarning, match="1 of 3 rows are not stored"):
+        told = publish(file, failed=failed, on_error="return")
     assert f"0 of them stand in {failed}" in told.unstored_message()
     assert len(read_table(failed)) == told.failed_rows == 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+from collections import deque
 from unittest import mock
 
 import pytest
@@ -134,6 +135,13 @@ class TestJsonLines:
         assert [row["n"] for row in rows] == ["1", "two", "[3]"]
         assert set(reasons) == {None}
 
+    @pytest.mark.parametrize("blank", ["", "  ", "\r"])
+    def test_two_objects_in_a_line_are_no_row(self, tmp_path, blank):
+        lines = ['{"n": 1}', blank, '{"n": 2}{"n": 3}', '{"n": 4}']  # as many as objects
+        rows, reasons, _ = read(write_text(tmp_path / "a.jsonl", *lines))
+        assert [row["n"] for row in rows] == [1, None, 4]
+        assert f"line 3 of {tmp_path}/a.jsonl: no JSON" in reasons[1]
+
     def test_an_array_is_refused_with_advice(self, tmp_path):
         with pytest.raises(DataError, match=r"a JSON array.*jq"):
             read(write_text(tmp_path / "a.json", "[", '{"n": 1}', "]"))
@@ -203,26 +211,80 @@ def test_no_row_of_others_is_cut_by_a_quote_inside_a_cell(tmp_path, quote, size)
     assert set(reasons) == {None}
 
 
-def test_quotes_that_are_never_closed_cost_their_line_only(tmp_path):
+def test_quotes_that_are_never_closed_make_one_row_of_the_rest_which_is_refused(tmp_path):
+    """Whether the lines behind are rows or one long cell nobody can tell: none is made up."""
     file = write_text(tmp_path / "a.csv", "n,x", "1,a", '2,"b', "3,c", "4,d")
     rows, reasons, _ = read(file)
-    assert [row["n"] for row in rows] == [1, None, 3, 4]
-    assert f"line 3 of {file}: quotes that are never closed: b'2,\"b\\n'" in reasons[1]
+    assert [row["n"] for row in rows] == [1, None]
+    assert f"line 3 of {file}: quotes that are never closed: b'2,\"b\\n3,c" in reasons[1]
     with pytest.raises(DataError, match="quotes in its header are never closed"):
         read(write_text(tmp_path / "b.csv", '"n,x', "1,2"))
 
 
-def test_quotes_that_are_not_closed_for_long_are_not_waited_for(tmp_path, monkeypatch):
-    monkeypatch.setattr(_blocks, "_OPEN_BYTES", 1 << 14)
+@pytest.mark.parametrize("end", ['"', ""])
+def test_a_cell_that_is_too_long_to_be_held_is_not_taken_for_rows(tmp_path, monkeypatch, end):
+    monkeypatch.setattr(_blocks, "_MAX_QUOTED_BYTES", 1 << 14)
     monkeypatch.setattr(_blocks, "BLOCK_BYTES", 1 << 12)
-    lines = [
-        *(f"{n},x" for n in range(10_000)),
-        '10000,"x',
-        *(f"{n},x" for n in range(10_001, 20_000)),
-    ]
-    rows, reasons, _ = read(write_text(tmp_path / "a.csv", "n,x", *lines))
-    assert [place for place, reason in enumerate(reasons) if reason] == [10_000]
-    assert rows[-1] == {"n": 19_999, "x": "x"}
+    lines = [f"{n},x" for n in range(10_000)]
+    file = write_text(tmp_path / "a.csv", "n,x", *lines, '10000,"', *lines, end, *lines)
+    table = FileTable(find_files(file), {})
+    given = table._batches([0])
+    with pytest.raises(DataError, match="begins in line 10,002 has quotes that are not closed"):
+        deque(given, maxlen=0)
+    assert table.starts == [0]
+    assert table._rows_read == 10_000
+
+
+def test_types_come_from_a_row_however_long_the_first_is(tmp_path):
+    file = write_text(tmp_path / "a.csv", "n,x", '1,"' + "y\n" * _blocks.BLOCK_BYTES + '"', "2,c")
+    rows, _, schema = read(file)
+    assert schema == {"n": "int64", "x": "string"}
+    assert [row["n"] for row in rows] == [1, 2]
+
+
+def test_a_header_behind_a_block_of_empty_lines(tmp_path, monkeypatch):
+    monkeypatch.setattr(_blocks, "BLOCK_BYTES", 1 << 6)
+    rows, reasons, _ = read(write_text(tmp_path / "a.csv", *[""] * 1_000, "n,x", "1,a", "2"))
+    assert rows[0] == {"n": 1, "x": "a"}
+    assert "line 1,003 of" in reasons[1]
+
+
+@pytest.mark.parametrize("line_end", ["\n", "\r\n", "\r"])
+def test_lines_are_counted_whatever_ends_them(tmp_path, line_end):
+    (tmp_path / "a.csv").write_bytes(line_end.join(["", "n,x", "1,a", "2", "3,c", ""]).encode())
+    assert "line 4 of" in read(tmp_path / "a.csv")[1][1]
+
+
+def test_quotes_between_tabs(tmp_path):
+    lines = ["n\tx", '1\t"a\nb"', '2\tc, "d', "3\te"]
+    for size in (8, 1 << 20):
+        with mock.patch.object(_blocks, "BLOCK_BYTES", size):
+            rows, reasons, _ = read(write_text(tmp_path / "a.tsv", *lines))
+        assert [row["x"] for row in rows] == ["a\nb", 'c, "d', "e"]
+        assert set(reasons) == {None}
+
+
+@pytest.mark.parametrize("text", [b"n,x", b"n,x\r\n"])
+def test_a_header_alone_whatever_ends_it(tmp_path, text):
+    (tmp_path / "a.csv").write_bytes(text)
+    rows, _, schema = read(tmp_path / "a.csv")
+    assert (rows, list(schema)) == ([], ["n", "x"])
+
+
+def test_a_ragged_line_that_is_no_utf_8_either(tmp_path, capfd):
+    (tmp_path / "a.csv").write_bytes(b"a,b\n1,x\n3,caf\xe9,5\n4,y\n")
+    rows, reasons, schema = read(tmp_path / "a.csv")
+    assert schema == {"a": "int64", "b": "string"}
+    assert [row["a"] for row in rows] == [1, None, 4]
+    assert "3 cells, expected 2" in reasons[1]
+    assert capfd.readouterr().err == ""
+
+
+def test_bytes_are_the_same_beside_a_line_that_does_not_fit(tmp_path):
+    for more in (b"", b"3\n"):
+        (tmp_path / "a.csv").write_bytes(b"n,x\n1,\xe9\n2,\n" + more)
+        rows, _, _ = read(tmp_path / "a.csv", types={"x": "binary"})
+        assert [row["x"] for row in rows][:2] == [b"\xe9", None]
 
 
 @pytest.mark.parametrize(
@@ -259,6 +321,11 @@ class TestWholeNumbersBeyond64Bits:
         assert rows[0] == {"id": int(long[0]), "longer": long[1], "x": 1.5}
         assert rows[1] == {"id": None, "longer": "-7", "x": 2.0}
 
+    def test_in_csv_behind_blanks(self, tmp_path):
+        rows, _, schema = read(write_text(tmp_path / "a.csv", "n, id", f"1, {2**64 - 1}", "2, 5"))
+        assert schema == {"n": "int64", " id": "uint64"}
+        assert [row[" id"] for row in rows] == [2**64 - 1, 5]
+
     def test_in_json_lines(self, tmp_path):
         line = '{"id": 12345678901234567890, "x": 1.5}'
         file = write_text(tmp_path / "a.jsonl", line, '{"id": null, "x": 2}')
@@ -292,7 +359,10 @@ def test_a_whole_number_that_a_double_would_change_costs_its_row(tmp_path, first
 
 
 @pytest.mark.parametrize("line", ["3", "3,oops,1"])
-@pytest.mark.parametrize("number", [ODD, -ODD, 2**64 + 1, 10**400 + 1])
+@pytest.mark.parametrize(
+    "number",
+    [ODD, -ODD, 2**64 + 1, 10**400 + 1, f" {ODD}", f"+{ODD}", "0" * 5_000 + str(ODD)],
+)
 def test_in_csv_it_costs_its_row_too(tmp_path, number, line):
     """Whether its block is read at once or cell by cell."""
     file = write_text(tmp_path / "a.csv", "n,x", "1,1.5", f"2,{number}", f"3,{2**60}", line)

@@ -12,7 +12,7 @@ import logging
 from collections import defaultdict
 from dataclasses import replace
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -21,6 +21,11 @@ from v3io_frames_put._delivery.outcome_pages import PAGE_ROWS, STATUSES, Texts, 
 from v3io_frames_put._delivery.overtaking import Resumption
 from v3io_frames_put._delivery.past import Past
 from v3io_frames_put._delivery.recorder import Recorder
+from v3io_frames_put._journal.identity import (
+    find_differences,
+    identify,
+    warn_of_files_sent_again,
+)
 from v3io_frames_put._journal.recovery import read_blocks, read_copies, read_left
 from v3io_frames_put._journal.store import Store, narrow, set_aside, to_blob
 from v3io_frames_put._rows.blocks import Blocks
@@ -36,15 +41,12 @@ if TYPE_CHECKING:
 
     from v3io_frames_put._delivery.batch import Batch
     from v3io_frames_put._delivery.suspects import Copy
+    from v3io_frames_put._journal.identity import FileStamp
     from v3io_frames_put._rows.plan import RowPlan
     from v3io_frames_put.job import Upload
 
 _LOG: Final = logging.getLogger("v3io_frames_put")
 
-FileStamp: TypeAlias = "tuple[str, int | None, int | None]"
-"""A file to publish: name, size, and when it was changed in nanoseconds."""
-
-_SHOWN_FILES: Final = 3
 _RUN: Final = ("run_id", "stream", "delivery", "mapping", "files", "num_rows", "is_finished")
 
 
@@ -67,6 +69,7 @@ class Journal(Recorder):
         self._moments: dict[int, int] = {}  # of requests whose end is not known
         self._has_starts = False
         self._starts: NDArray[np.int64] | None = None
+        self._stamps: str | None = None  # of files that a mended one may be among
         self._forget()
 
     def close(self) -> None:
@@ -113,13 +116,7 @@ class Journal(Recorder):
         run = self._read_run()
         if run is None:
             return self._begin(job, stamps)
-        identity = _identity(job, stamps)
-        if not run["is_finished"]:
-            if run["files"] is not None and stamps is not None:
-                identity["files"] = run["files"]  # one of them may have been mended
-            if run["num_rows"] is None:  # nobody knew
-                identity.pop("num_rows", None)
-        differing = [name for name, value in identity.items() if run[name] != value]
+        differing = find_differences(run, job, stamps)
         if not run["is_finished"]:
             if differing:
                 raise ConfigError(
@@ -127,14 +124,13 @@ class Journal(Recorder):
                     f"{' and '.join(differing)} differed. Repeat that call unchanged to finish it, "
                     f"or choose another path."
                 )
-            with self._store.transaction():
-                self._store.write("update run set files = ?", [(stamps,)])
+            self._stamps = stamps
             return self._go_on(job, run, replan)
         if not differing and (stamps is not None or self._holds(job.plan, run["num_rows"])):
             return self._repeat(job, run)
         aside = self._set_aside()
         _LOG.info("the finished run of another call was set aside: %s", aside)
-        _warn_of_files_sent_again(run, job, files, aside)
+        warn_of_files_sent_again(run, job, files or (), aside)
         return self._begin(job, stamps)
 
     def _read_run(self) -> dict[str, Any] | None:
@@ -142,7 +138,7 @@ class Journal(Recorder):
         return None if found is None else dict(zip(_RUN, found, strict=True))
 
     def _begin(self, job: Upload, stamps: str | None) -> Upload:
-        row = {"run_id": job.run_id, "began": _now(), **_identity(job, stamps)}
+        row = {"run_id": job.run_id, "began": _now(), **identify(job, stamps)}
         with self._store.transaction():
             self._store.write(
                 f"insert into run ({', '.join(row)}) values ({', '.join('?' * len(row))})",  # noqa: S608  # names of ours
@@ -299,7 +295,11 @@ class Journal(Recorder):
         with self._store.transaction():
             self._store.write("insert or ignore into copies values (?, ?, ?)", duplicates)
             if is_finished:
-                self._store.write("update run set is_finished = 1, num_rows = ?", [(num_rows,)])
+                # A file that was mended counts as it is only now: all of it was checked.
+                self._store.write(
+                    "update run set is_finished = 1, num_rows = ?, files = coalesce(?, files)",
+                    [(num_rows, self._stamps)],
+                )
 
     def _forget(self) -> None:
         self._sent: list[tuple[int, int, bytes, bytes | None]] = []
@@ -367,38 +367,6 @@ class Journal(Recorder):
     def _next_moment(self) -> int:
         self._moment += 1
         return self._moment
-
-
-def _warn_of_files_sent_again(
-    run: Mapping[str, Any], job: Upload, files: Sequence[FileStamp] | None, aside: Path
-) -> None:
-    if run["stream"] != _locate(job) or not run["num_rows"]:
-        return
-    before = {name for name, *_ in json.loads(run["files"] or "[]")}
-    again = [name for name, *_ in files or () if name in before]
-    if again:
-        _LOG.warning(
-            "%d files of a finished run are sent once more, since files or options differ from "
-            "that run's: %s (its journal is now %s)",
-            len(again),
-            ", ".join(again[:_SHOWN_FILES]) + ", ..." * (len(again) > _SHOWN_FILES),
-            aside,
-        )
-
-
-def _locate(job: Upload) -> str:
-    return f"{job.stream.endpoint}/{job.stream}"
-
-
-def _identity(job: Upload, stamps: str | None) -> dict[str, Any]:
-    """Tell what has to be the same when a run goes on."""
-    return {
-        "stream": _locate(job),
-        "delivery": job.policy.delivery,
-        "mapping": job.mapping,
-        "files": stamps,
-        **({} if job.plan.num_rows is None else {"num_rows": job.plan.num_rows}),
-    }
 
 
 def _column(name: str, numbers: NDArray[np.int64]) -> bytes:

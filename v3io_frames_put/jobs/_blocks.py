@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 BLOCK_BYTES: Final = 1 << 20
-_OPEN_BYTES: Final = 8 << 20  # no record is so long: its quotes are never closed
-_MAX_BLOCK_BYTES: Final = 64 << 20
+_MAX_LINE_BYTES: Final = 64 << 20
+_MAX_QUOTED_BYTES: Final = 8 << 20  # no record may be so long
 _BOM: Final = b"\xef\xbb\xbf"
 _LINE_FEED, _LINE_BREAKS = b"\n", b"\r\n"
 
@@ -23,8 +23,7 @@ _LINE_FEED, _LINE_BREAKS = b"\n", b"\r\n"
 class TextBlock(NamedTuple):
     """Some whole records of a file, and the line they begin in, counted from 1.
 
-    ``is_open``: one line with quotes that are never closed, so that nobody knows where
-    its record ends.
+    ``is_open``: the end of the file, one record with quotes that are never closed.
     """
 
     text: bytes
@@ -47,15 +46,22 @@ def read_blocks(stream: Any, *, delimiter: str | None = None) -> Iterator[TextBl
     line = 1
     for fresh, is_last in _read_ahead(stream):
         rest += fresh
-        while rest:
-            size, is_open = _measure_block(rest, delimiter, is_all=is_last)
-            if not size:
-                break
-            yield TextBlock(rest[:size], line, is_open)
-            line += rest.count(_LINE_FEED, 0, size)
-            rest = rest[size:]
-        if len(rest) > _MAX_BLOCK_BYTES:
-            raise DataError(f"a line is longer than {_MAX_BLOCK_BYTES:,} bytes.")
+        end, is_open = _measure_block(rest, delimiter)
+        if is_last and not is_open:
+            end = len(rest)
+        if end:
+            yield TextBlock(rest[:end], line)
+            line += rest.count(_LINE_FEED, 0, end)
+            rest = rest[end:]
+        if is_last and rest:
+            yield TextBlock(rest, line, is_open=True)
+        elif is_open and len(rest) > _MAX_QUOTED_BYTES:
+            raise DataError(
+                f"the record that begins in line {line:,} has quotes that are not closed within "
+                f"{_MAX_QUOTED_BYTES:,} bytes. Close them."
+            )
+        elif len(rest) > _MAX_LINE_BYTES:
+            raise DataError(f"line {line:,} is longer than {_MAX_LINE_BYTES:,} bytes.")
 
 
 def _read_ahead(stream: Any) -> Iterator[tuple[bytes, bool]]:
@@ -73,18 +79,13 @@ def _read_ahead(stream: Any) -> Iterator[tuple[bytes, bool]]:
         part = ahead
 
 
-def _measure_block(text: bytes, delimiter: str | None, *, is_all: bool) -> tuple[int, bool]:
-    """Return how long the next block is, and whether it is open; 0: more has to be read."""
-    end = text.rfind(_LINE_FEED) + 1
-    if delimiter is not None and b'"' in text:
-        changes, is_quoted = _find_quoted(text, delimiter)
-        breaks = _find_outside(text, _LINE_FEED, changes, is_quoted)
-        end = int(breaks[-1]) + 1 if len(breaks) else 0
-        if is_quoted[-1:].any():
-            if end or not (is_all or len(text) > _OPEN_BYTES):
-                return end, False
-            return text.find(_LINE_FEED) + 1 or len(text), True
-    return len(text) if is_all else end, False
+def _measure_block(text: bytes, delimiter: str | None) -> tuple[int, bool]:
+    """Return where the last whole record ends, 0 where none does; and whether quotes are open."""
+    if delimiter is None or b'"' not in text:
+        return text.rfind(_LINE_FEED) + 1, False
+    changes, is_quoted = _find_quoted(text, delimiter)
+    breaks = _find_outside(text, _LINE_FEED, changes, is_quoted)
+    return (int(breaks[-1]) + 1 if len(breaks) else 0), bool(is_quoted[-1:].any())
 
 
 def measure_header(text: bytes, delimiter: str) -> int:

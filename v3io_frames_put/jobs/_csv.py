@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import csv
 import io
-import math
 import re
+from decimal import Decimal
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from v3io_frames_put.jobs._fit import Reading
 
 
-_LONG_NUMBER: Final = r"^-?[0-9]{16,}$"
+_LONG_NUMBER: Final = r"^[ \t]*[-+]?[0-9]{16,}[ \t]*$"
 
 
 class CsvFile:
@@ -58,42 +58,59 @@ class CsvFile:
             return
         wanted = {name: reading.type_of(name) for name in names}
         with self._file.open_stream() as stream:
-            blocks = read_blocks(stream, delimiter=self._file.delimiter)
-            for number, block in enumerate(blocks):
-                yield self._read(block if number else self._cut_header(block), wanted)
+            has_header = False
+            for block in read_blocks(stream, delimiter=self._file.delimiter):
+                rows = block if has_header else self._cut_header(block)
+                has_header = has_header or bool(block.text.strip())
+                yield self._read(rows, wanted)
 
     def _cut_header(self, block: TextBlock) -> TextBlock:
         end = measure_header(block.text, self._file.delimiter)
-        return TextBlock(block.text[end:], block.first_line + block.text.count(b"\n", 0, end))
+        lines = len(block.text[:end].splitlines())
+        return TextBlock(block.text[end:], block.first_line + lines)
 
     def _infer(self) -> pa.Schema:
-        with self._file.open_stream() as stream:
-            blocks = read_blocks(stream, delimiter=self._file.delimiter)
-            block = next(blocks, TextBlock(b"", 1))
-        if block.is_open:
-            raise DataError("the quotes in its header are never closed. Correct it.")
-        if not block.text.strip():
+        text, end = self._read_beginning()
+        if not text.strip():
             return pa.schema([])
-        # The header is read apart: pyarrow makes up no names where two are the same.
-        table = self._read_first(block.text)
         try:
-            self._names = list(table.column_names)
+            text[:end].decode()
         except UnicodeDecodeError as error:
             raise DataError(
                 f"its header is no UTF-8: {error}. Convert the file to UTF-8."
             ) from error
-        types = {field.name: _settle(field.type) for field in table.schema}
+        # A cell that is no UTF-8 costs its row, and makes no column bytes.
+        text = text.decode("utf-8", "replace").encode()
+        # The header is read apart: pyarrow makes up no names where two are the same.
+        table = self._read_first(text)
+        self._names = list(table.column_names)
+        types = {field.name: field.type for field in table.schema}
         doubles = [name for name, dtype in types.items() if pa.types.is_floating(dtype)]
         if doubles and len(types) == len(self._names):
             # What is too long for int64 is inferred as double, which would change it.
-            texts = self._read_first(block.text, dict.fromkeys(doubles, pa.string()))
+            texts = self._read_first(text, dict.fromkeys(doubles, pa.string()))
             for name in doubles:
                 types[name] = _type_of_numbers(_combine(texts.column(name)))
         return pa.schema([(name, types[name]) for name in self._names])
 
+    def _read_beginning(self) -> tuple[bytes, int]:
+        """Read so many blocks that a row is among them; return where the header ends, too."""
+        text, end = b"", 0
+        with self._file.open_stream() as stream:
+            for block in read_blocks(stream, delimiter=self._file.delimiter):
+                if block.is_open:
+                    if not text.strip():
+                        raise DataError("the quotes in its header are never closed. Close them.")
+                    break
+                text += block.text
+                end = measure_header(text, self._file.delimiter)
+                if text[end:].strip():
+                    break
+        return text, end
+
     def _read_first(self, block: bytes, types: Mapping[str, pa.DataType] | None = None) -> pa.Table:
         return arrow_csv.read_csv(
-            pa.BufferReader(block),
+            pa.BufferReader(block + b"\n"),  # else a header alone is nothing
             read_options=_whole(block),
             parse_options=self._parsing(invalid_row_handler=lambda _row: "skip"),
             convert_options=arrow_csv.ConvertOptions(
@@ -110,7 +127,7 @@ class CsvFile:
         if block.is_open:
             columns = {name: pa.nulls(1, dtype) for name, dtype in types.items()}
             piece = Piece(columns, 1, self._file.name, [block.first_line])
-            piece.lose(0, f"quotes that are never closed: {shorten(block.text)}. Close them.")
+            piece.refuse(0, f"quotes that are never closed: {shorten(block.text)}. Close them.")
             return piece
         try:
             table = arrow_csv.read_csv(
@@ -148,14 +165,14 @@ class CsvFile:
         numbered = [(number, line) for number, line in self._split(block) if line]
         lines = [line for _, line in numbered]
         piece = Piece({}, len(lines), self._file.name, [number for number, _ in numbered])
-        for row, line in enumerate(lines):
-            if len(line) != len(self._names):
-                told = f"{len(line)} cells, expected {len(self._names)}: {shorten(line)}"
-                piece.lose(row, f"{told}. Correct the line.")
+        ragged = {row for row, line in enumerate(lines) if len(line) != len(self._names)}
+        for row in ragged:
+            told = f"{len(lines[row])} cells, expected {len(self._names)}: {shorten(lines[row])}"
+            piece.refuse(row, f"{told}. Correct the line.")
         for name, dtype in types.items():
             place = self._names.index(name)
             cells = [
-                None if row in piece.lost or line[place] == "" else line[place]
+                None if row in ragged or line[place] == "" else line[place]
                 for row, line in enumerate(lines)
             ]
             is_double = pa.types.is_floating(dtype)
@@ -183,6 +200,10 @@ class CsvFile:
         """Convert cells by the reader itself, so that a cell means the same either way."""
         if pa.types.is_string(dtype):
             return pa.array(cells, pa.string())
+        if pa.types.is_binary(dtype):
+            return pa.array(
+                [cell and cell.encode("utf-8", "surrogateescape") for cell in cells], dtype
+            )
         written = io.BytesIO()
         # Beside a second column, since an empty line would be no row.
         cells_column = pa.array(cells, pa.string())
@@ -214,20 +235,12 @@ def _is_rounded(cell: str | None) -> bool:
     """Whether a whole number would become another one as a double."""
     if cell is None or not re.search(_LONG_NUMBER, cell):
         return False
-    return float(cell) == math.inf or int(float(cell)) != int(cell)
-
-
-def _settle(dtype: pa.DataType) -> pa.DataType:
-    """Return what a column of the inferred type may hold further down.
-
-    Bytes are what pyarrow makes of text with a cell that is no UTF-8: that row alone is refused.
-    """
-    return pa.string() if pa.types.is_binary(dtype) else dtype
+    return Decimal(float(cell)) != Decimal(cell.strip())
 
 
 def _type_of_numbers(texts: pa.StringArray) -> pa.DataType:
     """Return the type of numbers that are not all int64: no whole number may change."""
-    given = texts.drop_null()
+    given = pc.ascii_trim_whitespace(texts.drop_null())
     if not pc.all(pc.match_substring_regex(given, r"^-?[0-9]+$")).as_py():
         return pa.float64()
     try:
@@ -239,6 +252,7 @@ def _type_of_numbers(texts: pa.StringArray) -> pa.DataType:
 def _combine(column: pa.ChunkedArray) -> pa.Array:
     """Return one array; an empty text is a missing one, as in every other type."""
     array = column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)
-    if pa.types.is_string(array.type) and pc.any(pc.equal(pc.binary_length(array), 0)).as_py():
+    is_text = pa.types.is_string(array.type) or pa.types.is_binary(array.type)
+    if is_text and pc.any(pc.equal(pc.binary_length(array), 0)).as_py():
         return pc.if_else(pc.equal(pc.binary_length(array), 0), None, array)
     return array

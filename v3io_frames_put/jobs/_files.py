@@ -5,7 +5,6 @@ from __future__ import annotations
 import glob
 import logging
 import os
-import re
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, cast
@@ -14,7 +13,8 @@ import pyarrow as pa
 from pyarrow import fs
 
 from v3io_frames_put.errors import ConfigError, MissingExtra
-from v3io_frames_put.jobs._partitions import read_partitions, settle_partitions
+from v3io_frames_put.jobs._partitions import read_partitions
+from v3io_frames_put.jobs._passwords import hide_password, public_cause
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -40,8 +40,6 @@ _KINDS: Final[dict[str, Kind]] = {
 }
 _NOT_READ_TO_ITS_END: Final = (None, None)  # it may be mended before the run goes on
 _COMPRESSED: Final = (".gz", ".bz2", ".zst", ".lz4")  # of text, which knows no compression itself
-# Up to the last @ before a slash; where none is, a slash may stand in it: unless it is a port.
-_PASSWORD: Final = re.compile(r"(://[^/@:\s]*:)(?:[^/\s]*@|(?!\d+(?:/|$))\S*?@)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +56,7 @@ class InputFile:
         By its ending.
     size, mtime_ns : int or None
         To tell whether it is still the same file.
-    partitions : dict of str to Scalar
+    partitions : dict of str to str or None
         ``key=value`` folders on the way to it, below what the user named.
     """
 
@@ -68,7 +66,7 @@ class InputFile:
     kind: Kind
     size: int | None
     mtime_ns: int | None
-    partitions: Mapping[str, pa.Scalar] = field(default_factory=dict)
+    partitions: Mapping[str, str | None] = field(default_factory=dict)
 
     @property
     def stamp(self) -> FileStamp:
@@ -131,7 +129,7 @@ def find_files(inputs: Inputs) -> list[InputFile]:
             found.setdefault(file.name, file)
     if not found:
         raise ConfigError("there are no files to publish; expected at least one.")
-    return settle_partitions(list(found.values()))
+    return list(found.values())
 
 
 def _read_inputs(inputs: Inputs) -> list[str]:
@@ -143,8 +141,10 @@ def _read_inputs(inputs: Inputs) -> list[str]:
         raise ConfigError(f"files={inputs!r}: expected a path, or a list of them.") from error
 
 
-def pick_files(found: Sequence[InputFile], pinned: Sequence[FileStamp]) -> list[InputFile]:
-    """Pick the files of a run that has begun; later ones belong to the next.
+def pick_files(
+    found: Sequence[InputFile], pinned: Sequence[FileStamp]
+) -> tuple[list[InputFile], list[InputFile]]:
+    """Pick the files of a run that has begun; return them, and the others.
 
     Raises
     ------
@@ -163,9 +163,7 @@ def pick_files(found: Sequence[InputFile], pinned: Sequence[FileStamp]) -> list[
                 f"back what it was, or choose another journal for a new run."
             )
         picked.append(file)
-    if of_name:
-        _LOG.info("files that came later are left to the next run: %s", ", ".join(of_name))
-    return picked
+    return picked, list(of_name.values())
 
 
 def _expand(named: str) -> list[InputFile]:
@@ -181,16 +179,6 @@ def _expand(named: str) -> list[InputFile]:
             f"{shown!r} leads to no file; expected {', '.join(sorted(_KINDS))}. Check the path."
         )
     return found
-
-
-def hide_password(text: str) -> str:
-    """Cross the password of a URL out, wherever it stands in a text."""
-    return _PASSWORD.sub(r"\1***@", text)
-
-
-def public_cause(error: Exception) -> Exception | None:
-    """Return an error that may be shown: one without a password in its text."""
-    return error if hide_password(str(error)) == str(error) else None
 
 
 def _list(place: _Place, shown: str) -> list[InputFile]:

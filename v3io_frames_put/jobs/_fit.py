@@ -58,8 +58,6 @@ class Piece:
         The line of each row, where a file of text was read line by line; else empty.
     refusals : dict of int to str
         By the row's place in the piece.
-    lost : set of int
-        Rows of which no cell could be read.
     unfit : set of str
         Columns with a cell that did not fit its type.
     """
@@ -69,13 +67,11 @@ class Piece:
     file: str
     lines: list[int] = field(default_factory=list)
     refusals: dict[int, str] = field(default_factory=dict)
-    lost: set[int] = field(default_factory=set)
     unfit: set[str] = field(default_factory=set)
 
-    def lose(self, row: int, reason: str) -> None:
+    def refuse(self, row: int, reason: str) -> None:
         """Refuse a row of which no cell could be read."""
         self.refusals.setdefault(row, f"{self._place(row)}: {reason}")
-        self.lost.add(row)
 
     def refuse_cells(self, column: str, dtype: pa.DataType, cells: dict[int, Any]) -> None:
         """Refuse the rows of cells that do not fit their column's type."""

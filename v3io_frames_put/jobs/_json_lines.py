@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 _MAX_ODD_LINES: Final = 100  # left out before types are found in fewer lines
 _IN_ROW: Final = re.compile(r"in row (\d+)")
+_MAY_BE_EMPTY: Final = (b"\n\n", b"\n\r", b"\n ", b"\n\t")  # lines mostly are not
 _UINT64_END: Final = 2**64
 _LONG_NUMBER: Final = re.compile(rb"\d{16}")  # orjson reads whole numbers beyond 64 bits as floats
 
@@ -142,9 +143,9 @@ class JsonLinesFile:
 
 def _has_lines(text: bytes, count: int) -> bool:
     """Whether so many lines hold anything."""
-    if b"\n\n" not in text and b"\n\r" not in text:  # mostly no line is empty
-        return text.count(b"\n") + (not text.endswith(b"\n")) == count
-    return sum(1 for line in text.split(b"\n") if line.strip()) == count
+    if text[:1].isspace() or any(blank in text for blank in _MAY_BE_EMPTY):
+        return sum(1 for line in text.split(b"\n") if line.strip()) == count
+    return text.count(b"\n") + (not text.endswith(b"\n")) == count
 
 
 def _load(line: bytes, row: int, piece: Piece, types: Mapping[str, pa.DataType]) -> dict[str, Any]:
@@ -152,14 +153,14 @@ def _load(line: bytes, row: int, piece: Piece, types: Mapping[str, pa.DataType])
     try:
         value = _load_exactly(line)
     except orjson.JSONDecodeError as error:
-        piece.lose(row, f"no JSON ({error}): {shorten(line)}.")
+        piece.refuse(row, f"no JSON ({error}): {shorten(line)}.")
         return {}
     if not isinstance(value, dict):
-        piece.lose(row, f"no JSON object: {shorten(line)}.")
+        piece.refuse(row, f"no JSON object: {shorten(line)}.")
         return {}
     unknown = [name for name in value if name not in types]
     if unknown:
-        piece.lose(
+        piece.refuse(
             row,
             f"the field {unknown[0]!r}, which the beginning of the file has not. Add it to the "
             f"first line, with null.",

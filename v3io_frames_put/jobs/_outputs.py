@@ -45,17 +45,26 @@ class Outputs:
             if path is not None:
                 _check_place(path)
         places = check_apart({"results": results, "failed": failed, "journal": journal})
-        inputs = {Path(file.path).resolve() for file in files}
+        inputs = {Path(file.path).resolve(): file for file in files}
         for name in ("results", "journal"):
             if places.get(name) in inputs:
                 raise ConfigError(
                     f"{name}={str(places[name])!r} is one of the files to publish. Choose another "
                     f"place."
                 )
-        if places.get("failed") in inputs and (journal is not None or not is_whole):
-            why = "the rows that where leaves out" if not is_whole else "what its journal tells of"
+        source = inputs.get(places.get("failed"))  # type: ignore[arg-type]  # None is none of them
+        lost = [
+            what
+            for what, is_lost in (
+                ("the rows that where leaves out", not is_whole),
+                ("what its journal tells of", journal is not None),
+                ("what it is: no Parquet", source is not None and source.kind != "parquet"),
+            )
+            if is_lost
+        ]
+        if source is not None and lost:
             raise ConfigError(
-                f"failed={str(failed)!r} is one of the files to publish, and would lose {why}. "
+                f"failed={str(failed)!r} is one of the files to publish, and would lose {lost[0]}. "
                 f"Choose another place."
             )
         return asked

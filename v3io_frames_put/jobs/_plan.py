@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from v3io_frames_put.jobs._files import find_files
 from v3io_frames_put.jobs._pruning import choose_files
-from v3io_frames_put.jobs._table import REASON, FileTable
+from v3io_frames_put.jobs._table import REASON, FileTable, name_columns
 from v3io_frames_put.jobs._types import read_types
 from v3io_frames_put.plan.planner import plan_source
 
@@ -71,8 +71,9 @@ def plan(  # noqa: PLR0913 - the options of publish that say what is sent
     >>> jobs.plan("clicks/*.parquet", "users/demo/clicks", partition_key="user")
     """
     given_types = read_types(types)
-    chosen = choose_files(find_files(files), where, given_types)
-    table = FileTable(chosen, given_types, where)
+    chosen, others = choose_files(find_files(files), where, given_types)
+    named = name_columns(columns, partition_key, shard, client_info)
+    table = FileTable(chosen, given_types, where, named=named, others=others)
     return plan_source(
         table.source(),
         stream,

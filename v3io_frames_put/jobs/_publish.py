@@ -15,12 +15,12 @@ from v3io_frames_put.client import Client, pick_client
 from v3io_frames_put.config import Encoding
 from v3io_frames_put.job import check_event, plan_upload
 from v3io_frames_put.jobs._context import log_to
-from v3io_frames_put.jobs._files import find_files, pick_files
+from v3io_frames_put.jobs._files import find_files
 from v3io_frames_put.jobs._outputs import Outputs
 from v3io_frames_put.jobs._pruning import choose_files
 from v3io_frames_put.jobs._run import run_job, tell_unstored
 from v3io_frames_put.jobs._sink import Brake
-from v3io_frames_put.jobs._table import REASON, FileTable
+from v3io_frames_put.jobs._table import REASON, FileTable, name_columns
 from v3io_frames_put.jobs._types import read_types
 
 if TYPE_CHECKING:
@@ -137,17 +137,16 @@ def publish(  # noqa: PLR0913 - one keyword for each thing a job can be told
     check_choice("on_error", on_error, ("return", "raise"))
     check_event("cancel", cancel)
     client = pick_client(client)
+    named = name_columns(columns, partition_key, shard, client_info)
     found, given_types = find_files(files), read_types(types)
     outputs = Outputs.check(
         found, is_whole=where is None, results=results, failed=failed, journal=journal
     )
     with open_journal(journal) as kept, log_to(context) as log:
-        chosen = choose_files(found, where, given_types)
-        if kept is not None and kept.pinned is not None:
-            chosen = pick_files(chosen, kept.pinned)
+        chosen, others = choose_files(found, where, given_types, kept.pinned if kept else None)
 
         def plan(*, ends_where_broken: bool = False) -> tuple[FileTable, Upload]:
-            table = FileTable(chosen, given_types, where)
+            table = FileTable(chosen, given_types, where, named=named, others=others)
             return table, plan_upload(
                 table.source(ends_where_broken=ends_where_broken),
                 stream,

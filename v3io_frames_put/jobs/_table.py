@@ -19,15 +19,19 @@ from v3io_frames_put._rows.source import StreamSource
 from v3io_frames_put.errors import DataError
 from v3io_frames_put.jobs._columnar import ArrowFile, ParquetFile
 from v3io_frames_put.jobs._csv import CsvFile
-from v3io_frames_put.jobs._files import hide_password, public_cause
 from v3io_frames_put.jobs._fit import Piece, Reading, cast_column
 from v3io_frames_put.jobs._json_lines import JsonLinesFile
-from v3io_frames_put.jobs._partitions import add_partitions, partition_value
+from v3io_frames_put.jobs._partitions import (
+    add_partitions,
+    find_partition_types,
+    partition_value,
+)
+from v3io_frames_put.jobs._passwords import hide_password, public_cause
 from v3io_frames_put.jobs._types import INTERNAL, merge_schemas
 from v3io_frames_put.jobs._where import parse_where
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from v3io_frames_put.jobs._files import InputFile
     from v3io_frames_put.jobs._where import Where
@@ -71,6 +75,11 @@ class FileTable:
         Types that the user wants, by column.
     where : str, optional
         Which rows.
+    named : iterable of str
+        Columns that must be there, if any file has them.
+    others : sequence of InputFile
+        Files that are not read: a column that is asked for, and that the others lack, is null
+        with the type that it has there.
 
     Attributes
     ----------
@@ -88,18 +97,29 @@ class FileTable:
     """
 
     def __init__(
-        self, files: Sequence[InputFile], types: Mapping[str, pa.DataType], where: str | None = None
+        self,
+        files: Sequence[InputFile],
+        types: Mapping[str, pa.DataType],
+        where: str | None = None,
+        *,
+        named: Iterable[str] = (),
+        others: Sequence[InputFile] = (),
     ) -> None:
         self.files = list(files)
         self._readers = [open_reader(file) for file in self.files]
         first = self._readers[0]
         if isinstance(first, DataError):
             raise first
+        own = find_partition_types(self.files)
         schemas = [
-            (file.name, add_partitions(reader.schema, file.partitions))
+            (file.name, add_partitions(reader.schema, file, own))
             for file, reader in zip(self.files, self._readers, strict=True)
             if not isinstance(reader, DataError)
         ]
+        asked = {*named, *types}
+        if where is not None:
+            asked |= parse_where(where, pa.schema([]), is_open=True).columns
+        schemas += _look_up(asked.difference(*(schema.names for _, schema in schemas)), others)
         self.schema = self._settle(merge_schemas(schemas, types))
         self._check_types()
         self.where = None if where is None else parse_where(where, self.schema)
@@ -242,6 +262,12 @@ class FileTable:
             _LOG.info("types, from the beginning of each file: %s", told)
 
 
+def name_columns(columns: Iterable[object] | None, *options: object) -> set[str]:
+    """Return the columns that options of ``publish`` name."""
+    listed = () if columns is None or isinstance(columns, str) else columns
+    return {name for name in (*listed, *options) if isinstance(name, str)}
+
+
 def open_reader(file: InputFile) -> Reader | DataError:
     """Open a file, or return why it cannot be read."""
     try:
@@ -251,6 +277,21 @@ def open_reader(file: InputFile) -> Reader | DataError:
         wrapped.__cause__ = public_cause(error)
         return wrapped
     return reader
+
+
+def _look_up(names: set[str], files: Sequence[InputFile]) -> Iterator[tuple[str, pa.Schema]]:
+    """Yield the schemas of files, as far as they tell of columns; opens no more than it needs."""
+    left = set(names)
+    for file in files:
+        if not left:
+            return
+        reader = open_reader(file)
+        if isinstance(reader, DataError):
+            continue
+        schema = add_partitions(reader.schema, file, find_partition_types([file]))
+        found = [field for field in schema if field.name in left]
+        left -= {field.name for field in found}
+        yield file.name, pa.schema(found)
 
 
 def _take_column(piece: Piece, name: str, file: InputFile, dtype: pa.DataType) -> pa.Array:
@@ -281,7 +322,6 @@ def _filter(piece: Piece, mask: pa.BooleanArray) -> Piece:
         len(rows),
         piece.file,
         refusals={moved[row]: reason for row, reason in piece.refusals.items() if row in moved},
-        lost={moved[row] for row in piece.lost if row in moved},
     )
 
 

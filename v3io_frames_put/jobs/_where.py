@@ -288,9 +288,10 @@ class _Parser:
 
     def column(self, name: str) -> Column:
         """Look a column up."""
-        if self.is_open and name not in self.schema.names:
-            return Column(OPEN, pa.bool_())
-        if name not in self.schema.names:
+        is_known = name in self.schema.names
+        if not (is_known or self.is_open):
             raise ColumnNotFound(name, option="where", available=self.schema.names)
         self.columns.add(name)
+        if not is_known:
+            return Column(OPEN, pa.bool_())
         return Column(name, self.schema.field(name).type)
