@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from operator import itemgetter
 
 import pandas as pd
 import pyarrow as pa
@@ -35,7 +36,8 @@ def sent(local_platform):
 
     def sent(by=None):
         values = [json.loads(record.data) for record in local_platform.records(STREAM)]
-        return sorted(values, key=lambda value: value[by]) if by else values
+        by = by and (by if callable(by) else itemgetter(by))
+        return sorted(values, key=by) if by else values
 
     return sent
 

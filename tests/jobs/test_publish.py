@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
+from decimal import Decimal
 
 import pandas as pd
 import pyarrow as pa
@@ -19,12 +20,21 @@ from pyarrow import feather
 from pyarrow import parquet as pq
 
 from tests.jobs.conftest import STREAM, read_table, write_parquet, write_text
-from v3io_frames_put import ConfigError, DataError, Interrupted, PartialFailure, StreamNotFound
+from v3io_frames_put import (
+    ConfigError,
+    DataError,
+    Interrupted,
+    PartialFailure,
+    StreamNotFound,
+    jobs,
+)
 from v3io_frames_put.errors import ColumnNotFound, PutRecordsError
 from v3io_frames_put.jobs._fit import Piece
 from v3io_frames_put.jobs._results_file import ParquetOutput
 from v3io_frames_put.jobs._table import FileTable
 from v3io_frames_put.local import LostAnswer, RecordErrors, Throttled
+
+ODD = 2**53 + 1  # the first whole number that no double holds
 
 pytestmark = pytest.mark.filterwarnings("default::v3io_frames_put.UnstoredRowsWarning")
 
@@ -159,8 +169,6 @@ class TestFailed:
         assert len(read_table(tmp_path / "f.parquet")) == 0
 
     def test_holds_all_rows_of_a_stream_that_is_missing(self, publish, folder, tmp_path):
-        from v3io_frames_put import jobs
-
         with pytest.raises(StreamNotFound) as caught:
             jobs.publish(
                 folder,
@@ -220,11 +228,58 @@ class TestFailed:
         assert {"x": 1.5} in sent()
 
     @pytest.mark.parametrize(
+        ("name", "lines", "types", "kept"),
+        [
+            ("a.csv", ["x", " 5", "+6", "007", "NA", "oops", str(2**63 - 1)], {"x": "int64"}, True),
+            ("a.csv", ["x", "1.50", "5", "1e2", "oops", str(ODD)], {"x": "double"}, True),
+            ("a.csv", ["x", "true", "0", "oops"], {"x": "bool"}, True),
+            ("a.csv", ["x", "2026-11-22", "2026-11-22T10:00", "oops"], {"x": "timestamp[s]"}, True),
+            ("a.csv", ["x", "1.5", "oops"], {"x": "decimal128(9, 2)"}, True),
+            ("a.csv", ["x", "12:30:01", "oops"], {"x": "time32[s]"}, False),
+            ("a.jsonl", ['{"x": 1.5}', '{"x": "oops"}', f'{{"x": {ODD}}}'], {}, True),
+            ("a.jsonl", ['{"x": [1]}', '{"x": "oops"}'], {}, False),
+        ],
+    )
+    def test_a_column_with_an_unfit_cell_keeps_its_type(  # noqa: PLR0917
+        self, publish, tmp_path, sent, caplog, client, name, lines, types, kept
+    ):
+        file, failed = write_text(tmp_path / name, *lines), tmp_path / "f.parquet"
+        with pytest.raises(StreamNotFound):
+            jobs.publish(file, "nothing/here/at/all", client=client, types=types, failed=failed)
+        assert ("published again, it is read as text" in caplog.text) != kept
+        if kept:
+            with pytest.raises(PartialFailure) as caught:
+                publish(file, types=types)
+            stored, counts = sent(by=repr), caught.value.results.counts
+            with pytest.raises(PartialFailure) as caught:
+                publish(failed)
+            assert caught.value.results.counts == counts
+            assert sent(by=repr) == sorted(stored * 2, key=repr)
+            assert "oops" in read_table(failed).x.tolist()
+        else:
+            publish(failed)
+            assert "oops" in [row["x"] for row in sent()]
+        publish(failed, types={"x": "string"})
+        assert {"x": "oops"} in sent()
+
+    def test_types_tell_what_a_copy_by_another_program_is_read_as(
+        self, publish, tmp_path, sent, caplog, local_platform
+    ):
+        file, copy = write_text(tmp_path / "a.csv", "x", "5", "oops", "7"), tmp_path / "c.parquet"
+        with pytest.raises(PartialFailure):
+            publish(file, types={"x": "int64"}, failed=tmp_path / "f.parquet")
+        assert "a copy by another program needs types: x=int64" in caplog.text
+        corrected = read_table(tmp_path / "f.parquet").replace("oops", "6")
+        corrected.to_parquet(copy)
+        publish(copy, types={"x": "int64"})
+        assert sorted(row["x"] for row in sent() if row["x"] != "oops") == [5, 6, 7]
+
+    @pytest.mark.parametrize(
         ("name", "lines", "options", "written"),
         [
             # As it is spelt, where that can be written.
             ("a.jsonl", ['{"s": "a"}', '{"s": 5}', '{"s": "b"}'], {}, ["5"]),
-            ("a.jsonl", ['{"s": "a"}'] * 9 + ['{"s": {"t": [1, 2]}}'], {}, ['{"t":[1,2]}']),
+            ("a.jsonl", ['{"s": "a"}'] * 9 + ['{"s": {"t": [1, 2]}}'], {}, ['{"t": [1, 2]}']),
             ("a.jsonl", ['{"s": 1}', '{"s": 2.5}x', '{"s": 3}{"s": 4}', '{"s": "x"}'], {}, ["x"]),
             ("a.csv", ["s", "1", "x", "3"], {"types": {"s": "int64"}}, ["x"]),
             # What cannot is not sent again as another row.
@@ -262,8 +317,8 @@ class TestFailed:
         file = write_text(tmp_path / "a.jsonl", '{"s": 1, "t": 1}', '{"s": 2, "t": "x"}')
         with pytest.raises(PartialFailure) as caught:
             publish(file, columns=["s"], types={"t": "int64"}, failed=tmp_path / "f.parquet")
-        assert caught.value.results.failed_rows == 1
-        assert read_table(tmp_path / "f.parquet").t.tolist() == [1]
+        assert caught.value.results.failed_rows == 2
+        assert read_table(tmp_path / "f.parquet").t.tolist() == ["1", "x"]
 
     def test_rows_that_are_read_differently_are_not_written(self, publish, tmp_path, monkeypatch):
         """No reader does so today: a file of rows must not hold the neighbors of those meant."""
@@ -363,9 +418,43 @@ class TestPlaces:
 
     def test_failed_never_makes_parquet_of_a_source_that_is_none(self, publish, tmp_path):
         file = write_text(tmp_path / "a.csv", "n", "1")
-        with pytest.raises(ConfigError, match="would lose what it is: no Parquet"):
-            publish(file, failed=file)
+        for option in ("failed", "results"):
+            with pytest.raises(ConfigError, match=r"a\.csv would be a Parquet file"):
+                publish(file, **{option: file})
+        with pytest.raises(ConfigError, match=r"new\.jsonl\.gz would be a Parquet file"):
+            publish(file, failed=tmp_path / "new.jsonl.gz")
         assert file.read_text() == "n\n1\n"
+        assert list(tmp_path.iterdir()) == [file]
+
+    @pytest.mark.parametrize(
+        "cells",
+        [pa.array([{}, {}], pa.struct([])), pa.array([Decimal("1E+3")] * 2, pa.decimal128(5, -2))],
+    )
+    def test_failed_that_could_not_hold_a_column_is_refused_first(
+        self, publish, tmp_path, local_platform, cells
+    ):
+        file = tmp_path / "a.arrow"
+        table = pa.table({"n": [1, 2], "odd": cells})
+        with pa.ipc.new_file(file, table.schema) as writer:
+            writer.write_table(table)
+        before = len(local_platform.requests)
+        with pytest.raises(ConfigError, match="cannot hold column 'odd'"):
+            publish(file, columns=["n"], failed=tmp_path / "f.parquet")
+        assert len(local_platform.requests) == before
+        assert list(tmp_path.iterdir()) == [file]
+
+    def test_a_second_run_with_the_same_failed_sends_nothing(self, publish, folder, tmp_path, sent):
+        failed, others = tmp_path / "f.parquet", []
+
+        def start_another(_snapshot):
+            with pytest.raises(ConfigError, match=r"f\.parquet is being written by another run"):
+                publish(folder, failed=failed)
+            others.append(True)
+
+        publish(folder, failed=failed, progress=start_another)
+        assert others
+        assert len(sent()) == 30
+        assert sorted(tmp_path.iterdir()) == [failed, folder]
 
     @pytest.mark.parametrize(
         "options",

@@ -6,6 +6,8 @@ import csv
 import gzip
 import io
 from collections import deque
+from datetime import date
+from decimal import Decimal
 from unittest import mock
 
 import pytest
@@ -134,6 +136,44 @@ class TestJsonLines:
         rows, reasons, _ = read(file, types={"n": "string"})
         assert [row["n"] for row in rows] == ["1", "two", "[3]"]
         assert set(reasons) == {None}
+
+    def test_a_line_that_does_not_fit_changes_no_digit_of_the_others(self, tmp_path):
+        digits = ["12345678901234567.89", "0.10", "-0.3", str(10**25)]
+        lines = [f'{{"x": {number}}}' for number in digits]
+        types = {"x": "decimal128(30, 2)"}
+        alone, _, _ = read(write_text(tmp_path / "a.jsonl", *lines), types=types)
+        rows, reasons, _ = read(write_text(tmp_path / "b.jsonl", *lines, '{"x": []}'), types=types)
+        assert [row["x"] for row in alone] == [Decimal(number) for number in digits]
+        assert rows == [*alone, {"x": None}]
+        assert "column 'x': [] is no decimal128(30, 2)" in reasons[-1]
+
+    def test_text_of_numbers_is_as_the_line_has_it(self, tmp_path):
+        spelt = ["12345678901234567.89", "0.10", "1e2", '{"a": [1,  2.50]}', "true", "null", '"é"']
+        lines = [f'{{"x": {cell} }}' for cell in spelt]
+        rows, _, _ = read(write_text(tmp_path / "a.jsonl", *lines), types={"x": "string"})
+        assert [row["x"] for row in rows] == [*spelt[:5], None, "é"]
+
+    @pytest.mark.parametrize("dtype", ["date32", "date64"])
+    @pytest.mark.parametrize("odd", [[], ["5"], ['"tomorrow"']])
+    def test_days_are_read_from_text(self, tmp_path, dtype, odd):
+        lines = [f'{{"day": {cell}}}' for cell in ['"2026-11-22"', "null", *odd]]
+        file = write_text(tmp_path / "a.jsonl", *lines)
+        rows, reasons, _ = read(file, types={"day": dtype})
+        assert [row["day"] for row in rows] == [date(2026, 11, 22), None] + [None] * len(odd)
+        assert [bool(reason) for reason in reasons] == [False, False] + [True] * len(odd)
+
+    def test_times_of_day_which_nothing_reads_are_refused_first(self, tmp_path):
+        file = write_text(tmp_path / "a.jsonl", '{"at": "12:30:00"}')
+        with pytest.raises(DataError, match="column 'at' cannot become time32"):
+            read(file, types={"at": "time32[s]"})
+
+    def test_brackets_too_deep_cost_their_row(self, tmp_path):
+        deep = "[" * 1_010 + "]" * 1_010
+        file = write_text(tmp_path / "a.jsonl", '{"x": "a"}', f'{{"x": {deep}}}', '{"x": 5}')
+        rows, reasons, _ = read(file, types={"x": "string"})
+        assert [row["x"] for row in rows] == ["a", None, "5"]
+        assert [bool(reason) for reason in reasons] == [False, True, False]
+        assert "line 2" in reasons[1]
 
     @pytest.mark.parametrize("blank", ["", "  ", "\r"])
     def test_two_objects_in_a_line_are_no_row(self, tmp_path, blank):

@@ -8,7 +8,7 @@ import pyarrow as pa
 from pyarrow import parquet as pq
 
 from v3io_frames_put.jobs._fit import Piece
-from v3io_frames_put.jobs._types import read_as
+from v3io_frames_put.jobs._types import read_as, told_type
 from v3io_frames_put.jobs._where import OPEN, parse_where
 
 if TYPE_CHECKING:
@@ -37,13 +37,14 @@ class ParquetFile:
     def __init__(self, file: InputFile) -> None:
         self._file = file
         with self._open() as opened:
-            self.schema = opened.schema_arrow
+            self._stored = opened.schema_arrow
+            self.schema = pa.schema([field.with_type(told_type(field)) for field in self._stored])
             self.num_rows = opened.metadata.num_rows
             self._batch_rows = _batch_rows(opened.metadata)
 
     def check_type(self, name: str, dtype: pa.DataType) -> None:
         """Raise ArrowInvalid or ArrowNotImplementedError for what it cannot be cast to."""
-        _check_cast(self.schema, name, dtype)
+        _check_cast(self._stored, name, dtype)
 
     def pieces(self, names: Sequence[str], reading: Reading) -> Iterator[Piece]:
         """Yield columns, of row groups alone whose statistics do not exclude every row."""
@@ -101,7 +102,7 @@ class ParquetFile:
             return None
         told = [
             field
-            for field in self.schema
+            for field in self._stored
             if field.name in reading.where.columns
             and field.type == reading.schema.field(field.name).type
             and not pa.types.is_floating(field.type)

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import csv
 import io
-import re
-from decimal import Decimal
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -19,16 +17,20 @@ from pyarrow import csv as arrow_csv
 
 from v3io_frames_put.errors import DataError
 from v3io_frames_put.jobs._blocks import TextBlock, measure_header, read_blocks
-from v3io_frames_put.jobs._fit import Piece, fit_cells, may_be_rounded, shorten
+from v3io_frames_put.jobs._fit import (
+    Piece,
+    find_rounded,
+    fit_cells,
+    is_rounded,
+    may_be_rounded,
+    shorten,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from v3io_frames_put.jobs._files import InputFile
     from v3io_frames_put.jobs._fit import Reading
-
-
-_LONG_NUMBER: Final = r"^[ \t]*[-+]?[0-9]{16,}[ \t]*$"
 
 
 class CsvFile:
@@ -155,11 +157,7 @@ class CsvFile:
                 column_types=dict.fromkeys(names, pa.string()), include_columns=names
             ),
         )
-        return any(
-            _is_rounded(cell)
-            for column in texts.columns
-            for cell in column.filter(pc.match_substring_regex(column, _LONG_NUMBER)).to_pylist()
-        )
+        return any(find_rounded(_combine(column)) for column in texts.columns)
 
     def _read_cells(self, block: TextBlock, types: Mapping[str, pa.DataType]) -> Piece:
         numbered = [(number, line) for number, line in self._split(block) if line]
@@ -177,7 +175,7 @@ class CsvFile:
             ]
             is_double = pa.types.is_floating(dtype)
             rounded = {
-                row: cell for row, cell in enumerate(cells) if is_double and _is_rounded(cell)
+                row: cell for row, cell in enumerate(cells) if is_double and is_rounded(cell or "")
             }
             cells = [None if row in rounded else cell for row, cell in enumerate(cells)]
             piece.columns[name], bad = fit_cells(cells, dtype, partial(self._convert, dtype))
@@ -229,13 +227,6 @@ def _whole(block: bytes, names: list[str] | None = None, **options: Any) -> arro
     return arrow_csv.ReadOptions(
         use_threads=False, block_size=len(block) + 1, column_names=names, **options
     )
-
-
-def _is_rounded(cell: str | None) -> bool:
-    """Whether a whole number would become another one as a double."""
-    if cell is None or not re.search(_LONG_NUMBER, cell):
-        return False
-    return Decimal(float(cell)) != Decimal(cell.strip())
 
 
 def _type_of_numbers(texts: pa.StringArray) -> pa.DataType:

@@ -210,7 +210,7 @@ def _walk(place: _Place, folder: str, root: str) -> list[InputFile]:
         below = PurePosixPath(info.path).relative_to(folder)
         if info.type != fs.FileType.File or any(part[0] in "._" for part in below.parts):
             continue
-        if _ending(info.path) in _KINDS:
+        if kind_of(info.path):
             found.append(_make(place, info, root=root))
         else:
             _LOG.warning(
@@ -238,7 +238,7 @@ def _walk_local(place: _Place, folder: str, above: tuple[str, ...]) -> list[Any]
 
 
 def _make(place: _Place, info: Any, root: str) -> InputFile:
-    kind = _KINDS.get(_ending(info.path))
+    kind = kind_of(info.path)
     if kind is None:
         raise ConfigError(
             f"{_name(place, info.path)}: cannot tell what it holds; expected a name that ends with "
@@ -258,6 +258,11 @@ def _make(place: _Place, info: Any, root: str) -> InputFile:
 def _name(place: _Place, path: str) -> str:
     is_url = "://" in path  # where the file system, as that of HTTP, knows whole URLs only
     return hide_password(path if is_url else place.scheme + path)
+
+
+def kind_of(path: str | os.PathLike[str]) -> Kind | None:
+    """Return what a file holds, by the ending of its name; None: it does not tell."""
+    return _KINDS.get(_ending(os.fspath(path)))
 
 
 def _ending(path: str) -> str:

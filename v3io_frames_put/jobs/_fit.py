@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from v3io_frames_put._rows.arrow_types import make_plain
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from v3io_frames_put.jobs._where import Where
 
 _SHOWN_CHARACTERS: Final = 60
+_LONG_NUMBER: Final = r"^[ \t]*[-+]?[0-9]{16,}[ \t]*$"
 _EXACT: Final = 2**53  # a double holds every whole number up to here
 
 
@@ -144,9 +148,58 @@ def cast_column(piece: Piece, name: str, dtype: pa.DataType) -> pa.Array:
     if pa.types.is_integer(cells.type) and pa.types.is_decimal(dtype):
         # Arrow asks for room for any integer of the type; the values themselves may need less.
         cells = cells.cast(pa.decimal256(76, dtype.scale))
-    fitted, bad = fit_cells(cells, dtype, lambda part: part.cast(dtype))
-    piece.refuse_cells(name, dtype, {row: cells[row].as_py() for row in bad})
+    rounded = find_rounded(cells) if pa.types.is_floating(dtype) else {}
+    if rounded:
+        mask = np.isin(np.arange(len(cells)), list(rounded))
+        fitted, bad = _cast(pc.if_else(pa.array(mask), None, cells), dtype)
+    else:
+        fitted, bad = _cast(cells, dtype)
+    piece.refuse_cells(name, dtype, {row: cells[row].as_py() for row in bad} | rounded)
     return fitted
+
+
+def _cast(cells: pa.Array, dtype: pa.DataType) -> tuple[pa.Array, list[int]]:
+    return fit_cells(cells, dtype, lambda part: part.cast(dtype))
+
+
+def respell(spelt: pa.Array, typed: pa.Array, refused: Collection[int]) -> pa.Array:
+    """Return a column as text that is read as the same values again.
+
+    Parameters
+    ----------
+    spelt : StringArray
+        The column as it is spelt.
+    typed : Array
+        What it was read as; null where a cell did not fit.
+    refused : collection of int
+        Rows with cells that did not fit: those stay as they are spelt.
+    """
+    if pa.types.is_timestamp(typed.type) and typed.type.tz is not None:
+        # Before there were zones of whole minutes, an offset as Arrow spells it is not exact.
+        typed = typed.cast(pa.timestamp(typed.type.unit, "UTC"))
+    try:
+        text = typed.cast(pa.string())
+        again = _cast(spelt, typed.type)[0].cast(pa.string())
+    except (pa.ArrowNotImplementedError, pa.ArrowInvalid):  # lists, times, bytes that are no text
+        return spelt
+    is_same = pc.fill_null(pc.equal(again, text), fill_value=False)
+    is_misfit = np.isin(np.arange(len(spelt)), list(refused)) & ~np.asarray(typed.is_valid())
+    return pc.if_else(pc.or_(is_same, pa.array(is_misfit)), spelt, text)
+
+
+def find_rounded(cells: pa.Array) -> dict[int, str]:
+    """Find texts of whole numbers that would be others as doubles."""
+    if not (pa.types.is_string(cells.type) or pa.types.is_large_string(cells.type)):
+        return {}
+    is_long = pc.fill_null(pc.match_substring_regex(cells, _LONG_NUMBER), fill_value=False)
+    long = {row: cells[row].as_py() for row in pc.indices_nonzero(is_long).to_pylist()}
+    return {row: text for row, text in long.items() if is_rounded(text)}
+
+
+def is_rounded(text: str) -> bool:
+    """Whether a text is of a whole number that would be another one as a double."""
+    is_long = re.search(_LONG_NUMBER, text) is not None
+    return is_long and Decimal(float(text)) != Decimal(text.strip())
 
 
 def may_be_rounded(column: pa.Array) -> bool:

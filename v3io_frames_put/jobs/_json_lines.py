@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import json
 import re
+from decimal import Decimal
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
+import msgspec
 import orjson
 import pyarrow as pa
 from pyarrow import json as arrow_json
@@ -33,6 +35,12 @@ _IN_ROW: Final = re.compile(r"in row (\d+)")
 _UINT64_END: Final = 2**64
 _LONG_NUMBER: Final = re.compile(rb"\d{16}")  # orjson reads whole numbers beyond 64 bits as floats
 
+Spelling: TypeAlias = bytes
+"""A cell as the line has it: only so are all digits of a number there."""
+
+_NULL: Final = b"null"
+_read_fields: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+
 
 class JsonLinesFile:
     """A file with one JSON object a line.
@@ -53,7 +61,7 @@ class JsonLinesFile:
 
     def check_type(self, _name: str, dtype: pa.DataType) -> None:
         """Raise ArrowInvalid or ArrowNotImplementedError for what JSON cannot be read as."""
-        _convert(dtype, [None])
+        _convert(dtype, [_NULL])
 
     def pieces(self, names: Sequence[str], reading: Reading) -> Iterator[Piece]:
         """Yield columns of the file, in blocks; what was not text may be wanted as text."""
@@ -107,15 +115,16 @@ class JsonLinesFile:
         told: set[str],
     ) -> Piece:
         try:
-            table = _parse(block.text, pa.schema(list(types.items())))
+            columns = _read_columns(block.text, types)
         except pa.ArrowInvalid:
             return self._read_lines(block, names, types, told)
-        columns = {name: _combine(table.column(name)) for name in names}
-        if not _has_lines(block.text, table.num_rows):  # two objects in one of them
+        num_rows = len(next(iter(columns.values())))
+        if not _has_lines(block.text, num_rows):  # two objects in one of them
             return self._read_lines(block, names, types, told)
+        columns = {name: columns[name] for name in names}
         if any(map(may_be_rounded, columns.values())):
             return self._read_lines(block, names, types, told)
-        return Piece(columns, table.num_rows, self._file.name)
+        return Piece(columns, num_rows, self._file.name)
 
     def _read_lines(
         self,
@@ -129,14 +138,16 @@ class JsonLinesFile:
         piece = Piece({}, len(numbered), self._file.name, [number for number, _ in numbered])
         rows = [_load(line, row, piece, types) for row, (_, line) in enumerate(numbered)]
         for name in names:
-            cells = [row.get(name) for row in rows]
             dtype = types[name]
-            if name in told and pa.types.is_string(dtype):
-                cells = [_spell(cell) for cell in cells]
-            rounded = {row: cell for row, cell in enumerate(cells) if _is_rounded(cell, dtype)}
-            cells = [None if row in rounded else cell for row, cell in enumerate(cells)]
-            piece.columns[name], bad = fit_cells(cells, dtype, partial(_convert, dtype))
-            piece.refuse_cells(name, dtype, {row: cells[row] for row in bad} | rounded)
+            cells = [row.get(name, _NULL) for row in rows]
+            rounded = {row for row, cell in enumerate(cells) if _is_rounded(cell, dtype)}
+            fitting = [_NULL if row in rounded else cell for row, cell in enumerate(cells)]
+            is_spelt = name in told and pa.types.is_string(dtype)
+            convert = _spell if is_spelt else partial(_convert, dtype)
+            piece.columns[name], bad = fit_cells(fitting, dtype, convert)
+            piece.refuse_cells(
+                name, dtype, {row: _show(cells[row]) for row in sorted({*bad, *rounded})}
+            )
         return piece
 
 
@@ -148,10 +159,12 @@ def _has_lines(text: bytes, count: int) -> bool:
     return sum(1 for line in text.split(b"\n") if line.strip()) == count
 
 
-def _load(line: bytes, row: int, piece: Piece, types: Mapping[str, pa.DataType]) -> dict[str, Any]:
+def _load(
+    line: bytes, row: int, piece: Piece, types: Mapping[str, pa.DataType]
+) -> dict[str, Spelling]:
     """Read a line's fields; none where it is lost."""
     try:
-        value = _load_exactly(line)
+        value = orjson.loads(line)
     except orjson.JSONDecodeError as error:
         piece.refuse(row, f"no JSON ({error}): {shorten(line)}.")
         return {}
@@ -166,7 +179,11 @@ def _load(line: bytes, row: int, piece: Piece, types: Mapping[str, pa.DataType])
             f"first line, with null.",
         )
         return {}
-    return value
+    try:
+        return {name: bytes(spelling) for name, spelling in _read_fields(line).items()}
+    except RecursionError:
+        piece.refuse(row, f"brackets in brackets, too deep to be read: {shorten(line)}.")
+        return {}
 
 
 def _parse(block: bytes, schema: pa.Schema | None = None) -> pa.Table:
@@ -178,6 +195,18 @@ def _parse(block: bytes, schema: pa.Schema | None = None) -> pa.Table:
             explicit_schema=schema, unexpected_field_behavior=behavior
         ),
     )
+
+
+def _read_columns(text: bytes, types: Mapping[str, pa.DataType]) -> dict[str, pa.Array]:
+    """Read lines as columns; days and times of day, which the reader knows as numbers, by text."""
+    read_as = {name: pa.string() if _is_cast(dtype) else dtype for name, dtype in types.items()}
+    table = _parse(text, pa.schema(list(read_as.items())))
+    return {name: _combine(table.column(name)).cast(dtype) for name, dtype in types.items()}
+
+
+def _is_cast(dtype: pa.DataType) -> bool:
+    is_cast: bool = pa.types.is_date(dtype) or pa.types.is_time(dtype)
+    return is_cast
 
 
 def _infer_lines(lines: list[bytes]) -> pa.Schema | None:
@@ -206,49 +235,66 @@ def _find_whole(lines: list[bytes], names: set[str]) -> dict[str, pa.DataType]:
         if not found:
             break  # after the first line, mostly: it has fractions
         for name, value in (_parse_object(line) or {}).items():
-            if type(value) is float or isinstance(value, str):
+            if isinstance(value, (float, str)):
                 found.pop(name, None)
-            elif type(value) is int and name in found and not 0 <= value < _UINT64_END:
-                found[name] = pa.string()
+            elif isinstance(value, (int, Decimal)) and not 0 <= value < _UINT64_END:
+                found.update({name: pa.string()} if name in found else {})
     return found
 
 
 def _parse_object(line: bytes) -> dict[str, Any] | None:
+    """Read a line, long whole numbers as decimals; None where it is no object."""
     try:
-        value = _load_exactly(line)
+        value = orjson.loads(line)
     except orjson.JSONDecodeError:
         return None
+    if _LONG_NUMBER.search(line):
+        value = _load_exactly(line)
     return value if isinstance(value, dict) else None
 
 
-def _convert(dtype: pa.DataType, cells: list[Any]) -> pa.Array:
+def _load_exactly(text: bytes) -> Any:
+    return json.loads(text, parse_int=Decimal)  # of any length; int has a limit
+
+
+def _convert(dtype: pa.DataType, cells: list[Spelling]) -> pa.Array:
     """Convert cells by the reader itself, so that a cell means the same either way."""
     if not cells:
         return pa.array([], dtype)
-    lines = "\n".join(json.dumps({"c": cell}) for cell in cells)
-    return _combine(_parse(lines.encode(), pa.schema([("c", dtype)])).column("c"))
+    lines = b"\n".join(b'{"c":%b}' % cell for cell in cells)
+    return _read_columns(lines, {"c": dtype})["c"]
 
 
-def _spell(cell: Any) -> str | None:
-    if cell is None or isinstance(cell, str):
-        return cell
-    return json.dumps(cell, ensure_ascii=False, separators=(",", ":"))
+def _spell(cells: list[Spelling]) -> pa.Array:
+    """Return texts as they are, and anything else as the line has it."""
+    return pa.array(
+        [
+            None if cell == _NULL else orjson.loads(cell) if cell[:1] == b'"' else cell.decode()
+            for cell in cells
+        ],
+        pa.string(),
+    )
 
 
-def _load_exactly(line: bytes) -> Any:
-    """Read a line, whole numbers of any length as they are."""
-    value = orjson.loads(line)
-    return json.loads(line) if _LONG_NUMBER.search(line) else value
+def _show(cell: Spelling) -> Any:
+    try:
+        return json.loads(cell)
+    except (ValueError, RecursionError):  # more digits than int takes, or brackets
+        return cell.decode()
 
 
-def _is_rounded(cell: Any, dtype: pa.DataType) -> bool:
+def _is_rounded(cell: Spelling, dtype: pa.DataType) -> bool:
     """Whether a whole number in a cell would become another one."""
-    if isinstance(cell, int):
-        return pa.types.is_floating(dtype) and int(float(cell)) != cell
-    if isinstance(cell, dict) and pa.types.is_struct(dtype):
-        return any(_is_rounded(cell.get(field.name), field.type) for field in dtype)
-    if isinstance(cell, list) and pa.types.is_list(dtype):
-        return any(_is_rounded(item, dtype.value_type) for item in cell)
+    return _LONG_NUMBER.search(cell) is not None and _has_rounded(_load_exactly(cell), dtype)
+
+
+def _has_rounded(value: Any, dtype: pa.DataType) -> bool:
+    if isinstance(value, Decimal):
+        return bool(pa.types.is_floating(dtype) and Decimal(float(value)) != value)
+    if isinstance(value, dict) and pa.types.is_struct(dtype):
+        return any(_has_rounded(value.get(field.name), field.type) for field in dtype)
+    if isinstance(value, list) and pa.types.is_list(dtype):
+        return any(_has_rounded(item, dtype.value_type) for item in value)
     return False
 
 

@@ -7,6 +7,7 @@ opened again.
 from __future__ import annotations
 
 import logging
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
@@ -14,15 +15,15 @@ import pyarrow.compute as pc
 from pyarrow import parquet as pq
 
 from v3io_frames_put._rows.validity import find_invalid
-from v3io_frames_put.errors import DataError
-from v3io_frames_put.jobs._results_file import ParquetOutput
-from v3io_frames_put.jobs._types import INTERNAL
+from v3io_frames_put.errors import ConfigError, DataError
+from v3io_frames_put.jobs._types import INTERNAL, tell_type, told_type
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from v3io_frames_put.jobs._fit import Piece
+    from v3io_frames_put.jobs._results_file import ParquetOutput
     from v3io_frames_put.jobs._table import FileTable
 
 _LOG: Final = logging.getLogger("v3io_frames_put")
@@ -67,8 +68,31 @@ class Outcomes:
         return pa.concat_tables([told, pa.table(filler, _SCHEMA)]) if missing else told
 
 
+def check_columns(schema: pa.Schema) -> None:
+    """Refuse a column that could not be written if a row of it were left."""
+    for field in schema:
+        with _refuses(field):
+            pq.ParquetWriter(pa.BufferOutputStream(), pa.schema([field])).close()
+
+
+@contextmanager
+def _refuses(field: pa.Field) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, pa.ArrowException) as error:
+        raise ConfigError(
+            f"failed: it is a Parquet file, which cannot hold column {field.name!r}, "
+            f"{field.type}: {error}. Give the column another type by types, or go without failed."
+        ) from error
+
+
 def write_leftovers(
-    table: FileTable, outcomes: Outcomes, path: Path, *, left: set[int], with_unknown: bool
+    table: FileTable,
+    outcomes: Outcomes,
+    output: ParquetOutput,
+    *,
+    left: set[int],
+    with_unknown: bool,
 ) -> int:
     """Write the rows that are left to send.
 
@@ -78,8 +102,8 @@ def write_leftovers(
         What was published, and how far it was read.
     outcomes : Outcomes
         What became of it.
-    path : path
-        The Parquet file to write; it stands there only when it is whole.
+    output : ParquetOutput
+        Where to.
     left : set of int
         Files with rows that are not stored.
     with_unknown : bool
@@ -90,16 +114,21 @@ def write_leftovers(
     int
         Rows written.
     """
+    numbers = list(_find_files(table, outcomes, left))
+    for number in numbers:
+        table.look_over(number)
     fields = [
-        pa.field(field.name, pa.string() if field.name in table.unfit else field.type)
+        tell_type(pa.field(field.name, pa.string()), field.type)
+        if field.name in table.unfit
+        else field
         for field in table.schema
     ]
     schema = pa.schema([*fields, *((name, pa.string()) for name in _NAMES)])
-    output = ParquetOutput(path, schema)
     wanted = pa.array(["rejected", "unsent", *(["unknown"] if with_unknown else [])])
     count, lost = 0, 0
     try:
-        for start, piece in _walk(table, outcomes, left):
+        output.begin(schema)
+        for start, piece in _walk(table, outcomes, numbers):
             batch, unwritten = _select(piece, outcomes.read(start, piece.num_rows), schema, wanted)
             lost += unwritten
             if batch.num_rows:
@@ -110,25 +139,52 @@ def write_leftovers(
     except BaseException:
         output.discard()
         raise
+    if count:
+        _tell_unfit(table, output.path)
     if lost:
         _LOG.warning(
             "%d rows left to send are not in %s, which cannot hold a cell of theirs as it is: a "
             "line without its cells, text that is not UTF-8, a value unfit for its column",
             lost,
-            path,
+            output.path,
         )
     return count
 
 
-def _walk(table: FileTable, outcomes: Outcomes, left: set[int]) -> Iterator[tuple[int, Piece]]:
-    """Yield the pieces of files that have rows left, with the row each begins with."""
+def _tell_unfit(table: FileTable, path: Path) -> None:
+    for name in sorted(table.unfit):
+        dtype = table.schema.field(name).type
+        if pa.types.is_string(dtype):
+            continue
+        is_kept = told_type(tell_type(pa.field(name, pa.string()), dtype)) == dtype
+        _LOG.warning(
+            "%s holds column %r as text, since not every cell of it is %s; published again, it is "
+            "read as %s unless types says otherwise%s",
+            path,
+            name,
+            dtype,
+            dtype if is_kept else "text",
+            f" (a copy by another program needs types: {name}={dtype})" * is_kept,
+        )
+
+
+def _find_files(table: FileTable, outcomes: Outcomes, left: set[int]) -> Iterator[int]:
+    """Yield the files that have rows left; raise DataError if one has changed."""
     for number, file in enumerate(table.files):
-        is_opened = number < len(table.starts)
         is_settled = number < len(table.ends) and table.ends[number] <= outcomes.num_rows
         if is_settled and number not in left:
             continue
         if not file.is_unchanged():
             raise DataError(f"{file.name} has changed since it was published.")
+        yield number
+
+
+def _walk(
+    table: FileTable, outcomes: Outcomes, numbers: Sequence[int]
+) -> Iterator[tuple[int, Piece]]:
+    """Yield the pieces of files, with the row each begins with."""
+    for number in numbers:
+        is_opened = number < len(table.starts)
         row = table.starts[number] if is_opened else outcomes.num_rows
         try:
             for piece in table.reread(number):
@@ -138,7 +194,9 @@ def _walk(table: FileTable, outcomes: Outcomes, left: set[int]) -> Iterator[tupl
             _LOG.warning("rows left to send: %s", error)
         else:
             if number < len(table.ends) and row != table.ends[number]:
-                raise DataError(f"{file.name} has other rows than when it was published.")
+                raise DataError(
+                    f"{table.files[number].name} has other rows than when it was published."
+                )
 
 
 def _select(

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from v3io_frames_put.errors import ConfigError
+from v3io_frames_put.jobs._files import kind_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -44,6 +45,7 @@ class Outputs:
         for path in (asked.results, asked.failed):
             if path is not None:
                 _check_place(path)
+                _check_kind(path)
         places = check_apart({"results": results, "failed": failed, "journal": journal})
         inputs = {Path(file.path).resolve(): file for file in files}
         for name in ("results", "journal"):
@@ -58,7 +60,6 @@ class Outputs:
             for what, is_lost in (
                 ("the rows that where leaves out", not is_whole),
                 ("what its journal tells of", journal is not None),
-                ("what it is: no Parquet", source is not None and source.kind != "parquet"),
             )
             if is_lost
         ]
@@ -99,3 +100,12 @@ def _check_place(path: Path) -> None:
         raise ConfigError(f"{path}: {expected}; {error}. Choose another place.") from error
     if not fits:
         raise ConfigError(f"{path} cannot be written: {expected}. Choose another place.")
+
+
+def _check_kind(path: Path) -> None:
+    """Refuse a name that promises another kind of file."""
+    if kind_of(path) not in (None, "parquet"):
+        raise ConfigError(
+            f"{path} would be a Parquet file; expected a name that ends with .parquet. Choose "
+            f"another."
+        )

@@ -16,6 +16,7 @@ from v3io_frames_put.config import Encoding
 from v3io_frames_put.job import check_event, plan_upload
 from v3io_frames_put.jobs._context import log_to
 from v3io_frames_put.jobs._files import find_files
+from v3io_frames_put.jobs._leftovers import check_columns
 from v3io_frames_put.jobs._outputs import Outputs
 from v3io_frames_put.jobs._pruning import choose_files
 from v3io_frames_put.jobs._run import run_job, tell_unstored
@@ -171,6 +172,8 @@ def publish(  # noqa: PLR0913 - one keyword for each thing a job can be told
             )
 
         table, job = plan()
+        if outputs.failed is not None:
+            check_columns(table.schema)
         if kept is not None:
             job = kept.take_up(
                 job,

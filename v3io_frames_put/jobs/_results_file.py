@@ -42,23 +42,32 @@ _MAX_REASONS: Final = 1_000  # kinds of reasons, not rows; beyond them rows are 
 class ParquetOutput:
     """A Parquet file that stands in its place only when it is whole.
 
+    No other run writes there from the moment that it is made.
+
     Parameters
     ----------
     path : path
         Where it will stand. A link stays, and what it leads to is written.
-    schema : Schema
-        Of its rows.
-    **encodings
-        As ``pyarrow.parquet.ParquetWriter`` takes them.
+
+    Raises
+    ------
+    ConfigError
+        It is being written by another run, or cannot be written.
     """
 
-    def __init__(
-        self, path: Path, schema: pa.Schema, *, suffix: str = ".part", **encodings: Any
-    ) -> None:
-        self.path, self._schema = path.resolve(), schema
+    def __init__(self, path: Path, *, suffix: str = ".part") -> None:
+        self.path = path.resolve()
         self._part = self.path.with_name(f".{self.path.name}{suffix}")
-        try:
+        self._schema = pa.schema([])
+        self._writer: Any = None
+        self._is_over = False
+        with self._refuses():
             self._lock = _lock(self._part)
+
+    def begin(self, schema: pa.Schema, **encodings: Any) -> None:
+        """Tell what its rows are; encodings are those of ``pyarrow.parquet.ParquetWriter``."""
+        self._schema = schema
+        with self._refuses():
             # The schema is stored last, since its metadata may be known last.
             self._writer = pq.ParquetWriter(
                 self._part,
@@ -67,15 +76,6 @@ class ParquetOutput:
                 store_schema=False,
                 **encodings,
             )
-        except BlockingIOError as error:
-            raise ConfigError(
-                f"{path} is being written by another run. Wait for its end, or choose another "
-                f"place."
-            ) from error
-        except OSError as error:
-            raise ConfigError(
-                f"{path} cannot be written: {error}. Choose another place."
-            ) from error
 
     def write(self, batch: pa.RecordBatch) -> None:
         """Add rows, as a row group."""
@@ -95,7 +95,22 @@ class ParquetOutput:
         """Put the whole file in its place."""
         with self._names_the_file():
             self._part.replace(self.path)
+        self._is_over = True
         self._lock.close()
+
+    @contextmanager
+    def _refuses(self) -> Iterator[None]:
+        try:
+            yield
+        except BlockingIOError as error:
+            raise ConfigError(
+                f"{self.path} is being written by another run. Wait for its end, or choose another "
+                f"place."
+            ) from error
+        except OSError as error:
+            raise ConfigError(
+                f"{self.path} cannot be written: {error}. Choose another place."
+            ) from error
 
     @contextmanager
     def _names_the_file(self) -> Iterator[None]:
@@ -105,9 +120,13 @@ class ParquetOutput:
             raise OSError(f"{self.path} cannot be written: {error}") from error
 
     def discard(self) -> None:
-        """Leave nothing behind."""
+        """Leave nothing behind, unless it stands in its place."""
+        if self._is_over:  # another run may be writing there by now
+            return
+        self._is_over = True
         try:
-            self._writer.close()
+            if self._writer is not None:
+                self._writer.close()
         except OSError:  # the disk is full: this is why it is thrown away
             pass
         finally:
@@ -147,10 +166,9 @@ class ResultsFile(ParquetOutput):
         schema = SCHEMA.append(RECORD_ROW) if packed else SCHEMA
         empty = collect_results([], index=None, packed=packed)
         pandas_says = pa.Schema.from_pandas(empty, preserve_index=False).metadata
-        super().__init__(
-            path,
+        super().__init__(path, suffix=suffix)
+        self.begin(
             schema.with_metadata(pandas_says),
-            suffix=suffix,
             use_dictionary=_REPEATED,
             column_encoding={"sequence_number": "DELTA_BINARY_PACKED"},
         )

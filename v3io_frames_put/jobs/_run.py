@@ -61,7 +61,7 @@ def run_job(job: Upload, table: FileTable, outputs: Outputs) -> JobResults:
         ending = _send(replace(job, progress=look_on), table, sink)
     failed_rows, trouble = None, None
     try:
-        failed_rows, trouble = _write_failed(job, table, sink, outputs.failed)
+        failed_rows, trouble = _write_failed(job, table, sink)
     except KeyboardInterrupt:  # it reads files again, which may take long
         ending = ending.as_stopped()
     finally:
@@ -86,17 +86,15 @@ def _send(job: Upload, table: FileTable, sink: Sink) -> Ending:
     return ending.as_stopped() if switch.presses else ending
 
 
-def _write_failed(
-    job: Upload, table: FileTable, sink: Sink, failed: Path | None
-) -> tuple[int | None, Exception | None]:
+def _write_failed(job: Upload, table: FileTable, sink: Sink) -> tuple[int | None, Exception | None]:
     """Write the rows left to send; return their number, and what came in the way."""
-    if sink.failure is not None or failed is None or sink.path is None:
+    if sink.failure is not None or sink.failed is None or sink.path is None:
         return None, sink.failure
     try:
         count = write_leftovers(
             table,
             Outcomes(sink.path),
-            failed,
+            sink.failed,
             left=sink.left,
             with_unknown=job.policy.delivery == "at_least_once",
         )

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from v3io_frames_put._delivery.outcome_pages import PAGE_ROWS, RECORD_ROW, SCHEMA, STATUSES
 from v3io_frames_put.errors import ConfigError
-from v3io_frames_put.jobs._results_file import ResultsFile, Tally
+from v3io_frames_put.jobs._results_file import ParquetOutput, ResultsFile, Tally
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -57,6 +57,11 @@ class Sink:
         Whether there is a column ``record_row``.
     brake : threading.Event, optional
         Set when they cannot be written: nobody could tell what was sent afterwards.
+
+    Attributes
+    ----------
+    failed : ParquetOutput or None
+        For the rows left to send.
     """
 
     def __init__(
@@ -73,11 +78,18 @@ class Sink:
         self.failure: OSError | ConfigError | None = None
         self._table, self._packed, self._brake = table, packed, brake
         self._spare: tempfile.TemporaryDirectory[str] | None = None
-        if results is None and failed is not None:
-            self._spare = _make_spare(failed)
-            results = Path(self._spare.name) / "results.parquet"
+        self._file: ResultsFile | None = None
+        self.failed = None if failed is None else ParquetOutput(failed)
+        try:
+            if results is None and failed is not None:
+                self._spare = _make_spare(failed)
+                results = Path(self._spare.name) / "results.parquet"
+            if results is not None:
+                self._file = ResultsFile(results, packed=packed)
+        except BaseException:
+            self.discard()
+            raise
         self.path = results
-        self._file = None if results is None else ResultsFile(results, packed=packed)
 
     @property
     def is_asked_for(self) -> bool:
@@ -137,6 +149,8 @@ class Sink:
 
     def close(self) -> None:
         """Leave nothing behind that was not asked for."""
+        if self.failed is not None:
+            self.failed.discard()
         if self._spare is not None:
             self._spare.cleanup()
 

@@ -19,7 +19,7 @@ from v3io_frames_put._rows.source import StreamSource
 from v3io_frames_put.errors import DataError
 from v3io_frames_put.jobs._columnar import ArrowFile, ParquetFile
 from v3io_frames_put.jobs._csv import CsvFile
-from v3io_frames_put.jobs._fit import Piece, Reading, cast_column
+from v3io_frames_put.jobs._fit import Piece, Reading, cast_column, respell
 from v3io_frames_put.jobs._json_lines import JsonLinesFile
 from v3io_frames_put.jobs._partitions import (
     add_partitions,
@@ -31,7 +31,7 @@ from v3io_frames_put.jobs._types import INTERNAL, merge_schemas
 from v3io_frames_put.jobs._where import parse_where
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from v3io_frames_put.jobs._files import InputFile
     from v3io_frames_put.jobs._where import Where
@@ -127,6 +127,7 @@ class FileTable:
         self.starts: list[int] = []
         self.ends: list[int] = []
         self.unfit: set[str] = set()
+        self._texts = {name for name, dtype in types.items() if pa.types.is_string(dtype)}
         self.broken: DataError | None = None
         self._rows_read = self._unreleased = 0
         self._names: list[str] = []
@@ -155,25 +156,54 @@ class FileTable:
         for _ in self._until_broken(list(range(len(self.schema)))):
             pass
 
+    def _reading(self, texts: Collection[str] = ()) -> Reading:
+        return Reading(self.schema, self.where, frozenset(self._texts.union(texts)))
+
+    def look_over(self, number: int) -> None:
+        """Note which columns of a file have cells that do not fit, if the run has not seen all."""
+        is_seen = number < len(self.ends) and set(self._names) >= set(self.schema.names)
+        if is_seen or self._surely_fits(number):
+            return
+        with suppress(DataError):  # met again by whoever reads the rows
+            for piece in self._pieces(number, self.schema.names, self._reading()):
+                self.unfit |= piece.unfit
+
+    def _surely_fits(self, number: int) -> bool:
+        reader = self._readers[number]
+        return (
+            not isinstance(reader, DataError)
+            and reader.is_typed
+            and all(
+                field.type == self.schema.field(field.name).type
+                for field in reader.schema
+                if field.name in self.schema.names
+            )
+        )
+
     def reread(self, number: int) -> Iterator[Piece]:
-        """Yield the rows of a file again: all columns, unfit ones as they are spelt."""
-        reading = Reading(self.schema, self.where, frozenset(self.unfit))
+        """Yield the rows of a file again: all columns, unfit ones as text."""
+        reading = self._reading(self.unfit)
         pieces = self._pieces(number, self.schema.names, reading)
-        if self.where is None:
+        if self.where is None and not self.unfit:
             yield from pieces
             return
-        # The condition is about columns as they were read at first.
-        typed = self._pieces(number, self._names, Reading(self.schema, self.where))
+        # The condition, and what fits, are about columns as they were read at first.
+        names = list({*self._names, *self.unfit})
+        typed = self._pieces(number, names, self._reading())
         for piece, first in zip(pieces, typed, strict=True):
             if piece.num_rows != first.num_rows:
                 raise DataError(f"{self.files[number].name} is not read as it was at first.")
-            yield _filter(piece, _find_rows(self.where, first))
+            for name in self.unfit:
+                piece.columns[name] = respell(
+                    piece.columns[name], first.columns[name], first.refusals
+                )
+            yield piece if self.where is None else _filter(piece, _find_rows(self.where, first))
 
     def _batches(self, positions: list[int]) -> Iterator[pa.RecordBatch]:
         names = [self.schema.names[place] for place in positions if place < len(self.schema)]
         needed = self.where.columns if self.where else ()
         self._names = list(dict.fromkeys(chain(names, needed)))
-        reading = Reading(self.schema, self.where)
+        reading = self._reading()
         for number in range(len(self.files)):
             self.starts.append(self._rows_read)
             try:

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 INTERNAL: Final = "__v3io_"
 """What columns begin with that are ours and never sent."""
 
+_READ_AS: Final = b"v3io_read_as"
+"""In a column's metadata: the type that its texts are read as."""
+
 _ZONED: Final = re.compile(r"timestamp\[(s|ms|us|ns), *(?:tz=)?([\w/+:-]+)\]")
 _DECIMAL: Final = re.compile(r"decimal(128|256)?\((\d+), *(-?\d+)\)")
 _MANTISSA: Final = {16: 11, 32: 24, 64: 53}  # bits of whole numbers that a float of so many holds
@@ -51,6 +54,24 @@ def _read_type(column: str, told: Any) -> pa.DataType:
             f"types: {column}={told!r} is no type; expected for example string, int64, double, "
             f"bool, date32, timestamp[us], timestamp[us, UTC] or decimal128(10, 2)."
         ) from None
+
+
+def tell_type(field: pa.Field, dtype: pa.DataType) -> pa.Field:
+    """Return a column of text that tells what it is read as."""
+    return field.with_metadata({_READ_AS: str(dtype)})
+
+
+def told_type(field: pa.Field) -> pa.DataType:
+    """Return the type that a column is read as: its own, unless it tells of another."""
+    told = (field.metadata or {}).get(_READ_AS)
+    if told is None or not pa.types.is_string(field.type):
+        return field.type
+    try:
+        dtype = _read_type(field.name, told.decode())
+        pa.array([], pa.string()).cast(dtype)
+    except (ConfigError, UnicodeDecodeError, pa.ArrowNotImplementedError):
+        return field.type
+    return dtype
 
 
 def read_as(dtype: pa.DataType) -> pa.DataType:
