@@ -80,7 +80,8 @@ def open_progress(progress: ProgressOption) -> Iterator[Callable[[Progress], Non
     if callable(progress):
         yield _Guard(progress)
         return
-    if progress is False or (progress is None and not someone_looks_on()):
+    can_show = someone_looks_on() if progress is None else has_cells() or sys.stderr is not None
+    if progress is False or not can_show:
         yield _ignore
         return
     from v3io_frames_put.progress_bar import open_bar

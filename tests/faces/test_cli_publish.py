@@ -393,6 +393,28 @@ def test_wrong_options_are_told_in_the_form_of_the_log(run, file, tmp_path, wron
     assert json.loads(line)["level"] == "error"
 
 
+@pytest.mark.parametrize("asked", [["--log-format", "json"], ["--log-format=json"]])
+@pytest.mark.parametrize("wrong", ["--config", "--nope", "--summary"])
+def test_a_line_that_asks_for_json_is_told_in_json_what_is_wrong_before(
+    run, file, tmp_path, asked, wrong
+):
+    (tmp_path / "job.toml").write_text("ordr = 'any'")
+    done = run(file, STREAM, wrong, tmp_path / "job.toml", *asked, "--columns", "n", "--summary")
+    assert done.exit_code == 2
+    (line,) = done.stderr.splitlines()
+    assert json.loads(line)["level"] == "error"
+
+
+def test_progress_without_stderr_is_not_shown(run, file, local_platform):
+    words = ["publish", str(file), STREAM, "--progress"]
+    subprocess.run(
+        [sys.executable, "-m", "v3io_frames_put.cli", *words],
+        preexec_fn=lambda: os.close(2),
+        check=True,
+    )
+    assert len(sent(local_platform)) == 3
+
+
 @pytest.mark.parametrize("wrong", [[], ["--order", "any"]], ids=["well", "wrong"])
 def test_the_log_is_as_before_when_the_command_is_over(run, file, wrong):
     log = logging.getLogger("v3io_frames_put")

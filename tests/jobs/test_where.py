@@ -89,6 +89,16 @@ def test_keeps(text, kept):
     assert rows(text) == kept
 
 
+@pytest.mark.parametrize("literals", ["0", "-0.0", "7, 0.0"])
+@pytest.mark.parametrize("dtype", [pa.float64(), pa.float32()])
+def test_zero_is_zero_of_either_sign(literals, dtype):
+    table = pa.table({"x": pa.array([0.0, -0.0, 1.0, None], dtype), "row": range(4)})
+    for text, kept in [(f"x in ({literals})", [0, 1]), (f"x not in ({literals})", [2])]:
+        where = parse_where(text, table.schema)
+        found = ds.dataset(table).to_table(filter=where.expression).column("row").to_pylist()
+        assert found == kept
+
+
 def test_a_program_may_write_five_hundred_comparisons_and_longer_lists():
     assert rows(" or ".join(f"n = {number}" for number in range(2, 502))) == [1, 2]
     assert rows(" and ".join(f"n != {number}" for number in range(2, 502))) == [0]
@@ -106,8 +116,11 @@ EXTREMES = {
     "timestamp[s]": [dt.datetime(1, 1, 1), dt.datetime(3000, 1, 1), dt.datetime(9999, 12, 31)],
     "timestamp[us]": [dt.datetime(1, 1, 1), dt.datetime(3000, 1, 1), dt.datetime(9999, 12, 31)],
     "timestamp[ns]": [dt.datetime(1700, 1, 1), dt.datetime(1970, 1, 1), dt.datetime(2200, 1, 1)],
+    "duration[s]": [-dt.timedelta(10**8), dt.timedelta(), dt.timedelta(10**8)],
+    "duration[us]": [-dt.timedelta(10**8), dt.timedelta(microseconds=1), dt.timedelta(10**8)],
+    "duration[ns]": [-dt.timedelta(10**5), dt.timedelta(), dt.timedelta(10**5)],
 }
-KINDS = [list(EXTREMES)[:6], list(EXTREMES)[6:]]
+KINDS = [list(EXTREMES)[:6], list(EXTREMES)[6:10], list(EXTREMES)[10:]]
 SIGNS = {"=": eq, "!=": ne, "<": lt, "<=": le, ">": gt, ">=": ge}
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from v3io_frames_put.cli.exits import Exit, judge_error
-from v3io_frames_put.cli.log import log_to_stderr, logs_json, tell
+from v3io_frames_put.cli.log import asks_for_json, log_to_stderr, logs_json, tell
 from v3io_frames_put.errors import PutRecordsError
 
 if TYPE_CHECKING:
@@ -57,7 +57,8 @@ class CommandGroup(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; tell what stopped it."""
-        ctx.with_resource(log_to_stderr())  # a command may put its own in front
+        # A command may put its own in front; what is wrong with its options comes before.
+        ctx.with_resource(log_to_stderr("json" if asks_for_json(ctx.args) else None))
         with _Signals() as signals, warnings.catch_warnings():
             warnings.showwarning = _show_warning  # type: ignore[assignment]  # takes more than it reads
             try:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 LOG_FORMATS: Final = ("text", "json")
 _LOGGER: Final = logging.getLogger("v3io_frames_put")
@@ -78,6 +78,18 @@ def log_to_stderr(log_format: str | None = None) -> Iterator[None]:
     finally:
         _LOGGER.handlers = handlers
         _LOGGER.setLevel(before)
+
+
+def asks_for_json(args: Sequence[str]) -> bool:
+    """Say whether the words behind a command, which may be wrong, ask for a JSON log."""
+    probe = click.Command(
+        "log",
+        params=[click.Option(["--log-format"])],
+        context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
+        add_help_option=False,
+    )
+    found = probe.make_context("log", list(args), resilient_parsing=True)
+    return bool(found.params["log_format"] == "json")
 
 
 def logs_json() -> bool:

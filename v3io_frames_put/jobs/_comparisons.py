@@ -78,6 +78,8 @@ def is_in(column: Column, literals: Sequence[Literal]) -> Any:
         values = [_scalar(one, dtype) for one in map(Decimal, numbers) if _holds(dtype, one)]
     else:
         values = [_fit(one, dtype) for one in literals]
+        if pt.is_floating(dtype) and any(one.as_py() == 0 for one in values):
+            values += [pa.scalar(zero, dtype) for zero in (0.0, -0.0)]  # equal, unlike their bits
     return column.field.isin(pa.array(values, dtype))
 
 
@@ -145,6 +147,8 @@ def _with_room(left: Column, right: Column) -> tuple[Any, Any]:
     zones = {one.tz is not None for one in types if pt.is_timestamp(one)}
     if types[0] != types[1] and len(zones) == 1 and all(map(_is_moment, types)):
         return _nanoseconds(left), _nanoseconds(right)
+    if types[0] != types[1] and all(map(pt.is_duration, types)):
+        return _nanoseconds(left), _nanoseconds(right)
     return left.field, right.field
 
 
@@ -153,7 +157,7 @@ def _is_moment(dtype: pa.DataType) -> bool:
 
 
 def _nanoseconds(column: Column) -> Any:
-    """Count the nanoseconds since 1970, of any year."""
+    """Count the nanoseconds since 1970, of any year, or of a duration of any length."""
     dtype = column.dtype
     if pt.is_date32(dtype):
         count, unit = column.field.cast(pa.int32()), _DAY
