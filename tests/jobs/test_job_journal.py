@@ -8,11 +8,13 @@ import os
 import threading
 
 import pandas as pd
+import pyarrow as pa
 import pytest
+from pyarrow import parquet as pq
 
 from tests.jobs.conftest import STREAM, write_parquet, write_text
-from v3io_frames_put import Interrupted, jobs
-from v3io_frames_put.errors import ConfigError, PutRecordsError
+from v3io_frames_put import ConfigError, DataError, Interrupted, PartialFailure, jobs
+from v3io_frames_put.errors import PutRecordsError
 from v3io_frames_put.jobs._columnar import ParquetFile
 from v3io_frames_put.local import Throttled
 
@@ -157,6 +159,55 @@ def test_a_job_that_broke_off_goes_on_when_the_file_is_mended(
     assert publish(folder, **options).counts["stored"] == total
     assert len(rows_sent(local_platform)) == len(set(rows_sent(local_platform))) == total
     assert publish(folder, **options).receipt["already_complete"]
+
+
+@pytest.mark.parametrize("delivery", ["at_least_once", "exactly_once"])
+def test_a_mended_file_brings_no_type_or_column_of_its_own(
+    publish, folder, path, sent, caplog, delivery
+):
+    options = {"journal": path, "delivery": delivery}
+    for number in (0, 2):
+        table = pq.read_table(folder / f"{number}.parquet")
+        pq.write_table(
+            table.set_column(0, "n", table["n"].cast("int32")), table_path(folder, number)
+        )
+    at = table_path(folder, 1)
+    at.write_bytes(at.read_bytes()[:-9])
+    with pytest.raises(PutRecordsError, match="Once it can be read, the same call again"):
+        publish(folder, **options)
+    room = pa.array(["a", "b", "c"], pa.large_string())
+    write_parquet(at, n=pa.array([10, 2**40, 12]), room=room, extra=[1, 2, 3])
+    with pytest.raises(PartialFailure) as caught:
+        publish(folder, **options)
+    assert caught.value.results.counts["stored"] == 22
+    (reason,) = caught.value.results.reasons
+    assert f"1.parquet, column 'n': {2**40} is no int32" in reason["detail"]
+    assert "1.parquet: 'extra' left out" in caplog.text
+    assert [row["n"] for row in sent("n")] == [*range(11), 12, *range(20, 30)]
+    with pytest.raises(PartialFailure) as caught:
+        publish(folder, **options)
+    assert caught.value.results.receipt["already_complete"]
+    # With another file it is another run, of what the files hold.
+    at.rename(folder / "9.parquet")
+    publish(folder, **options)
+    assert {"n": 2**40, "room": "b", "extra": 2} in sent()
+
+
+def table_path(folder, number):
+    return folder / f"{number}.parquet"
+
+
+def test_a_mended_file_that_cannot_be_read_as_the_others_is_refused(publish, folder, path, sent):
+    at = table_path(folder, 1)
+    at.write_bytes(at.read_bytes()[:-9])
+    with pytest.raises(PutRecordsError, match="Once it can be read, the same call again"):
+        publish(folder, journal=path)
+    write_parquet(at, n=[[10], [11]], room=["a", "b"])
+    with pytest.raises(DataError, match=r"1\.parquet: column 'n' cannot become int64"):
+        publish(folder, journal=path)
+    write_parquet(at, n=[10, 11], room=["a", "b"])
+    assert publish(folder, journal=path).counts["stored"] == 22
+    assert len(sent()) == 22
 
 
 def test_a_wrong_mend_keeps_no_right_one_out(publish, folder, path, sent):

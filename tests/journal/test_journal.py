@@ -234,6 +234,14 @@ def test_a_journal_of_another_version_is_refused(platform, path):
         put(platform, path)
 
 
+def test_a_journal_of_the_first_package_goes_on(platform, path):
+    put(platform, path)
+    with sqlite3.connect(path) as database:
+        database.execute("drop table input")
+    database.close()
+    assert put(platform, path).attrs["v3io"]["already_complete"]
+
+
 def test_a_damaged_journal_is_refused(platform, path):
     put(platform, path)
     content = bytearray(path.read_bytes())

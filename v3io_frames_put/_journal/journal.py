@@ -89,6 +89,18 @@ class Journal(Recorder):
             return None
         return [tuple(stamp) for stamp in json.loads(run["files"])]
 
+    def agreed_schema(self, files: Sequence[FileStamp]) -> pa.Schema | None:
+        """Return what the columns of its run's files are read as, if it broke off at one once.
+
+        A file that was mended brings no column or type of its own: rows before it are sent.
+        None, too: those are not its run's files.
+        """
+        run = self._read_run()
+        if run is None or (run["is_finished"] and run["files"] != json.dumps(files)):
+            return None
+        found = next(self._store.read("select schema from input"), None)
+        return None if found is None else pa.ipc.read_schema(pa.py_buffer(found[0]))
+
     def take_up(
         self,
         job: Upload,
@@ -207,7 +219,7 @@ class Journal(Recorder):
         self._store = Store(path)
         return aside
 
-    def unpin(self, file: str) -> None:
+    def unpin(self, file: str, schema: pa.Schema) -> None:
         """Take that a file could not be read to its end: it may be mended, then go on."""
         pinned = self.pinned
         if pinned is None:  # the run is finished: its files are as they were
@@ -215,6 +227,8 @@ class Journal(Recorder):
         stamps = [(name, None, None) if name == file else (name, *told) for name, *told in pinned]
         with self._store.transaction():
             self._store.write("update run set files = ?", [(json.dumps(stamps),)])
+            self._store.write("delete from input", [()])
+            self._store.write("insert into input values (?)", [(schema.serialize().to_pybytes(),)])
 
     # -- what happens -----------------------------------------------------------------
 

@@ -70,6 +70,13 @@ create table copies (          -- of rows that are stored elsewhere, too
 );
 """
 
+# A table that the first package had not; it is made in older files, too.
+_INPUT: Final = """
+create table if not exists input (  -- no row, unless the run broke off at a file
+    schema blob not null            -- Arrow: what the columns of its files are read as
+)
+"""
+
 _LIMITS: Final = [
     (dtype, np.iinfo(dtype).max + 1) for dtype in map(np.dtype, ("i1", "i2", "i4", "i8"))
 ]
@@ -121,7 +128,7 @@ class Store:
         """Refuse what is no journal, or a damaged one; make an empty one of an empty file."""
         if not self._number("pragma schema_version"):
             with self.transaction():
-                for statement in _SCHEMA.split(";\n"):
+                for statement in [*_SCHEMA.split(";\n"), _INPUT]:
                     self._database.execute(statement)
                 self._database.execute(f"pragma application_id = {APPLICATION_ID}")
                 self._database.execute(f"pragma user_version = {VERSION}")
@@ -139,6 +146,7 @@ class Store:
         problem = self._database.execute("pragma quick_check(1)").fetchone()[0]
         if problem != "ok":
             raise sqlite3.DatabaseError(problem)
+        self._database.execute(_INPUT)
 
     def _number(self, query: str) -> int:
         number: int = self._database.execute(query).fetchone()[0]

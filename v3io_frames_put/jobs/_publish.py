@@ -145,9 +145,11 @@ def publish(  # noqa: PLR0913 - one keyword for each thing a job can be told
     )
     with open_journal(journal) as kept, log_to(context) as log:
         chosen, others = choose_files(found, where, given_types, kept.pinned if kept else None)
+        stamps = [file.stamp for file in chosen]
+        agreed = kept.agreed_schema(stamps) if kept else None
 
         def plan(*, ends_where_broken: bool = False) -> tuple[FileTable, Upload]:
-            table = FileTable(chosen, given_types, where, named=named, others=others)
+            table = FileTable(chosen, given_types, where, named=named, others=others, agreed=agreed)
             return table, plan_upload(
                 table.source(ends_where_broken=ends_where_broken),
                 stream,
@@ -177,7 +179,7 @@ def publish(  # noqa: PLR0913 - one keyword for each thing a job can be told
         if kept is not None:
             job = kept.take_up(
                 job,
-                files=[file.stamp for file in chosen],
+                files=stamps,
                 replan=lambda: plan(ends_where_broken=True)[1].plan,
             )
         if create:
@@ -188,6 +190,6 @@ def publish(  # noqa: PLR0913 - one keyword for each thing a job can be told
             told = log(run_job(job, table, outputs))
         finally:
             if kept is not None and table.broken_file is not None:
-                kept.unpin(table.broken_file.name)
+                kept.unpin(table.broken_file.name, table.schema)
     tell_unstored(told, on_error)
     return told

@@ -27,7 +27,7 @@ from v3io_frames_put.jobs._partitions import (
     partition_value,
 )
 from v3io_frames_put.jobs._passwords import hide_password, public_cause
-from v3io_frames_put.jobs._types import INTERNAL, merge_schemas
+from v3io_frames_put.jobs._types import INTERNAL, check_unique, merge_schemas
 from v3io_frames_put.jobs._where import parse_where
 
 if TYPE_CHECKING:
@@ -80,6 +80,8 @@ class FileTable:
     others : sequence of InputFile
         Files that are not read: a column that is asked for, and that the others lack, is null
         with the type that it has there.
+    agreed : Schema, optional
+        What the columns are read as, whatever the files say: of a run that has begun.
 
     Attributes
     ----------
@@ -104,6 +106,7 @@ class FileTable:
         *,
         named: Iterable[str] = (),
         others: Sequence[InputFile] = (),
+        agreed: pa.Schema | None = None,
     ) -> None:
         self.files = list(files)
         self._readers = [open_reader(file) for file in self.files]
@@ -120,7 +123,9 @@ class FileTable:
         if where is not None:
             asked |= parse_where(where, pa.schema([]), is_open=True).columns
         schemas += _look_up(asked.difference(*(schema.names for _, schema in schemas)), others)
-        self.schema = self._settle(merge_schemas(schemas, types))
+        self.schema = self._settle(merge_schemas(schemas, types)) if agreed is None else agreed
+        if agreed is not None:
+            _check_against(agreed, schemas)
         self._check_types()
         self.where = None if where is None else parse_where(where, self.schema)
         self.num_rows = self._count_rows()
@@ -307,6 +312,21 @@ def open_reader(file: InputFile) -> Reader | DataError:
         wrapped.__cause__ = public_cause(error)
         return wrapped
     return reader
+
+
+def _check_against(agreed: pa.Schema, schemas: Iterable[tuple[str, pa.Schema]]) -> None:
+    """Warn of columns that are not read, since the files of a run did not have them."""
+    for file, schema in schemas:
+        check_unique(file, schema)
+        sent = [name for name in schema.names if not name.startswith(INTERNAL)]
+        new = [name for name in sent if name not in agreed.names]
+        if new:
+            _LOG.warning(
+                "%s: %s left out, which the run did not have when it began; publish the file by a "
+                "call of its own, too, if that is to be sent",
+                file,
+                ", ".join(map(repr, new)),
+            )
 
 
 def _look_up(names: set[str], files: Sequence[InputFile]) -> Iterator[tuple[str, pa.Schema]]:

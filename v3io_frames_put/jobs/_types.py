@@ -103,7 +103,7 @@ def merge_schemas(
     """
     merged: dict[str, tuple[str, pa.DataType]] = {}
     for file, schema in schemas:
-        _check_unique(file, schema)
+        check_unique(file, schema)
         for name, dtype in zip(schema.names, map(read_as, schema.types), strict=True):
             if name.startswith(INTERNAL):
                 continue
@@ -122,7 +122,8 @@ def merge_schemas(
     return pa.schema([(name, dtype) for name, (_, dtype) in merged.items()])
 
 
-def _check_unique(file: str, schema: pa.Schema) -> None:
+def check_unique(file: str, schema: pa.Schema) -> None:
+    """Raise DataError where two columns of a file have one name."""
     twice = sorted({name for name in schema.names if schema.names.count(name) > 1})
     if twice:
         raise DataError(f"{file}: two columns are named {twice[0]!r}. Rename one.")
