@@ -118,7 +118,8 @@ def upload(
         out_of_order=count_and_first(out_of_order, more=job.out_of_order["count"] - len(listed)),
         duplicates=count_and_first([list(copy) for copy in duplicates]),
     )
-    _LOG.info("run %s: ended, %s", job.run_id, receipt.counts)
+    how = "ended early; of the rows that were read" if delivery.stopped or broken else "ended"
+    _LOG.info("run %s: %s, %s", job.run_id, how, receipt.counts)
     return Ending(receipt, delivery.stopped, broken, out_of_order, late, duplicates)
 
 

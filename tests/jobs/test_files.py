@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import traceback
 from contextlib import ExitStack
@@ -95,6 +96,28 @@ def test_the_password_of_a_url_is_not_told(scheme):
     assert "p@ss" not in str(raised.value)
 
 
+@pytest.mark.parametrize("named", ["", "*.csv"])
+def test_a_name_that_is_no_utf_8_is_refused(tmp_path, named):
+    write_text(tmp_path / "a.csv", "n", "1")
+    try:
+        (tmp_path / os.fsdecode(b"\xff.csv")).write_text("n\n2\n")
+    except OSError:
+        pytest.skip("the file system takes no such names")
+    with pytest.raises(ConfigError, match=r"udcff\.csv': its name is no UTF-8\. Rename it"):
+        find_files(tmp_path / named)
+
+
+def test_a_link_beside_its_file_is_told_of(tmp_path, caplog):
+    write_text(tmp_path / "a.csv", "n", "1")
+    (tmp_path / "latest.csv").symlink_to("a.csv")
+    assert len(find_files(tmp_path)) == 2
+    assert "a.csv and " in caplog.text
+    assert "latest.csv are one file, and both are published: its rows are sent twice" in caplog.text
+    caplog.clear()
+    find_files([tmp_path / "a.csv", tmp_path / "a.csv"])
+    assert "are one file" not in caplog.text
+
+
 @pytest.mark.parametrize(
     ("url", "shown"),
     [
@@ -102,6 +125,13 @@ def test_the_password_of_a_url_is_not_told(scheme):
         ("http://me:p@s@host:80/a@b.csv", "http://me:***@host:80/a@b.csv"),
         ("http://host:80/a@b.csv", "http://host:80/a@b.csv"),
         ("s3://bucket/day@1/x.csv", "s3://bucket/day@1/x.csv"),
+        ("https://ghp_abc@host/x.csv", "https://***@host/x.csv"),
+        ("https://:pw@host/x.csv", "https://:***@host/x.csv"),
+        ("sftp://me@host/x.csv", "sftp://me@host/x.csv"),
+        ("https://h/x.csv?sv=1&sig=a%2Fb&se=2", "https://h/x.csv?sv=1&sig=***&se=2"),
+        ("https://h/x.csv?X-Amz-Signature=0af", "https://h/x.csv?X-Amz-Signature=***"),
+        ("https://h/x.csv?X-Goog-Signature=0af&k=1", "https://h/x.csv?X-Goog-Signature=***&k=1"),
+        ("https://h/x.csv?design=a", "https://h/x.csv?design=a"),
     ],
 )
 def test_a_password_is_crossed_out_and_nothing_else(url, shown):

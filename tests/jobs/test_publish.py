@@ -262,6 +262,13 @@ class TestFailed:
         publish(failed, types={"x": "string"})
         assert {"x": "oops"} in sent()
 
+    def test_no_name_in_a_type_changes(self, publish, client, tmp_path):
+        file, failed = tmp_path / "a.parquet", tmp_path / "f.parquet"
+        pq.write_table(pa.table({"x": [[1], [2]]}), file, use_compliant_nested_type=False)
+        with pytest.raises(StreamNotFound):
+            jobs.publish(file, "nothing/here/at/all", client=client, failed=failed)
+        assert pq.read_schema(failed).field("x") == pq.read_schema(file).field("x")
+
     def test_types_tell_what_a_copy_by_another_program_is_read_as(
         self, publish, tmp_path, sent, caplog, local_platform
     ):
@@ -576,6 +583,15 @@ class TestTrouble:
         told = f". Until then {before:,} rows were stored; {rows - before:,} are left."
         assert told in str(caught.value)
         assert [value["n"] for value in sent("n")] == list(range(before))
+
+    def test_a_stop_tells_where_the_rest_stands(self, publish, folder, tmp_path):
+        cancel, failed = threading.Event(), tmp_path / "f.parquet"
+        cancel.set()
+        with pytest.raises(Interrupted, match=r"what is left stands in .*f\.parquet; with a jour"):
+            publish(folder, cancel=cancel, failed=failed)
+        with pytest.raises(Interrupted, match=r"with failed= \(--failed\), what is left stands in"):
+            publish(folder, cancel=cancel)
+        assert len(read_table(failed)) == 30
 
     def test_a_stop_tells_of_every_row(self, publish, folder, tmp_path, local_platform):
         local_platform.faults = [Throttled(times=None, retry_after_seconds=30)]

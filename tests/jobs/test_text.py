@@ -295,6 +295,15 @@ def test_lines_are_counted_whatever_ends_them(tmp_path, line_end):
     assert "line 4 of" in read(tmp_path / "a.csv")[1][1]
 
 
+@pytest.mark.parametrize("odd", [[], ["b,oops"], [f"b,{2**53 + 1}"]])
+def test_a_mark_at_the_beginning_of_a_cell_is_part_of_it(tmp_path, odd):
+    """As the mark at the beginning of a file, which is not."""
+    file = write_text(tmp_path / "a.csv", "\ufeffs,x", "\ufeffa,1.5", *odd)
+    rows, reasons, _ = read(file, types={"x": "double"})
+    assert rows[0] == {"s": "\ufeffa", "x": 1.5}
+    assert [bool(reason) for reason in reasons] == [False] + [True] * len(odd)
+
+
 def test_quotes_between_tabs(tmp_path):
     lines = ["n\tx", '1\t"a\nb"', '2\tc, "d', "3\te"]
     for size in (8, 1 << 20):

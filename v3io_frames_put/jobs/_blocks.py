@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 BLOCK_BYTES: Final = 1 << 20
 _MAX_LINE_BYTES: Final = 64 << 20
 _MAX_QUOTED_BYTES: Final = 8 << 20  # no record may be so long
-_BOM: Final = b"\xef\xbb\xbf"
+BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"  # of a file in UTF-8, where it has one
 _LINE_FEED, _LINE_BREAKS = b"\n", b"\r\n"
 
 
@@ -42,7 +42,7 @@ def read_blocks(stream: Any, *, delimiter: str | None = None) -> Iterator[TextBl
         What stands between the cells of CSV, where a line break in a quoted cell does not
         end a record. None: each line is a record.
     """
-    rest = stream.read(len(_BOM)).removeprefix(_BOM)
+    rest = stream.read(len(BYTE_ORDER_MARK)).removeprefix(BYTE_ORDER_MARK)
     line = 1
     for fresh, is_last in _read_ahead(stream):
         rest += fresh

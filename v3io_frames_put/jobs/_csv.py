@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from pyarrow import csv as arrow_csv
 
 from v3io_frames_put.errors import DataError
-from v3io_frames_put.jobs._blocks import TextBlock, measure_header, read_blocks
+from v3io_frames_put.jobs._blocks import BYTE_ORDER_MARK, TextBlock, measure_header, read_blocks
 from v3io_frames_put.jobs._fit import (
     Piece,
     find_rounded,
@@ -133,7 +133,7 @@ class CsvFile:
             return piece
         try:
             table = arrow_csv.read_csv(
-                pa.BufferReader(block.text or b"\n"),
+                pa.BufferReader(_unmarked(block.text) or b"\n"),
                 read_options=_whole(block.text, self._names),
                 parse_options=self._parsing(),
                 convert_options=arrow_csv.ConvertOptions(
@@ -150,7 +150,7 @@ class CsvFile:
 
     def _has_rounded(self, block: TextBlock, names: list[str]) -> bool:
         texts = arrow_csv.read_csv(
-            pa.BufferReader(block.text),
+            pa.BufferReader(_unmarked(block.text)),
             read_options=_whole(block.text, self._names),
             parse_options=self._parsing(),
             convert_options=arrow_csv.ConvertOptions(
@@ -222,10 +222,18 @@ class CsvFile:
         return _combine(table.column("c"))
 
 
+def _unmarked(block: bytes) -> bytes:
+    """Keep Arrow from taking the beginning of a cell for that of a file."""
+    return BYTE_ORDER_MARK + block if block.startswith(BYTE_ORDER_MARK) else block
+
+
 def _whole(block: bytes, names: list[str] | None = None, **options: Any) -> arrow_csv.ReadOptions:
     """Read a block at once: it is small, and threads would let its rows go astray."""
     return arrow_csv.ReadOptions(
-        use_threads=False, block_size=len(block) + 1, column_names=names, **options
+        use_threads=False,
+        block_size=len(block) + len(BYTE_ORDER_MARK) + 1,
+        column_names=names,
+        **options,
     )
 
 

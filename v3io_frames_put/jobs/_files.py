@@ -121,15 +121,33 @@ def find_files(inputs: Inputs) -> list[InputFile]:
     ConfigError
         There are none, or one is of a kind that cannot be read.
     """
-    found: dict[str, InputFile] = {}
+    found: dict[tuple[str, str], InputFile] = {}
     for named in _read_inputs(inputs):
         for file in _expand(named):
-            if file.name in found:
+            place = file.name, file.path  # a name may show less than the path
+            if place in found:
                 _LOG.info("%s is named twice; it is taken once", file.name)
-            found.setdefault(file.name, file)
+            found.setdefault(place, file)
     if not found:
         raise ConfigError("there are no files to publish; expected at least one.")
-    return list(found.values())
+    files = list(found.values())
+    _warn_of_links(files)
+    return files
+
+
+def _warn_of_links(files: Sequence[InputFile]) -> None:
+    """Warn of rows that are sent twice, since a link leads to a file that is published, too."""
+    first: dict[str, InputFile] = {}
+    for file in files:
+        if not isinstance(file.filesystem, fs.LocalFileSystem):
+            continue
+        other = first.setdefault(os.path.realpath(file.path), file)
+        if other is not file:
+            _LOG.warning(
+                "%s and %s are one file, and both are published: its rows are sent twice",
+                other.name,
+                file.name,
+            )
 
 
 def _read_inputs(inputs: Inputs) -> list[str]:
@@ -174,6 +192,8 @@ def _expand(named: str) -> list[InputFile]:
     except OSError as error:
         why = hide_password(str(error))
         raise ConfigError(f"{shown}: {why}. Check path and permissions.") from public_cause(error)
+    except UnicodeEncodeError as error:
+        raise ConfigError(f"{error.object!a}: its name is no UTF-8. Rename it.") from error
     if not found:
         raise ConfigError(
             f"{shown!r} leads to no file; expected {', '.join(sorted(_KINDS))}. Check the path."

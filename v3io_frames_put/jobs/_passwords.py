@@ -5,13 +5,22 @@ from __future__ import annotations
 import re
 from typing import Final
 
-# Up to the last @ before a slash; where none is, a slash may stand in it: unless it is a port.
-_PASSWORD: Final = re.compile(r"(://[^/@:\s]*:)(?:[^/\s]*@|(?!\d+(?:/|$))\S*?@)")
+_SECRETS: Final = [
+    # Up to the last @ before a slash; where none is, a slash may stand in it: unless it is a port.
+    re.compile(r"(://[^/@:\s]*:)(?:[^/\s]*@|(?!\d+(?:/|$))\S*?@)"),
+    re.compile(r"(https?://)[^/@:\s]+@"),  # a token instead of a name
+]
+_SIGNATURE: Final = re.compile(
+    r"([?&](?:sig|(?:[\w-]+-)?signature|[\w-]+-security-token|access_token)=)[^&\s'\"]+",
+    re.IGNORECASE,
+)
 
 
 def hide_password(text: str) -> str:
-    """Cross the password of a URL out, wherever it stands in a text."""
-    return _PASSWORD.sub(r"\1***@", text)
+    """Cross out what opens a URL to whoever has it, wherever it stands in a text."""
+    for secret in _SECRETS:
+        text = secret.sub(r"\1***@", text)
+    return _SIGNATURE.sub(r"\1***", text)
 
 
 def public_cause(error: Exception) -> Exception | None:

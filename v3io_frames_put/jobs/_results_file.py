@@ -74,6 +74,7 @@ class ParquetOutput:
                 schema.remove_metadata(),
                 compression="zstd",
                 store_schema=False,
+                use_compliant_nested_type=False,  # which would rename what is in a list
                 **encodings,
             )
 

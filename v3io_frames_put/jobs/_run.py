@@ -137,9 +137,11 @@ def _raise_if_ended_early(
     stopped_by_us = is_ours or isinstance(trouble, OSError)
     if ending.stop is not None and not stopped_by_us:
         advice = _WITH_JOURNAL if job.recorder else _WITHOUT_JOURNAL
-        if outputs.failed is not None and told.failed is None:
+        if told.failed is not None:
+            advice = f"what is left stands in {told.failed}; {advice}"
+        elif outputs.failed is not None:
             advice = f"{outputs.failed} is not written; {advice}"
-        elif outputs.failed is None and job.recorder is None:
+        elif job.recorder is None:
             advice = _WITH_FAILED + advice
         error = stop_error(ending.stop, client=job.client, stream=job.stream, advice=advice)
     elif isinstance(cause, DataError) and not told.rows:
