@@ -39,6 +39,8 @@ Spelling: TypeAlias = bytes
 """A cell as the line has it: only so are all digits of a number there."""
 
 _NULL: Final = b"null"
+# Whole numbers of any length, which int has a limit for.
+_decode_exactly: Final = json.JSONDecoder(parse_int=Decimal).decode
 _read_fields: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
@@ -199,9 +201,11 @@ def _parse(block: bytes, schema: pa.Schema | None = None) -> pa.Table:
 
 def _read_columns(text: bytes, types: Mapping[str, pa.DataType]) -> dict[str, pa.Array]:
     """Read lines as columns; days and times of day, which the reader knows as numbers, by text."""
-    read_as = {name: pa.string() if _is_cast(dtype) else dtype for name, dtype in types.items()}
+    by_text = {name for name, dtype in types.items() if _is_cast(dtype)}
+    read_as = {name: pa.string() if name in by_text else dtype for name, dtype in types.items()}
     table = _parse(text, pa.schema(list(read_as.items())))
-    return {name: _combine(table.column(name)).cast(dtype) for name, dtype in types.items()}
+    columns = {name: _combine(table.column(name)) for name in types}
+    return columns | {name: columns[name].cast(types[name]) for name in by_text}
 
 
 def _is_cast(dtype: pa.DataType) -> bool:
@@ -254,7 +258,7 @@ def _parse_object(line: bytes) -> dict[str, Any] | None:
 
 
 def _load_exactly(text: bytes) -> Any:
-    return json.loads(text, parse_int=Decimal)  # of any length; int has a limit
+    return _decode_exactly(text.decode())
 
 
 def _convert(dtype: pa.DataType, cells: list[Spelling]) -> pa.Array:
