@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from v3io_frames_put.jobs._fit import Piece, cast_column, respell
+from v3io_frames_put.jobs._fit import Piece, cast_column, fit_cells, fit_spellings, respell
 from v3io_frames_put.jobs._types import tell_type, told_type
 
 YEARS = {"min_value": datetime(1, 1, 2), "max_value": datetime(9999, 12, 30)}
@@ -79,3 +79,14 @@ def test_a_whole_number_in_text_that_a_double_would_change_is_refused(layout):
         f"cell, or give the column another type by types."
     }
     assert cast_column(piece, "x", pa.decimal128(20, 0))[1].as_py() == Decimal(changed)
+
+
+@given(st.lists(st.none() | st.sampled_from(["1", "2", "oops", "\udcff", ""]), max_size=30))
+def test_each_spelling_alone_fits_as_all_together(cells):
+    def convert(part):
+        return pa.array(part, pa.string()).cast(pa.int8())
+
+    fitted, bad = fit_spellings(cells, pa.int8(), convert)
+    each, misfits = fit_cells(cells, pa.int8(), convert) if cells else (fitted, [])
+    assert fitted.equals(each)
+    assert bad == misfits == [row for row, cell in enumerate(cells) if cell not in ("1", "2", None)]

@@ -20,7 +20,7 @@ from v3io_frames_put.jobs._blocks import BYTE_ORDER_MARK, TextBlock, measure_hea
 from v3io_frames_put.jobs._fit import (
     Piece,
     find_rounded,
-    fit_cells,
+    fit_spellings,
     is_rounded,
     may_be_rounded,
     shorten,
@@ -178,7 +178,7 @@ class CsvFile:
                 row: cell for row, cell in enumerate(cells) if is_double and is_rounded(cell or "")
             }
             cells = [None if row in rounded else cell for row, cell in enumerate(cells)]
-            piece.columns[name], bad = fit_cells(cells, dtype, partial(self._convert, dtype))
+            piece.columns[name], bad = fit_spellings(cells, dtype, partial(self._convert, dtype))
             piece.refuse_cells(name, dtype, {row: cells[row] for row in bad} | rounded)
         return piece
 

@@ -14,10 +14,11 @@ import pyarrow.compute as pc
 from v3io_frames_put._rows.arrow_types import make_plain
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Hashable, Sequence
 
     from v3io_frames_put.jobs._where import Where
 
+_UNFIT: Final = (pa.ArrowInvalid, UnicodeEncodeError)
 _SHOWN_CHARACTERS: Final = 60
 _LONG_NUMBER: Final = r"^[ \t]*[-+]?[0-9]{16,}[ \t]*$"
 _EXACT: Final = 2**53  # a double holds every whole number up to here
@@ -128,13 +129,28 @@ def fit_cells(
     """
     try:
         return convert(cells), []
-    except (pa.ArrowInvalid, UnicodeEncodeError):
+    except _UNFIT:
         if len(cells) == 1:
             return pa.nulls(1, dtype), [0]
     middle = len(cells) // 2  # most cells fit: halves without a bad one take one call
     left, bad_left = fit_cells(cells[:middle], dtype, convert)
     right, bad_right = fit_cells(cells[middle:], dtype, convert)
     return pa.concat_arrays([left, right]), bad_left + [middle + row for row in bad_right]
+
+
+def fit_spellings(
+    cells: Sequence[Hashable], dtype: pa.DataType, convert: Callable[[Any], pa.Array]
+) -> tuple[pa.Array, list[int]]:
+    """Do as ``fit_cells`` where to convert takes long: what does not fit is often spelt alike."""
+    try:
+        return convert(cells), []
+    except _UNFIT:
+        places: dict[Hashable, int] = {}
+        spelt = [places.setdefault(cell, len(places)) for cell in cells]
+    fitted, bad = fit_cells(list(places), dtype, convert)
+    misfits = set(bad)
+    rows = [row for row, place in enumerate(spelt) if place in misfits]
+    return fitted.take(pa.array(spelt, pa.int64())), rows
 
 
 def cast_column(piece: Piece, name: str, dtype: pa.DataType) -> pa.Array:

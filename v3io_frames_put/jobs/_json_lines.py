@@ -20,7 +20,7 @@ from pyarrow import json as arrow_json
 
 from v3io_frames_put.errors import DataError
 from v3io_frames_put.jobs._blocks import TextBlock, read_blocks
-from v3io_frames_put.jobs._fit import Piece, fit_cells, may_be_rounded, shorten
+from v3io_frames_put.jobs._fit import Piece, fit_spellings, may_be_rounded, shorten
 from v3io_frames_put.jobs._types import INTERNAL
 
 if TYPE_CHECKING:
@@ -146,7 +146,7 @@ class JsonLinesFile:
             fitting = [_NULL if row in rounded else cell for row, cell in enumerate(cells)]
             is_spelt = name in told and pa.types.is_string(dtype)
             convert = _spell if is_spelt else partial(_convert, dtype)
-            piece.columns[name], bad = fit_cells(fitting, dtype, convert)
+            piece.columns[name], bad = fit_spellings(fitting, dtype, convert)
             piece.refuse_cells(
                 name, dtype, {row: _show(cells[row]) for row in sorted({*bad, *rounded})}
             )
