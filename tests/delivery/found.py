@@ -115,6 +115,12 @@ FOUND = {
         faults=[LostRefusals(places=(0,))],
         journal=True,
     ),
+    "a row that a journal has for overtaken, and a look-up found in its order": Case(
+        rows=[("a", None, 0)] * 2,
+        policy=Policy(delivery="exactly_once", max_in_flight=1),
+        faults=[RecordErrors(places=(0,), message="Busy", is_stored=True)],
+        journal=True,
+    ),
 }
 
 _AT_LOOK_UP = {"function": "DescribeStream", "nth": 2}  # the first one notes the starts

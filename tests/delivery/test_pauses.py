@@ -75,3 +75,25 @@ def test_pauses_grow_to_the_cap_with_full_jitter():
     run.send(rows_frame(1))
     # half of 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 10, 10, 10
     assert run.seconds == pytest.approx(0.5 * (0.1 * 127 + 30))
+
+
+def test_a_platform_that_is_down_is_knocked_at_as_by_one():
+    """However many batches wait, each with a pause of its own."""
+    policy = Policy(max_in_flight=4, limits=Limits(max_records=1), retry=Retry(deadline_seconds=60))
+    run = Run([local.Restart(down_seconds=3_600)], policy)
+    results = run.send(rows_frame(300))
+    assert set(statuses(results)) <= {"unsent", "unknown"}
+    assert 60 <= run.seconds < 72  # it gives up at the deadline, and a pause later at the latest
+    # 0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, then 5 seconds: four at a time, and the first.
+    assert len(run.network.sent) <= 4 * 20
+    assert any("trying again in 5.0 s after" in why for why in run.waits)
+
+
+def test_the_first_answer_of_a_platform_that_is_up_again_lets_all_go():
+    policy = Policy(max_in_flight=4, limits=Limits(max_records=1))
+    run = Run([local.Restart(down_seconds=30)], policy)
+    results = run.send(rows_frame(300))
+    assert statuses(results) == ["stored"] * 300
+    late = [moment for moment in arrivals(run) if moment > 31]
+    assert len(late) > 290
+    assert late[-1] - late[0] < 20  # batches end their own pauses, ten seconds at most

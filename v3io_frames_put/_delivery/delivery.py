@@ -22,7 +22,7 @@ from v3io_frames_put._delivery.batch import NOT_OVERTAKEN, links
 from v3io_frames_put._delivery.ceiling import open_ceiling
 from v3io_frames_put._delivery.endings import Endings, Moment
 from v3io_frames_put._delivery.lanes import LANES_PER_BATCH
-from v3io_frames_put._delivery.pace import parse_retry_after
+from v3io_frames_put._delivery.pace import next_delay, parse_retry_after
 from v3io_frames_put._delivery.recorder import Recorder
 from v3io_frames_put._delivery.verdicts import Stop, describe
 from v3io_frames_put._wire.batches import NO_SHARD, build_body
@@ -95,6 +95,8 @@ class Delivery:
         self._tickets = itertools.count()
         self._gate = 0.0  # no request before it: a Retry-After holds for all
         self._silent_since: float | None = None
+        self._unreached = 0  # connections since then that were not made
+        self._next_knock = 0.0  # no request before it either, while nobody can be reached
         self._closed = False
         self._window_bytes = 0
 
@@ -175,6 +177,10 @@ class Delivery:
         """Rows of requests under way."""
         return sum(batch.entries.num_rows for batch in self._in_flight.values())
 
+    @property
+    def _opens_at(self) -> float:
+        return max(self._gate, self._next_knock)
+
     def next_request(self, now: float) -> tuple[int, Request] | None:
         """Decide what to send now.
 
@@ -183,7 +189,7 @@ class Delivery:
         ticket, request : int and Request
             The ticket goes back to ``finish``. None: nothing can be sent now.
         """
-        if self.stopped or now < self._gate or self.in_flight >= self._ceiling.requests:
+        if self.stopped or now < self._opens_at or self.in_flight >= self._ceiling.requests:
             return None
         reading = self._next_reading(now)
         if reading is not None or (self._reconciler and not self._reconciler.is_ready):
@@ -225,10 +231,10 @@ class Delivery:
         """Say when ``next_request`` may have something new; None: only after an event."""
         if self.stopped or self.in_flight >= self._ceiling.requests:
             return None
-        times = [self._backlog.wake_at(now, self._gate)]
+        times = [self._backlog.wake_at(now, self._opens_at)]
         if self._reconciler:
             times.append(self._reconciler.wake_at())
-        return min((max(time, self._gate) for time in times if time is not None), default=None)
+        return min((max(time, self._opens_at) for time in times if time is not None), default=None)
 
     def waiting(self, now: float) -> str | None:
         """Say why nothing is sent; None: something is under way, or nothing waits."""
@@ -240,7 +246,7 @@ class Delivery:
         until, batch = pause
         why = next((why for why in batch.why if why is not None), None)
         reason = f" after {why.message}" if why else ""
-        return f"trying again in {max(0.0, until - now):.1f} s{reason}"
+        return f"trying again in {max(0.0, until - now, self._next_knock - now):.1f} s{reason}"
 
     # -- ends of requests in ----------------------------------------------------------
 
@@ -257,7 +263,7 @@ class Delivery:
             The clock, and an even draw from [0, 1) for the pause.
         """
         self._ceiling.note_ended(ticket, attempt, now=now)
-        moment = Moment(now, draw, self._note_answer(attempt, now))
+        moment = Moment(now, draw, self._note_answer(attempt, now, draw))
         if ticket in self._readings:
             self._finish_reading(self._readings.pop(ticket), attempt, moment)
         else:
@@ -282,16 +288,30 @@ class Delivery:
         for lookup in lookups:
             self._endings.take_in_lookup(lookup, moment)
 
-    def _note_answer(self, attempt: Attempt, now: float) -> float:
+    def _note_answer(self, attempt: Attempt, now: float, draw: float) -> float:
         """Note who was silent; open the gate no earlier than a Retry-After asks for."""
         if isinstance(attempt, Fault):
             self._silent_since = now if self._silent_since is None else self._silent_since
+            self._unreached += attempt.stage == "connecting"
+            self._next_knock = self._space_knocks(self._silent_since, now, draw)
             return 0.0
-        self._silent_since = None
+        self._silent_since, self._unreached, self._next_knock = None, 0, 0.0
         floor = parse_retry_after(attempt.headers) or 0.0
         pause = min(floor, self._policy.retry.deadline_seconds)
         self._gate = max(self._gate, now + pause)
         return floor
+
+    def _space_knocks(self, silent_since: float, now: float, draw: float) -> float:
+        """Say when to try again to reach a platform that no request under way could reach.
+
+        Each batch pauses by itself; hundreds of them together would knock without a pause.
+        """
+        rounds = self._unreached // self._ceiling.requests
+        if not rounds:
+            return 0.0
+        pause = next_delay(self._policy.retry, failures=rounds, draw=draw)
+        deadline = silent_since + self._policy.retry.deadline_seconds
+        return max(self._next_knock, min(now + pause, deadline))
 
     def take_retried(self) -> list[Retried]:
         """Hand out what is tried again since the last call."""

@@ -44,8 +44,9 @@ class Earlier:
     doubts : bool
         Whether unknown rows are sent again as they are: then they can only end stored,
         perhaps twice, or unknown.
-    overtaken : ndarray of int64, optional
-        Rows that have a stored one of their destination behind them.
+    overtaken : ndarray of int64, shape (n, 2), optional
+        Rows that had a stored one of their destination behind them, and the least number of
+        such; 0: it is not known.
     """
 
     def __init__(
@@ -60,7 +61,7 @@ class Earlier:
     ) -> None:
         self.status = status
         self.texts = texts
-        self.overtaken = np.zeros(0, np.int64) if overtaken is None else overtaken
+        self.overtaken = np.zeros((0, 2), np.int64) if overtaken is None else overtaken
         self._load = load
         self._stored_now: list[NDArray[np.int64]] = []
         self._found: list[NDArray[np.int64]] = []
@@ -120,6 +121,14 @@ class Earlier:
         told["maybe_duplicate"][again] = left["maybe_duplicate"]
         told["status"][doubted] = DOUBTED
         return told
+
+    def numbers(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the sequence numbers of rows that were stored before this process."""
+        numbers = np.zeros(len(rows), np.int64)
+        for page in np.unique(rows // PAGE_ROWS).tolist():
+            here = rows // PAGE_ROWS == page
+            numbers[here] = self._page(page)["sequence_number"][rows[here] % PAGE_ROWS]
+        return numbers
 
     def place(self, row: int) -> tuple[int, int] | None:
         """Tell where a row stands: shard and sequence number. None: it is not stored."""

@@ -135,7 +135,7 @@ class Endings:
         rows = batch.entries.rows_of(overtaken)
         least = batch.entries.spread(batch.overtaken, overtaken)
         self.overtaken.update(zip(rows.tolist(), least.tolist(), strict=True))
-        self._recorder.overtake(rows)
+        self._recorder.overtake(rows, least)
 
     def _read(self, batch: Batch, answer: Answer, moment: Moment) -> None:
         """Take in a 200: stored, refused and open records."""

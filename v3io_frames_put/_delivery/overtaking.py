@@ -36,7 +36,7 @@ class Resumption:
         self._rows = np.zeros(0, np.int64)  # open, and not behind all that is stored
         self._destinations = np.zeros(0, np.uint64)
         self.fresh: deque[NDArray[np.int64]] = deque()
-        self._overtaken: list[NDArray[np.int64]] = [earlier.overtaken]
+        self._overtaken: list[NDArray[np.int64]] = []
 
     def among(self, first_row: int, num_rows: int) -> NDArray[np.bool_]:
         """Return the mask of the rows to leave out, of some that follow each other."""
@@ -65,9 +65,10 @@ class Resumption:
 
     def out_of_order(self) -> list[int]:
         """List the rows that stand behind later ones of their destination."""
-        overtaken = np.concatenate(self._overtaken)
-        is_stored = self.earlier.is_stored(overtaken) | np.isin(
-            overtaken, self.earlier.stored_now()
-        )
-        found: list[int] = np.unique(overtaken[is_stored]).tolist()
+        rows, least = self.earlier.overtaken.T
+        stood = self.earlier.is_stored(rows)
+        is_late = self.earlier.numbers(rows[stood]) > least[stood]  # else it was found in order
+        overtaken = np.concatenate([rows, *self._overtaken])
+        sent_now = overtaken[np.isin(overtaken, self.earlier.stored_now())]
+        found: list[int] = np.union1d(rows[stood][is_late], sent_now).tolist()
         return found

@@ -46,8 +46,8 @@ class Recorder:
     def complete(self, number: int, batch: pa.RecordBatch) -> None:
         """Take a page of which every row has its outcome."""
 
-    def overtake(self, rows: NDArray[np.int64]) -> None:
-        """Take open rows that have a stored one of their destination behind them."""
+    def overtake(self, rows: NDArray[np.int64], least: NDArray[np.int64]) -> None:
+        """Take open rows that have a stored one of their destination behind them: its number."""
 
     def commit(self) -> None:
         """Make durable what was taken; raises a PutRecordsError where that fails."""

@@ -272,9 +272,9 @@ class Journal(Recorder):
         """Take a page of which every row has its outcome."""
         self._pages.append((number, batch))
 
-    def overtake(self, rows: NDArray[np.int64]) -> None:
-        """Take open rows that have a stored one of their destination behind them."""
-        self._overtaken += rows.tolist()
+    def overtake(self, rows: NDArray[np.int64], least: NDArray[np.int64]) -> None:
+        """Take open rows that have a stored one of their destination behind them: its number."""
+        self._overtaken += zip(rows.tolist(), least.tolist(), strict=True)
 
     # -- made durable -----------------------------------------------------------------
 
@@ -321,7 +321,7 @@ class Journal(Recorder):
         self._refused: list[tuple[int]] = []
         self._settled: dict[tuple[str, ...], list[dict[str, NDArray[Any]]]] = defaultdict(list)
         self._pages: list[tuple[int, pa.RecordBatch]] = []
-        self._overtaken: list[int] = []
+        self._overtaken: list[tuple[int, int]] = []
         self._checked: list[tuple[int, int, int]] = []
 
     def _collect(self) -> None:
@@ -330,7 +330,7 @@ class Journal(Recorder):
         if self._resumption is not None:
             found: list[NDArray[np.int64]] = []
             _empty(self._resumption.fresh, found)
-            self._overtaken += [int(row) for rows in found for row in rows]
+            self._overtaken += [(int(row), 0) for rows in found for row in rows]
 
     def _has_news(self) -> bool:
         return bool(
@@ -349,7 +349,11 @@ class Journal(Recorder):
             starts = dict(zip(known.tolist(), self._starts[known].tolist(), strict=True))
             write("update run set starts = ?", [(json.dumps(starts),)])
         write("insert into blocks values (?, ?, ?)", self._checked)
-        write("insert or ignore into overtaken values (?)", [(row,) for row in self._overtaken])
+        write(
+            "insert into overtaken values (?, ?) "
+            "on conflict (row) do update set least = min(least, excluded.least)",
+            self._overtaken,
+        )
         write(
             "insert into requests (moment, last_row, rows, floor) values (?, ?, ?, ?)", self._sent
         )

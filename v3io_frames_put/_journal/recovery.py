@@ -75,14 +75,14 @@ def read_left(store: Store, *, final: Collection[Status]) -> Left:
     told = None if starts is None else json.loads(starts)
     reading = _Reading(store, read_starts(told or {}), looks_up=told is not None)
     reading.read_all()
-    overtaken = np.array([row for (row,) in store.read("select row from overtaken")], np.int64)
+    overtaken = np.array(list(store.read("select row, least from overtaken")), np.int64)
     earlier = Earlier(
         reading.status,
         reading.load,
         texts=reading.texts,
         final=final,
         doubts="unknown" not in final,
-        overtaken=overtaken,
+        overtaken=overtaken.reshape(-1, 2),
     )
     return Left(earlier, told, reading.floor(), reading.moment)
 
