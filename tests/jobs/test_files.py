@@ -131,7 +131,11 @@ def test_a_link_beside_its_file_is_told_of(tmp_path, caplog):
         ("https://h/x.csv?sv=1&sig=a%2Fb&se=2", "https://h/x.csv?sv=1&sig=***&se=2"),
         ("https://h/x.csv?X-Amz-Signature=0af", "https://h/x.csv?X-Amz-Signature=***"),
         ("https://h/x.csv?X-Goog-Signature=0af&k=1", "https://h/x.csv?X-Goog-Signature=***&k=1"),
-        ("https://h/x.csv?design=a", "https://h/x.csv?design=a"),
+        ("https://h/x.csv?design=a&sort_key=b", "https://h/x.csv?design=a&sort_key=b"),
+        ("https://h/x.csv?a=1&api_key=b&token=c", "https://h/x.csv?a=1&api_key=***&token=***"),
+        ("HTTPS://tok@h/x.csv", "HTTPS://***@h/x.csv"),
+        ("https://[::1]:8080/a@b.csv", "https://[::1]:8080/a@b.csv"),
+        ("in/x?sig=1.csv", "in/x?sig=1.csv"),
     ],
 )
 def test_a_password_is_crossed_out_and_nothing_else(url, shown):

@@ -187,10 +187,75 @@ def test_a_mended_file_brings_no_type_or_column_of_its_own(
     with pytest.raises(PartialFailure) as caught:
         publish(folder, **options)
     assert caught.value.results.receipt["already_complete"]
-    # With another file it is another run, of what the files hold.
+    # Anything else is another run, of what the files hold.
+    for _ in range(2):
+        again = publish(folder, columns=["n", "extra"], **options)
+    assert again.receipt["already_complete"]
+    assert sent().count({"n": 2**40, "extra": 2}) == 1
     at.rename(folder / "9.parquet")
     publish(folder, **options)
     assert {"n": 2**40, "room": "b", "extra": 2} in sent()
+
+
+@pytest.mark.parametrize(
+    ("change", "stored"),
+    [({"types": {"n": "double"}}, 7.0), ({"types": {"n": "string"}}, "7"), ({"order": "none"}, 7)],
+)
+def test_another_call_of_mended_files_is_not_read_as_their_run(
+    publish, folder, path, sent, change, stored
+):
+    at = table_path(folder, 1)
+    good = at.read_bytes()
+    at.write_bytes(good[:-9])
+    with pytest.raises(PutRecordsError, match="Once it can be read, the same call again"):
+        publish(folder, journal=path)
+    at.write_bytes(good)
+    publish(folder, journal=path)
+    before = len(sent())
+    told = publish(folder, journal=path, **change)
+    if change == {"order": "none"}:  # it changes no record
+        assert told.receipt["already_complete"]
+        return
+    assert len(sent()) == before + 30
+    assert {"n": stored, "room": "r3"} in sent()
+    assert publish(folder, journal=path, **change).receipt["already_complete"]
+
+
+def test_all_files_that_were_broken_may_be_mended(publish, folder, path, sent):
+    good = {number: table_path(folder, number).read_bytes() for number in (1, 2)}
+    for number, content in good.items():
+        table_path(folder, number).write_bytes(content[:-9])
+    with pytest.raises(PutRecordsError, match="Once it can be read, the same call again"):
+        publish(folder, journal=path)
+    for number, content in good.items():
+        table_path(folder, number).write_bytes(content)
+    assert publish(folder, journal=path).counts["stored"] == 30
+
+
+def test_a_mended_file_with_a_folder_that_the_others_have_not(publish, tmp_path, path, sent):
+    first = write_parquet(tmp_path / "in/1.parquet", n=[1])
+    second = write_parquet(tmp_path / "in/day=5/2.parquet", n=[2])
+    good = second.read_bytes()
+    second.write_bytes(good[:50])
+    with pytest.raises(PutRecordsError, match="Once it can be read, the same call again"):
+        publish(first, tmp_path / "in", journal=path)
+    second.write_bytes(good)
+    assert publish(first, tmp_path / "in", journal=path).counts["stored"] == 2
+    assert sent("n") == [{"n": 1}, {"n": 2}]
+
+
+def test_a_mended_file_with_cells_where_the_others_have_none(publish, tmp_path, path, sent):
+    first = write_parquet(tmp_path / "1.parquet", n=[1, 2], a=pa.nulls(2))
+    second = write_parquet(tmp_path / "2.parquet", n=[3, 4], a=[5, None])
+    good = second.read_bytes()
+    second.write_bytes(good[:50])
+    with pytest.raises(PutRecordsError, match="Once it can be read, the same call again"):
+        publish(first, second, journal=path)
+    second.write_bytes(good)
+    with pytest.raises(PartialFailure, match="5 is no null") as caught:
+        publish(first, second, journal=path)
+    assert caught.value.results.counts["rejected"] == 1
+    assert sent("n") == [{"n": 1, "a": None}, {"n": 2, "a": None}, {"n": 4, "a": None}]
 
 
 def table_path(folder, number):

@@ -246,21 +246,88 @@ class TestFailed:
         file, failed = write_text(tmp_path / name, *lines), tmp_path / "f.parquet"
         with pytest.raises(StreamNotFound):
             jobs.publish(file, "nothing/here/at/all", client=client, types=types, failed=failed)
-        assert ("published again, it is read as text" in caplog.text) != kept
-        if kept:
-            with pytest.raises(PartialFailure) as caught:
-                publish(file, types=types)
-            stored, counts = sent(by=repr), caught.value.results.counts
-            with pytest.raises(PartialFailure) as caught:
-                publish(failed)
-            assert caught.value.results.counts == counts
-            assert sent(by=repr) == sorted(stored * 2, key=repr)
-            assert "oops" in read_table(failed).x.tolist()
-        else:
+        if not kept:  # nor can the cell be in a column of that type
+            assert "1 rows left to send are not in" in caplog.text
+            assert publish(failed, types=types).counts["stored"] == len(lines) - 1 - (
+                name == "a.csv"
+            )
+            assert pq.read_schema(failed).field("x").type != pa.string()
+            return
+        told = pq.read_schema(failed).field("x").metadata[b"v3io_read_as"].decode()
+        assert f"published again, it is read as {told} unless" in caplog.text
+        with pytest.raises(PartialFailure) as caught:
+            publish(file, types=types)
+        stored, counts = sent(by=repr), caught.value.results.counts
+        with pytest.raises(PartialFailure) as caught:
             publish(failed)
-            assert "oops" in [row["x"] for row in sent()]
+        assert caught.value.results.counts == counts
+        assert sent(by=repr) == sorted(stored * 2, key=repr)
         publish(failed, types={"x": "string"})
-        assert {"x": "oops"} in sent()
+        misfit = "oops" if name == "a.csv" else '"oops"'  # from a number, by its quotes
+        assert {"x": misfit} in sent()
+
+    def test_a_row_that_was_refused_is_in_what_is_written_over_itself(self, publish, tmp_path):
+        file = write_text(tmp_path / "a.csv", "a,b", "1,1", "oops,2")
+        failed = tmp_path / "f.parquet"
+        with pytest.raises(PartialFailure):
+            publish(file, types={"a": "int64"}, failed=failed)
+        with pytest.raises(PartialFailure):  # it is not read, but what is in it is to be kept
+            publish(failed, columns=["b"], shard=77, failed=failed)
+        assert read_table(failed).a.tolist() == ["oops"]
+
+    def test_a_cell_that_is_none_beside_one_that_is_odd(self, publish, tmp_path, sent):
+        file, failed = tmp_path / "a.csv", tmp_path / "f.parquet"
+        write_text(file, "a,b", "1,oops", "odd,NA")
+        with pytest.raises(PartialFailure):
+            publish(file, types={"a": "int64", "b": "int64"}, failed=failed)
+        corrected = read_table(failed).replace({"odd": "2", "oops": "3"})
+        corrected.to_parquet(failed)
+        publish(failed, types={"a": "int64", "b": "int64"})
+        assert sent(by="a") == [{"a": 1, "b": 3}, {"a": 2, "b": None}]
+
+    def test_a_condition_beside_an_odd_cell_that_is_not_sent(self, publish, tmp_path):
+        good = [f"{n},{n},{n}" for n in range(9)]
+        file = write_text(tmp_path / "a.csv", "a,b,c", *good, "7,,oops", "9,x9,1")
+        types = dict.fromkeys("abc", "int64")
+        with pytest.raises(PartialFailure):
+            publish(file, columns=["a"], where="b > 6", types=types, failed=tmp_path / "f.parquet")
+        failed = read_table(tmp_path / "f.parquet")
+        assert failed[["a", "b"]].to_numpy().tolist() == [[9, "x9"]]
+
+    def test_a_stop_before_the_first_row_with_a_condition(self, publish, folder, tmp_path):
+        cancel = threading.Event()
+        cancel.set()
+        with pytest.raises(Interrupted) as caught:
+            publish(folder, where="n >= 5", cancel=cancel, failed=tmp_path / "f.parquet")
+        assert caught.value.results.failed_rows == 25
+
+    def test_an_odd_cell_costs_no_row_of_another_file(self, publish, client, tmp_path):
+        write_text(tmp_path / "1.jsonl", '{"l": [1]}', '{"l": ["no"]}')
+        write_parquet(tmp_path / "2.parquet", l=[[2], [3]])
+        failed = tmp_path / "f.parquet"
+        with pytest.raises(StreamNotFound) as caught:
+            jobs.publish(
+                [tmp_path / "1.jsonl", tmp_path / "2.parquet"],
+                "nothing/here/at/all",
+                client=client,
+                failed=failed,
+            )
+        assert caught.value.results.failed_rows == 3
+        assert [list(cell) for cell in read_table(failed).l] == [[1], [2], [3]]
+
+    def test_an_odd_item_costs_no_list_beside_it(self, publish, sent, tmp_path):
+        file = write_parquet(tmp_path / "a.parquet", l=[[1], [300], [], [3]])
+        with pytest.raises(PartialFailure) as caught:
+            publish(file, types={"l": pa.list_(pa.int8())})
+        assert caught.value.results.counts["rejected"] == 1
+        assert sent(by=repr) == [{"l": [1]}, {"l": [3]}, {"l": []}]
+
+    def test_what_parquet_cannot_hold_is_told_with_the_results(self, publish, tmp_path):
+        years = pa.array([0, 2**63 - 1], pa.timestamp("s"))
+        feather.write_feather(pa.table({"at": years}), str(tmp_path / "a.arrow"))
+        with pytest.raises(PutRecordsError, match=r"f\.parquet cannot be written") as caught:
+            publish(tmp_path / "a.arrow", failed=tmp_path / "f.parquet")
+        assert caught.value.results.counts["stored"] == 1
 
     def test_no_name_in_a_type_changes(self, publish, client, tmp_path):
         file, failed = tmp_path / "a.parquet", tmp_path / "f.parquet"
@@ -287,7 +354,7 @@ class TestFailed:
             # As it is spelt, where that can be written.
             ("a.jsonl", ['{"s": "a"}', '{"s": 5}', '{"s": "b"}'], {}, ["5"]),
             ("a.jsonl", ['{"s": "a"}'] * 9 + ['{"s": {"t": [1, 2]}}'], {}, ['{"t": [1, 2]}']),
-            ("a.jsonl", ['{"s": 1}', '{"s": 2.5}x', '{"s": 3}{"s": 4}', '{"s": "x"}'], {}, ["x"]),
+            ("a.jsonl", ['{"s": 1}', '{"s": 2.5}x', '{"s": 3}{"s": 4}', '{"s": "x"}'], {}, ['"x"']),
             ("a.csv", ["s", "1", "x", "3"], {"types": {"s": "int64"}}, ["x"]),
             # What cannot is not sent again as another row.
             ("a.csv", [b"s", b"\xff", b"b", b"3,4"], {}, []),
@@ -325,7 +392,7 @@ class TestFailed:
         with pytest.raises(PartialFailure) as caught:
             publish(file, columns=["s"], types={"t": "int64"}, failed=tmp_path / "f.parquet")
         assert caught.value.results.failed_rows == 2
-        assert read_table(tmp_path / "f.parquet").t.tolist() == ["1", "x"]
+        assert read_table(tmp_path / "f.parquet").t.tolist() == ["1", '"x"']
 
     def test_rows_that_are_read_differently_are_not_written(self, publish, tmp_path, monkeypatch):
         """No reader does so today: a file of rows must not hold the neighbors of those meant."""
@@ -449,6 +516,29 @@ class TestPlaces:
             publish(file, columns=["n"], failed=tmp_path / "f.parquet")
         assert len(local_platform.requests) == before
         assert list(tmp_path.iterdir()) == [file]
+
+    @pytest.mark.parametrize("option", ["results", "failed"])
+    def test_a_name_that_is_no_utf_8_is_refused(self, publish, folder, tmp_path, sent, option):
+        with pytest.raises(ConfigError, match=r"udce9s\.parquet': expected a file's name"):
+            publish(folder, **{option: tmp_path / os.fsdecode(b"r\xe9s.parquet")})
+        assert list(tmp_path.iterdir()) == [folder]
+
+    def test_a_place_that_is_taken_leaves_no_mark(self, publish, client, folder, tmp_path):
+        failed, journal = tmp_path / "f.parquet", tmp_path / "run.v3io"
+        other = ParquetOutput(failed)
+        with pytest.raises(ConfigError, match="is being written by another run"):
+            jobs.publish(
+                folder,
+                "projects/new/one",
+                client=client,
+                create=True,
+                journal=journal,
+                failed=failed,
+            )
+        other.discard()
+        with pytest.raises(StreamNotFound):
+            client.describe_stream("projects/new/one")
+        publish(folder, journal=journal, columns=["n"])  # the journal is of nothing else
 
     def test_a_second_run_with_the_same_failed_sends_nothing(self, publish, folder, tmp_path, sent):
         failed, others = tmp_path / "f.parquet", []

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import subprocess
 import sys
 from types import SimpleNamespace
+from unittest import mock
 
 import pyarrow as pa
 import pytest
@@ -13,6 +15,7 @@ from tests.jobs.conftest import read_table
 from v3io_frames_put._delivery.outcome_pages import PAGE_ROWS, SCHEMA, STATUSES
 from v3io_frames_put._delivery.suspects import Copy
 from v3io_frames_put.errors import ConfigError
+from v3io_frames_put.jobs._results_file import ParquetOutput
 from v3io_frames_put.jobs._sink import Sink
 from v3io_frames_put.receipt import Receipt
 
@@ -88,6 +91,36 @@ def test_a_second_run_that_writes_to_the_same_place_is_refused(tmp_path):
     second.finish(RECEIPT, late=[], duplicates=[])
     assert read_table(path).status.tolist() == ["unknown"]
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_cannot_be_begun_leaves_nothing_and_keeps_nobody_out(tmp_path, monkeypatch):
+    path = tmp_path / "r.parquet"
+    with monkeypatch.context() as patch:
+        patch.setattr(ParquetOutput, "begin", mock.Mock(side_effect=MemoryError))
+        with pytest.raises(MemoryError) as kept:  # with its frames, and their locks
+            make_sink(path)
+    assert list(tmp_path.iterdir()) == []
+    make_sink(path, outcomes("stored", 1)).finish(RECEIPT, late=[], duplicates=[])
+    assert kept.value is not None
+
+
+def test_a_part_that_was_put_in_its_place_meanwhile_is_locked_anew(tmp_path, monkeypatch):
+    path = tmp_path / "r.parquet"
+    first = make_sink(path, outcomes("stored", 1))
+    part, flock = tmp_path / ".r.parquet.part", fcntl.flock
+
+    def place_first(file, how):
+        monkeypatch.setattr(fcntl, "flock", flock)
+        first.finish(RECEIPT, late=[], duplicates=[])
+        flock(file, how)
+
+    monkeypatch.setattr(fcntl, "flock", place_first)
+    second = make_sink(path, outcomes("unknown", 1))
+    assert part.exists()
+    with pytest.raises(ConfigError, match="is being written by another run"):
+        make_sink(path)
+    second.finish(RECEIPT, late=[], duplicates=[])
+    assert read_table(path).status.tolist() == ["unknown"]
 
 
 KILLED = """

@@ -162,10 +162,14 @@ class TestJsonLines:
         assert [row["day"] for row in rows] == [date(2026, 11, 22), None] + [None] * len(odd)
         assert [bool(reason) for reason in reasons] == [False, False] + [True] * len(odd)
 
-    def test_times_of_day_which_nothing_reads_are_refused_first(self, tmp_path):
-        file = write_text(tmp_path / "a.jsonl", '{"at": "12:30:00"}')
-        with pytest.raises(DataError, match="column 'at' cannot become time32"):
-            read(file, types={"at": "time32[s]"})
+    @pytest.mark.parametrize("depth", [960, 1_000, 1_010])
+    @pytest.mark.parametrize("inside", ["", str(10**20)])
+    def test_brackets_too_deep_in_the_first_lines_stop_nothing(self, tmp_path, depth, inside):
+        deep = "[" * depth + inside + "]" * depth
+        file = write_text(tmp_path / "a.jsonl", '{"x": 1.5}', f'{{"x": {deep}}}', '{"x": 5}')
+        rows, reasons, _ = read(file)
+        assert [row["x"] for row in rows] == [1.5, None, 5.0]
+        assert [bool(reason) for reason in reasons] == [False, True, False]
 
     def test_brackets_too_deep_cost_their_row(self, tmp_path):
         deep = "[" * 1_010 + "]" * 1_010

@@ -29,7 +29,7 @@ from v3io_frames_put._journal.identity import (
 from v3io_frames_put._journal.recovery import read_blocks, read_copies, read_left
 from v3io_frames_put._journal.store import Store, narrow, set_aside, to_blob
 from v3io_frames_put._rows.blocks import Blocks
-from v3io_frames_put.errors import ConfigError, DataError
+from v3io_frames_put.errors import ConfigError, DataError, PutRecordsError
 from v3io_frames_put.resume import find_tagged_rows, keep_unknown
 
 if TYPE_CHECKING:
@@ -89,17 +89,33 @@ class Journal(Recorder):
             return None
         return [tuple(stamp) for stamp in json.loads(run["files"])]
 
-    def agreed_schema(self, files: Sequence[FileStamp]) -> pa.Schema | None:
-        """Return what the columns of its run's files are read as, if it broke off at one once.
+    def agree(
+        self, files: Sequence[FileStamp], plan: Callable[[pa.Schema], Upload]
+    ) -> pa.Schema | None:
+        """Return what the columns of files are read as, where its run has settled that.
 
-        A file that was mended brings no column or type of its own: rows before it are sent.
-        None, too: those are not its run's files.
+        It has where it broke off at a file: rows before that are sent, so the file brings no
+        column or type of its own when it is mended.
+
+        Parameters
+        ----------
+        files : sequence of FileStamp
+            The files.
+        plan : callable
+            Plans the call by a schema. None comes of another call than that of a finished run.
         """
-        run = self._read_run()
-        if run is None or (run["is_finished"] and run["files"] != json.dumps(files)):
-            return None
         found = next(self._store.read("select schema from input"), None)
-        return None if found is None else pa.ipc.read_schema(pa.py_buffer(found[0]))
+        run = self._read_run()
+        if found is None or run is None:
+            return None
+        schema = pa.ipc.read_schema(pa.py_buffer(found[0]))
+        try:
+            is_ours = not run["is_finished"] or not find_differences(
+                run, plan(schema), json.dumps(files)
+            )
+        except PutRecordsError:  # it cannot be planned so: neither was the run
+            is_ours = False
+        return schema if is_ours else None
 
     def take_up(
         self,
@@ -219,12 +235,12 @@ class Journal(Recorder):
         self._store = Store(path)
         return aside
 
-    def unpin(self, file: str, schema: pa.Schema) -> None:
-        """Take that a file could not be read to its end: it may be mended, then go on."""
+    def unpin(self, files: Sequence[str], schema: pa.Schema) -> None:
+        """Take that files could not be read to their end: they may be mended, then go on."""
         pinned = self.pinned
-        if pinned is None:  # the run is finished: its files are as they were
+        if not files or pinned is None:  # the run is finished: its files are as they were
             return
-        stamps = [(name, None, None) if name == file else (name, *told) for name, *told in pinned]
+        stamps = [(name, None, None) if name in files else (name, *told) for name, *told in pinned]
         with self._store.transaction():
             self._store.write("update run set files = ?", [(json.dumps(stamps),)])
             self._store.write("delete from input", [()])

@@ -46,6 +46,10 @@ class ParquetFile:
         """Raise ArrowInvalid or ArrowNotImplementedError for what it cannot be cast to."""
         _check_cast(self._stored, name, dtype)
 
+    def surely_fits(self, name: str, dtype: pa.DataType) -> bool:
+        """Whether no cell of a column can be unfit for a type."""
+        return bool(self._stored.field(name).type.equals(dtype))
+
     def pieces(self, names: Sequence[str], reading: Reading) -> Iterator[Piece]:
         """Yield columns, of row groups alone whose statistics do not exclude every row."""
         with self._open() as opened:
@@ -119,7 +123,7 @@ class ParquetFile:
 
 def _check_cast(schema: pa.Schema, name: str, dtype: pa.DataType) -> None:
     given = schema.field(name).type
-    if not given.equals(dtype):
+    if not (given.equals(dtype) or pa.types.is_null(dtype)):
         pa.array([], read_as(given)).cast(dtype)
 
 
@@ -153,6 +157,10 @@ class ArrowFile:
     def check_type(self, name: str, dtype: pa.DataType) -> None:
         """Raise ArrowInvalid or ArrowNotImplementedError for what it cannot be cast to."""
         _check_cast(self.schema, name, dtype)
+
+    def surely_fits(self, name: str, dtype: pa.DataType) -> bool:
+        """Whether no cell of a column can be unfit for a type."""
+        return bool(self.schema.field(name).type.equals(dtype))
 
     def pieces(self, names: Sequence[str], _reading: Reading) -> Iterator[Piece]:
         """Yield columns of the batches, the large ones in slices."""

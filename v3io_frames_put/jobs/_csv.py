@@ -54,6 +54,10 @@ class CsvFile:
         """Raise ArrowInvalid or ArrowNotImplementedError for what text cannot be read as."""
         self._convert(dtype, [None])
 
+    def surely_fits(self, _name: str, _dtype: pa.DataType) -> bool:
+        """Whether no cell of a column can be unfit for a type."""
+        return False
+
     def pieces(self, names: Sequence[str], reading: Reading) -> Iterator[Piece]:
         """Yield columns of the file, in blocks."""
         if not self._names:

@@ -63,8 +63,10 @@ class Piece:
         The line of each row, where a file of text was read line by line; else empty.
     refusals : dict of int to str
         By the row's place in the piece.
-    unfit : set of str
-        Columns with a cell that did not fit its type.
+    lost : set of int
+        Rows of which no cell could be read.
+    misfits : dict of str to set of int
+        Rows with a cell that did not fit its column's type, by column.
     """
 
     columns: dict[str, pa.Array]
@@ -72,16 +74,18 @@ class Piece:
     file: str
     lines: list[int] = field(default_factory=list)
     refusals: dict[int, str] = field(default_factory=dict)
-    unfit: set[str] = field(default_factory=set)
+    lost: set[int] = field(default_factory=set)
+    misfits: dict[str, set[int]] = field(default_factory=dict)
 
     def refuse(self, row: int, reason: str) -> None:
         """Refuse a row of which no cell could be read."""
+        self.lost.add(row)
         self.refusals.setdefault(row, f"{self._place(row)}: {reason}")
 
     def refuse_cells(self, column: str, dtype: pa.DataType, cells: dict[int, Any]) -> None:
         """Refuse the rows of cells that do not fit their column's type."""
         if cells:
-            self.unfit.add(column)
+            self.misfits[column] = set(cells)
         for row, cell in cells.items():
             self.refusals.setdefault(
                 row,
@@ -91,6 +95,11 @@ class Piece:
 
     def _place(self, row: int) -> str:
         return f"line {self.lines[row]:,} of {self.file}" if self.lines else self.file
+
+    def refused(self, columns: Collection[str]) -> set[int]:
+        """Return the rows that are refused by whoever reads some of the columns."""
+        misfits = [rows for name, rows in self.misfits.items() if name in columns]
+        return self.lost.union(*misfits)
 
     def reasons(self) -> pa.StringArray:
         """Return the refusals as a column, null where a row is fine."""
@@ -165,20 +174,26 @@ def cast_column(piece: Piece, name: str, dtype: pa.DataType) -> pa.Array:
         # Arrow asks for room for any integer of the type; the values themselves may need less.
         cells = cells.cast(pa.decimal256(76, dtype.scale))
     rounded = find_rounded(cells) if pa.types.is_floating(dtype) else {}
-    if rounded:
-        mask = np.isin(np.arange(len(cells)), list(rounded))
-        fitted, bad = _cast(pc.if_else(pa.array(mask), None, cells), dtype)
-    else:
-        fitted, bad = _cast(cells, dtype)
+    fitting = pc.if_else(make_mask(rounded, len(cells)), None, cells) if rounded else cells
+    fitted, bad = _cast(fitting, dtype)
     piece.refuse_cells(name, dtype, {row: cells[row].as_py() for row in bad} | rounded)
     return fitted
 
 
 def _cast(cells: pa.Array, dtype: pa.DataType) -> tuple[pa.Array, list[int]]:
+    if pa.types.is_null(dtype):  # of a column that was empty wherever its run had read it
+        return pa.nulls(len(cells)), pc.indices_nonzero(cells.is_valid()).to_pylist()
+    if pa.types.is_nested(cells.type):  # what a part is cut from is cast with it, unless copied
+        return fit_cells(cells, dtype, lambda part: part.take(np.arange(len(part))).cast(dtype))
     return fit_cells(cells, dtype, lambda part: part.cast(dtype))
 
 
-def respell(spelt: pa.Array, typed: pa.Array, refused: Collection[int]) -> pa.Array:
+def make_mask(rows: Collection[int], count: int) -> pa.BooleanArray:
+    """Return so many booleans, true at some rows."""
+    return pa.array(np.isin(np.arange(count), list(rows)))
+
+
+def respell(spelt: pa.Array, typed: pa.Array, misfits: Collection[int]) -> pa.Array:
     """Return a column as text that is read as the same values again.
 
     Parameters
@@ -187,20 +202,16 @@ def respell(spelt: pa.Array, typed: pa.Array, refused: Collection[int]) -> pa.Ar
         The column as it is spelt.
     typed : Array
         What it was read as; null where a cell did not fit.
-    refused : collection of int
-        Rows with cells that did not fit: those stay as they are spelt.
+    misfits : collection of int
+        Rows of the cells that did not fit: those stay as they are spelt.
     """
     if pa.types.is_timestamp(typed.type) and typed.type.tz is not None:
         # Before there were zones of whole minutes, an offset as Arrow spells it is not exact.
         typed = typed.cast(pa.timestamp(typed.type.unit, "UTC"))
-    try:
-        text = typed.cast(pa.string())
-        again = _cast(spelt, typed.type)[0].cast(pa.string())
-    except (pa.ArrowNotImplementedError, pa.ArrowInvalid):  # lists, times, bytes that are no text
-        return spelt
+    text = typed.cast(pa.string())
+    again = _cast(spelt, typed.type)[0].cast(pa.string())
     is_same = pc.fill_null(pc.equal(again, text), fill_value=False)
-    is_misfit = np.isin(np.arange(len(spelt)), list(refused)) & ~np.asarray(typed.is_valid())
-    return pc.if_else(pc.or_(is_same, pa.array(is_misfit)), spelt, text)
+    return pc.if_else(pc.or_(is_same, make_mask(misfits, len(spelt))), spelt, text)
 
 
 def find_rounded(cells: pa.Array) -> dict[int, str]:

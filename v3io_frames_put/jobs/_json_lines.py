@@ -24,7 +24,7 @@ from v3io_frames_put.jobs._fit import Piece, fit_spellings, may_be_rounded, shor
 from v3io_frames_put.jobs._types import INTERNAL
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from v3io_frames_put.jobs._files import InputFile
     from v3io_frames_put.jobs._fit import Reading
@@ -37,6 +37,9 @@ _LONG_NUMBER: Final = re.compile(rb"\d{16}")  # orjson reads whole numbers beyon
 
 Spelling: TypeAlias = bytes
 """A cell as the line has it: only so are all digits of a number there."""
+
+Speller: TypeAlias = "Callable[[list[Spelling]], pa.Array]"
+"""Makes text of cells."""
 
 _NULL: Final = b"null"
 # Whole numbers of any length, which int has a limit for.
@@ -65,6 +68,10 @@ class JsonLinesFile:
         """Raise ArrowInvalid or ArrowNotImplementedError for what JSON cannot be read as."""
         _convert(dtype, [_NULL])
 
+    def surely_fits(self, _name: str, _dtype: pa.DataType) -> bool:
+        """Whether no cell of a column can be unfit for a type."""
+        return False
+
     def pieces(self, names: Sequence[str], reading: Reading) -> Iterator[Piece]:
         """Yield columns of the file, in blocks; what was not text may be wanted as text."""
         if not self.schema.names:
@@ -75,9 +82,14 @@ class JsonLinesFile:
         }
         told = {name for name, dtype in types.items() if dtype != self._type_of(name)}
         told |= self._spelt | reading.text
+        spelling = {
+            name: _spell if pa.types.is_string(reading.schema.field(name).type) else _quote
+            for name in names
+            if name in told and pa.types.is_string(types[name])
+        }
         with self._file.open_stream() as stream:
             for block in read_blocks(stream):
-                yield self._read(block, names, types, told)
+                yield self._read(block, names, types, spelling)
 
     def _type_of(self, name: str) -> pa.DataType:
         dtype = self.schema.field(name).type
@@ -114,18 +126,27 @@ class JsonLinesFile:
         block: TextBlock,
         names: Sequence[str],
         types: Mapping[str, pa.DataType],
-        told: set[str],
+        spelling: Mapping[str, Speller],
     ) -> Piece:
+        if not any(speller is _quote for speller in spelling.values()):
+            piece = self._read_at_once(block, names, types)
+            if piece is not None:
+                return piece
+        return self._read_lines(block, names, types, spelling)
+
+    def _read_at_once(
+        self, block: TextBlock, names: Sequence[str], types: Mapping[str, pa.DataType]
+    ) -> Piece | None:
         try:
             columns = _read_columns(block.text, types)
         except pa.ArrowInvalid:
-            return self._read_lines(block, names, types, told)
+            return None
         num_rows = len(next(iter(columns.values())))
         if not _has_lines(block.text, num_rows):  # two objects in one of them
-            return self._read_lines(block, names, types, told)
+            return None
         columns = {name: columns[name] for name in names}
         if any(map(may_be_rounded, columns.values())):
-            return self._read_lines(block, names, types, told)
+            return None
         return Piece(columns, num_rows, self._file.name)
 
     def _read_lines(
@@ -133,7 +154,7 @@ class JsonLinesFile:
         block: TextBlock,
         names: Sequence[str],
         types: Mapping[str, pa.DataType],
-        told: set[str],
+        spelling: Mapping[str, Speller],
     ) -> Piece:
         every = enumerate(block.text.split(b"\n"), block.first_line)
         numbered = [(number, line) for number, line in every if line.strip()]
@@ -144,8 +165,7 @@ class JsonLinesFile:
             cells = [row.get(name, _NULL) for row in rows]
             rounded = {row for row, cell in enumerate(cells) if _is_rounded(cell, dtype)}
             fitting = [_NULL if row in rounded else cell for row, cell in enumerate(cells)]
-            is_spelt = name in told and pa.types.is_string(dtype)
-            convert = _spell if is_spelt else partial(_convert, dtype)
+            convert = spelling.get(name) or partial(_convert, dtype)
             piece.columns[name], bad = fit_spellings(fitting, dtype, convert)
             piece.refuse_cells(
                 name, dtype, {row: _show(cells[row]) for row in sorted({*bad, *rounded})}
@@ -200,17 +220,16 @@ def _parse(block: bytes, schema: pa.Schema | None = None) -> pa.Table:
 
 
 def _read_columns(text: bytes, types: Mapping[str, pa.DataType]) -> dict[str, pa.Array]:
-    """Read lines as columns; days and times of day, which the reader knows as numbers, by text."""
+    """Read lines as columns; days, which the reader knows as numbers alone, by their text."""
     by_text = {name for name, dtype in types.items() if _is_cast(dtype)}
-    read_as = {name: pa.string() if name in by_text else dtype for name, dtype in types.items()}
-    table = _parse(text, pa.schema(list(read_as.items())))
+    parsed = {name: pa.string() if name in by_text else dtype for name, dtype in types.items()}
+    table = _parse(text, pa.schema(list(parsed.items())))
     columns = {name: _combine(table.column(name)) for name in types}
     return columns | {name: columns[name].cast(types[name]) for name in by_text}
 
 
 def _is_cast(dtype: pa.DataType) -> bool:
-    is_cast: bool = pa.types.is_date(dtype) or pa.types.is_time(dtype)
-    return is_cast
+    return bool(pa.types.is_date(dtype))
 
 
 def _infer_lines(lines: list[bytes]) -> pa.Schema | None:
@@ -241,8 +260,9 @@ def _find_whole(lines: list[bytes], names: set[str]) -> dict[str, pa.DataType]:
         for name, value in (_parse_object(line) or {}).items():
             if isinstance(value, (float, str)):
                 found.pop(name, None)
-            elif isinstance(value, (int, Decimal)) and not 0 <= value < _UINT64_END:
-                found.update({name: pa.string()} if name in found else {})
+            elif name in found and isinstance(value, (int, Decimal)):
+                fits = 0 <= value < _UINT64_END
+                found[name] = found[name] if fits else pa.string()
     return found
 
 
@@ -250,10 +270,10 @@ def _parse_object(line: bytes) -> dict[str, Any] | None:
     """Read a line, long whole numbers as decimals; None where it is no object."""
     try:
         value = orjson.loads(line)
-    except orjson.JSONDecodeError:
+        if _LONG_NUMBER.search(line):
+            value = _load_exactly(line)
+    except (orjson.JSONDecodeError, RecursionError):
         return None
-    if _LONG_NUMBER.search(line):
-        value = _load_exactly(line)
     return value if isinstance(value, dict) else None
 
 
@@ -271,13 +291,16 @@ def _convert(dtype: pa.DataType, cells: list[Spelling]) -> pa.Array:
 
 def _spell(cells: list[Spelling]) -> pa.Array:
     """Return texts as they are, and anything else as the line has it."""
-    return pa.array(
-        [
-            None if cell == _NULL else orjson.loads(cell) if cell[:1] == b'"' else cell.decode()
-            for cell in cells
-        ],
-        pa.string(),
-    )
+    return pa.array([orjson.loads(c) if c[:1] == b'"' else _as_text(c) for c in cells], pa.string())
+
+
+def _quote(cells: list[Spelling]) -> pa.Array:
+    """Return all as the line has it: text in its quotes, since a number may look the same."""
+    return pa.array(map(_as_text, cells), pa.string())
+
+
+def _as_text(cell: Spelling) -> str | None:
+    return None if cell == _NULL else cell.decode()
 
 
 def _show(cell: Spelling) -> Any:
@@ -289,7 +312,13 @@ def _show(cell: Spelling) -> Any:
 
 def _is_rounded(cell: Spelling, dtype: pa.DataType) -> bool:
     """Whether a whole number in a cell would become another one."""
-    return _LONG_NUMBER.search(cell) is not None and _has_rounded(_load_exactly(cell), dtype)
+    is_open = pa.types.is_floating(dtype) or pa.types.is_nested(dtype)
+    if not is_open or _LONG_NUMBER.search(cell) is None:
+        return False
+    try:
+        return _has_rounded(_load_exactly(cell), dtype)
+    except RecursionError:  # brackets too deep to look for a number in
+        return True
 
 
 def _has_rounded(value: Any, dtype: pa.DataType) -> bool:

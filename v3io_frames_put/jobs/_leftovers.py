@@ -16,7 +16,7 @@ from pyarrow import parquet as pq
 
 from v3io_frames_put._rows.validity import find_invalid
 from v3io_frames_put.errors import ConfigError, DataError
-from v3io_frames_put.jobs._types import INTERNAL, tell_type, told_type
+from v3io_frames_put.jobs._types import INTERNAL, tell_type
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -82,7 +82,8 @@ def _refuses(field: pa.Field) -> Iterator[None]:
     except (OSError, pa.ArrowException) as error:
         raise ConfigError(
             f"failed: it is a Parquet file, which cannot hold column {field.name!r}, "
-            f"{field.type}: {error}. Give the column another type by types, or go without failed."
+            f"{field.type}: {str(error).rstrip('.')}. Give the column another type by types, or go "
+            f"without failed."
         ) from error
 
 
@@ -117,10 +118,9 @@ def write_leftovers(
     numbers = list(_find_files(table, outcomes, left))
     for number in numbers:
         table.look_over(number)
+    texts = table.texts
     fields = [
-        tell_type(pa.field(field.name, pa.string()), field.type)
-        if field.name in table.unfit
-        else field
+        tell_type(pa.field(field.name, pa.string()), field.type) if field.name in texts else field
         for field in table.schema
     ]
     schema = pa.schema([*fields, *((name, pa.string()) for name in _NAMES)])
@@ -140,7 +140,7 @@ def write_leftovers(
         output.discard()
         raise
     if count:
-        _tell_unfit(table, output.path)
+        _tell_texts(table, output.path)
     if lost:
         _LOG.warning(
             "%d rows left to send are not in %s, which cannot hold a cell of theirs as it is: a "
@@ -151,21 +151,18 @@ def write_leftovers(
     return count
 
 
-def _tell_unfit(table: FileTable, path: Path) -> None:
-    for name in sorted(table.unfit):
+def _tell_texts(table: FileTable, path: Path) -> None:
+    for name in table.texts:
         dtype = table.schema.field(name).type
-        if pa.types.is_string(dtype):
-            continue
-        is_kept = told_type(tell_type(pa.field(name, pa.string()), dtype)) == dtype
-        _LOG.warning(
-            "%s holds column %r as text, since not every cell of it is %s; published again, it is "
-            "read as %s unless types says otherwise%s",
-            path,
-            name,
-            dtype,
-            dtype if is_kept else "text",
-            f" (a copy by another program needs types: {name}={dtype})" * is_kept,
-        )
+        if not pa.types.is_string(dtype):
+            _LOG.warning(
+                "%s holds column %r as text, since not every cell of it is %s; published again, it "
+                "is read as %s unless types says otherwise (a copy by another program needs types: "
+                "%s=%s)",
+                path,
+                name,
+                *(dtype, dtype, name, dtype),
+            )
 
 
 def _find_files(table: FileTable, outcomes: Outcomes, left: set[int]) -> Iterator[int]:
@@ -212,8 +209,10 @@ def _select(
     columns = [*piece.columns.values(), *(told.column(name).combine_chunks() for name in _TOLD)]
     left = pa.record_batch(columns, schema=schema).filter(is_left)
     lost = {row for column in left.columns for row in find_invalid(column)}
-    rows = pc.indices_nonzero(is_left).to_pylist() if piece.refusals else []
-    lost |= {place for place, row in enumerate(rows) if row in piece.refusals}
+    unreadable = piece.refused(piece.misfits)
+    if unreadable:
+        rows = pc.indices_nonzero(is_left).to_pylist()
+        lost |= {place for place, row in enumerate(rows) if row in unreadable}
     if not lost:
         return left, 0
     kept = [place for place in range(left.num_rows) if place not in lost]

@@ -94,10 +94,11 @@ def _check_place(path: Path) -> None:
     """Refuse what is no file and no free name."""
     expected = "expected a file's name in a folder that is there"
     try:
+        str(path).encode()  # Arrow takes no other names
         place = path.resolve()
         fits = place.is_file() if place.exists() else place.parent.is_dir()
-    except (OSError, RuntimeError) as error:  # no access, links that lead in a circle
-        raise ConfigError(f"{path}: {expected}; {error}. Choose another place.") from error
+    except (OSError, RuntimeError, UnicodeEncodeError) as error:  # or links in a circle
+        raise ConfigError(f"{str(path)!a}: {expected}; {error}. Choose another place.") from error
     if not fits:
         raise ConfigError(f"{path} cannot be written: {expected}. Choose another place.")
 

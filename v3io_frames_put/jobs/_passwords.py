@@ -7,11 +7,13 @@ from typing import Final
 
 _SECRETS: Final = [
     # Up to the last @ before a slash; where none is, a slash may stand in it: unless it is a port.
-    re.compile(r"(://[^/@:\s]*:)(?:[^/\s]*@|(?!\d+(?:/|$))\S*?@)"),
-    re.compile(r"(https?://)[^/@:\s]+@"),  # a token instead of a name
+    re.compile(r"(://[^/@:\[\s]*:)(?:[^/\s]*@|(?!\d+(?:/|$))\S*?@)"),
+    re.compile(r"(https?://)[^/@:\s]+@", re.IGNORECASE),  # a token instead of a name
 ]
+_URL: Final = re.compile(r"\w://\S+")
 _SIGNATURE: Final = re.compile(
-    r"([?&](?:sig|(?:[\w-]+-)?signature|[\w-]+-security-token|access_token)=)[^&\s'\"]+",
+    r"([?&#](?:sig|(?:[\w-]+-)?signature|[\w-]+-security-token|(?:access_|api_)?(?:token|key)"
+    r"|accesskey|password)=)[^&\s'\"]+",
     re.IGNORECASE,
 )
 
@@ -20,7 +22,7 @@ def hide_password(text: str) -> str:
     """Cross out what opens a URL to whoever has it, wherever it stands in a text."""
     for secret in _SECRETS:
         text = secret.sub(r"\1***@", text)
-    return _SIGNATURE.sub(r"\1***", text)
+    return _URL.sub(lambda url: _SIGNATURE.sub(r"\1***", url[0]), text)
 
 
 def public_cause(error: Exception) -> Exception | None:

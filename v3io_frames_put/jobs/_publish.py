@@ -20,7 +20,7 @@ from v3io_frames_put.jobs._leftovers import check_columns
 from v3io_frames_put.jobs._outputs import Outputs
 from v3io_frames_put.jobs._pruning import choose_files
 from v3io_frames_put.jobs._run import run_job, tell_unstored
-from v3io_frames_put.jobs._sink import Brake
+from v3io_frames_put.jobs._sink import Brake, Sink
 from v3io_frames_put.jobs._table import REASON, FileTable, name_columns
 from v3io_frames_put.jobs._types import read_types
 
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     import os
     import threading
     from collections.abc import Mapping, Sequence
+
+    import pyarrow as pa
 
     from v3io_frames_put._delivery.policy import DeliveryMode, MaxInFlight, Order
     from v3io_frames_put.job import Upload
@@ -146,9 +148,10 @@ def publish(  # noqa: PLR0913 - one keyword for each thing a job can be told
     with open_journal(journal) as kept, log_to(context) as log:
         chosen, others = choose_files(found, where, given_types, kept.pinned if kept else None)
         stamps = [file.stamp for file in chosen]
-        agreed = kept.agreed_schema(stamps) if kept else None
 
-        def plan(*, ends_where_broken: bool = False) -> tuple[FileTable, Upload]:
+        def plan(
+            agreed: pa.Schema | None, *, ends_where_broken: bool = False
+        ) -> tuple[FileTable, Upload]:
             table = FileTable(chosen, given_types, where, named=named, others=others, agreed=agreed)
             return table, plan_upload(
                 table.source(ends_where_broken=ends_where_broken),
@@ -173,23 +176,27 @@ def publish(  # noqa: PLR0913 - one keyword for each thing a job can be told
                 reading={"where": where, "types": str(types)},
             )
 
-        table, job = plan()
+        agreed = kept.agree(stamps, lambda schema: plan(schema)[1]) if kept else None
+        table, job = plan(agreed)
         if outputs.failed is not None:
             check_columns(table.schema)
-        if kept is not None:
-            job = kept.take_up(
-                job,
-                files=stamps,
-                replan=lambda: plan(ends_where_broken=True)[1].plan,
-            )
-        if create:
-            client.create_stream(
-                stream, shards=shards, retention_hours=retention_hours, exist_ok=True
-            )
-        try:
-            told = log(run_job(job, table, outputs))
-        finally:
-            if kept is not None and table.broken_file is not None:
-                kept.unpin(table.broken_file.name, table.schema)
+        with Sink(
+            table, outputs.results, outputs.failed, packed=job.packed, brake=job.cancel
+        ) as sink:
+            if kept is not None:
+                job = kept.take_up(
+                    job,
+                    files=stamps,
+                    replan=lambda: plan(agreed, ends_where_broken=True)[1].plan,
+                )
+            if create:
+                client.create_stream(
+                    stream, shards=shards, retention_hours=retention_hours, exist_ok=True
+                )
+            try:
+                told = log(run_job(job, table, sink, outputs))
+            finally:
+                if kept is not None:
+                    kept.unpin(table.broken_files, table.schema)
     tell_unstored(told, on_error)
     return told

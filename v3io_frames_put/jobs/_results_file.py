@@ -5,7 +5,8 @@ from __future__ import annotations
 import base64
 import json
 import logging
-from contextlib import contextmanager
+import os
+from contextlib import contextmanager, suppress
 from typing import IO, TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
@@ -117,7 +118,7 @@ class ParquetOutput:
     def _names_the_file(self) -> Iterator[None]:
         try:
             yield
-        except OSError as error:
+        except (OSError, pa.ArrowException) as error:
             raise OSError(f"{self.path} cannot be written: {error}") from error
 
     def discard(self) -> None:
@@ -137,18 +138,25 @@ class ParquetOutput:
 
 def _lock(part: Path) -> IO[bytes]:
     """Keep other runs from writing to the same part; what a killed one left is taken over."""
-    file = part.open("ab")
-    if fcntl is None:
-        file.close()  # Windows would not move it while it is open
-        return file
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.close()
-        raise
-    except OSError as error:
-        _LOG.warning("%s cannot be locked (%s): start no second run that writes there", part, error)
-    return file
+    while True:
+        file = part.open("ab")
+        if fcntl is None:
+            file.close()  # Windows would not move it while it is open
+            return file
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.close()
+            raise
+        except OSError as error:
+            _LOG.warning(
+                "%s cannot be locked (%s): start no second run that writes there", part, error
+            )
+            return file
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(file.fileno()), part.stat()):
+                return file
+        file.close()  # another run put it in its place between the two
 
 
 class ResultsFile(ParquetOutput):
@@ -168,11 +176,15 @@ class ResultsFile(ParquetOutput):
         empty = collect_results([], index=None, packed=packed)
         pandas_says = pa.Schema.from_pandas(empty, preserve_index=False).metadata
         super().__init__(path, suffix=suffix)
-        self.begin(
-            schema.with_metadata(pandas_says),
-            use_dictionary=_REPEATED,
-            column_encoding={"sequence_number": "DELTA_BINARY_PACKED"},
-        )
+        try:
+            self.begin(
+                schema.with_metadata(pandas_says),
+                use_dictionary=_REPEATED,
+                column_encoding={"sequence_number": "DELTA_BINARY_PACKED"},
+            )
+        except BaseException:
+            self.discard()
+            raise
 
     def seal_with(self, receipt: Receipt) -> None:
         """Make the file whole, with the run's receipt as its attrs."""

@@ -20,7 +20,6 @@ from v3io_frames_put.errors import (
 from v3io_frames_put.jobs._job_results import JobResults
 from v3io_frames_put.jobs._leftovers import Outcomes, write_leftovers
 from v3io_frames_put.jobs._progress import show_progress
-from v3io_frames_put.jobs._sink import Sink
 from v3io_frames_put.stops import stop_error
 from v3io_frames_put.upload import upload
 
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
 
     from v3io_frames_put.job import Upload
     from v3io_frames_put.jobs._outputs import Outputs
+    from v3io_frames_put.jobs._sink import Sink
     from v3io_frames_put.jobs._table import FileTable
     from v3io_frames_put.progress import Progress
     from v3io_frames_put.upload import Ending
@@ -40,7 +40,7 @@ _WITH_FAILED: Final = "with failed= (--failed), what is left stands in a file; "
 _WITHOUT_JOURNAL: Final = "with a journal, the same call would go on."
 
 
-def run_job(job: Upload, table: FileTable, outputs: Outputs) -> JobResults:
+def run_job(job: Upload, table: FileTable, sink: Sink, outputs: Outputs) -> JobResults:
     """Send the rows of a table, and write what was asked for.
 
     Raises
@@ -55,17 +55,16 @@ def run_job(job: Upload, table: FileTable, outputs: Outputs) -> JobResults:
             pa.default_memory_pool().release_unused()
             show(snapshot)
 
-        if job.complete_rows is not None:
+        if job.complete_rows is None:
+            table.tell_left_out()
+        else:
             table.skim()
-        sink = Sink(table, outputs.results, outputs.failed, packed=job.packed, brake=job.cancel)
         ending = _send(replace(job, progress=look_on), table, sink)
     failed_rows, trouble = None, None
     try:
         failed_rows, trouble = _write_failed(job, table, sink)
     except KeyboardInterrupt:  # it reads files again, which may take long
         ending = ending.as_stopped()
-    finally:
-        sink.close()
     told = _tell(table, sink, ending, outputs.failed, failed_rows)
     _raise_if_ended_early(job, table, outputs, ending, told, trouble)
     return told
@@ -74,15 +73,11 @@ def run_job(job: Upload, table: FileTable, outputs: Outputs) -> JobResults:
 def _send(job: Upload, table: FileTable, sink: Sink) -> Ending:
     """Send the rows, and write what became of them: no Ctrl-C costs that."""
     switch = StopSwitch(job.cancel)
-    try:
-        with switch.on_interrupt(lambda: None):
-            ending = upload(job, sink.take, switch)
-            if table.num_rows is not None:
-                sink.add_unread(table.num_rows - sink.tally.num_rows)
-            sink.finish(ending.receipt, late=ending.late, duplicates=ending.duplicates)
-    except BaseException:
-        sink.discard()
-        raise
+    with switch.on_interrupt(lambda: None):
+        ending = upload(job, sink.take, switch)
+        if table.num_rows is not None:
+            sink.add_unread(table.num_rows - sink.tally.num_rows)
+        sink.finish(ending.receipt, late=ending.late, duplicates=ending.duplicates)
     return ending.as_stopped() if switch.presses else ending
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import tempfile
 import threading
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -16,6 +14,9 @@ from v3io_frames_put.jobs._results_file import ParquetOutput, ResultsFile, Tally
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
+
+    from typing_extensions import Self
 
     from v3io_frames_put._delivery.suspects import Copy
     from v3io_frames_put.jobs._table import FileTable
@@ -44,6 +45,8 @@ class Brake(threading.Event):
 
 class Sink:
     """Takes outcome batches: counts them, and writes them where they are needed.
+
+    No other run writes to its files from the moment that it is made to its end.
 
     Parameters
     ----------
@@ -77,24 +80,28 @@ class Sink:
         self.left: set[int] = set()
         self.failure: OSError | ConfigError | None = None
         self._table, self._packed, self._brake = table, packed, brake
-        self._spare: tempfile.TemporaryDirectory[str] | None = None
+        self._is_asked_for = results is not None
         self._file: ResultsFile | None = None
         self.failed = None if failed is None else ParquetOutput(failed)
-        try:
-            if results is None and failed is not None:
-                self._spare = _make_spare(failed)
-                results = Path(self._spare.name) / "results.parquet"
-            if results is not None:
-                self._file = ResultsFile(results, packed=packed)
-        except BaseException:
-            self.discard()
-            raise
+        if results is None and failed is not None:
+            results = failed.with_name(f".{failed.name}.results")
         self.path = results
+        try:
+            self._file = None if results is None else ResultsFile(results, packed=packed)
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     @property
     def is_asked_for(self) -> bool:
         """Whether the user wants the file."""
-        return self.path is not None and self._spare is None and self.failure is None
+        return self._is_asked_for and self.failure is None
 
     def take(self, batch: pa.RecordBatch) -> None:
         """Count a batch and write it."""
@@ -148,24 +155,12 @@ class Sink:
         self.tally = tally
 
     def close(self) -> None:
-        """Leave nothing behind that was not asked for."""
-        if self.failed is not None:
-            self.failed.discard()
-        if self._spare is not None:
-            self._spare.cleanup()
-
-    def discard(self) -> None:
-        """Leave nothing behind at all."""
-        if self._file is not None:
-            self._file.discard()
-        self.close()
-
-
-def _make_spare(failed: Path) -> tempfile.TemporaryDirectory[str]:
-    try:
-        return tempfile.TemporaryDirectory(dir=failed.parent, prefix=".v3io-put-")
-    except OSError as error:
-        raise ConfigError(f"{failed} cannot be written: {error}. Choose another place.") from error
+        """Leave nothing behind that is not whole, or was not asked for."""
+        for output in (self.failed, self._file):
+            if output is not None:
+                output.discard()
+        if self.path is not None and not self._is_asked_for:
+            self.path.unlink(missing_ok=True)
 
 
 def _unsent(num_rows: int, *, packed: bool) -> pa.RecordBatch:

@@ -19,7 +19,7 @@ from v3io_frames_put._rows.source import StreamSource
 from v3io_frames_put.errors import DataError
 from v3io_frames_put.jobs._columnar import ArrowFile, ParquetFile
 from v3io_frames_put.jobs._csv import CsvFile
-from v3io_frames_put.jobs._fit import Piece, Reading, cast_column, respell
+from v3io_frames_put.jobs._fit import Piece, Reading, cast_column, make_mask, respell
 from v3io_frames_put.jobs._json_lines import JsonLinesFile
 from v3io_frames_put.jobs._partitions import (
     add_partitions,
@@ -27,14 +27,13 @@ from v3io_frames_put.jobs._partitions import (
     partition_value,
 )
 from v3io_frames_put.jobs._passwords import hide_password, public_cause
-from v3io_frames_put.jobs._types import INTERNAL, check_unique, merge_schemas
+from v3io_frames_put.jobs._types import INTERNAL, check_unique, is_kept_as_text, merge_schemas
 from v3io_frames_put.jobs._where import parse_where
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from v3io_frames_put.jobs._files import InputFile
-    from v3io_frames_put.jobs._where import Where
 
 _LOG: Final = logging.getLogger("v3io_frames_put")
 
@@ -53,6 +52,7 @@ class Reader(Protocol):
     is_typed: bool
 
     def check_type(self, name: str, dtype: pa.DataType) -> None: ...
+    def surely_fits(self, name: str, dtype: pa.DataType) -> bool: ...
     def pieces(self, names: Sequence[str], reading: Reading) -> Iterator[Piece]: ...
 
 
@@ -124,8 +124,8 @@ class FileTable:
             asked |= parse_where(where, pa.schema([]), is_open=True).columns
         schemas += _look_up(asked.difference(*(schema.names for _, schema in schemas)), others)
         self.schema = self._settle(merge_schemas(schemas, types)) if agreed is None else agreed
-        if agreed is not None:
-            _check_against(agreed, schemas)
+        for file, schema in schemas:
+            check_unique(file, schema)
         self._check_types()
         self.where = None if where is None else parse_where(where, self.schema)
         self.num_rows = self._count_rows()
@@ -143,9 +143,16 @@ class FileTable:
         return len(self.ends) == len(self.files)
 
     @property
-    def broken_file(self) -> InputFile | None:
-        """The file that could not be read to its end."""
-        return None if self.broken is None else self.files[len(self.starts) - 1]
+    def broken_files(self) -> list[str]:
+        """Names of the files that could not be read: the one that it broke off at, and others."""
+        if self.broken is None:
+            return []
+        at = len(self.starts) - 1
+        return [
+            file.name
+            for number, file in enumerate(self.files)
+            if number == at or isinstance(self._readers[number], DataError)
+        ]
 
     def source(self, *, ends_where_broken: bool = False) -> StreamSource:
         """Return the table as the input of a run; it can be read once.
@@ -156,6 +163,19 @@ class FileTable:
         schema = self.schema.append(pa.field(REASON, pa.string()))
         return StreamSource(schema, self._until_broken if ends_where_broken else self._batches)
 
+    def tell_left_out(self) -> None:
+        """Warn of columns that are not read, since the run did not have them when it began."""
+        for file, reader in zip(self.files, self._readers, strict=True):
+            names = [] if isinstance(reader, DataError) else reader.schema.names
+            new = [n for n in names if n not in self.schema.names and not n.startswith(INTERNAL)]
+            if new:
+                _LOG.warning(
+                    "%s: %s left out, which the run did not have when it began; publish the file "
+                    "by a call of its own, too, if that is to be sent",
+                    file.name,
+                    ", ".join(map(repr, new)),
+                )
+
     def skim(self) -> None:
         """Read the table as a run does, to learn where its files begin and end."""
         for _ in self._until_broken(list(range(len(self.schema)))):
@@ -164,6 +184,15 @@ class FileTable:
     def _reading(self, texts: Collection[str] = ()) -> Reading:
         return Reading(self.schema, self.where, frozenset(self._texts.union(texts)))
 
+    @property
+    def texts(self) -> list[str]:
+        """Columns that are text where rows are read again: unfit ones, if that keeps their type."""
+        return [
+            field.name
+            for field in self.schema
+            if field.name in self.unfit and is_kept_as_text(field.type)
+        ]
+
     def look_over(self, number: int) -> None:
         """Note which columns of a file have cells that do not fit, if the run has not seen all."""
         is_seen = number < len(self.ends) and set(self._names) >= set(self.schema.names)
@@ -171,38 +200,35 @@ class FileTable:
             return
         with suppress(DataError):  # met again by whoever reads the rows
             for piece in self._pieces(number, self.schema.names, self._reading()):
-                self.unfit |= piece.unfit
+                self.unfit.update(piece.misfits)
 
     def _surely_fits(self, number: int) -> bool:
         reader = self._readers[number]
-        return (
-            not isinstance(reader, DataError)
-            and reader.is_typed
-            and all(
-                field.type == self.schema.field(field.name).type
-                for field in reader.schema
-                if field.name in self.schema.names
-            )
+        return not isinstance(reader, DataError) and all(
+            reader.surely_fits(name, self.schema.field(name).type)
+            for name in set(reader.schema.names) & set(self.schema.names)
         )
 
     def reread(self, number: int) -> Iterator[Piece]:
-        """Yield the rows of a file again: all columns, unfit ones as text."""
-        reading = self._reading(self.unfit)
-        pieces = self._pieces(number, self.schema.names, reading)
-        if self.where is None and not self.unfit:
-            yield from pieces
-            return
-        # The condition, and what fits, are about columns as they were read at first.
-        names = list({*self._names, *self.unfit})
-        typed = self._pieces(number, names, self._reading())
-        for piece, first in zip(pieces, typed, strict=True):
-            if piece.num_rows != first.num_rows:
-                raise DataError(f"{self.files[number].name} is not read as it was at first.")
-            for name in self.unfit:
-                piece.columns[name] = respell(
-                    piece.columns[name], first.columns[name], first.refusals
-                )
-            yield piece if self.where is None else _filter(piece, _find_rows(self.where, first))
+        """Yield the rows of a file again: all columns, some of them as text.
+
+        Misfits are then cells that cannot be given so either.
+        """
+        texts = self.texts
+        typed = self._pieces(number, self.schema.names, self._reading())
+        spelt = self._pieces(number, texts, self._reading(texts)) if texts else None
+        for piece in typed:
+            rows = None if self.where is None else self._find_rows(piece)
+            if spelt is not None:
+                text = next(spelt, None)
+                if text is None or text.num_rows != piece.num_rows:
+                    raise DataError(f"{self.files[number].name} is not read as it was at first.")
+                for name in texts:
+                    misfits = piece.misfits.get(name, set())
+                    cells = respell(text.columns[name], piece.columns[name], misfits)
+                    piece.columns[name] = cells
+                    piece.misfits[name] = text.misfits.get(name, set())
+            yield piece if rows is None else _filter(piece, rows)
 
     def _batches(self, positions: list[int]) -> Iterator[pa.RecordBatch]:
         names = [self.schema.names[place] for place in positions if place < len(self.schema)]
@@ -213,7 +239,7 @@ class FileTable:
             self.starts.append(self._rows_read)
             try:
                 for piece in self._pieces(number, self._names, reading):
-                    self.unfit |= piece.unfit
+                    self.unfit.update(piece.misfits)
                     kept = self._keep(piece)
                     self._rows_read += kept.num_rows
                     self._release(kept.num_rows)
@@ -236,7 +262,21 @@ class FileTable:
             pa.default_memory_pool().release_unused()
 
     def _keep(self, piece: Piece) -> Piece:
-        return piece if self.where is None else _filter(piece, _find_rows(self.where, piece))
+        return piece if self.where is None else _filter(piece, self._find_rows(piece))
+
+    def _find_rows(self, piece: Piece) -> pa.BooleanArray:
+        """Find the rows to keep; one that the run refuses stays where nobody can tell."""
+        import pyarrow.dataset as ds
+
+        where: Any = self.where
+        table = pa.table({name: piece.columns[name] for name in where.columns})
+        found = ds.dataset(table).scanner(columns={"keep": where.expression}).to_table()
+        keep = found.column("keep").to_numpy(zero_copy_only=False)
+        mask = pa.array(keep, pa.bool_(), from_pandas=True)
+        if not piece.refusals:
+            return pc.fill_null(mask, fill_value=False)
+        refused = make_mask(piece.refused({*self._names, *where.columns}), piece.num_rows)
+        return pc.if_else(mask.is_null(), refused, mask)
 
     def _pieces(self, number: int, names: Sequence[str], reading: Reading) -> Iterator[Piece]:
         """Read a file; its columns as the table has them."""
@@ -275,7 +315,8 @@ class FileTable:
         for file, reader in zip(self.files, self._readers, strict=True):
             if isinstance(reader, DataError):
                 continue
-            for name in set(file.partitions) - set(reader.schema.names):
+            of_folders = set(file.partitions) - set(reader.schema.names)
+            for name in of_folders & set(self.schema.names):
                 dtype = self.schema.field(name).type
                 try:
                     partition_value(file, name, dtype)
@@ -314,21 +355,6 @@ def open_reader(file: InputFile) -> Reader | DataError:
     return reader
 
 
-def _check_against(agreed: pa.Schema, schemas: Iterable[tuple[str, pa.Schema]]) -> None:
-    """Warn of columns that are not read, since the files of a run did not have them."""
-    for file, schema in schemas:
-        check_unique(file, schema)
-        sent = [name for name in schema.names if not name.startswith(INTERNAL)]
-        new = [name for name in sent if name not in agreed.names]
-        if new:
-            _LOG.warning(
-                "%s: %s left out, which the run did not have when it began; publish the file by a "
-                "call of its own, too, if that is to be sent",
-                file,
-                ", ".join(map(repr, new)),
-            )
-
-
 def _look_up(names: set[str], files: Sequence[InputFile]) -> Iterator[tuple[str, pa.Schema]]:
     """Yield the schemas of files, as far as they tell of columns; opens no more than it needs."""
     left = set(names)
@@ -350,18 +376,6 @@ def _take_column(piece: Piece, name: str, file: InputFile, dtype: pa.DataType) -
     return pa.repeat(partition_value(file, name, dtype), piece.num_rows)
 
 
-def _find_rows(where: Where, piece: Piece) -> pa.BooleanArray:
-    """Find the rows to keep; one that is refused stays where nobody can tell."""
-    import pyarrow.dataset as ds
-
-    table = pa.table({name: piece.columns[name] for name in where.columns})
-    found = ds.dataset(table).scanner(columns={"keep": where.expression}).to_table().column("keep")
-    mask = pa.array(found.to_numpy(zero_copy_only=False), pa.bool_(), from_pandas=True)
-    if not piece.refusals:
-        return pc.fill_null(mask, fill_value=False)
-    return pc.if_else(mask.is_null(), piece.reasons().is_valid(), mask)
-
-
 def _filter(piece: Piece, mask: pa.BooleanArray) -> Piece:
     rows = pc.indices_nonzero(mask)
     if len(rows) == piece.num_rows:
@@ -372,6 +386,11 @@ def _filter(piece: Piece, mask: pa.BooleanArray) -> Piece:
         len(rows),
         piece.file,
         refusals={moved[row]: reason for row, reason in piece.refusals.items() if row in moved},
+        lost={moved[row] for row in piece.lost if row in moved},
+        misfits={
+            name: {moved[row] for row in misfits if row in moved}
+            for name, misfits in piece.misfits.items()
+        },
     )
 
 

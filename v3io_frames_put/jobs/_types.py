@@ -17,9 +17,10 @@ if TYPE_CHECKING:
 INTERNAL: Final = "__v3io_"
 """What columns begin with that are ours and never sent."""
 
-_READ_AS: Final = b"v3io_read_as"
+_TOLD_TYPE: Final = b"v3io_read_as"
 """In a column's metadata: the type that its texts are read as."""
 
+_TEXT: Final = pa.string()
 _ZONED: Final = re.compile(r"timestamp\[(s|ms|us|ns), *(?:tz=)?([\w/+:-]+)\]")
 _DECIMAL: Final = re.compile(r"decimal(128|256)?\((\d+), *(-?\d+)\)")
 _MANTISSA: Final = {16: 11, 32: 24, 64: 53}  # bits of whole numbers that a float of so many holds
@@ -56,22 +57,30 @@ def _read_type(column: str, told: Any) -> pa.DataType:
         ) from None
 
 
+def is_kept_as_text(dtype: pa.DataType) -> bool:
+    """Whether a column of text can tell that it is of the type, and be read as it."""
+    return (
+        bool(pa.types.is_string(dtype)) or told_type(tell_type(pa.field("", _TEXT), dtype)) == dtype
+    )
+
+
 def tell_type(field: pa.Field, dtype: pa.DataType) -> pa.Field:
     """Return a column of text that tells what it is read as."""
-    return field.with_metadata({_READ_AS: str(dtype)})
+    return field.with_metadata({_TOLD_TYPE: str(dtype)})
 
 
 def told_type(field: pa.Field) -> pa.DataType:
     """Return the type that a column is read as: its own, unless it tells of another."""
-    told = (field.metadata or {}).get(_READ_AS)
+    told = (field.metadata or {}).get(_TOLD_TYPE)
     if told is None or not pa.types.is_string(field.type):
         return field.type
     try:
         dtype = _read_type(field.name, told.decode())
-        pa.array([], pa.string()).cast(dtype)
+        pa.array([], _TEXT).cast(dtype)
     except (ConfigError, UnicodeDecodeError, pa.ArrowNotImplementedError):
         return field.type
-    return dtype
+    is_bytes = pa.types.is_binary(dtype) or pa.types.is_large_binary(dtype)
+    return field.type if is_bytes else dtype  # not all bytes are text
 
 
 def read_as(dtype: pa.DataType) -> pa.DataType:
