@@ -63,7 +63,7 @@ def spark(require, require_module, tmp_path_factory):
     builder = sql.SparkSession.builder.master("local[2,4]")
     for name, value in settings.items():
         builder = builder.config(name, value)
-    before = dict(os.environ)
+    before, on_ctrl_c = dict(os.environ), signal.getsignal(signal.SIGINT)
     os.environ.update(PYSPARK_PYTHON=sys.executable, V3IO_ACCESS_KEY="a-secret-key")
     try:
         session = builder.getOrCreate()
@@ -71,6 +71,7 @@ def spark(require, require_module, tmp_path_factory):
         yield session
         session.stop()
     finally:
+        signal.signal(signal.SIGINT, on_ctrl_c)  # pyspark 4.0 leaves one of its own
         os.environ.clear()
         os.environ.update(before)
 
