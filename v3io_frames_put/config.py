@@ -57,7 +57,8 @@ class Retry:
 
     The pause before try *n* is drawn evenly from
     ``[0, min(cap_seconds, base_seconds * 2**(n - 1))]``; a ``Retry-After`` of the
-    platform is its floor.
+    platform is its floor. While nobody can be reached, all requests pause together, by
+    the same rule; the first answer ends that.
 
     Parameters
     ----------

@@ -275,6 +275,15 @@ class TestFailed:
             publish(failed, columns=["b"], shard=77, failed=failed)
         assert read_table(failed).a.tolist() == ["oops"]
 
+    def test_no_row_is_lost_that_stands_nowhere_else(self, publish, tmp_path, sent):
+        file = write_parquet(tmp_path / "a.parquet", l=[[1], [300]])
+        before = file.read_bytes()
+        with pytest.raises(PutRecordsError, match=r"a\.parquet is left as it is: 1 of its rows"):
+            publish(file, types={"l": pa.list_(pa.int8())}, failed=file)
+        assert file.read_bytes() == before
+        assert list(tmp_path.iterdir()) == [file]
+        assert sent() == [{"l": [1]}]
+
     def test_a_cell_that_is_none_beside_one_that_is_odd(self, publish, tmp_path, sent):
         file, failed = tmp_path / "a.csv", tmp_path / "f.parquet"
         write_text(file, "a,b", "1,oops", "odd,NA")

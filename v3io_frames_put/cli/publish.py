@@ -149,7 +149,7 @@ def _check_summary(
         return
     from v3io_frames_put.jobs._files import find_files
 
-    if any(Path(file.path).resolve() == path.resolve() for file in find_files(files)):
+    if path.resolve() in [file.resolve() for file in find_files(files)]:
         raise click.UsageError(f"--summary {to} is one of the files to publish.")
 
 

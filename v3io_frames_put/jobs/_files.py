@@ -6,7 +6,7 @@ import glob
 import logging
 import os
 from dataclasses import dataclass, field
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, cast
 
 import pyarrow as pa
@@ -77,6 +77,10 @@ class InputFile:
     def delimiter(self) -> str:
         """Between the cells of a line."""
         return "\t" if _ending(self.path) == ".tsv" else ","
+
+    def resolve(self) -> Path:
+        """Return where it is, links followed, if it is on this machine."""
+        return Path(self.path).resolve()
 
     def open(self) -> pa.NativeFile:
         """Open it for reading anywhere in it."""

@@ -221,15 +221,11 @@ def _parse(block: bytes, schema: pa.Schema | None = None) -> pa.Table:
 
 def _read_columns(text: bytes, types: Mapping[str, pa.DataType]) -> dict[str, pa.Array]:
     """Read lines as columns; days, which the reader knows as numbers alone, by their text."""
-    by_text = {name for name, dtype in types.items() if _is_cast(dtype)}
+    by_text = {name for name, dtype in types.items() if pa.types.is_date(dtype)}
     parsed = {name: pa.string() if name in by_text else dtype for name, dtype in types.items()}
     table = _parse(text, pa.schema(list(parsed.items())))
     columns = {name: _combine(table.column(name)) for name in types}
     return columns | {name: columns[name].cast(types[name]) for name in by_text}
-
-
-def _is_cast(dtype: pa.DataType) -> bool:
-    return bool(pa.types.is_date(dtype))
 
 
 def _infer_lines(lines: list[bytes]) -> pa.Schema | None:

@@ -16,6 +16,7 @@ from pyarrow import parquet as pq
 
 from v3io_frames_put._rows.validity import find_invalid
 from v3io_frames_put.errors import ConfigError, DataError
+from v3io_frames_put.jobs._files import InputFile
 from v3io_frames_put.jobs._types import INTERNAL, tell_type
 
 if TYPE_CHECKING:
@@ -104,7 +105,7 @@ def write_leftovers(
     outcomes : Outcomes
         What became of it.
     output : ParquetOutput
-        Where to.
+        Where to; whoever made it throws it away if anything is raised.
     left : set of int
         Files with rows that are not stored.
     with_unknown : bool
@@ -114,6 +115,13 @@ def write_leftovers(
     -------
     int
         Rows written.
+
+    Raises
+    ------
+    DataError
+        A file has changed, or would be written over without all of its rows that are left.
+    OSError, ConfigError
+        The file cannot be written.
     """
     numbers = list(_find_files(table, outcomes, left))
     for number in numbers:
@@ -126,19 +134,20 @@ def write_leftovers(
     schema = pa.schema([*fields, *((name, pa.string()) for name in _NAMES)])
     wanted = pa.array(["rejected", "unsent", *(["unknown"] if with_unknown else [])])
     count, lost = 0, 0
-    try:
-        output.begin(schema)
-        for start, piece in _walk(table, outcomes, numbers):
-            batch, unwritten = _select(piece, outcomes.read(start, piece.num_rows), schema, wanted)
-            lost += unwritten
-            if batch.num_rows:
-                output.write(batch)
-                count += batch.num_rows
-        output.seal()
-        output.place()
-    except BaseException:
-        output.discard()
-        raise
+    output.begin(schema)
+    for start, piece in _walk(table, outcomes, numbers):
+        batch, unwritten = _select(piece, outcomes.read(start, piece.num_rows), schema, wanted)
+        lost += unwritten
+        if batch.num_rows:
+            output.write(batch)
+            count += batch.num_rows
+    if lost and output.path in map(InputFile.resolve, table.files):
+        raise DataError(
+            f"{output.path} is left as it is: {lost} of its rows could not be written as they are. "
+            f"Choose another place for the rows left to send."
+        )
+    output.seal()
+    output.place()
     if count:
         _tell_texts(table, output.path)
     if lost:

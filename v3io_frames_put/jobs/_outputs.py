@@ -47,7 +47,7 @@ class Outputs:
                 _check_place(path)
                 _check_kind(path)
         places = check_apart({"results": results, "failed": failed, "journal": journal})
-        inputs = {Path(file.path).resolve(): file for file in files}
+        inputs = {file.resolve(): file for file in files}
         for name in ("results", "journal"):
             if places.get(name) in inputs:
                 raise ConfigError(
