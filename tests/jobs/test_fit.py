@@ -42,7 +42,7 @@ def test_what_fits_is_read_from_text_as_it_was(dtype, data):
     nulls = [row for row, cell in enumerate(cells) if cell is None]
     misfits = data.draw(st.sets(st.sampled_from(nulls))) if nulls else set()
     typed, texts = pa.array(cells, dtype), pa.array(spelt, pa.string())
-    text = respell(texts, typed, misfits)
+    text, _ = respell(texts, typed, misfits)
     for row, (was, cell) in enumerate(zip(typed, text, strict=True)):
         if row in misfits:
             assert cell.equals(texts[row])
@@ -66,7 +66,10 @@ def test_what_tells_of_no_type_is_text(told):
 def test_as_it_is_spelt_where_it_means_the_same():
     spelt = pa.array(["007", " 5", "1.50", "oops", None])
     typed = pa.array([7, 5, 1.5, None, None], pa.float64())
-    assert respell(spelt, typed, {3}).to_pylist() == ["007", "5", "1.50", "oops", None]
+    text, would_fit = respell(spelt, typed, {3})
+    assert text.to_pylist() == ["007", "5", "1.50", "oops", None]
+    assert would_fit == set()
+    assert respell(spelt, pa.nulls(5, pa.float64()), {0, 3})[1] == {0}
 
 
 @pytest.mark.parametrize("layout", [pa.string(), pa.large_string()])

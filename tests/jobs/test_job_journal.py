@@ -244,6 +244,24 @@ def test_a_mended_file_with_a_folder_that_the_others_have_not(publish, tmp_path,
     assert sent("n") == [{"n": 1}, {"n": 2}]
 
 
+@pytest.mark.parametrize("ending", ["csv", "jsonl"])
+def test_a_mended_file_of_text_with_a_column_of_its_own(publish, tmp_path, path, sent, ending):
+    first, second = (tmp_path / f"{number}.{ending}" for number in (1, 2))
+    if ending == "csv":
+        write_text(first, "n", "1")
+        second.write_bytes(b"\xff\xff\n")
+        good = "n,y\n2,5\n"
+    else:
+        write_text(first, '{"n": 1}')
+        write_text(second, "[1]")
+        good = '{"n": 2, "y": 5}\n'
+    with pytest.raises(PutRecordsError, match="Once it can be read, the same call again"):
+        publish(first, second, journal=path)
+    second.write_text(good)
+    assert publish(first, second, journal=path).counts["stored"] == 2
+    assert sent("n") == [{"n": 1}, {"n": 2}]
+
+
 def test_a_mended_file_with_cells_where_the_others_have_none(publish, tmp_path, path, sent):
     first = write_parquet(tmp_path / "1.parquet", n=[1, 2], a=pa.nulls(2))
     second = write_parquet(tmp_path / "2.parquet", n=[3, 4], a=[5, None])

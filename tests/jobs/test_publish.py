@@ -284,6 +284,52 @@ class TestFailed:
         assert list(tmp_path.iterdir()) == [file]
         assert sent() == [{"l": [1]}]
 
+    @pytest.mark.parametrize(
+        ("name", "lines", "dtype"),
+        [
+            ("a.jsonl", ['{"x": true}', '{"x": 1}', '{"x": "no"}'], "bool"),
+            ("a.csv", ["x", "true", "tRuE", "no"], "bool"),
+        ],
+    )
+    def test_what_was_rejected_is_never_stored_as_something_else(  # noqa: PLR0917
+        self, publish, client, tmp_path, sent, caplog, name, lines, dtype
+    ):
+        file, failed = write_text(tmp_path / name, *lines), tmp_path / "f.parquet"
+        with pytest.raises(StreamNotFound):
+            jobs.publish(
+                file, "nothing/here/at/all", client=client, types={"x": dtype}, failed=failed
+            )
+        assert "1 rows left to send are not in" in caplog.text
+        with pytest.raises(PartialFailure) as caught:
+            publish(failed)
+        assert caught.value.results.counts["rejected"] == 1
+        assert sent() == [{"x": True}]
+
+    def test_all_that_can_be_read_of_a_damaged_file_is_written(self, publish, client, tmp_path):
+        file, failed = tmp_path / "a.parquet", tmp_path / "f.parquet"
+        cells = [str(n) for n in range(20_000)]
+        cells[7] = "oops"
+        table = pa.table({"x": cells, "y": [float(n) for n in range(20_000)]})
+        pq.write_table(table, file, row_group_size=5_000, use_dictionary=False, compression="none")
+        column = pq.read_metadata(file).row_group(2).column(1)
+        content = bytearray(file.read_bytes())
+        content[column.data_page_offset : column.data_page_offset + 20] = b"\xff" * 20
+        file.write_bytes(content)
+        with pytest.raises(StreamNotFound):
+            jobs.publish(
+                file, "nothing/here/at/all", client=client, types={"x": "int64"}, failed=failed
+            )
+        assert read_table(failed).x.tolist() == cells[:10_000]
+
+    def test_a_condition_is_about_the_cells_that_it_names(self, publish, sent, tmp_path):
+        file = write_text(tmp_path / "a.csv", "a,b", "odd,", "odd,3", "odd,8", "5,odd", "9,9")
+        types, failed = {"a": "int64", "b": "int64"}, tmp_path / "f.parquet"
+        with pytest.raises(PartialFailure) as caught:
+            publish(file, where="b > 6", types=types, failed=failed)
+        assert caught.value.results.counts["rejected"] == 2
+        assert read_table(failed)[["a", "b"]].to_numpy().tolist() == [["odd", "8"], ["5", "odd"]]
+        assert sent() == [{"a": 9, "b": 9}]
+
     def test_a_cell_that_is_none_beside_one_that_is_odd(self, publish, tmp_path, sent):
         file, failed = tmp_path / "a.csv", tmp_path / "f.parquet"
         write_text(file, "a,b", "1,oops", "odd,NA")
@@ -331,12 +377,25 @@ class TestFailed:
         assert caught.value.results.counts["rejected"] == 1
         assert sent(by=repr) == [{"l": [1]}, {"l": [3]}, {"l": []}]
 
-    def test_what_parquet_cannot_hold_is_told_with_the_results(self, publish, tmp_path):
-        years = pa.array([0, 2**63 - 1], pa.timestamp("s"))
-        feather.write_feather(pa.table({"at": years}), str(tmp_path / "a.arrow"))
-        with pytest.raises(PutRecordsError, match=r"f\.parquet cannot be written") as caught:
-            publish(tmp_path / "a.arrow", failed=tmp_path / "f.parquet")
+    def test_what_parquet_cannot_hold_is_told_with_the_results(
+        self, publish, tmp_path, monkeypatch
+    ):
+        """As seconds of a year that has no milliseconds in 64 bits."""
+        file = write_text(tmp_path / "a.csv", "n", "1", "oops")
+
+        write = pq.ParquetWriter.write_batch
+
+        def refuse(writer, batch):
+            if "n" in batch.schema.names:
+                raise pa.ArrowInvalid("Integer overflow")
+            write(writer, batch)
+
+        monkeypatch.setattr(pq.ParquetWriter, "write_batch", refuse)
+        told = r"f\.parquet cannot be written: Integer overflow"
+        with pytest.raises(PutRecordsError, match=told) as caught:
+            publish(file, types={"n": "int64"}, failed=tmp_path / "f.parquet")
         assert caught.value.results.counts["stored"] == 1
+        assert list(tmp_path.iterdir()) == [file]
 
     def test_no_name_in_a_type_changes(self, publish, client, tmp_path):
         file, failed = tmp_path / "a.parquet", tmp_path / "f.parquet"
@@ -531,6 +590,21 @@ class TestPlaces:
         with pytest.raises(ConfigError, match=r"udce9s\.parquet': expected a file's name"):
             publish(folder, **{option: tmp_path / os.fsdecode(b"r\xe9s.parquet")})
         assert list(tmp_path.iterdir()) == [folder]
+
+    def test_two_runs_one_after_another_share_no_file(self, publish, folder, tmp_path):
+        failed, told = tmp_path / "f.parquet", []
+
+        class Context:
+            def log_result(self, *_):
+                if not told:  # the first run has let go of its files
+                    told.append(publish(folder, failed=failed))
+
+            def log_dataset(self, *_, **__):
+                pass
+
+        assert publish(folder, failed=failed, context=Context()).failed_rows == 0
+        assert told[0].failed_rows == 0
+        assert sorted(tmp_path.iterdir()) == [failed, folder]
 
     def test_a_place_that_is_taken_leaves_no_mark(self, publish, client, folder, tmp_path):
         failed, journal = tmp_path / "f.parquet", tmp_path / "run.v3io"

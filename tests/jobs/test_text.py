@@ -432,6 +432,28 @@ def test_a_number_too_long_for_the_type_that_is_wanted_is_told_as_it_is_spelt(tm
     assert f"column 'x': {2**70 + 1} is no int64" in reasons[1]
 
 
+@pytest.mark.parametrize("odd", [[], ["oops"]])
+@pytest.mark.parametrize(
+    ("dtype", "fits", "too_long"),
+    [
+        ("decimal128(10, 2)", ["99999999.99", "5", "-0.5"], ["9999999999", "100000000"]),
+        ("decimal128(38, 2)", ["9" * 36], ["9" * 38, "1" + "0" * 36]),
+        ("decimal256(50, 10)", ["9" * 40], ["9" * 41, "9" * 60]),
+    ],
+)
+def test_decimals_too_long_for_their_type_cost_their_row(tmp_path, odd, dtype, fits, too_long):
+    """Arrow's readers of text store other numbers, or more digits than the type has."""
+    csv_file = write_text(tmp_path / "a.csv", "x", *fits, *too_long, *odd)
+    lines = [f'{{"x": {number}}}' for number in [*fits, *too_long]]
+    lines += [f'{{"x": "{number}"}}' for number in odd]
+    json_file = write_text(tmp_path / "a.jsonl", *lines)
+    for file in (csv_file, json_file):
+        rows, reasons, _ = read(file, types={"x": dtype})
+        wanted = [Decimal(number) for number in fits]
+        assert [row["x"] for row in rows] == wanted + [None] * len(too_long + odd)
+        assert [bool(reason) for reason in reasons] == [not row["x"] for row in rows]
+
+
 def test_whole_numbers_without_a_common_type_are_text_as_in_csv(tmp_path):
     numbers = ["-1", str(2**64 - 1), str(2**70)]
     file = write_text(tmp_path / "a.jsonl", *(f'{{"id": {number}}}' for number in numbers))

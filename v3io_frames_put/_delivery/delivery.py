@@ -289,7 +289,10 @@ class Delivery:
             self._endings.take_in_lookup(lookup, moment)
 
     def _note_answer(self, attempt: Attempt, now: float, draw: float) -> float:
-        """Note who was silent; open the gate no earlier than a Retry-After asks for."""
+        """Note whether anybody is there, and what pause is asked for: it holds for all.
+
+        Returns the seconds of a Retry-After.
+        """
         if isinstance(attempt, Fault):
             self._silent_since = now if self._silent_since is None else self._silent_since
             self._unreached += attempt.stage == "connecting"
@@ -305,13 +308,14 @@ class Delivery:
         """Say when to try again to reach a platform that no request under way could reach.
 
         Each batch pauses by itself; hundreds of them together would knock without a pause.
+        As many failures as requests may be under way are one try, and the first of them
+        draws the pause: the longest of many draws would have no jitter.
         """
-        rounds = self._unreached // self._ceiling.requests
-        if not rounds:
-            return 0.0
-        pause = next_delay(self._policy.retry, failures=rounds, draw=draw)
-        deadline = silent_since + self._policy.retry.deadline_seconds
-        return max(self._next_knock, min(now + pause, deadline))
+        tries = self._unreached // self._ceiling.requests
+        if not tries or now < self._next_knock:
+            return self._next_knock
+        pause = next_delay(self._policy.retry, failures=tries, draw=draw)
+        return min(now + pause, silent_since + self._policy.retry.deadline_seconds)
 
     def take_retried(self) -> list[Retried]:
         """Hand out what is tried again since the last call."""

@@ -102,7 +102,7 @@ class Journal(Recorder):
         files : sequence of FileStamp
             The files.
         plan : callable
-            Plans the call by a schema. None comes of another call than that of a finished run.
+            Plans the call by a schema: only the call of a finished run is read by its schema.
         """
         found = next(self._store.read("select schema from input"), None)
         run = self._read_run()

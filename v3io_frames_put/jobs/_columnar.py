@@ -32,23 +32,17 @@ class ParquetFile:
         The file.
     """
 
-    is_typed = True
-
     def __init__(self, file: InputFile) -> None:
         self._file = file
         with self._open() as opened:
-            self._stored = opened.schema_arrow
-            self.schema = pa.schema([field.with_type(told_type(field)) for field in self._stored])
+            self.stored = opened.schema_arrow
+            self.schema = pa.schema([field.with_type(told_type(field)) for field in self.stored])
             self.num_rows = opened.metadata.num_rows
             self._batch_rows = _batch_rows(opened.metadata)
 
     def check_type(self, name: str, dtype: pa.DataType) -> None:
         """Raise ArrowInvalid or ArrowNotImplementedError for what it cannot be cast to."""
-        _check_cast(self._stored, name, dtype)
-
-    def surely_fits(self, name: str, dtype: pa.DataType) -> bool:
-        """Whether no cell of a column can be unfit for a type."""
-        return bool(self._stored.field(name).type.equals(dtype))
+        _check_cast(self.stored, name, dtype)
 
     def pieces(self, names: Sequence[str], reading: Reading) -> Iterator[Piece]:
         """Yield columns, of row groups alone whose statistics do not exclude every row."""
@@ -106,7 +100,7 @@ class ParquetFile:
             return None
         told = [
             field
-            for field in self._stored
+            for field in self.stored
             if field.name in reading.where.columns
             and field.type == reading.schema.field(field.name).type
             and not pa.types.is_floating(field.type)
@@ -144,7 +138,6 @@ class ArrowFile:
     """
 
     num_rows = None
-    is_typed = True
 
     def __init__(self, file: InputFile) -> None:
         self._file = file
@@ -152,15 +145,11 @@ class ArrowFile:
             self._is_stream = opened.read(len(_MAGIC)) != _MAGIC
             opened.seek(0)
             open_ipc = pa.ipc.open_stream if self._is_stream else pa.ipc.open_file
-            self.schema = open_ipc(opened).schema
+            self.schema = self.stored = open_ipc(opened).schema
 
     def check_type(self, name: str, dtype: pa.DataType) -> None:
         """Raise ArrowInvalid or ArrowNotImplementedError for what it cannot be cast to."""
-        _check_cast(self.schema, name, dtype)
-
-    def surely_fits(self, name: str, dtype: pa.DataType) -> bool:
-        """Whether no cell of a column can be unfit for a type."""
-        return bool(self.schema.field(name).type.equals(dtype))
+        _check_cast(self.stored, name, dtype)
 
     def pieces(self, names: Sequence[str], _reading: Reading) -> Iterator[Piece]:
         """Yield columns of the batches, the large ones in slices."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import io
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from v3io_frames_put.jobs._files import InputFile
     from v3io_frames_put.jobs._fit import Reading
 
+_NO_VALUES: Final = pa.array(arrow_csv.ConvertOptions().null_values, pa.string())
+
 
 class CsvFile:
     """A file of comma-separated values with a header.
@@ -43,7 +45,7 @@ class CsvFile:
     """
 
     num_rows = None
-    is_typed = False
+    stored = None
 
     def __init__(self, file: InputFile) -> None:
         self._file = file
@@ -53,10 +55,6 @@ class CsvFile:
     def check_type(self, _name: str, dtype: pa.DataType) -> None:
         """Raise ArrowInvalid or ArrowNotImplementedError for what text cannot be read as."""
         self._convert(dtype, [None])
-
-    def surely_fits(self, _name: str, _dtype: pa.DataType) -> bool:
-        """Whether no cell of a column can be unfit for a type."""
-        return False
 
     def pieces(self, names: Sequence[str], reading: Reading) -> Iterator[Piece]:
         """Yield columns of the file, in blocks."""
@@ -141,12 +139,15 @@ class CsvFile:
                 read_options=_whole(block.text, self._names),
                 parse_options=self._parsing(),
                 convert_options=arrow_csv.ConvertOptions(
-                    column_types=types, include_columns=list(types)
+                    column_types={name: _parsed_type(dtype) for name, dtype in types.items()},
+                    include_columns=list(types),
                 ),
             )
+            columns = {
+                name: _settle(_combine(table.column(name)), dtype) for name, dtype in types.items()
+            }
         except pa.ArrowInvalid:
             return self._read_cells(block, types)
-        columns = {name: _combine(table.column(name)) for name in types}
         large = [name for name, column in columns.items() if may_be_rounded(column)]
         if large and self._has_rounded(block, large):
             return self._read_cells(block, types)
@@ -220,10 +221,10 @@ class CsvFile:
             read_options=_whole(text, ["c", "n"]),
             parse_options=arrow_csv.ParseOptions(newlines_in_values=True),
             convert_options=arrow_csv.ConvertOptions(
-                column_types={"c": dtype, "n": pa.null()}, include_columns=["c"]
+                column_types={"c": _parsed_type(dtype), "n": pa.null()}, include_columns=["c"]
             ),
         )
-        return _combine(table.column("c"))
+        return _settle(_combine(table.column("c")), dtype)
 
 
 def _unmarked(block: bytes) -> bytes:
@@ -239,6 +240,23 @@ def _whole(block: bytes, names: list[str] | None = None, **options: Any) -> arro
         column_names=names,
         **options,
     )
+
+
+def _parsed_type(dtype: pa.DataType) -> pa.DataType:
+    """Return what Arrow's reader reads a type as.
+
+    Decimals are cast from text: the reader brings them to their scale and checks no digits
+    then, so that they have too many, or are other numbers.
+    """
+    return pa.string() if pa.types.is_decimal(dtype) else dtype
+
+
+def _settle(column: pa.Array, dtype: pa.DataType) -> pa.Array:
+    """Bring a column to its type; raise ArrowInvalid where a decimal does not fit."""
+    if not pa.types.is_decimal(dtype):
+        return column
+    text = pc.ascii_trim_whitespace(column)
+    return pc.if_else(pc.is_in(text, _NO_VALUES), None, text).cast(dtype)
 
 
 def _type_of_numbers(texts: pa.StringArray) -> pa.DataType:

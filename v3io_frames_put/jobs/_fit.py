@@ -173,19 +173,26 @@ def cast_column(piece: Piece, name: str, dtype: pa.DataType) -> pa.Array:
     if pa.types.is_integer(cells.type) and pa.types.is_decimal(dtype):
         # Arrow asks for room for any integer of the type; the values themselves may need less.
         cells = cells.cast(pa.decimal256(76, dtype.scale))
-    rounded = find_rounded(cells) if pa.types.is_floating(dtype) else {}
-    fitting = pc.if_else(make_mask(rounded, len(cells)), None, cells) if rounded else cells
-    fitted, bad = _cast(fitting, dtype)
-    piece.refuse_cells(name, dtype, {row: cells[row].as_py() for row in bad} | rounded)
+    fitted, bad = _cast(cells, dtype)
+    piece.refuse_cells(name, dtype, {row: cells[row].as_py() for row in bad})
     return fitted
 
 
 def _cast(cells: pa.Array, dtype: pa.DataType) -> tuple[pa.Array, list[int]]:
+    """Cast cells; return where one does not fit, too: it is null."""
     if pa.types.is_null(dtype):  # of a column that was empty wherever its run had read it
         return pa.nulls(len(cells)), pc.indices_nonzero(cells.is_valid()).to_pylist()
-    if pa.types.is_nested(cells.type):  # what a part is cut from is cast with it, unless copied
-        return fit_cells(cells, dtype, lambda part: part.take(np.arange(len(part))).cast(dtype))
-    return fit_cells(cells, dtype, lambda part: part.cast(dtype))
+    rounded = find_rounded(cells) if pa.types.is_floating(dtype) else {}
+    if rounded:
+        cells = pc.if_else(make_mask(rounded, len(cells)), None, cells)
+    # What a part of nested cells is cut from is cast with it, unless the part is copied.
+    is_nested = pa.types.is_nested(cells.type)
+    fitted, bad = fit_cells(
+        cells,
+        dtype,
+        lambda part: (part.take(np.arange(len(part))) if is_nested else part).cast(dtype),
+    )
+    return fitted, sorted({*bad, *rounded})
 
 
 def make_mask(rows: Collection[int], count: int) -> pa.BooleanArray:
@@ -193,8 +200,10 @@ def make_mask(rows: Collection[int], count: int) -> pa.BooleanArray:
     return pa.array(np.isin(np.arange(count), list(rows)))
 
 
-def respell(spelt: pa.Array, typed: pa.Array, misfits: Collection[int]) -> pa.Array:
-    """Return a column as text that is read as the same values again.
+def respell(
+    spelt: pa.Array, typed: pa.Array, misfits: Collection[int]
+) -> tuple[pa.Array, set[int]]:
+    """Give a column as text that is read as the same values again.
 
     Parameters
     ----------
@@ -204,6 +213,11 @@ def respell(spelt: pa.Array, typed: pa.Array, misfits: Collection[int]) -> pa.Ar
         What it was read as; null where a cell did not fit.
     misfits : collection of int
         Rows of the cells that did not fit: those stay as they are spelt.
+
+    Returns
+    -------
+    StringArray, set of int
+        The text, and misfits that would be read as something all the same.
     """
     if pa.types.is_timestamp(typed.type) and typed.type.tz is not None:
         # Before there were zones of whole minutes, an offset as Arrow spells it is not exact.
@@ -211,7 +225,10 @@ def respell(spelt: pa.Array, typed: pa.Array, misfits: Collection[int]) -> pa.Ar
     text = typed.cast(pa.string())
     again = _cast(spelt, typed.type)[0].cast(pa.string())
     is_same = pc.fill_null(pc.equal(again, text), fill_value=False)
-    return pc.if_else(pc.or_(is_same, make_mask(misfits, len(spelt))), spelt, text)
+    is_misfit = make_mask(misfits, len(spelt))
+    would_fit = pc.and_(is_misfit, again.is_valid())
+    text = pc.if_else(pc.or_(is_same, is_misfit), spelt, text)
+    return text, set(pc.indices_nonzero(would_fit).to_pylist())
 
 
 def find_rounded(cells: pa.Array) -> dict[int, str]:

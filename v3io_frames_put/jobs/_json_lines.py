@@ -20,8 +20,12 @@ from pyarrow import json as arrow_json
 
 from v3io_frames_put.errors import DataError
 from v3io_frames_put.jobs._blocks import TextBlock, read_blocks
-from v3io_frames_put.jobs._fit import Piece, fit_spellings, may_be_rounded, shorten
-from v3io_frames_put.jobs._types import INTERNAL
+from v3io_frames_put.jobs._fit import (
+    Piece,
+    fit_spellings,
+    may_be_rounded,
+    shorten,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -57,7 +61,7 @@ class JsonLinesFile:
     """
 
     num_rows = None
-    is_typed = False
+    stored = None
 
     def __init__(self, file: InputFile) -> None:
         self._file = file
@@ -68,16 +72,13 @@ class JsonLinesFile:
         """Raise ArrowInvalid or ArrowNotImplementedError for what JSON cannot be read as."""
         _convert(dtype, [_NULL])
 
-    def surely_fits(self, _name: str, _dtype: pa.DataType) -> bool:
-        """Whether no cell of a column can be unfit for a type."""
-        return False
-
     def pieces(self, names: Sequence[str], reading: Reading) -> Iterator[Piece]:
         """Yield columns of the file, in blocks; what was not text may be wanted as text."""
         if not self.schema.names:
             return
         types = {
-            name: self._type_of(name) if name.startswith(INTERNAL) else reading.type_of(name)
+            # It may have columns that the table has not.
+            name: reading.type_of(name) if name in reading.schema.names else self._type_of(name)
             for name in self.schema.names
         }
         told = {name for name, dtype in types.items() if dtype != self._type_of(name)}
@@ -220,12 +221,21 @@ def _parse(block: bytes, schema: pa.Schema | None = None) -> pa.Table:
 
 
 def _read_columns(text: bytes, types: Mapping[str, pa.DataType]) -> dict[str, pa.Array]:
-    """Read lines as columns; days, which the reader knows as numbers alone, by their text."""
-    by_text = {name for name, dtype in types.items() if pa.types.is_date(dtype)}
-    parsed = {name: pa.string() if name in by_text else dtype for name, dtype in types.items()}
-    table = _parse(text, pa.schema(list(parsed.items())))
+    table = _parse(text, pa.schema([(name, _parsed_type(types[name])) for name in types]))
     columns = {name: _combine(table.column(name)) for name in types}
-    return columns | {name: columns[name].cast(types[name]) for name in by_text}
+    changed = [name for name in types if columns[name].type != types[name]]
+    return columns | {name: columns[name].cast(types[name]) for name in changed}
+
+
+def _parsed_type(dtype: pa.DataType) -> pa.DataType:
+    """Return what Arrow's reader reads a type as.
+
+    It knows days as numbers alone. And it brings decimals to their scale and checks no digits
+    then, so that they would have too many, or be other numbers: they need room.
+    """
+    if pa.types.is_decimal(dtype):
+        return pa.decimal256(76, dtype.scale)
+    return pa.string() if pa.types.is_date(dtype) else dtype
 
 
 def _infer_lines(lines: list[bytes]) -> pa.Schema | None:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
+    from typing_extensions import Self
+
     from v3io_frames_put.jobs._fit import Piece
     from v3io_frames_put.jobs._results_file import ParquetOutput
     from v3io_frames_put.jobs._table import FileTable
@@ -45,11 +47,17 @@ class Outcomes:
     """
 
     def __init__(self, path: Path) -> None:
-        file = pq.ParquetFile(path)
-        self.num_rows: int = file.metadata.num_rows
-        self._batches = file.iter_batches(columns=list(_TOLD))
+        self._file = pq.ParquetFile(path)
+        self.num_rows: int = self._file.metadata.num_rows
+        self._batches = self._file.iter_batches(columns=list(_TOLD))
         self._pending = _SCHEMA.empty_table()
         self._first = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close(force=True)
 
     def read(self, start: int, count: int) -> pa.Table:
         """Return the outcomes of rows; ``start`` never goes back."""
@@ -105,7 +113,7 @@ def write_leftovers(
     outcomes : Outcomes
         What became of it.
     output : ParquetOutput
-        Where to; whoever made it throws it away if anything is raised.
+        Where to; whoever made it puts it in its place, or throws it away.
     left : set of int
         Files with rows that are not stored.
     with_unknown : bool
@@ -126,9 +134,9 @@ def write_leftovers(
     numbers = list(_find_files(table, outcomes, left))
     for number in numbers:
         table.look_over(number)
-    texts = table.texts
+    respelt = table.respelt
     fields = [
-        tell_type(pa.field(field.name, pa.string()), field.type) if field.name in texts else field
+        tell_type(pa.field(field.name, pa.string()), field.type) if field.name in respelt else field
         for field in table.schema
     ]
     schema = pa.schema([*fields, *((name, pa.string()) for name in _NAMES)])
@@ -147,7 +155,6 @@ def write_leftovers(
             f"Choose another place for the rows left to send."
         )
     output.seal()
-    output.place()
     if count:
         _tell_texts(table, output.path)
     if lost:
@@ -161,7 +168,7 @@ def write_leftovers(
 
 
 def _tell_texts(table: FileTable, path: Path) -> None:
-    for name in table.texts:
+    for name in table.respelt:
         dtype = table.schema.field(name).type
         if not pa.types.is_string(dtype):
             _LOG.warning(

@@ -86,13 +86,15 @@ def _write_failed(job: Upload, table: FileTable, sink: Sink) -> tuple[int | None
     if sink.failure is not None or sink.failed is None or sink.path is None:
         return None, sink.failure
     try:
-        count = write_leftovers(
-            table,
-            Outcomes(sink.path),
-            sink.failed,
-            left=sink.left,
-            with_unknown=job.policy.delivery == "at_least_once",
-        )
+        with Outcomes(sink.path) as outcomes:
+            count = write_leftovers(
+                table,
+                outcomes,
+                sink.failed,
+                left=sink.left,
+                with_unknown=job.policy.delivery == "at_least_once",
+            )
+        sink.place_failed()
     except (OSError, DataError, ConfigError) as error:
         return None, error
     return count, None

@@ -63,6 +63,14 @@ class Sink:
 
     Attributes
     ----------
+    tally : Tally
+        What it took, counted.
+    left : set of int
+        Files with rows that are not stored.
+    failure : OSError, ConfigError or None
+        Why the results could not be written.
+    path : Path or None
+        Where the results are once they are whole, asked for or not.
     failed : ParquetOutput or None
         For the rows left to send.
     """
@@ -80,12 +88,12 @@ class Sink:
         self.left: set[int] = set()
         self.failure: OSError | ConfigError | None = None
         self._table, self._packed, self._brake = table, packed, brake
-        self._is_asked_for = results is not None
         self._file: ResultsFile | None = None
+        self._spare: Path | None = None
         self.failed = None if failed is None else ParquetOutput(failed)
         if results is None and failed is not None:
-            results = failed.with_name(f".{failed.name}.results")
-        self.path = results
+            results = self._spare = failed.with_name(f".{failed.name}.results")
+        self.path, self._is_asked_for = results, self._spare is None
         try:
             self._file = None if results is None else ResultsFile(results, packed=packed)
         except BaseException:
@@ -101,7 +109,7 @@ class Sink:
     @property
     def is_asked_for(self) -> bool:
         """Whether the user wants the file."""
-        return self._is_asked_for and self.failure is None
+        return self.path is not None and self._is_asked_for and self.failure is None
 
     def take(self, batch: pa.RecordBatch) -> None:
         """Count a batch and write it."""
@@ -154,13 +162,24 @@ class Sink:
         file.place()
         self.tally = tally
 
+    def place_failed(self) -> None:
+        """Put the file of the rows left to send in its place."""
+        self._drop_spare()
+        if self.failed is not None:
+            self.failed.place()
+
     def close(self) -> None:
         """Leave nothing behind that is not whole, or was not asked for."""
-        for output in (self.failed, self._file):
+        self._drop_spare()
+        for output in (self._file, self.failed):
             if output is not None:
                 output.discard()
-        if self.path is not None and not self._is_asked_for:
-            self.path.unlink(missing_ok=True)
+
+    def _drop_spare(self) -> None:
+        """Remove the results that nobody asked for, while others are kept out of their place."""
+        if self._spare is not None:
+            self._spare.unlink(missing_ok=True)
+            self._spare = None
 
 
 def _unsent(num_rows: int, *, packed: bool) -> pa.RecordBatch:

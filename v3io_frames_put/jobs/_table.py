@@ -49,10 +49,9 @@ class Reader(Protocol):
 
     schema: pa.Schema
     num_rows: int | None
-    is_typed: bool
+    stored: pa.Schema | None  # None: it holds text
 
     def check_type(self, name: str, dtype: pa.DataType) -> None: ...
-    def surely_fits(self, name: str, dtype: pa.DataType) -> bool: ...
     def pieces(self, names: Sequence[str], reading: Reading) -> Iterator[Piece]: ...
 
 
@@ -132,7 +131,7 @@ class FileTable:
         self.starts: list[int] = []
         self.ends: list[int] = []
         self.unfit: set[str] = set()
-        self._texts = {name for name, dtype in types.items() if pa.types.is_string(dtype)}
+        self._as_text = {name for name, dtype in types.items() if pa.types.is_string(dtype)}
         self.broken: DataError | None = None
         self._rows_read = self._unreleased = 0
         self._names: list[str] = []
@@ -182,10 +181,10 @@ class FileTable:
             pass
 
     def _reading(self, texts: Collection[str] = ()) -> Reading:
-        return Reading(self.schema, self.where, frozenset(self._texts.union(texts)))
+        return Reading(self.schema, self.where, frozenset(self._as_text.union(texts)))
 
     @property
-    def texts(self) -> list[str]:
+    def respelt(self) -> list[str]:
         """Columns that are text where rows are read again: unfit ones, if that keeps their type."""
         return [
             field.name
@@ -204,9 +203,12 @@ class FileTable:
 
     def _surely_fits(self, number: int) -> bool:
         reader = self._readers[number]
-        return not isinstance(reader, DataError) and all(
-            reader.surely_fits(name, self.schema.field(name).type)
-            for name in set(reader.schema.names) & set(self.schema.names)
+        if isinstance(reader, DataError) or reader.stored is None:
+            return False
+        return all(
+            field.type == self.schema.field(field.name).type
+            for field in reader.stored
+            if field.name in self.schema.names
         )
 
     def reread(self, number: int) -> Iterator[Piece]:
@@ -214,20 +216,18 @@ class FileTable:
 
         Misfits are then cells that cannot be given so either.
         """
-        texts = self.texts
-        typed = self._pieces(number, self.schema.names, self._reading())
-        spelt = self._pieces(number, texts, self._reading(texts)) if texts else None
+        respelt, names = self.respelt, self.schema.names
+        typed = self._pieces(number, names, self._reading())
+        # All columns once more: where the file is damaged, both break off at the same row.
+        spelt = self._pieces(number, names, self._reading(respelt)) if respelt else None
         for piece in typed:
             rows = None if self.where is None else self._find_rows(piece)
             if spelt is not None:
                 text = next(spelt, None)
                 if text is None or text.num_rows != piece.num_rows:
                     raise DataError(f"{self.files[number].name} is not read as it was at first.")
-                for name in texts:
-                    misfits = piece.misfits.get(name, set())
-                    cells = respell(text.columns[name], piece.columns[name], misfits)
-                    piece.columns[name] = cells
-                    piece.misfits[name] = text.misfits.get(name, set())
+                for name in respelt:
+                    _take_text(piece, text, name)
             yield piece if rows is None else _filter(piece, rows)
 
     def _batches(self, positions: list[int]) -> Iterator[pa.RecordBatch]:
@@ -265,7 +265,7 @@ class FileTable:
         return piece if self.where is None else _filter(piece, self._find_rows(piece))
 
     def _find_rows(self, piece: Piece) -> pa.BooleanArray:
-        """Find the rows to keep; one that the run refuses stays where nobody can tell."""
+        """Find the rows to keep; one with cells that were refused stays where nobody can tell."""
         import pyarrow.dataset as ds
 
         where: Any = self.where
@@ -275,7 +275,7 @@ class FileTable:
         mask = pa.array(keep, pa.bool_(), from_pandas=True)
         if not piece.refusals:
             return pc.fill_null(mask, fill_value=False)
-        refused = make_mask(piece.refused({*self._names, *where.columns}), piece.num_rows)
+        refused = make_mask(piece.refused(where.columns), piece.num_rows)
         return pc.if_else(mask.is_null(), refused, mask)
 
     def _pieces(self, number: int, names: Sequence[str], reading: Reading) -> Iterator[Piece]:
@@ -299,7 +299,8 @@ class FileTable:
         """Call a column text that has no value where the types of text were looked for."""
         for place, field in enumerate(schema):
             if pa.types.is_null(field.type) and any(
-                not (isinstance(r, DataError) or r.is_typed) and field.name in r.schema.names
+                not (isinstance(r, DataError) or r.stored is not None)
+                and field.name in r.schema.names
                 for r in self._readers
             ):
                 schema = schema.set(place, pa.field(field.name, pa.string()))
@@ -333,7 +334,7 @@ class FileTable:
                     raise DataError(
                         f"{file.name}: column {name!r} cannot become {dtype}: {error}"
                     ) from error
-        if not all(isinstance(r, DataError) or r.is_typed for r in self._readers):
+        if not all(isinstance(r, DataError) or r.stored is not None for r in self._readers):
             told = ", ".join(f"{field.name}={field.type}" for field in self.schema)
             _LOG.info("types, from the beginning of each file: %s", told)
 
@@ -374,6 +375,15 @@ def _take_column(piece: Piece, name: str, file: InputFile, dtype: pa.DataType) -
     if name in piece.columns:
         return cast_column(piece, name, dtype)
     return pa.repeat(partition_value(file, name, dtype), piece.num_rows)
+
+
+def _take_text(piece: Piece, text: Piece, name: str) -> None:
+    """Give a column of a piece as text; its misfits are then those that text cannot tell."""
+    typed = piece.columns[name]
+    misfits = piece.misfits.get(name, set())
+    piece.columns[name], would_fit = respell(text.columns[name], typed, misfits)
+    is_text = pa.types.is_string(typed.type)  # where anything fits the second time
+    piece.misfits[name] = text.misfits.get(name, set()) | (set() if is_text else would_fit)
 
 
 def _filter(piece: Piece, mask: pa.BooleanArray) -> Piece:
