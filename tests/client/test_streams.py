@@ -1,5 +1,7 @@
 """A stream's life, asked of the local platform."""
 
+import threading
+
 import pytest
 
 from v3io_frames_put._wire.exchange import Request
@@ -21,6 +23,7 @@ from v3io_frames_put.local import (
     Refused,
     Reset,
     Rules,
+    StalledAnswer,
 )
 
 STREAM = "projects/tests/s"
@@ -227,3 +230,22 @@ def test_permission_is_told_from_authentication(local_platform, client):
     local_platform.faults = [Refused(function="DescribeStream", status=403)]
     with pytest.raises(PermissionDenied, match="Ask for access"):
         client.describe_stream(STREAM)
+
+
+def test_a_client_that_another_thread_closes_asks_again(client, local_platform):
+    client.create_stream(STREAM)
+    asked = threading.Event()
+
+    class Asked(StalledAnswer):
+        def play(self, platform, request):
+            asked.set()
+            return super().play(platform, request)
+
+    local_platform.faults = [Asked(function="DescribeStream")]
+    told = []
+    thread = threading.Thread(target=lambda: told.append(client.describe_stream(STREAM)))
+    thread.start()
+    assert asked.wait(10)
+    client.close()
+    thread.join(10)
+    assert [one.shards for one in told] == [1]

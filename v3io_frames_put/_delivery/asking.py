@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
         def attempt(self, request: Request) -> Attempt: ...
         def close(self) -> None: ...
+        def shutdown(self) -> None: ...
 
 
 _log = logging.getLogger("v3io_frames_put")
@@ -110,8 +111,12 @@ class Asker:
         """Close every connection; the next question opens a new one."""
         with self._lock:
             transports, self._transports = self._transports, {}
-        for transport in transports.values():
-            transport.close()
+        here = (os.getpid(), threading.get_ident())
+        for owner, transport in transports.items():
+            if owner[0] == here[0] and owner != here:
+                transport.shutdown()  # its thread may be using it, and then asks by another
+            else:
+                transport.close()
 
     def _check(self, attempt: Attempt, *, doing: str, is_repeatable: bool) -> None:
         """Raise where asking again would be useless, or could do a thing twice."""
