@@ -10,13 +10,14 @@ ENV := $(VENV)/made-env
 DEMO := $(VENV)/made-demo
 DEV := $(VENV)/made-dev
 UI := $(VENV)/made-ui
+BENCH := $(VENV)/made-bench
 OLDEST := .venv-oldest
 PIP := $(PY) -m pip install -qq
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test test-long test-oldest test-ui lint bench docs screenshots clean
+.PHONY: help demo test test-long test-oldest test-ui lint bench bench-all docs screenshots clean
 
 # What the caller's shell has set for other environments has no say in this one.
 unexport PYTHONHOME PYTHONPATH VIRTUAL_ENV PIP_PREFIX PIP_REQUIRE_VIRTUALENV PIP_TARGET PIP_USER
@@ -37,7 +38,7 @@ test: $(DEV)  ## Run the tests (minutes); ARGS="-k name" picks some
 	$(PY) -m pytest $(ARGS)
 
 test-long: $(DEV)  ## Run all tests, with many more generated cases (up to hours)
-	$(PY) -m pytest -m "not ui and not bench" --hypothesis-profile=thorough \
+	$(PY) -m pytest -m "not ui" --hypothesis-profile=thorough \
 	  --timeout=7200 -o faulthandler_timeout=14400 $(ARGS)
 
 test-oldest: $(OLDEST)/made  ## Run the tests with the oldest versions of what we need
@@ -52,8 +53,11 @@ lint: $(DEV)  ## Check style, types and the direction of imports
 	$(PY) -m mypy
 	$(VENV)/bin/lint-imports --no-cache
 
-bench: $(DEV)  ## Measure rows a second, against the other ways to do it
-	$(PY) -m pytest -m bench -s --timeout=1800 $(ARGS)
+bench: $(BENCH)  ## Measure rows a second beside other clients (five minutes); needs a C compiler
+	@$(PY) -m tests.bench $(ARGS)
+
+bench-all: $(BENCH)  ## Measure every shape of table, too (a quarter of an hour)
+	@$(PY) -m tests.bench --all $(ARGS)
 
 docs: $(DEV)  ## Build the documentation into docs/_build/html; a warning is an error
 	$(PY) -m sphinx -E -a -W --keep-going -q -b html docs docs/_build/html
@@ -94,6 +98,10 @@ $(DEV): $(ENV)
 	@$(PIP) -e '.[demo,fsspec,dask,spark]' --group dev
 	@$(PIP) --no-deps storey
 	@touch $@ $(DEMO)
+
+$(BENCH): $(DEV)
+	@$(PIP) --group bench
+	@touch $@
 
 # Notebook 7 is tested with the kernel before: when and in which thread it answers a click differs.
 $(UI): $(DEV)
