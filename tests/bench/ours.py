@@ -6,6 +6,7 @@ the package changes, only this file does.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -16,6 +17,7 @@ from v3io_frames_put._rows.plan import plan_rows
 from v3io_frames_put._wire.batches import encode_window
 
 PACKAGE = v3io_frames_put.__name__
+PACKAGE_FOLDER = Path(v3io_frames_put.__file__).parent
 STREAM = "projects/bench/flights"
 
 
