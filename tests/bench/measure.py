@@ -38,17 +38,24 @@ class Comparison:
     ratio is taken within each round; the median of the rounds counts.
     """
 
-    def __init__(self, contestants: Mapping[str, Contestant], rounds: int) -> None:
+    def __init__(
+        self, contestants: Mapping[str, Contestant], rounds: int, *, warm_up: bool = True
+    ) -> None:
         self.runs: dict[str, list[Run]] = {name: [] for name in contestants}
-        for at in range(rounds + 1):
+        if warm_up:  # loads what is loaded at first use
+            for _, work in contestants.values():
+                work()
+        for _ in range(rounds):
             for name, (rows, work) in contestants.items():
-                run = _time(rows, work)
-                if at:  # the first round loads what is loaded at first use
-                    self.runs[name].append(run)
+                self.runs[name].append(_time(rows, work))
 
     def rate(self, name: str) -> float:
         """Return the median rows a second."""
         return statistics.median(run.rate for run in self.runs[name])
+
+    def cpu_rate(self, name: str) -> float:
+        """Return the median rows a second of processor time."""
+        return statistics.median(run.cpu_rate for run in self.runs[name])
 
     def cpu_seconds(self, name: str) -> float:
         """Return the median processor time of this process."""
@@ -61,10 +68,6 @@ class Comparison:
     def cpu_ratio(self, name: str, peer: str) -> float:
         """Return how many times the peer's processor time a row."""
         return self._ratio(peer, name, lambda run: run.cpu_rate)
-
-    def rate_ratio_of_cpu(self, name: str, peer: str) -> float:
-        """Return how many times the peer's rows a second of processor time."""
-        return self._ratio(name, peer, lambda run: run.cpu_rate)
 
     def as_dict(self) -> dict[str, list[dict[str, Any]]]:
         """Return every run."""

@@ -75,10 +75,10 @@ def encoding(rounds: int) -> Iterator[Row]:
         rounds,
     )
     yield Row(
-        "encoding, JSON keyed, one thread",
-        rate(both.rate("ours")),
-        f"v3io package: {rate(both.rate('v3io'))}",
-        both.rate_ratio_of_cpu("ours", "v3io"),
+        "encoding, JSON keyed, a second of processor time, one thread",
+        rate(both.cpu_rate("ours")),
+        f"v3io package: {rate(both.cpu_rate('v3io'))}",
+        both.cpu_ratio("v3io", "ours"),
         goal="P1",
         at_least=20,
         bound=14,
@@ -342,7 +342,7 @@ def importing(rounds: int) -> Iterator[Row]:
         statistics.median(ours / theirs for ours, theirs in list(pairs)[1:]),
         goal="P11",
         at_most=1.05,
-        bound=1.5,
+        bound=1.7,
         details=seconds,
     )
 
