@@ -144,7 +144,7 @@ class Earlier:
             self.status = np.concatenate([self.status, np.full(missing, OPEN, np.int8)])
         self.status[rows] = _STORED
         self._found.append(rows)
-        for number in np.unique(rows // PAGE_ROWS):
+        for number in np.unique(rows // PAGE_ROWS).tolist():
             if number not in self._changed:
                 self._changed[number] = _whole(self._load(number))
             page = self._changed[number]
