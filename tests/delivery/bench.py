@@ -6,9 +6,11 @@ Nothing here knows what ought to come out; that is in ``laws.py``.
 from __future__ import annotations
 
 import random
+import sqlite3
 import tempfile
 from base64 import b64decode
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -25,6 +27,7 @@ from v3io_frames_put._delivery.delivery import Delivery
 from v3io_frames_put._delivery.outcomes import Outcomes
 from v3io_frames_put._delivery.reconcile import Reconciler
 from v3io_frames_put._delivery.recorder import Recorder
+from v3io_frames_put._delivery.suspects import Copy
 from v3io_frames_put._delivery.uploader import StopSwitch, run
 from v3io_frames_put._journal import open_journal
 from v3io_frames_put._rows.plan import RowPlan, plan_rows
@@ -76,6 +79,8 @@ class Ran:
         Rows of which an answer lied in a way that nobody can see.
     is_whole : bool
         Whether the last process came to its end.
+    is_finished : bool or None
+        What the journal says of the run after it. None: there is no journal.
     windows : list of list of int
         Bytes of every window of every process.
     """
@@ -89,8 +94,9 @@ class Ran:
     asked_last: float
     deceived: set[int]
     is_whole: bool
+    is_finished: bool | None = None
     out_of_order: set[int] = field(default_factory=set)
-    duplicates: set[int] = field(default_factory=set)
+    duplicates: set[Copy] = field(default_factory=set)
     peak_bytes: int = 0
     windows: list[list[int]] = field(default_factory=list)
 
@@ -212,9 +218,10 @@ class Bench:
         self.front = Watched(self.platform, case, self.clock)
         self.networks: list[Network] = []
         self.out_of_order: set[int] = set()
-        self.duplicates: set[int] = set()
+        self.duplicates: set[Copy] = set()
         self.windows: list[list[int]] = []
         self.is_whole, self.peak_bytes = False, 0
+        self.is_finished: bool | None = None
 
     def run(self, *, end: End | None, earlier: pd.DataFrame | None) -> pd.DataFrame | None:
         """Play one process, as ``upload`` is one; None: it was killed, and left a journal."""
@@ -230,9 +237,13 @@ class Bench:
             return self._run(take_up(job, earlier), end)
         if not self.case.keeps_journal:
             return self._run(job, end)
-        with open_journal(self.folder / "run.v3io") as journal:
+        path = self.folder / "run.v3io"
+        with open_journal(path) as journal:
             assert journal is not None
-            return self._run(journal.take_up(job, replan=lambda: _plan(self.case)), end)
+            results = self._run(journal.take_up(job, replan=lambda: _plan(self.case)), end)
+        with closing(sqlite3.connect(path)) as file:
+            (self.is_finished,) = map(bool, file.execute("select is_finished from run").fetchone())
+        return results
 
     def _run(self, job: Upload, end: End | None) -> pd.DataFrame | None:
         resumption = job.resumption
@@ -266,7 +277,7 @@ class Bench:
             *delivery.late_out_of_order(late),
             *(resumption.out_of_order() if resumption else ()),
         }
-        self.duplicates |= {copy.row for copy in duplicates}
+        self.duplicates |= duplicates
         results = collect_results([*batches, *outcomes.finish()], index=None, packed=job.packed)
         late = reconciler.late() if reconciler else []
         amend_results(results, late=late, duplicates=sorted(duplicates))
@@ -368,10 +379,9 @@ def play(case: Case) -> Ran:
             earlier = None if case.keeps_journal or not case.rows else results
             results = bench.run(end=end, earlier=earlier)
         assert results is not None
-        again = None
-        if case.keeps_journal and bench.is_whole:
-            left = {"unsent"} if case.policy.delivery == "at_most_once" else {"unsent", "unknown"}
-            again = None if left & set(results.status) else bench.run(end=None, earlier=None)
+        again, is_finished = None, bench.is_finished
+        if is_finished and bench.is_whole:
+            again = bench.run(end=None, earlier=None)
     for network in bench.networks:
         network.settle()
     bench.platform.close()
@@ -390,6 +400,7 @@ def play(case: Case) -> Ran:
         asked_last=bench.front.asked_last,
         deceived=bench.front.deceived,
         is_whole=bench.is_whole,
+        is_finished=is_finished,
         out_of_order=bench.out_of_order,
         duplicates=bench.duplicates,
         peak_bytes=bench.peak_bytes,

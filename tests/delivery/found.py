@@ -121,6 +121,19 @@ FOUND = {
         faults=[RecordErrors(places=(0,), message="Busy", is_stored=True)],
         journal=True,
     ),
+    "a row given up, of which two copies come late": Case(
+        rows=[("a", None, 0)] + [("b", None, 0)] * 5,
+        policy=Policy(
+            delivery="exactly_once",
+            retry=Retry(deadline_seconds=8),
+            limits=Limits(max_records=1),
+        ),
+        faults=[
+            LateGhost(containing='"row":0', after_seconds=20),
+            LateGhost(containing='"row":0', after_seconds=15),
+            *[Unavailable(containing=f'"row":{row}', stored="none") for row in range(1, 6)],
+        ],
+    ),
 }
 
 _AT_LOOK_UP = {"function": "DescribeStream", "nth": 2}  # the first one notes the starts

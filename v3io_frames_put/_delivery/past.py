@@ -115,10 +115,8 @@ class Past:
                     self._copies |= {Copy(row, *place) for place in places if place != told}
 
     def duplicates(self) -> list[Copy]:
-        """List copies that stand besides the one that the results tell of."""
-        return sorted(
-            copy for copy in self._copies if not self._is_told(copy) and self._known(copy)
-        )
+        """List copies that stand besides the place where a row is known to stand."""
+        return sorted(copy for copy in self._copies if not self._is_told(copy))
 
     def late(self) -> list[Copy]:
         """List rows that scans saw after they had been settled as not, or maybe, stored."""

@@ -219,12 +219,15 @@ class Reconciler:
     def duplicates(self) -> list[Copy]:
         """List copies that stand besides the one that the results tell of."""
         past = self._past.duplicates() if self._past else []
-        return sorted({*past, *self.suspects.duplicates()})
+        return sorted({*past, *self.suspects.duplicates()} - {*self.late()})
 
     def late(self) -> list[Copy]:
-        """List rows that scans saw after they had been settled as not, or maybe, stored."""
+        """List rows that scans saw after they had been settled as not, or maybe, stored.
+
+        Of several copies of a row it is the first.
+        """
         past = self._past.late() if self._past else []
-        seen = {copy.row: copy for copy in [*past, *self.suspects.late()]}
+        seen = {copy.row: copy for copy in sorted([*past, *self.suspects.late()], reverse=True)}
         return sorted(seen.values())
 
     def _begin(self, scan: Scan, not_before: float = 0.0) -> None:

@@ -111,11 +111,10 @@ class Suspects:
             self._of[tag].copies.update(found[tag])
 
     def duplicates(self) -> list[Copy]:
-        """List copies that stand besides the one that the results tell of."""
+        """List copies that stand besides the place where a record is known to stand."""
         return [
             Copy(int(row), *place)
             for suspect in self._of.values()
-            if suspect.place is not None
             for place in sorted(suspect.copies - {suspect.place})
             for row in suspect.rows
         ]
