@@ -148,13 +148,10 @@ def conclude(
     """Close the journal's account; return what came in the way of the run, or of this."""
     if job.recorder is None:
         return broken
-    counts = delivery.outcomes.counts
-    left = counts["unsent"] + (job.policy.delivery != "at_most_once") * counts["unknown"]
-    left -= len(late)
     try:
         job.recorder.conclude(
             num_rows=delivery.outcomes.num_rows,
-            is_finished=not (left or broken or delivery.stopped),
+            is_finished=not (delivery.count_left(late) or broken or delivery.stopped),
             late=late,
             duplicates=duplicates,
         )

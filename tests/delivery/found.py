@@ -121,6 +121,20 @@ FOUND = {
         faults=[RecordErrors(places=(0,), message="Busy", is_stored=True)],
         journal=True,
     ),
+    "a rejected row that the last scan sees, and another one that is left": Case(
+        rows=[("a", None, 0), ("b", None, 0)],
+        policy=Policy(
+            delivery="exactly_once",
+            retry=Retry(deadline_seconds=10),
+            limits=Limits(max_records=1),
+        ),
+        faults=[
+            LateGhost(containing='"row":0', after_seconds=9),
+            RecordErrors(containing='"row":0', message="InvalidArgumentException", times=None),
+            Unavailable(containing='"row":1', stored="none", times=None),
+        ],
+        journal=True,
+    ),
     "a row given up, of which two copies come late": Case(
         rows=[("a", None, 0)] + [("b", None, 0)] * 5,
         policy=Policy(

@@ -30,7 +30,7 @@ from v3io_frames_put._wire.exchange import Fault
 from v3io_frames_put._wire.requests import put_records_request
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from v3io_frames_put._delivery.batch import Batch
     from v3io_frames_put._delivery.endings import Retried
@@ -166,6 +166,15 @@ class Delivery:
             copy for copy in late if copy.sequence_number > least.get(copy.row, NOT_OVERTAKEN)
         )
         return sorted({copy.row for copy in behind})
+
+    def count_left(self, late: Sequence[Copy]) -> int:
+        """Count the rows that the same call again has to deal with, given those found late."""
+        counts, is_again = self.outcomes.counts, self._policy.delivery != "at_most_once"
+        left = counts["unsent"] + is_again * counts["unknown"]
+        if self._reconciler is None or not late:
+            return left
+        # A rejected row that is found late was not among those left.
+        return left - len(late) + self._reconciler.count_rejected(copy.row for copy in late)
 
     @property
     def in_flight(self) -> int:

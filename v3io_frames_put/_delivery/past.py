@@ -98,6 +98,10 @@ class Past:
         is_stored = bool(self._earlier.is_stored(rows).any())
         return is_stored or any(row in self._places for row in rows.tolist())
 
+    def doubts(self, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Tell of which rows an earlier request may yet bring another copy."""
+        return np.array([row in self._places for row in rows.tolist()], np.bool_)
+
     def note_stored(self, rows: NDArray[np.int64], places: NDArray[np.int64]) -> None:
         """Note where rows stand now: shard and sequence number of each."""
         if self.is_over:

@@ -27,7 +27,7 @@ from v3io_frames_put._delivery.verdicts import GAVE_UP
 from v3io_frames_put.config import MAX_SHARDS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from numpy.typing import NDArray
 
@@ -79,6 +79,7 @@ class Reconciler:
         self._is_past_open = past is not None
         self._past_floor: NDArray[np.int64] | None = None
         self.lookups: list[Lookup] = []
+        self._rejected: list[NDArray[np.int64]] = []
         self.suspects = Suspects()
         self.is_stream_missing = False
         self._stream, self._run_id = stream, run_id
@@ -134,6 +135,20 @@ class Reconciler:
         np.maximum.at(self._floor, shards[is_known], numbers[is_known])
         self.suspects.note_stored(batch, stored, told)
         self._note_rows(batch, stored, np.stack([shards, numbers], axis=1))
+
+    def note_rejected(self, batch: Batch) -> None:
+        """Note rejected records that an earlier request may yet bring."""
+        rows = batch.entries.rows
+        doubted = np.isin(rows, batch.entries.rows_of(np.flatnonzero(batch.is_suspect)))
+        if self._past is not None:
+            doubted |= self._past.doubts(rows)
+        if doubted.any():
+            self._rejected.append(rows[doubted])
+
+    def count_rejected(self, rows: Iterable[int]) -> int:
+        """Count those of some rows that were rejected while they were in doubt."""
+        rejected = np.concatenate([np.zeros(0, np.int64), *self._rejected])
+        return int(np.isin(np.fromiter(rows, np.int64), rejected).sum())
 
     def _note_rows(self, batch: Batch, at: NDArray[np.intp], places: NDArray[np.int64]) -> None:
         if self._past is not None and not self._past.is_over:

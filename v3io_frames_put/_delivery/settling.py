@@ -72,21 +72,24 @@ def _late_rows(batch: Batch, stored: NDArray[np.intp], number: NDArray[np.int64]
     return batch.entries.rows_of(late).tolist() if len(late) else []
 
 
-def settle_refused(outcomes: Outcomes, batch: Batch, told: PutAnswer) -> Batch | None:
-    """Reject what an answer refused; return the records that it leaves open."""
+def settle_refused(
+    outcomes: Outcomes, batch: Batch, told: PutAnswer
+) -> tuple[Batch | None, Batch | None]:
+    """Reject what an answer refused; return that, and the records that it leaves open."""
     errors = told.errors
     refused: list[int] = []
     left: list[int] = []
     for position, code, name in zip(errors.positions, errors.codes, errors.names, strict=True):
         batch.why[position] = Failure(name, "the platform's answer for this record", code)
         (refused if name in RECORD_REFUSALS else left).append(position)
-    if refused:
-        settle(outcomes, batch.pick(np.array(refused)), "rejected")
+    rejected = batch.pick(np.array(refused)) if refused else None
+    if rejected is not None:
+        settle(outcomes, rejected, "rejected")
     if not left:
-        return None
+        return rejected, None
     least = _overtaken(batch.entries, told.stored, told.sequence_number)
     batch.overtaken = np.minimum(batch.overtaken, least)
-    return batch.pick(np.array(left))
+    return rejected, batch.pick(np.array(left))
 
 
 def _overtaken(
