@@ -10,6 +10,7 @@ import numpy as np
 from v3io_frames_put._delivery.outcome_pages import (
     BLANK,
     DOUBTED,
+    NOT_GIVEN,
     OPEN,
     PAGE_ROWS,
     STATUSES,
@@ -122,20 +123,16 @@ class Earlier:
         told["status"][doubted] = DOUBTED
         return told
 
-    def numbers(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return the sequence numbers of rows that were stored before this process."""
-        numbers = np.zeros(len(rows), np.int64)
-        for page in np.unique(rows // PAGE_ROWS).tolist():
-            here = rows // PAGE_ROWS == page
-            numbers[here] = self._page(page)["sequence_number"][rows[here] % PAGE_ROWS]
-        return numbers
-
-    def place(self, row: int) -> tuple[int, int] | None:
-        """Tell where a row stands: shard and sequence number. None: it is not stored."""
-        if row >= len(self.status) or self.status[row] != _STORED:
-            return None
-        entry = self._page(row // PAGE_ROWS)[row % PAGE_ROWS]
-        return int(entry["shard_id"]), int(entry["sequence_number"])
+    def places(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the shard and the sequence number of rows; NOT_GIVEN: they are not stored."""
+        places = np.full((len(rows), 2), NOT_GIVEN, np.int64)
+        stored = np.flatnonzero(self.is_stored(rows))
+        numbers = rows[stored] // PAGE_ROWS
+        for number in np.unique(numbers).tolist():
+            here = stored[numbers == number]
+            entries = self._page(number)[rows[here] % PAGE_ROWS]
+            places[here] = np.stack([entries["shard_id"], entries["sequence_number"]], axis=1)
+        return places
 
     def find(self, rows: NDArray[np.int64], **columns: Any) -> None:
         """Give rows the outcome ``stored``: they were found on the stream."""

@@ -9,6 +9,7 @@ import numpy as np
 
 from v3io_frames_put._delivery.batch import NOT_OVERTAKEN
 from v3io_frames_put._delivery.outcome_pages import PAGE_ROWS, Failure
+from v3io_frames_put._delivery.scan import NOWHERE
 from v3io_frames_put._delivery.verdicts import RECORD_REFUSALS
 from v3io_frames_put._wire.batches import ENVELOPE_BYTES
 
@@ -116,19 +117,18 @@ def settle_lookup(outcomes: Outcomes, lookup: Lookup) -> tuple[Batch | None, lis
     Returns what is not there, and the found rows that stand out of order.
     """
     batch = lookup.batch
-    is_found = np.array([place is not None for place in lookup.places], np.bool_)
+    shards, numbers = lookup.places["shard_id"], lookup.places["sequence_number"]
+    is_found = shards != NOWHERE
     found = np.flatnonzero(is_found)
-    whole = np.zeros((len(batch), 2), np.int64)
-    whole[found] = np.array([lookup.places[at] for at in found], np.int64).reshape(-1, 2)
-    out_of_order = _late_rows(batch, found, whole[:, 1])
-    least = _overtaken(batch.entries, is_found, whole[:, 1])
+    out_of_order = _late_rows(batch, found, numbers)
+    least = _overtaken(batch.entries, is_found, numbers)
     batch.overtaken = np.minimum(batch.overtaken, least)
     if len(found):
         outcomes.settle(
             batch.entries.rows_of(found),
             "stored",
-            shard_id=batch.entries.spread(whole[:, 0], found),
-            sequence_number=batch.entries.spread(whole[:, 1], found),
+            shard_id=batch.entries.spread(shards, found),
+            sequence_number=batch.entries.spread(numbers, found),
             attempts=batch.attempts,
             maybe_duplicate=batch.entries.spread(batch.sent_twice, found),
         )

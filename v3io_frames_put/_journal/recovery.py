@@ -19,6 +19,7 @@ from v3io_frames_put._delivery.outcome_pages import (
     from_arrow,
     from_table,
 )
+from v3io_frames_put._delivery.scan import lower_floor
 from v3io_frames_put._delivery.suspects import Copy
 from v3io_frames_put._rows.blocks import Block
 from v3io_frames_put.config import MAX_SHARDS
@@ -115,7 +116,7 @@ class _Reading:
         self.moment = 0
         self._store = store
         self._highest = starts.copy()  # acknowledged, per shard
-        self._floors: list[NDArray[np.int64]] = []
+        self._floor: NDArray[np.int64] | None = None  # of requests that are in doubt
         self._page_moments: dict[int, int] = {}
         self._newer: dict[int, NDArray[Any]] = {}  # pages, with what came after them
         self._load_page = lru_cache(maxsize=2)(self._read_page)
@@ -127,8 +128,7 @@ class _Reading:
 
     def floor(self) -> NDArray[np.int64]:
         """Per shard, the number behind which everything stands that is in doubt."""
-        floor: NDArray[np.int64] = np.minimum.reduce([self._highest, *self._floors])
-        return floor
+        return self._highest if self._floor is None else lower_floor(self._highest, self._floor)
 
     def read_all(self) -> None:
         """Read everything that is on record."""
@@ -157,7 +157,7 @@ class _Reading:
         for moment, rows, floor, is_refused in self._store.read(query):
             if floor is not None and not is_refused:
                 numbers = np.asarray(self._store.load(floor).column(0), np.int64)
-                self._floors.append(np.pad(numbers, (0, MAX_SHARDS - len(numbers))))
+                self._floor = numbers if self._floor is None else lower_floor(self._floor, numbers)
             row = np.asarray(self._store.load(rows).column("row"), np.int64)
             yield moment, row, None, bool(is_refused)
 
