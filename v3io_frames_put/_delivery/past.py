@@ -75,7 +75,7 @@ class Past:
         known[is_fresh] = places[before[is_fresh]]
         self._note_copies(rows, places, known)
         chosen = np.flatnonzero(is_first & is_fresh)
-        del of, order, places, before  # a result's size; pages are copied next
+        del of, order, places, before  # as large as the pages that are copied next
         shards, numbers = known[chosen].T
         self._earlier.find(
             rows[chosen], shard_id=shards, sequence_number=numbers, record_row=within[chosen]
