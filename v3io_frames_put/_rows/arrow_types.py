@@ -130,12 +130,30 @@ def make_plain(array: pa.Array) -> pa.Array:  # noqa: PLR0911 - one return a kin
 
 
 def combine(chunks: Sequence[pa.Array], dtype: pa.DataType) -> pa.Array:
-    """Put chunks together as one plain array; no copy of a single plain one."""
+    """Put chunks together as one plain array; no copy of a single plain one, as a rule."""
     if len(chunks) == 1:
-        return make_plain(chunks[0])
+        return own_copy(make_plain(chunks[0]))
     if not chunks:
         return pa.nulls(0, plain_type(dtype))
     return pa.concat_arrays([make_plain(chunk) for chunk in chunks])
+
+
+def own_copy(array: pa.Array) -> pa.Array:
+    """Copy nested values, which may be a slice, to buffers of their own; return others as is.
+
+    The native JSON writer panics on slices of structs in structs and of fixed-size lists
+    of structs, and Arrow's ``take`` and ``filter`` return other rows from a slice of
+    fixed-size lists in fixed-size lists (seen with pyarrow 17 to 26). An array does not
+    tell whether something below it is a slice; to put it together with nothing copies it
+    at every level.
+    """
+    if not contains(array.type, _is_read_badly):
+        return array
+    return pa.concat_arrays([array, array[:0]])
+
+
+def _is_read_badly(dtype: pa.DataType) -> bool:
+    return bool(pt.is_struct(dtype) or pt.is_fixed_size_list(dtype))
 
 
 def map_as_list(array: pa.MapArray) -> pa.ListArray:
