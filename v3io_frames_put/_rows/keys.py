@@ -63,6 +63,8 @@ def spell_keys(
 
 def number_shards(values: pa.Array | np.ndarray, name: str, log: RejectionLog) -> pa.Int32Array:
     """Return shard numbers; only what no stream can have is refused here."""
+    if isinstance(values, pa.StringArray):  # of a column of objects: this piece has no number
+        values = to_numpy(values)
     if isinstance(values, np.ndarray):
         numbers = _from_cells(values, name, "ShardIdInvalid", _number_shard, pa.int64(), log)
     elif pt.is_floating(values.type):
