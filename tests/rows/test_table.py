@@ -84,6 +84,49 @@ CELLS = {
         pa.array([0], pa.timestamp("s", "Europe/Berlin")).dictionary_encode(),
         ['"1970-01-01T00:00:00Z"'],
     ),
+    "dictionary of string views": (
+        pa.DictionaryArray.from_arrays([1, None, 0], pa.array(["x", None], pa.string_view())),
+        ["null", "null", '"x"'],
+    ),
+    "dictionary of binary views": (
+        pa.DictionaryArray.from_arrays([0, 0], pa.array([b"x" * 13], pa.binary_view())),
+        ['"eHh4eHh4eHh4eHh4eA=="'] * 2,
+    ),
+    "list of dictionaries of views": (
+        pa.ListArray.from_arrays(
+            [0, 2, 2],
+            pa.DictionaryArray.from_arrays([0, 0], pa.array(["x"], pa.string_view())),
+        ),
+        ['["x","x"]', "[]"],
+    ),
+    "runs of views": (
+        pa.RunEndEncodedArray.from_arrays([2, 3], pa.array(["x", None], pa.string_view())),
+        ['"x"', '"x"', "null"],
+    ),
+    "runs of dictionaries": (
+        pa.RunEndEncodedArray.from_arrays([2, 3], pa.array(["x", "y"]).dictionary_encode()),
+        ['"x"', '"x"', '"y"'],
+    ),
+    "dictionary of runs": (
+        pa.DictionaryArray.from_arrays(
+            [2, 0], pa.RunEndEncodedArray.from_arrays([2, 3], ["x", "y"])
+        ),
+        ['"y"', '"x"'],
+    ),
+    "runs of uuids": (
+        pa.RunEndEncodedArray.from_arrays(
+            [2], pa.ExtensionArray.from_storage(pa.uuid(), pa.array([b"\0" * 16], pa.binary(16)))
+        ),
+        ['"00000000-0000-0000-0000-000000000000"'] * 2,
+    ),
+    "struct of runs": (
+        pa.StructArray.from_arrays(
+            [pa.RunEndEncodedArray.from_arrays([1, 3], ["x", "y"])],
+            ["k"],
+            mask=pa.array([False, True, False]),
+        ),
+        ['{"k":"x"}', "null", '{"k":"y"}'],
+    ),
     "runs": (pa.RunEndEncodedArray.from_arrays([2, 3], [1.0, None]), ["1.0", "1.0", "null"]),
     "date32": (
         pa.array([dt.date(2026, 11, 22), dt.date(1, 1, 1), dt.date(9999, 12, 31)]),

@@ -114,11 +114,13 @@ def make_plain(array: pa.Array) -> pa.Array:  # noqa: PLR0911 - one return a kin
     if array.type == target:
         return array
     if pt.is_dictionary(array.type):
-        return make_plain(array.dictionary_decode())
+        return _spread(array.dictionary, array.indices)
     if pt.is_run_end_encoded(array.type):
-        return make_plain(pc.run_end_decode(array))
-    if pt.is_struct(array.type):
-        children = [make_plain(child) for child in array.flatten()]
+        rows = np.arange(array.offset, array.offset + len(array))
+        ends = to_numpy(array.run_ends)
+        return _spread(array.values, pa.array(np.searchsorted(ends, rows, side="right")))
+    if pt.is_struct(array.type):  # runs cannot be flattened, which have no nulls of their own
+        children = [make_plain(array.field(number)) for number in range(array.type.num_fields)]
         return pa.StructArray.from_arrays(children, fields=list(target), mask=array.is_null())
     if is_list(array.type):
         return rebuild_list(array, make_plain(array.flatten())).cast(target)
@@ -127,6 +129,11 @@ def make_plain(array: pa.Array) -> pa.Array:  # noqa: PLR0911 - one return a kin
         keys, items = pairs.flatten().flatten()
         return rebuild_map(pairs, make_plain(keys), make_plain(items)).cast(target)
     return array.cast(target)
+
+
+def _spread(values: pa.Array, places: pa.Array) -> pa.Array:
+    """Return the values at some places; Arrow's decoding has kernels for fewer types."""
+    return own_copy(make_plain(values)).take(places)
 
 
 def combine(chunks: Sequence[pa.Array], dtype: pa.DataType) -> pa.Array:
