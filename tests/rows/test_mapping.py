@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from uuid import UUID
 
 import numpy as np
@@ -200,6 +201,19 @@ def test_a_shard_takes_the_place_of_the_key_row_by_row():
 
 
 MIXED_CELLS = [0, 1, None, np.nan, "x", "7", pd.NaT, b"y", 2, None]
+
+
+@pytest.mark.parametrize("missing", [np.float32("nan"), Decimal("sNaN"), np.datetime64("NaT")])
+@pytest.mark.parametrize(
+    ("option", "given", "expected"),
+    [("partition_key", "x", "x"), ("shard", 1, 1), ("client_info", "x", b"x")],
+)
+def test_a_missing_cell_maps_to_nothing(option, given, expected, missing):
+    for cells, mapped in (([given, missing], [expected, None]), ([missing], [None])):
+        records = only(
+            pd.DataFrame({"a": range(len(cells))}), **{option: pd.Series(cells, dtype=object)}
+        )
+        assert getattr(records, option).to_pylist() == mapped
 
 
 @pytest.mark.parametrize("dtype", [object, "category"])

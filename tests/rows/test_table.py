@@ -267,6 +267,17 @@ def test_each_python_cell_has_its_text(cell, expected):
     assert encode_cells(cell, "text", 1) == [expected, '"text"', "1"]
 
 
+MISSING = [None, NAN, np.float32("nan"), np.float16("nan"), pd.NaT, pd.NA, Decimal("sNaN")]
+MISSING += [np.datetime64("NaT"), np.timedelta64("NaT"), Decimal("NaN")]
+
+
+@pytest.mark.parametrize("cell", MISSING, ids=lambda cell: f"{type(cell).__name__} {cell}")
+def test_a_missing_cell_is_null_whatever_stands_beside_it(cell):
+    assert encode_cells(cell) == ["null"]
+    assert encode_cells("x", cell) == ['"x"', "null"]
+    assert encode_cells(1.5, cell) == ["1.5", "null"]
+
+
 def test_a_cell_nested_too_deeply_rejects_its_row():
     deep = []
     deep.append(deep)

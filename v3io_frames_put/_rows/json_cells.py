@@ -32,6 +32,13 @@ class Unencodable(Exception):
     """A value that JSON cannot hold; the text says what and what to do."""
 
 
+def is_missing(cell: Any) -> bool:
+    """Tell whether a cell holds nothing: None, NaN of any type, NaT, NA."""
+    if isinstance(cell, Decimal):  # pandas compares, which a signaling NaN refuses
+        return cell.is_nan()
+    return cell is None or (pd.api.types.is_scalar(cell) and bool(pd.isna(cell)))
+
+
 def encode_cell(value: object, encoding: Encoding) -> bytes:
     """Return a value's JSON text; raise Unencodable for one that has none."""
     try:

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 from uuid import UUID
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pt
 
 from v3io_frames_put._rows.arrow_types import is_bytes, is_text, to_numpy
+from v3io_frames_put._rows.json_cells import is_missing
 from v3io_frames_put._rows.json_leaves import spell_uuids
 from v3io_frames_put._rows.json_types import is_uuid
 from v3io_frames_put.config import MAX_SHARDS
@@ -135,14 +135,10 @@ def _from_cells(
     taken: list[Any] = [None] * len(cells)
     for row, cell in enumerate(cells):
         try:
-            taken[row] = None if _is_missing(cell) else take(cell)
+            taken[row] = None if is_missing(cell) else take(cell)
         except Unfit as unfit:  # noqa: PERF203 - every cell is judged alone
             log.add(row, error, f"column {name!r} holds {unfit}.")
     return pa.array(taken, dtype)
-
-
-def _is_missing(cell: Any) -> bool:
-    return cell is None or (pd.api.types.is_scalar(cell) and bool(pd.isna(cell)))
 
 
 def _refuse(cell: Any, expected: str) -> NoReturn:
