@@ -68,6 +68,31 @@ def test_an_index_level_may_be_the_partition_key():
     assert only(FRAME, partition_key="i").partition_key.to_pylist() == ["7", "7", "9"]
 
 
+@pytest.mark.parametrize(
+    "labels",
+    [
+        pd.Index([7, 8]),
+        pd.Index([7, 8], dtype="uint8"),
+        pd.Index([7.5, 8.0]),
+        pd.Index([True, False]),
+        pd.date_range("2026-11-22", periods=2),
+        pd.period_range("2026-11", periods=2, freq="M"),
+        pd.MultiIndex.from_tuples([("a", 1), ("a", 2)]),
+        pd.CategoricalIndex(["u", "v"]),
+    ],
+    ids=lambda labels: str(labels.dtype),
+)
+def test_a_label_of_the_frame_names_its_column(labels):
+    frame = pd.DataFrame([["x", "y"]], columns=labels)
+    for place, label in enumerate(labels):
+        assert only(frame, partition_key=label).partition_key.to_pylist() == ["xy"[place]]
+
+
+def test_a_label_names_an_index_level_too():
+    frame = pd.DataFrame({"a": ["x"]}, index=pd.Index(["k"], name=np.int64(7)))
+    assert only(frame, partition_key=frame.index.name).partition_key.to_pylist() == ["k"]
+
+
 @pytest.mark.parametrize("option", ["columns", "partition_key", "shard", "client_info"])
 def test_a_column_that_is_not_there_is_named_with_those_that_are(option):
     value = ["nope"] if option == "columns" else "nope"
@@ -253,6 +278,8 @@ def test_client_info_is_bytes_or_text():
     assert only(FRAME, client_info="b").client_info.to_pylist() == [b"x", None, b"z"]
     mixed = np.array(["é", b"\xff", None], dtype=object)
     assert only(FRAME, client_info=mixed).client_info.to_pylist() == ["é".encode(), b"\xff", None]
+    views = [memoryview(b"abcd")[::2], bytearray(b"x"), None]
+    assert only(FRAME, client_info=views).client_info.to_pylist() == [b"ac", b"x", None]
 
 
 def test_equal_destinations_share_a_number_and_others_differ():

@@ -34,6 +34,7 @@ def arrow_type(*cells):
         ((True, np.bool_(False)), pa.bool_()),
         ((1.5, np.nan), pa.float64()),
         ((b"x",), pa.binary()),
+        ((b"x", bytearray(b"x"), memoryview(b"xy")[::2]), pa.binary()),
         ((Decimal("1.5"), Decimal("22.25")), pa.decimal128(4, 2)),
         ((dt.date(2026, 11, 22),), pa.date32()),
         (([1, 2], None, []), pa.list_(pa.int64())),

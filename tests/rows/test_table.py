@@ -228,6 +228,7 @@ def test_the_text_of_a_cell_does_not_depend_on_its_neighbors(name):
         ("é", '"é"'),
         (b"abcd", '"YWJjZA=="'),
         (bytearray(b"abc"), '"YWJj"'),
+        (memoryview(b"abcd")[::2], '"YWM="'),
         (UUID(int=1), '"00000000-0000-0000-0000-000000000001"'),
         (dt.date(1, 1, 1), '"0001-01-01"'),
         (dt.time(10, 0, 0, 120_000), '"10:00:00.120"'),

@@ -99,7 +99,7 @@ def _decimal(value: Decimal, encoding: Encoding) -> str | None:
 
 
 def _bytes(value: Any, _: Encoding) -> str:
-    return b64encode(value).decode()
+    return b64encode(bytes(value)).decode()  # a view may be of every second byte
 
 
 def _text(value: Any, _: Encoding) -> str:

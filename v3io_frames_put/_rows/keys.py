@@ -175,4 +175,8 @@ def _take_integer(cell: Any, expected: str) -> int:
 def _take_bytes(cell: Any) -> bytes:
     if isinstance(cell, str):
         return cell.encode("utf-8", "surrogatepass")
-    return bytes(cell) if isinstance(cell, (bytes, bytearray)) else _refuse(cell, "bytes or text")
+    return (
+        bytes(cell)
+        if isinstance(cell, (bytes, bytearray, memoryview))
+        else _refuse(cell, "bytes or text")
+    )

@@ -30,7 +30,7 @@ _FAMILIES: Final[tuple[tuple[str, tuple[type, ...]], ...]] = (
     ("integer", (int, np.integer)),
     ("list", (list, tuple, np.ndarray)),
     ("dict", (dict,)),
-    ("bytes", (bytes, bytearray)),
+    ("bytes", (bytes, bytearray, memoryview)),
 )
 
 
