@@ -316,6 +316,22 @@ def test_infinities_become_strings_inside_nested_values_too():
     ]
 
 
+@pytest.mark.parametrize("kind", ["list", "large list", "fixed list", "map", "struct"])
+def test_uuids_and_bool8_beside_floats_keep_their_text_in_lists_and_maps(kind):
+    uuids = pa.ExtensionArray.from_storage(pa.uuid(), pa.array([b"\0" * 16], pa.binary(16)))
+    flags = pa.ExtensionArray.from_storage(pa.bool8(), pa.array([1], pa.int8()))
+    items = pa.StructArray.from_arrays([uuids, flags, pa.array([INF])], ["u", "b", "x"])
+    text = '{"u":"00000000-0000-0000-0000-000000000000","b":true,"x":"Infinity"}'
+    values, expected = {
+        "list": (pa.ListArray.from_arrays([0, 1], items), f"[{text}]"),
+        "large list": (pa.LargeListArray.from_arrays([0, 1], items), f"[{text}]"),
+        "fixed list": (pa.FixedSizeListArray.from_arrays(items, 1), f"[{text}]"),
+        "map": (pa.MapArray.from_arrays([0, 1], ["k"], items), f'{{"k":{text}}}'),
+        "struct": (pa.StructArray.from_arrays([items], ["k"]), f'{{"k":{text}}}'),
+    }[kind]
+    assert encode(values, encoding=Encoding(infinity="string")) == [expected]
+
+
 @pytest.mark.parametrize(
     "values",
     [
