@@ -99,6 +99,21 @@ CELLS = {
         ),
         ['["x","x"]', "[]"],
     ),
+    "null lists of uuids and dictionaries": (
+        pa.nulls(
+            2,
+            pa.list_(pa.struct([("u", pa.uuid()), ("d", pa.dictionary(pa.int8(), pa.string()))])),
+        ),
+        ["null", "null"],
+    ),
+    "large list views of nulls": (
+        pa.LargeListViewArray.from_arrays([1, 0, 0], [2, 1, 0], pa.nulls(3)),
+        ["[null,null]", "[null]", "[]"],
+    ),
+    "null maps of uuids": (
+        pa.nulls(1, pa.map_(pa.dictionary(pa.int8(), pa.string()), pa.uuid())),
+        ["null"],
+    ),
     "runs of views": (
         pa.RunEndEncodedArray.from_arrays([2, 3], pa.array(["x", None], pa.string_view())),
         ['"x"', '"x"', "null"],

@@ -92,8 +92,13 @@ def list_values(array: pa.Array) -> pa.Array:
     Arrow cannot put extension types together anew, which flattening may need.
     """
     if not contains(array.type, _is_extension):
-        return array.flatten()
+        return _flatten(array)
     return array.cast(pa.large_list(storage_type(array.type.value_type))).flatten()
+
+
+def _flatten(array: pa.Array) -> pa.Array:
+    """Flatten lists of any values; Arrow cannot build every type's empty array itself."""
+    return array.values[:0] if array.null_count == len(array) else array.flatten()
 
 
 def contains(dtype: pa.DataType, is_kind: Callable[[pa.DataType], bool]) -> bool:
@@ -123,10 +128,12 @@ def make_plain(array: pa.Array) -> pa.Array:  # noqa: PLR0911 - one return a kin
         children = [make_plain(array.field(number)) for number in range(array.type.num_fields)]
         return pa.StructArray.from_arrays(children, fields=list(target), mask=array.is_null())
     if is_list(array.type):
-        return rebuild_list(array, make_plain(array.flatten())).cast(target)
+        rebuilt = rebuild_list(array, make_plain(_flatten(array)))
+        # To cast large lists, even to their own type, loses nulls that have no other type.
+        return rebuilt if rebuilt.type == target else rebuilt.cast(target)
     if pt.is_map(array.type):
         pairs = map_as_list(array)
-        keys, items = pairs.flatten().flatten()
+        keys, items = _flatten(pairs).flatten()
         return rebuild_map(pairs, make_plain(keys), make_plain(items)).cast(target)
     return array.cast(target)
 
