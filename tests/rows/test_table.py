@@ -206,6 +206,18 @@ CELLS = {
     "null": (pa.nulls(2), ["null", "null"]),
 }
 
+for bits, precision in ((32, 8), (64, 17), (128, 5), (128, 38), (256, 76)):
+    for scale in (
+        (-90, -77, -40, -19, -10, 10, 19, 40, 77, 90) if hasattr(pa, f"decimal{bits}") else ()
+    ):
+        numbers = [0, 1, -12, 10**precision - 1]
+        raw = b"".join(n.to_bytes(bits // 8, "little", signed=True) for n in numbers)
+        dtype = getattr(pa, f"decimal{bits}")(precision, scale)
+        CELLS[str(dtype)] = (
+            pa.Array.from_buffers(dtype, len(numbers), [None, pa.py_buffer(raw)]),
+            [f'"{Decimal(f"{number}E{-scale}")}"' for number in numbers],
+        )
+
 if hasattr(pa, "decimal32"):  # not in the oldest pyarrow we work with
     CELLS["decimal32"] = (pa.array([Decimal("1.50")], pa.decimal32(9, 2)), ['"1.50"'])
     CELLS["decimal64"] = (pa.array([Decimal("-1.50")], pa.decimal64(18, 2)), ['"-1.50"'])
