@@ -126,7 +126,12 @@ class Run:
         self.delivery = Delivery(
             job.policy,
             stream=job.stream,
-            outcomes=Outcomes(packed=job.packed, earlier=earlier, recorder=job.recorder),
+            outcomes=Outcomes(
+                packed=job.packed,
+                earlier=earlier,
+                recorder=job.recorder,
+                page_rows=job.page_rows,
+            ),
             reconciler=self._reconciler,
             recorder=job.recorder,
         )

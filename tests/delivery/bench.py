@@ -317,6 +317,7 @@ class Bench:
             packed=self.case.rows_per_record != 1,
             progress=False,
             run_id=RUN_ID,
+            page_rows=self.case.page_rows,
         )
         with open_journal(self.journal) as kept:
             if kept is not None:
