@@ -206,9 +206,8 @@ class Run:
                         show_all(now)
             finally:
                 self._network.close()
-            if (
-                self.switch.presses
-            ):  # also when every row has its outcome: who pressed wants to stop
+            # Also when every row has its outcome: who pressed wants to stop.
+            if self.switch.presses:
                 delivery.stop()
             known = len(job.resumption.earlier.status) if job.resumption else 0
             delivery.finish_rows(max(job.plan.num_rows or 0, known))
