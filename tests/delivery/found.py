@@ -19,6 +19,13 @@ from v3io_frames_put.local import (
 
 FREE = (None, None, 0)
 FOUND = {
+    "a row that is found on a page whose rows all had an outcome": Case(
+        rows=[FREE] * 6,
+        policy=Policy(delivery="exactly_once", max_in_flight=2, limits=Limits(max_records=2)),
+        ends=[End("leave", 30)],
+        journal=True,
+        page_rows=3,
+    ),
     "bodies count as held": Case(
         rows=[("a", None, 0)] * 40,
         policy=Policy(max_in_flight_bytes=900, limits=Limits(max_records=7)),

@@ -26,6 +26,8 @@ def check(case: Case, ran: Ran) -> None:
     check_unknown(case, ran)
     check_memory(case, ran)
     check_finished(case, ran)
+    check_receipt(ran)
+    check_kept(case, ran)
     check_again(ran)
 
 
@@ -188,8 +190,35 @@ def check_finished(case: Case, ran: Ran) -> None:
         assert ran.is_finished == (ran.is_whole and not left & set(ran.results.status))
 
 
+def check_receipt(ran: Ran) -> None:
+    """The receipt counts what the results and the ending say."""
+    for one in ran.told:
+        receipt, ending = one.results.attrs["v3io"], one.ending
+        counts = one.results.status.value_counts()
+        assert receipt["counts"] == counts.to_dict(), (receipt, counts)
+        assert receipt["stopped"] == (ending.stop.cause if ending.stop else None)
+        assert ending.broken is None
+        for name in ("out_of_order", "duplicates"):
+            assert receipt[name]["count"] == len(getattr(ending, name)), (name, receipt)
+
+
+def check_kept(case: Case, ran: Ran) -> None:
+    """What was stored stays as it was told, and no request is forgotten, however often resumed."""
+    for before, after in itertools.pairwise(one.results for one in ran.told):
+        stored = before.index[before.status == "stored"]
+        kept, now = before.loc[stored], after.loc[stored]
+        assert (now.maybe_duplicate | ~kept.maybe_duplicate).all(), (kept, now)
+        columns = [name for name in before.columns if name != "maybe_duplicate"]
+        pd.testing.assert_frame_equal(now[columns], kept[columns])
+        assert (after.attempts >= before.attempts).all(), (before.attempts, after.attempts)
+
+
 def check_again(ran: Ran) -> None:
-    """A run that is complete tells the same once more."""
-    if ran.again is not None:
-        for name in ("status", "shard_id", "sequence_number"):
-            pd.testing.assert_series_equal(ran.again[name], ran.results[name])
+    """A run that is complete tells the same once more, in every column."""
+    if ran.again is None:
+        return
+    pd.testing.assert_frame_equal(ran.again.results, ran.results)
+    assert ran.again.ending.out_of_order == ran.told[-1].ending.out_of_order
+    assert ran.again.ending.duplicates == ran.told[-1].ending.duplicates
+    receipt = ran.again.results.attrs["v3io"]
+    assert (receipt["already_complete"], receipt["requests"]) == (True, 0)

@@ -14,6 +14,8 @@ from v3io_frames_put._delivery.verdicts import RECORD_REFUSALS
 from v3io_frames_put._wire.batches import ENVELOPE_BYTES
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
 
     from v3io_frames_put._delivery.batch import Batch
@@ -152,19 +154,26 @@ def fit_a_body(entries: Entries, most_bytes: int) -> NDArray[np.bool_]:
     return fits
 
 
+def find_too_large(
+    entries: Entries, most_bytes: int
+) -> Iterator[tuple[NDArray[np.int64], Failure]]:
+    """Yield the rows of each record that no body can carry, and why."""
+    sizes = entries.sizes + ENVELOPE_BYTES
+    for position in np.flatnonzero(~fit_a_body(entries, most_bytes)):
+        detail = (
+            f"as a request of its own it takes {sizes[position]:,} bytes; max_body_bytes "
+            f"and max_in_flight_bytes allow {most_bytes:,}. Shorten it or raise them."
+        )
+        yield entries.rows_of(np.array([position])), Failure("DataTooLarge", detail)
+
+
 def reject_too_large(outcomes: Outcomes, entries: Entries, most_bytes: int) -> Entries:
     """Reject records that no body can carry, whatever the other limits say."""
     fits = fit_a_body(entries, most_bytes)
     if fits.all():
         return entries
-    sizes = entries.sizes + ENVELOPE_BYTES
-    for position in np.flatnonzero(~fits):
-        detail = (
-            f"as a request of its own it takes {sizes[position]:,} bytes; max_body_bytes "
-            f"and max_in_flight_bytes allow {most_bytes:,}. Shorten it or raise them."
-        )
-        rows = entries.rows_of(np.array([position]))
-        outcomes.fail(rows, "rejected", Failure("DataTooLarge", detail))
+    for rows, why in find_too_large(entries, most_bytes):
+        outcomes.fail(rows, "rejected", why)
     return entries.take(np.flatnonzero(fits))
 
 

@@ -13,7 +13,6 @@ from v3io_frames_put._delivery.earlier import Earlier
 from v3io_frames_put._delivery.outcome_pages import (
     BLANK,
     OPEN,
-    PAGE_ROWS,
     STATUSES,
     Texts,
     from_arrow,
@@ -62,7 +61,7 @@ class Left:
     moment: int
 
 
-def read_left(store: Store, *, final: Collection[Status]) -> Left:
+def read_left(store: Store, *, final: Collection[Status], page_rows: int) -> Left:
     """Read what a run left.
 
     Parameters
@@ -71,10 +70,14 @@ def read_left(store: Store, *, final: Collection[Status]) -> Left:
         Its journal.
     final : collection of Status
         Statuses that rows keep.
+    page_rows : int
+        Rows of a page.
     """
     (starts,) = next(store.read("select starts from run"))
     told = None if starts is None else json.loads(starts)
-    reading = _Reading(store, read_starts(told or {}), looks_up=told is not None)
+    reading = _Reading(
+        store, read_starts(told or {}), looks_up=told is not None, page_rows=page_rows
+    )
     reading.read_all()
     overtaken = np.array(list(store.read("select row, least from overtaken")), np.int64)
     earlier = Earlier(
@@ -84,6 +87,7 @@ def read_left(store: Store, *, final: Collection[Status]) -> Left:
         final=final,
         doubts="unknown" not in final,
         overtaken=overtaken.reshape(-1, 2),
+        page_rows=page_rows,
     )
     return Left(earlier, told, reading.floor(), reading.moment)
 
@@ -109,8 +113,10 @@ def _keep_count(entries: NDArray[Any], known: NDArray[Any]) -> NDArray[Any]:
 class _Reading:
     """One reading of a journal: the pages first, then all that came after them."""
 
-    def __init__(self, store: Store, starts: NDArray[np.int64], *, looks_up: bool) -> None:
-        self._looks_up = looks_up
+    def __init__(
+        self, store: Store, starts: NDArray[np.int64], *, looks_up: bool, page_rows: int
+    ) -> None:
+        self._looks_up, self._page_rows = looks_up, page_rows
         self.texts = Texts()
         self.status = np.zeros(0, np.int8)
         self.moment = 0
@@ -136,15 +142,17 @@ class _Reading:
             self._page_moments[number] = moment
             page = self._read_page(number)
             self._note_stored(page)
-            self._extend((number + 1) * PAGE_ROWS)
-            self.status[number * PAGE_ROWS : number * PAGE_ROWS + len(page)] = page["status"]
+            self._extend((number + 1) * self._page_rows)
+            self.status[number * self._page_rows : number * self._page_rows + len(page)] = page[
+                "status"
+            ]
             self.moment = max(self.moment, moment)
         events = [*self._read_requests(), *self._read_outcomes()]
         for moment, rows, entries, is_refused in sorted(events, key=lambda event: event[0]):
             self.moment = max(self.moment, moment)
             self._extend(int(rows.max()) + 1)
             for number, which in self._split(rows, moment):
-                within = rows[which] - number * PAGE_ROWS
+                within = rows[which] - number * self._page_rows
                 page = self._open_page(number)
                 if entries is None:
                     self._add_request(page, within, is_refused=is_refused)
@@ -186,14 +194,14 @@ class _Reading:
         self, rows: NDArray[np.int64], moment: int
     ) -> Iterator[tuple[int, NDArray[np.bool_]]]:
         """Split rows by page; leave out pages that were complete at a later moment."""
-        numbers = rows // PAGE_ROWS
+        numbers = rows // self._page_rows
         for number in np.unique(numbers).tolist():
             if self._page_moments.get(number, -1) < moment:
                 yield number, numbers == number
 
     def _open_page(self, number: int) -> NDArray[Any]:
         if number not in self._newer:
-            page = np.full(PAGE_ROWS, BLANK)
+            page = np.full(self._page_rows, BLANK)
             known = self._read_page(number)
             page[: len(known)] = known
             self._newer[number] = page
