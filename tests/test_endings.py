@@ -24,7 +24,7 @@ from v3io_frames_put import (
     put_records,
     summarize,
 )
-from v3io_frames_put._delivery.uploader import StopSwitch
+from v3io_frames_put._run import StopSwitch
 from v3io_frames_put.errors import (
     AuthenticationError,
     PermissionDenied,

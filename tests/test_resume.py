@@ -13,8 +13,7 @@ import pyarrow as pa
 import pytest
 
 from v3io_frames_put import Client, Interrupted, Limits, Retry, put_records
-from v3io_frames_put._delivery.reconcile import Reconciler
-from v3io_frames_put._delivery.suspects import Copy
+from v3io_frames_put._producer.reconciler import Copy, Reconciler
 from v3io_frames_put.errors import ConfigError, RequestError
 from v3io_frames_put.local import LocalPlatform, LostAnswer, RecordErrors, Redirected
 

@@ -9,10 +9,10 @@ import pytest
 
 from tests.test_endings import STREAM
 from v3io_frames_put import Retry, put_records
-from v3io_frames_put._delivery.endings import Retried
-from v3io_frames_put._delivery.outcome_pages import Failure
+from v3io_frames_put._producer.completion import Retried
+from v3io_frames_put._producer.outcomes import Failure
+from v3io_frames_put._run import RetryLog
 from v3io_frames_put.local import LostAnswer, Throttled, Unavailable
-from v3io_frames_put.retry_log import RetryLog
 
 FRAME = pd.DataFrame({"row": range(6)})
 QUICK = Retry(base_seconds=0.01, settle_seconds=0.01)

@@ -10,16 +10,20 @@ import sys
 import warnings
 from typing import TYPE_CHECKING, Any, Literal
 
-from v3io_frames_put._delivery.policy import check_choice
 from v3io_frames_put._journal import open_journal
+from v3io_frames_put._producer.policy import check_choice
+from v3io_frames_put._run import Run, stop_error
+from v3io_frames_put._run_plan import plan_upload
 from v3io_frames_put.client import Client, pick_client
-from v3io_frames_put.errors import ConfigError, PartialFailure, PutRecordsError, UnstoredRowsWarning
-from v3io_frames_put.job import plan_upload
+from v3io_frames_put.errors import (
+    ConfigError,
+    PartialFailure,
+    PutRecordsError,
+    UnstoredRowsWarning,
+)
 from v3io_frames_put.results import amend_results, attach_receipt, collect_results
 from v3io_frames_put.resume import take_up
-from v3io_frames_put.stops import stop_error
 from v3io_frames_put.summary import summarize
-from v3io_frames_put.upload import Run
 
 if TYPE_CHECKING:
     import os
@@ -29,11 +33,11 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-    from v3io_frames_put._delivery.policy import DeliveryMode, MaxInFlight, Order
+    from v3io_frames_put._producer.policy import DeliveryMode, MaxInFlight, Order
+    from v3io_frames_put._run import Ending
+    from v3io_frames_put._run_plan import Upload
     from v3io_frames_put.config import Encoding
-    from v3io_frames_put.job import Upload
     from v3io_frames_put.progress import ProgressOption
-    from v3io_frames_put.upload import Ending
 
 
 def put_records(  # noqa: PLR0913  # the one public verb: contract section 1

@@ -13,26 +13,23 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import pandas as pd
 
-from v3io_frames_put._delivery.earlier import Earlier
-from v3io_frames_put._delivery.outcome_pages import BLANK, NO_CODE, STATUSES, Texts
-from v3io_frames_put._delivery.overtaking import Resumption
-from v3io_frames_put._delivery.past import Past
+from v3io_frames_put._producer.outcomes import BLANK, NO_CODE, STATUSES, Texts
+from v3io_frames_put._producer.prior_run import Earlier, Past, Resumption
 from v3io_frames_put.config import MAX_SHARDS
 from v3io_frames_put.errors import ConfigError
-from v3io_frames_put.receipt import count_and_first
-from v3io_frames_put.results import ATTRS_KEY
+from v3io_frames_put.results import ATTRS_KEY, count_and_first
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from numpy.typing import NDArray
 
-    from v3io_frames_put._delivery.outcome_pages import Status
-    from v3io_frames_put._delivery.policy import DeliveryMode
-    from v3io_frames_put._rows.plan import RowPlan
+    from v3io_frames_put._encode.plan import RowPlan
+    from v3io_frames_put._producer.outcomes import Status
+    from v3io_frames_put._producer.policy import DeliveryMode
+    from v3io_frames_put._run_plan import Upload
+    from v3io_frames_put._wire.bodies import Tag
     from v3io_frames_put._wire.paths import StreamPath
-    from v3io_frames_put._wire.tags import Tag
-    from v3io_frames_put.job import Upload
 
 _NUMBERS: Final = {
     "shard_id": -1,

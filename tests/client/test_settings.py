@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from v3io_frames_put import InsecureConnectionWarning
-from v3io_frames_put._delivery.endpoint import Endpoint
+from v3io_frames_put._io.endpoint import Endpoint
 from v3io_frames_put.client import Client
 from v3io_frames_put.config import Limits, Retry, Timeouts
 from v3io_frames_put.errors import ConfigError

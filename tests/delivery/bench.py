@@ -23,16 +23,16 @@ import pyarrow as pa
 from tests.delivery.cases import OTHERS, RUN_ID, STREAM_PATH, Case, End
 from tests.delivery.simulation import Clock, SimulatedNetwork, WatchedSwitch
 from v3io_frames_put import local
-from v3io_frames_put._delivery.recorder import Recorder
-from v3io_frames_put._delivery.suspects import Copy
+from v3io_frames_put._encode.plan import RowPlan, plan_rows
 from v3io_frames_put._journal import open_journal
-from v3io_frames_put._rows.plan import RowPlan, plan_rows
-from v3io_frames_put._wire.batches import Window
+from v3io_frames_put._producer.reconciler import Copy
+from v3io_frames_put._producer.run_log import Recorder
+from v3io_frames_put._run import Ending, Run, Runtime
+from v3io_frames_put._run_plan import Upload
+from v3io_frames_put._wire.bodies import Window
 from v3io_frames_put._wire.paths import StreamPath
-from v3io_frames_put.job import Upload
 from v3io_frames_put.put import send_rows
 from v3io_frames_put.resume import take_up
-from v3io_frames_put.upload import Ending, Run, Runtime
 
 STREAM = StreamPath("projects", "model/stream", "http://simulated")
 OLDER = b"older"

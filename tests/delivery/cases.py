@@ -14,8 +14,8 @@ import orjson
 from hypothesis import strategies as st
 
 from v3io_frames_put import local
-from v3io_frames_put._delivery.outcome_pages import PAGE_ROWS
-from v3io_frames_put._delivery.policy import Policy
+from v3io_frames_put._producer.outcomes import PAGE_ROWS
+from v3io_frames_put._producer.policy import Policy
 from v3io_frames_put.config import Limits, Retry
 
 STREAM_PATH = "projects/model/stream"

@@ -12,14 +12,14 @@ import pandas as pd
 import pyarrow as pa
 
 from tests.delivery.simulation import Clock, SimulatedNetwork, WatchedSwitch
-from v3io_frames_put import local, upload
-from v3io_frames_put._delivery.policy import Policy
-from v3io_frames_put._rows.plan import plan_rows
-from v3io_frames_put._wire.batches import Entries, Window
-from v3io_frames_put._wire.exchange import Request
+from v3io_frames_put import _run, local
+from v3io_frames_put._encode.plan import plan_rows
+from v3io_frames_put._producer.policy import Policy
+from v3io_frames_put._run_plan import Upload
+from v3io_frames_put._wire.api import Request
+from v3io_frames_put._wire.bodies import Entries, Window
 from v3io_frames_put._wire.paths import StreamPath
 from v3io_frames_put.config import Limits
-from v3io_frames_put.job import Upload
 from v3io_frames_put.put import send_rows
 
 STREAM = "projects/model/stream"
@@ -85,8 +85,8 @@ class Run:
             **mapping,
         )
         job = Upload(plan=plan, client=None, stream=PLACE, policy=self.policy, progress=False)
-        runtime = upload.Runtime(self._open_network, self.clock, self.draw)
-        run = upload.Run(job, switch=self.switch, runtime=runtime)
+        runtime = _run.Runtime(self._open_network, self.clock, self.draw)
+        run = _run.Run(job, switch=self.switch, runtime=runtime)
         self.delivery = run.delivery
         self._rounds, began = -1, self.clock.now
         results, ending = send_rows(run)

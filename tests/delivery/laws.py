@@ -13,7 +13,7 @@ import pandas as pd
 from tests.delivery.bench import Place, Ran
 from tests.delivery.cases import Case, LostRefusals
 from v3io_frames_put import local
-from v3io_frames_put._delivery.suspects import Copy
+from v3io_frames_put._producer.reconciler import Copy
 
 
 def check(case: Case, ran: Ran) -> None:

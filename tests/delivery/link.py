@@ -22,14 +22,14 @@ import pyarrow as pa
 
 from tests.delivery.examples import PLACE
 from tests.delivery.simulation import Clock
-from v3io_frames_put._delivery.couriers import Ended, Event, Fed
-from v3io_frames_put._delivery.policy import Policy
-from v3io_frames_put._rows.plan import RowPlan, plan_rows
-from v3io_frames_put._wire.batches import Window
-from v3io_frames_put._wire.exchange import Answer, Attempt, Fault, Request
+from v3io_frames_put._encode.plan import RowPlan, plan_rows
+from v3io_frames_put._io.senders import Ended, Event, Fed
+from v3io_frames_put._producer.policy import Policy
+from v3io_frames_put._run import Run, Runtime
+from v3io_frames_put._run_plan import Upload
+from v3io_frames_put._wire.api import Answer, Attempt, Fault, Request
+from v3io_frames_put._wire.bodies import Window
 from v3io_frames_put.config import Limits
-from v3io_frames_put.job import Upload
-from v3io_frames_put.upload import Run, Runtime
 
 BODY_BYTES = 1_000
 _WINDOW_ROWS = 512

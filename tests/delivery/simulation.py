@@ -11,10 +11,10 @@ import itertools
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from v3io_frames_put._delivery.couriers import Ended, Event, Fed
-from v3io_frames_put._delivery.uploader import StopSwitch
-from v3io_frames_put._wire.batches import Window
-from v3io_frames_put._wire.exchange import Answer, Attempt, Fault, Request
+from v3io_frames_put._io.senders import Ended, Event, Fed
+from v3io_frames_put._run import StopSwitch
+from v3io_frames_put._wire.api import Answer, Attempt, Fault, Request
+from v3io_frames_put._wire.bodies import Window
 from v3io_frames_put.local import Exchange, Front
 from v3io_frames_put.local import Request as Arriving
 

@@ -8,8 +8,8 @@ from typing import Any
 from tests.delivery.examples import PLACE, STREAM
 from tests.delivery.simulation import Clock
 from v3io_frames_put import local
-from v3io_frames_put._delivery.errands import Errand, Start, scan_shard
-from v3io_frames_put._wire.exchange import Answer, Request
+from v3io_frames_put._producer.queries import Errand, Start, scan_shard
+from v3io_frames_put._wire.api import Answer, Request
 
 ABSENT = local.Response(400, {}, b'{"ErrorCode": -5, "ErrorMessage": "no such attribute"}')
 

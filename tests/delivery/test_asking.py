@@ -4,9 +4,9 @@ import threading
 
 import pytest
 
-from v3io_frames_put._delivery.asking import Asker
-from v3io_frames_put._delivery.clock import Clock
-from v3io_frames_put._wire.exchange import Answer, Fault, Request
+from v3io_frames_put._io.clock import Clock
+from v3io_frames_put._io.stream_admin import Asker
+from v3io_frames_put._wire.api import Answer, Fault, Request
 from v3io_frames_put.config import Retry
 from v3io_frames_put.errors import PlatformUnavailable, RequestError
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from v3io_frames_put._delivery.ceiling import AdaptiveCeiling, FixedCeiling, open_ceiling
-from v3io_frames_put._wire.exchange import Answer, Fault
+from v3io_frames_put._producer.flow_control import AdaptiveCeiling, FixedCeiling, open_ceiling
+from v3io_frames_put._wire.api import Answer, Fault
 
 STORED = Answer(200, {}, b"")
 REFUSED = Answer(429, {}, b"")

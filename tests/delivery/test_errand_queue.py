@@ -4,10 +4,9 @@ import pytest
 
 from tests.delivery.examples import PLACE
 from tests.delivery.talk import Talk
-from v3io_frames_put._delivery.errand_queue import ErrandQueue
-from v3io_frames_put._delivery.errands import Start, find_start
-from v3io_frames_put._delivery.verdicts import GAVE_UP
-from v3io_frames_put._wire.exchange import Answer, Fault
+from v3io_frames_put._producer.classification import GAVE_UP
+from v3io_frames_put._producer.queries import ErrandQueue, Start, find_start
+from v3io_frames_put._wire.api import Answer, Fault
 from v3io_frames_put.config import Retry
 
 OK = Answer(200, {}, b"{}")

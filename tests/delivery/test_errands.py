@@ -4,14 +4,14 @@ import pytest
 
 from tests.delivery.examples import PLACE, STREAM
 from tests.delivery.talk import Talk
-from v3io_frames_put._delivery.errands import (
+from v3io_frames_put._producer.queries import (
     Start,
     Survey,
     check_reading,
     find_start,
     survey_stream,
 )
-from v3io_frames_put._wire.answers import ListingPage, StreamDescription
+from v3io_frames_put._wire.responses import ListingPage, StreamDescription
 from v3io_frames_put.config import MAX_SHARDS
 
 

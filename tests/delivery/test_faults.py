@@ -8,8 +8,8 @@ import pytest
 import requests
 import urllib3.exceptions
 
-from v3io_frames_put._delivery.connection import CutError
-from v3io_frames_put._delivery.faults import KINDS, NETWORK_ERRORS, fault_kind, fault_text
+from v3io_frames_put._io.connection import CutError
+from v3io_frames_put._io.transport import KINDS, NETWORK_ERRORS, fault_kind, fault_text
 
 LIBRARIES = (requests.exceptions, urllib3.exceptions, http.client, ssl, socket)
 

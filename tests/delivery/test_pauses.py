@@ -16,7 +16,7 @@ from tests.delivery.examples import (
     statuses,
 )
 from v3io_frames_put import local
-from v3io_frames_put._delivery.policy import Policy
+from v3io_frames_put._producer.policy import Policy
 from v3io_frames_put.config import Limits, Retry
 
 

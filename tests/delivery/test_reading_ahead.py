@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from tests.delivery.examples import PLACE, make_entries
-from v3io_frames_put._delivery.delivery import Delivery
-from v3io_frames_put._delivery.outcomes import Outcomes
-from v3io_frames_put._delivery.policy import Policy
-from v3io_frames_put._rows.records import Rejections
-from v3io_frames_put._wire.batches import Window
+from v3io_frames_put._encode.records import Rejections
+from v3io_frames_put._producer.outcomes import Outcomes
+from v3io_frames_put._producer.policy import Policy
+from v3io_frames_put._producer.producer import Delivery
+from v3io_frames_put._wire.bodies import Window
 from v3io_frames_put.config import Limits
 
 NOTHING = Rejections(np.zeros(0, np.int64), [], [])

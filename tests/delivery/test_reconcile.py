@@ -13,18 +13,14 @@ import pytest
 from tests.delivery.examples import PLACE, STREAM, Run, rows_frame, statuses
 from tests.delivery.simulation import Clock
 from v3io_frames_put import local
-from v3io_frames_put._delivery.batch import Batch
-from v3io_frames_put._delivery.earlier import Earlier
-from v3io_frames_put._delivery.outcome_pages import BLANK, PAGE_ROWS, STATUSES, Texts
-from v3io_frames_put._delivery.past import Past
-from v3io_frames_put._delivery.policy import Policy
-from v3io_frames_put._delivery.reconcile import Reconciler
-from v3io_frames_put._delivery.scan import make_places
-from v3io_frames_put._rows.plan import plan_rows
-from v3io_frames_put._wire.batches import build_body, encode_window
-from v3io_frames_put._wire.exchange import Answer
-from v3io_frames_put._wire.requests import put_records_request
-from v3io_frames_put._wire.tags import number_tags
+from v3io_frames_put._encode.plan import plan_rows
+from v3io_frames_put._producer.batch import Batch
+from v3io_frames_put._producer.outcomes import BLANK, PAGE_ROWS, STATUSES, Texts
+from v3io_frames_put._producer.policy import Policy
+from v3io_frames_put._producer.prior_run import Earlier, Past
+from v3io_frames_put._producer.reconciler import Reconciler, make_places
+from v3io_frames_put._wire.api import Answer, put_records_request
+from v3io_frames_put._wire.bodies import build_body, encode_window, number_tags
 from v3io_frames_put.config import MAX_SHARDS, Retry
 
 RUN_ID = b"8 bytes."

@@ -10,8 +10,8 @@ from typing import get_args
 
 import pytest
 
-from v3io_frames_put._delivery.verdicts import describe, judge, judge_reading
-from v3io_frames_put._wire.exchange import Answer, Fault, FaultKind, Stage
+from v3io_frames_put._producer.classification import describe, judge, judge_reading
+from v3io_frames_put._wire.api import Answer, Fault, FaultKind, Stage
 
 NAMED = {
     200: ("read", "read", None),

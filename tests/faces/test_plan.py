@@ -14,7 +14,7 @@ import pytest
 
 import v3io_frames_put
 from v3io_frames_put import ColumnNotFound, ConfigError, Encoding, Limits, plan_records
-from v3io_frames_put._rows.plan import plan_rows
+from v3io_frames_put._encode.plan import plan_rows
 from v3io_frames_put.plan.tally import Keys
 
 STREAM = "projects/house/readings"

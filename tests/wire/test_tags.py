@@ -8,7 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from v3io_frames_put._wire.tags import number_tags, parse_tag, read_tags, spell_tags, split_tags
+from v3io_frames_put._wire.bodies import (
+    number_tags,
+    parse_tag,
+    read_tags,
+    spell_tags,
+    split_tags,
+)
 
 RUN = bytes.fromhex("0123456789abcdef")
 OTHERS = [

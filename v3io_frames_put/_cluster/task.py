@@ -11,15 +11,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from v3io_frames_put._delivery.outcome_pages import Failure
-from v3io_frames_put._delivery.outcomes import Outcomes
+from v3io_frames_put._producer.outcomes import Failure, Outcomes
+from v3io_frames_put._run import Run, stop_error
 from v3io_frames_put.errors import PutRecordsError
 from v3io_frames_put.put import send_rows
 from v3io_frames_put.results import ATTRS_KEY, collect_results
 from v3io_frames_put.resume import take_up
-from v3io_frames_put.stops import stop_error
 from v3io_frames_put.summary import summarize
-from v3io_frames_put.upload import Run
 
 if TYPE_CHECKING:
     import threading
@@ -27,7 +25,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from v3io_frames_put._cluster.run import ClusterRun
-    from v3io_frames_put.job import Upload
+    from v3io_frames_put._run_plan import Upload
 
 _CUT_OFF: Final = Failure(
     "NoAnswer", "an earlier attempt of this task was cut off, and may have stored the row"

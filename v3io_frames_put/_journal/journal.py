@@ -1,9 +1,4 @@
-"""A run and its journal: begun, taken up again, or found complete.
-
-before the first record   run id, where each shard ends
-before a request leaves   which rows it carries, the checksums of their blocks
-when its end is known     outcomes; what nobody knows stays on record
-"""
+"""A run and its journal: begun, resumed, or found complete."""
 
 from __future__ import annotations
 
@@ -12,23 +7,17 @@ import logging
 from collections import defaultdict
 from dataclasses import replace
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import numpy as np
 import pyarrow as pa
 
-from v3io_frames_put._delivery.outcome_pages import PAGE_ROWS, STATUSES, Texts, to_table
-from v3io_frames_put._delivery.overtaking import Resumption
-from v3io_frames_put._delivery.past import Past
-from v3io_frames_put._delivery.recorder import Recorder
-from v3io_frames_put._journal.identity import (
-    find_differences,
-    identify,
-    warn_of_files_sent_again,
-)
+from v3io_frames_put._encode.blocks import Blocks
 from v3io_frames_put._journal.recovery import read_blocks, read_copies, read_left
 from v3io_frames_put._journal.store import Store, narrow, set_aside, to_blob
-from v3io_frames_put._rows.blocks import Blocks
+from v3io_frames_put._producer.outcomes import PAGE_ROWS, STATUSES, Texts, to_table
+from v3io_frames_put._producer.prior_run import Past, Resumption
+from v3io_frames_put._producer.run_log import Recorder
 from v3io_frames_put.errors import ConfigError, DataError, PutRecordsError
 from v3io_frames_put.resume import find_tagged_rows, keep_unknown
 
@@ -39,13 +28,56 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from v3io_frames_put._delivery.batch import Batch
-    from v3io_frames_put._delivery.suspects import Copy
-    from v3io_frames_put._journal.identity import FileStamp
-    from v3io_frames_put._rows.plan import RowPlan
-    from v3io_frames_put.job import Upload
+    from v3io_frames_put._encode.plan import RowPlan
+    from v3io_frames_put._producer.batch import Batch
+    from v3io_frames_put._producer.reconciler import Copy
+    from v3io_frames_put._run_plan import Upload
 
 _LOG: Final = logging.getLogger("v3io_frames_put")
+
+FileStamp: TypeAlias = "tuple[str, int | None, int | None]"
+"""A file to publish: name, size, and when it was changed in nanoseconds."""
+
+_SHOWN_FILES: Final = 3
+
+
+def identify(job: Upload, stamps: str | None) -> dict[str, Any]:
+    """Tell a call by the columns of the journal's run; ``stamps`` are those of its files."""
+    return {
+        "stream": f"{job.stream.endpoint}/{job.stream}",
+        "delivery": job.policy.delivery,
+        "mapping": job.mapping,
+        "files": stamps,
+        **({} if job.plan.num_rows is None else {"num_rows": job.plan.num_rows}),
+    }
+
+
+def find_differences(run: Mapping[str, Any], job: Upload, stamps: str | None) -> list[str]:
+    """Name what of a call is not as it was in the journal's run."""
+    call = identify(job, stamps)
+    if not run["is_finished"]:
+        if run["files"] is not None and stamps is not None:
+            del call["files"]  # they were picked by those of the run; one may have been mended
+        if run["num_rows"] is None:  # nobody knew
+            call.pop("num_rows", None)
+    return [name for name, value in call.items() if run[name] != value]
+
+
+def warn_of_files_sent_again(
+    run: Mapping[str, Any], job: Upload, files: Sequence[FileStamp], aside: Path
+) -> None:
+    """Warn of files that a finished run, set aside now, put on the same stream."""
+    before = {name for name, *_ in json.loads(run["files"] or "[]")}
+    again = [name for name, *_ in files if name in before]
+    if again and run["num_rows"] and run["stream"] == identify(job, None)["stream"]:
+        _LOG.warning(
+            "%d files of a finished run are sent once more, since files or options differ from "
+            "that run's: %s (its journal is now %s)",
+            len(again),
+            ", ".join(again[:_SHOWN_FILES]) + ", ..." * (len(again) > _SHOWN_FILES),
+            aside,
+        )
+
 
 _RUN: Final = ("run_id", "stream", "delivery", "mapping", "files", "num_rows", "is_finished")
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from v3io_frames_put._delivery.earlier import Earlier
-from v3io_frames_put._delivery.outcome_pages import (
+from v3io_frames_put._encode.blocks import Block
+from v3io_frames_put._producer.outcomes import (
     BLANK,
     OPEN,
     STATUSES,
@@ -18,9 +18,8 @@ from v3io_frames_put._delivery.outcome_pages import (
     from_arrow,
     from_table,
 )
-from v3io_frames_put._delivery.scan import lower_floor
-from v3io_frames_put._delivery.suspects import Copy
-from v3io_frames_put._rows.blocks import Block
+from v3io_frames_put._producer.prior_run import Earlier
+from v3io_frames_put._producer.reconciler import Copy, lower_floor
 from v3io_frames_put.config import MAX_SHARDS
 from v3io_frames_put.resume import read_starts
 
@@ -29,8 +28,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from v3io_frames_put._delivery.outcome_pages import Status
     from v3io_frames_put._journal.store import Store
+    from v3io_frames_put._producer.outcomes import Status
 
 _STORED = STATUSES.index("stored")
 _UNKNOWN = STATUSES.index("unknown")

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
-from v3io_frames_put._delivery.policy import check_choice
 from v3io_frames_put._journal import open_journal
+from v3io_frames_put._producer.policy import check_choice
+from v3io_frames_put._run_plan import check_event, plan_upload
 from v3io_frames_put.client import Client, pick_client
 from v3io_frames_put.config import Encoding
-from v3io_frames_put.job import check_event, plan_upload
 from v3io_frames_put.jobs._context import log_to
 from v3io_frames_put.jobs._files import find_files
 from v3io_frames_put.jobs._leftovers import check_columns
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from v3io_frames_put._delivery.policy import DeliveryMode, MaxInFlight, Order
-    from v3io_frames_put.job import Upload
+    from v3io_frames_put._producer.policy import DeliveryMode, MaxInFlight, Order
+    from v3io_frames_put._run_plan import Upload
     from v3io_frames_put.jobs._context import JobContext
     from v3io_frames_put.jobs._files import Inputs
     from v3io_frames_put.jobs._job_results import JobResults

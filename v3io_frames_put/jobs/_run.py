@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
 
+from v3io_frames_put._run import Run, stop_error
 from v3io_frames_put.errors import (
     ConfigError,
     DataError,
@@ -19,18 +20,16 @@ from v3io_frames_put.errors import (
 from v3io_frames_put.jobs._job_results import JobResults
 from v3io_frames_put.jobs._leftovers import Outcomes, write_leftovers
 from v3io_frames_put.jobs._progress import show_progress
-from v3io_frames_put.stops import stop_error
-from v3io_frames_put.upload import Run
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from v3io_frames_put.job import Upload
+    from v3io_frames_put._run import Ending
+    from v3io_frames_put._run_plan import Upload
     from v3io_frames_put.jobs._outputs import Outputs
     from v3io_frames_put.jobs._sink import Sink
     from v3io_frames_put.jobs._table import FileTable
     from v3io_frames_put.progress import Progress
-    from v3io_frames_put.upload import Ending
 
 _LOG: Final = logging.getLogger("v3io_frames_put")
 

@@ -14,9 +14,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from v3io_frames_put._delivery.backlog import Backlog
-from v3io_frames_put._delivery.settling import fit_a_body
-from v3io_frames_put._wire.batches import ENVELOPE_BYTES
+from v3io_frames_put._producer.accumulator import Backlog
+from v3io_frames_put._producer.completion import fit_a_body
+from v3io_frames_put._wire.bodies import ENVELOPE_BYTES
 from v3io_frames_put.plan.records_plan import KeyCounts, PlannedRecord
 
 if TYPE_CHECKING:
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from v3io_frames_put._delivery.batch import Batch
-    from v3io_frames_put._delivery.outcome_pages import Failure
-    from v3io_frames_put._delivery.policy import Policy
-    from v3io_frames_put._rows.records import Records, Rejections
-    from v3io_frames_put._wire.batches import Window
+    from v3io_frames_put._encode.records import Records, Rejections
+    from v3io_frames_put._producer.batch import Batch
+    from v3io_frames_put._producer.outcomes import Failure
+    from v3io_frames_put._producer.policy import Policy
+    from v3io_frames_put._wire.bodies import Window
 
 MAX_REFUSED: Final = 1_000
 _MERGE_FROM: Final = 1_000_000  # keys counted; and never before they have doubled

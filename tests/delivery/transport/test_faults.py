@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from v3io_frames_put._delivery import connection as connection_module
-from v3io_frames_put._wire.exchange import Answer, Fault, Request
+from v3io_frames_put._io import connection as connection_module
+from v3io_frames_put._wire.api import Answer, Fault, Request
 
 pytestmark = pytest.mark.enable_socket
 
