@@ -12,11 +12,11 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from v3io_frames_put._io.senders import Broke, Couriers, Ended
+from v3io_frames_put._io.senders import RequestDone, Senders, ThreadFailed
 from v3io_frames_put._producer import classification
 from v3io_frames_put._producer.classification import Stop
 from v3io_frames_put._producer.outcomes import PAGE_ROWS, Outcomes
-from v3io_frames_put._producer.producer import Delivery
+from v3io_frames_put._producer.producer import Producer
 from v3io_frames_put._producer.reconciler import Reconciler
 from v3io_frames_put._wire.api import Answer, Fault
 from v3io_frames_put._wire.bodies import encode_window
@@ -33,10 +33,10 @@ if TYPE_CHECKING:
 
     from v3io_frames_put._io.senders import Event
     from v3io_frames_put._producer.reconciler import Copy
-    from v3io_frames_put._producer.run_log import Recorder
-    from v3io_frames_put._run_plan import Upload
+    from v3io_frames_put._producer.run_log import RunLog
+    from v3io_frames_put._run_plan import RunPlan
     from v3io_frames_put._wire.api import Request
-    from v3io_frames_put._wire.bodies import Window
+    from v3io_frames_put._wire.bodies import EncodedWindow
     from v3io_frames_put._wire.paths import StreamPath
     from v3io_frames_put.client import Client
     from v3io_frames_put.errors import RequestError
@@ -52,7 +52,7 @@ class Network(Protocol):
     def send(self, ticket: int, request: Request) -> None:
         """Carry a request."""
 
-    def feed(self) -> None:
+    def request_window(self) -> None:
         """Encode the next window."""
 
     def collect(self, timeout: float) -> list[Event]:
@@ -126,13 +126,13 @@ class Loop:
 
     Parameters
     ----------
-    delivery : Delivery
+    delivery : Producer
         Decides.
     network : Network
         Sends requests, and encodes windows.
     switch : StopSwitch
         The user's wish to stop.
-    recorder : Recorder, optional
+    run_log : RunLog, optional
         Makes durable what it was told, before requests leave; where it cannot, the run stops.
     clock, random : callable
         Monotonic seconds; an even draw from [0, 1).
@@ -146,17 +146,17 @@ class Loop:
 
     def __init__(  # what a run is made of
         self,
-        delivery: Delivery,
+        delivery: Producer,
         network: Network,
         *,
         switch: StopSwitch,
-        recorder: Recorder | None,
+        run_log: RunLog | None,
         clock: Callable[[], float],
         random: Callable[[], float],
     ) -> None:
         self.broken: BaseException | None = None
         self._delivery, self._network = delivery, network
-        self._switch, self._recorder = switch, recorder
+        self._switch, self._run_log = switch, run_log
         self._clock, self._random = clock, random
         self._patience: float | None = None
 
@@ -183,8 +183,8 @@ class Loop:
         now, delivery = self._clock(), self._delivery
         jobs = list(iter(partial(delivery.next_request, now), None))
         try:
-            if self._recorder is not None:
-                self._recorder.commit()
+            if self._run_log is not None:
+                self._run_log.commit()
         except PutRecordsError as error:
             for ticket, _ in jobs:
                 delivery.finish(ticket, _UNRECORDED, now=now, draw=self._random())
@@ -193,7 +193,7 @@ class Loop:
         for job in jobs:
             self._network.send(*job)
         if delivery.wants_records:
-            self._network.feed()
+            self._network.request_window()
         wake_at, broken = delivery.wake_at(now), None
         pause = _TICK_SECONDS if wake_at is None else min(_TICK_SECONDS, wake_at - now)
         for event in self._network.collect(pause):
@@ -204,10 +204,10 @@ class Loop:
     def _take_in(self, event: Event, now: float, draw: float) -> BaseException | None:
         """Take in what happened; return what a thread ran into."""
         delivery = self._delivery
-        if isinstance(event, Ended):
+        if isinstance(event, RequestDone):
             delivery.finish(event.ticket, event.attempt, now=now, draw=draw)
-        elif isinstance(event, Broke):
-            if event.is_of_data:  # what was read before is sent
+        elif isinstance(event, ThreadFailed):
+            if event.is_from_source:  # what was read before is sent
                 delivery.close()
             else:
                 delivery.stop()
@@ -230,11 +230,11 @@ class RetryLog:
     ----------
     run_id : str
         Names the run in each line.
-    delivery : Delivery
+    delivery : Producer
         The run.
     """
 
-    def __init__(self, run_id: str, delivery: Delivery) -> None:
+    def __init__(self, run_id: str, delivery: Producer) -> None:
         self._run_id, self._delivery = run_id, delivery
         self._throttle = Throttle(_EVERY_SECONDS)
         self._requests = self._rows = 0
@@ -278,13 +278,13 @@ def stop_error(
     if isinstance(attempt, Fault) and stop.cause == "certificate":
         return classification.untrusted(attempt, doing=f"{_DOING} {stream} at {where}")
     if isinstance(attempt, Answer) and stop.cause != "unavailable":
-        return classification.refusal(attempt, doing=_DOING, stream=stream, where=where)
+        return classification.request_error(attempt, doing=_DOING, stream=stream, where=where)
     results, hint = _name_results()
     rest = advice or f"{results} tells what to send again.{hint}"
     return PlatformUnavailable(
         f"{_DOING} {stream} at {where}: no request was answered for "
-        f"{client.retry.deadline_seconds:g} s; the last: {classification.tell(attempt)}. Check the "
-        f"endpoint and the network; {rest}"
+        f"{client.retry.deadline_seconds:g} s; the last: {classification.describe_last(attempt)}. "
+        f"Check the endpoint and the network; {rest}"
     )
 
 
@@ -308,7 +308,7 @@ def _name_results() -> tuple[str, str]:
 
 
 @dataclass(frozen=True, slots=True)
-class Ending:
+class RunReport:
     """How a run ended.
 
     Attributes
@@ -334,14 +334,14 @@ class Ending:
     late: list[Copy] = field(default_factory=list)
     duplicates: list[Copy] = field(default_factory=list)
 
-    def as_stopped(self) -> Ending:
+    def as_stopped(self) -> RunReport:
         """Return the same run, ended by the user if by nothing else."""
         return self if self.stop else replace(self, stop=Stop("stopped"))
 
 
-def open_couriers(job: Upload, windows: Iterator[Window]) -> Network:
+def open_senders(job: RunPlan, windows: Iterator[EncodedWindow]) -> Network:
     """Make the threads that encode the windows of a run and send its requests."""
-    return Couriers(lambda: job.client.transport(job.stream), windows)
+    return Senders(lambda: job.client.transport(job.stream), windows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -358,7 +358,7 @@ class Runtime:
         Returns an even draw from [0, 1).
     """
 
-    open_network: Callable[[Upload, Iterator[Window]], Network] = open_couriers
+    open_network: Callable[[RunPlan, Iterator[EncodedWindow]], Network] = open_senders
     clock: Callable[[], float] = time.monotonic
     random: Callable[[], float] = random.random
 
@@ -368,7 +368,7 @@ class Run:
 
     Parameters
     ----------
-    job : Upload
+    job : RunPlan
         What to do.
     switch : StopSwitch, optional
         Stops the run; who holds it is told of a Ctrl-C also before and after the run.
@@ -377,36 +377,36 @@ class Run:
 
     Attributes
     ----------
-    job : Upload
+    job : RunPlan
         What to do.
     switch : StopSwitch
         Stops the run.
-    delivery : Delivery
+    delivery : Producer
         Decides what is sent when, and holds the outcomes.
     """
 
     def __init__(
-        self, job: Upload, *, switch: StopSwitch | None = None, runtime: Runtime | None = None
+        self, job: RunPlan, *, switch: StopSwitch | None = None, runtime: Runtime | None = None
     ) -> None:
         self.job, self.switch = job, switch or StopSwitch(job.cancel)
         self._runtime = runtime or Runtime()
         self._reconciler = _make_reconciler(job)
-        earlier = job.resumption.earlier if job.resumption else None
-        self.delivery = Delivery(
+        earlier = job.prior_run.earlier if job.prior_run else None
+        self.delivery = Producer(
             job.policy,
             stream=job.stream,
             outcomes=Outcomes(
                 packed=job.packed,
                 earlier=earlier,
-                recorder=job.recorder,
+                run_log=job.run_log,
                 page_rows=job.page_rows,
             ),
             reconciler=self._reconciler,
-            recorder=job.recorder,
+            run_log=job.run_log,
         )
         tag = bytes.fromhex(job.run_id) if job.policy.delivery == "exactly_once" else None
         # Nothing is read before the past is looked up, which may add to what is final.
-        records = job.plan.records(job.resumption, job.blocks)
+        records = job.plan.records(job.prior_run, job.blocks)
         # map holds on to no window that was handed out, as a generator's variable would.
         windows = map(partial(encode_window, run_id=tag), records)
         self._network = self._runtime.open_network(job, windows)
@@ -414,14 +414,14 @@ class Run:
             self.delivery,
             self._network,
             switch=self.switch,
-            recorder=job.recorder,
+            run_log=job.run_log,
             clock=self._runtime.clock,
             random=self._runtime.random,
         )
         self._retries, self._throttle = RetryLog(job.run_id, self.delivery), Throttle()
         self._began = self._runtime.clock()
 
-    def to_end(self, take: Callable[[pa.RecordBatch], Any]) -> Ending:
+    def to_end(self, take: Callable[[pa.RecordBatch], Any]) -> RunReport:
         """Run to the end.
 
         Parameters
@@ -431,7 +431,7 @@ class Run:
 
         Returns
         -------
-        Ending
+        RunReport
             Its receipt, and why it stopped if it did. Network trouble is never raised.
         """
         job, delivery, reconciler = self.job, self.delivery, self._reconciler
@@ -445,7 +445,7 @@ class Run:
         duplicates = sorted({*job.duplicates, *(reconciler.duplicates() if reconciler else ())})
         late = reconciler.late() if reconciler else []
         broken = self._conclude(late, duplicates)
-        resumed = job.resumption.out_of_order() if job.resumption else ()
+        resumed = job.prior_run.out_of_order() if job.prior_run else ()
         listed = job.out_of_order["first"]
         seen = delivery.late_out_of_order(late)
         out_of_order = sorted({*listed, *delivery.out_of_order, *seen, *resumed})
@@ -459,7 +459,7 @@ class Run:
         )
         how = "ended early; of the rows that were read" if delivery.stopped or broken else "ended"
         _LOG.info("run %s: %s, %s", job.run_id, how, receipt.counts)
-        return Ending(receipt, delivery.stopped, broken, out_of_order, late, duplicates)
+        return RunReport(receipt, delivery.stopped, broken, out_of_order, late, duplicates)
 
     def _deliver(self, take: Callable[[pa.RecordBatch], Any]) -> None:
         """Go round until the run is over, and settle what was never read."""
@@ -478,7 +478,7 @@ class Run:
             # Also when every row has its outcome: who pressed wants to stop.
             if self.switch.presses:
                 delivery.stop()
-            known = len(job.resumption.earlier.status) if job.resumption else 0
+            known = len(job.prior_run.earlier.status) if job.prior_run else 0
             delivery.finish_rows(max(job.plan.num_rows or 0, known))
             show_all(self._runtime.clock())
 
@@ -501,10 +501,10 @@ class Run:
     def _conclude(self, late: Sequence[Copy], duplicates: Sequence[Copy]) -> BaseException | None:
         """Close the journal's account; return what came in the way of the run, or of this."""
         job, delivery, broken = self.job, self.delivery, self._loop.broken
-        if job.recorder is None:
+        if job.run_log is None:
             return broken
         try:
-            job.recorder.conclude(
+            job.run_log.conclude(
                 num_rows=delivery.outcomes.num_rows,
                 is_finished=not (delivery.count_left(late) or broken or delivery.stopped),
                 late=late,
@@ -515,7 +515,7 @@ class Run:
         return broken
 
 
-def _make_reconciler(job: Upload) -> Reconciler | None:
+def _make_reconciler(job: RunPlan) -> Reconciler | None:
     if job.policy.delivery != "exactly_once":
         return None
     return Reconciler(job.stream, bytes.fromhex(job.run_id), job.policy.retry, past=job.past)
@@ -529,7 +529,7 @@ def _recall(outcomes: Outcomes, num_rows: int, take: Callable[[pa.RecordBatch], 
             take(batch)
 
 
-def _snapshot(delivery: Delivery, total: int | None, began: float, now: float) -> Progress:
+def _snapshot(delivery: Producer, total: int | None, began: float, now: float) -> Progress:
     return Progress(
         total=total,
         **delivery.outcomes.counts,
@@ -541,19 +541,19 @@ def _snapshot(delivery: Delivery, total: int | None, began: float, now: float) -
     )
 
 
-def _order(job: Upload, delivery: Delivery) -> Order:
+def _order(job: RunPlan, delivery: Producer) -> Order:
     """Say which of the records without a key had a shard: the stream does not tell."""
     if job.policy.order == "none":
         return "none"
     if not job.gives_shards:
         return "key"
-    is_resumed = job.resumption is not None  # what was sent before is not offered again
+    is_resumed = job.prior_run is not None  # what was sent before is not offered again
     if is_resumed or (delivery.sharded_records and delivery.free_records):
         return "unknown"
     return "key" if delivery.free_records else "shard"
 
 
-def _make_receipt(job: Upload, delivery: Delivery, seconds: float) -> Receipt:
+def _make_receipt(job: RunPlan, delivery: Producer, seconds: float) -> Receipt:
     stop = delivery.stopped
     return Receipt(
         run_id=job.run_id,

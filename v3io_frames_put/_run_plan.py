@@ -25,16 +25,16 @@ if TYPE_CHECKING:
     from v3io_frames_put._encode.blocks import Blocks
     from v3io_frames_put._encode.plan import RowPlan
     from v3io_frames_put._producer.policy import Policy
-    from v3io_frames_put._producer.prior_run import Past, Resumption
+    from v3io_frames_put._producer.prior_run import PriorInDoubt, PriorRun
     from v3io_frames_put._producer.reconciler import Copy
-    from v3io_frames_put._producer.run_log import Recorder
+    from v3io_frames_put._producer.run_log import RunLog
     from v3io_frames_put._wire.paths import StreamPath
     from v3io_frames_put.client import Client
     from v3io_frames_put.progress import ProgressOption
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Upload:
+class RunPlan:
     """What to send, where and how: all checked, nothing sent yet.
 
     Attributes
@@ -57,7 +57,7 @@ class Upload:
         16 hexadecimal digits.
     mapping : str
         A digest of what becomes of which column; a resumed run must have the same.
-    resumption : Resumption or None
+    prior_run : PriorRun or None
         What earlier processes of the run left, where this one goes on with it.
     past : Past or None
         What of it has to be looked up before anything is sent (``exactly_once``).
@@ -69,7 +69,7 @@ class Upload:
         Rows of a run that is over: they are told of again, and nothing is sent.
     gives_shards : bool
         Whether rows may be given a shard.
-    recorder : Recorder or None
+    run_log : RunLog or None
         Keeps the run's journal.
     blocks : Blocks or None
         Checks the data where it is read again, for the journal.
@@ -86,18 +86,18 @@ class Upload:
     cancel: threading.Event | None = None
     run_id: str = field(default_factory=lambda: secrets.token_hex(8))
     mapping: str = ""
-    resumption: Resumption | None = None
-    past: Past | None = None
+    prior_run: PriorRun | None = None
+    past: PriorInDoubt | None = None
     duplicates: Sequence[Copy] = ()
     out_of_order: Mapping[str, Any] = field(default_factory=lambda: count_and_first([]))
     complete_rows: int | None = None
     gives_shards: bool = False
-    recorder: Recorder | None = None
+    run_log: RunLog | None = None
     blocks: Blocks | None = None
     page_rows: int = PAGE_ROWS
 
 
-def plan_upload(  # noqa: PLR0913  # what every face passes on
+def plan_run(  # noqa: PLR0913  # what every face passes on
     data: Any,
     stream: str,
     *,
@@ -112,7 +112,7 @@ def plan_upload(  # noqa: PLR0913  # what every face passes on
     cancel: threading.Event | None,
     refused: str | None = None,
     reading: Mapping[str, Any] | None = None,
-) -> Upload:
+) -> RunPlan:
     """Check the options of ``put_records`` and plan its way up to the first request.
 
     Parameters
@@ -148,7 +148,7 @@ def plan_upload(  # noqa: PLR0913  # what every face passes on
         refused=refused,
         window_bytes=policy.window_bytes,
     )
-    return Upload(
+    return RunPlan(
         plan=plan,
         client=client,
         stream=client.locate(stream),
@@ -176,12 +176,12 @@ def digest_mapping(plan: RowPlan, **options: Any) -> str:
     the plan, however they were asked for.
     """
     columns = [(column.name, str(column.type)) for column in plan.columns]
-    told = {name: _tell(value) for name, value in options.items() if name != "columns"}
+    told = {name: _describe_option(value) for name, value in options.items() if name != "columns"}
     text = json.dumps([columns, told], sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _tell(value: object) -> object:
+def _describe_option(value: object) -> object:
     if isinstance(value, np.integer):
         return int(value)
     return value if value is None or isinstance(value, (str, bytes, int, float)) else "array"

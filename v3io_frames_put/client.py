@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from v3io_frames_put._io import reader
 from v3io_frames_put._io.endpoint import Endpoint
-from v3io_frames_put._io.stream_admin import Access
+from v3io_frames_put._io.stream_admin import Session
 from v3io_frames_put.config import Limits, Retry, Timeouts, or_default
 from v3io_frames_put.errors import ConfigError, InsecureConnectionWarning
 
@@ -80,7 +80,7 @@ class Client:
                 password=password,
             )
         )
-        self._access = Access(
+        self._access = Session(
             found,
             or_default("timeouts", timeouts, Timeouts()),
             or_default("retry", retry, Retry()),

@@ -15,7 +15,7 @@ from v3io_frames_put._cluster.receipt import (
     find_copies,
     merge_receipts,
     places_of,
-    tell,
+    report_unstored,
     with_results,
 )
 from v3io_frames_put._cluster.run import begin_run, check_options
@@ -157,7 +157,7 @@ class _DaskRun:
     def tell(self, receipt: dict[str, Any]) -> Any:
         """Return what reads the results, or raise what they have to say."""
         results = self._read(range(receipt["tasks"]))
-        tell(receipt, results, on_error=self._run.options.on_error)
+        report_unstored(receipt, results, on_error=self._run.options.on_error)
         return results
 
     def explain(self, cause: BaseException) -> BaseException:

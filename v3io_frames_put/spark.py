@@ -19,7 +19,7 @@ from v3io_frames_put._cluster.receipt import (
     find_copies,
     merge_receipts,
     places_of,
-    tell,
+    report_unstored,
     with_results,
 )
 from v3io_frames_put._cluster.run import begin_run, check_options, spool
@@ -131,7 +131,7 @@ def put_records(
     job.send(rows)
     receipt = job.conclude(began)
     results = job.read().drop(_RECEIPT)
-    tell(receipt, results, on_error=checked.on_error)
+    report_unstored(receipt, results, on_error=checked.on_error)
     return results
 
 

@@ -15,9 +15,9 @@ from tests.delivery.simulation import Clock, SimulatedNetwork, WatchedSwitch
 from v3io_frames_put import _run, local
 from v3io_frames_put._encode.plan import plan_rows
 from v3io_frames_put._producer.policy import Policy
-from v3io_frames_put._run_plan import Upload
+from v3io_frames_put._run_plan import RunPlan
 from v3io_frames_put._wire.api import Request
-from v3io_frames_put._wire.bodies import Entries, Window
+from v3io_frames_put._wire.bodies import EncodedWindow, Entries
 from v3io_frames_put._wire.paths import StreamPath
 from v3io_frames_put.config import Limits
 from v3io_frames_put.put import send_rows
@@ -84,7 +84,7 @@ class Run:
             window_bytes=window_rows * row_bytes,
             **mapping,
         )
-        job = Upload(plan=plan, client=None, stream=PLACE, policy=self.policy, progress=False)
+        job = RunPlan(plan=plan, client=None, stream=PLACE, policy=self.policy, progress=False)
         runtime = _run.Runtime(self._open_network, self.clock, self.draw)
         run = _run.Run(job, switch=self.switch, runtime=runtime)
         self.delivery = run.delivery
@@ -96,7 +96,7 @@ class Run:
         self.network.settle()
         return results
 
-    def _open_network(self, _job: Upload, windows: Iterator[Window]) -> SimulatedNetwork:
+    def _open_network(self, _job: RunPlan, windows: Iterator[EncodedWindow]) -> SimulatedNetwork:
         front = local.Front(self.platform, self.faults)
         self.network = SimulatedNetwork(front, self.clock, windows, self.delay)
         return self.network

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from v3io_frames_put._producer.flow_control import AdaptiveCeiling, FixedCeiling, open_ceiling
+from v3io_frames_put._producer.flow_control import AdaptiveLimit, FixedLimit, open_limit
 from v3io_frames_put._wire.api import Answer, Fault
 
 STORED = Answer(200, {}, b"")
@@ -22,7 +22,7 @@ class Driver:
     """Sends as many requests as may be, and ends them all; that is a generation."""
 
     def __init__(self):
-        self.ceiling = AdaptiveCeiling()
+        self.ceiling = AdaptiveLimit()
         self.now = 0.0
         self.tickets = itertools.count()
 
@@ -201,8 +201,8 @@ def test_whatever_comes_it_stays_between_1_and_64(steps, chance):
 
 
 def test_a_number_that_was_chosen_stays():
-    ceiling = open_ceiling(5)
-    assert isinstance(ceiling, FixedCeiling)
+    ceiling = open_limit(5)
+    assert isinstance(ceiling, FixedLimit)
     for ticket in range(20):
         ceiling.note_sent(ticket, now=0.0, nbytes=1_000)
         ceiling.note_ended(ticket, TIMEOUT if ticket % 2 else STORED, now=60.0)

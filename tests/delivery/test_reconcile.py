@@ -17,7 +17,7 @@ from v3io_frames_put._encode.plan import plan_rows
 from v3io_frames_put._producer.batch import Batch
 from v3io_frames_put._producer.outcomes import BLANK, PAGE_ROWS, STATUSES, Texts
 from v3io_frames_put._producer.policy import Policy
-from v3io_frames_put._producer.prior_run import Earlier, Past
+from v3io_frames_put._producer.prior_run import PriorInDoubt, PriorOutcomes
 from v3io_frames_put._producer.reconciler import Reconciler, make_places
 from v3io_frames_put._wire.api import Answer, put_records_request
 from v3io_frames_put._wire.bodies import build_body, encode_window, number_tags
@@ -94,7 +94,7 @@ class InDoubt:
 
     def read(self):
         """Read what the reconciler wants to."""
-        while asked := self.reconciler.next_ask(next(self.clock)):
+        while asked := self.reconciler.next_query(next(self.clock)):
             job, request = asked
             answer = self.exchange(request)
             self.reconciler.finish(job, answer, now=next(self.clock), pause=(0.0, 0.5))
@@ -126,8 +126,10 @@ def test_a_row_in_doubt_since_an_earlier_process_costs_at_most_200_bytes():
     rows = 200_000
     page = np.full(PAGE_ROWS, BLANK)
     status = np.full(rows, STATUSES.index("unknown"), np.int8)
-    earlier = Earlier(status, lambda _: page, texts=Texts(), final=["stored"], doubts=True)
-    past = Past(earlier, lambda _: np.zeros(0), floor=np.zeros(1), starts={}, knows_requests=True)
+    earlier = PriorOutcomes(status, lambda _: page, texts=Texts(), final=["stored"], doubts=True)
+    past = PriorInDoubt(
+        earlier, lambda _: np.zeros(0), floor=np.zeros(1), starts={}, knows_requests=True
+    )
     tracemalloc.start()
     found = make_places(number_tags(np.arange(rows), None), 3, np.arange(rows))
     past.take(found, proves_absence=True)

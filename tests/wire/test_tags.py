@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from v3io_frames_put._wire.bodies import (
+    format_tags,
     number_tags,
     parse_tag,
     read_tags,
-    spell_tags,
     split_tags,
 )
 
@@ -30,7 +30,7 @@ OTHERS = [
 
 
 def tags_of(*args):
-    return [base64.b64decode(text, validate=True) for text in spell_tags(*args).to_pylist()]
+    return [base64.b64decode(text, validate=True) for text in format_tags(*args).to_pylist()]
 
 
 @pytest.mark.parametrize(

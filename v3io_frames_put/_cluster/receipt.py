@@ -12,7 +12,7 @@ import pandas as pd
 
 from v3io_frames_put import errors
 from v3io_frames_put._cluster.run import remote_stream
-from v3io_frames_put._io.reader import EARLIEST, Start, find_ends, read_shard
+from v3io_frames_put._io.reader import EARLIEST, StartPosition, find_ends, read_shard
 from v3io_frames_put._producer.outcomes import STATUSES
 from v3io_frames_put._wire.bodies import RUN_BYTES, TAG_BYTES, parse_tag
 from v3io_frames_put.errors import PartialFailure, UnstoredRowsWarning
@@ -75,7 +75,7 @@ def _tags(run: ClusterRun) -> Iterator[tuple[int, int, Any]]:
     ends = find_ends(stream, range(stream.describe().shards))
     for shard, end in ends.items():
         start = run.starts.get(str(shard))
-        place = EARLIEST if start is None else Start("sequence", start + 1)
+        place = EARLIEST if start is None else StartPosition("sequence", start + 1)
         for batch in read_shard(stream, shard, place, end=end, limit=sys.maxsize):
             numbers = batch.column("sequence_number").to_pylist()
             infos = batch.column("client_info").to_pylist()
@@ -162,7 +162,7 @@ def _add(told: dict[str, Any], copies: Sequence[TaskCopy]) -> dict[str, Any]:
     return {**count_and_first(first), "count": told["count"] + len(copies)}
 
 
-def tell(receipt: Mapping[str, Any], results: Any, *, on_error: str) -> None:
+def report_unstored(receipt: Mapping[str, Any], results: Any, *, on_error: str) -> None:
     """Raise, or warn of, what the results of a run have to say.
 
     Parameters

@@ -17,7 +17,7 @@ import pyarrow as pa
 from v3io_frames_put._encode.plan import plan_rows
 from v3io_frames_put._io.reader import find_ends
 from v3io_frames_put._producer.policy import check_choice, check_policy
-from v3io_frames_put._run_plan import Upload, digest_mapping
+from v3io_frames_put._run_plan import RunPlan, digest_mapping
 from v3io_frames_put.client import Client, pick_client
 from v3io_frames_put.errors import ConfigError
 from v3io_frames_put.put import put_records
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import threading
     from collections.abc import Iterable, Iterator, Mapping
 
-    from v3io_frames_put._io.stream_admin import RemoteStream
+    from v3io_frames_put._io.stream_admin import StreamAdmin
     from v3io_frames_put._producer.policy import Policy
     from v3io_frames_put._wire.paths import StreamPath
 
@@ -191,7 +191,9 @@ class ClusterRun:
         """Make the run id of the task that sends a partition: the same in each attempt."""
         return hashlib.sha256(f"{self.run_id}:{partition}".encode()).hexdigest()[:16]
 
-    def plan_task(self, partition: int, data: Any, cancel: threading.Event | None = None) -> Upload:
+    def plan_task(
+        self, partition: int, data: Any, cancel: threading.Event | None = None
+    ) -> RunPlan:
         """Plan the upload of a partition; nothing is sent."""
         client = self.options.client
         if self.has_credentials and not _has_credentials(client):
@@ -207,7 +209,7 @@ class ClusterRun:
             limits=client.limits,
             window_bytes=policy.window_bytes,
         )
-        return Upload(
+        return RunPlan(
             plan=plan,
             client=client,
             stream=self.stream,
@@ -255,7 +257,7 @@ def begin_run(stream: str, options: ClusterOptions, empty: Any) -> ClusterRun:
     return replace(run, starts={str(shard): number for shard, number in ends.items()})
 
 
-def remote_stream(run: ClusterRun) -> RemoteStream:
+def remote_stream(run: ClusterRun) -> StreamAdmin:
     """Return the run's stream, to be read."""
     return run.options.client._access.remote(run.stream)  # noqa: SLF001  # no verb of the public
 

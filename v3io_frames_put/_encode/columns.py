@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from v3io_frames_put._encode.records import RejectionLog
     from v3io_frames_put._encode.sources import Reader, Source
 
-_SPELL_ALL: Final = Encoding(infinity="string")
+_FORMAT_ALL: Final = Encoding(infinity="string")
 _FAMILIES: Final[tuple[tuple[str, tuple[type, ...]], ...]] = (
     ("text", (str,)),
     ("truth", (bool, np.bool_)),
@@ -113,7 +113,7 @@ def _infer(piece: pa.Array | np.ndarray, name: str, row: int) -> pa.DataType:
 
 def _is_same(cell: Any, kept: Any) -> bool:
     try:
-        return encode_cell(cell, _SPELL_ALL) == encode_cell(kept, _SPELL_ALL)
+        return encode_cell(cell, _FORMAT_ALL) == encode_cell(kept, _FORMAT_ALL)
     except Unencodable:
         return False
 

@@ -48,7 +48,7 @@ def encode_cell(value: object, encoding: Encoding) -> bytes:
 
 def _plain(value: Any, encoding: Encoding) -> Any:
     """Turn a value into what orjson writes as promised."""
-    spell = _SPELLINGS.get(type(value))
+    spell = _FORMATTERS.get(type(value))
     if spell is None:
         spell = next((found for kind, found in _FAMILIES if isinstance(value, kind)), _refuse)
     return spell(value, encoding)
@@ -191,7 +191,7 @@ def _dict(value: dict[Any, Any], encoding: Encoding) -> dict[str, Any]:
     return plain
 
 
-_SPELLINGS: Final[dict[type, Callable[[Any, Encoding], Any]]] = {
+_FORMATTERS: Final[dict[type, Callable[[Any, Encoding], Any]]] = {
     type(None): _null,
     type(pd.NaT): _null,
     type(pd.NA): _null,

@@ -21,7 +21,7 @@ from v3io_frames_put._encode.json_types import (
 )
 from v3io_frames_put._encode.json_writer import (
     RowWriter,
-    spell_name,
+    format_name,
     splice_rows,
     strip_braces,
     write_cells,
@@ -106,7 +106,7 @@ class JsonEncoder:
                 pieces += [b",", strip_braces(self._write(list(run)))]
                 continue
             for member in run:
-                pieces += [b"," + spell_name(member.name), member.values.cast(pa.binary())]
+                pieces += [b"," + format_name(member.name), member.values.cast(pa.binary())]
         pieces[0] = b"{" + bytes(pieces[0]).removeprefix(b",")
         return splice_rows([*pieces, b"}"])
 

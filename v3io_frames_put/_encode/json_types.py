@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.types as pt
 
 from v3io_frames_put._encode.base64 import encode_base64
-from v3io_frames_put._encode.json_writer import spell_name, write_cells
+from v3io_frames_put._encode.json_writer import format_name, write_cells
 from v3io_frames_put._encode.layouts import (
     contains,
     is_bytes,
@@ -123,7 +123,7 @@ def widen_half_floats(array: pa.Array) -> pa.DoubleArray:
     return pa.array(_half_float_values()[patterns], mask=null_mask(array))
 
 
-def spell_repeated_timestamps(array: pa.TimestampArray) -> pa.Array:
+def format_repeated_timestamps(array: pa.TimestampArray) -> pa.Array:
     """Give timestamps the zone UTC, which the writer spells ``Z``.
 
     Where few values repeat, each is spelled once: that takes a quarter of the time.
@@ -154,7 +154,7 @@ def spell_decimals(array: pa.Array) -> pa.StringArray:
     return pa.array(texts, pa.string())
 
 
-def spell_uuids(array: pa.Array) -> pa.StringArray:
+def format_uuids(array: pa.Array) -> pa.StringArray:
     """Spell UUIDs as 8-4-4-4-12 hex digits."""
     from uuid import UUID
 
@@ -163,7 +163,7 @@ def spell_uuids(array: pa.Array) -> pa.StringArray:
     return pa.array([None if raw is None else str(UUID(bytes=raw)) for raw in values], pa.string())
 
 
-def spell_durations(array: pa.DurationArray) -> pa.StringArray:
+def format_durations(array: pa.DurationArray) -> pa.StringArray:
     """Spell durations as ISO 8601 seconds, with no more digits than the value needs."""
     scale = PER_SECOND[array.type.unit]
     ticks = as_int64(array)
@@ -173,7 +173,7 @@ def spell_durations(array: pa.DurationArray) -> pa.StringArray:
     pieces = [
         pa.array(np.where(ticks < 0, "-PT", "PT")),
         pa.array(whole).cast(pa.string()),
-        _spell_fraction(rest, digits=len(str(scale)) - 1),
+        _format_fraction(rest, digits=len(str(scale)) - 1),
         "S",
         "",
     ]
@@ -181,7 +181,7 @@ def spell_durations(array: pa.DurationArray) -> pa.StringArray:
     return pc.if_else(array.is_null(), None, texts) if array.null_count else texts
 
 
-def _spell_fraction(rest: np.ndarray, digits: int) -> pa.StringArray:
+def _format_fraction(rest: np.ndarray, digits: int) -> pa.StringArray:
     """Spell ticks below a second: ``.5``, or nothing for none."""
     if not digits:
         return pa.array(np.full(len(rest), ""))
@@ -322,13 +322,13 @@ _LEAVES: Final[tuple[tuple[Callable[[pa.DataType], bool], Writing], ...]] = (
     (pt.is_integer, AS_IT_IS),
     (is_text, AS_IT_IS),
     (is_bytes, Writing(encode_base64)),
-    (is_uuid, Writing(spell_uuids)),
+    (is_uuid, Writing(format_uuids)),
     (is_bool8, Writing(lambda array: array.cast(pa.bool_()))),
     (pt.is_decimal, Writing(spell_decimals)),
     (pt.is_date, Writing(lambda array: array.cast(pa.date32()), find_wild_years)),
     (pt.is_time, Writing(None, find_wild_times)),
-    (pt.is_duration, Writing(spell_durations)),
-    (pt.is_timestamp, Writing(spell_repeated_timestamps, find_wild_years)),
+    (pt.is_duration, Writing(format_durations)),
+    (pt.is_timestamp, Writing(format_repeated_timestamps, find_wild_years)),
 )
 
 
@@ -368,7 +368,7 @@ def _write_structs(
     for number, (field, child) in enumerate(zip(dtype, array.flatten(), strict=True)):
         comma = "," if number else ""
         members += [
-            comma + spell_name(field.name).decode(),
+            comma + format_name(field.name).decode(),
             write_with_infinities(child, field.type, encoding),
         ]
     return _enclose("{", pc.binary_join_element_wise(*members, ""), "}", array)

@@ -31,7 +31,7 @@ def from_json(values: list[Any], dtype: pa.DataType) -> pa.Array:
     """Return JSON values as an array of the type they were before they became JSON."""
     plain = plain_type(dtype)
     carried = pa.array(_arrange(values, plain), _carrier(plain))
-    return as_type(_revive(carried, plain), dtype)
+    return as_type(_restore(carried, plain), dtype)
 
 
 def as_type(array: pa.Array, dtype: pa.DataType) -> pa.Array:  # noqa: PLR0911 - one return a kind
@@ -133,21 +133,21 @@ def _carrier(dtype: pa.DataType) -> pa.DataType:
     return dtype if has_own_json or pt.is_null(dtype) or is_text(dtype) else pa.string()
 
 
-def _revive(array: pa.Array, dtype: pa.DataType) -> pa.Array:
+def _restore(array: pa.Array, dtype: pa.DataType) -> pa.Array:
     """Turn a carried array into its type."""
     if array.type == dtype:
         return array
     if is_list(dtype):
-        return rebuild_list(array, _revive(array.flatten(), dtype.value_type)).cast(dtype)
+        return rebuild_list(array, _restore(array.flatten(), dtype.value_type)).cast(dtype)
     if pt.is_struct(dtype):
         children = [
-            _revive(child, field.type) for child, field in zip(array.flatten(), dtype, strict=True)
+            _restore(child, field.type) for child, field in zip(array.flatten(), dtype, strict=True)
         ]
         return pa.StructArray.from_arrays(children, fields=list(dtype), mask=array.is_null())
     if pt.is_map(dtype):
         pairs = map_as_list(array)
         keys, items = pairs.flatten().flatten()
-        return rebuild_map(pairs, keys, _revive(items, dtype.item_type)).cast(dtype)
+        return rebuild_map(pairs, keys, _restore(items, dtype.item_type)).cast(dtype)
     return next(revive for is_type, revive in _LEAVES if is_type(dtype))(array, dtype)
 
 
@@ -155,29 +155,29 @@ def _cast(array: pa.Array, dtype: pa.DataType) -> pa.Array:
     return array.cast(dtype)
 
 
-def _revive_half_floats(array: pa.DoubleArray, _: pa.DataType) -> pa.Array:
+def _restore_half_floats(array: pa.DoubleArray, _: pa.DataType) -> pa.Array:
     values = pc.fill_null(array, 0).to_numpy().astype(np.float16)
     return pa.array(values, mask=null_mask(array))
 
 
-def _revive_bytes(array: pa.StringArray, dtype: pa.DataType) -> pa.Array:
+def _restore_bytes(array: pa.StringArray, dtype: pa.DataType) -> pa.Array:
     return decode_base64(array.to_pylist()).cast(dtype)
 
 
-def _revive_uuids(array: pa.StringArray, dtype: pa.DataType) -> pa.Array:
+def _restore_uuids(array: pa.StringArray, dtype: pa.DataType) -> pa.Array:
     raw = [None if text is None else UUID(text).bytes for text in array.to_pylist()]
     return pa.ExtensionArray.from_storage(dtype, pa.array(raw, dtype.storage_type))
 
 
-def _revive_bool8(array: pa.BooleanArray, dtype: pa.DataType) -> pa.Array:
+def _restore_bool8(array: pa.BooleanArray, dtype: pa.DataType) -> pa.Array:
     return pa.ExtensionArray.from_storage(dtype, array.cast(pa.int8()))
 
 
-def _revive_dates(array: pa.StringArray, dtype: pa.DataType) -> pa.Array:
+def _restore_dates(array: pa.StringArray, dtype: pa.DataType) -> pa.Array:
     return array.cast(pa.date32()).cast(dtype)
 
 
-def _revive_times(array: pa.StringArray, dtype: pa.DataType) -> pa.Array:
+def _restore_times(array: pa.StringArray, dtype: pa.DataType) -> pa.Array:
     moments = pc.binary_join_element_wise("1970-01-01T", array, "").cast(pa.timestamp("ns"))
     nanoseconds, scale = moments.view(pa.int64()), PER_SECOND["ns"] // PER_SECOND[dtype.unit]
     ticks = pc.divide(nanoseconds, scale)
@@ -185,7 +185,7 @@ def _revive_times(array: pa.StringArray, dtype: pa.DataType) -> pa.Array:
     return ticks.cast(pa.int32() if dtype.bit_width == _HALF_WORD else pa.int64()).view(dtype)
 
 
-def _revive_timestamps(array: pa.StringArray, dtype: pa.DataType) -> pa.Array:
+def _restore_timestamps(array: pa.StringArray, dtype: pa.DataType) -> pa.Array:
     """Read seconds and fraction apart; the kernel refuses nanoseconds at the ends of 64 bits."""
     parts = pc.extract_regex(array, r"^(?P<whole>[^.Z]+)\.?(?P<rest>\d*)Z?$")
     whole, rest = parts.flatten()  # with the nulls of the text
@@ -201,7 +201,7 @@ def _revive_timestamps(array: pa.StringArray, dtype: pa.DataType) -> pa.Array:
     return pa.array(ticks, mask=null_mask(array)).view(dtype)
 
 
-def _revive_durations(array: pa.StringArray, dtype: pa.DataType) -> pa.Array:
+def _restore_durations(array: pa.StringArray, dtype: pa.DataType) -> pa.Array:
     parts = pc.extract_regex(array, r"^(?P<sign>-?)PT(?P<whole>\d+)\.?(?P<rest>\d*)S$")
     sign, whole, rest = parts.flatten()  # with the nulls of the text
     digits = len(str(PER_SECOND[dtype.unit])) - 1
@@ -222,13 +222,13 @@ _HALF_WORD: Final = 32
 _LEAVES: Final[
     tuple[tuple[Callable[[pa.DataType], bool], Callable[[pa.Array, pa.DataType], pa.Array]], ...]
 ] = (
-    (pt.is_float16, _revive_half_floats),
-    (is_bytes, _revive_bytes),
-    (is_uuid, _revive_uuids),
-    (is_bool8, _revive_bool8),
-    (pt.is_date, _revive_dates),
-    (pt.is_time, _revive_times),
-    (pt.is_timestamp, _revive_timestamps),
-    (pt.is_duration, _revive_durations),
+    (pt.is_float16, _restore_half_floats),
+    (is_bytes, _restore_bytes),
+    (is_uuid, _restore_uuids),
+    (is_bool8, _restore_bool8),
+    (pt.is_date, _restore_dates),
+    (pt.is_time, _restore_times),
+    (pt.is_timestamp, _restore_timestamps),
+    (pt.is_duration, _restore_durations),
     (lambda _: True, _cast),
 )

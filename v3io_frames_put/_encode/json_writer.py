@@ -76,6 +76,6 @@ def strip_braces(rows: pa.BinaryArray) -> pa.BinaryArray:
     return pc.binary_slice(rows, 1, -1)
 
 
-def spell_name(name: str) -> bytes:
+def format_name(name: str) -> bytes:
     """Return a member's name as JSON, with its colon."""
     return orjson.dumps(name) + b":"

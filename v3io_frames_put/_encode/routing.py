@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.types as pt
 
 from v3io_frames_put._encode.json_cells import is_missing
-from v3io_frames_put._encode.json_types import is_uuid, spell_uuids
+from v3io_frames_put._encode.json_types import format_uuids, is_uuid
 from v3io_frames_put._encode.layouts import is_bytes, is_text, to_numpy
 from v3io_frames_put.config import MAX_SHARDS
 from v3io_frames_put.errors import ConfigError, UnsupportedType
@@ -88,7 +88,7 @@ def _mix(numbers: np.ndarray) -> np.ndarray:
 _INT64_END: Final = 2.0**63
 
 
-class Unfit(Exception):
+class InvalidCells(Exception):
     """A cell cannot be what it is mapped to; the text says why."""
 
 
@@ -107,16 +107,16 @@ def is_client_info_type(dtype: pa.DataType) -> bool:
     return is_text(dtype) or is_bytes(dtype) or bool(pt.is_null(dtype))
 
 
-def spell_keys(
+def format_keys(
     values: pa.Array | np.ndarray, name: str, max_bytes: int, log: RejectionLog
 ) -> pa.StringArray:
     """Return partition keys as text; integers as digits, also where they are floats."""
     if isinstance(values, np.ndarray):
-        keys = _from_cells(values, name, "UnencodableValue", _spell_key, pa.string(), log)
+        keys = _from_cells(values, name, "UnencodableValue", _format_key, pa.string(), log)
     elif pt.is_floating(values.type):
         keys = _to_integers(values, name, "UnencodableValue", log).cast(pa.string())
     else:
-        keys = spell_uuids(values) if is_uuid(values.type) else values.cast(pa.string())
+        keys = format_uuids(values) if is_uuid(values.type) else values.cast(pa.string())
     _refuse_long(keys, name, max_bytes, "PartitionKeyTooLong", log)
     return keys
 
@@ -196,21 +196,21 @@ def _from_cells(
     for row, cell in enumerate(cells):
         try:
             taken[row] = None if is_missing(cell) else take(cell)
-        except Unfit as unfit:  # noqa: PERF203 - every cell is judged alone
+        except InvalidCells as unfit:  # noqa: PERF203 - every cell is judged alone
             log.add(row, error, f"column {name!r} holds {unfit}.")
     return pa.array(taken, dtype)
 
 
 def _refuse(cell: Any, expected: str) -> NoReturn:
-    raise Unfit(f"a {type(cell).__name__}; expected {expected}. Cast it")
+    raise InvalidCells(f"a {type(cell).__name__}; expected {expected}. Cast it")
 
 
-def _spell_key(cell: Any) -> str:
+def _format_key(cell: Any) -> str:
     if isinstance(cell, str):
         try:
             cell.encode()
         except UnicodeEncodeError:
-            raise Unfit("a lone surrogate, which UTF-8 cannot hold. Correct it") from None
+            raise InvalidCells("a lone surrogate, which UTF-8 cannot hold. Correct it") from None
         return str.__str__(cell)
     return (
         str(cell) if isinstance(cell, UUID) else str(_take_integer(cell, "text or a whole number"))
@@ -220,7 +220,7 @@ def _spell_key(cell: Any) -> str:
 def _number_shard(cell: Any) -> int:
     number = _take_integer(cell, "a whole number")
     if not 0 <= number < MAX_SHARDS:
-        raise Unfit(f"shard {number}; expected 0 to {MAX_SHARDS - 1:,}. Correct it")
+        raise InvalidCells(f"shard {number}; expected 0 to {MAX_SHARDS - 1:,}. Correct it")
     return number
 
 
@@ -305,7 +305,7 @@ class Mapping:
         if shard is not None:
             values = _leave_out(values, to_numpy(shard.is_valid()))
         limit = self._limits.max_partition_key_bytes
-        return spell_keys(values, self._key.name, limit, log)
+        return format_keys(values, self._key.name, limit, log)
 
     def _number_shards(self, window: Window, log: RejectionLog) -> pa.Int32Array | None:
         if self._fixed_shard is not None:

@@ -30,7 +30,7 @@ from v3io_frames_put.errors import (
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from v3io_frames_put._io.stream_admin import RemoteStream
+    from v3io_frames_put._io.stream_admin import StreamAdmin
     from v3io_frames_put._wire.api import Request
 
 StartLike: TypeAlias = "str | datetime | np.datetime64 | pd.Timestamp | Mapping[int, int]"
@@ -38,7 +38,7 @@ StartLike: TypeAlias = "str | datetime | np.datetime64 | pd.Timestamp | Mapping[
 
 
 @dataclass(frozen=True, slots=True)
-class Start:
+class StartPosition:
     """Where to begin in a shard.
 
     Attributes
@@ -52,31 +52,31 @@ class Start:
     number: int = 0
 
 
-EARLIEST: Final = Start("earliest")
-LATEST: Final = Start("latest")
+EARLIEST: Final = StartPosition("earliest")
+LATEST: Final = StartPosition("latest")
 _EXPECTED: Final = (
     "expected 'earliest', 'latest', a timestamp, or {shard: sequence_number}. Correct it."
 )
 
 
-def parse_starts(start: StartLike, shards: int) -> dict[int, Start]:
+def parse_starts(start: StartLike, shards: int) -> dict[int, StartPosition]:
     """Say where to begin in each shard; a mapping leaves out shards it does not name."""
     if not isinstance(start, Mapping):
         return dict.fromkeys(range(shards), parse_start(start))
     return {
-        check_whole("start: a shard", shard, least=0, most=shards - 1): Start(
+        check_whole("start: a shard", shard, least=0, most=shards - 1): StartPosition(
             "sequence", check_whole(f"start: the number for shard {shard}", number, least=1)
         )
         for shard, number in start.items()
     }
 
 
-def parse_start(start: object) -> Start:
+def parse_start(start: object) -> StartPosition:
     """Read a start that is the same for every shard, or is of one shard."""
     if isinstance(start, str) and start in ("earliest", "latest"):
         return EARLIEST if start == "earliest" else LATEST
     if isinstance(start, (str, datetime, np.datetime64)):
-        return Start("time", _nanoseconds(start))
+        return StartPosition("time", _nanoseconds(start))
     if isinstance(start, (int, np.integer)) and not isinstance(start, bool):
         raise ConfigError(f"start={start!r}: a number alone does not say of what; {_EXPECTED}")
     raise ConfigError(f"start={start!r}: {_EXPECTED}")
@@ -111,7 +111,7 @@ _SUCCESS: Final = 200
 _MAX_LOST_PLACES: Final = 10  # each time retention was faster than we are
 
 
-def seek_request(stream: RemoteStream, shard: int, start: Start) -> Request:
+def seek_request(stream: StreamAdmin, shard: int, start: StartPosition) -> Request:
     """Ask for a starting place."""
     if start.kind == "earliest":
         return api.seek_earliest_request(stream.path, shard)
@@ -122,7 +122,7 @@ def seek_request(stream: RemoteStream, shard: int, start: Start) -> Request:
     return api.seek_sequence_request(stream.path, shard, sequence_number=start.number)
 
 
-def find_location(stream: RemoteStream, shard: int, start: Start) -> str | None:
+def find_location(stream: StreamAdmin, shard: int, start: StartPosition) -> str | None:
     """Seek. None: the shard does not exist yet, for nothing was ever written to it."""
     request = seek_request(stream, shard, start)
     answer = stream.asker.ask(request, doing=f"seek {stream.path}")
@@ -136,7 +136,7 @@ def find_location(stream: RemoteStream, shard: int, start: Start) -> str | None:
     raise stream.refusal(answer, "seek")
 
 
-def _find_around(stream: RemoteStream, shard: int, number: int) -> str | None:
+def _find_around(stream: StreamAdmin, shard: int, number: int) -> str | None:
     """Find the place of a number that is not there: dropped by retention, or not given yet."""
     earliest = find_location(stream, shard, EARLIEST)
     page = None if earliest is None else get_page(stream, shard, earliest, 1)
@@ -146,7 +146,7 @@ def _find_around(stream: RemoteStream, shard: int, number: int) -> str | None:
     return earliest if is_dropped else find_location(stream, shard, LATEST)
 
 
-def get_page(stream: RemoteStream, shard: int, location: str, limit: int) -> RecordPage | None:
+def get_page(stream: StreamAdmin, shard: int, location: str, limit: int) -> RecordPage | None:
     """Read from a location. None: the location has expired."""
     request = api.get_records_request(stream.path, shard, location=location, limit=limit)
     answer = stream.asker.ask(request, doing=f"read {stream.path}")
@@ -157,7 +157,7 @@ def get_page(stream: RemoteStream, shard: int, location: str, limit: int) -> Rec
     raise stream.refusal(answer, "read")
 
 
-def find_ends(stream: RemoteStream, shards: Iterable[int]) -> dict[int, int]:
+def find_ends(stream: StreamAdmin, shards: Iterable[int]) -> dict[int, int]:
     """Note each shard's last sequence number; shards never written to are left out.
 
     From the listing where it tells, which is one request for a thousand shards; else
@@ -176,7 +176,7 @@ def find_ends(stream: RemoteStream, shards: Iterable[int]) -> dict[int, int]:
     return ends
 
 
-def _listed_numbers(stream: RemoteStream) -> dict[int, int | None] | None:
+def _listed_numbers(stream: StreamAdmin) -> dict[int, int | None] | None:
     """Read shards and their last numbers off the listing. None: there is no listing."""
     try:
         entries = [entry for page in stream.pages() for entry in page.objects]
@@ -186,14 +186,14 @@ def _listed_numbers(stream: RemoteStream) -> dict[int, int | None] | None:
     return {int(name): n for name, n in numbers.items() if name.isascii() and name.isdigit()}
 
 
-def _attribute_number(stream: RemoteStream, shard: int) -> int | None:
+def _attribute_number(stream: StreamAdmin, shard: int) -> int | None:
     request = api.last_sequence_number_request(stream.path, shard)
     answer = stream.asker.ask(request, doing=f"look at {stream.path}")
     # Older releases have no such attribute, and it takes another right than reading.
     return responses.parse_last_sequence_number(answer) if answer.status == _SUCCESS else None
 
 
-def _counted_number(stream: RemoteStream, shard: int) -> int | None:
+def _counted_number(stream: StreamAdmin, shard: int) -> int | None:
     """Count from the first record that is left: numbers of a shard have no gaps."""
     location = find_location(stream, shard, EARLIEST)
     page = None if location is None else get_page(stream, shard, location, 1)
@@ -204,7 +204,7 @@ def _counted_number(stream: RemoteStream, shard: int) -> int | None:
 
 
 def read_shard(
-    stream: RemoteStream, shard: int, start: Start, *, end: int, limit: int
+    stream: StreamAdmin, shard: int, start: StartPosition, *, end: int, limit: int
 ) -> Iterator[pa.RecordBatch]:
     """Read a shard's records up to a number, at most so many."""
     last, lost_places = start.number - 1 if start.kind == "sequence" else 0, 0
@@ -215,7 +215,7 @@ def read_shard(
         page = get_page(stream, shard, location, min(limit, PAGE_RECORDS))
         if page is None:
             lost_places += 1
-            location = _find_place_again(stream, shard, last, lost_places)
+            location = _recover_location(stream, shard, last, lost_places)
             continue
         batch = _between(page.records, last, end)
         yield batch
@@ -227,7 +227,7 @@ def read_shard(
         location = page.next_location
 
 
-def _find_place_again(stream: RemoteStream, shard: int, last: int, lost_places: int) -> str | None:
+def _recover_location(stream: StreamAdmin, shard: int, last: int, lost_places: int) -> str | None:
     """Go on where retention has dropped the records that were next."""
     if lost_places > _MAX_LOST_PLACES:
         raise ProtocolError(
@@ -235,7 +235,9 @@ def _find_place_again(stream: RemoteStream, shard: int, last: int, lost_places: 
             f"Start later, or lengthen the stream's retention."
         )
     _log.warning("stream %s: retention overtook the reading of shard %d", stream.path, shard)
-    return find_location(stream, shard, Start("sequence", last + 1) if last > 0 else EARLIEST)
+    return find_location(
+        stream, shard, StartPosition("sequence", last + 1) if last > 0 else EARLIEST
+    )
 
 
 def _between(records: pa.RecordBatch, last: int, end: int) -> pa.RecordBatch:
@@ -245,7 +247,7 @@ def _between(records: pa.RecordBatch, last: int, end: int) -> pa.RecordBatch:
 
 
 def read_table(
-    stream: RemoteStream, starts: Mapping[int, Start], *, limit: int
+    stream: StreamAdmin, starts: Mapping[int, StartPosition], *, limit: int
 ) -> tuple[pa.Table, bool]:
     """Read shards one after another, to their ends as they stand now.
 
@@ -274,7 +276,7 @@ def drop_copies(table: pa.Table) -> pa.Table:
     return table.filter(pa.array(~is_copy))
 
 
-def read_frame(stream: RemoteStream, start: StartLike, *, limit: int, unique: bool) -> pd.DataFrame:
+def read_frame(stream: StreamAdmin, start: StartLike, *, limit: int, unique: bool) -> pd.DataFrame:
     """Read a stream into a frame."""
     limit = check_whole("limit", limit, least=1)
     starts = parse_starts(start, stream.describe().shards)
@@ -288,16 +290,16 @@ def read_frame(stream: RemoteStream, start: StartLike, *, limit: int, unique: bo
     return frame
 
 
-def seek(stream: RemoteStream, shard: int, start: object) -> str | None:
+def seek(stream: StreamAdmin, shard: int, start: object) -> str | None:
     """Seek in one shard, which may not exist yet but has to be one of the stream's."""
     shard = check_whole("shard", shard, least=0, most=stream.describe().shards - 1)
     if isinstance(start, Integral):
         number = check_whole("start: a sequence number", start, least=1)
-        return find_location(stream, shard, Start("sequence", number))
+        return find_location(stream, shard, StartPosition("sequence", number))
     return find_location(stream, shard, parse_start(start))
 
 
-def get_records(stream: RemoteStream, shard: int, location: str, limit: int) -> RecordPage:
+def get_records(stream: StreamAdmin, shard: int, location: str, limit: int) -> RecordPage:
     """Read one page, for a caller who keeps the location."""
     limit = check_whole("limit", limit, least=1)
     page = get_page(stream, shard, location, limit)

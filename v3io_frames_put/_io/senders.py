@@ -13,13 +13,13 @@ if TYPE_CHECKING:
 
     from v3io_frames_put._io.transport import Transport
     from v3io_frames_put._wire.api import Attempt, Request
-    from v3io_frames_put._wire.bodies import Window
+    from v3io_frames_put._wire.bodies import EncodedWindow
 
 _JOIN_SECONDS: Final = 5.0  # threads end at once, but for one that is stuck in a name look-up
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
+class RequestDone:
     """A request ended."""
 
     ticket: int
@@ -27,24 +27,24 @@ class Ended:
 
 
 @dataclass(frozen=True, slots=True)
-class Fed:
+class WindowReady:
     """The next window is encoded; None: there are no more."""
 
-    window: Window | None
+    window: EncodedWindow | None
 
 
 @dataclass(frozen=True, slots=True)
-class Broke:
+class ThreadFailed:
     """A thread ran into what is no network trouble: unreadable data, or our own fault."""
 
     error: BaseException
-    is_of_data: bool = False
+    is_from_source: bool = False
 
 
-Event: TypeAlias = Ended | Fed | Broke
+Event: TypeAlias = RequestDone | WindowReady | ThreadFailed
 
 
-class Couriers:
+class Senders:
     """Carries requests and encodes windows, each in threads of its own.
 
     Parameters
@@ -55,36 +55,38 @@ class Couriers:
         What to encode; pulled one at a time, on ``feed``.
     """
 
-    def __init__(self, open_transport: Callable[[], Transport], windows: Iterator[Window]) -> None:
+    def __init__(
+        self, open_transport: Callable[[], Transport], windows: Iterator[EncodedWindow]
+    ) -> None:
         self._open_transport = open_transport
         self._windows = windows
         self._events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
         self._requests: queue.SimpleQueue[tuple[int, Request] | None] = queue.SimpleQueue()
-        self._wanted: queue.SimpleQueue[Callable[[], Fed] | None] = queue.SimpleQueue()
+        self._wanted: queue.SimpleQueue[Callable[[], WindowReady] | None] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
         self._transports: list[Transport] = []
         self._idle = 0
-        self._feeder: threading.Thread | None = None
-        self._is_feeding = False
+        self._encoder_thread: threading.Thread | None = None
+        self._is_encoding = False
 
     def send(self, ticket: int, request: Request) -> None:
-        """Carry a request; its end comes back as ``Ended``."""
+        """Carry a request; its end comes back as ``RequestDone``."""
         if self._idle:
             self._idle -= 1
         else:
             transport = self._open_transport()
             self._transports.append(transport)
             name = f"v3io-put-courier-{len(self._transports)}"
-            self._start(name, self._carry, transport)
+            self._start(name, self._send_requests, transport)
         self._requests.put((ticket, request))
 
-    def feed(self) -> None:
-        """Encode the next window, unless one is being encoded; it comes back as ``Fed``."""
-        if self._is_feeding:
+    def request_window(self) -> None:
+        """Encode the next window, unless one is being encoded; it comes back as ``WindowReady``."""
+        if self._is_encoding:
             return
-        self._is_feeding = True
-        if self._feeder is None:
-            self._feeder = self._start("v3io-put-feeder", self._encode)
+        self._is_encoding = True
+        if self._encoder_thread is None:
+            self._encoder_thread = self._start("v3io-put-feeder", self._encode)
         self._wanted.put(self._next_window)
 
     def collect(self, timeout: float) -> list[Event]:
@@ -94,9 +96,9 @@ class Couriers:
             events.append(self._events.get(timeout=max(0.0, timeout)))
             while True:
                 events.append(self._events.get_nowait())
-        self._idle += sum(isinstance(event, Ended) for event in events)
-        if any(isinstance(event, Fed) for event in events):
-            self._is_feeding = False
+        self._idle += sum(isinstance(event, RequestDone) for event in events)
+        if any(isinstance(event, WindowReady) for event in events):
+            self._is_encoding = False
         return [event for event in events if event is not None]
 
     def wake(self) -> None:
@@ -115,7 +117,9 @@ class Couriers:
             self._requests.put(None)
         for thread in self._threads:
             # A source that hangs, or a name look-up, can be left behind: neither sends.
-            thread.join(0.0 if thread is self._feeder and self._is_feeding else _JOIN_SECONDS)
+            thread.join(
+                0.0 if thread is self._encoder_thread and self._is_encoding else _JOIN_SECONDS
+            )
 
     def _start(self, name: str, work: Callable[..., None], *args: object) -> threading.Thread:
         thread = threading.Thread(target=work, args=args, name=name, daemon=True)
@@ -123,22 +127,22 @@ class Couriers:
         thread.start()
         return thread
 
-    def _carry(self, transport: Transport) -> None:
+    def _send_requests(self, transport: Transport) -> None:
         try:
             while (job := self._requests.get()) is not None:
                 ticket, request = job
-                self._events.put(Ended(ticket, transport.attempt(request)))
+                self._events.put(RequestDone(ticket, transport.attempt(request)))
         except BaseException as error:  # noqa: BLE001  # raised again by who runs the delivery
-            self._events.put(Broke(error))
+            self._events.put(ThreadFailed(error))
         finally:
             transport.close()
 
-    def _next_window(self) -> Fed:
-        return Fed(next(self._windows, None))
+    def _next_window(self) -> WindowReady:
+        return WindowReady(next(self._windows, None))
 
     def _encode(self) -> None:
         try:
             while (make := self._wanted.get()) is not None:
                 self._events.put(make())
         except BaseException as error:  # noqa: BLE001  # raised again by who runs the delivery
-            self._events.put(Broke(error, is_of_data=True))
+            self._events.put(ThreadFailed(error, is_from_source=True))

@@ -43,7 +43,7 @@ _TOO_MANY: Final = 429
 _PASSING: Final = frozenset({408, _TOO_MANY, *range(500, 600)})
 
 
-class Asker:
+class RetryingRequests:
     """Asks one platform, from any thread.
 
     Parameters
@@ -105,13 +105,16 @@ class Asker:
                     attempt, doing=doing, where=self.where, seconds=seconds, tries=failures
                 )
             _log.warning(
-                "%s: %s; trying again in %.1f s", doing, classification.tell(attempt), delay
+                "%s: %s; trying again in %.1f s",
+                doing,
+                classification.describe_last(attempt),
+                delay,
             )
             self._clock.sleep(delay)
 
     def refusal(self, answer: Answer, *, doing: str, stream: StreamPath) -> RequestError:
         """Make the error for an answer that is no success."""
-        return classification.refusal(answer, doing=doing, stream=stream, where=self.where)
+        return classification.request_error(answer, doing=doing, stream=stream, where=self.where)
 
     def close(self) -> None:
         """Close every connection; the next question opens a new one."""
@@ -164,10 +167,10 @@ _SWEEPS: Final = 3  # a producer that still writes may add a shard's file behind
 
 
 @dataclass(frozen=True, slots=True)
-class RemoteStream:
+class StreamAdmin:
     """A stream, and the platform that is asked about it."""
 
-    asker: Asker
+    asker: RetryingRequests
     path: StreamPath
 
     def describe(self) -> StreamDescription:
@@ -344,7 +347,7 @@ def _is_in_use(answer: Answer) -> bool:
     return answer.status == _CONFLICT or api.parse_error(answer).name == api.RESOURCE_IN_USE
 
 
-class Access:
+class Session:
     """Where the platform is, who we are, how patient we are; safe to share."""
 
     def __init__(self, endpoint: Endpoint, timeouts: Timeouts, retry: Retry) -> None:
@@ -357,7 +360,7 @@ class Access:
 
     def _start(self) -> None:
         self._lock = threading.Lock()
-        self._askers: dict[str, Asker] = {}
+        self._askers: dict[str, RetryingRequests] = {}
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out connections, and secrets: pickles travel and lie about."""
@@ -387,10 +390,10 @@ class Access:
         endpoint = self.endpoint.at(place.endpoint if place else None)
         return Transport(endpoint, self.timeouts, clock=Clock().now)
 
-    def remote(self, stream: str | StreamPath) -> RemoteStream:
+    def remote(self, stream: str | StreamPath) -> StreamAdmin:
         """Return a stream that can be asked about."""
         place = self.locate(stream)
-        return RemoteStream(self._asker(place), place)
+        return StreamAdmin(self._asker(place), place)
 
     def close(self) -> None:
         """Close every connection; what is asked later opens new ones."""
@@ -399,10 +402,12 @@ class Access:
         for asker in askers.values():
             asker.close()
 
-    def _asker(self, place: StreamPath) -> Asker:
+    def _asker(self, place: StreamPath) -> RetryingRequests:
         """Return who asks that host; its connections are kept between calls."""
         url = str(place.endpoint)
         with self._lock:
             if url not in self._askers:
-                self._askers[url] = Asker(lambda: self.transport(place), self.retry, where=url)
+                self._askers[url] = RetryingRequests(
+                    lambda: self.transport(place), self.retry, where=url
+                )
             return self._askers[url]

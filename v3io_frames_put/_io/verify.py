@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import pandas as pd
 
-from v3io_frames_put._io.reader import Start, read_shard
+from v3io_frames_put._io.reader import StartPosition, read_shard
 from v3io_frames_put._wire.bodies import parse_tag
 from v3io_frames_put.errors import ConfigError
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from v3io_frames_put._io.stream_admin import RemoteStream
+    from v3io_frames_put._io.stream_admin import StreamAdmin
 
 _FIRST: Final = 100  # rows named in full; the rest is a count
 _NAMED: Final = 5  # of those, in the repr
@@ -93,7 +93,7 @@ def _name(rows: tuple[int, ...]) -> str:
     return f"{shown}, ..." if len(rows) > _NAMED else shown
 
 
-def verify_results(results: pd.DataFrame, stream: RemoteStream) -> Verification:
+def verify_results(results: pd.DataFrame, stream: StreamAdmin) -> Verification:
     """Read a stream again, and say whether the stored rows stand there."""
     claims = _read_claims(results)
     shards = stream.describe().shards  # says what is wrong with a path where no stream is
@@ -142,13 +142,13 @@ def _read_claims(results: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame({"row": rows, "within": within, **places})
 
 
-def _read_places(stream: RemoteStream, claims: pd.DataFrame, count: int) -> pd.DataFrame:
+def _read_places(stream: StreamAdmin, claims: pd.DataFrame, count: int) -> pd.DataFrame:
     """Read the part of each shard in which the claims lie, without the data."""
     parts = [_to_frame([], 0)]
     shards, numbers = claims["shard_id"].to_numpy(), claims["sequence_number"].to_numpy()
     for shard in np.unique(shards[shards < count]).tolist():
         theirs = numbers[shards == shard]
-        start, end = Start("sequence", int(theirs.min())), int(theirs.max())
+        start, end = StartPosition("sequence", int(theirs.min())), int(theirs.max())
         batches = read_shard(stream, shard, start, end=end, limit=_ENDLESS)
         parts.append(_to_frame(batches, shard))
     return pd.concat(parts, ignore_index=True)

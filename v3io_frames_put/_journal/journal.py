@@ -16,8 +16,8 @@ from v3io_frames_put._encode.blocks import Blocks
 from v3io_frames_put._journal.recovery import read_blocks, read_copies, read_left
 from v3io_frames_put._journal.store import Store, narrow, set_aside, to_blob
 from v3io_frames_put._producer.outcomes import PAGE_ROWS, STATUSES, Texts, to_table
-from v3io_frames_put._producer.prior_run import Past, Resumption
-from v3io_frames_put._producer.run_log import Recorder
+from v3io_frames_put._producer.prior_run import PriorInDoubt, PriorRun
+from v3io_frames_put._producer.run_log import RunLog
 from v3io_frames_put.errors import ConfigError, DataError, PutRecordsError
 from v3io_frames_put.resume import find_tagged_rows, keep_unknown
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from v3io_frames_put._encode.plan import RowPlan
     from v3io_frames_put._producer.batch import Batch
     from v3io_frames_put._producer.reconciler import Copy
-    from v3io_frames_put._run_plan import Upload
+    from v3io_frames_put._run_plan import RunPlan
 
 _LOG: Final = logging.getLogger("v3io_frames_put")
 
@@ -41,7 +41,7 @@ FileStamp: TypeAlias = "tuple[str, int | None, int | None]"
 _SHOWN_FILES: Final = 3
 
 
-def identify(job: Upload, stamps: str | None) -> dict[str, Any]:
+def identify(job: RunPlan, stamps: str | None) -> dict[str, Any]:
     """Tell a call by the columns of the journal's run; ``stamps`` are those of its files."""
     return {
         "stream": f"{job.stream.endpoint}/{job.stream}",
@@ -52,7 +52,7 @@ def identify(job: Upload, stamps: str | None) -> dict[str, Any]:
     }
 
 
-def find_differences(run: Mapping[str, Any], job: Upload, stamps: str | None) -> list[str]:
+def find_differences(run: Mapping[str, Any], job: RunPlan, stamps: str | None) -> list[str]:
     """Name what of a call is not as it was in the journal's run."""
     call = identify(job, stamps)
     if not run["is_finished"]:
@@ -64,7 +64,7 @@ def find_differences(run: Mapping[str, Any], job: Upload, stamps: str | None) ->
 
 
 def warn_of_files_sent_again(
-    run: Mapping[str, Any], job: Upload, files: Sequence[FileStamp], aside: Path
+    run: Mapping[str, Any], job: RunPlan, files: Sequence[FileStamp], aside: Path
 ) -> None:
     """Warn of files that a finished run, set aside now, put on the same stream."""
     before = {name for name, *_ in json.loads(run["files"] or "[]")}
@@ -82,7 +82,7 @@ def warn_of_files_sent_again(
 _RUN: Final = ("run_id", "stream", "delivery", "mapping", "files", "num_rows", "is_finished")
 
 
-class Journal(Recorder):
+class Journal(RunLog):
     """The journal of a run.
 
     Parameters
@@ -94,7 +94,7 @@ class Journal(Recorder):
     def __init__(self, path: Path) -> None:
         self._store = Store(path)
         self._blocks = Blocks()
-        self._resumption: Resumption | None = None
+        self._resumption: PriorRun | None = None
         self._texts: Texts | None = None
         self._packed = False
         self._page_rows = PAGE_ROWS
@@ -123,7 +123,7 @@ class Journal(Recorder):
         return [tuple(stamp) for stamp in json.loads(run["files"])]
 
     def agree(
-        self, files: Sequence[FileStamp], plan: Callable[[pa.Schema], Upload]
+        self, files: Sequence[FileStamp], plan: Callable[[pa.Schema], RunPlan]
     ) -> pa.Schema | None:
         """Return what the columns of files are read as, where its run has settled that.
 
@@ -150,18 +150,18 @@ class Journal(Recorder):
             is_ours = False
         return schema if is_ours else None
 
-    def take_up(
+    def resume(
         self,
-        job: Upload,
+        job: RunPlan,
         *,
         files: Sequence[FileStamp] | None = None,
         replan: Callable[[], RowPlan],
-    ) -> Upload:
+    ) -> RunPlan:
         """Begin a run, or go on with the one that the journal tells of.
 
         Parameters
         ----------
-        job : Upload
+        job : RunPlan
             What to send, where and how.
         files : sequence of FileStamp, optional
             The files that it reads; of an unfinished run, those that are ``pinned``.
@@ -199,7 +199,7 @@ class Journal(Recorder):
         found = next(self._store.read(f"select {', '.join(_RUN)} from run"), None)  # noqa: S608  # names of ours
         return None if found is None else dict(zip(_RUN, found, strict=True))
 
-    def _begin(self, job: Upload, stamps: str | None) -> Upload:
+    def _begin(self, job: RunPlan, stamps: str | None) -> RunPlan:
         row = {"run_id": job.run_id, "began": _now(), **identify(job, stamps)}
         with self._store.transaction():
             self._store.write(
@@ -207,9 +207,9 @@ class Journal(Recorder):
                 [tuple(row.values())],
             )
         self._packed = job.packed
-        return replace(job, recorder=self, blocks=self._blocks)
+        return replace(job, run_log=self, blocks=self._blocks)
 
-    def _go_on(self, job: Upload, run: dict[str, Any], replan: Callable[[], RowPlan]) -> Upload:
+    def _go_on(self, job: RunPlan, run: dict[str, Any], replan: Callable[[], RowPlan]) -> RunPlan:
         delivery = job.policy.delivery
         left = read_left(
             self._store,
@@ -218,11 +218,11 @@ class Journal(Recorder):
         )
         self._moment, self._packed = left.moment, job.packed
         self._has_starts = left.starts is not None
-        self._resumption = Resumption(left.earlier)
+        self._resumption = PriorRun(left.earlier)
         self._blocks = Blocks(read_blocks(self._store))
         past = None
         if delivery == "exactly_once" and left.starts is not None:
-            past = Past(
+            past = PriorInDoubt(
                 left.earlier,
                 find_tagged_rows(replan),
                 floor=left.floor,
@@ -233,21 +233,21 @@ class Journal(Recorder):
         return replace(
             job,
             run_id=run["run_id"],
-            resumption=self._resumption,
+            prior_run=self._resumption,
             past=past,
             duplicates=read_copies(self._store),
-            recorder=self,
+            run_log=self,
             blocks=self._blocks,
         )
 
-    def _repeat(self, job: Upload, run: dict[str, Any]) -> Upload:
+    def _repeat(self, job: RunPlan, run: dict[str, Any]) -> RunPlan:
         """Tell once more what became of the rows of a finished run."""
         left = read_left(self._store, final=STATUSES, page_rows=job.page_rows)
         _LOG.info("run %s: already complete; its journal is %s", run["run_id"], self._store.path)
         return replace(
             job,
             run_id=run["run_id"],
-            resumption=Resumption(left.earlier),
+            prior_run=PriorRun(left.earlier),
             duplicates=read_copies(self._store),
             complete_rows=run["num_rows"],
         )
@@ -302,7 +302,7 @@ class Journal(Recorder):
         self._sent.append((moment, int(rows.max()), _column("row", rows), floor))
         return moment
 
-    def believe(self, request: int) -> None:
+    def acked(self, request: int) -> None:
         """Take that a request got an answer for each of its records."""
         self._answered.append((self._moments.pop(request),))
 
@@ -326,7 +326,7 @@ class Journal(Recorder):
         """Take a page of which every row has its outcome."""
         self._pages.append((number, batch))
 
-    def overtake(self, rows: NDArray[np.int64], least: NDArray[np.int64]) -> None:
+    def reordered(self, rows: NDArray[np.int64], least: NDArray[np.int64]) -> None:
         """Take open rows that have a stored one of their destination behind them: its number."""
         self._overtaken += zip(rows.tolist(), least.tolist(), strict=True)
 

@@ -18,7 +18,7 @@ from v3io_frames_put._producer.outcomes import (
     from_arrow,
     from_table,
 )
-from v3io_frames_put._producer.prior_run import Earlier
+from v3io_frames_put._producer.prior_run import PriorOutcomes
 from v3io_frames_put._producer.reconciler import Copy, lower_floor
 from v3io_frames_put.config import MAX_SHARDS
 from v3io_frames_put.resume import read_starts
@@ -43,7 +43,7 @@ class Left:
 
     Attributes
     ----------
-    earlier : Earlier
+    earlier : PriorOutcomes
         Outcomes.
     starts : dict of str to int, or None
         Each shard's last number before the run. None: nothing was sent with
@@ -54,7 +54,7 @@ class Left:
         The last one on record.
     """
 
-    earlier: Earlier
+    earlier: PriorOutcomes
     starts: dict[str, int] | None
     floor: NDArray[np.int64]
     moment: int
@@ -78,14 +78,14 @@ def read_left(store: Store, *, final: Collection[Status], page_rows: int) -> Lef
         store, read_starts(told or {}), looks_up=told is not None, page_rows=page_rows
     )
     reading.read_all()
-    overtaken = np.array(list(store.read("select row, least from overtaken")), np.int64)
-    earlier = Earlier(
+    reordered_at = np.array(list(store.read("select row, least from overtaken")), np.int64)
+    earlier = PriorOutcomes(
         reading.status,
         reading.load,
         texts=reading.texts,
         final=final,
         doubts="unknown" not in final,
-        overtaken=overtaken.reshape(-1, 2),
+        reordered_at=reordered_at.reshape(-1, 2),
         page_rows=page_rows,
     )
     return Left(earlier, told, reading.floor(), reading.moment)

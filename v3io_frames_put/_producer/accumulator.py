@@ -219,7 +219,7 @@ class Lanes:
         return parts
 
 
-class Backlog:
+class Accumulator:
     """Records and batches that wait.
 
     Parameters

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from v3io_frames_put._producer.outcomes import Failure
     from v3io_frames_put._wire.bodies import Entries
 
-NOT_OVERTAKEN: Final = np.int64(np.iinfo(np.int64).max)
-_PER_RECORD = ("maybe_stored", "sent_twice", "overtaken", "is_suspect", "why")
+NOT_REORDERED: Final = np.int64(np.iinfo(np.int64).max)
+_PER_RECORD = ("maybe_stored", "sent_twice", "reordered_at", "is_in_doubt", "why")
 
 
 @dataclass(slots=True)
@@ -34,10 +34,10 @@ class Batch:
         Per record: an earlier request may have stored it, and nobody has looked.
     sent_twice : ndarray of bool
         Per record: it was sent again although it may have been stored.
-    overtaken : ndarray of int64
+    reordered_at : ndarray of int64
         Per record: the least number that a later record of its destination is stored under.
-        NOT_OVERTAKEN: none is known to be.
-    is_suspect : ndarray of bool
+        NOT_REORDERED: none is known to be.
+    is_in_doubt : ndarray of bool
         Per record: a request that carried it ended unknown, though it may be resolved.
     why : ndarray of Failure
         Per record: what its last request failed with. None: it did not fail.
@@ -61,8 +61,8 @@ class Batch:
     lanes: frozenset[int]
     maybe_stored: NDArray[np.bool_] = field(init=False)
     sent_twice: NDArray[np.bool_] = field(init=False)
-    overtaken: NDArray[np.int64] = field(init=False)
-    is_suspect: NDArray[np.bool_] = field(init=False)
+    reordered_at: NDArray[np.int64] = field(init=False)
+    is_in_doubt: NDArray[np.bool_] = field(init=False)
     why: NDArray[Any] = field(init=False)
     floor: NDArray[np.int64] | None = None
     request: int = -1
@@ -76,8 +76,8 @@ class Batch:
         count = len(self.entries)
         self.maybe_stored = np.zeros(count, np.bool_)
         self.sent_twice = np.zeros(count, np.bool_)
-        self.overtaken = np.full(count, NOT_OVERTAKEN)
-        self.is_suspect = np.zeros(count, np.bool_)
+        self.reordered_at = np.full(count, NOT_REORDERED)
+        self.is_in_doubt = np.zeros(count, np.bool_)
         self.why = np.full(count, None, object)
 
     def __len__(self) -> int:

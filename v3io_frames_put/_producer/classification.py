@@ -44,7 +44,7 @@ Cause: TypeAlias = Literal[
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class Classification:
     """What a request's end means for its records.
 
     Attributes
@@ -78,62 +78,62 @@ class Stop:
     attempt: Attempt | None = None
 
 
-_AGAIN: Final = Verdict("not stored", "again")
-_UNKNOWN: Final = Verdict("unknown", "again")
-_BISECT: Final = Verdict("not stored", "bisect")
-GAVE_UP: Final = _AGAIN
+_RETRY: Final = Classification("not stored", "again")
+_UNKNOWN: Final = Classification("unknown", "again")
+_BISECT: Final = Classification("not stored", "bisect")
+GAVE_UP: Final = _RETRY
 """The patience with a question ended."""
 
-_DENIED: Final = Verdict("not stored", "stop", "permission")
-_MISSING: Final = Verdict("not stored", "stop", "missing")
-_UNTRUSTED: Final = Verdict("not stored", "stop", "certificate")
+_DENIED: Final = Classification("not stored", "stop", "permission")
+_MISSING: Final = Classification("not stored", "stop", "missing")
+_UNTRUSTED: Final = Classification("not stored", "stop", "certificate")
 
-STATUS_VERDICTS: Final[dict[int, Verdict]] = {
-    200: Verdict("read", "read"),
-    **dict.fromkeys(range(300, 400), Verdict("not stored", "stop", "moved")),
+STATUS_CLASSES: Final[dict[int, Classification]] = {
+    200: Classification("read", "read"),
+    **dict.fromkeys(range(300, 400), Classification("not stored", "stop", "moved")),
     400: _BISECT,
-    401: Verdict("not stored", "stop", "authentication"),
+    401: Classification("not stored", "stop", "authentication"),
     403: _DENIED,
     404: _MISSING,
-    409: _AGAIN,
-    413: Verdict("not stored", "halve"),
-    429: _AGAIN,
+    409: _RETRY,
+    413: Classification("not stored", "halve"),
+    429: _RETRY,
 }
 """By HTTP status. A status that is not here is unknown: 408, every 5xx, all others."""
 
-NAMED_400_VERDICTS: Final[dict[str, Verdict]] = {
+NAMED_400_CLASSES: Final[dict[str, Classification]] = {
     "InvalidArgumentException": _BISECT,
     "ShardIDOutOfRangeException": _BISECT,
     "Permission denied": _DENIED,
     "ResourceNotFoundException": _MISSING,
-    "ResourceIsnotStream": Verdict("not stored", "stop", "not a stream"),
+    "ResourceIsnotStream": Classification("not stored", "stop", "not a stream"),
 }
 """By the platform's error name in a 400."""
 
-RECORD_REFUSALS: Final = frozenset(NAMED_400_VERDICTS)
+REJECTING_NAMES: Final = frozenset(NAMED_400_CLASSES)
 """Names that refuse one record inside a believed 200; any other is unknown for it."""
 
 
-def judge(attempt: Attempt) -> Verdict:
+def classify_response(attempt: Attempt) -> Classification:
     """Judge how a PutRecords request ended."""
     if isinstance(attempt, Answer):
-        return _judge_answer(attempt)
-    return _judge_fault(attempt)
+        return _classify_answer(attempt)
+    return _classify_fault(attempt)
 
 
-def _judge_answer(answer: Answer) -> Verdict:
+def _classify_answer(answer: Answer) -> Classification:
     if answer.status == 400:  # noqa: PLR2004  # the one status whose name matters
-        return NAMED_400_VERDICTS.get(parse_error(answer).name or "", _BISECT)
-    return STATUS_VERDICTS.get(answer.status, _UNKNOWN)
+        return NAMED_400_CLASSES.get(parse_error(answer).name or "", _BISECT)
+    return STATUS_CLASSES.get(answer.status, _UNKNOWN)
 
 
-def _judge_fault(fault: Fault) -> Verdict:
+def _classify_fault(fault: Fault) -> Classification:
     if fault.stage != "connecting":
         return _UNKNOWN
-    return _UNTRUSTED if fault.kind == "certificate" else _AGAIN
+    return _UNTRUSTED if fault.kind == "certificate" else _RETRY
 
 
-def describe(attempt: Attempt) -> Failure:
+def describe_failure(attempt: Attempt) -> Failure:
     """Say in the terms of the error columns how a request failed."""
     if isinstance(attempt, Answer):
         said = parse_error(attempt)
@@ -141,24 +141,24 @@ def describe(attempt: Attempt) -> Failure:
     return Failure("NoAnswer", f"{attempt.kind} while {attempt.stage}: {attempt.detail}")
 
 
-READING_STOPS: Final[dict[int, Verdict]] = {
+QUERY_STOPS: Final[dict[int, Classification]] = {
     status: verdict
-    for status, verdict in STATUS_VERDICTS.items()
+    for status, verdict in STATUS_CLASSES.items()
     if verdict.step == "stop" and verdict.cause != "missing"
 }
 """By HTTP status of a request that only reads; what is missing is an answer there."""
 
-_READ_AGAIN: Final = frozenset({408, 409, 413, 429})
+_RETRY_QUERY: Final = frozenset({408, 409, 413, 429})
 _FIRST_SERVER_ERROR: Final = 500
 
 
-def judge_reading(attempt: Attempt) -> Verdict:
+def classify_query_response(attempt: Attempt) -> Classification:
     """Judge how a request that only reads ended: read it, ask again, or stop."""
     if not isinstance(attempt, Answer):
-        return _judge_fault(attempt)
-    if attempt.status in _READ_AGAIN or attempt.status >= _FIRST_SERVER_ERROR:
-        return _AGAIN
-    return READING_STOPS.get(attempt.status, STATUS_VERDICTS[200])
+        return _classify_fault(attempt)
+    if attempt.status in _RETRY_QUERY or attempt.status >= _FIRST_SERVER_ERROR:
+        return _RETRY
+    return QUERY_STOPS.get(attempt.status, STATUS_CLASSES[200])
 
 
 _Error = TypeVar("_Error", bound=RequestError)
@@ -168,7 +168,7 @@ _FORBIDDEN: Final = 403
 _NOT_FOUND: Final = 404
 
 
-def refusal(answer: Answer, *, doing: str, stream: StreamPath, where: str) -> RequestError:
+def request_error(answer: Answer, *, doing: str, stream: StreamPath, where: str) -> RequestError:
     """Make the error for an answer that no retry can better."""
     error = api.parse_error(answer)
     if answer.status == _UNAUTHORIZED:
@@ -255,7 +255,7 @@ def unavailable(
     """Make the error for a platform that did not answer usefully in time."""
     text = (
         f"{doing} at {where}: no usable answer in {tries} tries within {seconds:.0f} s; the last: "
-        f"{tell(last)}. Check the endpoint and the network, or try again later."
+        f"{describe_last(last)}. Check the endpoint and the network, or try again later."
     )
     return _unavailable(text, last)
 
@@ -263,7 +263,7 @@ def unavailable(
 def undecided(last: Attempt, *, doing: str, where: str) -> PlatformUnavailable:
     """Make the error for a change of which nobody knows whether it was made."""
     text = (
-        f"{doing} at {where}: {tell(last)}, so it is not known whether it was done. "
+        f"{doing} at {where}: {describe_last(last)}, so it is not known whether it was done. "
         f"Look with describe_stream, then decide."
     )
     return _unavailable(text, last)
@@ -276,7 +276,7 @@ def _unavailable(text: str, last: Attempt) -> PlatformUnavailable:
     return PlatformUnavailable(text, status=last.status, error_code=code)
 
 
-def tell(last: Attempt) -> str:
+def describe_last(last: Attempt) -> str:
     """Say in a few words what came of a try."""
     if isinstance(last, Answer):
         return f"the platform answered {_told(api.parse_error(last))}"

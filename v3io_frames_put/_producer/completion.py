@@ -7,8 +7,13 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
-from v3io_frames_put._producer.batch import NOT_OVERTAKEN
-from v3io_frames_put._producer.classification import RECORD_REFUSALS, Stop, describe, judge
+from v3io_frames_put._producer.batch import NOT_REORDERED
+from v3io_frames_put._producer.classification import (
+    REJECTING_NAMES,
+    Stop,
+    classify_response,
+    describe_failure,
+)
 from v3io_frames_put._producer.flow_control import next_delay
 from v3io_frames_put._producer.outcomes import PAGE_ROWS, Failure
 from v3io_frames_put._producer.reconciler import NOWHERE
@@ -21,13 +26,13 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from v3io_frames_put._producer.accumulator import Backlog
+    from v3io_frames_put._producer.accumulator import Accumulator
     from v3io_frames_put._producer.batch import Batch
-    from v3io_frames_put._producer.classification import Verdict
+    from v3io_frames_put._producer.classification import Classification
     from v3io_frames_put._producer.outcomes import Outcomes, Status
     from v3io_frames_put._producer.policy import Policy
     from v3io_frames_put._producer.reconciler import Lookup, Reconciler
-    from v3io_frames_put._producer.run_log import Recorder
+    from v3io_frames_put._producer.run_log import RunLog
     from v3io_frames_put._wire.api import Attempt
     from v3io_frames_put._wire.bodies import Entries
     from v3io_frames_put._wire.responses import PutAnswer
@@ -42,7 +47,7 @@ _IN_DOUBT: Final = (
 STOPPED: Final = Failure("Stopped", "the run ended before this row was sent")
 
 
-def settle(outcomes: Outcomes, batch: Batch, status: Status) -> None:
+def record_status(outcomes: Outcomes, batch: Batch, status: Status) -> None:
     """Give all records of a batch one status, each with its own reason.
 
     A record that an earlier request may have stored ends unknown, whatever its
@@ -61,7 +66,7 @@ def settle(outcomes: Outcomes, batch: Batch, status: Status) -> None:
             )
 
 
-def settle_stored(outcomes: Outcomes, batch: Batch, told: PutAnswer) -> list[int]:
+def record_stored(outcomes: Outcomes, batch: Batch, told: PutAnswer) -> list[int]:
     """Settle the stored records of an answer; return the rows that stand out of order."""
     stored = np.flatnonzero(told.stored)
     entries = batch.entries
@@ -78,11 +83,11 @@ def settle_stored(outcomes: Outcomes, batch: Batch, told: PutAnswer) -> list[int
 
 def _late_rows(batch: Batch, stored: NDArray[np.intp], number: NDArray[np.int64]) -> list[int]:
     """List rows of stored records that stand behind later ones of their destination."""
-    late = stored[number[stored] > batch.overtaken[stored]]
+    late = stored[number[stored] > batch.reordered_at[stored]]
     return batch.entries.rows_of(late).tolist() if len(late) else []
 
 
-def settle_refused(
+def record_rejected(
     outcomes: Outcomes, batch: Batch, told: PutAnswer
 ) -> tuple[Batch | None, Batch | None]:
     """Reject what an answer refused; return that, and the records that it leaves open."""
@@ -91,18 +96,18 @@ def settle_refused(
     left: list[int] = []
     for position, code, name in zip(errors.positions, errors.codes, errors.names, strict=True):
         batch.why[position] = Failure(name, "the platform's answer for this record", code)
-        (refused if name in RECORD_REFUSALS else left).append(position)
+        (refused if name in REJECTING_NAMES else left).append(position)
     rejected = batch.pick(np.array(refused)) if refused else None
     if rejected is not None:
-        settle(outcomes, rejected, "rejected")
+        record_status(outcomes, rejected, "rejected")
     if not left:
         return rejected, None
-    least = _overtaken(batch.entries, told.stored, told.sequence_number)
-    batch.overtaken = np.minimum(batch.overtaken, least)
+    least = _reordered(batch.entries, told.stored, told.sequence_number)
+    batch.reordered_at = np.minimum(batch.reordered_at, least)
     return rejected, batch.pick(np.array(left))
 
 
-def _overtaken(
+def _reordered(
     entries: Entries, stored: NDArray[np.bool_], number: NDArray[np.int64]
 ) -> NDArray[np.int64]:
     """Find the number of the next stored record of each open one's destination.
@@ -115,12 +120,12 @@ def _overtaken(
     first = np.repeat(begins, np.diff(np.r_[begins, len(order)]))
     last_stored = np.maximum.accumulate(np.where(is_stored, np.arange(len(order)), -1))
     is_overtaken = (last_stored >= first) & ~is_stored & (destination != 0)
-    least = np.full(len(order), NOT_OVERTAKEN)
+    least = np.full(len(order), NOT_REORDERED)
     least[order[is_overtaken]] = number[order[last_stored[is_overtaken]]]
     return least
 
 
-def settle_lookup(outcomes: Outcomes, lookup: Lookup) -> tuple[Batch | None, list[int]]:
+def record_lookup(outcomes: Outcomes, lookup: Lookup) -> tuple[Batch | None, list[int]]:
     """Settle what a look-up found, and what it cannot tell.
 
     Returns what is not there, and the found rows that stand out of order.
@@ -130,8 +135,8 @@ def settle_lookup(outcomes: Outcomes, lookup: Lookup) -> tuple[Batch | None, lis
     is_found = shards != NOWHERE
     found = np.flatnonzero(is_found)
     out_of_order = _late_rows(batch, found, numbers)
-    least = _overtaken(batch.entries, is_found, numbers)
-    batch.overtaken = np.minimum(batch.overtaken, least)
+    least = _reordered(batch.entries, is_found, numbers)
+    batch.reordered_at = np.minimum(batch.reordered_at, least)
     if len(found):
         outcomes.settle(
             batch.entries.rows_of(found),
@@ -146,7 +151,7 @@ def settle_lookup(outcomes: Outcomes, lookup: Lookup) -> tuple[Batch | None, lis
         doubtful = batch.pick(in_doubt)
         for at, why in enumerate(doubtful.why):
             doubtful.why[at] = replace(why, detail=f"{why.detail}; {_IN_DOUBT}")
-        settle(outcomes, doubtful, "unknown")
+        record_status(outcomes, doubtful, "unknown")
     absent = np.flatnonzero(~is_found & lookup.is_proven)
     if not len(absent):
         return None, out_of_order
@@ -155,7 +160,7 @@ def settle_lookup(outcomes: Outcomes, lookup: Lookup) -> tuple[Batch | None, lis
     return left, out_of_order
 
 
-def fit_a_body(entries: Entries, most_bytes: int) -> NDArray[np.bool_]:
+def fits_in_body(entries: Entries, most_bytes: int) -> NDArray[np.bool_]:
     """Mark the records that can be a request of their own."""
     fits: NDArray[np.bool_] = entries.sizes + ENVELOPE_BYTES <= most_bytes
     return fits
@@ -166,7 +171,7 @@ def find_too_large(
 ) -> Iterator[tuple[NDArray[np.int64], Failure]]:
     """Yield the rows of each record that no body can carry, and why."""
     sizes = entries.sizes + ENVELOPE_BYTES
-    for position in np.flatnonzero(~fit_a_body(entries, most_bytes)):
+    for position in np.flatnonzero(~fits_in_body(entries, most_bytes)):
         detail = (
             f"as a request of its own it takes {sizes[position]:,} bytes; max_body_bytes "
             f"and max_in_flight_bytes allow {most_bytes:,}. Shorten it or raise them."
@@ -176,7 +181,7 @@ def find_too_large(
 
 def reject_too_large(outcomes: Outcomes, entries: Entries, most_bytes: int) -> Entries:
     """Reject records that no body can carry, whatever the other limits say."""
-    fits = fit_a_body(entries, most_bytes)
+    fits = fits_in_body(entries, most_bytes)
     if fits.all():
         return entries
     for rows, why in find_too_large(entries, most_bytes):
@@ -184,7 +189,7 @@ def reject_too_large(outcomes: Outcomes, entries: Entries, most_bytes: int) -> E
     return entries.take(np.flatnonzero(fits))
 
 
-def exhausted(batch: Batch, seconds: float) -> None:
+def note_retries_exhausted(batch: Batch, seconds: float) -> None:
     """Note that a batch's retries ended, keeping what the platform said last."""
     for last in dict.fromkeys(batch.why):
         detail = (
@@ -194,7 +199,7 @@ def exhausted(batch: Batch, seconds: float) -> None:
         batch.why[batch.why == last] = Failure("RetriesExhausted", detail, last.code)
 
 
-def hold(outcomes: Outcomes, entries: Entries) -> None:
+def hold_back(outcomes: Outcomes, entries: Entries) -> None:
     """Leave unsent what stands behind a destination that was given up."""
     if len(entries):
         outcomes.fail(entries.rows, "unsent", HELD)
@@ -239,7 +244,7 @@ class Retried(NamedTuple):
     why: Failure  # what the last request of the first of them failed with
 
 
-class Endings:
+class Completion:
     """Carries out what the ends of requests mean.
 
     Parameters
@@ -248,11 +253,11 @@ class Endings:
         What the run was asked for.
     outcomes : Outcomes
         Where outcomes are written.
-    backlog : Backlog
+    accumulator : Accumulator
         Where batches wait that are not over.
     reconciler : Reconciler or None
         Looks up what nobody knows, where the run wants that.
-    recorder : Recorder
+    run_log : RunLog
         Is told what is known of each request.
 
     Attributes
@@ -261,7 +266,7 @@ class Endings:
         The policy's; the body limit sinks when the platform says 413.
     out_of_order : list of int
         Rows that stand behind later ones of their destination.
-    overtaken : dict of int to int
+    reordered_at : dict of int to int
         Rows that were open when a later one of their destination was stored: the least
         number of such.
     retried : list of Retried
@@ -272,19 +277,19 @@ class Endings:
         self,
         policy: Policy,
         outcomes: Outcomes,
-        backlog: Backlog,
+        accumulator: Accumulator,
         reconciler: Reconciler | None,
-        recorder: Recorder,
+        run_log: RunLog,
     ) -> None:
         self.limits = policy.limits
         self.out_of_order: list[int] = []
-        self.overtaken: dict[int, int] = {}
+        self.reordered_at: dict[int, int] = {}
         self.retried: list[Retried] = []
         self._policy, self._outcomes = policy, outcomes
-        self._backlog, self._reconciler = backlog, reconciler
-        self._recorder = recorder
+        self._accumulator, self._reconciler = accumulator, reconciler
+        self._run_log = run_log
 
-    def take_in(self, batch: Batch, attempt: Attempt, moment: Moment) -> Stop | None:
+    def complete(self, batch: Batch, attempt: Attempt, moment: Moment) -> Stop | None:
         """Take in how the request of a batch ended.
 
         Returns
@@ -292,30 +297,30 @@ class Endings:
         Stop or None
             Why the whole run has to stop. None: it goes on.
         """
-        verdict = judge(attempt)
+        verdict = classify_response(attempt)
         if isinstance(attempt, Answer) and verdict.step == "read":
             self._read(batch, attempt, moment)
             return None
-        batch.blame(describe(attempt))
+        batch.blame(describe_failure(attempt))
         return self._follow(batch, verdict, attempt, moment)
 
-    def take_in_lookup(self, lookup: Lookup, moment: Moment) -> None:
+    def complete_lookup(self, lookup: Lookup, moment: Moment) -> None:
         """Take in what was found out about a batch whose request got no answer."""
-        absent, out_of_order = settle_lookup(self._outcomes, lookup)
+        absent, out_of_order = record_lookup(self._outcomes, lookup)
         self.out_of_order += out_of_order
-        self._note_overtaken(lookup.batch)
+        self._note_reordered(lookup.batch)
         if absent is None:
-            self._backlog.advance(lookup.batch)
+            self._accumulator.advance(lookup.batch)
             return
-        self._again(absent, moment)
+        self._retry_later(absent, moment)
 
-    def _note_overtaken(self, batch: Batch) -> None:
+    def _note_reordered(self, batch: Batch) -> None:
         """Put on record which rows of a batch have a stored one behind them."""
-        overtaken = np.flatnonzero(batch.overtaken != NOT_OVERTAKEN)
-        rows = batch.entries.rows_of(overtaken)
-        least = batch.entries.spread(batch.overtaken, overtaken)
-        self.overtaken.update(zip(rows.tolist(), least.tolist(), strict=True))
-        self._recorder.overtake(rows, least)
+        reordered_at = np.flatnonzero(batch.reordered_at != NOT_REORDERED)
+        rows = batch.entries.rows_of(reordered_at)
+        least = batch.entries.spread(batch.reordered_at, reordered_at)
+        self.reordered_at.update(zip(rows.tolist(), least.tolist(), strict=True))
+        self._run_log.reordered(rows, least)
 
     def _read(self, batch: Batch, answer: Answer, moment: Moment) -> None:
         """Take in a 200: stored, refused and open records."""
@@ -323,43 +328,43 @@ class Endings:
             told = parse_put_answer(answer.body, batch.entries)
         except UnbelievableAnswerError as error:
             batch.blame(Failure("NoAnswer", f"not believed: {error}"))
-            self._go_on_unknown(batch, moment)
+            self._retry_in_doubt(batch, moment)
             return
-        self._recorder.believe(batch.request)
-        self.out_of_order += settle_stored(self._outcomes, batch, told)
+        self._run_log.acked(batch.request)
+        self.out_of_order += record_stored(self._outcomes, batch, told)
         if self._reconciler:
             self._reconciler.note_stored(batch, np.flatnonzero(told.stored), told)
-        rejected, still_open = settle_refused(self._outcomes, batch, told)
+        rejected, still_open = record_rejected(self._outcomes, batch, told)
         if self._reconciler and rejected is not None:
             self._reconciler.note_rejected(rejected)
         if still_open is None:
-            self._backlog.advance(batch)
+            self._accumulator.advance(batch)
             return
-        self._note_overtaken(still_open)
-        self._go_on_unknown(still_open, moment)
+        self._note_reordered(still_open)
+        self._retry_in_doubt(still_open, moment)
 
     def _follow(
-        self, batch: Batch, verdict: Verdict, attempt: Attempt, moment: Moment
+        self, batch: Batch, verdict: Classification, attempt: Attempt, moment: Moment
     ) -> Stop | None:
         """Follow the verdict on a whole batch."""
         if verdict.knowledge == "not stored":
-            self._recorder.refuse(batch.request)
+            self._run_log.refuse(batch.request)
         if verdict.cause is not None:
-            settle(self._outcomes, batch, "unsent")
-            self._backlog.advance(batch)
+            record_status(self._outcomes, batch, "unsent")
+            self._accumulator.advance(batch)
             return Stop(verdict.cause, attempt)
         if verdict.knowledge == "unknown":
             cut_off = isinstance(attempt, Fault) and attempt.stage == "sending"
             batch.resets += cut_off
-            self._go_on_unknown(batch, moment)
+            self._retry_in_doubt(batch, moment)
         elif verdict.step == "again":
             batch.fail_at(moment.now)
-            self._again(batch, moment)
+            self._retry_later(batch, moment)
         else:
             self._split(batch, verdict)
         return None
 
-    def _split(self, batch: Batch, verdict: Verdict) -> None:
+    def _split(self, batch: Batch, verdict: Classification) -> None:
         """Send the halves one after the other, down to the one record at fault."""
         size = batch.entries.nbytes + ENVELOPE_BYTES
         if len(batch) > 1:
@@ -367,32 +372,32 @@ class Endings:
             if verdict.step == "halve" and half < self.limits.max_body_bytes:
                 self.limits = replace(self.limits, max_body_bytes=half)
             self._note_retry(batch)
-            self._backlog.pause(batch.halves(), 0.0)
+            self._accumulator.pause(batch.halves(), 0.0)
             return
         if verdict.step == "halve":
             detail = f"the platform refused this record alone, a request of {size:,} bytes"
             batch.blame(Failure("DataTooLarge", f"{detail}. Shorten it."))
-        settle(self._outcomes, batch, "rejected")
+        record_status(self._outcomes, batch, "rejected")
         if self._reconciler:
             self._reconciler.note_rejected(batch)
-        self._backlog.advance(batch)
+        self._accumulator.advance(batch)
 
-    def _go_on_unknown(self, batch: Batch, moment: Moment) -> None:
+    def _retry_in_doubt(self, batch: Batch, moment: Moment) -> None:
         """Go on with records that may be stored, or may not."""
-        self._recorder.doubt(batch)
+        self._run_log.doubt(batch)
         batch.maybe_stored[:] = True
         if self._policy.delivery == "at_most_once":
-            settle(self._outcomes, batch, "unknown")
-            self._backlog.advance(batch)
+            record_status(self._outcomes, batch, "unknown")
+            self._accumulator.advance(batch)
         elif self._reconciler:
             batch.fail_at(moment.now)
             self._note_retry(batch)
             self._reconciler.look_up(batch, moment.now)
         else:
             batch.fail_at(moment.now)
-            self._again(batch, moment)
+            self._retry_later(batch, moment)
 
-    def _again(self, batch: Batch, moment: Moment) -> None:
+    def _retry_later(self, batch: Batch, moment: Moment) -> None:
         """Send a batch again after a pause, or give it up."""
         retry = self._policy.retry
         failing_seconds = moment.now - batch.first_failure
@@ -404,18 +409,18 @@ class Endings:
         delay = min(left, next_delay(retry, failures=batch.failures, draw=moment.draw))
         if batch.resets >= _RESETS_BEFORE_HALVING and len(batch) > 1:
             batch = batch.halves()
-        self._backlog.pause(batch, moment.now + max(moment.floor, delay))
+        self._accumulator.pause(batch, moment.now + max(moment.floor, delay))
 
     def _note_retry(self, batch: Batch) -> None:
         self.retried.append(Retried(batch.entries.num_rows, batch.why[0]))
 
     def _give_up(self, batch: Batch, failing_seconds: float) -> None:
-        exhausted(batch, failing_seconds)
-        settle(self._outcomes, batch, "unsent")
-        queued, split = self._backlog.give_up(batch)
+        note_retries_exhausted(batch, failing_seconds)
+        record_status(self._outcomes, batch, "unsent")
+        queued, split = self._accumulator.give_up(batch)
         for entries in queued:
-            hold(self._outcomes, entries)
+            hold_back(self._outcomes, entries)
         for behind in split:
             behind.blame(HELD)
-            settle(self._outcomes, behind, "unsent")
-        self._backlog.advance(batch)
+            record_status(self._outcomes, behind, "unsent")
+        self._accumulator.advance(batch)

@@ -73,7 +73,7 @@ _REFUSED: Final = 429
 _OVERLOADED: Final = frozenset({408, _REFUSED, 503, 504})
 
 
-class Ceiling(Protocol):
+class ConcurrencyLimit(Protocol):
     """How many requests may be under way at once."""
 
     @property
@@ -87,12 +87,12 @@ class Ceiling(Protocol):
         """Take note of how it ended."""
 
 
-def open_ceiling(max_in_flight: int | Literal["auto"]) -> Ceiling:
+def open_limit(max_in_flight: int | Literal["auto"]) -> ConcurrencyLimit:
     """Make the ceiling that a run was asked for."""
-    return AdaptiveCeiling() if max_in_flight == "auto" else FixedCeiling(max_in_flight)
+    return AdaptiveLimit() if max_in_flight == "auto" else FixedLimit(max_in_flight)
 
 
-class FixedCeiling:
+class FixedLimit:
     """A number that the user chose.
 
     Parameters
@@ -132,7 +132,7 @@ class _Time(NamedTuple):
 _NEVER: Final = _Time(math.inf, 1.0)
 
 
-class AdaptiveCeiling:
+class AdaptiveLimit:
     """A number that follows what the link and the platform can carry.
 
     Additive increase, multiplicative decrease. The number doubles from round to round
@@ -155,7 +155,7 @@ class AdaptiveCeiling:
     """
 
     def __init__(self) -> None:
-        self._ceiling = float(FIRST_REQUESTS)
+        self._limit = float(FIRST_REQUESTS)
         self._doubles = True
         self._under_way: dict[int, _Sent] = {}
         self._round: list[_Time] = []
@@ -166,7 +166,7 @@ class AdaptiveCeiling:
     @property
     def requests(self) -> int:
         """The number, now."""
-        return int(self._ceiling)
+        return int(self._limit)
 
     def note_sent(self, ticket: int, *, now: float, nbytes: int) -> None:
         """Take note of a request; ``nbytes`` is 0 where it only reads."""
@@ -189,7 +189,7 @@ class AdaptiveCeiling:
         """Grow by one a round, an answer at a time, so that all grow alike at any number."""
         self._round.append(time)
         if self._is_used and not (self._doubles or self._was_slow):
-            self._raise(1 / self._ceiling)
+            self._raise(1 / self._limit)
         if len(self._round) >= max(_ANSWERS, self.requests):
             self._judge()
 
@@ -202,21 +202,21 @@ class AdaptiveCeiling:
         if time.seconds < self._bases[1].expected(time.nbytes):
             self._bases[1] = time
         flow = base / time.seconds if time.seconds > base else 1.0
-        queued, borne = self._ceiling * (1 - flow), _ROOTS * math.sqrt(self._ceiling)
+        queued, borne = self._limit * (1 - flow), _ROOTS * math.sqrt(self._limit)
         was_slow, self._was_slow = self._was_slow, queued > borne
         self._doubles = self._doubles and queued <= borne / 2
         if was_slow and self._was_slow:
             self._lower(_DRAINED * flow)
             self._bases = [self._bases[1], _NEVER]
         elif self._doubles and is_used:
-            self._raise(self._ceiling)
+            self._raise(self._limit)
             self._begin_anew()
 
     def _raise(self, by: float) -> None:
-        self._ceiling = min(float(MOST_REQUESTS), self._ceiling + by)
+        self._limit = min(float(MOST_REQUESTS), self._limit + by)
 
     def _lower(self, factor: float) -> None:
-        self._ceiling = max(1.0, self._ceiling * factor)
+        self._limit = max(1.0, self._limit * factor)
         self._doubles = self._was_slow = False
         self._begin_anew()
 

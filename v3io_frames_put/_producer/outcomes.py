@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from v3io_frames_put._producer.prior_run import Earlier
-    from v3io_frames_put._producer.run_log import Recorder
+    from v3io_frames_put._producer.prior_run import PriorOutcomes
+    from v3io_frames_put._producer.run_log import RunLog
     from v3io_frames_put._wire.bodies import Entries
 
 Status: TypeAlias = Literal["stored", "rejected", "unsent", "unknown"]
@@ -172,9 +172,9 @@ class Outcomes:
     ----------
     packed : bool
         Whether records hold several rows; adds the column ``record_row``.
-    earlier : Earlier, optional
+    earlier : PriorOutcomes, optional
         What earlier processes of the run left.
-    recorder : Recorder, optional
+    run_log : RunLog, optional
         Is told of every outcome.
     page_rows : int
         Rows of a page; ``earlier`` has as many.
@@ -184,8 +184,8 @@ class Outcomes:
         self,
         *,
         packed: bool = False,
-        earlier: Earlier | None = None,
-        recorder: Recorder | None = None,
+        earlier: PriorOutcomes | None = None,
+        run_log: RunLog | None = None,
         page_rows: int = PAGE_ROWS,
     ) -> None:
         self.page_rows = page_rows
@@ -196,7 +196,7 @@ class Outcomes:
         self._emitted = 0  # pages
         self._rows = 0
         self._earlier = earlier
-        self._recorder = recorder
+        self._run_log = run_log
         self._texts = earlier.texts if earlier else Texts()
 
     @property
@@ -219,7 +219,7 @@ class Outcomes:
         if self._earlier is not None:
             self._recall(self._earlier, first)
 
-    def _recall(self, earlier: Earlier, first: int) -> None:
+    def _recall(self, earlier: PriorOutcomes, first: int) -> None:
         """Give the rows from ``first`` on what earlier processes left of them."""
         while first < self._rows:
             page, within = divmod(first, self.page_rows)
@@ -307,7 +307,7 @@ class Outcomes:
 
     def _record(self, rows: NDArray[np.int64], **columns: Any) -> None:
         """Tell the recorder what became of rows: the columns that say something."""
-        if self._recorder is None or not len(rows):
+        if self._run_log is None or not len(rows):
             return
         for name in ("attempts", "record_row") if self.is_packed else ("attempts",):
             columns[name] = self._read(name, rows)
@@ -315,7 +315,7 @@ class Outcomes:
             name: value if isinstance(value, np.ndarray) else np.full(len(rows), value, PAGE[name])
             for name, value in columns.items()
         }
-        self._recorder.settle(rows, told, self._texts)
+        self._run_log.settle(rows, told, self._texts)
 
     def fail(
         self, rows: NDArray[np.int64], status: Status, failure: Failure, **columns: Any
@@ -364,8 +364,8 @@ class Outcomes:
             page = self._pages.pop(self._emitted)
             del self._open[self._emitted]
             batch = to_arrow(page, self._texts, packed=self.is_packed)
-            if self._recorder is not None:
-                self._recorder.complete(self._emitted, batch)
+            if self._run_log is not None:
+                self._run_log.complete(self._emitted, batch)
             self._emitted += 1
             yield batch
 

@@ -32,7 +32,7 @@ _UNKNOWN: Final = STATUSES.index("unknown")
 _STORED: Final = STATUSES.index("stored")
 
 
-class Earlier:
+class PriorOutcomes:
     """What earlier processes of a run left.
 
     Parameters
@@ -48,7 +48,7 @@ class Earlier:
     doubts : bool
         Whether unknown rows are sent again as they are: then they can only end stored,
         perhaps twice, or unknown.
-    overtaken : ndarray of int64, shape (n, 2), optional
+    reordered_at : ndarray of int64, shape (n, 2), optional
         Rows that had a stored one of their destination behind them, and the least number of
         such; 0: it is not known.
     page_rows : int
@@ -63,13 +63,13 @@ class Earlier:
         texts: Texts,
         final: Collection[Status],
         doubts: bool,
-        overtaken: NDArray[np.int64] | None = None,
+        reordered_at: NDArray[np.int64] | None = None,
         page_rows: int = PAGE_ROWS,
     ) -> None:
         self._page_rows = page_rows
         self.status = status
         self.texts = texts
-        self.overtaken = np.zeros((0, 2), np.int64) if overtaken is None else overtaken
+        self.reordered_at = np.zeros((0, 2), np.int64) if reordered_at is None else reordered_at
         self._load = load
         self._stored_now: list[NDArray[np.int64]] = []
         self._found: list[NDArray[np.int64]] = []
@@ -198,12 +198,12 @@ class Earlier:
         return whole
 
 
-class Resumption:
+class PriorRun:
     """What reading the data again leaves out, and what it finds out.
 
     Parameters
     ----------
-    earlier : Earlier
+    earlier : PriorOutcomes
         What earlier processes left.
 
     Attributes
@@ -212,7 +212,7 @@ class Resumption:
         Overtaken rows that are not on record yet; whoever records some takes them out.
     """
 
-    def __init__(self, earlier: Earlier) -> None:
+    def __init__(self, earlier: PriorOutcomes) -> None:
         self.earlier = earlier
         self._rows = np.zeros(0, np.int64)  # open, and not behind all that is stored
         self._destinations = np.zeros(0, np.uint64)
@@ -237,21 +237,21 @@ class Resumption:
         behind, last = np.unique(destination[stored][::-1], return_index=True)
         last_row = rows[stored][::-1][last]
         place = np.minimum(np.searchsorted(behind, self._destinations), len(behind) - 1)
-        overtaken = (behind[place] == self._destinations) & (self._rows < last_row[place])
-        if overtaken.any():
-            self._overtaken.append(self._rows[overtaken])
-            self.fresh.append(self._rows[overtaken])
-        self._rows = self._rows[~overtaken]
-        self._destinations = self._destinations[~overtaken]
+        reordered_at = (behind[place] == self._destinations) & (self._rows < last_row[place])
+        if reordered_at.any():
+            self._overtaken.append(self._rows[reordered_at])
+            self.fresh.append(self._rows[reordered_at])
+        self._rows = self._rows[~reordered_at]
+        self._destinations = self._destinations[~reordered_at]
 
     def out_of_order(self) -> list[int]:
         """List the rows that stand behind later ones of their destination."""
-        rows, least = self.earlier.overtaken.T
+        rows, least = self.earlier.reordered_at.T
         stood = self.earlier.is_stored(rows)
         numbers = self.earlier.places(rows[stood])[:, 1]
         is_late = numbers > least[stood]  # else it was found in order
-        overtaken = np.concatenate([rows, *self._overtaken])
-        sent_now = overtaken[np.isin(overtaken, self.earlier.stored_now())]
+        reordered_at = np.concatenate([rows, *self._overtaken])
+        sent_now = reordered_at[np.isin(reordered_at, self.earlier.stored_now())]
         found: list[int] = np.union1d(rows[stood][is_late], sent_now).tolist()
         return found
 
@@ -263,12 +263,12 @@ LOST: Final = Failure(
 )
 
 
-class Past:
+class PriorInDoubt:
     """What earlier processes may have stored.
 
     Parameters
     ----------
-    earlier : Earlier
+    earlier : PriorOutcomes
         What they left; what is found is written into it.
     rows_of : callable
         Finds the rows of the record with a tag.
@@ -282,7 +282,7 @@ class Past:
 
     def __init__(
         self,
-        earlier: Earlier,
+        earlier: PriorOutcomes,
         rows_of: Callable[[Tag], NDArray[np.int64]],
         *,
         floor: NDArray[np.int64],

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from v3io_frames_put._producer import completion
-from v3io_frames_put._producer.accumulator import Backlog
-from v3io_frames_put._producer.batch import NOT_OVERTAKEN, links
-from v3io_frames_put._producer.classification import Stop, describe
-from v3io_frames_put._producer.completion import Endings, Moment
-from v3io_frames_put._producer.flow_control import next_delay, open_ceiling, parse_retry_after
-from v3io_frames_put._producer.run_log import Recorder
+from v3io_frames_put._producer.accumulator import Accumulator
+from v3io_frames_put._producer.batch import NOT_REORDERED, links
+from v3io_frames_put._producer.classification import Stop, describe_failure
+from v3io_frames_put._producer.completion import Completion, Moment
+from v3io_frames_put._producer.flow_control import next_delay, open_limit, parse_retry_after
+from v3io_frames_put._producer.run_log import RunLog
 from v3io_frames_put._wire.api import Fault, put_records_request
 from v3io_frames_put._wire.bodies import NO_SHARD, build_body
 
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
     from v3io_frames_put._producer.completion import Retried
     from v3io_frames_put._producer.outcomes import Outcomes
     from v3io_frames_put._producer.policy import Policy
-    from v3io_frames_put._producer.queries import Job
+    from v3io_frames_put._producer.queries import PendingQuery
     from v3io_frames_put._producer.reconciler import Copy, Reconciler
     from v3io_frames_put._wire.api import Attempt, Request
-    from v3io_frames_put._wire.bodies import Window
+    from v3io_frames_put._wire.bodies import EncodedWindow
     from v3io_frames_put._wire.paths import StreamPath
 
 
-class Delivery:
+class Producer:
     """Delivers the records of one run.
 
     Parameters
@@ -46,7 +46,7 @@ class Delivery:
     reconciler : Reconciler, optional
         Looks up what became of records whose request got no answer; what
         ``exactly_once`` needs. None: nothing is looked up.
-    recorder : Recorder, optional
+    run_log : RunLog, optional
         Is told of every request before it leaves, and of what is known of it.
 
     Attributes
@@ -62,7 +62,7 @@ class Delivery:
         stream: StreamPath,
         outcomes: Outcomes,
         reconciler: Reconciler | None = None,
-        recorder: Recorder | None = None,
+        run_log: RunLog | None = None,
     ) -> None:
         self.outcomes = outcomes
         self.stopped: Stop | None = None
@@ -70,18 +70,20 @@ class Delivery:
         self.sharded_records = self.free_records = 0
         self._policy = policy
         self._stream = stream
-        self._ceiling = open_ceiling(policy.max_in_flight)
-        self._backlog = Backlog(policy.lanes)
+        self._limit = open_limit(policy.max_in_flight)
+        self._accumulator = Accumulator(policy.lanes)
         self._reconciler = reconciler
-        self._recorder = recorder or Recorder()
-        self._endings = Endings(policy, outcomes, self._backlog, reconciler, self._recorder)
+        self._run_log = run_log or RunLog()
+        self._completion = Completion(
+            policy, outcomes, self._accumulator, reconciler, self._run_log
+        )
         self._in_flight: dict[int, Batch] = {}
-        self._readings: dict[int, Job] = {}
+        self._readings: dict[int, PendingQuery] = {}
         self._tickets = itertools.count()
-        self._gate = 0.0  # no request before it: a Retry-After holds for all
+        self._throttled_until = 0.0  # no request before it: a Retry-After holds for all
         self._silent_since: float | None = None
         self._unreached = 0  # connections since then that were not made
-        self._next_knock = 0.0  # no request before it either, while nobody can be reached
+        self._reconnect_at = 0.0  # no request before it either, while nobody can be reached
         self._closed = False
         self._window_bytes = 0
 
@@ -92,7 +94,7 @@ class Delivery:
         """Encoded bytes of records that wait, or are under way."""
         looked_up = self._reconciler.batches if self._reconciler else ()
         batches = [*self._in_flight.values(), *looked_up]
-        total: int = self._backlog.nbytes + sum(batch.nbytes for batch in batches)
+        total: int = self._accumulator.nbytes + sum(batch.nbytes for batch in batches)
         return total
 
     @property
@@ -100,12 +102,12 @@ class Delivery:
         """Whether another window of records is of use, and fits the budget."""
         if self._closed or self.stopped or (self._reconciler and not self._reconciler.is_ready):
             return False
-        if self._backlog.idle_records >= self._policy.records_ahead(self._ceiling.requests):
+        if self._accumulator.idle_records >= self._policy.records_ahead(self._limit.requests):
             return False  # more would take memory and make nothing faster
         held = self.held_bytes
         return not held or held + self._window_bytes <= self._policy.max_in_flight_bytes
 
-    def offer(self, window: Window) -> None:
+    def offer(self, window: EncodedWindow) -> None:
         """Take the next window of rows; they follow the last window's."""
         self.outcomes.open(window.num_rows)
         refused = window.rejections
@@ -118,7 +120,7 @@ class Delivery:
             entries = replace(entries, destination=np.zeros_like(entries.destination))
         self._window_bytes = max(self._window_bytes, window.entries.nbytes)
         self.outcomes.number_rows(entries)
-        completion.hold(self.outcomes, self._backlog.add(entries))
+        completion.hold_back(self.outcomes, self._accumulator.add(entries))
         if self.stopped:
             self._drop_waiting()
 
@@ -132,7 +134,7 @@ class Delivery:
     def is_done(self) -> bool:
         """Whether every row offered has its outcome, and no more rows come."""
         over = self._closed or self.stopped is not None
-        return over and not (self.in_flight or self._backlog or self._must_read)
+        return over and not (self.in_flight or self._accumulator or self._must_read)
 
     @property
     def _must_read(self) -> bool:
@@ -141,13 +143,13 @@ class Delivery:
     @property
     def out_of_order(self) -> list[int]:
         """Rows that stand behind later ones of their destination."""
-        return self._endings.out_of_order
+        return self._completion.out_of_order
 
     def late_out_of_order(self, late: Iterable[Copy]) -> list[int]:
         """List those of the rows found late that stand behind later ones of their destination."""
-        least = self._endings.overtaken
+        least = self._completion.reordered_at
         behind = (
-            copy for copy in late if copy.sequence_number > least.get(copy.row, NOT_OVERTAKEN)
+            copy for copy in late if copy.sequence_number > least.get(copy.row, NOT_REORDERED)
         )
         return sorted({copy.row for copy in behind})
 
@@ -172,7 +174,7 @@ class Delivery:
 
     @property
     def _opens_at(self) -> float:
-        return max(self._gate, self._next_knock)
+        return max(self._throttled_until, self._reconnect_at)
 
     def next_request(self, now: float) -> tuple[int, Request] | None:
         """Decide what to send now.
@@ -182,20 +184,22 @@ class Delivery:
         ticket, request : int and Request
             The ticket goes back to ``finish``. None: nothing can be sent now.
         """
-        if self.stopped or now < self._opens_at or self.in_flight >= self._ceiling.requests:
+        if self.stopped or now < self._opens_at or self.in_flight >= self._limit.requests:
             return None
         reading = self._next_reading(now)
         if reading is not None or (self._reconciler and not self._reconciler.is_ready):
             return reading
-        batch = self._backlog.next_batch(now, self._endings.limits, partial=not self.wants_records)
+        batch = self._accumulator.next_batch(
+            now, self._completion.limits, partial=not self.wants_records
+        )
         if batch is None:
             return None
         batch.request = next(self._tickets)
         if self._reconciler:
             self._reconciler.prepare(batch)
         if not self.requests and batch.floor is not None:
-            self._recorder.begin(batch.floor)
-        self._recorder.send(batch)
+            self._run_log.begin(batch.floor)
+        self._run_log.send(batch)
         body = build_body(batch.entries)
         batch.attempts += 1
         batch.sent_twice |= batch.maybe_stored
@@ -203,43 +207,43 @@ class Delivery:
         self.bytes_sent += len(body)
         self.retried_rows += batch.entries.num_rows if batch.attempts > 1 else 0
         self._in_flight[batch.request] = batch
-        self._ceiling.note_sent(batch.request, now=now, nbytes=len(body))
+        self._limit.note_sent(batch.request, now=now, nbytes=len(body))
         return batch.request, put_records_request(self._stream, body)
 
     def _next_reading(self, now: float) -> tuple[int, Request] | None:
         """Decide what to look up now."""
         if self._reconciler is None:
             return None
-        if self._closed and not (self._in_flight or self._backlog):
+        if self._closed and not (self._in_flight or self._accumulator):
             self._reconciler.finish_up()
-        asked = self._reconciler.next_ask(now)
+        asked = self._reconciler.next_query(now)
         if asked is None:
             return None
         ticket = next(self._tickets)
         self._readings[ticket] = asked[0]
-        self._ceiling.note_sent(ticket, now=now, nbytes=0)
+        self._limit.note_sent(ticket, now=now, nbytes=0)
         return ticket, asked[1]
 
     def wake_at(self, now: float) -> float | None:
         """Say when ``next_request`` may have something new; None: only after an event."""
-        if self.stopped or self.in_flight >= self._ceiling.requests:
+        if self.stopped or self.in_flight >= self._limit.requests:
             return None
-        times = [self._backlog.wake_at(now, self._opens_at)]
+        times = [self._accumulator.wake_at(now, self._opens_at)]
         if self._reconciler:
             times.append(self._reconciler.wake_at())
         return min((max(time, self._opens_at) for time in times if time is not None), default=None)
 
     def waiting(self, now: float) -> str | None:
         """Say why nothing is sent; None: something is under way, or nothing waits."""
-        if now < self._gate:
-            return f"the platform asked for a pause of {self._gate - now:.1f} s"
-        pause = self._backlog.first_pause()
+        if now < self._throttled_until:
+            return f"the platform asked for a pause of {self._throttled_until - now:.1f} s"
+        pause = self._accumulator.first_pause()
         if pause is None or self._in_flight:
             return None
         until, batch = pause
         why = next((why for why in batch.why if why is not None), None)
         reason = f" after {why.message}" if why else ""
-        return f"trying again in {max(0.0, until - now, self._next_knock - now):.1f} s{reason}"
+        return f"trying again in {max(0.0, until - now, self._reconnect_at - now):.1f} s{reason}"
 
     # -- ends of requests in ----------------------------------------------------------
 
@@ -255,12 +259,12 @@ class Delivery:
         now, draw : float
             The clock, and an even draw from [0, 1) for the pause.
         """
-        self._ceiling.note_ended(ticket, attempt, now=now)
+        self._limit.note_ended(ticket, attempt, now=now)
         moment = Moment(now, draw, self._note_answer(attempt, now, draw))
         if ticket in self._readings:
             self._finish_reading(self._readings.pop(ticket), attempt, moment)
         else:
-            stop = self._endings.take_in(self._in_flight.pop(ticket), attempt, moment)
+            stop = self._completion.complete(self._in_flight.pop(ticket), attempt, moment)
             self.stopped = self.stopped or stop
         silent_since = now if self._silent_since is None else self._silent_since
         if now - silent_since >= self._policy.retry.deadline_seconds:
@@ -268,7 +272,7 @@ class Delivery:
         if self.stopped:
             self._drop_waiting()
 
-    def _finish_reading(self, job: Job, attempt: Attempt, moment: Moment) -> None:
+    def _finish_reading(self, job: PendingQuery, attempt: Attempt, moment: Moment) -> None:
         """Take in an answer to a look-up, and what it resolves."""
         assert self._reconciler is not None  # noqa: S101  # it asked
         pause = (moment.floor, moment.draw)
@@ -279,7 +283,7 @@ class Delivery:
             self.stopped = self.stopped or Stop("missing", attempt)
         lookups, self._reconciler.lookups = self._reconciler.lookups, []
         for lookup in lookups:
-            self._endings.take_in_lookup(lookup, moment)
+            self._completion.complete_lookup(lookup, moment)
 
     def _note_answer(self, attempt: Attempt, now: float, draw: float) -> float:
         """Note whether anybody is there, and what pause is asked for: it holds for all.
@@ -289,30 +293,30 @@ class Delivery:
         if isinstance(attempt, Fault):
             self._silent_since = now if self._silent_since is None else self._silent_since
             self._unreached += attempt.stage == "connecting"
-            self._next_knock = self._space_knocks(self._silent_since, now, draw)
+            self._reconnect_at = self._space_reconnects(self._silent_since, now, draw)
             return 0.0
-        self._silent_since, self._unreached, self._next_knock = None, 0, 0.0
+        self._silent_since, self._unreached, self._reconnect_at = None, 0, 0.0
         floor = parse_retry_after(attempt.headers) or 0.0
         pause = min(floor, self._policy.retry.deadline_seconds)
-        self._gate = max(self._gate, now + pause)
+        self._throttled_until = max(self._throttled_until, now + pause)
         return floor
 
-    def _space_knocks(self, silent_since: float, now: float, draw: float) -> float:
+    def _space_reconnects(self, silent_since: float, now: float, draw: float) -> float:
         """Say when to try again to reach a platform that no request under way could reach.
 
         Each batch pauses by itself; hundreds of them together would knock without a pause.
         As many failures as requests may be under way are one try, and the first of them
         draws the pause: the longest of many draws would have no jitter.
         """
-        tries = self._unreached // self._ceiling.requests
-        if not tries or now < self._next_knock:
-            return self._next_knock
+        tries = self._unreached // self._limit.requests
+        if not tries or now < self._reconnect_at:
+            return self._reconnect_at
         pause = next_delay(self._policy.retry, failures=tries, draw=draw)
         return min(now + pause, silent_since + self._policy.retry.deadline_seconds)
 
     def take_retried(self) -> list[Retried]:
         """Hand out what is tried again since the last call."""
-        retried, self._endings.retried = self._endings.retried, []
+        retried, self._completion.retried = self._completion.retried, []
         return retried
 
     # -- the end ----------------------------------------------------------------------
@@ -323,7 +327,7 @@ class Delivery:
         self._drop_waiting()
 
     def _drop_waiting(self) -> None:
-        queued, paused = self._backlog.clear()
+        queued, paused = self._accumulator.clear()
         for entries in queued:
             self.outcomes.fail(entries.rows, "unsent", completion.STOPPED)
         looked_up = self._reconciler.clear() if self._reconciler else []
@@ -336,7 +340,7 @@ class Delivery:
         cut_off = Fault("stopped", "waiting", "the run was stopped before an answer came")
         for batch in self._in_flight.values():
             batch.maybe_stored[:] = True
-            batch.blame(describe(cut_off))
+            batch.blame(describe_failure(cut_off))
             for link in links(batch):
                 self._drop(link)
         self._in_flight.clear()
@@ -345,7 +349,7 @@ class Delivery:
     def _drop(self, batch: Batch) -> None:
         """Leave a batch that waits as it is."""
         batch.why[batch.why == None] = completion.STOPPED  # noqa: E711  # element by element
-        completion.settle(self.outcomes, batch, "unsent")
+        completion.record_status(self.outcomes, batch, "unsent")
 
     def finish_rows(self, num_rows: int) -> None:
         """Leave unsent the rows of the data that were never offered."""

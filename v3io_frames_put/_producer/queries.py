@@ -6,7 +6,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
-from v3io_frames_put._producer.classification import GAVE_UP, judge_reading
+from v3io_frames_put._producer.classification import GAVE_UP, classify_query_response
 from v3io_frames_put._producer.flow_control import next_delay
 from v3io_frames_put._wire import api
 from v3io_frames_put._wire.api import ILLEGAL_LOCATION, Answer, parse_error
@@ -24,20 +24,20 @@ from v3io_frames_put.errors import ProtocolError
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
-    from v3io_frames_put._producer.classification import Verdict
+    from v3io_frames_put._producer.classification import Classification
     from v3io_frames_put._wire.api import Attempt, Request
     from v3io_frames_put._wire.paths import StreamPath
     from v3io_frames_put.config import Retry
 
 Result = TypeVar("Result")
-Errand: TypeAlias = "Generator[QueryStep, Any, Result]"
+Query: TypeAlias = "Generator[QueryStep, Any, Result]"
 
 PAGE_RECORDS: Final = 1_000
 _SUCCESS: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
+class QueryStep:
     """A request, and how to read its answer; a ``ProtocolError`` asks again."""
 
     request: Request
@@ -45,7 +45,7 @@ class Ask:
 
 
 @dataclass(frozen=True, slots=True)
-class Start:
+class ShardPosition:
     """Where the records that are not ours to look at end.
 
     Attributes
@@ -61,7 +61,7 @@ class Start:
 
 
 @dataclass(frozen=True, slots=True)
-class Survey:
+class StreamSurvey:
     """How a stream stands.
 
     Attributes
@@ -76,18 +76,18 @@ class Survey:
     written: dict[int, int | None]
 
 
-def survey_stream(stream: StreamPath) -> Errand[Survey | None]:
+def survey_stream(stream: StreamPath) -> Query[StreamSurvey | None]:
     """Ask for shards and their last numbers; None: there is no stream."""
-    described = yield Ask(api.describe_stream_request(stream), _if_success(parse_description))
+    described = yield QueryStep(api.describe_stream_request(stream), _if_success(parse_description))
     if described is None:
         return None
     written: dict[int, int | None] = {}
     marker = None
     for _ in range(MAX_SHARDS):  # pages: a listing that never ends is none
         request = api.list_request(stream.container, stream.path, marker=marker)
-        page = yield Ask(request, _if_success(parse_listing))
+        page = yield QueryStep(request, _if_success(parse_listing))
         if page is None:  # nothing was ever written to it
-            return Survey(described.shards, written)
+            return StreamSurvey(described.shards, written)
         for entry in page.objects:
             name = entry.key.rpartition("/")[2]
             if name.isascii() and name.isdigit():
@@ -95,31 +95,31 @@ def survey_stream(stream: StreamPath) -> Errand[Survey | None]:
         if page.next_marker is None:
             break
         marker = page.next_marker
-    return Survey(described.shards, written)
+    return StreamSurvey(described.shards, written)
 
 
-def find_start(stream: StreamPath, shard: int) -> Errand[Start]:
+def find_shard_position(stream: StreamPath, shard: int) -> Query[ShardPosition]:
     """Find where a shard ends now, when the listing does not tell."""
     request = api.last_sequence_number_request(stream, shard)
-    number = yield Ask(request, _if_success(parse_last_sequence_number))
+    number = yield QueryStep(request, _if_success(parse_last_sequence_number))
     if number is not None:
-        return Start(number)
+        return ShardPosition(number)
     seek = api.seek_latest_request(stream, shard)
-    location = yield Ask(seek, _if_success(parse_location))
-    return Start() if location is None else Start(location=location)
+    location = yield QueryStep(seek, _if_success(parse_location))
+    return ShardPosition() if location is None else ShardPosition(location=location)
 
 
-def check_reading(stream: StreamPath) -> Errand[None]:
+def check_reading(stream: StreamPath) -> Query[None]:
     """Read a record of the first shard, or find that it has none: that we may."""
-    location = yield Ask(api.seek_earliest_request(stream, 0), _if_success(parse_location))
+    location = yield QueryStep(api.seek_earliest_request(stream, 0), _if_success(parse_location))
     if location is not None:
         get = api.get_records_request(stream, 0, location=location, limit=1)
-        yield Ask(get, _if_success(parse_record_page))
+        yield QueryStep(get, _if_success(parse_record_page))
 
 
 def scan_shard(
-    stream: StreamPath, shard: int, start: Start, take: Callable[[int, RecordPage], None]
-) -> Errand[bool]:
+    stream: StreamPath, shard: int, start: ShardPosition, take: Callable[[int, RecordPage], None]
+) -> Query[bool]:
     """Read a shard from a start to its end as it stood at the first answer.
 
     Returns
@@ -135,7 +135,7 @@ def scan_shard(
     is_first = True
     while location is not None:
         get = api.get_records_request(stream, shard, location=location, limit=PAGE_RECORDS)
-        page = yield Ask(get, _page_or_lost)
+        page = yield QueryStep(get, _page_or_lost)
         if page is None:
             # Retention was faster; what it dropped, nobody can look up.
             return False
@@ -155,17 +155,17 @@ def scan_shard(
     return is_gapless
 
 
-def _enter(stream: StreamPath, shard: int, start: Start) -> Errand[tuple[str | None, bool]]:
+def _enter(stream: StreamPath, shard: int, start: ShardPosition) -> Query[tuple[str | None, bool]]:
     """Seek a start: its location, and whether nothing can lie between the two."""
     if start.location is not None:
         return start.location, True
     if start.number:
         # The record before is read once more: it proves that none behind it was dropped.
         request = api.seek_sequence_request(stream, shard, sequence_number=start.number)
-        location = yield Ask(request, _parse_seek)
+        location = yield QueryStep(request, _parse_seek)
         if location is not None:
             return location, True
-    location = yield Ask(api.seek_earliest_request(stream, shard), _parse_seek)
+    location = yield QueryStep(api.seek_earliest_request(stream, shard), _parse_seek)
     # A shard that was never written holds nothing of ours for certain.
     return location, location is not None or start.number == 0
 
@@ -187,12 +187,12 @@ def _page_or_lost(answer: Answer) -> RecordPage | None:
 
 
 @dataclass(slots=True, eq=False)
-class Job:
+class PendingQuery:
     """An errand under way.
 
     Attributes
     ----------
-    errand : generator
+    query : generator
         What asks.
     done : callable
         Takes what it found out.
@@ -200,15 +200,15 @@ class Job:
         Its open question. None: it has not begun.
     """
 
-    errand: Errand[Any]
+    query: Query[Any]
     done: Callable[[Any], None]
-    ask: Ask | None = None
+    ask: QueryStep | None = None
     failures: int = 0
     first_failure: float | None = None
     not_before: float = 0.0
 
 
-class ErrandQueue:
+class QueryScheduler:
     """Runs errands side by side.
 
     Parameters
@@ -219,19 +219,19 @@ class ErrandQueue:
 
     def __init__(self, retry: Retry) -> None:
         self._retry = retry
-        self._waiting: deque[Job] = deque()
-        self._under_way: set[Job] = set()
+        self._waiting: deque[PendingQuery] = deque()
+        self._under_way: set[PendingQuery] = set()
 
     def __bool__(self) -> bool:
         return bool(self._waiting or self._under_way)
 
     def add(
-        self, errand: Errand[Any], done: Callable[[Any], None], *, not_before: float = 0.0
+        self, query: Query[Any], done: Callable[[Any], None], *, not_before: float = 0.0
     ) -> None:
         """Queue an errand; ``done`` takes its result."""
-        self._waiting.append(Job(errand, done, not_before=not_before))
+        self._waiting.append(PendingQuery(query, done, not_before=not_before))
 
-    def next_ask(self, now: float) -> tuple[Job, Request] | None:
+    def next_query(self, now: float) -> tuple[PendingQuery, Request] | None:
         """Decide what to ask now."""
         while job := next((job for job in self._waiting if job.not_before <= now), None):
             self._waiting.remove(job)
@@ -247,27 +247,27 @@ class ErrandQueue:
         return min((job.not_before for job in self._waiting), default=None)
 
     def finish(
-        self, job: Job, attempt: Attempt, *, now: float, pause: tuple[float, float]
-    ) -> Verdict | None:
+        self, job: PendingQuery, attempt: Attempt, *, now: float, pause: tuple[float, float]
+    ) -> Classification | None:
         """Take in how a question ended.
 
         Returns
         -------
-        Verdict or None
+        Classification or None
             Why the errand cannot go on: the run stops, or (``again``) its patience
             ended. None: it goes on, or is over.
         """
         if job not in self._under_way:
             return None  # it was cleared meanwhile
         self._under_way.remove(job)
-        verdict = judge_reading(attempt)
+        verdict = classify_query_response(attempt)
         if verdict.step == "stop":
             return verdict
         if isinstance(attempt, Answer) and verdict.step == "read" and self._read(job, attempt):
             return None
-        return self._again(job, now, pause)
+        return self._retry_later(job, now, pause)
 
-    def _read(self, job: Job, answer: Answer) -> bool:
+    def _read(self, job: PendingQuery, answer: Answer) -> bool:
         """Hand the answer to the errand; False: it breaks the protocol."""
         assert job.ask is not None  # noqa: S101  # it was asked
         try:
@@ -279,16 +279,18 @@ class ErrandQueue:
             self._waiting.appendleft(job)
         return True
 
-    def _step(self, job: Job, value: Any) -> bool:
+    def _step(self, job: PendingQuery, value: Any) -> bool:
         """Run an errand to its next question; False: it is over."""
         try:
-            job.ask = job.errand.send(value)
+            job.ask = job.query.send(value)
         except StopIteration as over:
             job.done(over.value)
             return False
         return True
 
-    def _again(self, job: Job, now: float, pause: tuple[float, float]) -> Verdict | None:
+    def _retry_later(
+        self, job: PendingQuery, now: float, pause: tuple[float, float]
+    ) -> Classification | None:
         floor, draw = pause
         job.failures += 1
         if job.first_failure is None:

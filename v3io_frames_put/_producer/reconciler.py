@@ -10,12 +10,12 @@ import numpy as np
 
 from v3io_frames_put._producer.classification import GAVE_UP
 from v3io_frames_put._producer.queries import (
-    ErrandQueue,
-    Job,
-    Start,
-    Survey,
+    PendingQuery,
+    QueryScheduler,
+    ShardPosition,
+    StreamSurvey,
     check_reading,
-    find_start,
+    find_shard_position,
     scan_shard,
     survey_stream,
 )
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from v3io_frames_put._producer.batch import Batch
-    from v3io_frames_put._producer.classification import Verdict
-    from v3io_frames_put._producer.prior_run import Past
-    from v3io_frames_put._producer.queries import Errand
+    from v3io_frames_put._producer.classification import Classification
+    from v3io_frames_put._producer.prior_run import PriorInDoubt
+    from v3io_frames_put._producer.queries import Query
     from v3io_frames_put._wire.api import Attempt, Request
     from v3io_frames_put._wire.paths import StreamPath
     from v3io_frames_put._wire.responses import PutAnswer, RecordPage
@@ -118,23 +118,23 @@ class Scan:
         """Whether every shard has been read."""
         return not self._open
 
-    def errands(
-        self, stream: StreamPath, survey: Survey, locations: Mapping[int, str]
-    ) -> Iterator[tuple[Errand[bool], Callable[[bool], None]]]:
+    def queries(
+        self, stream: StreamPath, survey: StreamSurvey, locations: Mapping[int, str]
+    ) -> Iterator[tuple[Query[bool], Callable[[bool], None]]]:
         """Begin: what to read, and who takes the end of it.
 
         Parameters
         ----------
         stream : StreamPath
             Of which.
-        survey : Survey
+        survey : StreamSurvey
             How it stands now; shards that did not grow are not read.
         locations : mapping of int to str
             Where to begin in shards whose number was not told.
         """
         for shard in self._shards(survey):
             number = int(self.floor[shard]) if shard < len(self.floor) else 0
-            start = Start(number, None if number else locations.get(shard))
+            start = ShardPosition(number, None if number else locations.get(shard))
             self.gapless[shard] = not _has_grown(survey, shard, start)
             if not self.gapless[shard]:
                 self._open.add(shard)
@@ -143,7 +143,7 @@ class Scan:
                     partial(self._end_shard, shard),
                 )
 
-    def _shards(self, survey: Survey) -> list[int]:
+    def _shards(self, survey: StreamSurvey) -> list[int]:
         """List the shards that may hold what is looked for."""
         asked = [batch.entries.shard for batch in self.batches]
         named = set(np.concatenate(asked).tolist()) if asked else {NO_SHARD}
@@ -184,7 +184,7 @@ class Scan:
         )
 
 
-def _has_grown(survey: Survey, shard: int, start: Start) -> bool:
+def _has_grown(survey: StreamSurvey, shard: int, start: ShardPosition) -> bool:
     """Whether a shard can hold anything behind a start."""
     if start.location is not None:
         return True
@@ -220,7 +220,7 @@ class Lookup:
     is_proven: NDArray[np.bool_]
 
 
-class Suspects:
+class RecordsInDoubt:
     """All records of a run that a dead connection may still deliver.
 
     Attributes
@@ -238,8 +238,8 @@ class Suspects:
         self._copies = np.empty(0, PLACE)  # that scans saw elsewhere
 
     def add(self, batch: Batch) -> None:
-        """Suspect the records of a batch whose request ended unknown."""
-        batch.is_suspect[:] = True
+        """RecordInDoubt the records of a batch whose request ended unknown."""
+        batch.is_in_doubt[:] = True
         assert batch.floor is not None  # noqa: S101  # it was sent
         self.floor = batch.floor if self.floor is None else lower_floor(self.floor, batch.floor)
         tags = batch.entries.tags
@@ -268,7 +268,7 @@ class Suspects:
 
     def note_stored(self, batch: Batch, stored: NDArray[np.intp], told: PutAnswer) -> None:
         """Note where an answer says that suspects stand."""
-        at = stored[batch.is_suspect[stored]]
+        at = stored[batch.is_in_doubt[stored]]
         if len(at):
             shards, numbers = told.shard_id[at], told.sequence_number[at]
             self.note_places(make_places(batch.entries.tags[at], shards, numbers))
@@ -344,7 +344,7 @@ class Reconciler:
     ----------
     lookups : list of Lookup
         What scans found out; whoever takes it empties it.
-    suspects : Suspects
+    in_doubt : RecordInDoubts
         Records that had an unknown outcome once.
     starts : dict of str to int
         Per shard, its last number before the run; the first of them. One that is not
@@ -354,18 +354,18 @@ class Reconciler:
     """
 
     def __init__(
-        self, stream: StreamPath, run_id: bytes, retry: Retry, *, past: Past | None = None
+        self, stream: StreamPath, run_id: bytes, retry: Retry, *, past: PriorInDoubt | None = None
     ) -> None:
         self._past = past
         self._is_past_open = past is not None
         self._past_floor: NDArray[np.int64] | None = None
         self.lookups: list[Lookup] = []
         self._rejected: list[NDArray[np.int64]] = []
-        self.suspects = Suspects()
+        self.in_doubt = RecordsInDoubt()
         self.is_stream_missing = False
         self._stream, self._run_id = stream, run_id
         self._settle_seconds = retry.settle_seconds
-        self._errands = ErrandQueue(retry)
+        self._queries = QueryScheduler(retry)
         self.starts = dict(past.starts) if past else {}
         self._floor = np.zeros(MAX_SHARDS, np.int64)
         self._shared_floor: NDArray[np.int64] | None = None
@@ -375,27 +375,29 @@ class Reconciler:
         self._scan: Scan | None = None
         self._is_last_due = False
         self._last_cut_off = 0.0
-        self._errands.add(check_reading(stream), lambda _: None)
-        self._errands.add(survey_stream(stream), self._note_starts)
+        self._queries.add(check_reading(stream), lambda _: None)
+        self._queries.add(survey_stream(stream), self._note_starts)
 
     # -- before the first record ------------------------------------------------------
 
     @property
     def is_ready(self) -> bool:
         """Whether records may be sent: the starts are noted."""
-        return not self._is_past_open and (not self._errands or self._scan is not None)
+        return not self._is_past_open and (not self._queries or self._scan is not None)
 
-    def _note_starts(self, survey: Survey | None) -> None:
+    def _note_starts(self, survey: StreamSurvey | None) -> None:
         if survey is None:
             self.is_stream_missing = True
             return
         for shard, number in survey.written.items():
             if number is None:
-                self._errands.add(find_start(self._stream, shard), partial(self._note, shard))
+                self._queries.add(
+                    find_shard_position(self._stream, shard), partial(self._note, shard)
+                )
             else:
-                self._note(shard, Start(number))
+                self._note(shard, ShardPosition(number))
 
-    def _note(self, shard: int, start: Start) -> None:
+    def _note(self, shard: int, start: ShardPosition) -> None:
         if shard >= MAX_SHARDS:
             return  # more than the documents allow: such a shard is read from its beginning
         self._floor[shard] = start.number
@@ -426,13 +428,13 @@ class Reconciler:
         shards, numbers = told.shard_id[stored], told.sequence_number[stored]
         is_known = shards < MAX_SHARDS
         np.maximum.at(self._floor, shards[is_known], numbers[is_known])
-        self.suspects.note_stored(batch, stored, told)
+        self.in_doubt.note_stored(batch, stored, told)
         self._note_rows(batch, stored, np.stack([shards, numbers], axis=1))
 
     def note_rejected(self, batch: Batch) -> None:
         """Note rejected records that an earlier request may yet bring."""
         rows = batch.entries.rows
-        doubted = np.isin(rows, batch.entries.rows_of(np.flatnonzero(batch.is_suspect)))
+        doubted = np.isin(rows, batch.entries.rows_of(np.flatnonzero(batch.is_in_doubt)))
         if self._past is not None:
             doubted |= self._past.doubts(rows)
         if doubted.any():
@@ -451,7 +453,7 @@ class Reconciler:
 
     def look_up(self, batch: Batch, now: float) -> None:
         """Queue a batch whose connection was closed just now."""
-        self.suspects.add(batch)
+        self.in_doubt.add(batch)
         self._waiting.append((now + self._settle_seconds, batch))
         self._last_cut_off, self._is_last_due = now, True
 
@@ -463,9 +465,9 @@ class Reconciler:
 
     # -- scans ------------------------------------------------------------------------
 
-    def next_ask(self, now: float) -> tuple[Job, Request] | None:
+    def next_query(self, now: float) -> tuple[PendingQuery, Request] | None:
         """Decide what to read now."""
-        if self._scan is None and not self._errands:
+        if self._scan is None and not self._queries:
             if self._is_past_open and self._past is not None:
                 scan = Scan(self._run_id, self._past.floor)
                 self._begin(scan, not_before=now + self._settle_seconds)
@@ -474,21 +476,21 @@ class Reconciler:
                 self._waiting = [pair for pair in self._waiting if pair[0] > now]
                 floor = reduce(lower_floor, (b.floor for b in due if b.floor is not None))
                 self._begin(Scan(self._run_id, floor, due, wants=self._wants))
-        return self._errands.next_ask(now)
+        return self._queries.next_query(now)
 
     def wake_at(self) -> float | None:
         """Say when there may be something to read; None: only after an event."""
-        if self._errands:
-            return self._errands.wake_at()
+        if self._queries:
+            return self._queries.wake_at()
         return min((until for until, _ in self._waiting), default=None)
 
     def finish(
-        self, job: Job, attempt: Attempt, *, now: float, pause: tuple[float, float]
-    ) -> Verdict | None:
-        """Take in how a reading request ended; see ``ErrandQueue.finish``."""
-        verdict = self._errands.finish(job, attempt, now=now, pause=pause)
+        self, job: PendingQuery, attempt: Attempt, *, now: float, pause: tuple[float, float]
+    ) -> Classification | None:
+        """Take in how a reading request ended; see ``QueryScheduler.finish``."""
+        verdict = self._queries.finish(job, attempt, now=now, pause=pause)
         if verdict is GAVE_UP and self._scan is not None:
-            self._errands.clear()
+            self._queries.clear()
             self._conclude()  # shards that were not read prove nothing
             return None
         return verdict
@@ -497,12 +499,12 @@ class Reconciler:
     def has_work(self) -> bool:
         """Whether anything is to be read before the run is over."""
         return bool(
-            self._errands or self._waiting or self._scan or self._is_last_due or self._is_past_open
+            self._queries or self._waiting or self._scan or self._is_last_due or self._is_past_open
         )
 
     def finish_up(self) -> None:
         """Say that all is sent: the last scan, if one is due, may begin."""
-        if self._is_last_due and not (self._waiting or self._scan or self._errands):
+        if self._is_last_due and not (self._waiting or self._scan or self._queries):
             self._is_last_due = False
             late = self._last_cut_off + self._settle_seconds
             self._begin(Scan(self._run_id, self._last_floor(), wants=self._wants), not_before=late)
@@ -511,23 +513,23 @@ class Reconciler:
         """Give up all reading; return the batches that waited for it."""
         batches = self.batches
         self._waiting, self._scan, self._is_last_due, self._is_past_open = [], None, False, False
-        self._errands.clear()
+        self._queries.clear()
         return batches
 
     def _wants(self, tags: NDArray[np.uint64]) -> NDArray[np.bool_]:
         """Tell which tags a scan during the run is to note the places of."""
-        suspected = self.suspects.among(tags)
+        suspected = self.in_doubt.among(tags)
         return suspected if self._past is None else suspected | self._past.expects(tags)
 
     def _last_floor(self) -> NDArray[np.int64]:
         """Per shard, the number behind which all stands that may have come late."""
-        floors = (self._past_floor, self.suspects.floor)
+        floors = (self._past_floor, self.in_doubt.floor)
         return reduce(lower_floor, (floor for floor in floors if floor is not None))
 
     def duplicates(self) -> list[Copy]:
         """List copies that stand besides the one that the results tell of."""
         past = self._past.duplicates() if self._past else []
-        return sorted({*past, *self.suspects.duplicates()} - {*self.late()})
+        return sorted({*past, *self.in_doubt.duplicates()} - {*self.late()})
 
     def late(self) -> list[Copy]:
         """List rows that scans saw after they had been settled as not, or maybe, stored.
@@ -535,20 +537,20 @@ class Reconciler:
         Of several copies of a row it is the first.
         """
         past = self._past.late() if self._past else []
-        seen = {copy.row: copy for copy in sorted([*past, *self.suspects.late()], reverse=True)}
+        seen = {copy.row: copy for copy in sorted([*past, *self.in_doubt.late()], reverse=True)}
         return sorted(seen.values())
 
     def _begin(self, scan: Scan, not_before: float = 0.0) -> None:
         self._scan = scan
-        errand = survey_stream(self._stream)
-        self._errands.add(errand, self._read_shards, not_before=not_before)
+        query = survey_stream(self._stream)
+        self._queries.add(query, self._read_shards, not_before=not_before)
 
-    def _read_shards(self, survey: Survey | None) -> None:
+    def _read_shards(self, survey: StreamSurvey | None) -> None:
         if survey is None or self._scan is None:
             self.is_stream_missing = survey is None
             return
-        for errand, end in self._scan.errands(self._stream, survey, self._locations):
-            self._errands.add(errand, partial(self._end_shard, end))
+        for query, end in self._scan.queries(self._stream, survey, self._locations):
+            self._queries.add(query, partial(self._end_shard, end))
         if self._scan.is_over:
             self._conclude()
 
@@ -565,11 +567,11 @@ class Reconciler:
         for batch in scan.batches:
             places = first_places(found, batch.entries.tags)
             self.lookups.append(Lookup(batch, places, scan.proven(batch)))
-            self.suspects.note_places(places)
+            self.in_doubt.note_places(places)
             at = np.flatnonzero(places["shard_id"] != NOWHERE)
             told = np.stack([places["shard_id"], places["sequence_number"]], axis=1)
             self._note_rows(batch, at, told[at])
-        self.suspects.note_copies(found)
+        self.in_doubt.note_copies(found)
         if self._past is None:
             return
         if self._is_past_open:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from v3io_frames_put._producer.reconciler import Copy
 
 
-class Recorder:
+class RunLog:
     """Is told what happens to requests and rows; this one keeps nothing.
 
     A request is told of before it leaves, and again when its end is known. What it
@@ -29,7 +29,7 @@ class Recorder:
     def send(self, batch: Batch) -> None:
         """Take the records that the next request carries; its number is ``batch.request``."""
 
-    def believe(self, request: int) -> None:
+    def acked(self, request: int) -> None:
         """Take that a request got an answer for each of its records."""
 
     def refuse(self, request: int) -> None:
@@ -46,7 +46,7 @@ class Recorder:
     def complete(self, number: int, batch: pa.RecordBatch) -> None:
         """Take a page of which every row has its outcome."""
 
-    def overtake(self, rows: NDArray[np.int64], least: NDArray[np.int64]) -> None:
+    def reordered(self, rows: NDArray[np.int64], least: NDArray[np.int64]) -> None:
         """Take open rows that have a stored one of their destination behind them: its number."""
 
     def commit(self) -> None:

@@ -39,7 +39,7 @@ class Tag(NamedTuple):
     row_count: int
 
 
-def spell_tags(
+def format_tags(
     run_id: bytes, first_rows: NDArray[np.int64], row_counts: NDArray[np.int32] | None
 ) -> pa.StringArray:
     """Write the tag of each record as Base64.
@@ -220,7 +220,7 @@ class Entries:
 
 
 @dataclass(frozen=True, slots=True)
-class Window:
+class EncodedWindow:
     """Consecutive rows, ready to send.
 
     Attributes
@@ -238,7 +238,7 @@ class Window:
     rejections: Rejections
 
 
-def encode_window(records: Records, run_id: bytes | None = None) -> Window:
+def encode_window(records: Records, run_id: bytes | None = None) -> EncodedWindow:
     """Encode the entries of all records of a window.
 
     Parameters
@@ -250,8 +250,8 @@ def encode_window(records: Records, run_id: bytes | None = None) -> Window:
     """
     tags = None
     if run_id is not None:
-        tags = spell_tags(run_id, first_rows(records.rows, records.row_counts), records.row_counts)
-    return Window(records.num_rows, encode_entries(records, tags), records.rejections)
+        tags = format_tags(run_id, first_rows(records.rows, records.row_counts), records.row_counts)
+    return EncodedWindow(records.num_rows, encode_entries(records, tags), records.rejections)
 
 
 def first_rows(rows: NDArray[np.int64], row_counts: NDArray[np.int32] | None) -> NDArray[np.int64]:
@@ -303,7 +303,7 @@ def encode_entries(records: Records, tags: pa.StringArray | None = None) -> Entr
         *_field('","ClientInfo":"', tags),
         *_field('","PartitionKey":"', _escape(records.partition_key)),
         '"',
-        *_field(',"ShardId":', _spell(records.shard)),
+        *_field(',"ShardId":', _format_shards(records.shard)),
         "}",
     ]
     return Entries(
@@ -333,7 +333,7 @@ def _escape(keys: pa.StringArray | None) -> pa.StringArray | None:
     return pc.replace_with_mask(keys, odd, pa.array(texts, pa.string()))
 
 
-def _spell(shard: pa.Int32Array | None) -> pa.StringArray | None:
+def _format_shards(shard: pa.Int32Array | None) -> pa.StringArray | None:
     return None if shard is None else shard.cast(pa.string())
 
 
