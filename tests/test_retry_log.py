@@ -7,11 +7,9 @@ import logging
 import pandas as pd
 import pytest
 
+from tests.internals import Failure, Retried, RetryLog
 from tests.test_endings import STREAM
 from v3io_frames_put import Retry, put_records
-from v3io_frames_put._producer.completion import Retried
-from v3io_frames_put._producer.outcomes import Failure
-from v3io_frames_put._run import RetryLog
 from v3io_frames_put.local import LostAnswer, Throttled, Unavailable
 
 FRAME = pd.DataFrame({"row": range(6)})

@@ -7,8 +7,7 @@ import orjson
 import pandas as pd
 import pytest
 
-from v3io_frames_put._io import reader
-from v3io_frames_put._wire.api import put_records_request
+from tests.internals import put_records_request, reader
 from v3io_frames_put.config import Retry
 from v3io_frames_put.errors import ConfigError, RequestError
 from v3io_frames_put.local import LocalPlatform, RecordsDropped, Rules

@@ -22,17 +22,22 @@ import pyarrow as pa
 
 from tests.delivery.cases import OTHERS, RUN_ID, STREAM_PATH, Case, End
 from tests.delivery.simulation import Clock, SimulatedNetwork, WatchedSwitch
+from tests.internals import (
+    Copy,
+    EncodedWindow,
+    RowPlan,
+    Run,
+    RunLog,
+    RunPlan,
+    RunReport,
+    Runtime,
+    StreamPath,
+    open_journal,
+    plan_rows,
+    resume_run,
+    send_rows,
+)
 from v3io_frames_put import local
-from v3io_frames_put._encode.plan import RowPlan, plan_rows
-from v3io_frames_put._journal import open_journal
-from v3io_frames_put._producer.reconciler import Copy
-from v3io_frames_put._producer.run_log import RunLog
-from v3io_frames_put._run import Run, RunReport, Runtime
-from v3io_frames_put._run_plan import RunPlan
-from v3io_frames_put._wire.bodies import EncodedWindow
-from v3io_frames_put._wire.paths import StreamPath
-from v3io_frames_put.put import send_rows
-from v3io_frames_put.resume import resume_run
 
 STREAM = StreamPath("projects", "model/stream", "http://simulated")
 OLDER = b"older"

@@ -12,15 +12,18 @@ import pandas as pd
 import pyarrow as pa
 
 from tests.delivery.simulation import Clock, SimulatedNetwork, WatchedSwitch
+from tests.internals import (
+    EncodedWindow,
+    Entries,
+    Policy,
+    Request,
+    RunPlan,
+    StreamPath,
+    plan_rows,
+    send_rows,
+)
 from v3io_frames_put import _run, local
-from v3io_frames_put._encode.plan import plan_rows
-from v3io_frames_put._producer.policy import Policy
-from v3io_frames_put._run_plan import RunPlan
-from v3io_frames_put._wire.api import Request
-from v3io_frames_put._wire.bodies import EncodedWindow, Entries
-from v3io_frames_put._wire.paths import StreamPath
 from v3io_frames_put.config import Limits
-from v3io_frames_put.put import send_rows
 
 STREAM = "projects/model/stream"
 FOR_EVER = {"times": None}

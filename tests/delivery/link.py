@@ -22,13 +22,22 @@ import pyarrow as pa
 
 from tests.delivery.examples import PLACE
 from tests.delivery.simulation import Clock
-from v3io_frames_put._encode.plan import RowPlan, plan_rows
-from v3io_frames_put._io.senders import Event, RequestDone, WindowReady
-from v3io_frames_put._producer.policy import Policy
-from v3io_frames_put._run import Run, Runtime
-from v3io_frames_put._run_plan import RunPlan
-from v3io_frames_put._wire.api import Answer, Attempt, Fault, Request
-from v3io_frames_put._wire.bodies import EncodedWindow
+from tests.internals import (
+    Answer,
+    Attempt,
+    EncodedWindow,
+    Event,
+    Fault,
+    Policy,
+    Request,
+    RequestDone,
+    RowPlan,
+    Run,
+    RunPlan,
+    Runtime,
+    WindowReady,
+    plan_rows,
+)
 from v3io_frames_put.config import Limits
 
 BODY_BYTES = 1_000

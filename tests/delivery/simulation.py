@@ -11,10 +11,17 @@ import itertools
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from v3io_frames_put._io.senders import Event, RequestDone, WindowReady
-from v3io_frames_put._run import StopSwitch
-from v3io_frames_put._wire.api import Answer, Attempt, Fault, Request
-from v3io_frames_put._wire.bodies import EncodedWindow
+from tests.internals import (
+    Answer,
+    Attempt,
+    EncodedWindow,
+    Event,
+    Fault,
+    Request,
+    RequestDone,
+    StopSwitch,
+    WindowReady,
+)
 from v3io_frames_put.local import Exchange, Front
 from v3io_frames_put.local import Request as Arriving
 

@@ -7,9 +7,8 @@ from typing import Any
 
 from tests.delivery.examples import PLACE, STREAM
 from tests.delivery.simulation import Clock
+from tests.internals import Answer, Query, Request, ShardPosition, scan_shard
 from v3io_frames_put import local
-from v3io_frames_put._producer.queries import Query, ShardPosition, scan_shard
-from v3io_frames_put._wire.api import Answer, Request
 
 ABSENT = local.Response(400, {}, b'{"ErrorCode": -5, "ErrorMessage": "no such attribute"}')
 

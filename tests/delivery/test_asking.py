@@ -4,9 +4,7 @@ import threading
 
 import pytest
 
-from v3io_frames_put._io.clock import Clock
-from v3io_frames_put._io.stream_admin import RetryingRequests
-from v3io_frames_put._wire.api import Answer, Fault, Request
+from tests.internals import Answer, Clock, Fault, Request, RetryingRequests
 from v3io_frames_put.config import Retry
 from v3io_frames_put.errors import PlatformUnavailable, RequestError
 

@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from v3io_frames_put._producer.flow_control import AdaptiveLimit, FixedLimit, open_limit
-from v3io_frames_put._wire.api import Answer, Fault
+from tests.internals import AdaptiveLimit, Answer, Fault, FixedLimit, open_limit
 
 STORED = Answer(200, {}, b"")
 REFUSED = Answer(429, {}, b"")

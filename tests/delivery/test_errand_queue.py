@@ -4,9 +4,14 @@ import pytest
 
 from tests.delivery.examples import PLACE
 from tests.delivery.talk import Talk
-from v3io_frames_put._producer.classification import GAVE_UP
-from v3io_frames_put._producer.queries import QueryScheduler, ShardPosition, find_shard_position
-from v3io_frames_put._wire.api import Answer, Fault
+from tests.internals import (
+    GAVE_UP,
+    Answer,
+    Fault,
+    QueryScheduler,
+    ShardPosition,
+    find_shard_position,
+)
 from v3io_frames_put.config import Retry
 
 OK = Answer(200, {}, b"{}")

@@ -4,14 +4,15 @@ import pytest
 
 from tests.delivery.examples import PLACE, STREAM
 from tests.delivery.talk import Talk
-from v3io_frames_put._producer.queries import (
+from tests.internals import (
+    ListingPage,
     ShardPosition,
+    StreamDescription,
     StreamSurvey,
     check_reading,
     find_shard_position,
     survey_stream,
 )
-from v3io_frames_put._wire.responses import ListingPage, StreamDescription
 from v3io_frames_put.config import MAX_SHARDS
 
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.delivery.examples import make_entries
-from v3io_frames_put._producer.outcomes import PAGE_ROWS, STATUSES, Failure, Outcomes
+from tests.internals import PAGE_ROWS, STATUSES, Failure, Outcomes
 
 NOTES = Failure("RetriesExhausted", "given up", -5)
 

@@ -6,11 +6,7 @@ import numpy as np
 import pytest
 
 from tests.delivery.examples import PLACE, make_entries
-from v3io_frames_put._encode.records import Rejections
-from v3io_frames_put._producer.outcomes import Outcomes
-from v3io_frames_put._producer.policy import Policy
-from v3io_frames_put._producer.producer import Producer
-from v3io_frames_put._wire.bodies import EncodedWindow
+from tests.internals import EncodedWindow, Outcomes, Policy, Producer, Rejections
 from v3io_frames_put.config import Limits
 
 NOTHING = Rejections(np.zeros(0, np.int64), [], [])

@@ -12,15 +12,25 @@ import pytest
 
 from tests.delivery.examples import PLACE, STREAM, Run, rows_frame, statuses
 from tests.delivery.simulation import Clock
+from tests.internals import (
+    BLANK,
+    PAGE_ROWS,
+    STATUSES,
+    Answer,
+    Batch,
+    Policy,
+    PriorInDoubt,
+    PriorOutcomes,
+    Reconciler,
+    Texts,
+    build_body,
+    encode_window,
+    make_places,
+    number_tags,
+    plan_rows,
+    put_records_request,
+)
 from v3io_frames_put import local
-from v3io_frames_put._encode.plan import plan_rows
-from v3io_frames_put._producer.batch import Batch
-from v3io_frames_put._producer.outcomes import BLANK, PAGE_ROWS, STATUSES, Texts
-from v3io_frames_put._producer.policy import Policy
-from v3io_frames_put._producer.prior_run import PriorInDoubt, PriorOutcomes
-from v3io_frames_put._producer.reconciler import Reconciler, make_places
-from v3io_frames_put._wire.api import Answer, put_records_request
-from v3io_frames_put._wire.bodies import build_body, encode_window, number_tags
 from v3io_frames_put.config import MAX_SHARDS, Retry
 
 RUN_ID = b"8 bytes."

@@ -10,12 +10,15 @@ from typing import get_args
 
 import pytest
 
-from v3io_frames_put._producer.classification import (
+from tests.internals import (
+    Answer,
+    Fault,
+    FaultKind,
+    Stage,
     classify_query_response,
     classify_response,
     describe_failure,
 )
-from v3io_frames_put._wire.api import Answer, Fault, FaultKind, Stage
 
 NAMED = {
     200: ("read", "read", None),

@@ -13,11 +13,8 @@ import pytest
 from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 
+from tests.internals import decode_records, is_flat, make_plain, plan_rows, write_stream
 from tests.rows.skipping import LeaveOut
-from v3io_frames_put._encode.arrow_rows import is_flat, write_stream
-from v3io_frames_put._encode.decode import decode_records
-from v3io_frames_put._encode.layouts import make_plain
-from v3io_frames_put._encode.plan import plan_rows
 from v3io_frames_put.config import Limits
 from v3io_frames_put.errors import UnsupportedType
 

@@ -2,8 +2,7 @@
 
 import pytest
 
-from v3io_frames_put._wire import responses
-from v3io_frames_put._wire.api import Answer
+from tests.internals import Answer, responses
 from v3io_frames_put.errors import ProtocolError
 
 

@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from v3io_frames_put._encode.records import Records, Rejections
-from v3io_frames_put._wire.bodies import (
+from tests.internals import (
     NO_SHARD,
+    Records,
+    Rejections,
     build_body,
     count_fitting,
     encode_entries,

@@ -2,8 +2,7 @@
 
 import pytest
 
-from v3io_frames_put._wire import api
-from v3io_frames_put._wire.paths import StreamPath
+from tests.internals import StreamPath, api
 
 STREAM = StreamPath("mycontainer", "MyDirectory/MyStream")
 ROOT = "/mycontainer/MyDirectory/MyStream/"

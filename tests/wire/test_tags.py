@@ -8,13 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from v3io_frames_put._wire.bodies import (
-    format_tags,
-    number_tags,
-    parse_tag,
-    read_tags,
-    split_tags,
-)
+from tests.internals import format_tags, number_tags, parse_tag, read_tags, split_tags
 
 RUN = bytes.fromhex("0123456789abcdef")
 OTHERS = [
