@@ -12,9 +12,8 @@ from typing import Any
 import pandas as pd
 
 import v3io_frames_put
+from tests.internals import encode_window, plan_rows
 from v3io_frames_put import Client, put_records
-from v3io_frames_put._rows.plan import plan_rows
-from v3io_frames_put._wire.batches import encode_window
 
 PACKAGE = v3io_frames_put.__name__
 PACKAGE_FOLDER = Path(v3io_frames_put.__file__).parent
