@@ -1,7 +1,6 @@
 """All that the bench and the shape scripts import of the package.
 
-The public faces, and two private functions for the speed of encoding alone. When the layout of
-the package changes, only this file does.
+The public faces, and two private functions for the speed of encoding alone.
 """
 
 from __future__ import annotations
@@ -12,7 +11,6 @@ from typing import Any
 import pandas as pd
 
 import v3io_frames_put
-from tests.internals import encode_window, plan_rows
 from v3io_frames_put import Client, put_records
 
 PACKAGE = v3io_frames_put.__name__
@@ -35,5 +33,8 @@ def put(frame: pd.DataFrame, client: Client, **options: Any) -> pd.DataFrame:
 
 def encode(frame: pd.DataFrame, **options: Any) -> int:
     """Encode every row to its entry in a request's body; return the bytes."""
+    # Here and not above: it loads what a user's first call has still to load.
+    from tests.internals import encode_window, plan_rows
+
     plan = plan_rows(frame, **options)
     return sum(encode_window(records).entries.nbytes for records in plan.records())

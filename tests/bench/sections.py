@@ -350,7 +350,7 @@ def importing(rounds: int) -> Iterator[Row]:
 def compare_shape(name: str, shape: Shape, rounds: int) -> Iterator[Row]:
     """Compare a table with its peers, as JSON and as Arrow packs."""
     frame = shape.make(shape.rows)
-    sample = frame[: shape.peer_rows]
+    sample, packed = frame[: shape.peer_rows], frame[: shape.arrow_rows]
     options = shape.options()
     with run_sink() as sink, connect(sink.endpoint) as client:
         send = partial(
@@ -359,7 +359,7 @@ def compare_shape(name: str, shape: Shape, rounds: int) -> Iterator[Row]:
         contestants = {
             "json": (len(frame), partial(put, frame, client, **options)),
             "v3io": (len(sample), send),
-            "arrow": (len(frame), partial(put, frame, client, **PACKED, **options)),
+            "arrow": (len(packed), partial(put, packed, client, **PACKED, **options)),
         }
         if shape.questdb and peers.HAS_QUESTDB:
             send = partial(peers.send_with_questdb, frame, sink)

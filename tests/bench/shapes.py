@@ -145,6 +145,8 @@ class Shape:
         The column that is the partition key.
     peer_records : int
         Records of one request of the v3io package: of long ones, 1,000 exceed 10 MB.
+    arrow_rows : int or None
+        How many we send as Arrow packs. None: all; fewer where a pack holds about one row.
     questdb : bool
         Whether QuestDB's client takes it.
     goal : float
@@ -156,6 +158,7 @@ class Shape:
     peer_rows: int
     key: str | None = None
     peer_records: int = 1_000
+    arrow_rows: int | None = None
     questdb: bool = False
     goal: float = 6.0
 
@@ -180,5 +183,5 @@ SHAPES = {
     "dict cells": Shape(dict_cells, 100_000, 20_000, goal=3.0),
     "Decimal cells": Shape(decimal_cells, 200_000, 20_000, goal=3.0),
     "flights, one hot key": Shape(hot_key, 336_776, 20_000, key=KEY),
-    "flights, 100,000 keys": Shape(many_keys, 336_776, 20_000, key=KEY),
+    "flights, 100,000 keys": Shape(many_keys, 336_776, 20_000, key=KEY, arrow_rows=20_000),
 }
