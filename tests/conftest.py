@@ -57,7 +57,7 @@ def _no_foreign_platform(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests of pure code, and close the sockets for them; asking for the platform opens."""
+    """Mark the tests of pure code and close the sockets for them, unless they use the platform."""
     for item in items:
         top = item.path.relative_to(HERE).parts[0] if item.path.is_relative_to(HERE) else ""
         asks = "local_platform_server" in getattr(item, "fixturenames", ())
