@@ -131,6 +131,8 @@ class Uploader(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
             (controls.pause, self.pause),
             (controls.stop, self.stop),
             (controls.rest, self._send_rest),
+            (controls.again, lambda: self._start(is_confirmed=True)),
+            (controls.cancel, lambda: controls.offer_again(wanted=False)),
             (controls.find, picker.find_frames),
             (controls.create, lambda: self._soon("create", self._create_stream)),
             (controls.save, lambda: self._soon("save", self._save_results)),
@@ -182,17 +184,29 @@ class Uploader(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
 
     # -- the upload --------------------------------------------------------------------
 
-    def _start(self) -> None:
+    def _start(self, *, is_confirmed: bool = False) -> None:
         choices, data = self._picker.read_choices(), self._picker.data
         if data is None:
             raise ConfigError("There is nothing to send: choose a DataFrame or a file.")
         if not choices.stream:
             raise ConfigError("There is no stream: say where to, as container/path/to/stream.")
         with self._lock:
-            if self._run is None:
+            if self._run is None and self._left is not None and not is_confirmed:
+                self._ask(self._left)
+            elif self._run is None:
                 self._sent, self._left = (data.copy(deep=False), choices), None
                 self._forget()
                 self._begin(f"Sending {len(data):,} rows to {choices.stream}")
+
+    def _ask(self, left: pd.DataFrame) -> None:
+        """Ask before rows that are stored are sent a second time."""
+        stored = int(left["status"].isin(["stored", "unknown"]).sum())
+        self._controls.say(
+            f"{stored:,} of {len(left):,} rows of the last upload are stored or may be, and its "
+            f"rest can still be sent. Start over sends every row: these would be stored twice.",
+            is_alarm=True,
+        )
+        self._controls.offer_again(wanted=True)
 
     def _forget(self) -> None:
         """Let nothing of the last upload look as if it were of the next, which may not start."""
@@ -212,6 +226,7 @@ class Uploader(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
     def _begin(self, message: str) -> None:
         self._history = []
         self._controls.clear()
+        self._controls.offer_again(wanted=False)
         self._run = Run(self._put, self._watch, self._end)
         self._set_status("uploading")
         self._controls.say(message)
@@ -273,7 +288,9 @@ class Uploader(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
         self._controls.offer_create(wanted=isinstance(ended.error, StreamNotFound))
         if ended.results is not None:
             self.results = ended.results
-            can_go = ended.results["status"].isin(["unsent", "unknown"]).any()
+            statuses = set(ended.results["status"])
+            # What never reached the stream is not gone on with: Upload sends it all.
+            can_go = statuses & {"unsent", "unknown"} and statuses & {"stored", "unknown"}
             self._left = ended.results if can_go else None
             drawn = show.draw_results(ended.results, self._history)
             self._controls.after.value = drawn

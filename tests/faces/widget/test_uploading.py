@@ -69,6 +69,50 @@ def test_what_is_left_is_sent(hands, make_uploader, client, local_platform):
     assert all(b"sensor" in record.data for record in found)
 
 
+@pytest.mark.parametrize("halt", ["pause", "stop"])
+def test_starting_over_asks_before_stored_rows_are_sent_again(
+    hands, make_uploader, client, local_platform, halt
+):
+    uploader = make_uploader(hands.make_readings(20_000), STREAM, client=client)
+    controls = uploader._controls
+    with local_platform.hold():
+        hands.press(uploader, "upload")
+        local_platform.wait_until(lambda platform: platform.in_flight() == 8)
+        hands.press(uploader, halt)
+    hands.settle(uploader)
+    stored = len(local_platform.records(STREAM))
+    assert (controls.rest.button_style, controls.upload.button_style) == ("primary", "")
+    assert controls.upload.description == "Start over"
+    hands.press(uploader, "upload")
+    hands.settle(uploader)
+    assert len(local_platform.records(STREAM)) == stored
+    assert f"{stored:,} of 20,000 rows of the last upload are stored or may be" in hands.message(
+        uploader
+    )
+    hands.press(uploader, "cancel")
+    hands.press(uploader, "rest")
+    hands.settle(uploader)
+    assert len(local_platform.records(STREAM)) == 20_000
+    assert (controls.rest.button_style, controls.upload.button_style) == ("", "primary")
+
+
+def test_starting_over_sends_everything_once_it_is_confirmed(
+    hands, make_uploader, client, local_platform
+):
+    uploader = make_uploader(hands.make_readings(20_000), STREAM, client=client)
+    with local_platform.hold():
+        hands.press(uploader, "upload")
+        local_platform.wait_until(lambda platform: platform.in_flight() == 8)
+        hands.press(uploader, "pause")
+    hands.settle(uploader)
+    stored = len(local_platform.records(STREAM))
+    hands.press(uploader, "upload")
+    hands.press(uploader, "again")
+    hands.settle(uploader)
+    assert uploader.status == "done"
+    assert len(local_platform.records(STREAM)) == stored + 20_000
+
+
 def test_an_upload_that_does_not_start_shows_nothing_of_the_one_before(
     hands, make_uploader, client, local_platform
 ):
