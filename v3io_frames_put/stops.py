@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from v3io_frames_put._delivery import refusals
 from v3io_frames_put._wire.exchange import Answer, Fault
-from v3io_frames_put.cell_output import has_cells
 from v3io_frames_put.errors import Interrupted, PlatformUnavailable
+from v3io_frames_put.progress import has_cells
 
 if TYPE_CHECKING:
     from v3io_frames_put._delivery.verdicts import Stop

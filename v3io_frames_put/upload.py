@@ -20,9 +20,8 @@ from v3io_frames_put._delivery.uploader import StopSwitch, run
 from v3io_frames_put._delivery.verdicts import Stop
 from v3io_frames_put._wire.batches import encode_window
 from v3io_frames_put.errors import PutRecordsError
-from v3io_frames_put.progress import Progress, Throttle, open_progress
+from v3io_frames_put.progress import Progress, RetryLog, Throttle, open_progress
 from v3io_frames_put.receipt import Order, Receipt, count_and_first
-from v3io_frames_put.retry_log import RetryLog
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

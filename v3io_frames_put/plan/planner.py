@@ -174,9 +174,15 @@ def plan_source(  # noqa: PLR0913  # what every face passes on
         parallel_requests=parallel,
         preview=tuple(survey.preview),
         advice=(
+            *advice.advise_on_index(data, index=mapping.get("index", False)),
             *advice.advise_on_columns(data, rows.columns, mapping["format"], encoding),
             *advice.advise_on_keys(keys, records, is_keyed=is_keyed),
             *advice.advise_on_lanes(parallel, policy.first_in_flight),
+            *advice.advise_on_packs(
+                survey.outcomes.num_rows - survey.outcomes.counts["rejected"],
+                records,
+                mapping["rows_per_record"],
+            ),
         ),
     )
 
