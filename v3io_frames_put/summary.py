@@ -280,7 +280,7 @@ def describe_unstored(counts: Mapping[str, int], reasons: Sequence[tuple[Any, in
         f"{count:,} x {name}" + ("" if pd.isna(detail) else f": {str(detail).rstrip('.')}")
         for name, count, detail in first
     )
-    verb = "is" if total == 1 else "are"
+    verb = "is" if rows == 1 else "are"
     return (
         f"{total:,} of {plural(rows, 'row')} {verb} not stored ({counted}). {why}. "
         f'See them: results[results.status != "stored"].'

@@ -22,12 +22,12 @@ def draw_plan(plan: RecordsPlan) -> str:
         (f"{plan.rows:,}", "rows"),
         (f"{plan.records:,}", "records"),
         (plan.requests_text, "requests"),
-        (f"{plan.refused_rows:,}", _html.dot("rejected") + "rejected"),
+        (f"{plan.rejected_rows:,}", _html.dot("rejected") + "rejected"),
         (_html.size(plan.body_bytes), "on the wire"),
     ]
     chips = (
-        _html.chip("rejected", f"{plan.refused_rows:,} would be rejected")
-        if plan.refused_rows
+        _html.chip("rejected", f"{plan.rejected_rows:,} would be rejected")
+        if plan.rejected_rows
         else ""
     )
     return _html.card(
@@ -57,10 +57,10 @@ def draw_live_plan(plan: RecordsPlan, total: int, *, is_open: bool = True) -> st
     words += f", {about}{_html.size(plan.body_bytes * factor)} on the wire"
     words += f" (by the first {plan.rows:,} rows)" if is_sample else ""
     parts = [_html.paragraph(words)]
-    if plan.refused_rows:
+    if plan.rejected_rows:
         whose = f" of the first {plan.rows:,}" if is_sample else ""
-        rows = plural(plan.refused_rows, "row")
-        first = "; ".join(plan.refused.head(1)["error_detail"])
+        rows = plural(plan.rejected_rows, "row")
+        first = "; ".join(plan.rejected.head(1)["error_detail"])
         parts.append(
             _html.notice(f"**{rows}{whose} would be rejected**. {first}", color="rejected")
         )
@@ -101,16 +101,16 @@ def _show(value: str | int | None) -> str:
 
 
 def _draw_rejected(plan: RecordsPlan) -> str:
-    if not plan.refused_rows:
+    if not plan.rejected_rows:
         return ""
-    shown = min(plan.refused_rows, _SHOWN_REJECTED)
-    aside = f"the first {shown}, more in .refused" if plan.refused_rows > shown else ""
+    shown = min(plan.rejected_rows, _SHOWN_REJECTED)
+    aside = f"the first {shown}, more in .rejected" if plan.rejected_rows > shown else ""
     rows = [
         (str(row.Index), str(row.label), row.error_message, row.error_detail)
-        for row in plan.refused.head(_SHOWN_REJECTED).itertuples()
+        for row in plan.rejected.head(_SHOWN_REJECTED).itertuples()
     ]
     drawn = _html.table(["Row", "Label", "Reason", "Detail"], rows)
-    heading = f"{plural(plan.refused_rows, 'row')} would be rejected"
+    heading = f"{plural(plan.rejected_rows, 'row')} would be rejected"
     return _html.fold(heading, aside, drawn, is_open=True)
 
 

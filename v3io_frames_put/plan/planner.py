@@ -77,7 +77,7 @@ def plan_records(  # noqa: PLR0913  # the options of put_records
     Returns
     -------
     RecordsPlan
-        Counts, sizes, refused rows, the first records, and advice.
+        Counts, sizes, rejected rows, the first records, and advice.
 
     Raises
     ------
@@ -167,9 +167,9 @@ def plan_source(  # noqa: PLR0913  # what every face passes on
         body_bytes=rehearsal.body_bytes,
         data_bytes=survey.sizes.total,
         sizes=survey.sizes.quantiles(),
-        refused_rows=survey.outcomes.counts["rejected"],
-        refused=survey.refusals.frame(rows.index),
-        refused_by_reason=dict(survey.refusals.by_reason.most_common()),
+        rejected_rows=survey.outcomes.counts["rejected"],
+        rejected=survey.refusals.frame(rows.index),
+        rejected_by_reason=dict(survey.refusals.by_reason.most_common()),
         keys=keys,
         parallel_requests=parallel,
         preview=tuple(survey.preview),
