@@ -147,7 +147,7 @@ def test_the_rate_counts_only_what_came_since_the_first_snapshot():
     assert pace.measure(replace(SNAPSHOT, stored=100)) == (None, None)
     assert pace.measure(replace(SNAPSHOT, stored=150, rejected=10, seconds=10.0)) == (
         5.0,
-        pytest.approx(40 * 10 / 60),
+        pytest.approx(40 * 10 / 50),
     )
 
 

@@ -163,7 +163,7 @@ def figures(items: Sequence[tuple[str, str]]) -> str:
         for style, (_, label) in zip(styles, items, strict=True)
     )
     return (
-        '<table style="width:100%;border-collapse:collapse;border:none;margin:0">'
+        '<table style="width:100%;table-layout:auto;border-collapse:collapse;border:none;margin:0">'
         f'<tbody><tr style="{_ROW}">{numbers}</tr><tr style="{_ROW}">{labels}</tr></tbody></table>'
     )
 
@@ -205,8 +205,9 @@ def table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     )
     head = f'<thead style="border:none"><tr style="{_ROW}">{head}</tr></thead>' if header else ""
     return (
-        '<table style="margin:6px 0 0;border-collapse:collapse;border:none;white-space:normal;'
-        f'font-size:13px">{head}<tbody>{"".join(map(_row, drawn))}</tbody></table>'
+        '<table style="margin:6px 0 0;table-layout:auto;border-collapse:collapse;border:none;'
+        f'white-space:normal;font-size:13px">{head}<tbody>{"".join(map(_row, drawn))}</tbody>'
+        "</table>"
     )
 
 

@@ -201,10 +201,9 @@ class Pace:
         if seconds <= 0:
             return None, None
         stored = snapshot.stored - first.stored
-        settled = snapshot.settled - first.settled
         left = None
-        if snapshot.total is not None and settled > 0:
-            left = (snapshot.total - snapshot.settled) * seconds / settled
+        if snapshot.total is not None and stored > 0:  # what is rejected takes next to no time
+            left = (snapshot.total - snapshot.settled) * seconds / stored
         return stored / seconds, left
 
 

@@ -40,12 +40,12 @@ _NEEDED: Final = (
     "maybe_duplicate",
 )
 _ERRORS: Final = ("status", "error_message", "error_code", "column", "rows", "detail", "labels")
-_REST: Final = "`put_records(data, stream, ..., resume=results)` sends them."
-_TO_DO: Final = {
-    "Stopped": _REST,
-    "RetriesExhausted": _REST,
-    "HeldBehindDestination": _REST,
-    "NoAnswer": "`put_records(data, stream, ..., resume=results)` finds out.",
+_RESUME: Final = "`put_records(data, stream, ..., resume=results)`"
+_TO_DO: Final = {  # with what goes on, see `Summary.notices`
+    "Stopped": "{go_on} sends them.",
+    "RetriesExhausted": "{go_on} sends them.",
+    "HeldBehindDestination": "{go_on} sends them.",
+    "NoAnswer": "{go_on} finds out.",
     "ShardIDOutOfRangeException": "Give a shard that the stream has, or a partition key.",
     "Permission denied": "Ask for the right to write to this stream.",
 }
@@ -107,8 +107,14 @@ class Summary:
             self.counts, [(name, rows, detail) for name, (rows, detail) in reasons.items()]
         )
 
-    def notices(self) -> list[str]:
-        """Say what must not be missed, a sentence or two each; code is in backticks."""
+    def notices(self, go_on: str = _RESUME) -> list[str]:
+        """Say what must not be missed, a sentence or two each; code is in backticks.
+
+        Parameters
+        ----------
+        go_on : str
+            What sends the rows that are left.
+        """
         counts, receipt = self.counts, self.receipt
         exact = receipt.get("delivery") == "exactly_once"
         said = []
@@ -135,14 +141,14 @@ class Summary:
             said.append(
                 f"**{plural(counts['unknown'], 'row')} may or may not be stored**: no answer "
                 f"came. Do not send {'it' if counts['unknown'] == 1 else 'them'} again by a mask; "
-                f"`put_records(data, stream, ..., resume=results)` finds out."
+                f"{go_on} finds out."
             )
         if counts["unsent"]:
             them = "it" if counts["unsent"] == 1 else "them"
             said.append(
                 f"**{plural(counts['unsent'], 'row')} not sent**"
                 f"{', because the run ended early' if receipt.get('stopped') else ''}. "
-                f"`put_records(data, stream, ..., resume=results)` sends {them}."
+                f"{go_on} sends {them}."
             )
         moved = _count_of(receipt, "out_of_order")
         if moved:
@@ -255,12 +261,27 @@ def summarize(results: Any) -> Summary:
     )
 
 
-def summarize_receipt(receipt: Mapping[str, Any], reasons: Sequence[Mapping[str, Any]]) -> Summary:
-    """Make a summary of rows that are not at hand, by what a receipt tells of them."""
+def summarize_receipt(
+    receipt: Mapping[str, Any],
+    reasons: Sequence[Mapping[str, Any]],
+    counts: Mapping[str, int] | None = None,
+) -> Summary:
+    """Make a summary of rows that are not at hand, by what a receipt says of them.
+
+    Parameters
+    ----------
+    receipt : dict
+        The run's.
+    reasons : sequence of dict
+        Why rows are not stored: ``status``, ``error_message``, ``error_code``, ``rows`` and
+        one ``detail``.
+    counts : dict of str to int, optional
+        Rows by status. None: the receipt's.
+    """
     errors = pd.DataFrame([dict(reason) for reason in reasons], columns=list(_ERRORS))
     columns = errors["detail"].astype("string").str.extract(_COLUMN, expand=False)
     return Summary(
-        counts=receipt["counts"],
+        counts=receipt["counts"] if counts is None else counts,
         shards=pd.DataFrame(),
         errors=errors.assign(column=columns, labels=pd.Series([()] * len(errors), dtype=object)),
         attempts={},
@@ -392,7 +413,7 @@ class _Reason:
     labels: str
 
 
-def _read_reasons(errors: pd.DataFrame) -> list[_Reason]:
+def _read_reasons(errors: pd.DataFrame, go_on: str = _RESUME) -> list[_Reason]:
     """Read the most frequent reasons; their details end with what to do."""
     reasons = []
     row: Any
@@ -400,6 +421,7 @@ def _read_reasons(errors: pd.DataFrame) -> list[_Reason]:
         name = "" if pd.isna(row.error_message) else str(row.error_message)
         text = "" if pd.isna(row.detail) else str(row.detail)
         what, to_do = (text, _TO_DO[name]) if name in _TO_DO else _split_advice(text)
+        to_do = to_do.replace("{go_on}", go_on)
         what = re.sub(rf"{_COLUMN}(?: \([^)]*\))? ", "", what)
         labels = ", ".join(row.labels)
         more = row.rows - len(row.labels)
@@ -445,12 +467,12 @@ def _balance(shards: pd.DataFrame) -> str:
 # -- as a page -----------------------------------------------------------------------------
 
 
-def draw_summary(summary: Summary, *, more: str = "") -> str:
-    """Draw the page; ``more`` stands before the details."""
+def draw_summary(summary: Summary, *, more: str = "", go_on: str = _RESUME) -> str:
+    """Draw the page; ``more`` is drawn before the details, ``go_on`` sends what is left."""
     return _html.card(
         _draw_head(summary),
-        *(_html.notice(notice) for notice in summary.notices()),
-        _draw_reasons(summary),
+        *(_html.notice(notice) for notice in summary.notices(go_on)),
+        _draw_reasons(summary, go_on),
         _draw_shards(summary),
         more,
         _draw_details(summary),
@@ -478,7 +500,7 @@ def _draw_head(summary: Summary) -> str:
     )
 
 
-def _draw_reasons(summary: Summary) -> str:
+def _draw_reasons(summary: Summary, go_on: str) -> str:
     errors = summary.errors
     if errors.empty:
         return ""
@@ -495,7 +517,7 @@ def _draw_reasons(summary: Summary) -> str:
             _html.prose(reason.to_do),
             reason.labels,
         )
-        for reason in _read_reasons(errors)
+        for reason in _read_reasons(errors, go_on)
     ]
     header = ["Rows", "Reason", "Column", "For example", "What to do", "Row labels"]
     shown = [at for at in range(len(header)) if at != 2 or any(row[2] for row in rows)]  # noqa: PLR2004

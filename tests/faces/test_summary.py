@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 import v3io_frames_put
-from v3io_frames_put import ConfigError, summarize
+from v3io_frames_put import ConfigError, jobs, summarize
 from v3io_frames_put.local import RecordErrors, Throttled
 
 STREAM = "projects/house/readings"
@@ -208,3 +208,49 @@ def test_thousands_of_shards_and_reasons_are_capped():
     failed = summarize(make_results(status=["rejected"] * 300, error_message=names))
     assert "the 10 most frequent of 300 reasons" in failed._repr_html_()
     assert "and 290 more reasons" in repr(failed)
+
+
+def test_the_results_of_a_job_show_themselves_as_a_run_does(local_platform, tmp_path):
+    path = tmp_path / "readings.parquet"
+    pd.DataFrame({"celsius": [1.5, float("inf"), 2.5]}).to_parquet(path)
+    failed = tmp_path / "failed.parquet"
+    with local_platform.client() as client:
+        client.create_stream(STREAM)
+        with pytest.warns(v3io_frames_put.UnstoredRowsWarning):
+            results = jobs.publish(path, STREAM, client=client, failed=failed, on_error="return")
+    assert repr(results).startswith("2 of 3 rows stored (1 rejected)\n")
+    assert repr(results).endswith(f"Files read: 1\nFailed rows: {failed}")
+    assert "Why 1 row is not stored" in results._repr_html_()
+    assert ">celsius</code>" in results._repr_html_()
+
+
+class OtherFrame:
+    """Results as Dask or Spark hold them: columns that are read when asked for."""
+
+    def __init__(self, results):
+        self.results = results
+        self.columns = [*results.columns, "partition"]
+
+    def __getitem__(self, columns):
+        return OtherFrame(self.results[columns])
+
+    def compute(self):
+        return self.results
+
+
+class SparkFrame(OtherFrame):
+    """Results as Spark hands them over: missing numbers make floats of the others."""
+
+    def select(self, *columns):
+        return SparkFrame(self.results[list(columns)])
+
+    def toPandas(self):  # noqa: N802  # Spark's name
+        return self.results.astype({"shard_id": "float64", "sequence_number": "float64"})
+
+
+@pytest.mark.parametrize("kind", [OtherFrame, SparkFrame])
+def test_results_of_dask_and_spark_are_summarized(kind):
+    results = make_results(status=["stored", "rejected"], shard_id=pd.array([1, None], "Int32"))
+    summary = summarize(kind(results))
+    assert summary.headline == "1 of 2 rows stored"
+    assert summary.shards["rows"].to_dict() == {0: 0, 1: 1}

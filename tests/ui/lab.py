@@ -168,6 +168,7 @@ def set_theme(page, theme: str) -> None:
     page.evaluate(SET_THEME, theme)
     is_light = "true" if theme == "Light" else "false"
     page.wait_for_selector(f"body[data-jp-theme-light={is_light}]", state="attached")
+    page.wait_for_selector("#jupyterlab-splash", state="detached")  # it covers the page
 
 
 def wait_ready(page) -> None:

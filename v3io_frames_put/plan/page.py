@@ -60,10 +60,9 @@ def draw_live_plan(plan: RecordsPlan, total: int, *, is_open: bool = True) -> st
     if plan.rejected_rows:
         whose = f" of the first {plan.rows:,}" if is_sample else ""
         rows = plural(plan.rejected_rows, "row")
-        first = "; ".join(plan.rejected.head(1)["error_detail"])
-        parts.append(
-            _html.notice(f"**{rows}{whose} would be rejected**. {first}", color="rejected")
-        )
+        label, detail = plan.rejected.iloc[0][["label", "error_detail"]]
+        first = f"**{rows}{whose} would be rejected**, the first is {label}: {detail}"
+        parts.append(_html.notice(first, color="rejected"))
     parts += [_html.notice(advice, color="running") for advice in plan.advice]
     parts.append(_draw_records(plan.preview[:_SHOWN_RECORDS]))
     return _html.fold("What would be sent", "", "".join(parts), is_open=is_open)

@@ -23,8 +23,10 @@ if TYPE_CHECKING:
 NOTHING: Final = ""  # what a control of columns says for None
 _FIXED: Final = {"shard": int, "client_info": bytes}  # one for every row
 _NOT_OPTIONS: Final = ("source", "endpoint", "stream")
-_WIDE: Final = {"layout": {"width": "auto"}, "style": {"description_width": "8em"}}
+_WIDE: Final = {"layout": {"width": "auto"}, "style": {"description_width": "9em"}}
 _ROW: Final = {"flex_flow": "row wrap", "align_items": "center"}
+_LOW: Final = {"height": "22px", "margin": "1px 2px"}
+_INSET: Final = {"margin": "0 0 0 calc(9em + 4px)", "width": "auto"}
 _SHOWN_COLUMNS: Final = 8  # a control each: a thousand of them would flood the notebook
 _READERS: Final = {
     ".parquet": ("read_parquet", pd.read_parquet),
@@ -250,16 +252,15 @@ class ColumnList:
         self.on = widgets.Button(description="Next", layout={"width": "auto"})
         self.count, self.place = widgets.HTML(), widgets.HTML()
         self.boxes = [
-            widgets.Checkbox(indent=False, layout={"width": "auto", "flex": "1 1 auto"})
+            widgets.Checkbox(indent=False, layout={**_LOW, "width": "auto", "flex": "1 1 auto"})
             for _ in range(_SHOWN_COLUMNS)
         ]
-        self.told = [widgets.HTML(layout={"flex": "0 0 auto"}) for _ in self.boxes]
+        self.told = [widgets.HTML(layout={**_LOW, "flex": "0 0 auto"}) for _ in self.boxes]
         self._rows = [
             widgets.HBox(pair, layout={"justify_content": "space-between"})
             for pair in zip(self.boxes, self.told, strict=True)
         ]
         self._pager = widgets.HBox([self.back, self.on, self.place], layout=_ROW)
-        inset = {"margin": "0 0 0 calc(8em + 4px)", "width": "auto"}
         self.box = widgets.VBox(
             [
                 self.search,
@@ -269,7 +270,7 @@ class ColumnList:
                         self._pager,
                         widgets.HBox([self.check, self.uncheck, self.count], layout=_ROW),
                     ],
-                    layout=inset,
+                    layout=_INSET,
                 ),
             ]
         )
@@ -396,10 +397,12 @@ class Form:
         self.frame = widgets.Dropdown(description="DataFrame", **_WIDE)
         self.frame.layout.flex = "1 1 auto"
         self.find = widgets.Button(description="Find DataFrames", layout={"width": "auto"})
-        self.file = _text("File", "", "or the path of a Parquet or CSV file, where the kernel runs")
+        self.file = _text("File", "", "or the path of a Parquet or CSV file")
         self.shape = widgets.HTML()
         self.columns = ColumnList()
-        self.index = widgets.Checkbox(choices.index, description="Send the index, too", **_WIDE)
+        self.index = widgets.Checkbox(
+            choices.index, description="Send the index, too", indent=False, layout={"width": "auto"}
+        )
         self.endpoint = _text("Endpoint", choices.endpoint, "empty: as V3IO_API says")
         self.key = SecretText(
             description="Access key",
@@ -418,7 +421,12 @@ class Form:
         self.delivery = _choice("Delivery", get_args(DeliveryMode), choices.delivery)
         hint = "a file that lets it go on after a kill; empty: none"
         self.journal = _text("Journal", choices.journal or "", hint)
-        self._data = widgets.VBox([self.columns.box, self.index])
+        self._data = widgets.VBox(
+            [
+                self.columns.box,
+                widgets.HBox([self.index], layout={**_INSET, "padding": "0 0 0 2px"}),
+            ]
+        )
         self._options = widgets.VBox(
             [
                 self.format, self.rows_per_record, self.shard, self.client_info, self.delivery,

@@ -75,20 +75,18 @@ def in_form_words(error: BaseException) -> str:
 
 
 def last_word(ended: Ended) -> str:
-    """Say in a sentence or two how an upload ended, and which button goes on."""
+    """Say in a sentence or two how an upload ended; the page below says the numbers."""
     if ended.error is not None:
         return in_form_words(ended.error)
     if ended.results is None:
         return "Stopped: nothing was sent."
     summary = summarize(ended.results)
-    counts = summary.counts
-    word = "Stopped: " if ended.status == "stopped" else ""
+    said = "Stopped." if ended.status == "stopped" else "Done."
     if summary.receipt.get("already_complete"):
-        word = "Already complete, nothing was sent: "
-    headline = summary.headline
-    said = f"{word}{headline[:1].lower() + headline[1:] if word else headline}."
-    if counts["rejected"]:
-        rows = _html.plural(counts["rejected"], "row was", "rows were")
+        said = "Already complete: nothing was sent."
+    rejected = summary.counts["rejected"]
+    if rejected:
+        rows = _html.plural(rejected, "row was", "rows were")
         said += f" {rows} rejected, for the reasons below."
     return said
 
@@ -102,7 +100,7 @@ def draw_plan(plan: RecordsPlan, *, total: int, is_open: bool) -> str:
 def draw_shape(rows: int, columns: int) -> str:
     """Draw how large a DataFrame is, below its name."""
     said = f"{_html.plural(rows, 'row')}, {_html.plural(columns, 'column')}"
-    return f'<div style="margin-left:calc(8em + 4px);opacity:0.75">{said}</div>'
+    return f'<div style="margin-left:calc(9em + 6px);opacity:0.75">{said}</div>'
 
 
 def draw_results(results: pd.DataFrame, history: Sequence[tuple[float, int]]) -> str:
@@ -113,7 +111,8 @@ def draw_results(results: pd.DataFrame, history: Sequence[tuple[float, int]]) ->
         highest = _html.short_number(max(rate for _, rate in rates))
         said = f"over {rates[-1][0]:.1f} s, at most {highest} rows/s"
         parts.append(_html.fold("Rows per second", said, _html.area_chart(said, rates)))
-    return draw_summary(summarize(results), more="".join(parts))
+    summary = summarize(results)
+    return draw_summary(summary, more="".join(parts), go_on="The first button above")
 
 
 def rates_of(history: Sequence[tuple[float, int]]) -> list[tuple[float, float]]:

@@ -23,7 +23,7 @@ def test_an_upload_ends_with_true_numbers(hands, make_uploader, client, local_pl
     assert (uploader.total, uploader.stored, uploader.in_flight) == (3_000, 3_000, 0)
     assert len(local_platform.records(STREAM)) == 3_000
     assert uploader.results["status"].eq("stored").all()
-    assert "All 3,000 rows stored." in hands.message(uploader)
+    assert "Done." in hands.message(uploader)
     assert uploader._numbers.value == ""  # the page says it all
     assert "All 3,000 rows stored" in hands.page(uploader)
     assert "Rows per shard · 3 shards" in hands.page(uploader)
@@ -96,8 +96,10 @@ def test_stop_leaves_true_results(hands, make_uploader, client, local_platform):
     stored = uploader.results["status"].eq("stored").sum()
     assert stored == len(local_platform.records(STREAM))
     assert 0 < stored < 20_000
-    assert f"Stopped: {stored:,} of 20,000 rows stored." in hands.message(uploader)
+    assert "Stopped." in hands.message(uploader)
+    assert f"{stored:,} of 20,000 rows stored" in hands.page(uploader)
     assert f"{20_000 - stored:,} rows not sent, because the run ended early" in hands.page(uploader)
+    assert "The first button above sends them." in hands.page(uploader)
     assert hands.primary(uploader) == (f"Send the rest: {20_000 - stored:,} rows left", True)
 
 
@@ -311,7 +313,7 @@ def test_a_journal_lets_another_uploader_go_on(
     assert len(found) == len({record.data for record in found}) == 20_000
     hands.press(first, "Send the rest")  # by the same journal, which knows that nothing is left
     hands.settle(first)
-    assert "Already complete, nothing was sent: all 20,000 rows stored." in hands.message(first)
+    assert "Already complete: nothing was sent." in hands.message(first)
     assert first.results["status"].eq("stored").all()
     assert len(local_platform.records(STREAM)) == 20_000
 
