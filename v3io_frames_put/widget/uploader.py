@@ -171,7 +171,10 @@ class Uploader(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
         _show(self._creating, wanted=False)
         return [
             self._form.box,
-            widgets.HBox([self._primary, self._stop_button, self._over], layout=_ROW),
+            widgets.HBox(
+                [self._primary, self._stop_button, self._over],
+                layout={**_ROW, "margin": "8px 0 0 0"},
+            ),
             self._message,
             self._asking,
             self._creating,
