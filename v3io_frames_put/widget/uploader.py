@@ -152,7 +152,7 @@ class Uploader(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
         self._primary = widgets.Button(description="Upload", layout=auto)
         self._stop_button = widgets.Button(description="Stop", layout=auto)
         self._over = widgets.Button(description="Start over", layout=auto)
-        self._again = widgets.Button(button_style="danger", layout=auto)
+        self._retry_later = widgets.Button(button_style="danger", layout=auto)
         self._cancel = widgets.Button(description="Cancel", layout=auto)
         self._create = widgets.Button(
             description="Create stream", button_style="primary", layout=auto
@@ -165,7 +165,7 @@ class Uploader(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
             "results.parquet", description="to", style={"description_width": "2em"}
         )
         self._message, self._numbers, self._page, self._preview = (widgets.HTML() for _ in range(4))
-        self._asking = widgets.HBox([self._again, self._cancel], layout=_ROW)
+        self._asking = widgets.HBox([self._retry_later, self._cancel], layout=_ROW)
         self._creating = widgets.HBox([self._create, self._shards, self._hours], layout=_ROW)
         self._saving = widgets.HBox([self._save, self._path], layout=_ROW)
         _show(self._creating, wanted=False)
@@ -190,7 +190,7 @@ class Uploader(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
             (self._primary, self._do_next_step),
             (self._stop_button, self.stop),
             (self._over, self._ask),
-            (self._again, self._start_over),
+            (self._retry_later, self._start_over),
             (self._cancel, self._refresh),
             (self._create, lambda: self._soon("create", self._create_stream)),
             (self._save, lambda: self._soon("save", self._save_results)),
@@ -400,7 +400,7 @@ class Uploader(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
             f"may be. Sending every row again stores these twice.",
             is_alarm=True,
         )
-        self._again.description = f"Send all {plural(len(self._data), 'row')}"
+        self._retry_later.description = f"Send all {plural(len(self._data), 'row')}"
         _show(self._asking, wanted=True)
 
     def _start_over(self) -> None:
