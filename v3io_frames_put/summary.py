@@ -45,7 +45,6 @@ _TO_DO: Final = {  # with what goes on, see `Summary.notices`
     "Stopped": "{go_on} sends them.",
     "RetriesExhausted": "{go_on} sends them.",
     "HeldBehindDestination": "{go_on} sends them.",
-    "NoAnswer": "{go_on} finds out.",
     "ShardIDOutOfRangeException": "Give a shard that the stream has, or a partition key.",
     "Permission denied": "Ask for the right to write to this stream.",
 }
@@ -140,8 +139,7 @@ class Summary:
         if counts["unknown"]:
             said.append(
                 f"**{plural(counts['unknown'], 'row')} may or may not be stored**: no answer "
-                f"came. Do not send {'it' if counts['unknown'] == 1 else 'them'} again by a mask; "
-                f"{go_on} finds out."
+                f"came. {_resolve(receipt, go_on)}"
             )
         if counts["unsent"]:
             them = "it" if counts["unsent"] == 1 else "them"
@@ -253,7 +251,7 @@ def summarize(results: Any) -> Summary:
     return Summary(
         counts={status: int(counts.get(status, 0)) for status in STATUSES},
         shards=_shards(frame, receipt),
-        errors=_errors(frame),
+        errors=group_reasons(frame),
         attempts=dict(zip(attempts.index.tolist(), attempts.tolist(), strict=True)),
         maybe_duplicates=int(frame["maybe_duplicate"].sum()),
         rows_per_second=receipt.get("rows_per_second"),
@@ -334,7 +332,8 @@ def _shards(results: pd.DataFrame, receipt: Mapping[str, Any]) -> pd.DataFrame:
     return counted.assign(rows=rows)  # type: ignore[no-any-return]
 
 
-def _errors(results: pd.DataFrame) -> pd.DataFrame:
+def group_reasons(results: pd.DataFrame) -> pd.DataFrame:
+    """Group rows that are not stored by their reason and column, the most frequent first."""
     others = results.loc[results["status"] != "stored", ["status", *_NEEDED[3:6]]]
     codes, details = pd.factorize(others["error_detail"])  # few, as a rule: rows share them
     columns = pd.Series(details, dtype="string").str.extract(_COLUMN, expand=False)
@@ -349,6 +348,16 @@ def _errors(results: pd.DataFrame) -> pd.DataFrame:
             labels[number].append(str(label))
     counted["labels"] = pd.Series(map(tuple, labels), dtype=object)
     return counted.sort_values(by="rows", ascending=False, kind="stable", ignore_index=True)
+
+
+def _resolve(receipt: Mapping[str, Any], go_on: str) -> str:
+    """Say what becomes of rows of which nobody knows whether they are stored."""
+    resolved = {
+        "exactly_once": f"{go_on} looks for them on the stream, and sends what is not there.",
+        "at_least_once": f"{go_on} sends them again, and marks them as possible duplicates.",
+        "at_most_once": "`at_most_once` never sends them again; read the stream to find out.",
+    }
+    return resolved.get(receipt.get("delivery", ""), f"{go_on} treats them as `delivery` says.")
 
 
 def _count_of(receipt: Mapping[str, Any], name: str) -> int:
@@ -368,7 +377,8 @@ def _draw_text(summary: Summary) -> list[str]:
     lines += [notice.replace("**", "").replace("`", "") for notice in summary.notices()]
     if len(summary.errors):
         lines += ["", _why_heading(summary)]
-        for reason in _read_reasons(summary.errors):
+        resolve = _resolve(summary.receipt, _RESUME)
+        for reason in _read_reasons(summary.errors, resolve=resolve):
             where = f", column {reason.column!r}" if reason.column else ""
             code = f" ({reason.code})" if reason.code else ""
             said = f"{reason.what}. {reason.to_do}".rstrip(". ").replace("`", "")
@@ -413,15 +423,18 @@ class _Reason:
     labels: str
 
 
-def _read_reasons(errors: pd.DataFrame, go_on: str = _RESUME) -> list[_Reason]:
+def _read_reasons(errors: pd.DataFrame, go_on: str = _RESUME, resolve: str = "") -> list[_Reason]:
     """Read the most frequent reasons; their details end with what to do."""
     reasons = []
     row: Any
     for row in errors.head(_SHOWN_REASONS).itertuples():
         name = "" if pd.isna(row.error_message) else str(row.error_message)
         text = "" if pd.isna(row.detail) else str(row.detail)
-        what, to_do = (text, _TO_DO[name]) if name in _TO_DO else _split_advice(text)
-        to_do = to_do.replace("{go_on}", go_on)
+        what, to_do = _split_advice(text)
+        if row.status == "unknown":
+            what, to_do = text, resolve
+        elif name in _TO_DO:
+            what, to_do = text, _TO_DO[name].replace("{go_on}", go_on)
         what = re.sub(rf"{_COLUMN}(?: \([^)]*\))? ", "", what)
         labels = ", ".join(row.labels)
         more = row.rows - len(row.labels)
@@ -504,6 +517,15 @@ def _draw_reasons(summary: Summary, go_on: str) -> str:
     errors = summary.errors
     if errors.empty:
         return ""
+    aside = ""
+    if len(errors) > _SHOWN_REASONS:
+        aside = f"the {_SHOWN_REASONS} most frequent of {len(errors):,} reasons, all in .errors"
+    drawn = draw_reasons(errors, go_on, _resolve(summary.receipt, go_on))
+    return _html.fold(_why_heading(summary), aside, drawn, is_open=True)
+
+
+def draw_reasons(errors: pd.DataFrame, go_on: str = _RESUME, resolve: str = "") -> str:
+    """Draw the most frequent reasons as a table; columns that say nothing are left out."""
     rows = [
         (
             reason.rows,
@@ -517,17 +539,11 @@ def _draw_reasons(summary: Summary, go_on: str) -> str:
             _html.prose(reason.to_do),
             reason.labels,
         )
-        for reason in _read_reasons(errors, go_on)
+        for reason in _read_reasons(errors, go_on, resolve)
     ]
     header = ["Rows", "Reason", "Column", "For example", "What to do", "Row labels"]
-    shown = [at for at in range(len(header)) if at != 2 or any(row[2] for row in rows)]  # noqa: PLR2004
-    if not any(row[5] for row in rows):
-        shown.remove(5)
-    aside = ""
-    if len(errors) > _SHOWN_REASONS:
-        aside = f"the {_SHOWN_REASONS} most frequent of {len(errors):,} reasons, all in .errors"
-    drawn = _html.table([header[at] for at in shown], [[row[at] for at in shown] for row in rows])
-    return _html.fold(_why_heading(summary), aside, drawn, is_open=True)
+    shown = [at for at, _ in enumerate(header) if any(row[at] for row in rows)]
+    return _html.table([header[at] for at in shown], [[row[at] for at in shown] for row in rows])
 
 
 def _draw_shards(summary: Summary) -> str:

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Final
 
 from v3io_frames_put import _html
 from v3io_frames_put._html import plural
+from v3io_frames_put.summary import draw_reasons, group_reasons
 
 if TYPE_CHECKING:
     from v3io_frames_put.plan.records_plan import PlannedRecord, RecordsPlan
 
-_SHOWN_REJECTED: Final = 10
 _SHOWN_BYTES: Final = 200
 _SHOWN_KEYS: Final = 5
 _SHOWN_RECORDS: Final = 3
@@ -102,15 +102,11 @@ def _show(value: str | int | None) -> str:
 def _draw_rejected(plan: RecordsPlan) -> str:
     if not plan.rejected_rows:
         return ""
-    shown = min(plan.rejected_rows, _SHOWN_REJECTED)
-    aside = f"the first {shown}, more in .rejected" if plan.rejected_rows > shown else ""
-    rows = [
-        (str(row.Index), str(row.label), row.error_message, row.error_detail)
-        for row in plan.rejected.head(_SHOWN_REJECTED).itertuples()
-    ]
-    drawn = _html.table(["Row", "Label", "Reason", "Detail"], rows)
+    kept = len(plan.rejected)
+    aside = f"by the first {kept:,}, which are in .rejected" if plan.rejected_rows > kept else ""
+    rows = plan.rejected.set_index("label").assign(status="rejected", error_code=None)
     heading = f"{plural(plan.rejected_rows, 'row')} would be rejected"
-    return _html.fold(heading, aside, drawn, is_open=True)
+    return _html.fold(heading, aside, draw_reasons(group_reasons(rows)), is_open=True)
 
 
 def _draw_keys(plan: RecordsPlan) -> str:

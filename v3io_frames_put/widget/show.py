@@ -88,6 +88,8 @@ def last_word(ended: Ended) -> str:
     if rejected:
         rows = _html.plural(rejected, "row was", "rows were")
         said += f" {rows} rejected, for the reasons below."
+    if summary.counts["unknown"]:
+        said += f" {_html.plural(summary.counts['unknown'], 'row')} may or may not be stored."
     return said
 
 

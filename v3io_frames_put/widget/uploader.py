@@ -249,7 +249,7 @@ class Uploader(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
         if self.status in _RUNNING:
             return self.status.capitalize(), "", self.pause
         if self._left is not None:
-            rows = plural(int(self._left["status"].isin(["unsent", "unknown"]).sum()), "row")
+            rows = plural(self._count_left(self._left), "row")
             word = "Resume" if self.status == "paused" else "Send the rest"
             return f"{word}: {rows} left", "primary", self._send_rest
         label = "Upload" if self._data is None else f"Upload {plural(len(self._data), 'row')}"
@@ -277,12 +277,15 @@ class Uploader(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
 
     @property
     def plan(self) -> RecordsPlan | None:
-        """What would be sent; of big data, of the first rows only. None: it cannot be."""
+        """The plan of what would be sent, or None if it cannot be.
+
+        Of a big DataFrame it is a plan of the first rows.
+        """
         return self._plan
 
     @property
     def options(self) -> str:
-        """The same upload as code, to paste into a job. It holds no key."""
+        """The same upload as code to paste into a job, without the access key."""
         return self._read_choices().code()
 
     def _read_choices(self) -> Choices:
@@ -377,6 +380,13 @@ class Uploader(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
 
     # -- the upload --------------------------------------------------------------------
 
+    def upload(self) -> None:
+        """Send all rows, as the button Upload does: it asks first if they are stored already."""
+        if self._left is not None or self._is_sent_already():
+            self._ask()
+        else:
+            self._start()
+
     def _start(self) -> None:
         """Send all rows."""
         choices, data = self._read_choices(), self._data
@@ -420,8 +430,14 @@ class Uploader(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
         """Send what the last upload left, with the data and the choices it had."""
         with self._lock:
             if self._run is None and self._left is not None:
-                left = int(self._left["status"].isin(["unsent", "unknown"]).sum())
-                self._begin(f"Sending the {plural(left, 'row')} left")
+                rows = plural(self._count_left(self._left), "row")
+                self._begin(f"Sending the {rows} left")
+
+    def _count_left(self, results: pd.DataFrame) -> int:
+        """Count the rows that the same upload would go on with."""
+        never_twice = self._sent is not None and self._sent.choices.delivery == "at_most_once"
+        left = ["unsent"] if never_twice else ["unsent", "unknown"]
+        return int(results["status"].isin(left).sum())
 
     def _begin(self, message: str) -> None:
         self._history, self._pace = [], Pace()
@@ -499,7 +515,7 @@ class Uploader(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
         self.results = ended.results
         statuses = set(ended.results["status"])
         # What never reached the stream is not gone on with: Upload sends it all.
-        can_go = statuses & {"unsent", "unknown"} and statuses & {"stored", "unknown"}
+        can_go = bool(self._count_left(ended.results)) and statuses & {"stored", "unknown"}
         self._left = ended.results if can_go else None
         if not is_missing:
             self._show_results()

@@ -8,7 +8,7 @@ import pytest
 from packaging.version import Version
 
 import v3io_frames_put
-from v3io_frames_put.local import RecordErrors, Unavailable
+from v3io_frames_put.local import LostAnswer, RecordErrors, Unavailable
 
 STREAM = "projects/house/readings"
 
@@ -67,6 +67,15 @@ def test_the_same_rows_are_sent_again_only_when_it_is_confirmed(
     hands.press(uploader, "Send all 10 rows")
     hands.settle(uploader)
     assert len(local_platform.records(STREAM)) == 20
+
+
+def test_upload_from_code_asks_as_the_button_does(hands, make_uploader, client, local_platform):
+    uploader = make_uploader(hands.make_readings(10), STREAM, client=client)
+    for _ in range(2):
+        uploader.upload()
+        hands.settle(uploader)
+    assert len(local_platform.records(STREAM)) == 10
+    assert "Sending every row again stores these twice." in hands.message(uploader)
 
 
 def test_another_stream_needs_no_confirmation(hands, make_uploader, client, local_platform):
@@ -224,6 +233,16 @@ def test_a_refusal_of_the_platform_is_shown(hands, make_uploader, client, local_
     hands.settle(uploader)
     assert "ShardIDOutOfRangeException" in hands.page(uploader)
     assert (uploader.stored, uploader.rejected) == (2, 1)
+
+
+def test_what_is_never_sent_twice_is_not_left_to_send(hands, make_uploader, client, local_platform):
+    local_platform.faults = [LostAnswer()]
+    uploader = make_uploader(hands.make_readings(3), STREAM, client=client, delivery="at_most_once")
+    hands.press(uploader, "Upload")
+    hands.settle(uploader)
+    assert "Done. 3 rows may or may not be stored." in hands.message(uploader)
+    assert "at_most_once never sends them again; read the stream" in hands.page(uploader)
+    assert hands.buttons(uploader) == ["Upload 3 rows again", "Save results"]
 
 
 def test_a_missing_stream_is_created_from_the_widget(hands, make_uploader, client, local_platform):
