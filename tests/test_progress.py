@@ -64,7 +64,7 @@ def test_progress_ends_true_when_rows_are_not_stored(platform):
 
 def test_progress_ends_true_when_the_run_is_stopped(platform):
     seen = []
-    platform.faults = [local.Refused(status=401, nth=2)]
+    platform.faults = [local.faults.refused(status=401, nth=2)]
     with pytest.raises(AuthenticationError):
         put(platform, FRAME, progress=seen.append)
     assert (seen[-1].stored, seen[-1].unsent) == (2, 4)

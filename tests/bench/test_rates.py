@@ -18,9 +18,9 @@ pytestmark = pytest.mark.bench
 HERE = Path(__file__).parent
 SERVER = """
 import sys
-from v3io_frames_put.local import LocalPlatform, StalledAnswer
-faults = [StalledAnswer(seconds=float(s), times=None) for s in sys.argv[1:]]
-with LocalPlatform(faults=faults) as platform:
+from v3io_frames_put.local import LocalPlatform, faults
+script = [faults.stalled_answer(float(s), times=None) for s in sys.argv[1:]]
+with LocalPlatform(faults=script) as platform:
     print(platform.endpoint, flush=True)
     input()
 """

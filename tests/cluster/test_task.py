@@ -18,7 +18,7 @@ from v3io_frames_put._cluster.receipt import merge_receipts
 from v3io_frames_put._cluster.run import begin_run
 from v3io_frames_put._cluster.task import send_partition
 from v3io_frames_put._rows.source import StreamSource
-from v3io_frames_put.local import LocalPlatform, LostAnswer
+from v3io_frames_put.local import LocalPlatform, faults
 
 
 @pytest.fixture
@@ -119,7 +119,7 @@ def test_absence_is_not_proven_where_records_were_dropped(begin, clicks, local_p
 
 def test_rows_that_an_attempt_left_open_are_taken_up(begin, clicks, read_numbers, local_platform):
     run = begin(delivery="at_most_once", max_in_flight=1)
-    local_platform.faults = [LostAnswer(nth=2)]
+    local_platform.faults = [faults.lost_answer(nth=2)]
     first = send_partition(run, 0, clicks(3_000), is_first=True)
     assert first.status.value_counts()["unknown"] == 1_000
     second = send_partition(run, 0, clicks(3_000), is_first=True, earlier=first)

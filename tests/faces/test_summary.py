@@ -7,7 +7,7 @@ import pytest
 
 import v3io_frames_put
 from v3io_frames_put import ConfigError, summarize
-from v3io_frames_put.local import RecordErrors, Throttled
+from v3io_frames_put.local import faults
 
 STREAM = "projects/house/readings"
 
@@ -81,7 +81,7 @@ def test_another_frame_is_refused_and_what_it_lacks_is_named():
 
 def test_a_run_tells_its_throughput(local_platform):
     data = pd.DataFrame({"key": ["a", "b", "c"] * 500})
-    local_platform.faults = [Throttled()]
+    local_platform.faults = [faults.throttled()]
     with local_platform.client() as client:
         client.create_stream(STREAM, shards=3)
         results = data.v3io.put_records(STREAM, partition_key="key", client=client)
@@ -93,7 +93,7 @@ def test_a_run_tells_its_throughput(local_platform):
 
 
 def test_the_page_holds_the_numbers_and_a_described_drawing(local_platform):
-    local_platform.faults = [RecordErrors(places=(0,))]
+    local_platform.faults = [faults.RecordErrors(places=(0,))]
     data = pd.DataFrame({"key": ["a", "b"]})
     with local_platform.client() as client:
         client.create_stream(STREAM, shards=2)

@@ -16,7 +16,7 @@ import pytest
 
 from v3io_frames_put import Encoding, Interrupted, Retry, put_records, summarize
 from v3io_frames_put.errors import ConfigError, DataError, PutRecordsError
-from v3io_frames_put.local import LocalPlatform, LostAnswer, RecordErrors
+from v3io_frames_put.local import LocalPlatform, faults
 
 STREAM = "projects/house/readings"
 FRAME = pd.DataFrame({"row": range(40), "key": [f"k{row % 7}" for row in range(40)]})
@@ -100,7 +100,7 @@ def test_a_journal_is_small(platform, path):
 
 
 def test_a_finished_run_is_told_of_again_and_sends_nothing(platform, path, caplog):
-    platform.faults = [RecordErrors(places=(3, 4))]
+    platform.faults = [faults.RecordErrors(places=(3, 4))]
     before = put(platform, path)
     seen = len(platform.requests)
     with caplog.at_level(logging.INFO, "v3io_frames_put"):
@@ -335,7 +335,7 @@ def test_a_full_disk_stops_the_run_and_nothing_is_sent_unrecorded(platform, path
 
 @pytest.mark.parametrize("rows_per_record", [1, 3])
 def test_a_lost_answer_is_looked_up_by_the_next_process(platform, path, rows_per_record):
-    platform.faults = [LostAnswer()]
+    platform.faults = [faults.lost_answer()]
     patient = platform.client(retry=Retry(settle_seconds=60))
     cancel = threading.Event()
     options = {"delivery": "exactly_once", "rows_per_record": rows_per_record}
@@ -359,7 +359,7 @@ def test_a_lost_answer_is_looked_up_by_the_next_process(platform, path, rows_per
 
 def test_a_row_resumed_behind_later_ones_is_listed_by_every_later_process(platform, path):
     frame = pd.DataFrame({"row": range(6), "key": ["a", "b", "a", "b", "a", "c"]})
-    platform.faults = [RecordErrors(places=(2,), code=-99, message="BusyException")]
+    platform.faults = [faults.RecordErrors(places=(2,), code=-99, message="BusyException")]
     client = platform.client(retry=Retry(attempts=1))
     options = {"data": frame, "max_in_flight": 1}
     before = put(platform, path, client=client, **options)

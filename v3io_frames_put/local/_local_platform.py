@@ -1,42 +1,41 @@
-"""``LocalPlatform``: the platform, its faults, its log and its server as one thing to use."""
+"""``LocalPlatform``: the platform, its faults, its log and its server in one object."""
 
 from __future__ import annotations
 
 import os
-import signal
+import socket
 import ssl
 import threading
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
-from v3io_frames_put.local._api import Platform
-from v3io_frames_put.local._front import Front
-from v3io_frames_put.local._log import Arrival, Log
+from v3io_frames_put.local._platform import Platform
 from v3io_frames_put.local._rules import AccessKey, Rules, access_keys
-from v3io_frames_put.local._server import Server
+from v3io_frames_put.local._server import Arrival, RequestLog, Server
+from v3io_frames_put.local.faults import FaultProxy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
-    from types import TracebackType
 
     from typing_extensions import Self
 
     from v3io_frames_put.client import Client
-    from v3io_frames_put.local._direct import StoredRecord
-    from v3io_frames_put.local._faults import Fault
+    from v3io_frames_put.local._platform import StoredRecord
+    from v3io_frames_put.local.faults import Fault
 
 Tls = ssl.SSLContext | tuple[str | os.PathLike[str], str | os.PathLike[str]]
-
-_ENDING: Final = (signal.SIGINT, signal.SIGTERM)
 
 
 class LocalPlatform:
     """A platform of your own, on a port of this machine.
 
-    It serves between ``__enter__`` and ``__exit__``, in a thread that ends with it. Requests
-    are answered one after the other, so that a test sees what it expects to see.
+    It serves in a ``with`` block, or between ``start`` and ``stop``, in a thread that ends
+    with it. Requests are answered one after the other, so that tests are repeatable.
+
+    Without an access key it refuses what a foreign web page could send: a ``Host`` that is
+    not a name of this machine, and writing requests from other sites.
 
     Parameters
     ----------
@@ -50,9 +49,11 @@ class LocalPlatform:
     tls : (certificate file, key file) or SSLContext, optional
         Serve HTTPS.
     faults : iterable of Fault, optional
-        What goes wrong; see ``v3io_frames_put.local``.
+        What goes wrong; see ``v3io_frames_put.local.faults``.
     host : str
         The address to listen on. Others than the loopback one are open to your network.
+    allowed_hosts : iterable of str
+        Further names that clients may use for this machine, such as that of a container.
     rules : Rules, optional
         Versions and limits of the platform.
     clock : callable
@@ -66,6 +67,11 @@ class LocalPlatform:
     ...     platform.add_records("projects/demo", [b"one", b"two"])
     ...     [record.data for record in platform.records("projects/demo")]
     [b'one', b'two']
+
+    In a notebook, one cell starts it and a later one stops it:
+
+    >>> platform = LocalPlatform().start()
+    >>> platform.stop()
     """
 
     def __init__(  # noqa: PLR0913  # the first five are the contract's, the rest by keyword
@@ -77,52 +83,76 @@ class LocalPlatform:
         faults: Iterable[Fault] | None = None,
         *,
         host: str = "127.0.0.1",
+        allowed_hosts: Iterable[str] = (),
         rules: Rules | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._keys = access_keys(access_key)
         self._data_dir, self._address, self._tls = data_dir, (host, port), tls
+        self._hosts = frozenset(
+            name.lower() for name in (host, socket.gethostname(), *allowed_hosts)
+        )
         self._rules, self._clock = rules, clock
         self._first_faults = tuple(faults or ())
-        self._log = Log()
-        self._running: tuple[Front, Server] | None = None
-        self._stop_asked = threading.Event()
+        self._log = RequestLog()
+        self._running: tuple[FaultProxy, Server] | None = None
+        self._stopped = threading.Event()
 
-    def __enter__(self) -> Self:
-        """Open the store and start serving; the port is known on return."""
-        context = tls_context(self._tls)
+    def start(self) -> Self:
+        """Open the store and start serving; a platform that is running goes on.
+
+        Returns
+        -------
+        LocalPlatform
+            This one, with its ``endpoint`` known.
+        """
+        if self._running is not None:
+            return self
+        context = _tls_context(self._tls)
         platform = Platform(
             self._data_dir, access_key=self._keys, rules=self._rules, clock=self._clock
         )
-        front = Front(platform, self._first_faults)
+        proxy = FaultProxy(platform, self._first_faults)
+        hosts = None if self._keys else self._hosts
         try:
-            server = Server(front, self._log, self._address, context)
+            server = Server(proxy, self._log, self._address, context, hosts)
             server.start()
         except BaseException:
             platform.close()
             raise
-        self._running = front, server
+        self._stopped.clear()
+        self._running = proxy, server
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Cut all connections, end the thread, close the store."""
-        front, server = self._parts
-        self._running = None
-        server.stop()
-        front.platform.close()
+    def stop(self) -> None:
+        """Cut all connections, end the thread, close the store; stopping twice is allowed.
+
+        Without ``data_dir`` everything stored is gone.
+        """
+        running, self._running = self._running, None
+        if running is not None:
+            proxy, server = running
+            server.stop()
+            proxy.platform.close()
+            self._stopped.set()
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def wait(self) -> None:
+        """Serve until another thread calls ``stop`` or the process is interrupted."""
+        self._stopped.wait()
 
     @property
-    def _parts(self) -> tuple[Front, Server]:
+    def _parts(self) -> tuple[FaultProxy, Server]:
         if self._running is None:
-            raise RuntimeError("The local platform is not running. Use it in a with block.")
+            raise RuntimeError(
+                "The local platform is not running. Call start(), or use it in a with block."
+            )
         return self._running
-
-    # where it is
 
     @property
     def endpoint(self) -> str:
@@ -137,8 +167,8 @@ class LocalPlatform:
         Parameters
         ----------
         **options
-            Passed on to ``v3io_frames_put.client.Client``; ``access_key`` and, with TLS from
-            files, ``verify`` have defaults that fit. Proxies of the environment are passed by.
+            Options of ``v3io_frames_put.client.Client``; ``access_key`` and, with TLS from
+            files, ``verify`` have defaults that fit. Proxies of the environment are not used.
         """
         from v3io_frames_put.client import Client
 
@@ -147,22 +177,19 @@ class LocalPlatform:
         if isinstance(self._tls, tuple):
             options.setdefault("verify", os.fspath(self._tls[0]))
         client = Client(self.endpoint, **options)
-        client._access.pass_proxies_by()  # noqa: SLF001  # none can reach this machine
+        client._access.pass_proxies_by()  # noqa: SLF001  # no proxy can reach this machine
         return client
 
-    def wait(self) -> None:
-        """Serve until ``stop`` is called or the process is interrupted."""
-        self._stop_asked.wait()
-
-    def stop(self) -> None:
-        """End ``wait``; safe in a signal handler."""
-        self._stop_asked.set()
+    @property
+    def platform(self) -> Platform:
+        """The platform behind the server, with all that can be done without a request."""
+        return self._parts[0].platform
 
     # faults
 
     @property
     def faults(self) -> tuple[Fault, ...]:
-        """The script of faults; setting it starts its counts anew."""
+        """What goes wrong; setting it restarts the counts."""
         return self._parts[0].faults
 
     @faults.setter
@@ -171,7 +198,7 @@ class LocalPlatform:
 
     @contextmanager
     def hold(self) -> Iterator[None]:
-        """Keep every answer back inside the block; requests are handled nonetheless."""
+        """Hold back every answer during the block; requests are handled nonetheless."""
         _, server = self._parts
         server.hold()
         try:
@@ -187,17 +214,17 @@ class LocalPlatform:
         return self._log.arrivals()
 
     def in_flight(self, function: str = "PutRecords") -> int:
-        """Return how many requests of a function are under way."""
+        """Return how many requests of a function are in flight."""
         return self._log.in_flight(function)
 
     def peak_in_flight(self, function: str = "PutRecords") -> int:
-        """Return how many requests of a function were ever under way at once."""
+        """Return how many requests of a function were ever in flight at once."""
         return self._log.peak_in_flight(function)
 
     def wait_until(
         self, condition: Callable[[LocalPlatform], bool], timeout_seconds: float = 10
     ) -> None:
-        """Wait until requests or ghosts that come or go make a condition true.
+        """Wait until requests or delayed writes make a condition true.
 
         Raises
         ------
@@ -215,12 +242,12 @@ class LocalPlatform:
     # what is stored
 
     def records(self, stream: str) -> list[StoredRecord]:
-        """Return what stands in a stream, shard after shard, in stored order."""
-        return self._parts[0].platform.records(stream)
+        """Return the records of a stream, shard after shard, in stored order."""
+        return self.platform.records(stream)
 
     def create_stream(self, stream: str, shards: int = 1, retention_hours: int = 24) -> None:
         """Make a stream without a request."""
-        self._parts[0].platform.create_stream(stream, shards, retention_hours)
+        self.platform.create_stream(stream, shards, retention_hours)
 
     def add_records(
         self,
@@ -231,48 +258,21 @@ class LocalPlatform:
         key: str | None = None,
     ) -> None:
         """Put records as another writer would, without a request."""
-        self._parts[0].platform.add_records(stream, data, shard=shard, key=key)
-
-    @property
-    def platform(self) -> Platform:
-        """The platform behind the server, with all that can be done without a request."""
-        return self._parts[0].platform
+        self.platform.add_records(stream, data, shard=shard, key=key)
 
     def clear(self) -> None:
-        """Remove streams and files, set the faults of the start, forget the log."""
-        front, server = self._parts
-        server.forget_ghosts()
-        front.faults = self._first_faults
-        front.platform.clear()
+        """Remove streams and files, restore the faults of the start, forget the log."""
+        proxy, server = self._parts
+        server.cancel_delayed_writes()
+        proxy.faults = self._first_faults
+        proxy.platform.clear()
         self._log.clear()
 
 
-def tls_context(tls: Tls | None) -> ssl.SSLContext | None:
+def _tls_context(tls: Tls | None) -> ssl.SSLContext | None:
     """Make a server's TLS context from certificate and key files."""
     if tls is None or isinstance(tls, ssl.SSLContext):
         return tls
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(*tls)
     return context
-
-
-def serve_forever(
-    platform: LocalPlatform, ready: Callable[[LocalPlatform], None] = lambda _: None
-) -> None:
-    """Serve until SIGINT or SIGTERM; for commands.
-
-    Parameters
-    ----------
-    platform : LocalPlatform
-        Not yet entered.
-    ready : callable
-        Called once requests are taken, with the platform: print its endpoint there.
-    """
-    with platform:
-        before = {s: signal.signal(s, lambda *_: platform.stop()) for s in _ENDING}
-        try:
-            ready(platform)
-            platform.wait()
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)

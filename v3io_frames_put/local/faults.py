@@ -1,0 +1,790 @@
+"""Faults: what goes wrong, and for which requests.
+
+There are five kinds of faults. Each is a value that says which requests it takes, and what
+happens to them:
+
+================  =====================================================================
+``Answer``        another answer, or the platform's own one late, slowly or cut off
+``Disconnect``    no answer: the connection ends before, in or after the request's body
+``WrongEntries``  all is stored; the answer to PutRecords counts or orders it wrongly
+``RecordErrors``  some records fail in an answer of status 200
+``Change``        somebody changes the stream; the request goes on
+================  =====================================================================
+
+The functions of this module are presets of the first two. Their other arguments say which
+requests are meant, as for every fault (see ``Fault``)::
+
+    >>> from v3io_frames_put.local import faults
+    >>> faults.throttled(retry_after_seconds=5, times=2)
+    Answer(times=2, status=429, retry_after_seconds=5)
+    >>> faults.lost_answer(nth=3)
+    Disconnect(nth=3, stored='all')
+
+The first fault of a list that is due takes the request; a ``Change`` happens and lets the
+next fault have it.
+
+In a TOML file each fault is one ``[[fault]]`` table: ``kind`` is ``"answer"``,
+``"disconnect"``, ``"wrong_entries"``, ``"record_errors"`` or ``"change"``, the other keys
+are those of the class. TOML has no null: ``times = "forever"`` and ``wait_seconds =
+"never"`` mean None.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from base64 import b64decode
+from dataclasses import replace
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal, get_args, get_type_hints
+
+import msgspec
+
+from v3io_frames_put.local._http import (
+    JSON_TYPE,
+    SECOND,
+    DelayedWrite,
+    Ending,
+    ErrorAnswer,
+    Errors,
+    Exchange,
+    Request,
+    Response,
+    encode_json,
+    html_response,
+    http_date,
+    json_response,
+    parse_json,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from v3io_frames_put.local._platform import Platform
+    from v3io_frames_put.local._server import Arrival
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+_OK: Final = 200
+_FIRST_ERROR: Final = 300
+_ON_SHARDS: Final = frozenset({"Seek", "GetRecords"})
+#: What only the body can tell, and the value that does not ask for it.
+_IN_BODY: Final = {"shard": None, "containing": None, "min_records": 0}
+
+#: What of a request is stored, whatever the answer says. A tuple names shards.
+Stored = Literal["none", "all", "even_shards", "odd_shards"] | tuple[int, ...]
+
+
+class Fault(
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    forbid_unknown_fields=True,
+    repr_omit_defaults=True,
+    tag_field="kind",
+):
+    """What every kind of fault has: which requests it means, and which of them it takes.
+
+    Parameters
+    ----------
+    function : str
+        ``X-v3io-function``, the verb of requests without one, or ``"*"`` for all.
+    stream : str, optional
+        ``"container/path"`` as the request names it.
+    shard : int, optional
+        Requests to this shard, or with a record for it.
+    containing : str, optional
+        Requests with a record whose Data contains this text.
+    min_records : int
+        Requests with at least so many records.
+    min_body_bytes : int
+        Requests with at least so long a body.
+    nth : int
+        The first matching request to take, from 1.
+    every : int
+        Then every n-th matching request.
+    times : int, optional
+        How many requests to take. None: no end.
+    """
+
+    function: str = "PutRecords"
+    stream: str | None = None
+    shard: int | None = None
+    containing: str | None = None
+    min_records: int = 0
+    min_body_bytes: int = 0
+    nth: int = 1
+    every: int = 1
+    times: int | None = 1
+
+    def __post_init__(self) -> None:
+        for name in ("nth", "every", "times"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{type(self).__name__}({name}={value}): expected 1 or more.")
+        asked = self._asked_of_body()
+        if self.is_early and asked:
+            raise ValueError(
+                f"{type(self).__name__} happens before the body is read and cannot match by"
+                f" {asked[0]!r}, which is in it. Match by stream, nth and every."
+            )
+        self._check()
+
+    def _check(self) -> None:
+        """Raise ValueError for values of the kind that do not fit together."""
+
+    @property
+    def is_early(self) -> bool:
+        """Whether it happens before the request's body is read."""
+        return False
+
+    def apply(self, platform: Platform, request: Request) -> Exchange | None:
+        """Make it happen; None lets the request go on."""
+        raise NotImplementedError
+
+    def matches(self, request: Request) -> bool:
+        """Return whether this fault means a request."""
+        if self.function not in {"*", request.function}:
+            return False
+        if self.stream is not None and _stream_of(request) != self.stream.strip("/"):
+            return False
+        if _body_bytes(request) < self.min_body_bytes:
+            return False
+        return not self._asked_of_body() or self._matches_body(request)
+
+    def _asked_of_body(self) -> list[str]:
+        """Return the names of the conditions that need the body."""
+        return [name for name, absent in _IN_BODY.items() if getattr(self, name) != absent]
+
+    def _matches_body(self, request: Request) -> bool:
+        records = _records_of(request)
+        if len(records) < self.min_records:
+            return False
+        if self.shard is not None and not self._is_for_shard(request):
+            return False
+        return self.containing is None or any(_contains(r, self.containing) for r in records)
+
+    def _is_for_shard(self, request: Request) -> bool:
+        if request.function in _ON_SHARDS:
+            named = _body_of(request).get("ShardId", request.parts[-1] if request.parts else "")
+            return str(named) == str(self.shard)
+        return any(record.get("ShardId") == self.shard for record in _records_of(request))
+
+
+class Answer(Fault, frozen=True, kw_only=True, tag="answer"):
+    """Another answer than the platform's, or its own one late, slowly or cut off.
+
+    Parameters
+    ----------
+    status : int, optional
+        The HTTP status. None: the platform's own answer.
+    headers : dict
+        Headers of the answer.
+    body : str, optional
+        Body of the answer. None: an error page of the front end.
+    stored : {"none", "all", "even_shards", "odd_shards"} or tuple of int, optional
+        What is stored, at once. None: all with a status below 300 or the platform's own
+        answer, else none.
+    retry_after_seconds : int, optional
+        The ``Retry-After`` header.
+    retry_after_as_date : bool
+        Send it as an HTTP date, counted from the answer's ``Date``.
+    wait_seconds : float, optional
+        Time until the answer begins. None: never, and the connection stays open.
+    drip_seconds : float
+        Time from the first byte of the body to the last.
+    body_share : float
+        How much of the body is sent, from 0 to 1. With ``ending="keep"`` the shorter length
+        is announced, and only a parser notices; else the connection ends there.
+    early : bool
+        Answer before the request's body is read, and close the connection.
+    ending : {"keep", "close", "reset"}
+        What happens to the connection after the answer.
+    """
+
+    status: int | None = None
+    headers: dict[str, str] = {}
+    body: str | None = None
+    stored: Stored | None = None
+    retry_after_seconds: int | None = None
+    retry_after_as_date: bool = False
+    wait_seconds: float | None = 0.0
+    drip_seconds: float = 0.0
+    body_share: float = 1.0
+    early: bool = False
+    ending: Ending = "keep"
+
+    @property
+    def is_early(self) -> bool:
+        """Whether it happens before the request's body is read."""
+        return self.early
+
+    def _check(self) -> None:
+        if self.early and (self.status is None or self._stored != "none"):
+            raise ValueError(
+                "Answer(early=True): expected a status and stored='none', since the body is not"
+                " read."
+            )
+        if self.status is None and self._stored != "all" and self.wait_seconds is not None:
+            raise ValueError(
+                f"Answer(stored={self.stored!r}): expected a status, since the platform's own"
+                " answer would say that all is stored."
+            )
+
+    @property
+    def _stored(self) -> Stored:
+        """What is stored, by default according to the status."""
+        if self.stored is not None:
+            return self.stored
+        return "all" if self.status is None or self.status < _FIRST_ERROR else "none"
+
+    def apply(self, platform: Platform, request: Request) -> Exchange:
+        """Store what is to be stored, and answer."""
+        own = _store(platform, request, self._stored)
+        response = own if self.status is None else self._response(platform, self.status)
+        sent = self.body_share
+        if response is not None and self.ending == "keep":
+            body = response.body[: int(len(response.body) * sent)]
+            response, sent = replace(response, body=body), 1.0
+        return Exchange(
+            response=response,
+            body_read=0.0 if self.early else 1.0,
+            wait_seconds=self.wait_seconds,
+            drip_seconds=self.drip_seconds,
+            body_sent=sent,
+            ending="close" if self.early and self.ending == "keep" else self.ending,
+        )
+
+    def _response(self, platform: Platform, status: int) -> Response:
+        headers = dict(self.headers)
+        if self.retry_after_seconds is not None:
+            moment = round((platform.clock() + self.retry_after_seconds) * SECOND)
+            as_date = self.retry_after_as_date
+            headers["Retry-After"] = http_date(moment) if as_date else str(self.retry_after_seconds)
+        if self.body is None:
+            return platform.sign(html_response(status, headers))
+        return platform.sign(Response(status, headers, self.body.encode()))
+
+
+class Disconnect(Fault, frozen=True, kw_only=True, tag="disconnect"):
+    """The connection ends without a byte of an answer.
+
+    Parameters
+    ----------
+    when : {"before_body", "in_body", "after_body"}
+        Before a byte of the request's body is read, in the middle of it, or when it is
+        complete.
+    stored : {"none", "all", "even_shards", "odd_shards"} or tuple of int
+        What is stored before the connection ends.
+    stored_after_seconds : float, optional
+        The whole request is stored so long after the connection ended.
+    ending : {"reset", "close"}
+        How the connection ends.
+    down_seconds : float, optional
+        The platform is killed: all connections are reset and refused for so long, then it
+        comes back on the same address. With a data directory, what it had acknowledged is
+        there again; in memory, records stay as well.
+    """
+
+    when: Literal["before_body", "in_body", "after_body"] = "after_body"
+    stored: Stored = "none"
+    stored_after_seconds: float | None = None
+    ending: Literal["reset", "close"] = "reset"
+    down_seconds: float | None = None
+
+    @property
+    def is_early(self) -> bool:
+        """Whether it happens before the request's body is read."""
+        return self.when != "after_body"
+
+    def _check(self) -> None:
+        if self.is_early and (self.stored != "none" or self.stored_after_seconds is not None):
+            raise ValueError(
+                f"Disconnect(when={self.when!r}): expected stored='none', since the body is not"
+                " read."
+            )
+
+    def apply(self, platform: Platform, request: Request) -> Exchange:
+        """Store what is to be stored, and end the connection."""
+        _store(platform, request, self.stored)
+        later = self.stored_after_seconds
+        return Exchange(
+            response=None,
+            body_read={"before_body": 0.0, "in_body": 0.5, "after_body": 1.0}[self.when],
+            ending=self.ending,
+            delayed_writes=() if later is None else (DelayedWrite(later, request),),
+            down_seconds=self.down_seconds,
+        )
+
+
+class WrongEntries(Fault, frozen=True, kw_only=True, tag="wrong_entries"):
+    """All is stored, and the entries of the answer to PutRecords are wrong.
+
+    Parameters
+    ----------
+    entries : int
+        How many entries too many (the last one again), or too few when negative.
+    failed : int
+        Added to ``FailedRecordCount``.
+    order : {"kept", "reversed", "rotated", "swapped"}
+        As they should be; back to front; the first entry last; the first two exchanged.
+    """
+
+    entries: int = 0
+    failed: int = 0
+    order: Literal["kept", "reversed", "rotated", "swapped"] = "kept"
+
+    def apply(self, platform: Platform, request: Request) -> Exchange:
+        """Store everything, and answer with other entries."""
+        answer = platform.handle(request)
+        if request.function != "PutRecords" or answer.status != _OK:
+            return Exchange(response=answer)
+        body = answer.json()
+        entries = body["Records"]
+        entries = {
+            "kept": entries,
+            "reversed": entries[::-1],
+            "rotated": entries[1:] + entries[:1],
+            "swapped": entries[1:2] + entries[:1] + entries[2:],
+        }[self.order]
+        entries = entries[: self.entries or None] if self.entries < 0 else entries
+        entries = entries + entries[-1:] * max(0, self.entries)
+        changed = {"FailedRecordCount": body["FailedRecordCount"] + self.failed, "Records": entries}
+        return Exchange(response=replace(answer, body=encode_json(changed)))
+
+
+class RecordErrors(Fault, frozen=True, kw_only=True, tag="record_errors"):
+    """Some records of a request fail in an answer of status 200.
+
+    By default the error passes: the same records are stored when they come again. With
+    ``containing`` and ``times=None`` the error belongs to the records and is permanent.
+
+    Parameters
+    ----------
+    places : tuple of int
+        Positions in the request, from 0. With neither places nor ``containing`` all fail.
+    code : int
+        ``ErrorCode``; any number, documented or not.
+    message : str
+        ``ErrorMessage``.
+    is_stored : bool
+        Whether the records are stored although the answer says they failed.
+    """
+
+    places: tuple[int, ...] = ()
+    code: int = -201326592
+    message: str = "InvalidArgumentException"
+    is_stored: bool = False
+
+    def apply(self, platform: Platform, request: Request) -> Exchange:
+        """Fail some records and store the others."""
+        records = _records_of(request)
+        failing = {place for place, record in enumerate(records) if self._fails(place, record)}
+        kept = [r for place, r in enumerate(records) if self.is_stored or place not in failing]
+        if kept or not records:
+            body = encode_json({**_body_of(request), "Records": kept}) if records else request.body
+            answer = platform.handle(replace(request, body=body))
+        else:
+            answer = platform.sign(json_response({"Records": []}))
+        if answer.status != _OK or not records:
+            return Exchange(response=answer)
+        given = iter(answer.json()["Records"])
+        error = {"ErrorCode": self.code, "ErrorMessage": self.message}
+        entries: list[dict[str, Any]] = []
+        for place in range(len(records)):
+            entry = next(given) if self.is_stored or place not in failing else {}
+            entries.append(error if place in failing else entry)
+        count = sum("ErrorCode" in entry for entry in entries)
+        changed = {"FailedRecordCount": count, "Records": entries}
+        return Exchange(response=replace(answer, body=encode_json(changed)))
+
+    def _fails(self, place: int, record: dict[str, Any]) -> bool:
+        if not self.places and self.containing is None:
+            return True
+        is_named = self.containing is not None and _contains(record, self.containing)
+        return place in self.places or is_named
+
+
+class Change(Fault, frozen=True, kw_only=True, tag="change"):
+    """Somebody changes the stream before the request is handled.
+
+    Parameters
+    ----------
+    action : {"resize", "drop_records", "delete", "recreate"}
+        Change the shard count, drop records as retention does, delete the stream, or
+        delete it and make it anew with as many shards.
+    target : str, optional
+        The stream that changes. None: the one the request names.
+    shards : int, optional
+        Of ``"resize"``: the new shard count.
+    keep_last : int
+        Of ``"drop_records"``: how many records each shard keeps.
+    """
+
+    action: Literal["resize", "drop_records", "delete", "recreate"]
+    target: str | None = None
+    shards: int | None = None
+    keep_last: int = 0
+
+    def _check(self) -> None:
+        if self.action == "resize" and self.shards is None:
+            raise ValueError("Change(action='resize'): expected shards, the new shard count.")
+
+    def apply(self, platform: Platform, request: Request) -> None:
+        """Change the stream and let the request go on."""
+        stream = self.target or _stream_of(request)
+        if self.action == "resize":
+            platform.resize_stream(stream, self.shards or 1)
+        elif self.action == "drop_records":
+            platform.drop_records(stream, keep_last=self.keep_last)
+        else:
+            before = platform.describe_stream(stream)
+            platform.delete_stream(stream)
+            if self.action == "recreate":
+                platform.create_stream(stream, before.shard_count, before.retention_hours)
+
+
+# presets
+
+
+def throttled(
+    retry_after_seconds: int | None = 1, *, as_date: bool = False, **match: Any
+) -> Answer:
+    """Answer 429 with ``Retry-After``, or without it for None; nothing is stored."""
+    return Answer(
+        status=429, retry_after_seconds=retry_after_seconds, retry_after_as_date=as_date, **match
+    )
+
+
+def unavailable(
+    stored: Stored = "none", *, retry_after_seconds: int | None = None, **match: Any
+) -> Answer:
+    """Answer 503 with the platform's own error, whatever was stored."""
+    return Answer(
+        **_error(Errors.UNAVAILABLE),
+        stored=stored,
+        retry_after_seconds=retry_after_seconds,
+        **match,
+    )
+
+
+def html_error(status: int = 502, *, stored: Stored = "none", **match: Any) -> Answer:
+    """Answer with a page of the front end: 502, 504, or any other status."""
+    return Answer(status=status, stored=stored, **match)
+
+
+def refused(
+    status: int = 401, *, code: int = -1, message: str = "Unauthorized", **match: Any
+) -> Answer:
+    """Answer with an error of the platform, nothing stored: 401 in mid-run, 403, 404, 400."""
+    return Answer(**_error(ErrorAnswer(status, code, message)), stored="none", **match)
+
+
+def redirected(location: str = "https://platform.example:8443/", **match: Any) -> Answer:
+    """Answer 308 with ``Location``, as the ingress answers plain HTTP."""
+    return Answer(status=308, headers={"Location": location}, **match)
+
+
+def too_large(*, closes_early: bool = False, **match: Any) -> Answer:
+    """Answer 413, nothing stored; early: while the body is being sent, then close."""
+    return Answer(status=413, early=closes_early, **match)
+
+
+def empty_answer(status: int = 200, *, stored: Stored = "all", **match: Any) -> Answer:
+    """Answer with a status and no body."""
+    return Answer(status=status, body="", stored=stored, **match)
+
+
+def truncated_answer(share: float = 0.5, *, breaks: bool = False, **match: Any) -> Answer:
+    """Store everything, and end the answer's JSON in the middle, or with its connection."""
+    return Answer(body_share=share, ending="reset" if breaks else "keep", **match)
+
+
+def slow_answer(seconds: float = 1.0, **match: Any) -> Answer:
+    """Store everything, and spread the body of the answer over some time."""
+    return Answer(drip_seconds=seconds, **match)
+
+
+def stalled_answer(seconds: float | None = None, *, stored: Stored = "all", **match: Any) -> Answer:
+    """Store, and answer after some time, or never for None."""
+    return Answer(wait_seconds=seconds, stored=stored, **match)
+
+
+def reset(
+    when: Literal["before_body", "in_body", "after_body"] = "after_body", **match: Any
+) -> Disconnect:
+    """Reset the connection; nothing is stored."""
+    return Disconnect(when=when, **match)
+
+
+def lost_answer(
+    stored: Stored = "all", *, ending: Literal["reset", "close"] = "reset", **match: Any
+) -> Disconnect:
+    """Store, and end the connection without an answer."""
+    return Disconnect(stored=stored, ending=ending, **match)
+
+
+def delayed_write(after_seconds: float = 3.0, **match: Any) -> Disconnect:
+    """Reset the connection, and store everything some time after that."""
+    return Disconnect(stored_after_seconds=after_seconds, **match)
+
+
+def restart(stored: Stored = "none", *, down_seconds: float = 0.0, **match: Any) -> Disconnect:
+    """Kill the platform, which comes back on the same address."""
+    return Disconnect(stored=stored, down_seconds=down_seconds, **match)
+
+
+def _error(error: ErrorAnswer) -> dict[str, Any]:
+    """Return status, headers and body of an error of the platform."""
+    headers = {"Content-Type": JSON_TYPE}
+    return {"status": error.status, "headers": headers, "body": error.body()}
+
+
+# applying faults
+
+
+class FaultProxy:
+    """A platform behind its faults: what each request gets, decided without a socket.
+
+    A server and a simulation both ask here, and enact the answer on their own clock.
+    Delayed writes and restarts come back through ``apply_delayed_write`` and ``restart``
+    when their time has come.
+
+    Parameters
+    ----------
+    platform : Platform
+        Answers what no fault takes.
+    faults : iterable of Fault
+        The first that is due takes the request.
+
+    Examples
+    --------
+    >>> from v3io_frames_put.local import FaultProxy, Platform, Request, faults
+    >>> now = 0.0
+    >>> proxy = FaultProxy(Platform(clock=lambda: now), [faults.delayed_write(4)])
+    >>> proxy.platform.create_stream("projects/s")
+    >>> body = b'{"Records": [{"Data": "QQ=="}]}'
+    >>> put = Request("POST", "/projects/s", "", {"X-v3io-function": "PutRecords"}, body)
+    >>> exchange = proxy.exchange(put)
+    >>> exchange.response, exchange.ending
+    (None, 'reset')
+    >>> now = 4.0
+    >>> proxy.apply_delayed_write(exchange.delayed_writes[0])
+    >>> [record.data for record in proxy.platform.records("projects/s")]
+    [b'A']
+    """
+
+    def __init__(self, platform: Platform, faults: Iterable[Fault] = ()) -> None:
+        self.platform = platform
+        self.faults = tuple(faults)
+
+    @property
+    def faults(self) -> tuple[Fault, ...]:
+        """The faults; setting them restarts their counts."""
+        return self._faults
+
+    @faults.setter
+    def faults(self, faults: Iterable[Fault]) -> None:
+        self._faults = tuple(faults)
+        self._seen = [0] * len(self._faults)
+        self._taken = [0] * len(self._faults)
+
+    def exchange(self, request: Request) -> Exchange:
+        """Return what a request gets; what is stored at once is stored on return."""
+        return self.before_body(request) or self.after_body(request)
+
+    def before_body(self, head: Request, arrival: Arrival | None = None) -> Exchange | None:
+        """Return what a request gets before its body is read, if anything."""
+        return self._apply(head, arrival, is_early=True)
+
+    def after_body(self, request: Request, arrival: Arrival | None = None) -> Exchange:
+        """Return what a complete request gets."""
+        taken = self._apply(request, arrival, is_early=False)
+        return taken or Exchange(response=self.platform.handle(request))
+
+    def apply_delayed_write(self, write: DelayedWrite) -> None:
+        """Handle a request whose connection has ended; nobody reads the answer."""
+        self.platform.handle(write.request)
+
+    def restart(self) -> None:
+        """Forget what is not on disk."""
+        self.platform.restart()
+
+    def _apply(
+        self, request: Request, arrival: Arrival | None, *, is_early: bool
+    ) -> Exchange | None:
+        """Apply the faults that are due until one takes the request."""
+        for fault in self._due(request, is_early=is_early):
+            if arrival is not None:
+                arrival.fault = fault
+            exchange = fault.apply(self.platform, request)
+            if exchange is not None:
+                return exchange
+        return None
+
+    def _due(self, request: Request, *, is_early: bool) -> Iterator[Fault]:
+        """Yield the faults that are due; only those that are taken are used up."""
+        matching = []
+        for place, fault in enumerate(self._faults):
+            if fault.is_early == is_early and fault.matches(request):
+                self._seen[place] += 1
+                matching.append(place)
+        for place in matching:
+            fault, turn = self._faults[place], self._seen[place] - self._faults[place].nth
+            is_left = fault.times is None or self._taken[place] < fault.times
+            if is_left and turn >= 0 and turn % fault.every == 0:
+                self._taken[place] += 1
+                yield fault
+
+
+def _store(platform: Platform, request: Request, stored: Stored) -> Response | None:
+    """Handle as much of a request as is to be stored."""
+    if stored == "none":
+        return None
+    if stored == "all":
+        return platform.handle(request)
+    if isinstance(stored, tuple):
+        return platform.handle(request, keep_shard=lambda shard: shard in stored)
+    parity = 0 if stored == "even_shards" else 1
+    return platform.handle(request, keep_shard=lambda shard: shard % 2 == parity)
+
+
+def _body_of(request: Request) -> dict[str, Any]:
+    """Return a request's body as JSON, empty when it is not a JSON object."""
+    try:
+        parsed = parse_json(request.body or b"{}")
+    except ValueError:
+        return {}  # the platform refuses it; no fault asks for more
+    return parsed if isinstance(parsed, dict) else {}
+
+
+def _records_of(request: Request) -> list[dict[str, Any]]:
+    """Return the records of a PutRecords, none for other requests."""
+    records = _body_of(request).get("Records") if request.function == "PutRecords" else None
+    return [r for r in records if isinstance(r, dict)] if isinstance(records, list) else []
+
+
+def _contains(record: dict[str, Any], text: str) -> bool:
+    """Return whether a record's Data contains a text."""
+    data = record.get("Data")
+    try:
+        return isinstance(data, str) and text.encode() in b64decode(data)
+    except ValueError:
+        return False  # not Base64: the platform refuses it
+
+
+def _body_bytes(request: Request) -> int:
+    """Return how long a body is, or is announced to be."""
+    announced = request.header("Content-Length") or ""
+    return len(request.body) or (int(announced) if announced.isdecimal() else 0)
+
+
+def _stream_of(request: Request) -> str:
+    """Return the stream that a request names, in its path or its body."""
+    parts, body = request.parts, _body_of(request)
+    named = body.get("StreamName")
+    if isinstance(named, str) and named:
+        parts = [*parts, named]
+    elif request.function in _ON_SHARDS and "ShardId" not in body:
+        parts = parts[:-1]
+    return "/".join(parts)
+
+
+# faults as a TOML file
+
+_KINDS: Final[Mapping[str, type[Fault]]] = {
+    "answer": Answer,
+    "disconnect": Disconnect,
+    "wrong_entries": WrongEntries,
+    "record_errors": RecordErrors,
+    "change": Change,
+}
+_ANY_KIND: Final[Any] = Answer | Disconnect | WrongEntries | RecordErrors | Change
+_NULLS: Final = {"times": "forever", "wait_seconds": "never"}
+
+
+class FaultScriptError(ValueError):
+    """A file of faults cannot be used; the message says where and why."""
+
+
+def load_faults(path: str | Path) -> list[Fault]:
+    """Read faults from a TOML file.
+
+    Parameters
+    ----------
+    path : path
+        A file with one ``[[fault]]`` table for each fault, in the order in which they are
+        asked.
+
+    Raises
+    ------
+    FaultScriptError
+        The file is not valid TOML, or has a kind, a name or a value that does not exist.
+    """
+    try:
+        content = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise FaultScriptError(f"{path} is not valid TOML: {error}. Correct the file.") from error
+    _check_names(str(path), content, ["fault"])
+    tables = content.get("fault", [])
+    if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
+        raise FaultScriptError(f"{path}: 'fault' is not a list. Write [[fault]] before each.")
+    return [_read_fault(f"{path}, fault {place}", table) for place, table in enumerate(tables, 1)]
+
+
+def _read_fault(where: str, table: dict[str, Any]) -> Fault:
+    """Make one fault of its table."""
+    kind = table.get("kind")
+    if not isinstance(kind, str) or kind not in _KINDS:
+        raise FaultScriptError(
+            f"{where}: kind = {kind!r}; expected one of {', '.join(_KINDS)}.{_hint(kind, _KINDS)}"
+        )
+    where = f"{where} ({kind})"
+    _check_names(where, table, ["kind", *_KINDS[kind].__struct_fields__])
+    values = {n: None if value == _NULLS.get(n, ...) else value for n, value in table.items()}
+    try:
+        fault: Fault = msgspec.convert(values, _ANY_KIND)
+    except msgspec.ValidationError as error:
+        raise FaultScriptError(f"{where}: {_explain(str(error), table, kind)}") from error
+    return fault
+
+
+def _explain(error: str, table: Mapping[str, Any], kind: str) -> str:
+    """Turn msgspec's message into one about the file: which key, its value, what is expected."""
+    reason, _, path = error.partition(" - at `$")
+    match = re.match(r"\.(\w+)", path)
+    if match is None:
+        return reason
+    name = match[1]
+    hint = get_type_hints(_KINDS[kind])[name]
+    words = [repr(w) for part in (hint, *get_args(hint)) for w in _literals(part)]
+    words += [repr(_NULLS[name])] if name in _NULLS else []
+    reason = reason.replace(" | null", "")
+    choices = f" (one of {', '.join(words)})" if words else ""
+    return f"{name} = {table[name]!r}: {reason}{choices}"
+
+
+def _literals(hint: Any) -> tuple[Any, ...]:
+    """Return the words of a Literal."""
+    is_literal = getattr(hint, "__origin__", None) is Literal
+    return get_args(hint) if is_literal else ()
+
+
+def _check_names(where: str, table: Mapping[str, Any], known: list[str]) -> None:
+    """Refuse unknown names, rather than run other faults than were meant."""
+    for name in table:
+        if name not in known:
+            raise FaultScriptError(
+                f"{where}: unknown name {name!r}; expected one of {', '.join(known)}."
+                f"{_hint(name, known)}"
+            )
+
+
+def _hint(name: object, known: Iterable[str]) -> str:
+    """Suggest what was meant."""
+    close = get_close_matches(str(name), list(known), n=1)
+    return f" Did you mean {close[0]!r}?" if close else ""
