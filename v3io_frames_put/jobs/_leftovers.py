@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import parquet as pq
 
-from v3io_frames_put._rows.validity import find_invalid
+from v3io_frames_put._encode.layouts import find_invalid
 from v3io_frames_put.errors import ConfigError, DataError
 from v3io_frames_put.jobs._files import InputFile
 from v3io_frames_put.jobs._types import INTERNAL, tell_type
