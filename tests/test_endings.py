@@ -8,7 +8,7 @@ import pickle
 import signal
 import threading
 import warnings
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import pandas as pd
 import pyarrow as pa
@@ -202,11 +202,10 @@ def test_an_answer_that_cannot_be_believed_leaves_rows_unknown(platform, fault):
     assert results.attempts.tolist() == [1] * 6
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeepAnswer(local.Fault):
+class DeepAnswer(local.Fault, frozen=True):
     """Everything stored, and an answer whose JSON is nested deep."""
 
-    def play(self, platform, request):
+    def apply(self, platform, request):
         answer = platform.handle(request)
         deep = b'{"FailedRecordCount":0,"More":' + b"[" * 3_000 + b"]" * 3_000 + b","
         return local.Exchange(response=replace(answer, body=deep + answer.body[1:]))

@@ -96,7 +96,7 @@ def test_results_of_all_processes_cover_all_rows(platform, path):
 def test_places_are_kept_of_a_page_of_which_a_row_is_found_by_the_look_up(platform, path):
     big = pd.DataFrame({"row": range(140_000)})
     options = {"data": big, "partition_key": None, "max_in_flight": 2, "delivery": "exactly_once"}
-    platform.faults = [LostAnswer()]
+    platform.faults = [faults.lost_answer()]
     slow = platform.client(retry=Retry(settle_seconds=1_000))  # not looked up by the first call
     before = stop_after(platform, path, 70_000, client=slow, **options)
     is_stored, is_unknown = before.status == "stored", before.status == "unknown"
