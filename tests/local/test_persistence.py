@@ -56,7 +56,9 @@ def test_one_platform_at_a_time_uses_a_directory(served):
 
 
 def test_a_database_that_is_none_is_told(tmp_path):
-    (tmp_path / "platform.sqlite").write_bytes(b"no database, but long enough for a header" * 99)
+    (tmp_path / "local-platform.sqlite").write_bytes(
+        b"no database, but long enough for a header" * 99
+    )
     with pytest.raises(StoreError, match="cannot be opened"), LocalPlatform(tmp_path):
         pass
 

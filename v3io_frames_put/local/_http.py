@@ -41,27 +41,13 @@ def parse_number(text: str) -> int | None:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A request as it was sent.
+    """A request as it was sent."""
 
-    Parameters
-    ----------
-    method : str
-        The HTTP verb.
-    path : str
-        The path of the request line, percent-encoded or not, any slashes.
-    query : str
-        What follows the question mark, as sent.
-    headers : mapping of str to str
-        Names in any case.
-    body : bytes
-        The whole body.
-    """
-
-    method: str
-    path: str
-    query: str = ""
-    headers: Mapping[str, str] = field(default_factory=dict)
-    body: bytes = b""
+    method: str  #: The HTTP verb.
+    path: str  #: The path of the request line, percent-encoded or not, any slashes.
+    query: str = ""  #: What follows the question mark.
+    headers: Mapping[str, str] = field(default_factory=dict)  #: Names in any case.
+    body: bytes = b""  #: The whole body.
 
     def header(self, name: str) -> str | None:
         """Return a header's value, whatever the case of its name."""
@@ -79,6 +65,11 @@ class Request:
             path = path.partition("://")[2].partition("/")[2]
         names = (clean_text(unquote(part)) for part in path.split("/"))
         return [name for name in names if name]
+
+    @property
+    def is_directory(self) -> bool:
+        """Whether the path ends in a slash, which means the directory, not the object."""
+        return self.path.endswith("/")
 
     @property
     def function(self) -> str:
@@ -126,36 +117,20 @@ class Exchange:
     """Everything a client sees of one request, in the order in which it happens.
 
     What is stored at once is stored before this value is made.
-
-    Parameters
-    ----------
-    body_read : float
-        Share of the request's body that is read. Below 1 the rest never is: the client
-        writes into a connection that ends.
-    wait_seconds : float, optional
-        Time before the first byte of the answer. None: for ever.
-    response : Response, optional
-        The answer. None: not a byte of one.
-    drip_seconds : float
-        Time over which the answer's body is spread.
-    body_sent : float
-        Share of the answer's body that is sent before ``ending``.
-    ending : {"keep", "close", "reset"}
-        What happens to the connection then.
-    delayed_writes : tuple of DelayedWrite
-        What is handled later, counted from the end of the connection.
-    down_seconds : float, optional
-        The whole server is killed: every connection is reset, nothing listens for so
-        long, and what was not on disk is forgotten. None: it stays up.
     """
 
-    response: Response | None
+    response: Response | None  #: The answer. None: not a byte of one.
+    #: Share of the request's body that is read. Below 1 the rest never is: the client writes
+    #: into a connection that ends.
     body_read: float = 1.0
-    wait_seconds: float | None = 0.0
-    drip_seconds: float = 0.0
-    body_sent: float = 1.0
-    ending: Ending = "keep"
+    wait_seconds: float | None = 0.0  #: Time before the answer begins. None: for ever.
+    drip_seconds: float = 0.0  #: Time over which the answer's body is spread.
+    body_sent: float = 1.0  #: Share of the answer's body that is sent before ``ending``.
+    ending: Ending = "keep"  #: What happens to the connection then.
+    #: What is handled later, counted from the end of the connection.
     delayed_writes: tuple[DelayedWrite, ...] = ()
+    #: The whole server is killed: every connection is reset, nothing listens for so long, and
+    #: what was not on disk is forgotten. None: it stays up.
     down_seconds: float | None = None
 
 
@@ -192,17 +167,7 @@ def http_date(nanoseconds: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class ErrorAnswer:
-    """An error of the platform, for a whole request or for one record.
-
-    Parameters
-    ----------
-    status : int
-        HTTP status, when the whole request is refused.
-    code : int
-        ``ErrorCode``.
-    message : str
-        ``ErrorMessage``.
-    """
+    """An error of the platform, for a whole request or, without the status, for a record."""
 
     status: int
     code: int

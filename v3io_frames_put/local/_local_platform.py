@@ -99,13 +99,7 @@ class LocalPlatform:
         self._stopped = threading.Event()
 
     def start(self) -> Self:
-        """Open the store and start serving; a platform that is running goes on.
-
-        Returns
-        -------
-        LocalPlatform
-            This one, with its ``endpoint`` known.
-        """
+        """Open the store, start serving, and return this platform; one that runs goes on."""
         if self._running is not None:
             return self
         context = _tls_context(self._tls)
@@ -164,11 +158,8 @@ class LocalPlatform:
     def client(self, **options: Any) -> Client:
         """Make a client of this package for this platform.
 
-        Parameters
-        ----------
-        **options
-            Options of ``v3io_frames_put.client.Client``; ``access_key`` and, with TLS from
-            files, ``verify`` have defaults that fit. Proxies of the environment are not used.
+        ``options`` are those of ``v3io_frames_put.client.Client``; ``access_key`` and, with
+        TLS from files, ``verify`` have defaults that fit. Proxies are not used.
         """
         from v3io_frames_put.client import Client
 
@@ -210,33 +201,29 @@ class LocalPlatform:
 
     @property
     def requests(self) -> list[Arrival]:
-        """Every request that arrived since the last ``clear``, in order."""
-        return self._log.arrivals()
+        """Every request that arrived since the last ``clear``, in order; the newest 100,000."""
+        with self._log.changed:
+            return list(self._log.arrivals)
 
     def in_flight(self, function: str = "PutRecords") -> int:
         """Return how many requests of a function are in flight."""
-        return self._log.in_flight(function)
+        return self._log.in_flight[function]
 
     def peak_in_flight(self, function: str = "PutRecords") -> int:
         """Return how many requests of a function were ever in flight at once."""
-        return self._log.peak_in_flight(function)
+        return self._log.peaks[function]
 
     def wait_until(
         self, condition: Callable[[LocalPlatform], bool], timeout_seconds: float = 10
     ) -> None:
-        """Wait until requests or delayed writes make a condition true.
-
-        Raises
-        ------
-        TimeoutError
-            It did not come true in time.
-        """
-        if not self._log.wait_until(lambda: condition(self), timeout_seconds):
-            raise TimeoutError(f"The condition did not come true in {timeout_seconds} s.")
+        """Wait until requests or delayed writes make a condition true, or raise TimeoutError."""
+        with self._log.changed:
+            if not self._log.changed.wait_for(lambda: condition(self), timeout_seconds):
+                raise TimeoutError(f"The condition did not come true in {timeout_seconds} s.")
 
     def check(self) -> None:
         """Raise the first error of the platform itself; clients saw it as status 500."""
-        for error in self._log.errors():
+        for error in self._log.errors:
             raise error
 
     # what is stored

@@ -47,21 +47,17 @@ _SELECTION: Final = ("FilterExpression", "ShardingKey", "SortKeyRangeStart", "So
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """What a request points at, below a container."""
-
-    container: str
-    path: str
-    is_directory: bool
-
-
-@dataclass(frozen=True, slots=True)
 class Entry:
     """One entry of a directory; ``last_sequence`` only of shards, ``stream`` only of streams."""
 
     file: File
     last_sequence: int | None = None
     stream: Stream | None = None
+
+    @property
+    def key(self) -> str:
+        """The path without its container, as listings have it."""
+        return self.file.path.partition("/")[2]
 
     @property
     def mode(self) -> int:
@@ -75,7 +71,7 @@ class Objects:
     def __init__(self, store: Store, rules: Rules, now: Callable[[], int]) -> None:
         self._store, self._rules, self._now = store, rules, now
 
-    def answer(self, request: Request, place: Place) -> Response:
+    def answer(self, request: Request, path: str) -> Response:
         """Answer a request that names no function."""
         verbs = {
             "GET": self._get,
@@ -87,70 +83,68 @@ class Objects:
         verb = verbs.get(request.method.upper())
         if verb is None:
             raise RefusedError(Errors.BAD_METHOD)
-        return verb(request, place)
+        return verb(request, path)
 
-    def _get(self, request: Request, place: Place) -> Response:
+    def _get(self, request: Request, path: str) -> Response:
         """Return an object or a part of it; list a directory."""
-        if place.is_directory or not place.path:
-            return self._list(place, request.query)
-        file = self._store.find_object(place.container, place.path)
+        if request.is_directory or "/" not in path:
+            return self._list(path, request.query)
+        file = self._store.find_file(path)
         if file is None:
             raise RefusedError(Errors.NO_SUCH_FILE)
-        body = self._store.read_object(place.container, place.path)
         headers = {"Last-Modified": http_date(file.mtime), "Accept-Ranges": "bytes"}
-        return _part(body, request.header("Range"), headers)
+        return _part(self._store.read_object(path), request.header("Range"), headers)
 
-    def _head(self, _request: Request, place: Place) -> Response:
+    def _head(self, request: Request, path: str) -> Response:
         """Return an object's size and time; a directory answers with or without its slash."""
-        file = None if place.is_directory else self._store.find_object(place.container, place.path)
+        file = None if request.is_directory else self._store.find_file(path)
         if file is not None:
             times = {"Last-Modified": http_date(file.mtime), "Accept-Ranges": "bytes"}
             return Response(200, {"Content-Length": str(file.size), **times})
-        if self._store.has_directory(place.container, place.path):
+        if self._store.has_directory(path):
             return Response(200, {"Content-Length": "0"})
         raise RefusedError(Errors.NO_SUCH_FILE)
 
-    def _put(self, request: Request, place: Place) -> Response:
+    def _put(self, request: Request, path: str) -> Response:
         """Make, replace or append to an object; make a directory."""
-        if place.is_directory or not place.path:
+        if request.is_directory or "/" not in path:
             with self._store.transaction():
-                self._store.add_directory(place.container, place.path, self._now())
+                self._store.add_directory(path, self._now())
             return Response(200)
         body = request.body
-        is_append = request.header("Range") == _APPEND
-        if is_append and self._store.find_object(place.container, place.path):
-            body = self._store.read_object(place.container, place.path) + body
+        if request.header("Range") == _APPEND and self._store.find_file(path):
+            body = self._store.read_object(path) + body
         if len(body) > self._rules.max_object_bytes:
             return html_response(413)
-        self._store.write_object(place.container, place.path, body, self._now())
+        self._store.write_object(path, body, self._now())
         return Response(200)
 
-    def _delete(self, _request: Request, place: Place) -> Response:
+    def _delete(self, request: Request, path: str) -> Response:
         """Remove an object, a shard, or an empty directory."""
         with self._store.transaction():
-            if place.is_directory and place.path:
-                self._remove_directory(place)
-            elif self._store.find_object(place.container, place.path):
-                self._store.remove_object(place.container, place.path)
+            if request.is_directory and "/" in path:
+                self._remove_directory(path)
+            elif self._store.find_file(path):
+                self._store.remove_file(path)
             else:
-                stream, shard = self._shard_at(place.container, place.path)
+                stream, shard = self._shard_at(path)
                 self._store.remove_shard(stream, shard.number)
         return Response(204)
 
-    def _remove_directory(self, place: Place) -> None:
+    def _remove_directory(self, path: str) -> None:
         """Remove an empty directory, and the stream that it is."""
-        if self._entries(place.container, place.path):
+        if self._entries(path):
             raise RefusedError(Errors.NOT_EMPTY)
-        stream = self._store.find_stream(place.container, place.path)
+        stream = self._store.find_stream(path)
         if stream is not None:
             self._store.remove_stream(stream)
-        self._store.remove_directory(place.container, place.path)
+        self._store.remove_file(path, is_directory=True)
 
-    def _shard_at(self, container: str, path: str) -> tuple[Stream, Shard]:
+    def _shard_at(self, path: str) -> tuple[Stream, Shard]:
         """Return the written shard that a path names, or refuse the request."""
         above, _, name = path.rpartition("/")
         number = parse_number(name)
-        stream = None if number is None else self._store.find_stream(container, above)
+        stream = None if number is None else self._store.find_stream(above)
         shard = None if stream is None else self._store.find_shard(stream, number or 0)
         if stream is None or shard is None:
             raise RefusedError(Errors.NO_SUCH_FILE)
@@ -158,37 +152,36 @@ class Objects:
 
     # what is in a directory
 
-    def _entries(self, container: str, path: str) -> list[Entry]:
+    def _entries(self, path: str) -> list[Entry]:
         """Return the entries of a directory by name; refuse what is not a directory."""
-        if not self._store.has_directory(container, path):
+        if not self._store.has_directory(path):
             raise RefusedError(Errors.NO_SUCH_FILE)
-        entries = [
-            Entry(file, stream=self._store.find_stream(container, file.path))
-            for file in self._store.children(container, path)
-        ]
-        stream = self._store.find_stream(container, path)
+        files = self._store.children(path)
+        entries = [Entry(file, stream=self._store.find_stream(file.path)) for file in files]
+        stream = self._store.find_stream(path)
         shards = self._store.shards(stream) if stream else []
         entries += [_shard_entry(path, shard) for shard in shards]
-        return sorted(entries, key=lambda entry: (entry.file.path, entry.file.is_directory))
+        return sorted(entries, key=lambda entry: (entry.key, entry.file.is_directory))
 
-    def _list(self, place: Place, query: str) -> Response:
+    def _list(self, path: str, query: str) -> Response:
         """List a directory; ``prefix`` of the query names one below the path."""
         options = {name: clean_text(values[-1]) for name, values in parse_qs(query).items()}
-        names = f"{place.path}/{options.get('prefix', '')}".split("/")
-        prefix = "/".join(name for name in names if name)
-        entries = self._entries(place.container, prefix)
+        names = f"{path}/{options.get('prefix', '')}".split("/")
+        path = "/".join(name for name in names if name)
+        entries = self._entries(path)
         if options.get("prefix-only") == "1":
             entries = [entry for entry in entries if entry.file.is_directory]
         marker = options.get("marker", "").rstrip("/")
-        entries = [entry for entry in entries if entry.file.path > marker]
+        entries = [entry for entry in entries if entry.key > marker]
         page = entries[: _max_keys(options)]
+        container, _, prefix = path.partition("/")
         # v3io-py reads Name, NextMarker, MaxKeys and IsTruncated without asking for them.
         head = {
-            "Name": place.container,
+            "Name": container,
             "Prefix": prefix,
             "Marker": options.get("marker", ""),
             "Delimiter": "/",
-            "NextMarker": page[-1].file.path if page else "",
+            "NextMarker": page[-1].key if page else "",
             "MaxKeys": _max_keys(options),
             "IsTruncated": str(len(page) < len(entries)).lower(),
         }
@@ -203,33 +196,28 @@ class Objects:
         extra = _all_attributes(entry) if full else {}
         if file.is_directory:
             shown = {**when, **extra} if full else {}
-            return _element("CommonPrefixes", _fields({"Prefix": f"{file.path}/", **shown}))
+            return _element("CommonPrefixes", _fields({"Prefix": f"{entry.key}/", **shown}))
         sequence: dict[str, object] = {}
         if entry.last_sequence is not None and self._rules.list_last_sequence_id:
             sequence = {"LastSequenceId": entry.last_sequence}
-        return _element(
-            "Contents",
-            _fields({"Key": file.path, "Size": file.size, **when, **sequence, **extra}),
-        )
+        named = {"Key": entry.key, "Size": file.size, **when, **sequence, **extra}
+        return _element("Contents", _fields(named))
 
     # items
 
-    def get_item(self, place: Place, body: dict[str, Any]) -> Response:
+    def get_item(self, request: Request, path: str, body: dict[str, Any]) -> Response:
         """GetItem: attributes of an object or a shard, or of a directory by its slash."""
-        if place.is_directory:
-            file = self._store.find_directory(place.container, place.path)
-        else:
-            file = self._store.find_object(place.container, place.path)
+        file = self._store.find_file(path, is_directory=request.is_directory)
         if file is not None:
             entry = Entry(file)
-        elif place.is_directory:
+        elif request.is_directory:
             raise RefusedError(Errors.NO_SUCH_FILE)
         else:
-            _, shard = self._shard_at(place.container, place.path)
-            entry = _shard_entry(place.path.rpartition("/")[0], shard)
-        return json_response({"Item": self._item(place.container, entry, _names(body))})
+            stream, shard = self._shard_at(path)
+            entry = _shard_entry(stream.path, shard)
+        return json_response({"Item": self._item(entry, _names(body))})
 
-    def get_items(self, place: Place, body: dict[str, Any]) -> Response:
+    def get_items(self, path: str, body: dict[str, Any]) -> Response:
         """GetItems: the objects and shards of a directory, by name, page by page."""
         marker, limit = body.get("Marker") or "", body.get("Limit", 1_000)
         if (
@@ -240,33 +228,33 @@ class Objects:
         ):
             raise RefusedError(Errors.INVALID_ARGUMENT)
         names = _names(body)
-        entries = self._entries(place.container, place.path)
-        entries = [e for e in entries if not e.file.is_directory and e.file.path > marker]
+        entries = self._entries(path)
+        entries = [e for e in entries if not e.file.is_directory and e.key > marker]
         page, is_last = entries[:limit], len(entries) <= limit
         answer = {
             "LastItemIncluded": str(is_last).upper(),
             "NumItems": len(page),
-            "Items": [self._item(place.container, entry, names) for entry in page],
+            "Items": [self._item(entry, names) for entry in page],
         }
         if not is_last:  # storey reads on for as long as the key is there
-            answer["NextMarker"] = page[-1].file.path
+            answer["NextMarker"] = page[-1].key
         return json_response(answer)
 
-    def put_item(self, place: Place, body: dict[str, Any]) -> Response:
+    def put_item(self, path: str, body: dict[str, Any]) -> Response:
         """PutItem: give an object attributes; ``UpdateMode`` keeps those it already has."""
         item = body.get("Item")
-        if body.get("ConditionExpression") or not _is_item(item) or not place.path:
+        if body.get("ConditionExpression") or not _is_item(item) or "/" not in path:
             raise RefusedError(Errors.INVALID_ARGUMENT)
         attributes: dict[str, Any] = dict(item or {})
         with self._store.transaction():
             if body.get("UpdateMode"):
-                known = self._store.attributes(place.container, place.path)
+                known = self._store.attributes(path)
                 attributes = {**known, **attributes}
-            self._store.write_object(place.container, place.path, b"", self._now())
-            self._store.set_attributes(place.container, place.path, attributes)
+            self._store.write_object(path, b"", self._now())
+            self._store.set_attributes(path, attributes)
         return Response(200)
 
-    def _item(self, container: str, entry: Entry, names: list[str]) -> dict[str, Any]:
+    def _item(self, entry: Entry, names: list[str]) -> dict[str, Any]:
         """Return an entry's attributes: ``*`` asks for the user's, ``**`` for all."""
         file = entry.file
         sec, nsec = divmod(file.mtime, SECOND)
@@ -283,7 +271,7 @@ class Objects:
         }
         system: dict[str, Any] = {n: {"N": str(v)} for n, v in numbers.items() if v is not None}
         system["__name"] = {"S": file.path.rpartition("/")[2]}
-        own = {} if file.is_directory else self._store.attributes(container, file.path)
+        own = {} if file.is_directory else self._store.attributes(file.path)
         if "**" in names:
             return {**system, **own}
         every = {**system, **own}

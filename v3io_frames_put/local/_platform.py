@@ -25,7 +25,7 @@ from v3io_frames_put.local._http import (
     parse_json,
     parse_number,
 )
-from v3io_frames_put.local._objects import Objects, Place, containers_response
+from v3io_frames_put.local._objects import Objects, containers_response
 from v3io_frames_put.local._rules import AccessKey, Rules, access_keys, check_access
 from v3io_frames_put.local._store import Store, Stream
 from v3io_frames_put.local._streams import Record, Streams, parse_put_records
@@ -35,32 +35,18 @@ if TYPE_CHECKING:
 
     from v3io_frames_put.local._streams import ShardFilter
 
-_DATABASE: Final = "platform.sqlite"
+_DATABASE: Final = "local-platform.sqlite"
 _ON_SHARDS: Final = frozenset({"Seek", "GetRecords"})
 _MAX_NAME_BYTES, _MAX_PATH_BYTES = 255, 4_096  # as documented
 
 
 @dataclass(frozen=True, slots=True)
 class StoredRecord:
-    """A record of a shard, decoded.
-
-    Attributes
-    ----------
-    shard_id, sequence_number : int
-        Its place in the stream.
-    arrival_time : float
-        Seconds since 1970.
-    data : bytes
-        What was put.
-    partition_key : str or None
-        As given.
-    client_info : bytes or None
-        As given.
-    """
+    """A record of a shard, decoded."""
 
     shard_id: int
     sequence_number: int
-    arrival_time: float
+    arrival_time: float  #: Seconds since 1970.
     data: bytes
     partition_key: str | None = None
     client_info: bytes | None = None
@@ -149,12 +135,11 @@ class Platform:
             if is_function or request.method.upper() not in {"GET", "HEAD"}:
                 raise RefusedError(Errors.BAD_METHOD)
             return containers_response(self.rules.containers)
-        container, path = self._container(parts[0]), "/".join(parts[1:])
+        path = "/".join([self._container(parts[0]), *parts[1:]])
         _check_path(path)
-        place = Place(container, path, is_directory=request.path.endswith("/"))
         if is_function:
-            return self._call(request, place, keep_shard)
-        return self._objects.answer(request, place)
+            return self._call(request, path, keep_shard)
+        return self._objects.answer(request, path)
 
     def _container(self, name: str) -> str:
         """Return the name of the container that a path names or numbers."""
@@ -163,26 +148,24 @@ class Platform:
                 return known
         raise RefusedError(Errors.NO_CONTAINER)
 
-    def _call(self, request: Request, place: Place, keep_shard: ShardFilter | None) -> Response:
+    def _call(self, request: Request, path: str, keep_shard: ShardFilter | None) -> Response:
         """Call the function that a request names."""
-        container, path = place.container, place.path
         if request.function == "PutRecords":
             put = parse_put_records(request.body)
-            path = _join(path, put.stream_name)
-            return self._streams.put(container, path, put.records, keep_shard)
+            return self._streams.put(_join(path, put.stream_name), put.records, keep_shard)
         body = _parse(request.body)
-        path = _join(path, body.get("StreamName"))
+        stream = _join(path, body.get("StreamName"))
         if request.function in _ON_SHARDS:
-            path, number = _split_shard(path, body)
+            stream, number = _split_shard(stream, body)
             call = self._streams.seek if request.function == "Seek" else self._streams.get
-            return call(container, path, number, body)
+            return call(stream, number, body)
         calls: dict[str, Callable[[], Response]] = {
-            "CreateStream": lambda: self._streams.create(container, path, body),
-            "DescribeStream": lambda: self._streams.describe(container, path),
-            "UpdateStream": lambda: self._streams.update(container, path, body),
-            "GetItem": lambda: self._objects.get_item(place, body),
-            "GetItems": lambda: self._objects.get_items(place, body),
-            "PutItem": lambda: self._objects.put_item(place, body),
+            "CreateStream": lambda: self._streams.create(stream, body),
+            "DescribeStream": lambda: self._streams.describe(stream),
+            "UpdateStream": lambda: self._streams.update(stream, body),
+            "GetItem": lambda: self._objects.get_item(request, path, body),
+            "GetItems": lambda: self._objects.get_items(path, body),
+            "PutItem": lambda: self._objects.put_item(path, body),
         }
         if request.function not in calls:
             raise RefusedError(Errors.INVALID_ARGUMENT)
@@ -190,20 +173,28 @@ class Platform:
 
     # without a request
 
+    def _path(self, stream: str) -> str:
+        """Return ``container/path`` without slashes around it, or raise ValueError."""
+        container, _, path = stream.strip("/").partition("/")
+        if container not in self.rules.containers or not path:
+            raise ValueError(
+                f"{stream!r} is not a stream path; expected container/path, the container one of"
+                f" {', '.join(self.rules.containers)}."
+            )
+        return f"{container}/{path}"
+
     def _find(self, stream: str) -> Stream:
         """Return the stream at ``container/path``."""
-        container, path = split_stream(stream, self.rules.containers)
-        found = self._store.find_stream(container, path)
+        found = self._store.find_stream(self._path(stream))
         if found is None:
             raise LookupError(f"No stream at {stream!r}. Make it with create_stream.")
         return found
 
     def create_stream(self, stream: str, shards: int = 1, retention_hours: int = 24) -> None:
         """Make a stream."""
-        container, path = split_stream(stream, self.rules.containers)
         body = {"ShardCount": shards, "RetentionPeriodHours": retention_hours}
         with self._lock:
-            self._streams.create(container, path, body)
+            self._streams.create(self._path(stream), body)
 
     def describe_stream(self, stream: str) -> Stream:
         """Return a stream's shard count and retention."""
@@ -220,7 +211,7 @@ class Platform:
         with self._lock, self._store.transaction():
             found = self._find(stream)
             self._store.remove_stream(found)
-            self._store.remove_directory(found.container, found.path)
+            self._store.remove_file(found.path, is_directory=True)
 
     def drop_records(self, stream: str, *, keep_last: int = 0) -> None:
         """Drop each shard's records but the last few, as retention does."""
@@ -242,7 +233,7 @@ class Platform:
             found = self._find(stream)
             for value in data:
                 record = Record(data=value, partition_key=key, shard_id=shard)
-                self._streams.put(found.container, found.path, [record])
+                self._streams.put(found.path, [record])
 
     def records(self, stream: str) -> list[StoredRecord]:
         """Return the records of a stream, shard after shard, in stored order."""
@@ -272,17 +263,6 @@ class Platform:
         """Close the store."""
         with self._lock:
             self._store.close()
-
-
-def split_stream(stream: str, containers: Iterable[str]) -> tuple[str, str]:
-    """Split ``container/path``."""
-    container, _, path = stream.strip("/").partition("/")
-    if container not in containers or not path:
-        raise ValueError(
-            f"{stream!r} is not a stream path; expected container/path, the container one of"
-            f" {', '.join(containers)}."
-        )
-    return container, path
 
 
 def _decode(shard: int, number: int, arrival: int, record: dict[str, str]) -> StoredRecord:

@@ -24,50 +24,33 @@ MAX_RETENTION_HOURS: Final = 366 * 24
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rules:
-    """The chosen reading of what the documentation leaves open.
+    """The chosen reading of what the documentation leaves open."""
 
-    Parameters
-    ----------
-    statuses : {"current", "2.10"}
-        "2.10": an existing stream and an unwritten shard answer 400, not 409 and 404.
-    list_last_sequence_id : bool
-        Whether listings carry ``LastSequenceId`` for shards; real ones differ.
-    max_records : int
-        Records in one PutRecords; more refuse the whole request.
-    max_body_bytes : int
-        Bytes of one request body; more are answered 413 by the front end. The
-        documentation says 10 MB; its authors' notes mean binary megabytes.
-    max_data_bytes : int
-        Bytes of one record's Data. One page says 1 MB, another 2 MB.
-    data_counted : {"decoded", "encoded"}
-        Whether Data is measured before or after Base64.
-    max_partition_key_bytes, max_client_info_bytes : int
-        Bytes of a partition key (UTF-8) and of decoded client info.
-    oversized_record : {"record", "request"}
-        Whether a record beyond its limits fails alone or with its request.
-    max_answer_bytes : int
-        Bytes of records in one GetRecords answer; one record always fits.
-    max_object_bytes : int
-        Bytes of a plain object. The real limit is far higher; here objects are in memory.
-    web_workers : int
-        Servers behind the front end, used in turn. Each counts its own round
-        robin, so records without key and shard spread less evenly.
-    containers : mapping of str to int
-        The containers that exist, with their ids.
-    """
-
+    #: "2.10": an existing stream and an unwritten shard answer 400, not 409 and 404.
     statuses: Literal["current", "2.10"] = "current"
+    #: Whether listings carry ``LastSequenceId`` for shards; real ones differ.
     list_last_sequence_id: bool = True
+    #: Records in one PutRecords; more refuse the whole request.
     max_records: int = 1_000
+    #: Bytes of one function's body; more are answered 413 by the front end. The documentation
+    #: says 10 MB; its authors' notes mean binary megabytes.
     max_body_bytes: int = 10 * 2**20
+    #: Bytes of one record's Data. One page says 1 MB, another 2 MB.
     max_data_bytes: int = 2 * 2**20
+    #: Whether Data is measured before or after Base64.
     data_counted: Literal["decoded", "encoded"] = "decoded"
-    max_partition_key_bytes: int = 256
-    max_client_info_bytes: int = 16
+    max_partition_key_bytes: int = 256  #: Bytes of a partition key as UTF-8.
+    max_client_info_bytes: int = 16  #: Bytes of decoded client info.
+    #: Whether a record beyond its limits fails alone or with its request.
     oversized_record: Literal["record", "request"] = "record"
+    #: Bytes of records in one GetRecords answer; one record always fits.
     max_answer_bytes: int = 10 * 2**20
+    #: Bytes of a plain object. The real limit is far higher; here objects are in memory.
     max_object_bytes: int = 256 * 2**20
+    #: Servers behind the front end, used in turn. Each counts its own round robin, so records
+    #: without key and shard spread less evenly.
     web_workers: int = 1
+    #: The containers that exist, with their ids.
     containers: Mapping[str, int] = field(default_factory=lambda: DEFAULT_CONTAINERS)
 
 
@@ -79,25 +62,14 @@ STRICTEST: Final = Rules(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccessKey:
-    """A key the platform accepts, and what it allows.
+    """A key the platform accepts, and what it allows; what it does not is answered 403."""
 
-    Parameters
-    ----------
-    key : str
-        Sent as ``X-v3io-session-key`` or in an AWS ``Authorization``.
-    username, password : str
-        Sent as Basic ``Authorization``. Without a password the key is the
-        password; without a user name any will do.
-    may_read, may_write : bool
-        Whether reading and writing is allowed; otherwise the answer is 403.
-        DescribeStream needs neither.
-    """
-
+    #: Sent as ``X-v3io-session-key`` or in an AWS ``Authorization``.
     key: str = field(repr=False)
-    username: str = ""
-    password: str = field(default="", repr=False)
-    may_read: bool = True
-    may_write: bool = True
+    username: str = ""  #: Of Basic ``Authorization``; empty: any.
+    password: str = field(default="", repr=False)  #: Of Basic ``Authorization``; empty: the key.
+    may_read: bool = True  #: Whether it may read; DescribeStream is always allowed.
+    may_write: bool = True  #: Whether it may write.
 
     def __post_init__(self) -> None:
         if not self.key:

@@ -35,122 +35,61 @@ _DRIPS: Final = 20
 
 @dataclass(slots=True)
 class Arrival:
-    """One request that reached the platform.
+    """One request that reached the platform."""
 
-    Attributes
-    ----------
-    number : int
-        Counted from 1.
-    function : str
-        The function, or the verb of a request that names none.
-    path : str
-        As sent.
-    in_flight : int
-        Requests of the same function in flight when it came, itself included.
-    body_bytes : int
-        Bytes of its body that were read.
-    status : int or None
-        Status of the answer; None for no answer, or none yet.
-    fault : Fault or None
-        The last fault that happened to it.
-    """
-
-    number: int
-    function: str
-    path: str
-    in_flight: int
-    body_bytes: int = 0
-    status: int | None = None
-    fault: Fault | None = None
+    number: int  #: Counted from 1.
+    function: str  #: The function, or the verb of a request that names none.
+    path: str  #: As sent.
+    in_flight: int  #: Requests of the same function in flight when it came, itself included.
+    body_bytes: int = 0  #: Bytes of its body that were read.
+    status: int | None = None  #: Status of the answer; None for no answer, or none yet.
+    fault: Fault | None = None  #: The last fault that happened to it.
 
 
 class RequestLog:
-    """The newest 100,000 arrivals in order; one thread writes, others read and wait."""
+    """What arrived and what is in flight; one thread writes, others read and wait."""
 
     def __init__(self) -> None:
-        self._changed = Condition()
-        self._arrivals: deque[Arrival] = deque(maxlen=_ARRIVALS_KEPT)
+        self.changed = Condition()
+        self.arrivals: deque[Arrival] = deque(maxlen=_ARRIVALS_KEPT)
+        self.in_flight: Counter[str] = Counter()
+        self.peaks: Counter[str] = Counter()
+        self.errors: list[BaseException] = []  # of the platform itself
         self._count = 0
-        self._in_flight: Counter[str] = Counter()
-        self._peaks: Counter[str] = Counter()
-        self._errors: list[BaseException] = []
 
     @contextmanager
     def record(self, function: str, path: str) -> Iterator[Arrival]:
         """Log a request and count it as in flight during the block."""
-        with self._changed:
-            count = self._in_flight[function] = self._in_flight[function] + 1
-            self._peaks[function] = max(self._peaks[function], count)
+        with self.changed:
+            self.in_flight[function] = count = self.in_flight[function] + 1
+            self.peaks[function] = max(self.peaks[function], count)
             self._count += 1
             arrival = Arrival(self._count, function, path, count)
-            self._arrivals.append(arrival)
-            self._changed.notify_all()
+            self.arrivals.append(arrival)
+            self.changed.notify_all()
         try:
             yield arrival
         finally:
-            with self._changed:
-                self._in_flight[function] -= 1
-                self._changed.notify_all()
+            self.in_flight[function] -= 1
+            self.notify()
 
     def notify(self) -> None:
         """Let those who wait look again."""
-        with self._changed:
-            self._changed.notify_all()
-
-    def add_error(self, error: BaseException) -> None:
-        """Keep an error of the platform itself."""
-        with self._changed:
-            self._errors.append(error)
-
-    def arrivals(self) -> list[Arrival]:
-        """Return what arrived so far."""
-        with self._changed:
-            return list(self._arrivals)
-
-    def in_flight(self, function: str) -> int:
-        """Return how many requests of a function are in flight."""
-        with self._changed:
-            return self._in_flight[function]
-
-    def peak_in_flight(self, function: str) -> int:
-        """Return how many requests of a function were ever in flight at once."""
-        with self._changed:
-            return self._peaks[function]
-
-    def wait_until(self, condition: Callable[[], bool], timeout_seconds: float) -> bool:
-        """Wait for a condition on this log; return False when the time is over."""
-        with self._changed:
-            return self._changed.wait_for(condition, timeout_seconds)
-
-    def errors(self) -> list[BaseException]:
-        """Return the errors of the platform itself since the log was cleared."""
-        with self._changed:
-            return list(self._errors)
+        with self.changed:
+            self.changed.notify_all()
 
     def clear(self) -> None:
         """Forget arrivals, peaks and errors; what is in flight stays counted."""
-        with self._changed:
-            self._arrivals.clear()
+        with self.changed:
             self._count = 0
-            self._peaks.clear()
-            self._errors.clear()
+            for part in (self.arrivals, self.peaks, self.errors):
+                part.clear()
 
 
 class Server:
-    """A running HTTP server.
+    """An HTTP server in a thread of its own, where ``proxy`` decides on every request.
 
-    Parameters
-    ----------
-    proxy : FaultProxy
-        Decides on every request, in this server's thread.
-    log : RequestLog
-        Receives what arrives, and the errors of ``proxy``.
-    address : (str, int)
-        Where to listen; port 0 finds a free one.
-    tls : SSLContext, optional
-        Serve HTTPS with it.
-    hosts : set of str, optional
-        Names in ``Host`` that are answered. None: all of them, and requests of any origin.
+    ``hosts`` are the names in ``Host`` that are answered; None: all, and any origin.
     """
 
     def __init__(
@@ -184,29 +123,30 @@ class Server:
 
     def hold(self) -> None:
         """Hold back every answer that has not begun to leave when this returns."""
-        asyncio.run_coroutine_threadsafe(self._hold(), self._loop).result()
-
-    async def _hold(self) -> None:
-        self._released.clear()
+        self._call(self._released.clear)
 
     def release(self) -> None:
         """Send the answers that were held back."""
-        self._loop.call_soon_threadsafe(self._released.set)
+        self._call(self._released.set)
 
     def cancel_delayed_writes(self) -> None:
         """Drop delayed writes; none happens after this returns."""
-        asyncio.run_coroutine_threadsafe(self._cancel_delayed_writes(), self._loop).result()
+        self._call(lambda: [task.cancel() for task in self._delayed])
 
-    async def _cancel_delayed_writes(self) -> None:
-        for task in self._delayed:
-            task.cancel()
+    def _call(self, action: Callable[[], object]) -> None:
+        """Do something in the server's thread, and wait for it."""
+
+        async def call() -> None:
+            action()
+
+        asyncio.run_coroutine_threadsafe(call(), self._loop).result()
 
     def _run(self) -> None:
         try:
             asyncio.run(self._main())
         except BaseException as error:  # noqa: BLE001  # start() raises it in the caller's thread
             self._failure = error
-            self._log.add_error(error)
+            self._log.errors.append(error)
         finally:
             self._ready.set()
 
@@ -255,7 +195,7 @@ class Server:
             try:
                 exchange = await self._decide(http, head, arrival)
             except Exception as error:  # noqa: BLE001  # LocalPlatform.check() raises it
-                self._log.add_error(error)
+                self._log.errors.append(error)
                 exchange = Exchange(response=Response(500, {}, repr(error).encode()))
             if exchange.response is not None:
                 arrival.status = exchange.response.status
@@ -308,7 +248,7 @@ class Server:
             tasks.discard(task)
             error = None if task.cancelled() else task.exception()
             if error is not None:
-                self._log.add_error(error)
+                self._log.errors.append(error)
 
         task = self._loop.create_task(work)
         tasks.add(task)
@@ -386,7 +326,10 @@ async def _enact(http: web.BaseRequest, exchange: Exchange) -> web.StreamRespons
     if exchange.ending == "keep" and exchange.body_sent >= 1 and answer is not None:
         return answer
     if http.transport is not None:
-        (_reset if exchange.ending == "reset" else _close)(http.transport)
+        if exchange.ending == "reset":
+            _reset(http.transport)
+        else:
+            http.transport.close()
         await asyncio.sleep(0)  # the loop tells aiohttp that the connection is gone
     return answer or web.Response()  # nobody receives it
 
@@ -421,10 +364,6 @@ async def _send(
         await asyncio.sleep(exchange.drip_seconds / _DRIPS)
         await answer.write(body[start : start + step])
     return answer
-
-
-def _close(transport: asyncio.BaseTransport) -> None:
-    transport.close()
 
 
 def _reset(transport: asyncio.BaseTransport) -> None:

@@ -1,6 +1,7 @@
 """Streams, shards, records, objects and directories in SQLite; no HTTP and no clock.
 
-The records that one request brings to one shard are one row: their JSON as GetRecords
+Paths begin with their container, which is a directory that always exists. The records
+that one request brings to one shard are one row: their JSON as GetRecords
 sends it. So a thousand records cost a handful of inserts, and reading them converts
 nothing. A store on disk keeps what was committed when its process is killed (write-ahead
 log, no sync per commit: a power cut may take the last commits, but never the file).
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS streams (
-    id INTEGER PRIMARY KEY AUTOINCREMENT, container TEXT NOT NULL, path TEXT NOT NULL,
-    shard_count INTEGER NOT NULL, retention_hours INTEGER NOT NULL, UNIQUE (container, path));
+    id INTEGER PRIMARY KEY AUTOINCREMENT, path TEXT NOT NULL UNIQUE,
+    shard_count INTEGER NOT NULL, retention_hours INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS shards (
     stream INTEGER NOT NULL, shard INTEGER NOT NULL, first INTEGER NOT NULL,
     last INTEGER NOT NULL, bytes INTEGER NOT NULL, mtime INTEGER NOT NULL,
@@ -32,11 +33,9 @@ CREATE TABLE IF NOT EXISTS batches (
     last INTEGER NOT NULL, arrival INTEGER NOT NULL, records BLOB NOT NULL);
 CREATE UNIQUE INDEX IF NOT EXISTS batch_order ON batches (stream, shard, first);
 CREATE TABLE IF NOT EXISTS files (
-    container TEXT NOT NULL, path TEXT NOT NULL, is_directory INTEGER NOT NULL,
-    body BLOB NOT NULL, mtime INTEGER NOT NULL, PRIMARY KEY (container, path, is_directory));
-CREATE TABLE IF NOT EXISTS items (
-    container TEXT NOT NULL, path TEXT NOT NULL, attributes BLOB NOT NULL,
-    PRIMARY KEY (container, path));
+    path TEXT NOT NULL, is_directory INTEGER NOT NULL, body BLOB NOT NULL,
+    mtime INTEGER NOT NULL, PRIMARY KEY (path, is_directory));
+CREATE TABLE IF NOT EXISTS items (path TEXT PRIMARY KEY, attributes BLOB NOT NULL);
 """
 
 
@@ -49,7 +48,6 @@ class Stream:
     """A stream; ``id`` is never used again, not even for the same path."""
 
     id: int
-    container: str
     path: str
     shard_count: int
     retention_hours: int
@@ -78,7 +76,7 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """An object or a directory; ``path`` is relative to its container."""
+    """An object or a directory."""
 
     path: str
     is_directory: bool
@@ -87,13 +85,7 @@ class File:
 
 
 class Store:
-    """One SQLite database.
-
-    Parameters
-    ----------
-    path : Path, optional
-        The file. None keeps everything in memory.
-    """
+    """One SQLite database: a file, or for None in memory."""
 
     def __init__(self, path: Path | None = None) -> None:
         self._path = path
@@ -153,21 +145,18 @@ class Store:
 
     # streams
 
-    def find_stream(self, container: str, path: str) -> Stream | None:
+    def find_stream(self, path: str) -> Stream | None:
         """Return the stream at a path, or None."""
         row = self._run(
-            "SELECT id, container, path, shard_count, retention_hours FROM streams"
-            " WHERE container = ? AND path = ?",
-            container, path,
-        ).fetchone()  # fmt: skip
+            "SELECT id, path, shard_count, retention_hours FROM streams WHERE path = ?", path
+        ).fetchone()
         return None if row is None else Stream(*row)
 
-    def add_stream(self, container: str, path: str, shard_count: int, retention_hours: int) -> None:
+    def add_stream(self, path: str, shard_count: int, retention_hours: int) -> None:
         """Make a stream; a shard is made by its first record."""
         self._run(
-            "INSERT INTO streams (container, path, shard_count, retention_hours)"
-            " VALUES (?, ?, ?, ?)",
-            container, path, shard_count, retention_hours,
+            "INSERT INTO streams (path, shard_count, retention_hours) VALUES (?, ?, ?)",
+            path, shard_count, retention_hours,
         )  # fmt: skip
 
     def resize_stream(self, stream: Stream, shard_count: int) -> None:
@@ -270,86 +259,60 @@ class Store:
 
     # objects and directories: they may share a name, as on the platform
 
-    def has_directory(self, container: str, path: str) -> bool:
-        """Return whether a directory exists; a container's root always does."""
-        return not path or self._find_file(container, path, is_directory=True) is not None
+    def has_directory(self, path: str) -> bool:
+        """Return whether a directory exists; a container always does."""
+        return "/" not in path or self.find_file(path, is_directory=True) is not None
 
-    def find_directory(self, container: str, path: str) -> File | None:
-        """Return a directory, or None; the root has no entry."""
-        return self._find_file(container, path, is_directory=True)
-
-    def find_object(self, container: str, path: str) -> File | None:
-        """Return an object, or None."""
-        return self._find_file(container, path, is_directory=False)
-
-    def _find_file(self, container: str, path: str, *, is_directory: bool) -> File | None:
+    def find_file(self, path: str, *, is_directory: bool = False) -> File | None:
+        """Return an object or a directory, or None."""
         row = self._run(
             "SELECT path, is_directory, length(body), mtime FROM files"
-            " WHERE container = ? AND path = ? AND is_directory = ?",
-            container, path, is_directory,
+            " WHERE path = ? AND is_directory = ?",
+            path, is_directory,
         ).fetchone()  # fmt: skip
         return None if row is None else File(row[0], bool(row[1]), row[2], row[3])
 
-    def read_object(self, container: str, path: str) -> bytes:
+    def read_object(self, path: str) -> bytes:
         """Return the content of an object that exists."""
-        row = self._run(
-            "SELECT body FROM files WHERE container = ? AND path = ? AND is_directory = 0",
-            container, path,
-        ).fetchone()  # fmt: skip
-        return bytes(row[0])
+        statement = "SELECT body FROM files WHERE path = ? AND is_directory = 0"
+        return bytes(self._run(statement, path).fetchone()[0])
 
-    def write_object(self, container: str, path: str, body: bytes, now: int) -> None:
+    def write_object(self, path: str, body: bytes, now: int) -> None:
         """Make or replace an object, and the directories above it."""
         with self.transaction():
-            self.add_directory(container, path.rpartition("/")[0], now)
-            self._run("REPLACE INTO files VALUES (?, ?, 0, ?, ?)", container, path, body, now)
+            self.add_directory(path.rpartition("/")[0], now)
+            self._run("REPLACE INTO files VALUES (?, 0, ?, ?)", path, body, now)
 
-    def add_directory(self, container: str, path: str, now: int) -> None:
+    def add_directory(self, path: str, now: int) -> None:
         """Make a directory and those above it; an existing one stays as it is."""
-        parts = path.split("/") if path else []
-        for depth in range(1, len(parts) + 1):
-            self._run(
-                "INSERT OR IGNORE INTO files VALUES (?, ?, 1, x'', ?)",
-                container, "/".join(parts[:depth]), now,
-            )  # fmt: skip
+        parts = path.split("/")
+        for depth in range(2, len(parts) + 1):
+            above = "/".join(parts[:depth])
+            self._run("INSERT OR IGNORE INTO files VALUES (?, 1, x'', ?)", above, now)
 
-    def remove_directory(self, container: str, path: str) -> None:
-        """Remove the entry of a directory; the caller knows that it is empty."""
-        self._run(
-            "DELETE FROM files WHERE container = ? AND path = ? AND is_directory = 1",
-            container, path,
-        )  # fmt: skip
+    def remove_file(self, path: str, *, is_directory: bool = False) -> None:
+        """Remove an object with its attributes, or an empty directory."""
+        self._run("DELETE FROM files WHERE path = ? AND is_directory = ?", path, is_directory)
+        if not is_directory:
+            self._run("DELETE FROM items WHERE path = ?", path)
 
-    def remove_object(self, container: str, path: str) -> None:
-        """Remove an object and its attributes; the directories above it stay."""
-        self._run(
-            "DELETE FROM files WHERE container = ? AND path = ? AND is_directory = 0",
-            container, path,
-        )  # fmt: skip
-        self._run("DELETE FROM items WHERE container = ? AND path = ?", container, path)
-
-    def children(self, container: str, path: str) -> list[File]:
+    def children(self, path: str) -> list[File]:
         """Return the direct entries of a directory, by name."""
-        prefix = f"{path}/" if path else ""
         # "0" is the character after "/": a range that the index serves, unlike LIKE.
         rows = self._run(
-            "SELECT path, is_directory, length(body), mtime FROM files WHERE container = ?"
-            " AND path >= ? AND (? = '' OR path < ?) ORDER BY path, is_directory",
-            container, prefix, prefix, f"{path}0",
+            "SELECT path, is_directory, length(body), mtime FROM files"
+            " WHERE path >= ? AND path < ? ORDER BY path, is_directory",
+            f"{path}/", f"{path}0",
         )  # fmt: skip
         files = [File(row[0], bool(row[1]), row[2], row[3]) for row in rows]
-        return [file for file in files if file.path and "/" not in file.path[len(prefix) :]]
+        return [file for file in files if "/" not in file.path[len(path) + 1 :]]
 
-    def attributes(self, container: str, path: str) -> dict[str, dict[str, Any]]:
+    def attributes(self, path: str) -> dict[str, dict[str, Any]]:
         """Return the attributes that PutItem gave an object: name -> {type: value}."""
-        row = self._run(
-            "SELECT attributes FROM items WHERE container = ? AND path = ?", container, path
-        ).fetchone()
+        row = self._run("SELECT attributes FROM items WHERE path = ?", path).fetchone()
         attributes: dict[str, dict[str, Any]] = parse_json(row[0]) if row else {}
         return attributes
 
-    def set_attributes(
-        self, container: str, path: str, attributes: dict[str, dict[str, Any]]
-    ) -> None:
+    def set_attributes(self, path: str, attributes: dict[str, dict[str, Any]]) -> None:
         """Replace the attributes of an object."""
-        self._run("REPLACE INTO items VALUES (?, ?, ?)", container, path, encode_json(attributes))
+        self._run("REPLACE INTO items VALUES (?, ?)", path, encode_json(attributes))

@@ -77,68 +77,58 @@ def parse_put_records(body: bytes) -> PutRecords:
 
 
 class Streams:
-    """The streams of one store.
-
-    Parameters
-    ----------
-    store : Store
-        Where streams, records and directories are.
-    rules : Rules
-        The reading of what the documentation leaves open.
-    now : callable
-        Nanoseconds since 1970.
-    """
+    """The streams of one store; ``now`` returns nanoseconds since 1970."""
 
     def __init__(self, store: Store, rules: Rules, now: Callable[[], int]) -> None:
         self._store, self._rules, self._now = store, rules, now
         self._turns: Counter[tuple[int, int]] = Counter()
         self._requests = 0
 
-    def create(self, container: str, path: str, body: dict[str, Any]) -> Response:
+    def create(self, path: str, body: dict[str, Any]) -> Response:
         """CreateStream: 204, or 409 when something is there."""
         shard_count = _whole_number(body, "ShardCount", 1, 1, MAX_SHARDS)
         hours = _whole_number(body, "RetentionPeriodHours", 24, 1, MAX_RETENTION_HOURS)
-        if not path:
+        if "/" not in path:
             raise RefusedError(Errors.INVALID_ARGUMENT)
-        if self._store.has_directory(container, path):
+        if self._store.has_directory(path):
             raise RefusedError(self._by_version(Errors.RESOURCE_IN_USE))
         with self._store.transaction():
-            self._store.add_directory(container, path, self._now())
-            self._store.add_stream(container, path, shard_count, hours)
+            self._store.add_directory(path, self._now())
+            self._store.add_stream(path, shard_count, hours)
         return Response(204)
 
-    def describe(self, container: str, path: str) -> Response:
+    def describe(self, path: str) -> Response:
         """DescribeStream."""
-        stream = self._find(container, path)
+        stream = self._find(path)
         hours = stream.retention_hours
         return json_response({"ShardCount": stream.shard_count, "RetentionPeriodHours": hours})
 
-    def update(self, container: str, path: str, body: dict[str, Any]) -> Response:
+    def update(self, path: str, body: dict[str, Any]) -> Response:
         """UpdateStream: shards can only be added, and are there at once."""
-        if self._store.find_stream(container, path) is None and (
-            self._store.has_directory(container, path) or self._store.find_object(container, path)
+        if self._store.find_stream(path) is None and (
+            self._store.has_directory(path) or self._store.find_file(path)
         ):
             raise RefusedError(Errors.RESOURCE_NOT_STREAM)
-        stream = self._find(container, path)
+        stream = self._find(path)
         shard_count = _whole_number(body, "ShardCount", None, 1, MAX_SHARDS)
         if shard_count <= stream.shard_count:
             raise RefusedError(Errors.INVALID_SHARD_COUNT)
         self._store.resize_stream(stream, shard_count)
         return Response(204)
 
-    def _find(self, container: str, path: str) -> Stream:
+    def _find(self, path: str) -> Stream:
         """Return the stream at a path or refuse the request."""
-        stream = self._store.find_stream(container, path)
+        stream = self._store.find_stream(path)
         if stream is not None:
             return stream
-        is_object = self._store.find_object(container, path) is not None
-        if is_object and not self._store.has_directory(container, path):
+        is_object = self._store.find_file(path) is not None
+        if is_object and not self._store.has_directory(path):
             raise RefusedError(Errors.RESOURCE_IS_NOT_STREAM)
         raise RefusedError(Errors.RESOURCE_NOT_FOUND)
 
-    def _find_shard(self, container: str, path: str, number: int) -> tuple[Stream, Shard]:
+    def _find_shard(self, path: str, number: int) -> tuple[Stream, Shard]:
         """Return a written shard or refuse the request."""
-        stream = self._find(container, path)
+        stream = self._find(path)
         if not 0 <= number < stream.shard_count:
             raise RefusedError(Errors.SHARD_OUT_OF_RANGE)
         shard = self._store.find_shard(stream, number)
@@ -161,13 +151,12 @@ class Streams:
 
     def put(
         self,
-        container: str,
         path: str,
         records: Sequence[Record],
         keep_shard: ShardFilter | None = None,
     ) -> Response:
         """PutRecords, in one transaction; records of shards not in ``keep_shard`` are lost."""
-        stream = self._find(container, path)
+        stream = self._find(path)
         if not 0 < len(records) <= self._rules.max_records:
             raise RefusedError(Errors.INVALID_ARGUMENT)
         refused = self._refused_records(stream, records)
@@ -227,9 +216,9 @@ class Streams:
 
     # Seek and GetRecords
 
-    def seek(self, container: str, path: str, number: int, body: dict[str, Any]) -> Response:
+    def seek(self, path: str, number: int, body: dict[str, Any]) -> Response:
         """Seek."""
-        stream, shard = self._find_shard(container, path, number)
+        stream, shard = self._find_shard(path, number)
         location = _encode_location(stream.id, self._records_before(stream, shard, body))
         return json_response({"Location": location}, _change_headers(shard))
 
@@ -248,9 +237,9 @@ class Streams:
         # Consumer groups seek the number after the last one, so that one is valid as well.
         return _whole_number(body, "StartingSequenceNumber", None, shard.first, shard.last + 1) - 1
 
-    def get(self, container: str, path: str, number: int, body: dict[str, Any]) -> Response:
+    def get(self, path: str, number: int, body: dict[str, Any]) -> Response:
         """GetRecords."""
-        stream, shard = self._find_shard(container, path, number)
+        stream, shard = self._find_shard(path, number)
         limit = _whole_number(body, "Limit", 1_000, 1, _MAX)
         before = _decode_location(body.get("Location"), stream.id)
         if not shard.first - 1 <= before <= shard.last:

@@ -87,39 +87,18 @@ class Fault(
     repr_omit_defaults=True,
     tag_field="kind",
 ):
-    """What every kind of fault has: which requests it means, and which of them it takes.
+    """What every kind of fault has: which requests it means, and which of them it takes."""
 
-    Parameters
-    ----------
-    function : str
-        ``X-v3io-function``, the verb of requests without one, or ``"*"`` for all.
-    stream : str, optional
-        ``"container/path"`` as the request names it.
-    shard : int, optional
-        Requests to this shard, or with a record for it.
-    containing : str, optional
-        Requests with a record whose Data contains this text.
-    min_records : int
-        Requests with at least so many records.
-    min_body_bytes : int
-        Requests with at least so long a body.
-    nth : int
-        The first matching request to take, from 1.
-    every : int
-        Then every n-th matching request.
-    times : int, optional
-        How many requests to take. None: no end.
-    """
-
+    #: ``X-v3io-function``, the verb of requests without one, or ``"*"`` for all.
     function: str = "PutRecords"
-    stream: str | None = None
-    shard: int | None = None
-    containing: str | None = None
-    min_records: int = 0
-    min_body_bytes: int = 0
-    nth: int = 1
-    every: int = 1
-    times: int | None = 1
+    stream: str | None = None  #: ``"container/path"`` as the request names it.
+    shard: int | None = None  #: Requests to this shard, or with a record for it.
+    containing: str | None = None  #: Requests with a record whose Data contains this text.
+    min_records: int = 0  #: Requests with at least so many records.
+    min_body_bytes: int = 0  #: Requests with at least so long a body.
+    nth: int = 1  #: The first matching request to take, from 1.
+    every: int = 1  #: Then every n-th matching request.
+    times: int | None = 1  #: How many requests to take. None: no end.
 
     def __post_init__(self) -> None:
         for name in ("nth", "every", "times"):
@@ -176,47 +155,23 @@ class Fault(
 
 
 class Answer(Fault, frozen=True, kw_only=True, tag="answer"):
-    """Another answer than the platform's, or its own one late, slowly or cut off.
+    """Another answer than the platform's, or its own one late, slowly or cut off."""
 
-    Parameters
-    ----------
-    status : int, optional
-        The HTTP status. None: the platform's own answer.
-    headers : dict
-        Headers of the answer.
-    body : str, optional
-        Body of the answer. None: an error page of the front end.
-    stored : {"none", "all", "even_shards", "odd_shards"} or tuple of int, optional
-        What is stored, at once. None: all with a status below 300 or the platform's own
-        answer, else none.
-    retry_after_seconds : int, optional
-        The ``Retry-After`` header.
-    retry_after_as_date : bool
-        Send it as an HTTP date, counted from the answer's ``Date``.
-    wait_seconds : float, optional
-        Time until the answer begins. None: never, and the connection stays open.
-    drip_seconds : float
-        Time from the first byte of the body to the last.
-    body_share : float
-        How much of the body is sent, from 0 to 1. With ``ending="keep"`` the shorter length
-        is announced, and only a parser notices; else the connection ends there.
-    early : bool
-        Answer before the request's body is read, and close the connection.
-    ending : {"keep", "close", "reset"}
-        What happens to the connection after the answer.
-    """
-
-    status: int | None = None
-    headers: dict[str, str] = {}
-    body: str | None = None
+    status: int | None = None  #: The HTTP status. None: the platform's own answer.
+    headers: dict[str, str] = {}  #: Headers of the answer.
+    body: str | None = None  #: Body of the answer. None: an error page of the front end.
+    #: What is stored, at once. None: all with a status below 300 or the platform's own answer,
+    #: else none.
     stored: Stored | None = None
-    retry_after_seconds: int | None = None
-    retry_after_as_date: bool = False
-    wait_seconds: float | None = 0.0
-    drip_seconds: float = 0.0
+    retry_after_seconds: int | None = None  #: The ``Retry-After`` header.
+    retry_after_as_date: bool = False  #: Send it as a date, counted from the answer's ``Date``.
+    wait_seconds: float | None = 0.0  #: Time until the answer begins. None: never.
+    drip_seconds: float = 0.0  #: Time from the first byte of the body to the last.
+    #: How much of the body is sent. With ``ending="keep"`` the shorter length is announced, and
+    #: only a parser notices; else the connection ends there.
     body_share: float = 1.0
-    early: bool = False
-    ending: Ending = "keep"
+    early: bool = False  #: Answer before the request's body is read, and close the connection.
+    ending: Ending = "keep"  #: What happens to the connection after the answer.
 
     @property
     def is_early(self) -> bool:
@@ -271,29 +226,16 @@ class Answer(Fault, frozen=True, kw_only=True, tag="answer"):
 
 
 class Disconnect(Fault, frozen=True, kw_only=True, tag="disconnect"):
-    """The connection ends without a byte of an answer.
+    """The connection ends without a byte of an answer."""
 
-    Parameters
-    ----------
-    when : {"before_body", "in_body", "after_body"}
-        Before a byte of the request's body is read, in the middle of it, or when it is
-        complete.
-    stored : {"none", "all", "even_shards", "odd_shards"} or tuple of int
-        What is stored before the connection ends.
-    stored_after_seconds : float, optional
-        The whole request is stored so long after the connection ended.
-    ending : {"reset", "close"}
-        How the connection ends.
-    down_seconds : float, optional
-        The platform is killed: all connections are reset and refused for so long, then it
-        comes back on the same address. With a data directory, what it had acknowledged is
-        there again; in memory, records stay as well.
-    """
-
+    #: Before a byte of the request's body is read, in the middle of it, or when it is complete.
     when: Literal["before_body", "in_body", "after_body"] = "after_body"
-    stored: Stored = "none"
+    stored: Stored = "none"  #: What is stored before the connection ends.
+    #: The whole request is stored so long after the connection ended.
     stored_after_seconds: float | None = None
-    ending: Literal["reset", "close"] = "reset"
+    ending: Literal["reset", "close"] = "reset"  #: How the connection ends.
+    #: The platform is killed: all connections are reset and refused for so long, then it comes
+    #: back on the same address. What it had acknowledged is there again; in memory, too.
     down_seconds: float | None = None
 
     @property
@@ -322,20 +264,11 @@ class Disconnect(Fault, frozen=True, kw_only=True, tag="disconnect"):
 
 
 class WrongEntries(Fault, frozen=True, kw_only=True, tag="wrong_entries"):
-    """All is stored, and the entries of the answer to PutRecords are wrong.
+    """All is stored, and the entries of the answer to PutRecords are wrong."""
 
-    Parameters
-    ----------
-    entries : int
-        How many entries too many (the last one again), or too few when negative.
-    failed : int
-        Added to ``FailedRecordCount``.
-    order : {"kept", "reversed", "rotated", "swapped"}
-        As they should be; back to front; the first entry last; the first two exchanged.
-    """
-
-    entries: int = 0
-    failed: int = 0
+    entries: int = 0  #: How many too many (the last one again), or too few when negative.
+    failed: int = 0  #: Added to ``FailedRecordCount``.
+    #: As they should be; back to front; the first entry last; the first two exchanged.
     order: Literal["kept", "reversed", "rotated", "swapped"] = "kept"
 
     def apply(self, platform: Platform, request: Request) -> Exchange:
@@ -362,23 +295,13 @@ class RecordErrors(Fault, frozen=True, kw_only=True, tag="record_errors"):
 
     By default the error passes: the same records are stored when they come again. With
     ``containing`` and ``times=None`` the error belongs to the records and is permanent.
-
-    Parameters
-    ----------
-    places : tuple of int
-        Positions in the request, from 0. With neither places nor ``containing`` all fail.
-    code : int
-        ``ErrorCode``; any number, documented or not.
-    message : str
-        ``ErrorMessage``.
-    is_stored : bool
-        Whether the records are stored although the answer says they failed.
     """
 
+    #: Positions in the request, from 0. With neither places nor ``containing`` all fail.
     places: tuple[int, ...] = ()
-    code: int = -201326592
-    message: str = "InvalidArgumentException"
-    is_stored: bool = False
+    code: int = -201326592  #: ``ErrorCode``; any number, documented or not.
+    message: str = "InvalidArgumentException"  #: ``ErrorMessage``.
+    is_stored: bool = False  #: Whether they are stored although the answer says they failed.
 
     def apply(self, platform: Platform, request: Request) -> Exchange:
         """Fail some records and store the others."""
@@ -410,25 +333,14 @@ class RecordErrors(Fault, frozen=True, kw_only=True, tag="record_errors"):
 
 
 class Change(Fault, frozen=True, kw_only=True, tag="change"):
-    """Somebody changes the stream before the request is handled.
+    """Somebody changes the stream before the request is handled."""
 
-    Parameters
-    ----------
-    action : {"resize", "drop_records", "delete", "recreate"}
-        Change the shard count, drop records as retention does, delete the stream, or
-        delete it and make it anew with as many shards.
-    target : str, optional
-        The stream that changes. None: the one the request names.
-    shards : int, optional
-        Of ``"resize"``: the new shard count.
-    keep_last : int
-        Of ``"drop_records"``: how many records each shard keeps.
-    """
-
+    #: Change the shard count, drop records as retention does, delete the stream, or delete it
+    #: and make it anew with as many shards.
     action: Literal["resize", "drop_records", "delete", "recreate"]
-    target: str | None = None
-    shards: int | None = None
-    keep_last: int = 0
+    target: str | None = None  #: The stream that changes. None: the one the request names.
+    shards: int | None = None  #: Of ``"resize"``: the new shard count.
+    keep_last: int = 0  #: Of ``"drop_records"``: how many records each shard keeps.
 
     def _check(self) -> None:
         if self.action == "resize" and self.shards is None:
@@ -697,11 +609,8 @@ def _stream_of(request: Request) -> str:
 # faults as a TOML file
 
 _KINDS: Final[Mapping[str, type[Fault]]] = {
-    "answer": Answer,
-    "disconnect": Disconnect,
-    "wrong_entries": WrongEntries,
-    "record_errors": RecordErrors,
-    "change": Change,
+    str(kind.__struct_config__.tag): kind
+    for kind in (Answer, Disconnect, WrongEntries, RecordErrors, Change)
 }
 _ANY_KIND: Final[Any] = Answer | Disconnect | WrongEntries | RecordErrors | Change
 _NULLS: Final = {"times": "forever", "wait_seconds": "never"}
