@@ -56,9 +56,8 @@ def test_one_platform_at_a_time_uses_a_directory(served):
 
 
 def test_a_database_that_is_none_is_told(tmp_path):
-    (tmp_path / "local-platform.sqlite").write_bytes(
-        b"no database, but long enough for a header" * 99
-    )
+    other = b"not a database, but longer than a header"
+    (tmp_path / "local-platform.sqlite").write_bytes(other * 99)
     with pytest.raises(StoreError, match="cannot be opened"), LocalPlatform(tmp_path):
         pass
 

@@ -124,7 +124,7 @@ def test_a_request_that_never_ends_or_is_no_http_stores_nothing_and_is_no_error_
     platform.check()
 
 
-def test_the_log_tells_what_arrived_and_what_became_of_it(platform):
+def test_the_log_lists_what_arrived_and_what_was_answered(platform):
     platform.faults = [faults.throttled()]
     assert refuse(platform) == 429
     post(platform, path="/projects/s/")
@@ -204,6 +204,33 @@ def test_a_platform_may_start_again():
         with platform:
             platform.create_stream("projects/s")
             assert b"SequenceNumber" in post(platform)
+
+
+def test_a_notebook_starts_and_stops_it_in_cells_that_may_run_twice():
+    platform = LocalPlatform()
+    assert platform.start() is platform
+    endpoint = platform.endpoint
+    platform.create_stream("projects/s")
+    assert platform.start().endpoint == endpoint
+    assert b"SequenceNumber" in post(platform)
+    with platform:  # which also stops it
+        assert len(platform.records("projects/s")) == 1
+    for _ in range(2):
+        platform.stop()
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", int(endpoint.rpartition(":")[2])), timeout=5)
+    with pytest.raises(RuntimeError, match=r"Call start\(\)"):
+        platform.records("projects/s")
+
+
+def test_waiting_ends_when_another_thread_stops_it():
+    platform = LocalPlatform().start()
+    waiting = threading.Thread(target=platform.wait)
+    waiting.start()
+    assert waiting.is_alive()
+    platform.stop()
+    waiting.join(10)
+    assert not waiting.is_alive()
 
 
 def test_it_speaks_tls_with_a_given_certificate(tmp_path):
