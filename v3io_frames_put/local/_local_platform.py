@@ -74,7 +74,7 @@ class LocalPlatform:
     >>> platform.stop()
     """
 
-    def __init__(  # noqa: PLR0913  # the first five are the contract's, the rest by keyword
+    def __init__(  # the first five are the contract's, the rest by keyword
         self,
         data_dir: str | Path | None = None,
         port: int = 0,

@@ -150,10 +150,7 @@ class Streams:
         self._requests = 0
 
     def put(
-        self,
-        path: str,
-        records: Sequence[Record],
-        keep_shard: ShardFilter | None = None,
+        self, path: str, records: Sequence[Record], keep_shard: ShardFilter | None = None
     ) -> Response:
         """PutRecords, in one transaction; records of shards not in ``keep_shard`` are lost."""
         stream = self._find(path)
