@@ -96,7 +96,7 @@ def test_a_fault_takes_what_it_means(matcher, meant, other):
 def test_a_fault_before_the_body_cannot_ask_for_what_is_in_it():
     for early, when in (
         (faults.reset, {"when": "in_body"}),
-        (faults.too_large, {"closes_early": True}),
+        (faults.too_large, {"when": "before_body"}),
     ):
         with pytest.raises(ValueError, match="before the body is read"):
             early(containing="poison", **when)
@@ -107,9 +107,11 @@ def test_a_fault_before_the_body_cannot_ask_for_what_is_in_it():
     ("kind", "values", "said"),
     [
         (faults.Answer, {"stored": "none"}, "expected a status"),
-        (faults.Answer, {"early": True}, "expected a status and stored='none'"),
-        (faults.Answer, {"early": True, "status": 200}, "expected a status and stored='none'"),
-        (faults.Disconnect, {"when": "in_body", "stored": "all"}, "expected stored='none'"),
+        (faults.Answer, {"when": "before_body"}, "'stored' needs the body"),
+        (faults.Answer, {"when": "in_body", "status": 200}, "'stored' needs the body"),
+        (faults.Disconnect, {"when": "in_body", "stored": "all"}, "'stored' needs the body"),
+        (faults.RecordErrors, {"when": "in_body"}, "'stored' needs the body"),
+        (faults.Answer, {"when": "in_body", "status": 413, "shard": 1}, "'shard' needs the body"),
         (faults.Change, {"action": "resize"}, "expected shards"),
     ],
 )
@@ -163,7 +165,7 @@ def test_turns_count_from_one(turns):
         (faults.refused(status=403, code=-13, message="Permission denied"), 403, 0),
         (faults.redirected(), 308, 0),
         (faults.too_large(), 413, 0),
-        (faults.too_large(closes_early=True), 413, 0),
+        (faults.too_large(when="before_body"), 413, 0),
         (faults.empty_answer(), 200, 3),
         (faults.truncated_answer(), 200, 3),
         (faults.WrongEntries(entries=-1), 200, 3),

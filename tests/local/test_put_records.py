@@ -45,13 +45,6 @@ def test_explicit_shards_do_not_advance_the_turn(call, stream, make_record):
     }
 
 
-def test_each_of_several_web_workers_counts_its_own_turns(make_platform, make_caller, make_record):
-    call = make_caller(make_platform(rules=Rules(web_workers=2)))
-    call("CreateStream", STREAM, {"ShardCount": 3})
-    given = [shards(call.put(STREAM, make_record())) for _ in range(4)]
-    assert given == [[0], [0], [1], [1]]
-
-
 def test_equal_keys_share_a_shard_and_the_shard_given_wins(call, stream, make_record):
     keyed = call.put(stream, *[make_record(PartitionKey=f"k{i % 7}") for i in range(70)])
     assert shards(keyed)[:7] == shards(keyed)[63:]

@@ -78,7 +78,7 @@ def test_an_answer_is_lost_by_reset_or_in_order(platform, ending, felt):
 
 
 def test_an_early_413_can_be_read_while_the_body_is_being_sent(platform):
-    platform.faults = [faults.too_large(closes_early=True)]
+    platform.faults = [faults.too_large(when="before_body")]
     host, port = platform.endpoint.partition("://")[2].split(":")
     with socket.create_connection((host, int(port)), timeout=10) as raw:
         raw.sendall(

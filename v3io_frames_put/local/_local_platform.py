@@ -74,7 +74,7 @@ class LocalPlatform:
     >>> platform.stop()
     """
 
-    def __init__(  # the first five are the contract's, the rest by keyword
+    def __init__(  # noqa: PLR0913  # the first five are the contract's, the rest by keyword
         self,
         data_dir: str | Path | None = None,
         port: int = 0,
@@ -102,7 +102,11 @@ class LocalPlatform:
         """Open the store, start serving, and return this platform; one that runs goes on."""
         if self._running is not None:
             return self
-        context = _tls_context(self._tls)
+        context = self._tls
+        if isinstance(context, tuple):
+            certificate, key = context
+            context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+            context.load_cert_chain(certificate, key)
         platform = Platform(
             self._data_dir, access_key=self._keys, rules=self._rules, clock=self._clock
         )
@@ -254,12 +258,3 @@ class LocalPlatform:
         proxy.faults = self._first_faults
         proxy.platform.clear()
         self._log.clear()
-
-
-def _tls_context(tls: Tls | None) -> ssl.SSLContext | None:
-    """Make a server's TLS context from certificate and key files."""
-    if tls is None or isinstance(tls, ssl.SSLContext):
-        return tls
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(*tls)
-    return context

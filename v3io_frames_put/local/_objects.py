@@ -73,13 +73,8 @@ class Objects:
 
     def answer(self, request: Request, path: str) -> Response:
         """Answer a request that names no function."""
-        verbs = {
-            "GET": self._get,
-            "HEAD": self._head,
-            "PUT": self._put,
-            "POST": self._put,
-            "DELETE": self._delete,
-        }
+        verbs = {"GET": self._get, "HEAD": self._head, "DELETE": self._delete}
+        verbs |= {"PUT": self._put, "POST": self._put}
         verb = verbs.get(request.method.upper())
         if verb is None:
             raise RefusedError(Errors.BAD_METHOD)
@@ -173,7 +168,11 @@ class Objects:
             entries = [entry for entry in entries if entry.file.is_directory]
         marker = options.get("marker", "").rstrip("/")
         entries = [entry for entry in entries if entry.key > marker]
-        page = entries[: _max_keys(options)]
+        max_keys = parse_number(options.get("max-keys", str(_MAX_KEYS)))
+        if max_keys is None:
+            raise RefusedError(Errors.INVALID_ARGUMENT)
+        max_keys = min(max_keys, _MAX_KEYS)  # the platform never sends more than a thousand
+        page = entries[:max_keys]
         container, _, prefix = path.partition("/")
         # v3io-py reads Name, NextMarker, MaxKeys and IsTruncated without asking for them.
         head = {
@@ -182,26 +181,32 @@ class Objects:
             "Marker": options.get("marker", ""),
             "Delimiter": "/",
             "NextMarker": page[-1].key if page else "",
-            "MaxKeys": _max_keys(options),
+            "MaxKeys": max_keys,
             "IsTruncated": str(len(page) < len(entries)).lower(),
         }
         full = options.get("prefix-info") == "1"
         lines = [self._line(entry, full=full) for entry in page]
-        return _xml_response(_element("ListBucketResult", _fields(head) + "".join(lines)))
+        return _xml("ListBucketResult", _fields(head) + "".join(lines))
 
     def _line(self, entry: Entry, *, full: bool) -> str:
-        """Format one entry of a listing."""
-        file = entry.file
-        when = {"LastModified": _iso(file.mtime)}
-        extra = _all_attributes(entry) if full else {}
-        if file.is_directory:
-            shown = {**when, **extra} if full else {}
-            return _element("CommonPrefixes", _fields({"Prefix": f"{entry.key}/", **shown}))
-        sequence: dict[str, object] = {}
+        """Format one entry of a listing; ``full`` adds what ``prefix-info`` asks for."""
+        time = _iso(entry.file.mtime)
+        fields: dict[str, object] = {"Prefix": f"{entry.key}/"}
+        if not entry.file.is_directory:
+            fields = {"Key": entry.key, "Size": entry.file.size}
+        if full or not entry.file.is_directory:
+            fields["LastModified"] = time
         if entry.last_sequence is not None and self._rules.list_last_sequence_id:
-            sequence = {"LastSequenceId": entry.last_sequence}
-        named = {"Key": entry.key, "Size": file.size, **when, **sequence, **extra}
-        return _element("Contents", _fields(named))
+            fields["LastSequenceId"] = entry.last_sequence
+        if full:
+            fields |= {"AccessTime": time, "CreatingTime": time, "Mode": f"0{entry.mode:o}"}
+            fields |= {"GID": "0", "UID": "0", "InodeNumber": 1}
+        if full and entry.stream is not None:
+            hours = entry.stream.retention_hours
+            fields |= {"ShardCount": entry.stream.shard_count, "RetentionPeriodHours": hours}
+            fields["RetentionPeriodSec"] = hours * 3_600
+        name = "CommonPrefixes" if entry.file.is_directory else "Contents"
+        return _element(name, _fields(fields))
 
     # items
 
@@ -285,7 +290,7 @@ def containers_response(containers: Mapping[str, int]) -> Response:
         _element("Bucket", _fields({"Name": name, "CreationDate": _iso(0), "Id": number}))
         for name, number in containers.items()
     ]
-    return _xml_response(_element("ListAllMyBucketsResult", _element("Buckets", "".join(lines))))
+    return _xml("ListAllMyBucketsResult", _element("Buckets", "".join(lines)))
 
 
 def _part(body: bytes, wanted: str | None, headers: dict[str, str]) -> Response:
@@ -330,34 +335,15 @@ def _is_item(item: object) -> bool:
     )
 
 
-def _max_keys(options: Mapping[str, str]) -> int:
-    """Return the page's size, 0 included; the platform never sends more than a thousand."""
-    number = parse_number(options.get("max-keys", str(_MAX_KEYS)))
-    if number is None:
-        raise RefusedError(Errors.INVALID_ARGUMENT)
-    return min(number, _MAX_KEYS)
-
-
-def _all_attributes(entry: Entry) -> dict[str, object]:
-    """Return what ``prefix-info`` adds."""
-    times = {"AccessTime": _iso(entry.file.mtime), "CreatingTime": _iso(entry.file.mtime)}
-    owner = {"GID": "0", "UID": "0", "InodeNumber": 1}
-    owned: dict[str, object] = {**times, "Mode": f"0{entry.mode:o}", **owner}
-    if entry.stream is None:
-        return owned
-    hours = entry.stream.retention_hours
-    periods = {"RetentionPeriodHours": hours, "RetentionPeriodSec": hours * 3_600}
-    return {**owned, "ShardCount": entry.stream.shard_count, **periods}
-
-
 def _iso(nanoseconds: int) -> str:
     """Format a time for a listing."""
     moment = datetime.fromtimestamp(nanoseconds // SECOND, tz=timezone.utc)
     return f"{moment:%Y-%m-%dT%H:%M:%S}.{nanoseconds % SECOND // 1_000_000:03d}Z"
 
 
-def _xml_response(root: str) -> Response:
-    return Response(200, {"Content-Type": "application/xml"}, (_DECLARATION + root).encode())
+def _xml(root: str, content: str) -> Response:
+    body = _DECLARATION + _element(root, content)
+    return Response(200, {"Content-Type": "application/xml"}, body.encode())
 
 
 def _fields(values: Mapping[str, object]) -> str:

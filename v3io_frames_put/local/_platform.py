@@ -95,15 +95,10 @@ class Platform:
     # requests
 
     def handle(self, request: Request, *, keep_shard: ShardFilter | None = None) -> Response:
-        """Answer one request.
+        """Answer one request; what is not valid is refused as the platform does.
 
-        Parameters
-        ----------
-        request : Request
-            Any request; what is not valid is refused as the platform does.
-        keep_shard : callable, optional
-            Called for each shard of a PutRecords; False loses that shard's records without
-            a word in the answer. For faults: a write that reached some servers.
+        ``keep_shard`` returns False for shards whose records are lost without a word in the
+        answer to PutRecords: a write that reached some servers.
         """
         with self._lock:
             try:
@@ -245,7 +240,15 @@ class Platform:
             for batch in self._store.batches(stream, shard.number, shard.first):
                 for number, record in enumerate(batch.records, batch.first):
                     if number >= shard.first:
-                        yield _decode(shard.number, number, batch.arrival, record)
+                        info = record.get("ClientInfo")
+                        yield StoredRecord(
+                            shard.number,
+                            number,
+                            batch.arrival / SECOND,
+                            b64decode(record["Data"]),
+                            record.get("PartitionKey"),
+                            None if info is None else b64decode(info),
+                        )
 
     def restart(self) -> None:
         """Forget what a killed server forgets: its round robins, and what is not on disk."""
@@ -265,23 +268,10 @@ class Platform:
             self._store.close()
 
 
-def _decode(shard: int, number: int, arrival: int, record: dict[str, str]) -> StoredRecord:
-    """Decode a record of the store."""
-    info = record.get("ClientInfo")
-    return StoredRecord(
-        shard,
-        number,
-        arrival / SECOND,
-        b64decode(record["Data"]),
-        record.get("PartitionKey"),
-        None if info is None else b64decode(info),
-    )
-
-
 def _parse(body: bytes) -> dict[str, Any]:
     """Parse a function's body; none at all counts as an empty object."""
     try:
-        parsed = parse_json(body) if body else {}
+        parsed = parse_json(body or b"{}")
     except ValueError as error:
         raise RefusedError(Errors.INVALID_ARGUMENT) from error
     if not isinstance(parsed, dict):

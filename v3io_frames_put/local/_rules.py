@@ -47,9 +47,6 @@ class Rules:
     max_answer_bytes: int = 10 * 2**20
     #: Bytes of a plain object. The real limit is far higher; here objects are in memory.
     max_object_bytes: int = 256 * 2**20
-    #: Servers behind the front end, used in turn. Each counts its own round robin, so records
-    #: without key and shard spread less evenly.
-    web_workers: int = 1
     #: The containers that exist, with their ids.
     containers: Mapping[str, int] = field(default_factory=lambda: DEFAULT_CONTAINERS)
 
@@ -121,17 +118,11 @@ def _find_key(request: Request, keys: Iterable[AccessKey]) -> AccessKey | None:
     sent = session or (aws and (aws[1] or aws[2]))
     if sent:
         return next((key for key in keys if key.key == sent), None)
-    username, password = _basic(authorization)
-    return next((key for key in keys if key.accepts(username, password)), None)
-
-
-def _basic(authorization: str) -> tuple[str, str]:
-    """Return user name and password of a Basic header, empty when there are none."""
     scheme, _, coded = authorization.partition(" ")
     if scheme.lower() != "basic":
-        return "", ""
+        return None
     try:
         username, _, password = b64decode(coded, validate=True).decode().partition(":")
     except ValueError as error:
         raise RefusedError(Errors.UNAUTHORIZED) from error
-    return username, password
+    return next((key for key in keys if key.accepts(username, password)), None)

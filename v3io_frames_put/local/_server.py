@@ -273,10 +273,9 @@ class Server:
 def refuse_foreign(head: Request, hosts: frozenset[str]) -> Response | None:
     """Return the 403 of a request that a foreign web page may have sent, else None.
 
-    Without an access key, everything that reaches the port is answered, also what a web
-    page in this machine's browser sends. A page whose own name is made to lead here (DNS
-    rebinding) sends that name as Host; an address or a name of this machine is not one. A
-    page of another site that posts here is known by Origin and Sec-Fetch-Site.
+    Only for a platform without an access key. A page whose own name is made to lead here
+    (DNS rebinding) sends that name as Host; an address or a name of this machine is not
+    one. A page of another site that posts here is known by Origin and Sec-Fetch-Site.
     """
     host = (head.header("Host") or "").lower()
     name = re.sub(r":[0-9]*$", "", host).strip("[]").rstrip(".")

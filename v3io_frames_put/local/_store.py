@@ -79,7 +79,7 @@ class File:
     """An object or a directory."""
 
     path: str
-    is_directory: bool
+    is_directory: bool  # 0 or 1, as SQLite has it
     size: int
     mtime: int  # nanoseconds
 
@@ -199,14 +199,11 @@ class Store:
         shard = self.find_shard(stream, number) or Shard(number, 1, 0, 0, now)
         first, last = shard.last + 1, shard.last + count
         arrival = max(now, shard.mtime)  # a clock set back does not change a shard's order
-        self._run(
-            "INSERT INTO batches VALUES (?, ?, ?, ?, ?, ?)",
-            stream.id, number, first, last, arrival, records,
-        )  # fmt: skip
-        self._run(
-            "REPLACE INTO shards VALUES (?, ?, ?, ?, ?, ?)",
-            stream.id, number, shard.first, last, shard.bytes + len(records), arrival,
-        )  # fmt: skip
+        batch = (stream.id, number, first, last, arrival, records)
+        self._run("INSERT INTO batches VALUES (?, ?, ?, ?, ?, ?)", *batch)
+        size = shard.bytes + len(records)
+        changed = (stream.id, number, shard.first, last, size, arrival)
+        self._run("REPLACE INTO shards VALUES (?, ?, ?, ?, ?, ?)", *changed)
         return first
 
     def batches(self, stream: Stream, number: int, sequence: int) -> Iterator[Batch]:
@@ -228,15 +225,6 @@ class Store:
         ).fetchone()  # fmt: skip
         return row[0] if row else None
 
-    def arrival_of(self, stream: Stream, number: int, sequence: int) -> int | None:
-        """Return when a record arrived, or None where there is none."""
-        row = self._run(
-            "SELECT arrival FROM batches WHERE stream = ? AND shard = ? AND first <= ?"
-            " AND last >= ?",
-            stream.id, number, sequence, sequence,
-        ).fetchone()  # fmt: skip
-        return row[0] if row else None
-
     def expire(self, stream: Stream, number: int, before: int) -> None:
         """Drop a shard's records that arrived before a time."""
         kept = self.first_at(stream, number, before)
@@ -248,14 +236,9 @@ class Store:
         """Drop a shard's records below a sequence number."""
         if first <= shard.first:
             return
-        self._run(
-            "UPDATE shards SET first = ? WHERE stream = ? AND shard = ?",
-            first, stream.id, shard.number,
-        )  # fmt: skip
-        self._run(
-            "DELETE FROM batches WHERE stream = ? AND shard = ? AND last < ?",
-            stream.id, shard.number, first,
-        )  # fmt: skip
+        where = "WHERE stream = ? AND shard = ?"
+        self._run(f"UPDATE shards SET first = ? {where}", first, stream.id, shard.number)  # noqa: S608
+        self._run(f"DELETE FROM batches {where} AND last < ?", stream.id, shard.number, first)  # noqa: S608
 
     # objects and directories: they may share a name, as on the platform
 
@@ -270,7 +253,7 @@ class Store:
             " WHERE path = ? AND is_directory = ?",
             path, is_directory,
         ).fetchone()  # fmt: skip
-        return None if row is None else File(row[0], bool(row[1]), row[2], row[3])
+        return None if row is None else File(*row)
 
     def read_object(self, path: str) -> bytes:
         """Return the content of an object that exists."""
@@ -304,8 +287,7 @@ class Store:
             " WHERE path >= ? AND path < ? ORDER BY path, is_directory",
             f"{path}/", f"{path}0",
         )  # fmt: skip
-        files = [File(row[0], bool(row[1]), row[2], row[3]) for row in rows]
-        return [file for file in files if "/" not in file.path[len(path) + 1 :]]
+        return [File(*row) for row in rows if "/" not in row[0][len(path) + 1 :]]
 
     def attributes(self, path: str) -> dict[str, dict[str, Any]]:
         """Return the attributes that PutItem gave an object: name -> {type: value}."""

@@ -81,8 +81,7 @@ class Streams:
 
     def __init__(self, store: Store, rules: Rules, now: Callable[[], int]) -> None:
         self._store, self._rules, self._now = store, rules, now
-        self._turns: Counter[tuple[int, int]] = Counter()
-        self._requests = 0
+        self._turns: Counter[int] = Counter()
 
     def create(self, path: str, body: dict[str, Any]) -> Response:
         """CreateStream: 204, or 409 when something is there."""
@@ -147,7 +146,6 @@ class Streams:
     def reset_turns(self) -> None:
         """Restart every round robin, as a restarted server does."""
         self._turns.clear()
-        self._requests = 0
 
     def put(
         self, path: str, records: Sequence[Record], keep_shard: ShardFilter | None = None
@@ -156,7 +154,7 @@ class Streams:
         stream = self._find(path)
         if not 0 < len(records) <= self._rules.max_records:
             raise RefusedError(Errors.INVALID_ARGUMENT)
-        refused = self._refused_records(stream, records)
+        refused = _refused_records(stream, records, self._rules)
         entries = [
             refused[place].entry() if place in refused else {} for place in range(len(records))
         ]
@@ -168,40 +166,22 @@ class Streams:
                         entries[place] = {"SequenceNumber": sequence, "ShardId": shard}
         return json_response({"FailedRecordCount": len(refused), "Records": entries})
 
-    def _refused_records(self, stream: Stream, records: Sequence[Record]) -> dict[int, ErrorAnswer]:
-        """Return the places of records that are refused alone, with their errors."""
-        oversized = _oversized(records, self._rules)
-        if oversized and self._rules.oversized_record == "request":
-            raise RefusedError(Errors.INVALID_ARGUMENT)
-        refused = {
-            place: Errors.SHARD_OUT_OF_RANGE
-            for place, record in enumerate(records)
-            if record.shard_id is not None and not 0 <= record.shard_id < stream.shard_count
-        }
-        return {**refused, **dict.fromkeys(oversized, Errors.INVALID_ARGUMENT)}
-
     def _by_shard(
         self, stream: Stream, records: Sequence[Record], refused: Container[int]
     ) -> dict[int, list[int]]:
         """Return the places in the request of each shard's records."""
-        worker = self._requests % self._rules.web_workers
-        self._requests += 1
         places: defaultdict[int, list[int]] = defaultdict(list)
         for place, record in enumerate(records):
-            if place not in refused:
-                shard = record.shard_id
-                if shard is None:
-                    shard = self._choose_shard(stream, record.partition_key, worker)
-                places[shard].append(place)
+            if place in refused:
+                continue
+            shard = record.shard_id
+            if shard is None and record.partition_key is not None:
+                shard = _shard_of_key(record.partition_key, stream.shard_count)
+            elif shard is None:
+                shard = self._turns[stream.id] % stream.shard_count
+                self._turns[stream.id] += 1
+            places[shard].append(place)
         return places
-
-    def _choose_shard(self, stream: Stream, key: str | None, worker: int) -> int:
-        """Choose a shard by the key, or the next in turn."""
-        if key is not None:
-            return _shard_of_key(key, stream.shard_count)
-        turn = self._turns[stream.id, worker]
-        self._turns[stream.id, worker] = turn + 1
-        return turn % stream.shard_count
 
     def _append(self, stream: Stream, shard: int, batch: list[Record]) -> int:
         """Append records to a shard; as on the platform, old ones are dropped only now."""
@@ -243,9 +223,10 @@ class Streams:
             raise RefusedError(Errors.ILLEGAL_LOCATION)
         records = self._read(stream, shard, before + 1, limit)
         last = before + len(records)
-        arrival = self._store.arrival_of(stream, number, last)
-        left = shard.last - last
-        lag = shard.mtime - arrival if left and arrival else 0
+        left, lag = shard.last - last, 0
+        if left:  # then at least one record was read
+            newest = records[-1]
+            lag = shard.mtime - newest["ArrivalTimeSec"] * SECOND - newest["ArrivalTimeNSec"]
         answer = {
             "NextLocation": _encode_location(stream.id, last),
             "MSecBehindLatest": lag // 1_000_000,
@@ -281,19 +262,26 @@ def _whole_number(body: dict[str, Any], name: str, default: int | None, low: int
     return value
 
 
-def _oversized(records: Sequence[Record], rules: Rules) -> set[int]:
-    """Return the places of records that are beyond a limit."""
+def _refused_records(
+    stream: Stream, records: Sequence[Record], rules: Rules
+) -> dict[int, ErrorAnswer]:
+    """Return the places of records that are refused alone, with their errors."""
     most_data = rules.max_data_bytes
     if rules.data_counted == "encoded":
         most_data = most_data // 4 * 3  # so many bytes have a Base64 text of that length
-    most_info, most_key = rules.max_client_info_bytes, rules.max_partition_key_bytes
-    return {
-        place
-        for place, record in enumerate(records)
-        if len(record.data) > most_data
-        or len(record.client_info or b"") > most_info
-        or len((record.partition_key or "").encode()) > most_key
-    }
+    refused = {}
+    for place, record in enumerate(records):
+        if record.shard_id is not None and not 0 <= record.shard_id < stream.shard_count:
+            refused[place] = Errors.SHARD_OUT_OF_RANGE
+        if (
+            len(record.data) > most_data
+            or len(record.client_info or b"") > rules.max_client_info_bytes
+            or len((record.partition_key or "").encode()) > rules.max_partition_key_bytes
+        ):
+            if rules.oversized_record == "request":
+                raise RefusedError(Errors.INVALID_ARGUMENT)
+            refused[place] = Errors.INVALID_ARGUMENT
+    return refused
 
 
 @lru_cache(maxsize=65_536)

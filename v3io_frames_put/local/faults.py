@@ -11,8 +11,8 @@ happens to them:
 ``Change``        somebody changes the stream; the request goes on
 ================  =====================================================================
 
-The functions of this module are presets of the first two. Their other arguments say which
-requests are meant, as for every fault (see ``Fault``)::
+The functions of this module are presets of the first two. Their further arguments are those
+of the class, above all which requests are meant (see ``Fault``)::
 
     >>> from v3io_frames_put.local import faults
     >>> faults.throttled(retry_after_seconds=5, times=2)
@@ -20,13 +20,11 @@ requests are meant, as for every fault (see ``Fault``)::
     >>> faults.lost_answer(nth=3)
     Disconnect(nth=3, stored='all')
 
-The first fault of a list that is due takes the request; a ``Change`` happens and lets the
-next fault have it.
+The first fault of a list that is due takes the request; a ``Change`` lets the next have it.
 
-In a TOML file each fault is one ``[[fault]]`` table: ``kind`` is ``"answer"``,
+In a TOML file each fault is a ``[[fault]]`` table: ``kind`` is ``"answer"``,
 ``"disconnect"``, ``"wrong_entries"``, ``"record_errors"`` or ``"change"``, the other keys
-are those of the class. TOML has no null: ``times = "forever"`` and ``wait_seconds =
-"never"`` mean None.
+are those of the class. ``times = "forever"`` and ``wait_seconds = "never"`` mean None.
 """
 
 from __future__ import annotations
@@ -37,7 +35,7 @@ from base64 import b64decode
 from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal, get_args, get_type_hints
+from typing import TYPE_CHECKING, Any, Final, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
 
@@ -59,7 +57,7 @@ from v3io_frames_put.local._http import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Mapping
 
     from v3io_frames_put.local._platform import Platform
     from v3io_frames_put.local._server import Arrival
@@ -71,6 +69,7 @@ else:
 
 _OK: Final = 200
 _FIRST_ERROR: Final = 300
+_BODY_READ: Final = {"before_body": 0.0, "in_body": 0.5, "after_body": 1.0}
 _ON_SHARDS: Final = frozenset({"Seek", "GetRecords"})
 #: What only the body can tell, and the value that does not ask for it.
 _IN_BODY: Final = {"shard": None, "containing": None, "min_records": 0}
@@ -99,27 +98,31 @@ class Fault(
     nth: int = 1  #: The first matching request to take, from 1.
     every: int = 1  #: Then every n-th matching request.
     times: int | None = 1  #: How many requests to take. None: no end.
+    #: Before a byte of the request's body is read, in the middle of it, or when it is complete.
+    when: Literal["before_body", "in_body", "after_body"] = "after_body"
 
     def __post_init__(self) -> None:
+        kind = type(self).__name__
         for name in ("nth", "every", "times"):
             value = getattr(self, name)
             if value is not None and value < 1:
-                raise ValueError(f"{type(self).__name__}({name}={value}): expected 1 or more.")
-        asked = self._asked_of_body()
+                raise ValueError(f"{kind}({name}={value}): expected 1 or more.")
+        asked = [*self._asked_of_body(), *(["stored"] if self._needs_body else [])]
         if self.is_early and asked:
             raise ValueError(
-                f"{type(self).__name__} happens before the body is read and cannot match by"
-                f" {asked[0]!r}, which is in it. Match by stream, nth and every."
+                f"{kind}(when={self.when!r}): it happens before the body is read, and"
+                f" {asked[0]!r} needs the body. Match by stream, nth and every; store nothing."
             )
-        self._check()
-
-    def _check(self) -> None:
-        """Raise ValueError for values of the kind that do not fit together."""
 
     @property
     def is_early(self) -> bool:
         """Whether it happens before the request's body is read."""
-        return False
+        return self.when != "after_body"
+
+    @property
+    def _needs_body(self) -> bool:
+        """Whether it stores something of the request."""
+        return True
 
     def apply(self, platform: Platform, request: Request) -> Exchange | None:
         """Make it happen; None lets the request go on."""
@@ -170,25 +173,20 @@ class Answer(Fault, frozen=True, kw_only=True, tag="answer"):
     #: How much of the body is sent. With ``ending="keep"`` the shorter length is announced, and
     #: only a parser notices; else the connection ends there.
     body_share: float = 1.0
-    early: bool = False  #: Answer before the request's body is read, and close the connection.
-    ending: Ending = "keep"  #: What happens to the connection after the answer.
+    #: What happens to the connection after the answer; before the body is read, it is closed.
+    ending: Ending = "keep"
 
-    @property
-    def is_early(self) -> bool:
-        """Whether it happens before the request's body is read."""
-        return self.early
-
-    def _check(self) -> None:
-        if self.early and (self.status is None or self._stored != "none"):
-            raise ValueError(
-                "Answer(early=True): expected a status and stored='none', since the body is not"
-                " read."
-            )
+    def __post_init__(self) -> None:
+        Fault.__post_init__(self)
         if self.status is None and self._stored != "all" and self.wait_seconds is not None:
             raise ValueError(
                 f"Answer(stored={self.stored!r}): expected a status, since the platform's own"
                 " answer would say that all is stored."
             )
+
+    @property
+    def _needs_body(self) -> bool:
+        return self._stored != "none"
 
     @property
     def _stored(self) -> Stored:
@@ -207,11 +205,11 @@ class Answer(Fault, frozen=True, kw_only=True, tag="answer"):
             response, sent = replace(response, body=body), 1.0
         return Exchange(
             response=response,
-            body_read=0.0 if self.early else 1.0,
+            body_read=_BODY_READ[self.when],
             wait_seconds=self.wait_seconds,
             drip_seconds=self.drip_seconds,
             body_sent=sent,
-            ending="close" if self.early and self.ending == "keep" else self.ending,
+            ending="close" if self.is_early and self.ending == "keep" else self.ending,
         )
 
     def _response(self, platform: Platform, status: int) -> Response:
@@ -228,8 +226,6 @@ class Answer(Fault, frozen=True, kw_only=True, tag="answer"):
 class Disconnect(Fault, frozen=True, kw_only=True, tag="disconnect"):
     """The connection ends without a byte of an answer."""
 
-    #: Before a byte of the request's body is read, in the middle of it, or when it is complete.
-    when: Literal["before_body", "in_body", "after_body"] = "after_body"
     stored: Stored = "none"  #: What is stored before the connection ends.
     #: The whole request is stored so long after the connection ended.
     stored_after_seconds: float | None = None
@@ -239,16 +235,8 @@ class Disconnect(Fault, frozen=True, kw_only=True, tag="disconnect"):
     down_seconds: float | None = None
 
     @property
-    def is_early(self) -> bool:
-        """Whether it happens before the request's body is read."""
-        return self.when != "after_body"
-
-    def _check(self) -> None:
-        if self.is_early and (self.stored != "none" or self.stored_after_seconds is not None):
-            raise ValueError(
-                f"Disconnect(when={self.when!r}): expected stored='none', since the body is not"
-                " read."
-            )
+    def _needs_body(self) -> bool:
+        return self.stored != "none" or self.stored_after_seconds is not None
 
     def apply(self, platform: Platform, request: Request) -> Exchange:
         """Store what is to be stored, and end the connection."""
@@ -256,7 +244,7 @@ class Disconnect(Fault, frozen=True, kw_only=True, tag="disconnect"):
         later = self.stored_after_seconds
         return Exchange(
             response=None,
-            body_read={"before_body": 0.0, "in_body": 0.5, "after_body": 1.0}[self.when],
+            body_read=_BODY_READ[self.when],
             ending=self.ending,
             delayed_writes=() if later is None else (DelayedWrite(later, request),),
             down_seconds=self.down_seconds,
@@ -342,9 +330,14 @@ class Change(Fault, frozen=True, kw_only=True, tag="change"):
     shards: int | None = None  #: Of ``"resize"``: the new shard count.
     keep_last: int = 0  #: Of ``"drop_records"``: how many records each shard keeps.
 
-    def _check(self) -> None:
+    def __post_init__(self) -> None:
+        Fault.__post_init__(self)
         if self.action == "resize" and self.shards is None:
             raise ValueError("Change(action='resize'): expected shards, the new shard count.")
+
+    @property
+    def _needs_body(self) -> bool:
+        return False
 
     def apply(self, platform: Platform, request: Request) -> None:
         """Change the stream and let the request go on."""
@@ -364,96 +357,83 @@ class Change(Fault, frozen=True, kw_only=True, tag="change"):
 
 
 def throttled(
-    retry_after_seconds: int | None = 1, *, as_date: bool = False, **match: Any
+    retry_after_seconds: int | None = 1, *, as_date: bool = False, **values: Any
 ) -> Answer:
     """Answer 429 with ``Retry-After``, or without it for None; nothing is stored."""
-    return Answer(
-        status=429, retry_after_seconds=retry_after_seconds, retry_after_as_date=as_date, **match
-    )
+    values |= {"retry_after_seconds": retry_after_seconds, "retry_after_as_date": as_date}
+    return Answer(status=429, **values)
 
 
-def unavailable(
-    stored: Stored = "none", *, retry_after_seconds: int | None = None, **match: Any
-) -> Answer:
-    """Answer 503 with the platform's own error, whatever was stored."""
-    return Answer(
-        **_error(Errors.UNAVAILABLE),
-        stored=stored,
-        retry_after_seconds=retry_after_seconds,
-        **match,
-    )
-
-
-def html_error(status: int = 502, *, stored: Stored = "none", **match: Any) -> Answer:
-    """Answer with a page of the front end: 502, 504, or any other status."""
-    return Answer(status=status, stored=stored, **match)
+def unavailable(**values: Any) -> Answer:
+    """Answer 503 with the platform's own error; nothing is stored, or what ``stored`` says."""
+    return _error(Errors.UNAVAILABLE, values)
 
 
 def refused(
-    status: int = 401, *, code: int = -1, message: str = "Unauthorized", **match: Any
+    status: int = 401, *, code: int = -1, message: str = "Unauthorized", **values: Any
 ) -> Answer:
     """Answer with an error of the platform, nothing stored: 401 in mid-run, 403, 404, 400."""
-    return Answer(**_error(ErrorAnswer(status, code, message)), stored="none", **match)
+    return _error(ErrorAnswer(status, code, message), values)
 
 
-def redirected(location: str = "https://platform.example:8443/", **match: Any) -> Answer:
-    """Answer 308 with ``Location``, as the ingress answers plain HTTP."""
-    return Answer(status=308, headers={"Location": location}, **match)
-
-
-def too_large(*, closes_early: bool = False, **match: Any) -> Answer:
-    """Answer 413, nothing stored; early: while the body is being sent, then close."""
-    return Answer(status=413, early=closes_early, **match)
-
-
-def empty_answer(status: int = 200, *, stored: Stored = "all", **match: Any) -> Answer:
-    """Answer with a status and no body."""
-    return Answer(status=status, body="", stored=stored, **match)
-
-
-def truncated_answer(share: float = 0.5, *, breaks: bool = False, **match: Any) -> Answer:
-    """Store everything, and end the answer's JSON in the middle, or with its connection."""
-    return Answer(body_share=share, ending="reset" if breaks else "keep", **match)
-
-
-def slow_answer(seconds: float = 1.0, **match: Any) -> Answer:
-    """Store everything, and spread the body of the answer over some time."""
-    return Answer(drip_seconds=seconds, **match)
-
-
-def stalled_answer(seconds: float | None = None, *, stored: Stored = "all", **match: Any) -> Answer:
-    """Store, and answer after some time, or never for None."""
-    return Answer(wait_seconds=seconds, stored=stored, **match)
-
-
-def reset(
-    when: Literal["before_body", "in_body", "after_body"] = "after_body", **match: Any
-) -> Disconnect:
-    """Reset the connection; nothing is stored."""
-    return Disconnect(when=when, **match)
-
-
-def lost_answer(
-    stored: Stored = "all", *, ending: Literal["reset", "close"] = "reset", **match: Any
-) -> Disconnect:
-    """Store, and end the connection without an answer."""
-    return Disconnect(stored=stored, ending=ending, **match)
-
-
-def delayed_write(after_seconds: float = 3.0, **match: Any) -> Disconnect:
-    """Reset the connection, and store everything some time after that."""
-    return Disconnect(stored_after_seconds=after_seconds, **match)
-
-
-def restart(stored: Stored = "none", *, down_seconds: float = 0.0, **match: Any) -> Disconnect:
-    """Kill the platform, which comes back on the same address."""
-    return Disconnect(stored=stored, down_seconds=down_seconds, **match)
-
-
-def _error(error: ErrorAnswer) -> dict[str, Any]:
-    """Return status, headers and body of an error of the platform."""
+def _error(error: ErrorAnswer, values: dict[str, Any]) -> Answer:
     headers = {"Content-Type": JSON_TYPE}
-    return {"status": error.status, "headers": headers, "body": error.body()}
+    return Answer(status=error.status, headers=headers, body=error.body(), **values)
+
+
+def html_error(status: int = 502, **values: Any) -> Answer:
+    """Answer with a page of the front end: 502, 504, or any other status."""
+    return Answer(status=status, **values)
+
+
+def redirected(location: str = "https://platform.example:8443/", **values: Any) -> Answer:
+    """Answer 308 with ``Location``, as the ingress answers plain HTTP."""
+    return Answer(status=308, headers={"Location": location}, **values)
+
+
+def too_large(**values: Any) -> Answer:
+    """Answer 413, nothing stored; ``when="before_body"``: while the body is being sent."""
+    return Answer(status=413, **values)
+
+
+def empty_answer(status: int = 200, **values: Any) -> Answer:
+    """Store everything, and answer with a status and no body."""
+    return Answer(status=status, body="", **values)
+
+
+def truncated_answer(share: float = 0.5, *, breaks: bool = False, **values: Any) -> Answer:
+    """Store everything, and end the answer's JSON in the middle, or with its connection."""
+    return Answer(body_share=share, ending="reset" if breaks else "keep", **values)
+
+
+def slow_answer(seconds: float = 1.0, **values: Any) -> Answer:
+    """Store everything, and spread the body of the answer over some time."""
+    return Answer(drip_seconds=seconds, **values)
+
+
+def stalled_answer(seconds: float | None = None, **values: Any) -> Answer:
+    """Store everything, and answer after some time, or never for None."""
+    return Answer(wait_seconds=seconds, **values)
+
+
+def reset(**values: Any) -> Disconnect:
+    """Reset the connection; nothing is stored. ``when`` says how much of the body is read."""
+    return Disconnect(**values)
+
+
+def lost_answer(stored: Stored = "all", **values: Any) -> Disconnect:
+    """Store, and end the connection without an answer."""
+    return Disconnect(stored=stored, **values)
+
+
+def delayed_write(after_seconds: float = 3.0, **values: Any) -> Disconnect:
+    """Reset the connection, and store everything some time after that."""
+    return Disconnect(stored_after_seconds=after_seconds, **values)
+
+
+def restart(stored: Stored = "none", *, down_seconds: float = 0.0, **values: Any) -> Disconnect:
+    """Kill the platform, which comes back on the same address."""
+    return Disconnect(stored=stored, down_seconds=down_seconds, **values)
 
 
 # applying faults
@@ -466,13 +446,6 @@ class FaultProxy:
     Delayed writes and restarts come back through ``apply_delayed_write`` and ``restart``
     when their time has come.
 
-    Parameters
-    ----------
-    platform : Platform
-        Answers what no fault takes.
-    faults : iterable of Fault
-        The first that is due takes the request.
-
     Examples
     --------
     >>> from v3io_frames_put.local import FaultProxy, Platform, Request, faults
@@ -484,8 +457,7 @@ class FaultProxy:
     >>> exchange = proxy.exchange(put)
     >>> exchange.response, exchange.ending
     (None, 'reset')
-    >>> now = 4.0
-    >>> proxy.apply_delayed_write(exchange.delayed_writes[0])
+    >>> proxy.apply_delayed_write(exchange.delayed_writes[0])  # when ``now`` is 4
     >>> [record.data for record in proxy.platform.records("projects/s")]
     [b'A']
     """
@@ -529,28 +501,23 @@ class FaultProxy:
     def _apply(
         self, request: Request, arrival: Arrival | None, *, is_early: bool
     ) -> Exchange | None:
-        """Apply the faults that are due until one takes the request."""
-        for fault in self._due(request, is_early=is_early):
+        """Apply the faults that are due until one takes the request; the others stay unused."""
+        due = []
+        for place, fault in enumerate(self._faults):
+            if fault.is_early == is_early and fault.matches(request):
+                turn = self._seen[place] - fault.nth + 1
+                self._seen[place] += 1
+                is_left = fault.times is None or self._taken[place] < fault.times
+                if is_left and turn >= 0 and turn % fault.every == 0:
+                    due.append(place)
+        for place in due:
+            self._taken[place] += 1
             if arrival is not None:
-                arrival.fault = fault
-            exchange = fault.apply(self.platform, request)
+                arrival.fault = self._faults[place]
+            exchange = self._faults[place].apply(self.platform, request)
             if exchange is not None:
                 return exchange
         return None
-
-    def _due(self, request: Request, *, is_early: bool) -> Iterator[Fault]:
-        """Yield the faults that are due; only those that are taken are used up."""
-        matching = []
-        for place, fault in enumerate(self._faults):
-            if fault.is_early == is_early and fault.matches(request):
-                self._seen[place] += 1
-                matching.append(place)
-        for place in matching:
-            fault, turn = self._faults[place], self._seen[place] - self._faults[place].nth
-            is_left = fault.times is None or self._taken[place] < fault.times
-            if is_left and turn >= 0 and turn % fault.every == 0:
-                self._taken[place] += 1
-                yield fault
 
 
 def _store(platform: Platform, request: Request, stored: Stored) -> Response | None:
@@ -670,17 +637,11 @@ def _explain(error: str, table: Mapping[str, Any], kind: str) -> str:
         return reason
     name = match[1]
     hint = get_type_hints(_KINDS[kind])[name]
-    words = [repr(w) for part in (hint, *get_args(hint)) for w in _literals(part)]
+    literals = [part for part in (hint, *get_args(hint)) if get_origin(part) is Literal]
+    words = [repr(word) for literal in literals for word in get_args(literal)]
     words += [repr(_NULLS[name])] if name in _NULLS else []
-    reason = reason.replace(" | null", "")
     choices = f" (one of {', '.join(words)})" if words else ""
-    return f"{name} = {table[name]!r}: {reason}{choices}"
-
-
-def _literals(hint: Any) -> tuple[Any, ...]:
-    """Return the words of a Literal."""
-    is_literal = getattr(hint, "__origin__", None) is Literal
-    return get_args(hint) if is_literal else ()
+    return f"{name} = {table[name]!r}: {reason.replace(' | null', '')}{choices}"
 
 
 def _check_names(where: str, table: Mapping[str, Any], known: list[str]) -> None:
