@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from v3io_frames_put.local import STRICTEST, Platform, Rules
+from v3io_frames_put.local import Platform, Rules
 
 STREAM = "/projects/s"
 
@@ -146,11 +146,6 @@ def test_the_front_end_refuses_a_long_body_with_a_page(make_caller):
         call("PutRecords", STREAM, body.replace(b"QUFBQUFBQUFBQUFB", b"QUFBQUFBQUFB")).status == 200
     )
     call.platform.close()
-
-
-def test_the_strictest_reading_is_decimal_and_encoded():
-    assert (STRICTEST.max_body_bytes, STRICTEST.max_data_bytes) == (10_000_000, 1_000_000)
-    assert STRICTEST.data_counted == "encoded"
 
 
 RECORDS = st.lists(

@@ -18,9 +18,8 @@ notebook by ``start`` and ``stop``. Look at ``records``, ``requests`` and
     with LocalPlatform(faults=script) as platform:
         ...
 
-``load_faults`` reads the same list from a TOML file. ``FaultProxy`` decides what a request
-gets without enacting it, for simulations with a clock of their own:
-``FaultProxy(Platform(clock=now), script).exchange(request)`` returns an ``Exchange``.
+``load_faults`` reads the same list from a TOML file. ``FaultProxy`` decides without a socket
+what a request gets, for simulations with a clock of their own.
 """
 
 try:
@@ -36,13 +35,12 @@ from v3io_frames_put.local import faults
 from v3io_frames_put.local._http import DelayedWrite, Exchange, Request, Response
 from v3io_frames_put.local._local_platform import LocalPlatform
 from v3io_frames_put.local._platform import Platform, StoredRecord
-from v3io_frames_put.local._rules import STRICTEST, AccessKey, Rules
+from v3io_frames_put.local._rules import AccessKey, Rules
 from v3io_frames_put.local._server import Arrival
 from v3io_frames_put.local._store import StoreError
 from v3io_frames_put.local.faults import Fault, FaultProxy, FaultScriptError, load_faults
 
 __all__ = [
-    "STRICTEST",
     "AccessKey",
     "Arrival",
     "DelayedWrite",

@@ -27,10 +27,10 @@ encode_json: Final = msgspec.json.Encoder().encode
 
 
 def parse_json(body: bytes) -> Any:
-    """Parse JSON; raise ValueError for everything that is not valid."""
+    """Parse JSON; raise ValueError for what is not valid or is nested too deeply."""
     try:
         return msgspec.json.decode(body)
-    except (msgspec.DecodeError, RecursionError) as error:  # RecursionError: nested too deeply
+    except (msgspec.DecodeError, RecursionError) as error:
         raise ValueError(str(error)) from error
 
 
@@ -205,11 +205,7 @@ _STREAM: Final = 12 << 24  # the module of streaming errors; the low bits number
 
 
 class Errors:
-    """The errors of the platform.
-
-    Documented numbers: those of InvalidArgument, ShardIDOutOfRange, Permission denied, No
-    such file and the 503. Of the others only the names are; their numbers are invented.
-    """
+    """The errors of the platform; undocumented are the numbers 1 and 3 to 7, which are ours."""
 
     INVALID_ARGUMENT: Final = ErrorAnswer(400, -_STREAM, "InvalidArgumentException")
     RESOURCE_NOT_FOUND: Final = ErrorAnswer(404, -(_STREAM | 1), "ResourceNotFoundException")

@@ -7,7 +7,6 @@ import socket
 import ssl
 import threading
 import time
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from v3io_frames_put.local._platform import Platform
@@ -16,7 +15,8 @@ from v3io_frames_put.local._server import Arrival, RequestLog, Server
 from v3io_frames_put.local.faults import FaultProxy
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from typing_extensions import Self
@@ -40,8 +40,7 @@ class LocalPlatform:
     Parameters
     ----------
     data_dir : path, optional
-        Keeps streams and records in this directory: what was acknowledged survives the
-        death of the process. None keeps everything in memory.
+        Where to keep what is stored: it survives the death of the process. None: in memory.
     port : int
         Where to listen; 0 finds a free port.
     access_key : str, AccessKey or several AccessKey, optional
@@ -147,9 +146,7 @@ class LocalPlatform:
     @property
     def _parts(self) -> tuple[FaultProxy, Server]:
         if self._running is None:
-            raise RuntimeError(
-                "The local platform is not running. Call start(), or use it in a with block."
-            )
+            raise RuntimeError("The local platform is not running. Call start() first.")
         return self._running
 
     @property
@@ -191,15 +188,9 @@ class LocalPlatform:
     def faults(self, faults: Iterable[Fault]) -> None:
         self._parts[0].faults = tuple(faults)
 
-    @contextmanager
-    def hold(self) -> Iterator[None]:
+    def hold(self) -> AbstractContextManager[None]:
         """Hold back every answer during the block; requests are handled nonetheless."""
-        _, server = self._parts
-        server.hold()
-        try:
-            yield
-        finally:
-            server.release()
+        return self._parts[1].hold()
 
     # what happened
 

@@ -53,10 +53,9 @@ class StoredRecord:
 
 
 class Platform:
-    """The platform's web API over one store.
+    """The platform's web API over one store: ``handle`` answers requests.
 
-    Its other methods look at the store and change it without a request, for tests and
-    faults: they ask for no access key, and raise what is the caller's mistake.
+    The other methods read and change the store directly, for tests and faults.
 
     Parameters
     ----------
@@ -130,18 +129,15 @@ class Platform:
             if is_function or request.method.upper() not in {"GET", "HEAD"}:
                 raise RefusedError(Errors.BAD_METHOD)
             return containers_response(self.rules.containers)
-        path = "/".join([self._container(parts[0]), *parts[1:]])
+        ids = {str(number): name for name, number in self.rules.containers.items()}
+        container = ids.get(parts[0], parts[0])
+        if container not in self.rules.containers:
+            raise RefusedError(Errors.NO_CONTAINER)
+        path = "/".join([container, *parts[1:]])
         _check_path(path)
         if is_function:
             return self._call(request, path, keep_shard)
         return self._objects.answer(request, path)
-
-    def _container(self, name: str) -> str:
-        """Return the name of the container that a path names or numbers."""
-        for known, number in self.rules.containers.items():
-            if name in {known, str(number)}:
-                return known
-        raise RefusedError(Errors.NO_CONTAINER)
 
     def _call(self, request: Request, path: str, keep_shard: ShardFilter | None) -> Response:
         """Call the function that a request names."""

@@ -51,12 +51,6 @@ class Rules:
     containers: Mapping[str, int] = field(default_factory=lambda: DEFAULT_CONTAINERS)
 
 
-#: The narrowest reading of the documentation, for senders that must fit everywhere.
-STRICTEST: Final = Rules(
-    max_body_bytes=10_000_000, max_data_bytes=1_000_000, data_counted="encoded"
-)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccessKey:
     """A key the platform accepts, and what it allows; what it does not is answered 403."""

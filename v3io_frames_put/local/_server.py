@@ -121,13 +121,14 @@ class Server:
             self._loop.call_soon_threadsafe(self._stopped.set)
         self._thread.join()
 
-    def hold(self) -> None:
-        """Hold back every answer that has not begun to leave when this returns."""
+    @contextmanager
+    def hold(self) -> Iterator[None]:
+        """Hold back every answer that has not begun to leave when the block begins."""
         self._call(self._released.clear)
-
-    def release(self) -> None:
-        """Send the answers that were held back."""
-        self._call(self._released.set)
+        try:
+            yield
+        finally:
+            self._call(self._released.set)
 
     def cancel_delayed_writes(self) -> None:
         """Drop delayed writes; none happens after this returns."""
@@ -310,13 +311,12 @@ def _is_address(name: str) -> bool:
     return True
 
 
-# enacting an exchange on a connection: waiting, dripping, cutting, resetting
-
-
 async def _enact(http: web.BaseRequest, exchange: Exchange) -> web.StreamResponse:
     """Give a request its exchange; aiohttp ends or keeps a connection that stays open."""
-    if exchange.body_read < 1:
-        await _read_part(http, exchange.body_read)
+    if exchange.body_read < 1:  # and not a byte more than one read brings
+        wanted = int((http.content_length or 0) * exchange.body_read)
+        while wanted > 0 and not http.content.at_eof():
+            wanted -= len(await http.content.read(wanted))
     if exchange.wait_seconds is None:
         await asyncio.Event().wait()  # until the client goes, which cancels this task
     elif exchange.wait_seconds:
@@ -331,13 +331,6 @@ async def _enact(http: web.BaseRequest, exchange: Exchange) -> web.StreamRespons
             http.transport.close()
         await asyncio.sleep(0)  # the loop tells aiohttp that the connection is gone
     return answer or web.Response()  # nobody receives it
-
-
-async def _read_part(http: web.BaseRequest, share: float) -> None:
-    """Read a share of the body, and not a byte more than one read brings."""
-    wanted = int((http.content_length or 0) * share)
-    while wanted > 0 and not http.content.at_eof():
-        wanted -= len(await http.content.read(wanted))
 
 
 async def _send(

@@ -44,10 +44,9 @@ ShardFilter = Callable[[int], bool]
 
 
 class Record(msgspec.Struct, rename="pascal", kw_only=True, omit_defaults=True, gc=False):
-    """A record of a request; it is stored without its shard.
+    """A record of a request, its fields in the order of GetRecords' answer.
 
-    Fields are in the order of GetRecords' answer. A null counts as a field left out:
-    what the platform does with it is unknown.
+    A null counts as a field left out: what the platform does with it is unknown.
     """
 
     client_info: bytes | None = None

@@ -54,6 +54,7 @@ from v3io_frames_put.local._http import (
     http_date,
     json_response,
     parse_json,
+    parse_number,
 )
 
 if TYPE_CHECKING:
@@ -130,13 +131,12 @@ class Fault(
 
     def matches(self, request: Request) -> bool:
         """Return whether this fault means a request."""
-        if self.function not in {"*", request.function}:
-            return False
-        if self.stream is not None and _stream_of(request) != self.stream.strip("/"):
-            return False
-        if _body_bytes(request) < self.min_body_bytes:
-            return False
-        return not self._asked_of_body() or self._matches_body(request)
+        return (
+            self.function in {"*", request.function}
+            and (self.stream is None or _stream_of(request) == self.stream.strip("/"))
+            and _body_bytes(request) >= self.min_body_bytes
+            and (not self._asked_of_body() or self._matches_body(request))
+        )
 
     def _asked_of_body(self) -> list[str]:
         """Return the names of the conditions that need the body."""
@@ -144,17 +144,14 @@ class Fault(
 
     def _matches_body(self, request: Request) -> bool:
         records = _records_of(request)
-        if len(records) < self.min_records:
-            return False
-        if self.shard is not None and not self._is_for_shard(request):
-            return False
-        return self.containing is None or any(_contains(r, self.containing) for r in records)
-
-    def _is_for_shard(self, request: Request) -> bool:
+        shards = [record.get("ShardId") for record in records]
         if request.function in _ON_SHARDS:
-            named = _body_of(request).get("ShardId", request.parts[-1] if request.parts else "")
-            return str(named) == str(self.shard)
-        return any(record.get("ShardId") == self.shard for record in _records_of(request))
+            shards = [_body_of(request).get("ShardId", parse_number("".join(request.parts[-1:])))]
+        return (
+            len(records) >= self.min_records
+            and (self.shard is None or self.shard in shards)
+            and (self.containing is None or any(_contains(r, self.containing) for r in records))
+        )
 
 
 class Answer(Fault, frozen=True, kw_only=True, tag="answer"):
@@ -353,9 +350,6 @@ class Change(Fault, frozen=True, kw_only=True, tag="change"):
                 platform.create_stream(stream, before.shard_count, before.retention_hours)
 
 
-# presets
-
-
 def throttled(
     retry_after_seconds: int | None = 1, *, as_date: bool = False, **values: Any
 ) -> Answer:
@@ -434,9 +428,6 @@ def delayed_write(after_seconds: float = 3.0, **values: Any) -> Disconnect:
 def restart(stored: Stored = "none", *, down_seconds: float = 0.0, **values: Any) -> Disconnect:
     """Kill the platform, which comes back on the same address."""
     return Disconnect(stored=stored, down_seconds=down_seconds, **values)
-
-
-# applying faults
 
 
 class FaultProxy:
@@ -573,8 +564,6 @@ def _stream_of(request: Request) -> str:
     return "/".join(parts)
 
 
-# faults as a TOML file
-
 _KINDS: Final[Mapping[str, type[Fault]]] = {
     str(kind.__struct_config__.tag): kind
     for kind in (Answer, Disconnect, WrongEntries, RecordErrors, Change)
@@ -605,7 +594,8 @@ def load_faults(path: str | Path) -> list[Fault]:
         content = tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise FaultScriptError(f"{path} is not valid TOML: {error}. Correct the file.") from error
-    _check_names(str(path), content, ["fault"])
+    for name in content:
+        _expect(f"{path}: unknown name", name, ["fault"])
     tables = content.get("fault", [])
     if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
         raise FaultScriptError(f"{path}: 'fault' is not a list. Write [[fault]] before each.")
@@ -615,17 +605,15 @@ def load_faults(path: str | Path) -> list[Fault]:
 def _read_fault(where: str, table: dict[str, Any]) -> Fault:
     """Make one fault of its table."""
     kind = table.get("kind")
-    if not isinstance(kind, str) or kind not in _KINDS:
-        raise FaultScriptError(
-            f"{where}: kind = {kind!r}; expected one of {', '.join(_KINDS)}.{_hint(kind, _KINDS)}"
-        )
+    _expect(f"{where}: kind =", kind, _KINDS)
     where = f"{where} ({kind})"
-    _check_names(where, table, ["kind", *_KINDS[kind].__struct_fields__])
+    for name in table:  # rather than ignore some and run other faults than were meant
+        _expect(f"{where}: unknown name", name, ["kind", *_KINDS[str(kind)].__struct_fields__])
     values = {n: None if value == _NULLS.get(n, ...) else value for n, value in table.items()}
     try:
         fault: Fault = msgspec.convert(values, _ANY_KIND)
     except msgspec.ValidationError as error:
-        raise FaultScriptError(f"{where}: {_explain(str(error), table, kind)}") from error
+        raise FaultScriptError(f"{where}: {_explain(str(error), table, str(kind))}") from error
     return fault
 
 
@@ -644,17 +632,9 @@ def _explain(error: str, table: Mapping[str, Any], kind: str) -> str:
     return f"{name} = {table[name]!r}: {reason.replace(' | null', '')}{choices}"
 
 
-def _check_names(where: str, table: Mapping[str, Any], known: list[str]) -> None:
-    """Refuse unknown names, rather than run other faults than were meant."""
-    for name in table:
-        if name not in known:
-            raise FaultScriptError(
-                f"{where}: unknown name {name!r}; expected one of {', '.join(known)}."
-                f"{_hint(name, known)}"
-            )
-
-
-def _hint(name: object, known: Iterable[str]) -> str:
-    """Suggest what was meant."""
-    close = get_close_matches(str(name), list(known), n=1)
-    return f" Did you mean {close[0]!r}?" if close else ""
+def _expect(what: str, name: object, known: Iterable[str]) -> None:
+    """Refuse an unknown name, and suggest a known one."""
+    if name not in list(known):
+        close = get_close_matches(str(name), list(known), n=1)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        raise FaultScriptError(f"{what} {name!r}; expected one of {', '.join(known)}.{hint}")
