@@ -44,7 +44,7 @@ class Request:
     """A request as it was sent."""
 
     method: str  #: The HTTP verb.
-    path: str  #: The path of the request line, percent-encoded or not, any slashes.
+    path: str  # of the request line, percent-encoded or not, any slashes
     query: str = ""  #: What follows the question mark.
     headers: Mapping[str, str] = field(default_factory=dict)  #: Names in any case.
     body: bytes = b""  #: The whole body.

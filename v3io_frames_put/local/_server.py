@@ -39,7 +39,7 @@ class Arrival:
 
     number: int  #: Counted from 1.
     function: str  #: The function, or the verb of a request that names none.
-    path: str  #: As sent.
+    path: str  # as sent
     in_flight: int  #: Requests of the same function in flight when it came, itself included.
     body_bytes: int = 0  #: Bytes of its body that were read.
     status: int | None = None  #: Status of the answer; None for no answer, or none yet.
