@@ -187,7 +187,7 @@ class Loop:
                 self._run_log.commit()
         except PutRecordsError as error:
             for ticket, _ in jobs:
-                delivery.finish(ticket, _UNRECORDED, now=now, draw=self._random())
+                delivery.complete(ticket, _UNRECORDED, now=now, draw=self._random())
             delivery.stop()
             return error
         for job in jobs:
@@ -205,7 +205,7 @@ class Loop:
         """Take in what happened; return what a thread ran into."""
         delivery = self._delivery
         if isinstance(event, RequestDone):
-            delivery.finish(event.ticket, event.attempt, now=now, draw=draw)
+            delivery.complete(event.ticket, event.attempt, now=now, draw=draw)
         elif isinstance(event, ThreadFailed):
             if event.is_from_source:  # what was read before is sent
                 delivery.close()

@@ -160,7 +160,7 @@ def resume_run(job: RunPlan, results: pd.DataFrame) -> RunPlan:
         past = PriorInDoubt(
             earlier,
             find_tagged_rows(lambda: job.plan),
-            floor=read_starts(starts),
+            low_watermark=read_starts(starts),
             starts=starts,
             knows_requests=True,
         )

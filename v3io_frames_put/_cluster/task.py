@@ -103,7 +103,7 @@ def all_unknown(num_rows: int, failure: Failure, *, index: Any, packed: bool) ->
     """Make the results of rows that nobody knows anything about."""
     outcomes = Outcomes(packed=packed)
     outcomes.open(num_rows)
-    outcomes.fail(np.arange(num_rows), "unknown", failure)
+    outcomes.record_failure(np.arange(num_rows), "unknown", failure)
     return collect_results(list(outcomes.finish()), index=index, packed=packed)
 
 
