@@ -54,6 +54,7 @@ from v3io_frames_put._producer.producer import Producer, Retried
 from v3io_frames_put._producer.queries import (
     Query,
     QueryScheduler,
+    QueryStep,
     ShardPosition,
     StreamSurvey,
     check_reading,
@@ -95,6 +96,7 @@ from v3io_frames_put._wire.bodies import (
 )
 from v3io_frames_put._wire.paths import StreamPath, parse_stream_path
 from v3io_frames_put._wire.responses import (
+    ListedObject,
     ListingPage,
     StreamDescription,
     UnbelievableAnswerError,

@@ -10,6 +10,8 @@ from tests.internals import (
     Fault,
     Moment,
     QueryScheduler,
+    QueryStep,
+    Request,
     ShardPosition,
     find_shard_position,
 )
@@ -111,3 +113,27 @@ def test_what_comes_for_a_cleared_errand_is_ignored(talk):
     queued.queue.clear()
     assert queued.end(OK) is None
     assert queued.found == []
+
+
+class Endless:
+    """A query that goes on for ever, a page with next to nothing each time."""
+
+    def __init__(self):
+        self.pages = 0
+
+    def steps(self):
+        while True:
+            yield QueryStep(Request("GET", "/"), lambda answer: answer, follows_little=True)
+            self.pages += 1
+
+
+def test_a_query_without_progress_ends_with_the_deadline():
+    endless, queue = Endless(), QueryScheduler(Retry(deadline_seconds=30))
+    queue.add(endless.steps(), lambda _: None)
+    now, verdict = 0.0, None
+    while verdict is None:
+        query, _ = queue.next_query(now)
+        verdict = queue.complete(query, OK, Moment(now, 0.5))
+        now += 1.0
+    assert verdict is GAVE_UP
+    assert endless.pages == 31

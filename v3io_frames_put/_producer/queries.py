@@ -16,6 +16,7 @@ from v3io_frames_put._producer.flow_control import next_delay
 from v3io_frames_put._wire import api
 from v3io_frames_put._wire.api import ILLEGAL_LOCATION, Answer, parse_error
 from v3io_frames_put._wire.responses import (
+    MAX_SHARD_COUNT,
     RecordPage,
     parse_description,
     parse_last_sequence_number,
@@ -39,6 +40,10 @@ Result = TypeVar("Result")
 Query: TypeAlias = "Generator[QueryStep, Any, Result]"
 
 PAGE_RECORDS: Final = 1_000
+# A page with less of both is no progress: a platform could go on like that for ever.
+_FEW_RECORDS: Final = 10
+_FEW_BYTES: Final = 100_000
+_MAX_PAGES: Final = 1_000_000  # that a shard may need, of as many records as its first page has
 _SUCCESS: Final = 200
 
 
@@ -48,6 +53,7 @@ class QueryStep:
 
     request: Request
     parse: Callable[[Answer], Any]
+    follows_little: bool = False  # the last page brought next to nothing: that is no progress
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,15 +97,17 @@ def survey_stream(stream: StreamPath) -> Query[StreamSurvey | None]:
         return None
     written: dict[int, int | None] = {}
     marker = None
-    for _ in range(MAX_SHARDS):  # pages: a listing that never ends is none
+    follows_little = False
+    for _ in range(MAX_SHARDS):  # pages: a listing that never ends is not believed
         request = api.list_request(stream.container, stream.path, marker=marker)
-        page = yield QueryStep(request, _if_success(parse_listing))
+        page = yield QueryStep(request, _if_success(parse_listing), follows_little)
         if page is None:  # nothing was ever written to it
             return StreamSurvey(description.shards, written)
         for entry in page.objects:
             name = entry.key.rpartition("/")[2]
-            if name.isascii() and name.isdigit():
+            if len(name) <= len(str(MAX_SHARD_COUNT)) and name.isascii() and name.isdigit():
                 written[int(name)] = entry.last_sequence_number
+        follows_little = len(page.objects) < _FEW_RECORDS
         if page.next_marker is None:
             break
         marker = page.next_marker
@@ -140,10 +148,10 @@ def scan_shard(
     # After a number, the first record read shows whether any was lost before it.
     must_begin_by = start.number + 1 if start.location is None else None
     end = last = start.number
-    is_first = True
+    is_first, follows_little = True, False
     while location is not None:
         get = api.get_records_request(stream, shard, location=location, limit=PAGE_RECORDS)
-        page = yield QueryStep(get, _page_or_lost)
+        page = yield QueryStep(get, _page_or_lost, follows_little)
         if page is None:
             # Retention was faster: what it dropped cannot be looked up.
             return False
@@ -156,10 +164,13 @@ def scan_shard(
             take(shard, page)
         if is_first:
             end, is_first = last + page.records_behind, False
+            if page.records_behind > _MAX_PAGES * len(numbers):
+                return False  # no stream is read so: the number is not believed
         if not len(numbers) or last >= end:
             # An end before the start: the stream was created anew.
             return is_gapless and must_begin_by is None and last >= end >= start.number
         location = page.next_location
+        follows_little = len(numbers) < _FEW_RECORDS and page.records.nbytes < _FEW_BYTES
     return is_gapless
 
 
@@ -190,9 +201,7 @@ def _page_or_lost(answer: Answer) -> RecordPage | None:
     if answer.status == _SUCCESS:
         return parse_record_page(answer)
     if parse_error(answer).name != ILLEGAL_LOCATION:
-        parse_record_page(
-            answer
-        )  # raises: any other answer is a protocol error, and the request is sent again
+        parse_record_page(answer)  # raises, so that the request is sent again
     return None
 
 
@@ -207,7 +216,7 @@ class PendingQuery:
     done : callable
         Takes its result.
     step : QueryStep or None
-        Its open request. None: it has not begun.
+        Its open request. None: it has not begun, or is over.
     """
 
     query: Query[Any]
@@ -274,7 +283,7 @@ class QueryScheduler:
         if verdict.step == "stop":
             return verdict
         if isinstance(attempt, Answer) and verdict.step == "parse" and self._parse(query, attempt):
-            return None
+            return self._go_on(query, moment.now)
         return self._retry_later(query, moment)
 
     def _parse(self, query: PendingQuery, answer: Answer) -> bool:
@@ -284,16 +293,29 @@ class QueryScheduler:
             value = query.step.parse(answer)
         except ProtocolError:
             return False  # half an answer, a proxy's page: sent again like any fault
-        query.failures, query.first_failure = 0, None
-        if self._advance(query, value):
-            self._waiting.appendleft(query)
+        query.failures = 0
+        self._advance(query, value)
         return True
+
+    def _go_on(self, query: PendingQuery, now: float) -> Classification | None:
+        """Queue a query again, unless it is over or makes no progress until the deadline."""
+        if query.step is None:
+            return None
+        if not query.step.follows_little:
+            query.first_failure = None
+        elif query.first_failure is None:
+            query.first_failure = now
+        elif now - query.first_failure >= self._retry.deadline_seconds:
+            return GAVE_UP
+        self._waiting.appendleft(query)
+        return None
 
     def _advance(self, query: PendingQuery, value: Any) -> bool:
         """Run a query to its next request; False: it is over."""
         try:
             query.step = query.query.send(value)
         except StopIteration as over:
+            query.step = None
             query.done(over.value)
             return False
         return True

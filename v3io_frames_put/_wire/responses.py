@@ -29,7 +29,12 @@ if TYPE_CHECKING:
     from v3io_frames_put._wire.api import Answer
     from v3io_frames_put._wire.bodies import Entries
 
+_MAX_INT32: Final = 2**31 - 1
+_MAX_INT64: Final = 2**63 - 1
 _DIGITS: Final = 18  # of a number that 64 bits surely hold
+# The documents allow 4,096, and a later release may allow more: beyond this it is an error, and
+# whoever reads each shard would never come to an end.
+MAX_SHARD_COUNT: Final = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +89,12 @@ class ListingPage:
 def parse_description(answer: Answer) -> StreamDescription:
     """Parse the answer to DescribeStream."""
     fields = load_object(answer, "DescribeStream")
+    shards = whole_number(fields, "ShardCount", "DescribeStream")
+    if not 1 <= shards <= MAX_SHARD_COUNT:
+        why = f"ShardCount is {shards:,}; expected 1 to {MAX_SHARD_COUNT:,}"
+        raise broken("DescribeStream", why, answer)
     return StreamDescription(
-        shards=whole_number(fields, "ShardCount", "DescribeStream"),
+        shards=shards,
         retention_hours=whole_number(fields, "RetentionPeriodHours", "DescribeStream"),
     )
 
@@ -137,7 +146,7 @@ def load_object(answer: Answer, function: str) -> dict[str, Any]:
 def whole_number(fields: dict[str, Any], name: str, function: str) -> int:
     """Return a field that has to be a whole number."""
     value = fields.get(name)
-    if type(value) is not int or value < 0:
+    if type(value) is not int or not 0 <= value <= _MAX_INT64:
         raise ProtocolError(
             f"the answer to {function} has no whole number {name}. "
             f"Check that the endpoint is a v3io web API."
@@ -303,8 +312,6 @@ def _count_pads(digits: Any, ends: Any) -> Any:
 
 NOWHERE: Final = -1  # shard and number of a record that is not stored
 _MAX_NAME: Final = 200
-_MAX_INT32: Final = 2**31 - 1
-_MAX_INT64: Final = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True)
