@@ -39,15 +39,7 @@ from v3io_frames_put._producer.flow_control import (
     open_limit,
     parse_retry_after,
 )
-from v3io_frames_put._producer.outcomes import (
-    BLANK,
-    PAGE_ROWS,
-    SCHEMA,
-    STATUSES,
-    Failure,
-    Outcomes,
-    Texts,
-)
+from v3io_frames_put._producer.outcomes import Outcomes
 from v3io_frames_put._producer.policy import Policy
 from v3io_frames_put._producer.prior_run import PriorInDoubt, PriorOutcomes
 from v3io_frames_put._producer.producer import Producer, Retried
@@ -62,8 +54,17 @@ from v3io_frames_put._producer.queries import (
     scan_shard,
     survey_stream,
 )
-from v3io_frames_put._producer.reconciler import Copy, Reconciler, make_positions
+from v3io_frames_put._producer.reconciler import Reconciler, make_positions
 from v3io_frames_put._producer.run_log import RunLog
+from v3io_frames_put._producer.values import (
+    BLANK,
+    PAGE_ROWS,
+    SCHEMA,
+    STATUSES,
+    Copy,
+    Failure,
+    Texts,
+)
 from v3io_frames_put._run import Run, RunReport, Runtime, StopSwitch
 from v3io_frames_put._run_plan import RunPlan
 from v3io_frames_put._wire import api, responses

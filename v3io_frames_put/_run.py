@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from v3io_frames_put._io.senders import RequestDone, Senders, ThreadFailed
 from v3io_frames_put._producer import classification
 from v3io_frames_put._producer.classification import Stop
-from v3io_frames_put._producer.outcomes import PAGE_ROWS, Outcomes
+from v3io_frames_put._producer.outcomes import Outcomes
 from v3io_frames_put._producer.producer import Producer
 from v3io_frames_put._producer.reconciler import Reconciler
+from v3io_frames_put._producer.values import PAGE_ROWS
 from v3io_frames_put._wire.api import Answer, Fault
 from v3io_frames_put._wire.bodies import encode_window
 from v3io_frames_put.errors import Interrupted, PlatformUnavailable, PutRecordsError
@@ -31,8 +32,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from v3io_frames_put._io.senders import Event
-    from v3io_frames_put._producer.reconciler import Copy
     from v3io_frames_put._producer.run_log import RunLog
+    from v3io_frames_put._producer.values import Copy
     from v3io_frames_put._run_plan import RunPlan
     from v3io_frames_put._wire.api import Request
     from v3io_frames_put._wire.bodies import EncodedWindow

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from v3io_frames_put._producer.outcomes import Failure, Outcomes
+from v3io_frames_put._producer.outcomes import Outcomes
+from v3io_frames_put._producer.values import Failure
 from v3io_frames_put._run import Run, stop_error
 from v3io_frames_put.errors import PutRecordsError
 from v3io_frames_put.put import send_rows

@@ -10,16 +10,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from v3io_frames_put._encode.blocks import Block
-from v3io_frames_put._producer.outcomes import (
+from v3io_frames_put._producer.prior_run import PriorOutcomes
+from v3io_frames_put._producer.reconciler import lower_watermark
+from v3io_frames_put._producer.values import (
     BLANK,
     OPEN,
     STATUSES,
+    Copy,
     Texts,
     from_arrow,
     from_table,
 )
-from v3io_frames_put._producer.prior_run import PriorOutcomes
-from v3io_frames_put._producer.reconciler import Copy, lower_watermark
 from v3io_frames_put.config import MAX_SHARDS
 from v3io_frames_put.resume import read_starts
 
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from v3io_frames_put._journal.store import Store
-    from v3io_frames_put._producer.outcomes import Status
+    from v3io_frames_put._producer.values import Status
 
 _STORED = STATUSES.index("stored")
 _UNKNOWN = STATUSES.index("unknown")

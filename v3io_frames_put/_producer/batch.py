@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from v3io_frames_put._producer.outcomes import Failure
+    from v3io_frames_put._producer.values import Failure
     from v3io_frames_put._wire.bodies import Entries
 
 NOT_REORDERED: Final = np.int64(np.iinfo(np.int64).max)

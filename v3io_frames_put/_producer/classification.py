@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias, TypeVar
 from urllib.parse import urlsplit
 
-from v3io_frames_put._producer.outcomes import Failure
+from v3io_frames_put._producer.values import Failure
 from v3io_frames_put._wire import api
 from v3io_frames_put._wire.api import Answer, parse_error
 from v3io_frames_put.errors import (

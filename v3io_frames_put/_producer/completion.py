@@ -13,8 +13,8 @@ import numpy as np
 
 from v3io_frames_put._producer.batch import NOT_REORDERED
 from v3io_frames_put._producer.classification import REJECTING_NAMES
-from v3io_frames_put._producer.outcomes import PAGE_ROWS, Failure
 from v3io_frames_put._producer.reconciler import NOWHERE
+from v3io_frames_put._producer.values import PAGE_ROWS, Failure
 from v3io_frames_put._wire.bodies import ENVELOPE_BYTES
 
 if TYPE_CHECKING:
@@ -23,8 +23,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from v3io_frames_put._producer.batch import Batch
-    from v3io_frames_put._producer.outcomes import Outcomes, Status
-    from v3io_frames_put._producer.reconciler import Copy, Lookup
+    from v3io_frames_put._producer.outcomes import Outcomes
+    from v3io_frames_put._producer.reconciler import Lookup
+    from v3io_frames_put._producer.values import Copy, Status
     from v3io_frames_put._wire.bodies import Entries
     from v3io_frames_put._wire.responses import PutAnswer
 

@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from v3io_frames_put._producer.outcomes import (
+from v3io_frames_put._producer.values import (
     BLANK,
     IN_DOUBT,
     NOT_GIVEN,
     OPEN,
     PAGE_ROWS,
     STATUSES,
+    Copy,
     Failure,
     Texts,
 )
-from v3io_frames_put._producer.reconciler import Copy
 from v3io_frames_put._wire.bodies import Tag, split_tags
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from v3io_frames_put._producer.outcomes import Status
+    from v3io_frames_put._producer.values import Status
 
 _UNKNOWN: Final = STATUSES.index("unknown")
 _STORED: Final = STATUSES.index("stored")

@@ -32,8 +32,8 @@ from v3io_frames_put._producer.batch import iterate_parts
 from v3io_frames_put._producer.classification import Stop, classify_response, describe_failure
 from v3io_frames_put._producer.completion import HELD, STOPPED, Reordering, record_status
 from v3io_frames_put._producer.flow_control import Availability, Moment, next_delay, open_limit
-from v3io_frames_put._producer.outcomes import Failure
 from v3io_frames_put._producer.run_log import RunLog
+from v3io_frames_put._producer.values import Failure
 from v3io_frames_put._wire.api import Answer, Fault, put_records_request
 from v3io_frames_put._wire.bodies import ENVELOPE_BYTES, NO_SHARD, build_body
 from v3io_frames_put._wire.responses import UnbelievableAnswerError, parse_put_answer
@@ -48,7 +48,8 @@ if TYPE_CHECKING:
     from v3io_frames_put._producer.outcomes import Outcomes
     from v3io_frames_put._producer.policy import Policy
     from v3io_frames_put._producer.queries import PendingQuery
-    from v3io_frames_put._producer.reconciler import Copy, Lookup, Reconciler
+    from v3io_frames_put._producer.reconciler import Lookup, Reconciler
+    from v3io_frames_put._producer.values import Copy
     from v3io_frames_put._wire.api import Attempt, Request
     from v3io_frames_put._wire.bodies import EncodedWindow
     from v3io_frames_put._wire.paths import StreamPath

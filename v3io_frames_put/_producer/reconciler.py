@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import partial, reduce
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -33,6 +33,7 @@ from v3io_frames_put._producer.queries import (
     scan_shard,
     survey_stream,
 )
+from v3io_frames_put._producer.values import Copy
 from v3io_frames_put._wire.bodies import NO_SHARD, read_tags, split_tags
 from v3io_frames_put.config import MAX_SHARDS
 
@@ -208,14 +209,6 @@ def _has_grown(survey: StreamSurvey, shard: int, start: ShardPosition) -> bool:
     if shard not in survey.written:
         return start.number > 0  # it was written once: the stream was created anew
     return survey.written[shard] != start.number
-
-
-class Copy(NamedTuple):
-    """Another place where a row is stored."""
-
-    row: int
-    shard_id: int
-    sequence_number: int
 
 
 @dataclass(slots=True)

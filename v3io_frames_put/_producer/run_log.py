@@ -12,8 +12,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from v3io_frames_put._producer.batch import Batch
-    from v3io_frames_put._producer.outcomes import Texts
-    from v3io_frames_put._producer.reconciler import Copy
+    from v3io_frames_put._producer.values import Copy, Texts
 
 
 class RunLog:
