@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from v3io_frames_put._encode.records import RejectionLog
-    from v3io_frames_put._encode.sources import Window
 
 
 def is_text(dtype: pa.DataType) -> bool:
@@ -220,16 +219,14 @@ _LISTS: Final = (
 )
 
 
-def refuse_invalid(window: Window, names: Sequence[str], log: RejectionLog) -> Window:
-    """Refuse rows with text that is not UTF-8, or a date64 within a day; null these cells."""
-    for number, column in enumerate(window.columns):
-        bad = find_invalid(column) if isinstance(column, pa.Array) else {}
-        for row, why in bad.items():
-            log.add(row, "UnencodableValue", f"column {names[number]!r} holds {why}. Correct it.")
-        if bad:
-            good = [None if row in bad else row for row in range(len(column))]
-            window.columns[number] = column.take(pa.array(good, pa.int64()))
-    return window
+def reject_invalid(column: pa.Array, name: str, log: RejectionLog) -> pa.Array:
+    """Reject rows with text that is not UTF-8, or a date64 within a day; null these cells."""
+    bad = find_invalid(column)
+    for row, why in bad.items():
+        log.add(row, "UnencodableValue", f"column {name!r} holds {why}. Correct it.")
+    if not bad:
+        return column
+    return column.take(pa.array([None if r in bad else r for r in range(len(column))], pa.int64()))
 
 
 def find_invalid(column: pa.Array) -> dict[int, str]:

@@ -89,11 +89,19 @@ class Window:
     num_rows: int
     columns: list[pa.Array | np.ndarray]
 
-    def head(self, num_rows: int) -> Window:
-        """Return the first rows only, if there are more."""
-        if num_rows >= self.num_rows:
+    def slice(self, start: int, stop: int) -> Window:
+        """Return some of the rows, without a copy."""
+        if start == 0 and stop >= self.num_rows:
             return self
-        return Window(self.first_row, num_rows, [column[:num_rows] for column in self.columns])
+        columns = [column[start:stop] for column in self.columns]
+        return Window(self.first_row + start, stop - start, columns)
+
+    def copy(self) -> Window:
+        """Return the window in memory of its own at every level."""
+        columns = [
+            pa.concat_arrays([c, c[:0]]) if isinstance(c, pa.Array) else c for c in self.columns
+        ]
+        return Window(self.first_row, self.num_rows, columns)
 
 
 def read_window(
