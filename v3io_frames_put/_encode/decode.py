@@ -94,7 +94,7 @@ def _read_schema(schema: Any) -> tuple[Templates, list[str]]:
         return levels | columns, source.names
     if hasattr(schema, "__arrow_c_schema__"):  # polars' and others', too
         if not isinstance(schema, pa.Schema):  # a C string ends at a NUL in a name
-            schema = pa.schema(schema)
+            schema = pa.Schema._import_from_c_capsule(schema.__arrow_c_schema__())  # noqa: SLF001 - the protocol
         return {field.name: field.type for field in schema}, list(schema.names)
     kind = type(schema).__name__
     raise ConfigError(f"schema is a {kind}; expected a pyarrow Schema, or the frame sent.")
@@ -298,13 +298,13 @@ class _Target:
     def from_arrow(self, array: pa.Array) -> Any:
         """Return the column of a plain Arrow array."""
         if self.type is None:
-            return _objects(array.to_pylist())
+            return self.finish(array.to_pylist())
         return self.finish(array if array.type == self.type else array.cast(self.type))
 
     def from_bytes(self, data: list[bytes]) -> Any:
         """Return the column of values sent as they are."""
         if self.type is None:
-            return _objects([value.decode() for value in data])
+            return self.finish([value.decode() for value in data])
         return self.finish(pa.array(data, pa.binary()).cast(self.type))
 
 

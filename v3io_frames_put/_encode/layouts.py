@@ -115,6 +115,8 @@ def make_plain(array: pa.Array) -> pa.Array:  # noqa: PLR0911 - one return a kin
     target = plain_type(array.type)
     if array.type == target:
         return array
+    if array.type in _VIEWS and not _CASTS_VIEWS:
+        return pa.array(array.to_pylist(), target)
     if pt.is_dictionary(array.type):
         return _spread(array.dictionary, array.indices)
     if pt.is_run_end_encoded(array.type):
@@ -210,6 +212,7 @@ def list_parents(array: pa.Array) -> np.ndarray:
 
 
 _VIEWS: Final = {pa.string_view(): pa.string(), pa.binary_view(): pa.binary()}
+_CASTS_VIEWS: Final = int(pa.__version__.split(".")[0]) >= 18  # noqa: PLR2004 - pyarrow 17 does not
 _LISTS: Final = (
     pt.is_list,
     pt.is_large_list,
@@ -312,7 +315,7 @@ def _measure_dictionary(array: pa.DictionaryArray) -> int:
     longest = _longest(array.dictionary)
     if longest < 256:  # noqa: PLR2004 - short values need no exact count
         return len(array) * longest
-    lengths = pc.binary_length(array.dictionary.cast(pa.large_binary()))
+    lengths = pc.binary_length(make_plain(array.dictionary).cast(pa.large_binary()))
     return int(pc.sum(lengths.take(array.indices)).as_py() or 0)
 
 
@@ -320,7 +323,9 @@ def _longest(values: pa.Array) -> int:
     """Return the bytes of the longest value, at least 8."""
     if not (is_text(values.type) or is_bytes(values.type)) or len(values) == 0:
         return max(8, int(values.nbytes) // max(1, len(values)))
-    longest: int | None = pc.max(pc.binary_length(values.cast(pa.large_binary()))).as_py()
+    longest: int | None = pc.max(
+        pc.binary_length(make_plain(values).cast(pa.large_binary()))
+    ).as_py()
     return max(8, longest or 0)
 
 
