@@ -7,10 +7,11 @@ import logging
 import pandas as pd
 import pytest
 
-from tests.internals import Failure, Retried, RetryLog
+from tests.internals import Failure, Retried
 from tests.test_endings import STREAM
 from v3io_frames_put import Retry, put_records
-from v3io_frames_put.local import LostAnswer, Throttled, Unavailable
+from v3io_frames_put.local import faults
+from v3io_frames_put.progress import RetryLog
 
 FRAME = pd.DataFrame({"row": range(6)})
 QUICK = Retry(base_seconds=0.01, settle_seconds=0.01)
@@ -20,9 +21,9 @@ QUICK = Retry(base_seconds=0.01, settle_seconds=0.01)
 @pytest.mark.parametrize(
     ("fault", "told"),
     [
-        (LostAnswer(), "NoAnswer, "),
-        (Throttled(), "the platform answered 429"),
-        (Unavailable(), "the platform answered 503"),
+        (faults.lost_answer(), "reset while waiting"),
+        (faults.throttled(), "the platform answered 429"),
+        (faults.unavailable(), "the platform answered 503"),
     ],
 )
 def test_what_is_tried_again_is_a_warning(local_platform, caplog, delivery, fault, told):
@@ -39,7 +40,7 @@ def test_what_is_tried_again_is_a_warning(local_platform, caplog, delivery, faul
 
 
 @pytest.mark.parametrize(
-    ("fault", "delivery"), [(LostAnswer(), "at_most_once"), (None, "at_least_once")]
+    ("fault", "delivery"), [(faults.lost_answer(), "at_most_once"), (None, "at_least_once")]
 )
 def test_what_is_not_tried_again_is_none(local_platform, caplog, fault, delivery):
     local_platform.create_stream(STREAM)
@@ -59,13 +60,21 @@ class Failing:
         return [Retried(10, Failure("NoAnswer", "connect while connecting"))] * 4
 
 
-def test_however_much_fails_there_is_a_line_a_second_and_none_is_left_out(caplog):
+def test_however_much_fails_lines_are_rare_and_no_request_is_left_out(caplog):
     retries = RetryLog("5" * 16, Failing())
     with caplog.at_level(logging.WARNING, "v3io_frames_put"):
-        for tenth in range(25):
+        for tenth in range(3_000):
             retries.tell(tenth / 10)
-    assert [line.partition("again: ")[2].partition(";")[0] for line in caplog.messages] == [
+    counted = [line.partition("again: ")[2].partition(";")[0] for line in caplog.messages]
+    assert counted == [
         "4 (40 rows)",
-        "40 (400 rows)",
-        "40 (400 rows)",
+        "80 (800 rows)",
+        "160 (1,600 rows)",
+        "320 (3,200 rows)",
+        "640 (6,400 rows)",
+        "1,280 (12,800 rows)",
+        "2,400 (24,000 rows)",
+        "2,400 (24,000 rows)",
+        "2,400 (24,000 rows)",
     ]
+    assert caplog.messages[0].endswith("the last: connect while connecting")

@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from v3io_frames_put._io.senders import RequestDone, Senders, ThreadFailed
 from v3io_frames_put._producer import classification
 from v3io_frames_put._producer.classification import Stop
-from v3io_frames_put._producer.outcomes import PAGE_ROWS, Outcomes
+from v3io_frames_put._producer.outcomes import Outcomes
 from v3io_frames_put._producer.producer import Producer
 from v3io_frames_put._producer.reconciler import Reconciler
+from v3io_frames_put._producer.values import PAGE_ROWS
 from v3io_frames_put._wire.api import Answer, Fault
 from v3io_frames_put._wire.bodies import encode_window
-from v3io_frames_put.cell_output import has_cells
 from v3io_frames_put.errors import Interrupted, PlatformUnavailable, PutRecordsError
-from v3io_frames_put.progress import Progress, Throttle, open_progress
+from v3io_frames_put.progress import Progress, RetryLog, Throttle, has_cells, open_progress
 from v3io_frames_put.results import Order, Receipt, count_and_first
 
 if TYPE_CHECKING:
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from v3io_frames_put._io.senders import Event
-    from v3io_frames_put._producer.reconciler import Copy
     from v3io_frames_put._producer.run_log import RunLog
+    from v3io_frames_put._producer.values import Copy
     from v3io_frames_put._run_plan import RunPlan
     from v3io_frames_put._wire.api import Request
     from v3io_frames_put._wire.bodies import EncodedWindow
@@ -187,7 +187,7 @@ class Loop:
                 self._run_log.commit()
         except PutRecordsError as error:
             for ticket, _ in jobs:
-                delivery.finish(ticket, _UNRECORDED, now=now, draw=self._random())
+                delivery.complete(ticket, _UNRECORDED, now=now, draw=self._random())
             delivery.stop()
             return error
         for job in jobs:
@@ -205,7 +205,7 @@ class Loop:
         """Take in what happened; return what a thread ran into."""
         delivery = self._delivery
         if isinstance(event, RequestDone):
-            delivery.finish(event.ticket, event.attempt, now=now, draw=draw)
+            delivery.complete(event.ticket, event.attempt, now=now, draw=draw)
         elif isinstance(event, ThreadFailed):
             if event.is_from_source:  # what was read before is sent
                 delivery.close()
@@ -217,43 +217,6 @@ class Loop:
         else:
             delivery.offer(event.window)
         return None
-
-
-_LOG: Final = logging.getLogger("v3io_frames_put")
-_EVERY_SECONDS: Final = 1.0
-
-
-class RetryLog:
-    """Logs what is tried again.
-
-    Parameters
-    ----------
-    run_id : str
-        Names the run in each line.
-    delivery : Producer
-        The run.
-    """
-
-    def __init__(self, run_id: str, delivery: Producer) -> None:
-        self._run_id, self._delivery = run_id, delivery
-        self._throttle = Throttle(_EVERY_SECONDS)
-        self._requests = self._rows = 0
-
-    def tell(self, now: float) -> None:
-        """Log what has been tried again since the last line, if it is time for one."""
-        retried = self._delivery.take_retried()
-        if not retried:
-            return
-        self._requests += len(retried)
-        self._rows += sum(one.num_rows for one in retried)
-        if not self._throttle.is_due(now):
-            return
-        why = retried[-1].why
-        _LOG.warning(
-            "run %s: requests tried again: %s (%s rows); the last: %s, %s",
-            self._run_id, f"{self._requests:,}", f"{self._rows:,}", why.message, why.detail,
-        )  # fmt: skip
-        self._requests = self._rows = 0
 
 
 _DOING = "put records on"
@@ -305,6 +268,9 @@ def _name_results() -> tuple[str, str]:
     if has_cells() and threading.current_thread() is threading.main_thread():
         return "sys.last_value.results", " (Type import sys first.)"
     return "error.results", ""
+
+
+_LOG: Final = logging.getLogger("v3io_frames_put")
 
 
 @dataclass(frozen=True, slots=True)
