@@ -59,6 +59,7 @@ def conceal(value: object) -> Any:
 
 
 _MIN_SECRET: Final = 8
+_ESCAPE: Final = rb"\\{1,8}"  # of JSON in JSON in JSON
 _LETTERS: Final = {"\b": b"b", "\f": b"f", "\n": b"n", "\r": b"r", "\t": b"t"}
 _ENTITIES: Final = {"&": "amp", "<": "lt", ">": "gt", '"': "quot", "'": "apos"}
 
@@ -105,27 +106,35 @@ def _spellings(secret: str) -> bytes:
     Of ``"`` these are found, among others: ``"`` ``\"`` ``\u0022`` ``%22`` ``%2522``
     ``&quot;`` ``&#34;`` ``&#x22;``.
     """
-    return b"".join(b"(?:%b)" % b"|".join(_spellings_of(character)) for character in secret)
+    # A run of backslashes is one step: several in a row would match in exponentially many ways.
+    steps = re.findall(r"\\+|[^\\]", secret)
+    return b"".join(b"(?:%b)" % b"|".join(_spellings_of(step)) for step in steps)
 
 
-def _spellings_of(character: str) -> list[bytes]:
-    plain = re.escape(character.encode())
-    percent = b"".join(b"%%(?:25)*%b" % _any_case(b"%02x" % byte) for byte in character.encode())
-    units = character.encode("utf-16-be").hex()
+def _spellings_of(step: str) -> list[bytes]:
+    """List the spellings of one character, or of a run of backslashes.
+
+    All repetitions are bounded, so that the search is linear in whatever a platform answers.
+    """
+    plain = re.escape(step.encode())
+    percent = b"".join(b"%%(?:25){0,3}%b" % _any_case(b"%02x" % byte) for byte in step.encode())
+    units = step.encode("utf-16-be").hex()
     escapes = b"".join(
-        rb"\\+u" + _any_case(units[at : at + 4].encode()) for at in range(0, len(units), 4)
+        _ESCAPE + b"u" + _any_case(units[at : at + 4].encode()) for at in range(0, len(units), 4)
     )
-    entity = rb"&#0*%d;|&#[xX]0*%b;" % (ord(character), _any_case(b"%x" % ord(character)))
+    entity = b"".join(
+        b"&#0{0,6}(?:%d|[xX]0{0,6}%b);" % (ord(one), _any_case(b"%x" % ord(one))) for one in step
+    )
     spellings = [percent, escapes, entity]
-    if character in _LETTERS:
-        spellings.append(rb"\\+" + _LETTERS[character])
-    if character in _ENTITIES:
-        spellings.append(b"&%b;" % _ENTITIES[character].encode())
-    if character == "\\":
-        return [*spellings, rb"\\+"]
-    if not character.isalnum():
-        spellings.append(rb"\\+" + plain)
-    if character == " ":
+    if step in _LETTERS:
+        spellings.append(_ESCAPE + _LETTERS[step])
+    if step in _ENTITIES:
+        spellings.append(b"&%b;" % _ENTITIES[step].encode())
+    if step[0] == "\\":
+        return [*spellings, rb"\\{%d,%d}" % (len(step), 8 * len(step))]
+    if not step.isalnum():
+        spellings.append(_ESCAPE + plain)
+    if step == " ":
         spellings.append(rb"\+")
     return [*spellings, plain]  # last: other spellings of "%" and "&" begin with it
 

@@ -61,6 +61,15 @@ def test_any_text_is_hidden_in_any_spelling(secret, name):
     assert Secrets([secret]).hide_text(f"[{text}]") == "[***]"
 
 
+@pytest.mark.parametrize(
+    "secret", ["\\" * 30 + "x", "a" * 30, "%" * 20, '&&&&\\"\\"\\', "0" * 8 + "x"]
+)
+@pytest.mark.parametrize("flood", ["\\", "%25", "&#0", "a", '\\"', "0"])
+def test_no_answer_makes_the_search_slow(secret, flood):
+    text = (flood * 2_000_000).encode()[:2_000_000]
+    assert Secrets([secret]).hide(text) is not None  # quadratic, it would take hours
+
+
 def test_what_may_stand_there_by_chance_is_left():
     text = b'{"ErrorCode": 12345678, "ErrorMessage": "short"}'
     assert Secrets(["12345678", "short"]).hide(text) == text
