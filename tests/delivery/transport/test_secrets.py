@@ -62,7 +62,7 @@ def test_any_text_is_hidden_in_any_spelling(secret, name):
 
 
 @pytest.mark.parametrize(
-    "secret", ["\\" * 30 + "x", "a" * 30, "%" * 20, '&&&&\\"\\"\\', "0" * 8 + "x"]
+    "secret", ["\\" * 3 + "secret", "a" * 30, "%" * 20, '&&&&\\"\\"\\', "0" * 8 + "x"]
 )
 @pytest.mark.parametrize("flood", ["\\", "%25", "&#0", "a", '\\"', "0"])
 def test_no_answer_makes_the_search_slow(secret, flood):
