@@ -307,7 +307,9 @@ class RunReport:
 
 def open_senders(job: RunPlan, windows: Iterator[EncodedWindow]) -> Network:
     """Make the threads that encode the windows of a run and send its requests."""
-    return Senders(lambda: job.client.transport(job.stream), windows)
+    return Senders(
+        lambda: job.client.transport(job.stream), windows, stop_reading=job.plan.stop_reading
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,13 +61,18 @@ class Senders:
         Makes a transport for one thread.
     windows : iterator of Window
         What to encode; the next one is pulled by ``request_window``.
+    stop_reading : callable, optional
+        Ends the windows after the batch that is being read.
     """
 
     def __init__(
-        self, open_transport: Callable[[], Transport], windows: Iterator[EncodedWindow]
+        self,
+        open_transport: Callable[[], Transport],
+        windows: Iterator[EncodedWindow],
+        stop_reading: Callable[[], object] = lambda: None,
     ) -> None:
         self._open_transport = open_transport
-        self._windows = windows
+        self._windows, self._stop_reading = windows, stop_reading
         self._events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
         self._requests: queue.SimpleQueue[tuple[int, Request] | None] = queue.SimpleQueue()
         self._wanted: queue.SimpleQueue[Callable[[], WindowReady] | None] = queue.SimpleQueue()
@@ -153,6 +158,7 @@ class Senders:
         for thread in self._senders:
             thread.join(max(0.0, deadline - time.monotonic()))
         if self._encoder is not None:
+            self._stop_reading()
             self._encoder.join(0.0 if self._is_encoding else _JOIN_SECONDS)
             if self._encoder.is_alive():
                 # Python ends daemon threads where they take the lock again. One that a native
