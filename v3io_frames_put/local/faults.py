@@ -71,7 +71,7 @@ _OK: Final = 200
 _FIRST_ERROR: Final = 300
 _BODY_READ: Final = {"before_body": 0.0, "in_body": 0.5, "after_body": 1.0}
 _ON_SHARDS: Final = frozenset({"Seek", "GetRecords"})
-#: What only the body can tell, and the value that does not ask for it.
+#: Conditions that need the body, with the values that ask for nothing.
 _IN_BODY: Final = {"shard": None, "containing": None, "min_records": 0}
 
 #: What of a request is stored, whatever the answer says. A tuple names shards.
