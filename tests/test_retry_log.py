@@ -63,7 +63,7 @@ def test_however_much_fails_there_is_a_line_a_second_and_none_is_left_out(caplog
     retries = RetryLog("5" * 16, Failing())
     with caplog.at_level(logging.WARNING, "v3io_frames_put"):
         for tenth in range(25):
-            retries.tell(tenth / 10)
+            retries.write(tenth / 10)
     assert [line.partition("again: ")[2].partition(";")[0] for line in caplog.messages] == [
         "4 (40 rows)",
         "40 (400 rows)",

@@ -7,6 +7,7 @@ file, which a later attempt finds, and a mark before its first record.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,7 @@ from v3io_frames_put._cluster.receipt import (
 )
 from v3io_frames_put._cluster.run import begin_run, check_options
 from v3io_frames_put._cluster.task import send_partition
-from v3io_frames_put._encode.plan import plan_rows
+from v3io_frames_put._run_plan import plan_data
 from v3io_frames_put.errors import Interrupted, MissingExtra, PutRecordsError, UnsupportedType
 from v3io_frames_put.results import collect_results
 
@@ -264,10 +265,10 @@ def _tasks_at_once(partitions: int) -> int:
 
 def _check_objects(meta: pd.DataFrame, options: ClusterOptions) -> None:
     """Refuse Python objects for Arrow: their type is decided over the whole column."""
-    if options.rows["format"] != "arrow":
+    if options.rows.format != "arrow":
         return
-    chosen = plan_rows(meta, **{**options.rows, "format": "json", "rows_per_record": 1}).columns
-    for column in chosen:
+    as_json = replace(options.rows, format="json", rows_per_record=1)
+    for column in plan_data(meta, as_json, options.delivery).columns:
         if column.type is None:
             advice = (
                 "whose Arrow type is decided over the whole column, and no task sees that. "

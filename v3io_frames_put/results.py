@@ -39,7 +39,7 @@ class Receipt:
     seconds : float
         From the first window to the last outcome.
     order : {"key", "shard", "unknown", "none"}
-        What stands in data order: the records of a key, of a key or shard, or nothing;
+        What is stored in data order: the records of a key, of a key or shard, or nothing;
         unknown: of a key, and of those without one, that had a shard, but not all had.
     mapping : str
         A digest of what became of which column; a resumed run must have the same.
@@ -48,7 +48,7 @@ class Receipt:
     stopped : str or None
         Why the run ended early. None: it did not.
     already_complete : bool
-        Whether a journal told that nothing was left to do, so that nothing was sent.
+        Whether the journal had every outcome already, so that nothing was sent.
     out_of_order, duplicates : dict
         ``count``, and the first 100 as ``first``.
     """
@@ -123,8 +123,8 @@ def collect_results(
 def attach_receipt(results: pd.DataFrame, receipt: Receipt) -> None:
     """Keep a run's receipt with its results, in ``attrs["v3io"]``."""
     counts = results["status"].value_counts()  # amended rows count as what they became
-    told = {status: int(counts.get(status, 0)) for status in STATUSES}
-    results.attrs[ATTRS_KEY] = replace(receipt, counts=told).to_json()
+    by_status = {status: int(counts.get(status, 0)) for status in STATUSES}
+    results.attrs[ATTRS_KEY] = replace(receipt, counts=by_status).to_json()
 
 
 def _to_pandas(column: pa.ChunkedArray) -> Any:

@@ -14,7 +14,8 @@ from v3io_frames_put import errors
 from v3io_frames_put._cluster.run import remote_stream
 from v3io_frames_put._io.reader import EARLIEST, StartPosition, find_ends, read_shard
 from v3io_frames_put._producer.outcomes import STATUSES
-from v3io_frames_put._wire.bodies import RUN_BYTES, TAG_BYTES, parse_tag
+from v3io_frames_put._wire.bodies import RUN_BYTES, parse_tag
+from v3io_frames_put.config import TAG_BYTES
 from v3io_frames_put.errors import PartialFailure, UnstoredRowsWarning
 from v3io_frames_put.put import callers_level
 from v3io_frames_put.results import count_and_first

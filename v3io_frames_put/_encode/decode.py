@@ -21,7 +21,7 @@ from v3io_frames_put.errors import ConfigError, DataError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from v3io_frames_put._encode.formats import Format
+    from v3io_frames_put.config import Format
 
 # What pandas calls the cells of an object column, and the type their JSON text is read as.
 _OBJECT_TYPES: Final = {

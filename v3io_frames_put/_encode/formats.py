@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final, Literal, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from v3io_frames_put._encode.columns import Selection
     from v3io_frames_put._encode.records import EncodedRows, Encoder, RejectionLog
     from v3io_frames_put._encode.sources import Column, Window
-    from v3io_frames_put.config import Encoding, Limits
+    from v3io_frames_put.config import Limits, RowOptions
 
 
 class RawEncoder:
@@ -192,9 +192,6 @@ def _codes(column: pa.Array) -> np.ndarray:
     return to_numpy(pc.fill_null(indices, -1))
 
 
-Format = Literal["json", "arrow", "raw"]
-RowsPerRecord = int | Literal["auto"]
-
 # More rows hardly make a pack smaller per row, but leave fewer records to send side by side.
 _AUTO_ROWS: Final = 1_000
 
@@ -203,45 +200,33 @@ _AUTO_ROWS: Final = 1_000
 class FormatPlan:
     """The options that say what a record's data is."""
 
-    format: Format
-    rows_per_record: RowsPerRecord
-    encoding: Encoding
+    options: RowOptions
     limits: Limits
     window_bytes: int
-
-    def __post_init__(self) -> None:
-        if self.format not in ("json", "arrow", "raw"):
-            raise ConfigError(f"format={self.format!r}: expected 'json', 'arrow' or 'raw'.")
-        rows, where = self.rows_per_record, f"rows_per_record={self.rows_per_record!r}"
-        if rows == "auto":
-            if self.format != "arrow":
-                raise ConfigError(f"{where} is for format='arrow'; expected a number of rows.")
-        elif type(rows) is not int or rows < 1:
-            raise ConfigError(f"{where}: expected a whole number from 1, or 'auto'.")
-        elif self.format == "raw" and rows != 1:
-            raise ConfigError(f"{where}: format='raw' sends one row in a record. Leave it out.")
 
     def plan(
         self, columns: Sequence[Column], selection: Selection
     ) -> tuple[Encoder, Packer | None]:
         """Return what encodes the rows, and what packs them; None: one row a record."""
-        if self.format == "raw":
+        if self.options.format == "raw":
             return RawEncoder(columns), None
-        if self.format == "json":
-            return JsonEncoder(columns, self.encoding, self.window_bytes), self._packer(
+        if self.options.format == "json":
+            return JsonEncoder(columns, self.options.encoding, self.window_bytes), self._packer(
                 LineJoiner()
             )
         columns = [self._with_type(column, selection) for column in columns]
         max_bytes = self.limits.max_data_bytes
-        if self.rows_per_record == 1:
+        if self.options.rows_per_record == 1:
             return ArrowRecords(columns, max_bytes), None
         rows = ArrowRows(columns, max_bytes)
         return rows, self._packer(StreamJoiner(rows, max_bytes))
 
     def _packer(self, joiner: LineJoiner | StreamJoiner) -> Packer | None:
-        if self.rows_per_record == 1:
+        if self.options.rows_per_record == 1:
             return None
-        rows = _AUTO_ROWS if self.rows_per_record == "auto" else self.rows_per_record
+        rows = (
+            _AUTO_ROWS if self.options.rows_per_record == "auto" else self.options.rows_per_record
+        )
         return Packer(rows, self.limits.max_data_bytes, joiner)
 
     def _with_type(self, column: Column, selection: Selection) -> Column:

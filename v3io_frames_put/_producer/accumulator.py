@@ -12,6 +12,7 @@ import numpy as np
 
 from v3io_frames_put._producer.batch import Batch, links
 from v3io_frames_put._wire.bodies import Entries, count_fitting, join_entries
+from v3io_frames_put.config import LANES_PER_BATCH
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 _BUCKETS: Final = 1 << 16
 _UNASSIGNED: Final = -1
 FREE: Final = -1  # the queue of records without a destination; never busy
-LANES_PER_BATCH: Final = 4  # at most, but for the last ones: the rest is left to other batches
 _LATE_ROWS: Final = 1 << 16  # about a page of outcomes, which stays in memory for its last row
 
 

@@ -30,12 +30,12 @@ if TYPE_CHECKING:
     from v3io_frames_put._producer.batch import Batch
     from v3io_frames_put._producer.classification import Classification
     from v3io_frames_put._producer.outcomes import Outcomes, Status
-    from v3io_frames_put._producer.policy import Policy
     from v3io_frames_put._producer.reconciler import Lookup, Reconciler
     from v3io_frames_put._producer.run_log import RunLog
     from v3io_frames_put._wire.api import Attempt
     from v3io_frames_put._wire.bodies import Entries
     from v3io_frames_put._wire.responses import PutAnswer
+    from v3io_frames_put.config import DeliveryOptions
 
 HELD: Final = Failure(
     "HeldBehindDestination",
@@ -249,7 +249,7 @@ class Completion:
 
     Parameters
     ----------
-    policy : Policy
+    policy : DeliveryOptions
         What the run was asked for.
     outcomes : Outcomes
         Where outcomes are written.
@@ -275,7 +275,7 @@ class Completion:
 
     def __init__(
         self,
-        policy: Policy,
+        policy: DeliveryOptions,
         outcomes: Outcomes,
         accumulator: Accumulator,
         reconciler: Reconciler | None,

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
+    from v3io_frames_put._encode.blocks import Blocks
     from v3io_frames_put._producer.batch import Batch
     from v3io_frames_put._producer.outcomes import Texts
     from v3io_frames_put._producer.reconciler import Copy
@@ -21,7 +22,14 @@ class RunLog:
 
     A request is told of before it leaves, and again when its end is known. What it
     left unknown stays on record until its rows have an outcome.
+
+    Attributes
+    ----------
+    blocks : Blocks or None
+        Checks the data where it is read again.
     """
+
+    blocks: Blocks | None = None
 
     def begin(self, floor: NDArray[np.int64]) -> None:
         """Take where each shard ends, before the first record (``exactly_once``)."""
