@@ -20,9 +20,8 @@ from v3io_frames_put._producer.producer import Producer
 from v3io_frames_put._producer.reconciler import Reconciler
 from v3io_frames_put._wire.api import Answer, Fault
 from v3io_frames_put._wire.bodies import encode_window
-from v3io_frames_put.cell_output import has_cells
 from v3io_frames_put.errors import Interrupted, PlatformUnavailable, PutRecordsError
-from v3io_frames_put.progress import Progress, Throttle, open_progress
+from v3io_frames_put.progress import Progress, RetryLog, Throttle, has_cells, open_progress
 from v3io_frames_put.results import Order, Receipt, count_and_first
 
 if TYPE_CHECKING:
@@ -244,42 +243,6 @@ class Loop:
                 _LOG.warning("the run failed while it was ended", exc_info=True)
         outcomes = self._producer.outcomes
         outcomes.fail(outcomes.without_outcome(0), "unknown", _FAILED)
-
-
-_EVERY_SECONDS: Final = 1.0
-
-
-class RetryLog:
-    """Logs the requests that are tried again.
-
-    Parameters
-    ----------
-    run_id : str
-        Names the run in each line.
-    producer : Producer
-        The run's.
-    """
-
-    def __init__(self, run_id: str, producer: Producer) -> None:
-        self._run_id, self._producer = run_id, producer
-        self._throttle = Throttle(_EVERY_SECONDS)
-        self._requests = self._rows = 0
-
-    def write(self, now: float) -> None:
-        """Log what has been tried again since the last line, if it is time for one."""
-        retried = self._producer.take_retried()
-        if not retried:
-            return
-        self._requests += len(retried)
-        self._rows += sum(one.num_rows for one in retried)
-        if not self._throttle.is_due(now):
-            return
-        why = retried[-1].why
-        _LOG.warning(
-            "run %s: requests tried again: %s (%s rows); the last: %s, %s",
-            self._run_id, f"{self._requests:,}", f"{self._rows:,}", why.message, why.detail,
-        )  # fmt: skip
-        self._requests = self._rows = 0
 
 
 _DOING = "put records on"
@@ -535,7 +498,7 @@ class Run:
         now = self._runtime.clock()
         for batch in self.producer.outcomes.drain():
             take(batch)
-        self._retries.write(now)
+        self._retries.tell(now)
         return now
 
     def _report(self) -> RunReport:

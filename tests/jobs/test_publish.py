@@ -291,7 +291,7 @@ class TestFailed:
             ("a.csv", ["x", "true", "tRuE", "no"], "bool"),
         ],
     )
-    def test_what_was_rejected_is_never_stored_as_something_else(  # noqa: PLR0917
+    def test_what_was_rejected_is_never_stored_as_something_else(
         self, publish, client, tmp_path, sent, caplog, name, lines, dtype
     ):
         file, failed = write_text(tmp_path / name, *lines), tmp_path / "f.parquet"
@@ -429,7 +429,7 @@ class TestFailed:
             ("a.parquet", [b"\xff", b"b"], {"types": {"s": "string"}}, []),
         ],
     )
-    def test_no_cell_of_a_row_that_is_written_is_lost(  # noqa: PLR0917
+    def test_no_cell_of_a_row_that_is_written_is_lost(
         self, publish, tmp_path, caplog, name, lines, options, written
     ):
         file, failed = tmp_path / name, tmp_path / "f.parquet"

@@ -29,7 +29,7 @@ def show_plan(*, files: tuple[str, ...], stream: str, infinity: str, **options: 
 
 def judge_plan(planned: RecordsPlan) -> Exit:
     """Find the code that the job would end with, if nothing came in its way."""
-    return Exit.NOT_ALL_STORED if planned.refused_rows else Exit.OK
+    return Exit.NOT_ALL_STORED if planned.rejected_rows else Exit.OK
 
 
 plan = click.Command(

@@ -70,7 +70,7 @@ def plan_records(  # noqa: PLR0913  # the options of put_records
     Returns
     -------
     RecordsPlan
-        Counts, sizes, refused rows, the first records, and advice.
+        Counts, sizes, rejected rows, the first records, and advice.
 
     Raises
     ------
@@ -136,16 +136,20 @@ def plan_source(
         body_bytes=requests.body_bytes,
         data_bytes=survey.sizes.total,
         sizes=survey.sizes.quantiles(),
-        refused_rows=survey.refusals.by_reason.total(),
-        refused=survey.refusals.frame(planned.index),
-        refused_by_reason=dict(survey.refusals.by_reason.most_common()),
+        rejected_rows=survey.refusals.by_reason.total(),
+        rejected=survey.refusals.frame(planned.index),
+        rejected_by_reason=dict(survey.refusals.by_reason.most_common()),
         keys=keys,
         parallel_requests=requests.parallel,
         preview=tuple(survey.preview),
         advice=(
+            *advice.advise_on_index(data, index=rows.index),
             *advice.advise_on_columns(data, planned.columns, rows.format, rows.encoding),
             *advice.advise_on_keys(keys, records, is_keyed=rows.is_routed),
             *advice.advise_on_lanes(requests.parallel, delivery.first_in_flight),
+            *advice.advise_on_packs(
+                survey.num_rows - survey.refusals.by_reason.total(), records, rows.rows_per_record
+            ),
         ),
     )
 
