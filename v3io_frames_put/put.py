@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
 from v3io_frames_put._journal import open_journal
+from v3io_frames_put._public import public
 from v3io_frames_put._run import Run, stop_error
 from v3io_frames_put._run_plan import plan_run
 from v3io_frames_put.client import Client, pick_client
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from v3io_frames_put.progress import ProgressOption
 
 
+@public
 def put_records(  # noqa: PLR0913  # the one public verb: contract section 1
     data: Any,
     stream: str,

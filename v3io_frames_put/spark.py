@@ -26,6 +26,7 @@ from v3io_frames_put._cluster.run import begin_run, check_options, spool
 from v3io_frames_put._cluster.task import all_unknown, send_partition
 from v3io_frames_put._io.clock import Clock
 from v3io_frames_put._producer.outcomes import RECORD_ROW, SCHEMA, Failure
+from v3io_frames_put._public import public
 from v3io_frames_put.errors import (
     ColumnNotFound,
     ConfigError,
@@ -70,6 +71,7 @@ _TYPES: Final = {
 }
 
 
+@public
 def put_records(
     sdf: Any,
     stream: str,

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pyarrow as pa
 
 from v3io_frames_put._io.reader import find_ends
+from v3io_frames_put._public import find_unknown
 from v3io_frames_put._run_plan import plan_run
 from v3io_frames_put.client import Client, pick_client
 from v3io_frames_put.config import (
@@ -88,9 +89,9 @@ def check_options(given: Mapping[str, Any]) -> ClusterOptions:
     TypeError
         There is no such option.
     """
-    unknown = given.keys() - _DEFAULTS.keys()
-    if unknown:
-        raise TypeError(f"put_records() got an unexpected keyword argument {min(unknown)!r}")
+    unknown = find_unknown(given, _DEFAULTS)
+    if unknown is not None:
+        raise TypeError(f"put_records() {unknown}")
     options = {**_DEFAULTS, "on_error": "raise", **given}
     for name, why in _REFUSED.items():
         if options[name] is not None:

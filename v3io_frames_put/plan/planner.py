@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from v3io_frames_put._producer.completion import find_too_large, fits_in_body
+from v3io_frames_put._public import public
 from v3io_frames_put._run_plan import plan_data
 from v3io_frames_put._wire.bodies import RUN_BYTES, encode_window
 from v3io_frames_put._wire.paths import parse_stream_path
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 PREVIEW_RECORDS: Final = 5
 
 
+@public
 def plan_records(  # noqa: PLR0913  # the options of put_records
     data: Any,
     stream: str,
