@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+import io
 import json
 import linecache
 import pickle
 import signal
+import sys
 import threading
 import warnings
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import pandas as pd
 import pyarrow as pa
 import pytest
 
-from tests.internals import StopSwitch, collect_results
+from tests.internals import (
+    DeliveryOptions,
+    RowOptions,
+    Run,
+    Runtime,
+    Senders,
+    StopSwitch,
+    collect_results,
+    plan_run,
+    run_to_results,
+)
 from v3io_frames_put import (
     Interrupted,
     Limits,
@@ -106,10 +118,14 @@ def test_on_error_raise_returns_when_all_is_stored(platform):
 @pytest.mark.parametrize(
     ("fault", "error_class", "status"),
     [
-        (local.Refused(status=401, nth=2), AuthenticationError, 401),
-        (local.Refused(status=403, nth=2, message="Permission denied"), PermissionDenied, 403),
-        (local.StreamRemoved(nth=2), StreamNotFound, 404),
-        (local.Redirected(nth=2), RequestError, 308),
+        (local.faults.refused(status=401, nth=2), AuthenticationError, 401),
+        (
+            local.faults.refused(status=403, nth=2, message="Permission denied"),
+            PermissionDenied,
+            403,
+        ),
+        (local.faults.Change(action="delete", nth=2), StreamNotFound, 404),
+        (local.faults.redirected(nth=2), RequestError, 308),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
@@ -128,7 +144,7 @@ def test_what_every_row_shares_raises_at_once_with_true_results(
 
 
 def test_a_redirect_says_where_the_platform_moved(platform):
-    platform.faults = [local.Redirected(location="https://user:pw@new.example:8443/x?key=s")]
+    platform.faults = [local.faults.redirected(location="https://user:pw@new.example:8443/x?key=s")]
     with pytest.raises(RequestError, match=r"moved to https://new\.example:8443\. Set") as caught:
         put(platform)
     assert "pw" not in str(caught.value)
@@ -136,7 +152,7 @@ def test_a_redirect_says_where_the_platform_moved(platform):
 
 @pytest.mark.parametrize("location", ["http://[::1", "/login", ""])
 def test_a_redirect_to_nowhere_is_no_web_api(platform, location):
-    platform.faults = [local.Redirected(nth=2, location=location)]
+    platform.faults = [local.faults.redirected(nth=2, location=location)]
     with pytest.raises(RequestError, match=rf"on {STREAM} at .* answered 308, which no v3io web"):
         put(platform)
 
@@ -147,9 +163,9 @@ KEY = "s3cret-s3cret"
 @pytest.mark.parametrize(
     "fault",
     [
-        local.Refused(status=400, message=f"the key {KEY} may not", times=None),
-        local.Refused(status=503, message=f"X-v3io-session-key: {KEY}", times=None),
-        local.RecordErrors(places=(0,), message=f"not for {KEY}", code=-7, times=None),
+        local.faults.refused(status=400, message=f"the key {KEY} may not", times=None),
+        local.faults.refused(status=503, message=f"X-v3io-session-key: {KEY}", times=None),
+        local.faults.RecordErrors(places=(0,), message=f"not for {KEY}", code=-7, times=None),
     ],
     ids=["request", "front end", "record"],
 )
@@ -166,7 +182,7 @@ def test_no_text_repeats_the_key(fault):
 
 
 def test_silence_for_the_deadline_raises_whatever_on_error_says(platform):
-    platform.faults = [local.Reset(**FOR_EVER)]
+    platform.faults = [local.faults.reset(**FOR_EVER)]
     with pytest.raises(PlatformUnavailable) as caught:
         put(platform, retry=Retry(deadline_seconds=0.3, base_seconds=0.01))
     assert caught.value.results.status.tolist() == ["unknown"] * 6
@@ -176,14 +192,14 @@ def test_silence_for_the_deadline_raises_whatever_on_error_says(platform):
 @pytest.mark.parametrize(
     "fault",
     [
-        local.HtmlError(status=200, stored="all", **FOR_EVER),
-        local.EmptyAnswer(**FOR_EVER),
-        local.TruncatedAnswer(**FOR_EVER),
-        local.WrongCounts(entries=-1, **FOR_EVER),
-        local.WrongCounts(entries=1, **FOR_EVER),
-        local.WrongCounts(entries=0, failed=1, **FOR_EVER),
-        local.PermutedAnswer(**FOR_EVER),
-        local.HtmlError(status=502, **FOR_EVER),
+        local.faults.html_error(status=200, stored="all", **FOR_EVER),
+        local.faults.empty_answer(**FOR_EVER),
+        local.faults.truncated_answer(**FOR_EVER),
+        local.faults.WrongEntries(entries=-1, **FOR_EVER),
+        local.faults.WrongEntries(entries=1, **FOR_EVER),
+        local.faults.WrongEntries(entries=0, failed=1, **FOR_EVER),
+        local.faults.WrongEntries(order="reversed", **FOR_EVER),
+        local.faults.html_error(status=502, **FOR_EVER),
     ],
     ids=["page", "empty", "half", "too few", "too many", "miscounted", "permuted", "502"],
 )
@@ -198,11 +214,10 @@ def test_an_answer_that_cannot_be_believed_leaves_rows_unknown(platform, fault):
     assert results.attempts.tolist() == [1] * 6
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeepAnswer(local.Fault):
+class DeepAnswer(local.Fault, frozen=True):
     """Everything stored, and an answer whose JSON is nested deep."""
 
-    def play(self, platform, request):
+    def apply(self, platform, request):
         answer = platform.handle(request)
         deep = b'{"FailedRecordCount":0,"More":' + b"[" * 3_000 + b"]" * 3_000 + b","
         return local.Exchange(response=replace(answer, body=deep + answer.body[1:]))
@@ -227,7 +242,7 @@ def test_rows_of_an_answer_nested_deep_are_unknown(platform, delivery, status, t
 
 
 def test_an_answer_that_cannot_be_believed_once_is_asked_for_again(platform):
-    platform.faults = [local.TruncatedAnswer(times=1)]
+    platform.faults = [local.faults.truncated_answer(times=1)]
     results = put(platform)
     assert results.status.tolist() == ["stored"] * 6
     assert results.maybe_duplicate.tolist() == [True] * 2 + [False] * 4
@@ -267,11 +282,14 @@ def _raised(platform, faults, **options):
 @pytest.mark.parametrize(
     ("faults", "options"),
     [
-        ([local.Refused(status=401, nth=2)], {}),
-        ([local.Redirected()], {}),
-        ([local.StreamRemoved()], {}),
+        ([local.faults.refused(status=401, nth=2)], {}),
+        ([local.faults.redirected()], {}),
+        ([local.faults.Change(action="delete")], {}),
         ([], {"data": BAD, "on_error": "raise"}),
-        ([local.Reset(**FOR_EVER)], {"retry": Retry(deadline_seconds=0.1, base_seconds=0.01)}),
+        (
+            [local.faults.reset(**FOR_EVER)],
+            {"retry": Retry(deadline_seconds=0.1, base_seconds=0.01)},
+        ),
     ],
     ids=["401", "308", "missing", "partial", "unavailable"],
 )
@@ -352,7 +370,7 @@ def test_ctrl_c_while_a_missing_stream_is_looked_at_leaves_the_results(platform,
         signal.raise_signal(signal.SIGINT)
 
     monkeypatch.setattr("v3io_frames_put.client.Client.diagnose_missing_stream", diagnose)
-    error = _raised(platform, [local.StreamRemoved(nth=2)])
+    error = _raised(platform, [local.faults.Change(action="delete", nth=2)])
     assert isinstance(error, Interrupted)
     assert error.results.status.tolist() == ["stored"] * 2 + ["unsent"] * 4
 
@@ -369,3 +387,98 @@ def test_a_background_job_ignores_ctrl_c_but_not_what_is_handed_on():
         assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+# -- faults of our own, and of the machine -------------------------------------------------------
+
+
+class FailsAtRound:
+    """An event to cancel by that raises at its n-th look: as a fault in our own loop would."""
+
+    def __init__(self, number, error):
+        self.left, self.error = number, error
+
+    def is_set(self):
+        self.left -= 1
+        if not self.left:
+            raise self.error
+        return False
+
+
+@pytest.mark.parametrize("error", [RecursionError("deep"), MemoryError(), AssertionError("odd")])
+@pytest.mark.parametrize("number", [1, 2, 4, 6])
+def test_what_no_one_foresaw_carries_true_results(platform, error, number):
+    with pytest.raises(PutRecordsError, match=type(error).__name__) as caught:
+        put(platform, max_records=1, cancel=FailsAtRound(number, error))
+    assert caught.value.__cause__ is error
+    results = caught.value.results
+    assert results.index.tolist() == list("abcdef")
+    stored = {json.loads(record.data)["row"] for record in platform.records(STREAM)}
+    is_stored = results.status.eq("stored").tolist()
+    assert {row for row in range(6) if is_stored[row]} <= stored
+    is_unsent = results.status.eq("unsent").tolist()
+    assert not {row for row in range(6) if is_unsent[row]} & stored
+
+
+class NoThreads(Senders):
+    """Can start so many threads and no more."""
+
+    def __init__(self, left, *args):
+        super().__init__(*args)
+        self.left = left
+
+    def _start(self, *args):
+        self.left -= 1
+        if self.left < 0:
+            raise RuntimeError("can't start new thread")
+        return super()._start(*args)
+
+
+@pytest.mark.parametrize("threads", [0, 1])
+def test_a_machine_that_starts_no_more_threads_costs_no_result(platform, threads):
+    client = platform.client(limits=Limits(max_records=2))
+    plan = plan_run(
+        FRAME,
+        STREAM,
+        client=client,
+        rows=RowOptions(),
+        delivery=DeliveryOptions(limits=client.limits),
+        progress=False,
+        cancel=None,
+    )
+
+    def open_network(plan, windows):
+        return NoThreads(threads, lambda: plan.client.transport(plan.stream), windows)
+
+    results, report = run_to_results(Run(plan, runtime=Runtime(open_network)))
+    assert isinstance(report.broken, RuntimeError)
+    assert results.status.tolist() == ["unsent"] * 6
+    assert platform.records(STREAM) == []
+
+
+def test_a_warning_that_is_an_error_carries_the_results(platform):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(UnstoredRowsWarning) as caught:
+            put(platform, BAD)
+    assert caught.value.results.status.tolist() == ["stored", "rejected", "stored"]
+
+
+class NotWritable(io.TextIOBase):
+    """A stderr whose disk is full."""
+
+    def write(self, _text):
+        raise OSError(28, "No space left on device")
+
+    def flush(self):
+        raise OSError(28, "No space left on device")
+
+
+@pytest.mark.parametrize("progress", [None, True])
+@pytest.mark.parametrize("stderr", ["closed", "none", "not writable"])
+def test_a_stderr_that_cannot_be_written_shows_no_bar(platform, monkeypatch, progress, stderr):
+    closed = io.StringIO()
+    closed.close()
+    streams = {"closed": closed, "none": None, "not writable": NotWritable()}
+    monkeypatch.setattr(sys, "stderr", streams[stderr])
+    assert put(platform, progress=progress).status.tolist() == ["stored"] * 6

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from v3io_frames_put._io.senders import RequestDone, Senders, ThreadFailed
 from v3io_frames_put._producer import classification
 from v3io_frames_put._producer.classification import Stop
-from v3io_frames_put._producer.outcomes import PAGE_ROWS, Failure, Outcomes
+from v3io_frames_put._producer.outcomes import Outcomes
 from v3io_frames_put._producer.producer import Producer
 from v3io_frames_put._producer.reconciler import Reconciler
+from v3io_frames_put._producer.values import PAGE_ROWS, Failure
 from v3io_frames_put._wire.api import Answer, Fault
 from v3io_frames_put._wire.bodies import encode_window
 from v3io_frames_put.errors import Interrupted, PlatformUnavailable, PutRecordsError
@@ -32,8 +33,8 @@ if TYPE_CHECKING:
 
     from v3io_frames_put._io.senders import Event
     from v3io_frames_put._producer.prior_run import PriorRun
-    from v3io_frames_put._producer.reconciler import Copy
     from v3io_frames_put._producer.run_log import RunLog
+    from v3io_frames_put._producer.values import Copy
     from v3io_frames_put._run_plan import RunPlan
     from v3io_frames_put._wire.api import Request
     from v3io_frames_put._wire.bodies import EncodedWindow
@@ -204,7 +205,7 @@ class Loop:
             # requests that are left has been sent.
             cause = _UNRECORDED if isinstance(error, PutRecordsError) else _NOT_SENT
             for ticket, _ in requests:
-                producer.finish(ticket, cause, now=now, draw=self._random())
+                producer.complete(ticket, cause, now=now, draw=self._random())
             producer.stop()
             self._break(error)
 
@@ -212,7 +213,7 @@ class Loop:
         """Handle an event: a request ended, a window is there, or a thread failed."""
         producer = self._producer
         if isinstance(event, RequestDone):
-            producer.finish(event.ticket, event.attempt, now=now, draw=draw)
+            producer.complete(event.ticket, event.attempt, now=now, draw=draw)
         elif isinstance(event, ThreadFailed):
             self._break(event.error, is_from_source=event.is_from_source)
             if event.is_from_source:  # what was read before is sent
@@ -242,7 +243,7 @@ class Loop:
             except Exception:  # noqa: BLE001, PERF203  # logged; the first error is raised
                 _LOG.warning("the run failed while it was ended", exc_info=True)
         outcomes = self._producer.outcomes
-        outcomes.fail(outcomes.without_outcome(0), "unknown", _FAILED)
+        outcomes.record_failure(outcomes.open_rows(0), "unknown", _FAILED)
 
 
 _DOING = "put records on"
@@ -393,6 +394,7 @@ class Run:
         self.plan, self.prior, self.switch = plan, prior, switch or StopSwitch(plan.cancel)
         self.run_id = prior.run_id if prior else plan.run_id
         self._run_log = None if prior and prior.is_complete else run_log
+        self._resumed_rows = prior.outcomes.count_final() if prior else 0
         self._runtime = runtime or Runtime()
         self._reconciler: Reconciler | None = None
         tag = None
@@ -544,7 +546,9 @@ class Run:
 
     def _make_receipt(self) -> Receipt:
         plan, producer = self.plan, self.producer
-        stop = producer.stopped
+        stop, counts = producer.stopped, producer.outcomes.counts
+        seconds = self._runtime.clock() - self._began
+        stored = counts["stored"] - (self.prior.outcomes.count_stored() if self.prior else 0)
         return Receipt(
             run_id=self.run_id,
             stream=str(plan.stream),
@@ -552,11 +556,13 @@ class Run:
             delivery=plan.options.delivery,
             order=self._find_order(),
             mapping=plan.mapping,
-            counts=dict(producer.outcomes.counts),
+            counts=dict(counts),
             requests=producer.requests,
             retried=producer.retried_rows,
             bytes=producer.bytes_sent,
-            seconds=round(self._runtime.clock() - self._began, 3),
+            seconds=round(seconds, 3),
+            rows_per_second=round(stored / seconds) if stored > 0 and seconds else None,
+            resumed_rows=self._resumed_rows,
             stopped=None if stop is None else stop.cause,
             already_complete=self.prior is not None and self.prior.is_complete,
         )

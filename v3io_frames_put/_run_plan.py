@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from v3io_frames_put._encode.plan import plan_rows
-from v3io_frames_put._producer.outcomes import PAGE_ROWS
+from v3io_frames_put._producer.values import PAGE_ROWS
 from v3io_frames_put.errors import ConfigError
 from v3io_frames_put.progress import check_progress
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import numbers
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, TypeVar, get_args
 
 import numpy as np
@@ -28,6 +28,7 @@ LANES_PER_BATCH: Final = 4  # at most, but for the last ones: the rest is left t
 WINDOW_BYTES: Final = 2 << 20
 _WINDOWS_HELD: Final = 4
 _BATCHES_AHEAD: Final = 0.5  # for each request that may be in flight, and one
+_FIRST_CONTACT_SECONDS: Final = 10
 
 _T = TypeVar("_T")
 
@@ -90,21 +91,25 @@ class Retry:
     """When to try again, and when to give up.
 
     The pause before try *n* is drawn evenly from
-    ``[0, min(cap_seconds, base_seconds * 2**(n - 1))]``; a ``Retry-After`` of the
-    platform is its floor. While nobody can be reached, all requests pause together, by
-    the same rule; the first answer ends that.
+    ``[0, min(cap_seconds, base_seconds * 2**(n - 1))]``; it is at least what a
+    ``Retry-After`` of the platform asks for. While the platform cannot be reached, all
+    requests share one pause, by the same rule; the first response ends it.
 
     Parameters
     ----------
     deadline_seconds : float
         A batch is given up this long after its first failure.
     attempts : int, optional
-        An extra bound on the requests that carry one row. None: no bound.
+        An extra limit on the requests that carry one row. None: no limit.
     base_seconds, cap_seconds : float
-        The first and the longest pause's upper end.
+        The upper end of the first pause, and of the longest.
     settle_seconds : float
         How long a request whose connection is closed may still be on its way
         into the stream. A look-up (``exactly_once``) begins after it.
+    first_contact_seconds : float, optional
+        A call is given up when the platform has accepted no connection within this time.
+        None: 10 s where a person waits (``put_records`` without ``journal`` or ``resume``,
+        the client's verbs, the widget), else ``deadline_seconds``.
     """
 
     deadline_seconds: float = 300
@@ -112,9 +117,17 @@ class Retry:
     base_seconds: float = 0.1
     cap_seconds: float = 10
     settle_seconds: float = 5
+    first_contact_seconds: float | None = None
 
     def __post_init__(self) -> None:
         _check_numbers(self, zero_is_fine=frozenset({"base_seconds", "settle_seconds"}))
+
+    def where_a_person_waits(self) -> Retry:
+        """Return this with a short time for the first contact, unless one was chosen."""
+        if self.first_contact_seconds is not None:
+            return self
+        seconds = min(_FIRST_CONTACT_SECONDS, self.deadline_seconds)
+        return replace(self, first_contact_seconds=seconds)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -164,7 +164,7 @@ def put_records(  # noqa: PLR0913  # the one public verb: contract section 1
     check_choice("on_error", on_error, ("return", "raise"))
     if resume is not None and journal is not None:
         raise ConfigError("resume and journal both say where a run goes on. Give one of them.")
-    client = pick_client(client)
+    client, is_kept = pick_client(client), journal is not None or resume is not None
     plan = plan_run(
         data,
         stream,
@@ -184,7 +184,7 @@ def put_records(  # noqa: PLR0913  # the one public verb: contract section 1
             order=order,
             max_in_flight=max_in_flight,
             max_in_flight_bytes=max_in_flight_bytes,
-            retry=client.retry,
+            retry=client.retry if is_kept else client.retry.where_a_person_waits(),
             limits=client.limits,
         ),
         progress=progress,

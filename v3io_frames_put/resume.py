@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import pandas as pd
 
-from v3io_frames_put._producer.outcomes import BLANK, NO_CODE, STATUSES, Texts
 from v3io_frames_put._producer.prior_run import PriorInDoubt, PriorOutcomes, PriorRun
+from v3io_frames_put._producer.values import BLANK, NO_CODE, STATUSES, Texts
 from v3io_frames_put.config import MAX_SHARDS
 from v3io_frames_put.errors import ConfigError
 from v3io_frames_put.results import ATTRS_KEY
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from v3io_frames_put._encode.plan import RowPlan
-    from v3io_frames_put._producer.outcomes import Status
+    from v3io_frames_put._producer.values import Status
     from v3io_frames_put._run_plan import RunPlan
     from v3io_frames_put._wire.bodies import Tag
     from v3io_frames_put._wire.paths import StreamPath
@@ -155,7 +155,7 @@ def read_prior_run(plan: RunPlan, results: pd.DataFrame) -> PriorRun:
         in_doubt = PriorInDoubt(
             outcomes,
             find_tagged_rows(lambda: plan.rows),
-            floor=read_starts(starts),
+            low_watermark=read_starts(starts),
             starts=starts,
             knows_requests=True,
         )
