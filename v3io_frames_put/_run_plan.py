@@ -126,6 +126,7 @@ def plan_data(
         limits=delivery.limits,
         refused=refused,
         window_bytes=delivery.window_bytes,
+        held_bytes=delivery.max_in_flight_bytes,
     )
 
 

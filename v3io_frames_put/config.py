@@ -19,6 +19,7 @@ RowsPerRecord: TypeAlias = int | Literal["auto"]
 DeliveryMode: TypeAlias = Literal["at_least_once", "at_most_once", "exactly_once"]
 Order: TypeAlias = Literal["key", "none"]
 MaxInFlight: TypeAlias = int | Literal["auto"]
+ArrowCompression: TypeAlias = Literal["zstd", "lz4"]
 
 MAX_SHARDS: Final = 4_096  # per stream: platform specifications, "shards per stream"
 TAG_BYTES: Final = 16  # client info of an exactly_once record: run id, first row, row count
@@ -167,7 +168,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Encoding:
-    """The few choices that the JSON encoding leaves.
+    """The few choices that the encodings leave.
 
     Parameters
     ----------
@@ -175,14 +176,23 @@ class Encoding:
         What an infinite float becomes. JSON has none: ``"refuse"`` rejects its
         row, ``"null"`` writes null, ``"string"`` writes ``"Infinity"`` or
         ``"-Infinity"``.
+    arrow_compression : {"zstd", "lz4"}, optional
+        How the buffers of ``format="arrow"`` are compressed. None: not at all. Any
+        reader of Arrow IPC reads them; packs of few rows hardly get smaller.
     """
 
     infinity: Literal["refuse", "null", "string"] = "refuse"
+    arrow_compression: ArrowCompression | None = None
 
     def __post_init__(self) -> None:
         if self.infinity not in ("refuse", "null", "string"):
             raise ConfigError(
                 f"Encoding(infinity={self.infinity!r}): expected 'refuse', 'null' or 'string'."
+            )
+        if self.arrow_compression not in (None, "zstd", "lz4"):
+            raise ConfigError(
+                f"Encoding(arrow_compression={self.arrow_compression!r}): expected 'zstd', 'lz4' "
+                f"or None."
             )
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from v3io_frames_put._encode.columns import Selection
 from v3io_frames_put._encode.formats import FormatPlan
-from v3io_frames_put._encode.records import Records, RowEncoder, recut
+from v3io_frames_put._encode.records import Records, RowEncoder
 from v3io_frames_put._encode.routing import Mapping
 from v3io_frames_put._encode.sources import open_source
 from v3io_frames_put.config import WINDOW_BYTES
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from v3io_frames_put._encode.blocks import Blocks
-    from v3io_frames_put._encode.formats import Packer
+    from v3io_frames_put._encode.packs import Packer
     from v3io_frames_put._encode.records import EncodedRows, Skip
     from v3io_frames_put._encode.sources import Column
     from v3io_frames_put.config import Limits, RowOptions
@@ -61,7 +61,7 @@ class RowPlan:
         windows = self._rows.windows(skip, blocks)
         if self._packer is None:
             return map(_as_records, windows)
-        return map(self._packer.pack, recut(windows, self._rows.window_bytes))
+        return self._packer.pack(windows)
 
     def destinations(self) -> tuple[np.ndarray, np.ndarray]:
         """Find each row's destination, by going through all of the input once.
@@ -87,6 +87,7 @@ def plan_rows(
     limits: Limits,
     refused: str | None = None,
     window_bytes: int = WINDOW_BYTES,
+    held_bytes: int | None = None,
 ) -> RowPlan:
     """Plan how the rows of a table become records.
 
@@ -102,10 +103,14 @@ def plan_rows(
     limits : Limits
         What a record may hold.
     refused : str, optional
-        A column that says why a row cannot be sent, null where it can. It is not data:
-        ``options.columns`` has to leave it out.
+        A column with the reason why a row cannot be sent, null where it can. It is not
+        data: ``options.columns`` has to leave it out.
     window_bytes : int
         About how many bytes are read, and encoded, at once.
+    held_bytes : int, optional
+        The ``max_in_flight_bytes`` of the run: packs by destination are gathered from
+        as many bytes of rows, and no body is larger. None: ``window_bytes``, and bodies
+        are as large as the limits allow.
 
     Returns
     -------
@@ -126,7 +131,12 @@ def plan_rows(
         shard=options.shard,
         client_info=options.client_info,
     )
-    encoder, packer = FormatPlan(options, limits, window_bytes).plan(chosen, selection)
+    packed, gathered = limits, window_bytes
+    if held_bytes is not None:
+        packed = replace(limits, max_body_bytes=min(limits.max_body_bytes, held_bytes))
+        gathered = max(window_bytes, held_bytes) if mapping.is_given else window_bytes
+    formats = FormatPlan(options, packed, window_bytes, gathered)
+    encoder, packer = formats.plan(chosen, selection)
     reasons = None if refused is None else selection.add_position(source.names.index(refused))
     rows = RowEncoder(selection, mapping, encoder, limits, window_bytes, reasons)
     return RowPlan(source.num_rows, source.index, chosen, rows, packer)
