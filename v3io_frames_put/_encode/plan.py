@@ -2,30 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from v3io_frames_put._encode.columns import Selection
 from v3io_frames_put._encode.formats import FormatPlan
-from v3io_frames_put._encode.records import Records, RowEncoder, recut
+from v3io_frames_put._encode.records import Records, RowEncoder
 from v3io_frames_put._encode.routing import Mapping
 from v3io_frames_put._encode.sources import open_source
-from v3io_frames_put.config import Encoding, Limits, or_default
-from v3io_frames_put.errors import ConfigError
+from v3io_frames_put.config import WINDOW_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     import pandas as pd
 
     from v3io_frames_put._encode.blocks import Blocks
-    from v3io_frames_put._encode.formats import Format, Packer, RowsPerRecord
+    from v3io_frames_put._encode.packs import Packer
     from v3io_frames_put._encode.records import EncodedRows, Skip
     from v3io_frames_put._encode.sources import Column
-
-WINDOW_BYTES: Final = 2 * 2**20
+    from v3io_frames_put.config import Limits, RowOptions
 
 
 @dataclass(frozen=True)
@@ -63,7 +61,7 @@ class RowPlan:
         windows = self._rows.windows(skip, blocks)
         if self._packer is None:
             return map(_as_records, windows)
-        return map(self._packer.pack, recut(windows, self._rows.window_bytes))
+        return self._packer.pack(windows)
 
     def destinations(self) -> tuple[np.ndarray, np.ndarray]:
         """Find each row's destination, by going through all of the input once.
@@ -82,20 +80,14 @@ class RowPlan:
         )
 
 
-def plan_rows(  # noqa: PLR0913 - the options of put_records that are about rows
+def plan_rows(
     data: Any,
+    options: RowOptions,
     *,
-    columns: Sequence[Any] | None = None,
-    index: bool = False,
-    format: Format = "json",  # noqa: A002 - the option's public name
-    rows_per_record: RowsPerRecord = 1,
-    partition_key: Any = None,
-    shard: Any = None,
-    client_info: Any = None,
-    encoding: Encoding | None = None,
-    limits: Limits | None = None,
+    limits: Limits,
     refused: str | None = None,
     window_bytes: int = WINDOW_BYTES,
+    held_bytes: int | None = None,
 ) -> RowPlan:
     """Plan how the rows of a table become records.
 
@@ -106,15 +98,19 @@ def plan_rows(  # noqa: PLR0913 - the options of put_records that are about rows
     ----------
     data : DataFrame, Table, RecordBatch, RecordBatchReader, Dataset or Arrow stream
         The rows.
-    columns, index, format, rows_per_record, partition_key, shard, client_info, encoding
-        As in ``put_records``.
-    limits : Limits, optional
+    options : RowOptions
+        What becomes of which column.
+    limits : Limits
         What a record may hold.
     refused : str, optional
-        A column that tells why a row cannot be sent, null where it can. It is not data:
-        ``columns`` has to leave it out.
+        A column with the reason why a row cannot be sent, null where it can. It is not
+        data: ``options.columns`` has to leave it out.
     window_bytes : int
         About how many bytes are read, and encoded, at once.
+    held_bytes : int, optional
+        The ``max_in_flight_bytes`` of the run: packs by destination are gathered from
+        as many bytes of rows, and no body is larger. None: ``window_bytes``, and bodies
+        are as large as the limits allow.
 
     Returns
     -------
@@ -125,17 +121,22 @@ def plan_rows(  # noqa: PLR0913 - the options of put_records that are about rows
     ConfigError, ColumnNotFound, UnsupportedType
         An option or a column cannot be used. Nothing was sent.
     """
-    encoding, limits = or_default("encoding", encoding, Encoding()), limits or Limits()
-    if not isinstance(index, (bool, np.bool_)):
-        raise ConfigError(f"index={index!r}: expected True or False. Correct it.")
     source = open_source(data)
     selection = Selection(source, hidden=refused)
-    chosen = selection.add_data(columns, index=index)
+    chosen = selection.add_data(options.columns, index=options.index)
     mapping = Mapping(
-        selection, limits, partition_key=partition_key, shard=shard, client_info=client_info
+        selection,
+        limits,
+        partition_key=options.partition_key,
+        shard=options.shard,
+        client_info=options.client_info,
     )
-    options = FormatPlan(format, rows_per_record, encoding, limits, window_bytes)
-    encoder, packer = options.plan(chosen, selection)
+    packed, gathered = limits, window_bytes
+    if held_bytes is not None:
+        packed = replace(limits, max_body_bytes=min(limits.max_body_bytes, held_bytes))
+        gathered = max(window_bytes, held_bytes) if mapping.is_given else window_bytes
+    formats = FormatPlan(options, packed, window_bytes, gathered)
+    encoder, packer = formats.plan(chosen, selection)
     reasons = None if refused is None else selection.add_position(source.names.index(refused))
     rows = RowEncoder(selection, mapping, encoder, limits, window_bytes, reasons)
     return RowPlan(source.num_rows, source.index, chosen, rows, packer)

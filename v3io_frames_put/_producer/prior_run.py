@@ -8,25 +8,25 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from v3io_frames_put._producer.outcomes import (
+from v3io_frames_put._producer.values import (
     BLANK,
-    DOUBTED,
+    IN_DOUBT,
     NOT_GIVEN,
     OPEN,
     PAGE_ROWS,
     STATUSES,
+    Copy,
     Failure,
     Texts,
 )
-from v3io_frames_put._producer.reconciler import Copy
 from v3io_frames_put._wire.bodies import Tag, split_tags
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from v3io_frames_put._producer.outcomes import Status
+    from v3io_frames_put._producer.values import Status
 
 _UNKNOWN: Final = STATUSES.index("unknown")
 _STORED: Final = STATUSES.index("stored")
@@ -99,6 +99,15 @@ class PriorOutcomes:
         stored: NDArray[np.bool_] = (rows < len(self.status)) & (status == _STORED)
         return stored
 
+    def count_final(self) -> int:
+        """Count the rows that keep their outcome."""
+        known = self.status[self.status >= 0]
+        return int(self._is_final[known].sum())
+
+    def count_stored(self) -> int:
+        """Count the rows that were stored before this process."""
+        return int(np.count_nonzero(self.status == _STORED))
+
     def keeps(self, first_row: int, num_rows: int) -> NDArray[np.bool_]:
         """Tell which of some rows keep their outcome."""
         if self._loss is not None:
@@ -127,7 +136,7 @@ class PriorOutcomes:
         told[again] = BLANK
         told["attempts"][again] = left["attempts"]
         told["maybe_duplicate"][again] = left["maybe_duplicate"]
-        told["status"][doubted] = DOUBTED
+        told["status"][doubted] = IN_DOUBT
         return told
 
     def places(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -199,36 +208,62 @@ class PriorOutcomes:
 
 
 class PriorRun:
-    """What reading the data again leaves out, and what it finds out.
+    """What earlier processes of a run left, and what reading the data again finds out.
 
     Parameters
     ----------
-    earlier : PriorOutcomes
-        What earlier processes left.
+    outcomes : PriorOutcomes
+        What they left of each row.
+    run_id : str
+        The run's.
+    in_doubt : PriorInDoubt, optional
+        What has to be looked up before anything is sent (``exactly_once``).
+    duplicates : sequence of Copy
+        Further copies of rows that they found.
+    complete_rows : int, optional
+        Rows of a run that is complete: nothing is sent, the outcomes are replayed.
+    listed : mapping, optional
+        Rows that they listed as out of order, as in a receipt.
 
     Attributes
     ----------
     fresh : deque of ndarray
-        Overtaken rows that are not on record yet; whoever records some takes them out.
+        Reordered rows that are not on record yet; whoever records some takes them out.
     """
 
-    def __init__(self, earlier: PriorOutcomes) -> None:
-        self.earlier = earlier
-        self._rows = np.zeros(0, np.int64)  # open, and not behind all that is stored
+    def __init__(  # what a run leaves
+        self,
+        outcomes: PriorOutcomes,
+        *,
+        run_id: str,
+        in_doubt: PriorInDoubt | None = None,
+        duplicates: Sequence[Copy] = (),
+        complete_rows: int | None = None,
+        listed: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.outcomes, self.run_id, self.in_doubt = outcomes, run_id, in_doubt
+        self.duplicates, self.complete_rows = duplicates, complete_rows
+        self.listed = listed or {"count": 0, "first": []}
+        self._rows = np.zeros(0, np.int64)  # open, and not after all that is stored
         self._destinations = np.zeros(0, np.uint64)
         self.fresh: deque[NDArray[np.int64]] = deque()
         self._overtaken: list[NDArray[np.int64]] = []
 
+    @property
+    def is_complete(self) -> bool:
+        """Whether nothing is left to send."""
+        return self.complete_rows is not None
+
     def among(self, first_row: int, num_rows: int) -> NDArray[np.bool_]:
         """Return the mask of the rows to leave out, of some that follow each other."""
-        return self.earlier.keeps(first_row, num_rows)
+        return self.outcomes.keeps(first_row, num_rows)
 
     def note_destinations(self, first_row: int, destination: NDArray[np.uint64] | None) -> None:
         """Take the destinations of the next rows."""
-        if destination is None or first_row > self.earlier.last_stored:
+        if destination is None or first_row > self.outcomes.last_stored:
             return
         rows = np.arange(first_row, first_row + len(destination))
-        stored = self.earlier.is_stored(rows)
+        stored = self.outcomes.is_stored(rows)
         is_open = ~self.among(first_row, len(rows)) & (destination != 0)
         self._rows = np.concatenate([self._rows, rows[is_open]])
         self._destinations = np.concatenate([self._destinations, destination[is_open]])
@@ -246,12 +281,12 @@ class PriorRun:
 
     def out_of_order(self) -> list[int]:
         """List the rows that stand behind later ones of their destination."""
-        rows, least = self.earlier.reordered_at.T
-        stood = self.earlier.is_stored(rows)
-        numbers = self.earlier.places(rows[stood])[:, 1]
+        rows, least = self.outcomes.reordered_at.T
+        stood = self.outcomes.is_stored(rows)
+        numbers = self.outcomes.places(rows[stood])[:, 1]
         is_late = numbers > least[stood]  # else it was found in order
         reordered_at = np.concatenate([rows, *self._overtaken])
-        sent_now = reordered_at[np.isin(reordered_at, self.earlier.stored_now())]
+        sent_now = reordered_at[np.isin(reordered_at, self.outcomes.stored_now())]
         found: list[int] = np.union1d(rows[stood][is_late], sent_now).tolist()
         return found
 
@@ -272,8 +307,8 @@ class PriorInDoubt:
         What they left; what is found is written into it.
     rows_of : callable
         Finds the rows of the record with a tag.
-    floor : ndarray of int64
-        Per shard, the number behind which everything stands that is in doubt.
+    low_watermark : ndarray of int64
+        Per shard, the number after which everything is stored that is in doubt.
     starts : mapping of str to int
         Per shard, the last number before the run, as a receipt tells it.
     knows_requests : bool
@@ -285,11 +320,11 @@ class PriorInDoubt:
         earlier: PriorOutcomes,
         rows_of: Callable[[Tag], NDArray[np.int64]],
         *,
-        floor: NDArray[np.int64],
+        low_watermark: NDArray[np.int64],
         starts: Mapping[str, int],
         knows_requests: bool,
     ) -> None:
-        self.floor = floor
+        self.low_watermark = low_watermark
         self.starts = starts
         self._earlier = earlier
         self._rows_of = rows_of
@@ -353,10 +388,10 @@ class PriorInDoubt:
         """Tell of which tags an earlier request may yet bring rows."""
         of, rows, _ = self._spread(tags)
         expected = np.zeros(len(tags), np.bool_)
-        expected[of[self._earlier.is_stored(rows) | self.doubts(rows)]] = True
+        expected[of[self._earlier.is_stored(rows) | self.in_doubt(rows)]] = True
         return expected
 
-    def doubts(self, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+    def in_doubt(self, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Tell of which rows an earlier request may yet bring another copy."""
         if self.is_over:
             return np.zeros(len(rows), np.bool_)
@@ -366,14 +401,14 @@ class PriorInDoubt:
 
     def note_stored(self, rows: NDArray[np.int64], places: NDArray[np.int64]) -> None:
         """Note where rows stand now: shard and sequence number of each."""
-        doubted = self.doubts(rows)
+        doubted = self.in_doubt(rows)
         self._places[np.searchsorted(self._rows, rows[doubted])] = places[doubted]
 
     def take_last(self, found: NDArray[Any]) -> None:
         """Take where expected tags stand at the end of the run."""
         of, rows, _ = self._spread(found["tag"])
         known = self._earlier.places(rows)
-        is_told = self.doubts(rows) | (known[:, 0] != NOT_GIVEN)
+        is_told = self.in_doubt(rows) | (known[:, 0] != NOT_GIVEN)
         self._note_copies(rows[is_told], _places_of(found, of[is_told]), known[is_told])
 
     def duplicates(self) -> list[Copy]:
@@ -383,13 +418,13 @@ class PriorInDoubt:
 
     def late(self) -> list[Copy]:
         """List copies of rows that had been settled as not, or maybe, stored."""
-        is_late = self.doubts(self._copies[:, 0]) & (self._told()[:, 0] == NOT_GIVEN)
+        is_late = self.in_doubt(self._copies[:, 0]) & (self._told()[:, 0] == NOT_GIVEN)
         return [Copy(*copy) for copy in self._copies[is_late].tolist()]
 
     def _told(self) -> NDArray[np.int64]:
         """Return where the row of each copy came to stand; NOT_GIVEN: nowhere, or before."""
         told = np.full((len(self._copies), 2), NOT_GIVEN, np.int64)
-        doubted = self.doubts(self._copies[:, 0])
+        doubted = self.in_doubt(self._copies[:, 0])
         told[doubted] = self._places[np.searchsorted(self._rows, self._copies[doubted, 0])]
         return told
 
