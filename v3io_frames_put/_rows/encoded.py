@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from v3io_frames_put._rows.records import Rejections
     from v3io_frames_put._rows.selection import Selection
     from v3io_frames_put._rows.source import Column, Window
+    from v3io_frames_put._rows.validity import InvalidCells
     from v3io_frames_put.config import Limits
 
 
@@ -92,6 +93,7 @@ class RowEncoder:
     limits: Limits
     window_bytes: int
     refused: Column | None = None  # why a row cannot be sent
+    invalid: InvalidCells | None = None
 
     def windows(self, skip: Skip | None, blocks: Blocks | None = None) -> Iterator[EncodedRows]:
         """Yield all rows but the skipped, in order; every row is in one window."""
@@ -126,6 +128,8 @@ class RowEncoder:
         window = window.head(len(payload))
         if self.refused is not None:
             _refuse_unreadable(window.columns[self.refused.number], log)
+        if self.invalid is not None:
+            self.invalid.refuse(window, log)
         routes = self.mapping.apply(window, log)
         is_checked = blocks is None or blocks.take(window.first_row, payload, routes)
         skipped = None

@@ -17,6 +17,7 @@ from v3io_frames_put._rows.inputs import open_source
 from v3io_frames_put._rows.mapping import Mapping
 from v3io_frames_put._rows.records import Records
 from v3io_frames_put._rows.selection import Selection
+from v3io_frames_put._rows.validity import INVALID, InvalidCells
 from v3io_frames_put._rows.windows import recut
 from v3io_frames_put.config import Encoding, Limits, or_default
 from v3io_frames_put.errors import ConfigError
@@ -144,7 +145,11 @@ def plan_rows(  # noqa: PLR0913 - the options of put_records that are about rows
     options = FormatPlan(format, rows_per_record, encoding, limits, window_bytes)
     encoder, packer = options.plan(chosen, selection)
     reasons = None if refused is None else selection.add_position(source.names.index(refused))
-    rows = RowEncoder(selection, mapping, encoder, limits, window_bytes, reasons)
+    invalid = None
+    if INVALID in source.names:
+        number = selection.add_position(source.names.index(INVALID)).number
+        invalid = InvalidCells(number, {column.name: column.type for column in chosen})
+    rows = RowEncoder(selection, mapping, encoder, limits, window_bytes, reasons, invalid)
     return RowPlan(source.num_rows, source.index, chosen, rows, packer)
 
 

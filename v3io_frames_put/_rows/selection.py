@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
+INTERNAL: Final = "__v3io_"
+"""Prefix of the columns that a file of failed rows has besides its data; never sent."""
 
 
 class Selection:
@@ -35,7 +37,8 @@ class Selection:
     source : Source
         The data.
     hidden : str, optional
-        A column that no option can name: it is not the user's.
+        A column that no option can name: it is not the user's. Nor is one whose name starts
+        with ``__v3io_``.
     """
 
     def __init__(self, source: Source, hidden: str | None = None) -> None:
@@ -69,7 +72,7 @@ class Selection:
             (self.source.names, 0),
             (self.source.level_names, len(self.source.names)),
         ):
-            found = [] if name == self._hidden else _find(name, names, first)
+            found = [] if self._is_hidden(name) else _find(name, names, first)
             if len(found) > 1:
                 raise ConfigError(
                     f"{option}={name!r} stands for {len(found)} columns of the data; "
@@ -78,13 +81,17 @@ class Selection:
             if found:
                 return self.add_position(found[0])
         names = [*self.source.names, *self.source.level_names]
-        available = [name for name in names if name != self._hidden]
+        available = [name for name in names if not self._is_hidden(name)]
         raise ColumnNotFound(name, option=option, available=available)
 
     def add_data(self, columns: Sequence[Any] | None, *, index: bool) -> list[Column]:
         """Read the columns that go into Data, in order."""
         if columns is None:
-            chosen = [self.add_position(place) for place in range(len(self.source.names))]
+            chosen = [
+                self.add_position(place)
+                for place, name in enumerate(self.source.names)
+                if not self._is_hidden(name)
+            ]
         else:
             chosen = [self.add_name(str(name), "columns") for name in _as_list(columns)]
         if index:
@@ -101,6 +108,9 @@ class Selection:
         self._refuse_names(value, option)
         reader = _open_array(value, option, self.source)
         return self.add(reader, option)
+
+    def _is_hidden(self, name: str) -> bool:
+        return name == self._hidden or name.startswith(INTERNAL)
 
     def _refuse_names(self, value: Any, option: str) -> None:
         """Refuse a list of column names, and say how to join the columns."""
