@@ -76,22 +76,33 @@ class Piece:
     refusals: dict[int, str] = field(default_factory=dict)
     lost: set[int] = field(default_factory=set)
     misfits: dict[str, set[int]] = field(default_factory=dict)
+    invalid: dict[int, dict[str, str]] = field(default_factory=dict)
 
     def refuse(self, row: int, reason: str) -> None:
         """Refuse a row of which no cell could be read."""
         self.lost.add(row)
         self.refusals.setdefault(row, f"{self._place(row)}: {reason}")
+        self.invalid.setdefault(row, {})["line"] = reason
 
     def refuse_cells(self, column: str, dtype: pa.DataType, cells: dict[int, Any]) -> None:
         """Refuse the rows of cells that do not fit their column's type."""
         if cells:
             self.misfits[column] = set(cells)
         for row, cell in cells.items():
+            self.invalid.setdefault(row, {})[column] = str(cell)
             self.refusals.setdefault(
                 row,
                 f"{self._place(row)}, column {column!r}: {shorten(cell)} is no {dtype}, which the "
                 f"column has. Correct the cell, or give the column another type by types.",
             )
+
+    def refuse_invalid(self, cells: pa.Array) -> None:
+        """Refuse the rows that an earlier run found invalid cells in."""
+        for row in pc.indices_nonzero(cells.is_valid()).to_pylist():
+            for column, cell in cells[row].as_py():
+                self.invalid.setdefault(row, {})[column] = cell
+                self.misfits.setdefault(column, set()).add(row)
+                self.refusals.setdefault(row, f"{self._place(row)}, column {column!r}: {cell!r}")
 
     def _place(self, row: int) -> str:
         return f"line {self.lines[row]:,} of {self.file}" if self.lines else self.file

@@ -15,8 +15,8 @@ from v3io_frames_put.client import Client, pick_client
 from v3io_frames_put.config import Encoding
 from v3io_frames_put.job import check_event, plan_upload
 from v3io_frames_put.jobs._context import log_to
+from v3io_frames_put.jobs._failed_rows import check_columns
 from v3io_frames_put.jobs._files import find_files
-from v3io_frames_put.jobs._leftovers import check_columns
 from v3io_frames_put.jobs._outputs import Outputs
 from v3io_frames_put.jobs._pruning import choose_files
 from v3io_frames_put.jobs._run import run_job, tell_unstored
@@ -142,9 +142,7 @@ def publish(  # noqa: PLR0913 - one keyword for each thing a job can be told
     client = pick_client(client)
     named = name_columns(columns, partition_key, shard, client_info)
     found, given_types = find_files(files), read_types(types)
-    outputs = Outputs.check(
-        found, is_whole=where is None, results=results, failed=failed, journal=journal
-    )
+    outputs = Outputs.check(found, results=results, failed=failed, journal=journal)
     with open_journal(journal) as kept, log_to(context) as log:
         chosen, others = choose_files(found, where, given_types, kept.pinned if kept else None)
         stamps = [file.stamp for file in chosen]

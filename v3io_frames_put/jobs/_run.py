@@ -17,8 +17,8 @@ from v3io_frames_put.errors import (
     PutRecordsError,
     UnstoredRowsWarning,
 )
+from v3io_frames_put.jobs._failed_rows import Outcomes, write_failed_rows
 from v3io_frames_put.jobs._job_results import JobResults
-from v3io_frames_put.jobs._leftovers import Outcomes, write_leftovers
 from v3io_frames_put.jobs._progress import show_progress
 from v3io_frames_put.stops import stop_error
 from v3io_frames_put.upload import upload
@@ -87,11 +87,11 @@ def _write_failed(job: Upload, table: FileTable, sink: Sink) -> tuple[int | None
         return None, sink.failure
     try:
         with Outcomes(sink.path) as outcomes:
-            count = write_leftovers(
+            count = write_failed_rows(
                 table,
                 outcomes,
                 sink.failed,
-                left=sink.left,
+                failing=sink.failing,
                 with_unknown=job.policy.delivery == "at_least_once",
             )
         sink.place_failed()

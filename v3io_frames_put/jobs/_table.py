@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from v3io_frames_put._rows.source import StreamSource
+from v3io_frames_put._rows.validity import INVALID
 from v3io_frames_put.errors import DataError
 from v3io_frames_put.jobs._columnar import ArrowFile, ParquetFile
 from v3io_frames_put.jobs._csv import CsvFile
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from v3io_frames_put.jobs._files import InputFile
+    from v3io_frames_put.jobs._sink import Places
 
 _LOG: Final = logging.getLogger("v3io_frames_put")
 
@@ -133,6 +135,7 @@ class FileTable:
         self.unfit: set[str] = set()
         self._as_text = {name for name, dtype in types.items() if pa.types.is_string(dtype)}
         self.broken: DataError | None = None
+        self.places: Places | None = None
         self._rows_read = self._unreleased = 0
         self._names: list[str] = []
 
@@ -230,6 +233,11 @@ class FileTable:
                     _take_text(piece, text, name)
             yield piece if rows is None else _filter(piece, rows)
 
+    def read_again(self, number: int) -> Iterator[pa.RecordBatch]:
+        """Yield the rows of a file again, with all columns and their invalid cells."""
+        for piece in self._pieces(number, self.schema.names, self._reading()):
+            yield _with_invalid(self._keep(piece), self.schema)
+
     def _batches(self, positions: list[int]) -> Iterator[pa.RecordBatch]:
         names = [self.schema.names[place] for place in positions if place < len(self.schema)]
         needed = self.where.columns if self.where else ()
@@ -241,6 +249,8 @@ class FileTable:
                 for piece in self._pieces(number, self._names, reading):
                     self.unfit.update(piece.misfits)
                     kept = self._keep(piece)
+                    if self.places is not None:
+                        self.places.note(_place(kept, self._rows_read - self.starts[-1]))
                     self._rows_read += kept.num_rows
                     self._release(kept.num_rows)
                     columns = [kept.columns[name] for name in names]
@@ -284,9 +294,11 @@ class FileTable:
         if isinstance(reader, DataError):
             raise reader
         own = reader.schema.names
-        there = [name for name in names if name in own]
+        there = [name for name in (*names, INVALID) if name in own]
         try:
             for piece in reader.pieces(there, reading):
+                if INVALID in piece.columns:
+                    piece.refuse_invalid(piece.columns.pop(INVALID))
                 piece.columns = {
                     name: _take_column(piece, name, file, reading.type_of(name)) for name in names
                 }
@@ -397,10 +409,28 @@ def _filter(piece: Piece, mask: pa.BooleanArray) -> Piece:
         piece.file,
         refusals={moved[row]: reason for row, reason in piece.refusals.items() if row in moved},
         lost={moved[row] for row in piece.lost if row in moved},
+        invalid={moved[row]: cells for row, cells in piece.invalid.items() if row in moved},
         misfits={
             name: {moved[row] for row in misfits if row in moved}
             for name, misfits in piece.misfits.items()
         },
+    )
+
+
+def _place(piece: Piece, first: int) -> pa.RecordBatch:
+    rows = pa.array(range(first + 1, first + 1 + piece.num_rows), pa.int64())
+    file = pa.DictionaryArray.from_arrays(pa.array([0] * piece.num_rows, pa.int32()), [piece.file])
+    return pa.record_batch([file, rows], [f"{INTERNAL}file", f"{INTERNAL}file_row"])
+
+
+def _with_invalid(piece: Piece, schema: pa.Schema) -> pa.RecordBatch:
+    invalid: list[list[tuple[str, str]] | None] = [None] * piece.num_rows
+    for row, cells in piece.invalid.items():
+        invalid[row] = list(cells.items())
+    columns = [*(piece.columns[name] for name in schema.names)]
+    cells_type = pa.map_(pa.string(), pa.string())
+    return pa.record_batch(
+        [*columns, pa.array(invalid, cells_type)], [*schema.names, f"{INTERNAL}invalid"]
     )
 
 
