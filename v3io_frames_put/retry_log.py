@@ -43,5 +43,11 @@ class RetryLog:
         _LOG.warning(
             "run %s: requests tried again: %s (%s rows); the last: %s, %s",
             self._run_id, f"{self._requests:,}", f"{self._rows:,}", why.message, why.detail,
+            extra={
+                "fields": {
+                    "event": "retried", "run_id": self._run_id, "requests": self._requests,
+                    "rows": self._rows,
+                }
+            },
         )  # fmt: skip
         self._requests = self._rows = 0

@@ -101,7 +101,8 @@ def upload(
     if job.complete_rows is not None:
         recall(outcomes, job.complete_rows, take)
     elif job.plan.num_rows != 0:
-        _LOG.info("run %s: sending to %s", job.run_id, job.stream)
+        fields: dict[str, Any] = {"event": "started", "run_id": job.run_id}
+        _LOG.info("run %s: sending to %s", job.run_id, job.stream, extra={"fields": fields})
         broken = _deliver(job, delivery, take, switch or StopSwitch(job.cancel))
     for batch in outcomes.finish():
         take(batch)
@@ -119,7 +120,8 @@ def upload(
         duplicates=count_and_first([list(copy) for copy in duplicates]),
     )
     how = "ended early; of the rows that were read" if delivery.stopped or broken else "ended"
-    _LOG.info("run %s: %s, %s", job.run_id, how, receipt.counts)
+    fields = {"event": "ended", "run_id": job.run_id, **receipt.to_json()["counts"]}
+    _LOG.info("run %s: %s, %s", job.run_id, how, receipt.counts, extra={"fields": fields})
     return Ending(receipt, delivery.stopped, broken, out_of_order, late, duplicates)
 
 

@@ -24,7 +24,7 @@ def test_a_line_every_ten_seconds(caplog):
         "10,000 rows",
         "20,000 rows",
     ]
-    assert caplog.records[0].progress["in_flight"] == 8
+    assert caplog.records[0].fields["in_flight"] == 8
 
 
 def test_the_total_of_the_files_is_told(caplog):

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from v3io_frames_put._startup import leave
 from v3io_frames_put.errors import AuthenticationError, PutRecordsError, RequestError
 
 if TYPE_CHECKING:
@@ -104,6 +105,7 @@ _SPELLED: Final = [
         (r"client\.create_stream\('([^']*)', shards=(\d+)\)", r"v3io-put create \1 --shards \2"),
         (r"Look with describe_stream", "Look with v3io-put describe"),
         (r"verify=False", "--insecure"),
+        (r"verify=(?= )", "--ca-file"),
         (r"verify=", "--ca-file "),
         (r"access_key(?=:|=)", "--access-key-file"),
         (r"Encoding\(infinity=\"(\w+)\"\)", r"--infinity \1"),
@@ -325,6 +327,8 @@ class CommandGroup(click.Group):
 
     def main(self, *args: Any, **extra: Any) -> Any:
         """Run a command line, and exit."""
+        if signal.getsignal(signal.SIGINT) is leave:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         for stream in (sys.stdout, sys.stderr):
             with suppress(AttributeError, OSError, ValueError):
                 stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]

@@ -22,7 +22,13 @@ from v3io_frames_put.cli._main import (
     to_json,
     to_options,
 )
-from v3io_frames_put.cli._options import JOB_FILE, GroupedCommand, takes_client, takes_job_options
+from v3io_frames_put.cli._options import (
+    JOB_FILE,
+    GroupedCommand,
+    option,
+    takes_client,
+    takes_job_options,
+)
 from v3io_frames_put.errors import Interrupted, PutRecordsError
 
 if TYPE_CHECKING:
@@ -44,8 +50,8 @@ def _take_files(
 
 _EXAMPLES: Final = """\b
 Examples:
-  v3io-put publish clicks/*.parquet projects/shop/clicks --partition-key user
-  v3io-put publish 'in/day=*' projects/shop/clicks --where "day >= '2026-11-01'" --create --shards 8
+  v3io-put publish clicks.parquet projects/shop/clicks --partition-key user
+  v3io-put publish in/ projects/shop/clicks --where "day >= '2026-11-01'" --create --shards 8
   v3io-put publish --config job.toml --failed failed.parquet --summary -
 """
 
@@ -80,9 +86,17 @@ def publish(
     short_help="Send the failed rows of a job once more.",
 )
 @click.argument("source", metavar="[FAILED]", required=False, type=click.Path(path_type=Path))
+@option("--stream", metavar="STREAM", group="Where to", help="Where to, in place of the job's.")
 @takes_job_options
 @takes_client
-def retry(*, source: Path | None, client: Client, failed: Path | None, **options: Any) -> None:
+def retry(
+    *,
+    source: Path | None,
+    stream: str | None,
+    client: Client,
+    failed: Path | None,
+    **options: Any,
+) -> None:
     """Send the rows of FAILED, a file that `publish --failed` wrote, once more.
 
     Stream, mapping, delivery and connection are those of the job file that --config names;
@@ -91,11 +105,10 @@ def retry(*, source: Path | None, client: Client, failed: Path | None, **options
     """
     from v3io_frames_put.jobs._failed_rows import open_failed_rows
 
-    stream = (click.get_current_context().default_map or {}).get("stream")
     if stream is None or source is None:
         raise click.UsageError(
-            "expected --config JOB.toml, which says stream and mapping, and FAILED or a `failed` "
-            "in the job file."
+            "expected --config JOB.toml, which says stream and mapping, and FAILED, unless it is "
+            "the `failed` of the job file."
         )
     left = failed or source.with_name(f"{source.stem}-left.parquet")
     with _reporting(None) as finish, open_failed_rows(source, left) as files:
@@ -105,8 +118,9 @@ def retry(*, source: Path | None, client: Client, failed: Path | None, **options
 _NOT_RETRIED: Final = ("files", "where", "journal", "results", "summary")
 retry.params = [param for param in retry.params if param.name not in _NOT_RETRIED]
 retry.job_file_names = {  # type: ignore[attr-defined]  # what its job file says otherwise
-    **dict.fromkeys((*_NOT_RETRIED, "create", "shards", "retention_hours")), "failed": "source",
-}  # fmt: skip
+    **dict.fromkeys(_NOT_RETRIED),
+    "failed": "source",
+}
 
 
 def _show_plan(*, files: tuple[str, ...], stream: str, infinity: str, **options: Any) -> None:

@@ -41,7 +41,7 @@ class LogLines:
             f"{snapshot.unsent:,}",
             snapshot.settled / snapshot.seconds,
             waiting,
-            extra={"progress": asdict(snapshot)},
+            extra={"fields": {"event": "progress", **asdict(snapshot)}},
         )
 
 
