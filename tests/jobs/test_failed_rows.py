@@ -11,13 +11,7 @@ from hypothesis import strategies as st
 from pyarrow import parquet as pq
 
 from tests.jobs.conftest import read_table, write_parquet, write_text
-from v3io_frames_put import (
-    ConfigError,
-    Interrupted,
-    PartialFailure,
-    StreamNotFound,
-    jobs,
-)
+from v3io_frames_put import ConfigError, Interrupted, PartialFailure, StreamNotFound, jobs
 from v3io_frames_put.errors import PutRecordsError
 from v3io_frames_put.jobs._failed_rows import open_failed_rows
 from v3io_frames_put.jobs._sink import FILE, FILE_ROW, Places

@@ -9,9 +9,8 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
+from tests.internals import INVALID, plan_rows
 from v3io_frames_put import ColumnNotFound
-from v3io_frames_put._rows.plan import plan_rows
-from v3io_frames_put._rows.validity import INVALID
 
 TEXTS = pa.map_(pa.string(), pa.string())
 PAIRS = pa.list_(pa.struct({"key": pa.string(), "value": pa.string()}))

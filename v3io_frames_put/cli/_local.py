@@ -13,14 +13,8 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from v3io_frames_put.cli._main import judge_results
-from v3io_frames_put.cli._options import (
-    FILE,
-    GroupedCommand,
-    option,
-)
-from v3io_frames_put.cli._options import (
-    access_key_file as takes_access_key,
-)
+from v3io_frames_put.cli._options import FILE, GroupedCommand, option
+from v3io_frames_put.cli._options import access_key_file as takes_access_key
 from v3io_frames_put.errors import MissingExtra
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import parquet as pq
 
-from v3io_frames_put._rows.arrow_types import is_list, list_parents, map_as_list, to_numpy
+from v3io_frames_put._encode.layouts import is_list, list_parents, map_as_list, to_numpy
 from v3io_frames_put.jobs._fit import Piece
 from v3io_frames_put.jobs._types import INTERNAL, read_as, told_type
 from v3io_frames_put.jobs._where import OPEN, parse_where

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pt
 
-from v3io_frames_put._rows.arrow_types import is_text
+from v3io_frames_put._encode.layouts import is_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

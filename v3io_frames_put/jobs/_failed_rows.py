@@ -16,8 +16,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import parquet as pq
 
-from v3io_frames_put._rows.selection import INTERNAL
-from v3io_frames_put._rows.validity import INVALID, find_invalid
+from v3io_frames_put._encode.columns import INTERNAL
+from v3io_frames_put._encode.layouts import INVALID, find_invalid
 from v3io_frames_put.errors import ConfigError, DataError
 
 if TYPE_CHECKING:

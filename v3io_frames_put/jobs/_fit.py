@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from v3io_frames_put._rows.arrow_types import make_plain
+from v3io_frames_put._encode.layouts import make_plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Hashable, Sequence

@@ -20,12 +20,7 @@ from pyarrow import json as arrow_json
 
 from v3io_frames_put.errors import DataError
 from v3io_frames_put.jobs._blocks import TextBlock, read_blocks
-from v3io_frames_put.jobs._fit import (
-    Piece,
-    fit_spellings,
-    may_be_rounded,
-    shorten,
-)
+from v3io_frames_put.jobs._fit import Piece, fit_spellings, may_be_rounded, shorten
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence

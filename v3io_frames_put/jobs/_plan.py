@@ -13,7 +13,7 @@ from v3io_frames_put.plan.planner import plan_source
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from v3io_frames_put._delivery.policy import DeliveryMode, MaxInFlight, Order
+    from v3io_frames_put._producer.policy import DeliveryMode, MaxInFlight, Order
     from v3io_frames_put.client import Client
     from v3io_frames_put.config import Encoding
     from v3io_frames_put.jobs._files import Inputs

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
-from v3io_frames_put._delivery.policy import check_choice
 from v3io_frames_put._journal import open_journal
+from v3io_frames_put._producer.policy import check_choice
+from v3io_frames_put._run_plan import check_event, plan_run
 from v3io_frames_put.client import Client, pick_client
 from v3io_frames_put.config import Encoding
-from v3io_frames_put.job import check_event, plan_upload
 from v3io_frames_put.jobs._context import log_to
 from v3io_frames_put.jobs._failed_rows import check_columns
 from v3io_frames_put.jobs._files import find_files
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from v3io_frames_put._delivery.policy import DeliveryMode, MaxInFlight, Order
-    from v3io_frames_put.job import Upload
+    from v3io_frames_put._producer.policy import DeliveryMode, MaxInFlight, Order
+    from v3io_frames_put._run_plan import RunPlan
     from v3io_frames_put.jobs._context import JobContext
     from v3io_frames_put.jobs._files import Inputs
     from v3io_frames_put.jobs._job_results import JobResults
@@ -149,9 +149,9 @@ def publish(  # noqa: PLR0913 - one keyword for each thing a job can be told
 
         def plan(
             agreed: pa.Schema | None, *, ends_where_broken: bool = False
-        ) -> tuple[FileTable, Upload]:
+        ) -> tuple[FileTable, RunPlan]:
             table = FileTable(chosen, given_types, where, named=named, others=others, agreed=agreed)
-            return table, plan_upload(
+            return table, plan_run(
                 table.source(ends_where_broken=ends_where_broken),
                 stream,
                 client=client,
@@ -182,7 +182,7 @@ def publish(  # noqa: PLR0913 - one keyword for each thing a job can be told
             table, outputs.results, outputs.failed, packed=job.packed, brake=job.cancel
         ) as sink:
             if kept is not None:
-                job = kept.take_up(
+                job = kept.resume(
                     job,
                     files=stamps,
                     replan=lambda: plan(agreed, ends_where_broken=True)[1].plan,

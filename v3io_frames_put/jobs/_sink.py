@@ -10,8 +10,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from v3io_frames_put._delivery.outcome_pages import PAGE_ROWS, RECORD_ROW, SCHEMA, STATUSES
-from v3io_frames_put._rows.selection import INTERNAL
+from v3io_frames_put._encode.columns import INTERNAL
+from v3io_frames_put._producer.outcomes import PAGE_ROWS, RECORD_ROW, SCHEMA, STATUSES
 from v3io_frames_put.errors import ConfigError
 from v3io_frames_put.jobs._results_file import ParquetOutput, ResultsFile, Tally, result_schema
 
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from typing_extensions import Self
 
-    from v3io_frames_put._delivery.suspects import Copy
+    from v3io_frames_put._producer.reconciler import Copy
     from v3io_frames_put.jobs._table import FileTable
-    from v3io_frames_put.receipt import Receipt
+    from v3io_frames_put.results import Receipt
 
 FILE: Final = f"{INTERNAL}file"
 """Column of what is read: the file of a row, as a dictionary."""

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from v3io_frames_put._rows.source import StreamSource
-from v3io_frames_put._rows.validity import INVALID
+from v3io_frames_put._encode.layouts import INVALID
+from v3io_frames_put._encode.sources import StreamSource
 from v3io_frames_put.errors import DataError
 from v3io_frames_put.jobs._columnar import ArrowFile, ParquetFile
 from v3io_frames_put.jobs._csv import CsvFile

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
 
-from v3io_frames_put._rows.arrow_types import NoPlainLayout, plain_type
+from v3io_frames_put._encode.layouts import NoPlainLayout, plain_type
 from v3io_frames_put.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
