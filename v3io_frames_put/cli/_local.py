@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from v3io_frames_put.cli._main import judge_results
+from v3io_frames_put.cli._main import judge_results, reading_bar
 from v3io_frames_put.cli._options import FILE, GroupedCommand, option
 from v3io_frames_put.cli._options import access_key_file as takes_access_key
 from v3io_frames_put.errors import MissingExtra
@@ -178,8 +178,14 @@ def check_read_back(
     """Compare each row with what stands where its result says it stands."""
     import pandas as pd
 
-    records = client.read_records(stream)
-    decoded = client.decode_records(records, format="json", schema=flights)
+    parts, done = [], 0
+    with reading_bar("Reading back") as show:
+        for shard in range(SHARDS):
+            records = client.read_records(stream, start={shard: 1})
+            parts.append(client.decode_records(records, format="json", schema=flights))
+            done += len(records)
+            show(done, len(flights))
+    decoded = pd.concat(parts)
     stored = results.loc[results["status"] == "stored", ["shard_id", "sequence_number"]]
     place = pd.MultiIndex.from_frame(stored)
     arrived = decoded.reindex(place).set_index(stored.index)

@@ -25,7 +25,7 @@ from v3io_frames_put._startup import leave
 from v3io_frames_put.errors import AuthenticationError, PutRecordsError, RequestError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from types import FrameType
 
     import pandas as pd
@@ -273,6 +273,25 @@ def echo_error(line: str) -> None:
         bars.tqdm.external_write_mode(sys.stderr) if bars else nullcontext(),
     ):
         click.echo(line, err=True)
+
+
+@contextmanager
+def reading_bar(what: str) -> Iterator[Callable[[int, int], None]]:
+    """Give what shows how many records were read, and of how many, where a person looks on."""
+    from v3io_frames_put.progress import someone_looks_on
+
+    if not someone_looks_on():
+        yield lambda _done, _total: None
+        return
+    from tqdm import tqdm
+
+    with tqdm(desc=what, unit="records", unit_scale=True) as bar:
+
+        def show(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        yield show
 
 
 # -- how a command ends ---------------------------------------------------------------------

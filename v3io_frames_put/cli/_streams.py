@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from v3io_frames_put.cli._main import Exit, escape, to_json
+from v3io_frames_put.cli._main import Exit, escape, reading_bar, to_json
 from v3io_frames_put.cli._options import FILE, GroupedCommand, option, takes_client
 from v3io_frames_put.errors import RequestError
 
@@ -232,7 +232,8 @@ def verify(results: Path, stream: str, client: Client) -> None:
     RESULTS is a Parquet file: from `publish --results`, or `results.to_parquet(...)`.
     Exits with 3 if a row is missing or out of order.
     """
-    found = client.verify_results(_read_results(results), stream)
+    with reading_bar("Verifying") as show:
+        found = client.verify_results(_read_results(results), stream, progress=show)
     click.echo(escape(repr(found)))
     if not found.is_proven:
         raise click.exceptions.Exit(Exit.IN_DOUBT)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
 
+from v3io_frames_put._producer.outcomes import STATUSES
 from v3io_frames_put._run import Run, stop_error
 from v3io_frames_put.errors import (
     ConfigError,
@@ -46,7 +47,8 @@ def run_job(job: RunPlan, table: FileTable, sink: Sink, outputs: Outputs) -> Job
     PutRecordsError, RequestError, Interrupted
         The run did not come to its end, or could not be told of; ``.results`` tells.
     """
-    with show_progress(job.progress, table.num_rows) as show:
+    looks_up = job.policy.delivery == "exactly_once"
+    with show_progress(job.progress, table, _known_counts(job), looks_up=looks_up) as show:
 
         def look_on(snapshot: Progress) -> None:
             # Else what is free inside the pool grows as long as the job runs.
@@ -66,6 +68,14 @@ def run_job(job: RunPlan, table: FileTable, sink: Sink, outputs: Outputs) -> Job
     told = _tell(table, sink, ending, outputs.failed, failed_rows)
     _raise_if_ended_early(job, table, outputs, ending, told, trouble)
     return told
+
+
+def _known_counts(job: RunPlan) -> dict[str, int] | None:
+    """Count the rows whose status a journal knows; None: the run begins."""
+    if job.prior_run is None or job.complete_rows is not None:
+        return None
+    status = job.prior_run.earlier.status
+    return {name: int((status == code).sum()) for code, name in enumerate(STATUSES)}
 
 
 def _send(job: RunPlan, table: FileTable, sink: Sink) -> RunReport:

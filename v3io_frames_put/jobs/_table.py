@@ -139,6 +139,14 @@ class FileTable:
         self._rows_read = self._unreleased = 0
         self._names: list[str] = []
 
+    num_bytes: int | None = None
+    bytes_read = 0
+
+    @property
+    def rows_read(self) -> int:
+        """Rows that were read so far."""
+        return self._rows_read
+
     @property
     def is_read(self) -> bool:
         """Whether every file was read to its end."""
