@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 @option("--faults", type=FILE, help="What is to go wrong: a TOML file of [[fault]] tables.")
 @option("--tls-cert", type=FILE, help="Serve HTTPS with this certificate.")
 @option("--tls-key", type=FILE, help="The certificate's private key.")
-def serve(  # noqa: PLR0913  # its options
+def serve(  # its options
     *,
     port: int,
     host: str,

@@ -111,7 +111,7 @@ def _confirm(question: str) -> bool:
     help="Seconds between two reads, with --follow.",
 )
 @takes_client
-def tail(  # noqa: PLR0913  # its options
+def tail(  # its options
     stream: str,
     *,
     follow: bool,
