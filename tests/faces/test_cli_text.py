@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import logging
 import os
 import re
 import signal
+import struct
 import subprocess
 import sys
+import termios
 
 import pyarrow as pa
 import pytest
@@ -307,3 +311,38 @@ def test_the_logger_is_left_as_it_was(run, file):
     before = list(log.handlers), log.level
     run("publish", file, STREAM)
     assert (log.handlers, log.level) == before
+
+
+class TestBars:
+    """Drawn on a terminal alone."""
+
+    @pytest.fixture
+    def on_a_terminal(self, start):
+        def run(*words):
+            master, terminal = os.openpty()
+            fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("4H", 24, 120, 0, 0))
+            done = start(*words, capture_output=False, stderr=terminal, stdout=subprocess.PIPE)
+            os.close(terminal)
+            drawn = b""
+            with contextlib.suppress(OSError):  # how a pseudo-terminal ends on Linux
+                while part := os.read(master, 1 << 16):
+                    drawn += part
+            os.close(master)
+            return done, drawn.decode()
+
+        return run
+
+    def test_verify_shows_how_much_it_has_read(self, start, on_a_terminal, file, tmp_path):
+        results = tmp_path / "r.parquet"
+        assert start("publish", file, STREAM, "--results", results).returncode == 0
+        done, drawn = on_a_terminal("verify", results, STREAM)
+        assert done.returncode == 0
+        assert "Verifying: 100%" in drawn
+        assert "3.00/3.00" in drawn
+        assert done.stdout.startswith(b"3 of 3 ")
+
+    def test_publish_ends_with_the_bar_and_the_line_for_people(self, on_a_terminal, file):
+        done, drawn = on_a_terminal("publish", file, STREAM)
+        assert (done.returncode, done.stdout) == (0, b"")
+        assert "100%" in drawn
+        assert re.search(r"\n3 rows stored in \d+\.\d s, [\d,]+ rows/s\.\s*$", drawn)
