@@ -133,7 +133,7 @@ def _show_plan(*, files: tuple[str, ...], stream: str, infinity: str, **options:
     used = {name: value for name, value in options.items() if name in keywords}
     planned = jobs.plan(files, stream, encoding=encoding, **used)
     click.echo(escape(to_options(repr(planned))))
-    raise click.exceptions.Exit(Exit.NOT_ALL_STORED if planned.refused_rows else Exit.OK)
+    raise click.exceptions.Exit(Exit.NOT_ALL_STORED if planned.rejected_rows else Exit.OK)
 
 
 plan = GroupedCommand(
