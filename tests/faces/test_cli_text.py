@@ -88,7 +88,7 @@ class TestHelp:
             ("read", "tail?"),
             ("ls", "describe?"),
             ("PLAN", "plan?"),
-            ("xyzzy", "there are create, delete, demo, "),
+            ("xyzzy", "Known are create, delete, demo, "),
         ],
     )
     def test_a_word_that_is_not_a_command(self, run, word, meant):
@@ -290,9 +290,11 @@ class TestSecrets:
             "Give verify= the file; verify=False trusts",
             "Give --ca-file the file; --insecure trusts",
         ),
-        ("client.create_stream('a/b', shards=8)", "v3io-put create a/b --shards 8"),
+        ("client.create_stream('a/b', shards=8)", "v3io-put create 'a/b' --shards 8"),
         ("with failed= (--failed), what is left", "with --failed, what is left"),
         ("column 'where' of 'x=1' and day=5", "column 'where' of 'x=1' and day=5"),
+        ("cell '?columns=3', \"it's where=1\"", "cell '?columns=3', \"it's where=1\""),
+        ("the platform's, and types= of the user's", "the platform's, and --types of the user's"),
     ],
 )
 def test_messages_speak_the_language_of_the_command_line(text, said):

@@ -132,7 +132,10 @@ def _show_plan(*, files: tuple[str, ...], stream: str, infinity: str, **options:
     keywords = inspect.signature(jobs.plan).parameters
     used = {name: value for name, value in options.items() if name in keywords}
     planned = jobs.plan(files, stream, encoding=encoding, **used)
-    click.echo(escape(to_options(repr(planned))))
+    text = repr(planned)
+    for advice in planned.advice:
+        text = text.replace(advice, to_options(advice))
+    click.echo(escape(text))
     raise click.exceptions.Exit(Exit.NOT_ALL_STORED if planned.rejected_rows else Exit.OK)
 
 
