@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -91,7 +92,8 @@ class RowEncoder:
     encoder: Encoder
     limits: Limits
     window_bytes: int
-    refused: Column | None = None  # why a row cannot be sent
+    invalid: Column | None = None  # cells that did not fit, by column
+    detail: Column | None = None  # what is wrong with such a row
 
     def windows(self, skip: Skip | None, blocks: Blocks | None = None) -> Iterator[EncodedRows]:
         """Yield all rows but the skipped, in order; every row is in one window."""
@@ -124,8 +126,8 @@ class RowEncoder:
         window = refuse_invalid(window, self.selection.names, log)
         payload = self.encoder.encode(window, log)
         window = window.head(len(payload))
-        if self.refused is not None:
-            _refuse_unreadable(window.columns[self.refused.number], log)
+        if self.invalid is not None:
+            _refuse_marked(window, self.invalid, self.detail, log)
         routes = self.mapping.apply(window, log)
         is_checked = blocks is None or blocks.take(window.first_row, payload, routes)
         skipped = None
@@ -172,10 +174,23 @@ def _keep(log: RejectionLog, num_rows: int, skipped: np.ndarray | None) -> np.nd
     return ~skipped if keep is None else keep & ~skipped
 
 
-def _refuse_unreadable(reasons: pa.Array, log: RejectionLog) -> None:
-    """Refuse rows that came with a reason: what they hold in its place says nothing."""
-    for row in pc.indices_nonzero(reasons.is_valid()).to_pylist():
-        log.reasons[row] = ("UnencodableValue", reasons[row].as_py())
+def _refuse_marked(
+    window: Window, invalid: Column, detail: Column | None, log: RejectionLog
+) -> None:
+    """Refuse rows with cells that did not fit: a null is never sent in their place."""
+    marks = window.columns[invalid.number]
+    details = None if detail is None else window.columns[detail.number]
+    is_given = marks.is_valid() if isinstance(marks, pa.Array) else pa.array(pd.notna(marks))
+    for row in pc.indices_nonzero(is_given).to_pylist():
+        cells = marks[row].as_py() if isinstance(marks, pa.Array) else marks[row]
+        if not len(cells):
+            continue
+        text = None if details is None else details[row]
+        text = text.as_py() if isinstance(text, pa.Scalar) else text
+        if not isinstance(text, str):
+            shown = f"{dict(cells)!s:.200}"
+            text = f"cells that do not fit: {shown}. Fill them in, and clear {invalid.name}."
+        log.reasons[row] = ("UnencodableValue", text)
 
 
 def _refuse_large(first_row: int, sizes: np.ndarray, max_bytes: int, log: RejectionLog) -> None:

@@ -14,9 +14,11 @@ import numpy as np
 from v3io_frames_put._rows.encoded import RowEncoder
 from v3io_frames_put._rows.formats import FormatPlan
 from v3io_frames_put._rows.inputs import open_source
+from v3io_frames_put._rows.json_lines import LineEncoder, LineSelection, LineSource
 from v3io_frames_put._rows.mapping import Mapping
+from v3io_frames_put._rows.packs import LineJoiner
 from v3io_frames_put._rows.records import Records
-from v3io_frames_put._rows.selection import Selection
+from v3io_frames_put._rows.selection import DETAIL, INVALID, Selection
 from v3io_frames_put._rows.windows import recut
 from v3io_frames_put.config import Encoding, Limits, or_default
 from v3io_frames_put.errors import ConfigError
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from v3io_frames_put._rows.blocks import Blocks
-    from v3io_frames_put._rows.encoded import EncodedRows, Skip
+    from v3io_frames_put._rows.encoded import EncodedRows, Encoder, Skip
     from v3io_frames_put._rows.formats import Format, RowsPerRecord
     from v3io_frames_put._rows.packs import Packer
     from v3io_frames_put._rows.source import Column
@@ -101,7 +103,6 @@ def plan_rows(  # noqa: PLR0913 - the options of put_records that are about rows
     client_info: Any = None,
     encoding: Encoding | None = None,
     limits: Limits | None = None,
-    refused: str | None = None,
     window_bytes: int = WINDOW_BYTES,
 ) -> RowPlan:
     """Plan how the rows of a table become records.
@@ -117,9 +118,6 @@ def plan_rows(  # noqa: PLR0913 - the options of put_records that are about rows
         As in ``put_records``.
     limits : Limits, optional
         What a record may hold.
-    refused : str, optional
-        A column that tells why a row cannot be sent, null where it can. It is not data:
-        ``columns`` has to leave it out.
     window_bytes : int
         About how many bytes are read, and encoded, at once.
 
@@ -136,15 +134,20 @@ def plan_rows(  # noqa: PLR0913 - the options of put_records that are about rows
     if not isinstance(index, (bool, np.bool_)):
         raise ConfigError(f"index={index!r}: expected True or False. Correct it.")
     source = open_source(data)
-    selection = Selection(source, hidden=refused)
+    options = FormatPlan(format, rows_per_record, encoding, limits, window_bytes)
+    is_lines = isinstance(source, LineSource)
+    selection = LineSelection(source) if is_lines else Selection(source)
     chosen = selection.add_data(columns, index=index)
     mapping = Mapping(
         selection, limits, partition_key=partition_key, shard=shard, client_info=client_info
     )
-    options = FormatPlan(format, rows_per_record, encoding, limits, window_bytes)
-    encoder, packer = options.plan(chosen, selection)
-    reasons = None if refused is None else selection.add_position(source.names.index(refused))
-    rows = RowEncoder(selection, mapping, encoder, limits, window_bytes, reasons)
+    if isinstance(selection, LineSelection):
+        encoder: Encoder = LineEncoder(selection, chosen)
+        packer = options.packer(LineJoiner())
+    else:
+        encoder, packer = options.plan(chosen, selection)
+    marks = selection.add_internal(INVALID), selection.add_internal(DETAIL)
+    rows = RowEncoder(selection, mapping, encoder, limits, window_bytes, *marks)
     return RowPlan(source.num_rows, source.index, chosen, rows, packer)
 
 

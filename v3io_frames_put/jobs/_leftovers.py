@@ -14,10 +14,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import parquet as pq
 
-from v3io_frames_put._rows.validity import find_invalid
+from v3io_frames_put._rows.selection import INTERNAL, INVALID
 from v3io_frames_put.errors import ConfigError, DataError
-from v3io_frames_put.jobs._files import InputFile
-from v3io_frames_put.jobs._types import INTERNAL, tell_type
+from v3io_frames_put.jobs._reader import INTERNAL_FIELDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -25,9 +24,8 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from v3io_frames_put.jobs._fit import Piece
+    from v3io_frames_put.jobs._reader import FileTable
     from v3io_frames_put.jobs._results_file import ParquetOutput
-    from v3io_frames_put.jobs._table import FileTable
 
 _LOG: Final = logging.getLogger("v3io_frames_put")
 
@@ -104,7 +102,7 @@ def write_leftovers(
     left: set[int],
     with_unknown: bool,
 ) -> int:
-    """Write the rows that are left to send.
+    """Write the rows that are left to send; return how many they are.
 
     Parameters
     ----------
@@ -119,66 +117,33 @@ def write_leftovers(
     with_unknown : bool
         Whether rows may be sent again that may be stored.
 
-    Returns
-    -------
-    int
-        Rows written.
-
     Raises
     ------
     DataError
-        A file has changed, or would be written over without all of its rows that are left.
+        A file has changed.
     OSError, ConfigError
         The file cannot be written.
     """
-    numbers = list(_find_files(table, outcomes, left))
-    for number in numbers:
-        table.look_over(number)
-    respelt = table.respelt
-    fields = [
-        tell_type(pa.field(field.name, pa.string()), field.type) if field.name in respelt else field
-        for field in table.schema
-    ]
-    schema = pa.schema([*fields, *((name, pa.string()) for name in _NAMES)])
     wanted = pa.array(["rejected", "unsent", *(["unknown"] if with_unknown else [])])
-    count, lost = 0, 0
+    ours = [*((name, pa.string()) for name in _NAMES), INTERNAL_FIELDS[0]]
+    schema = pa.schema([*table.schema, *ours])
+    count = 0
     output.begin(schema)
-    for start, piece in _walk(table, outcomes, numbers):
-        batch, unwritten = _select(piece, outcomes.read(start, piece.num_rows), schema, wanted)
-        lost += unwritten
-        if batch.num_rows:
-            output.write(batch)
-            count += batch.num_rows
-    if lost and output.path in map(InputFile.resolve, table.files):
-        raise DataError(
-            f"{output.path} is left as it is: {lost} of its rows could not be written as they are. "
-            f"Choose another place for the rows left to send."
-        )
+    numbers = list(_find_files(table, outcomes, left))
+    for start, batch in _walk(table, outcomes, numbers):
+        told = outcomes.read(start, batch.num_rows).combine_chunks()
+        columns = [
+            *(batch.column(name) for name in table.schema.names),
+            *(told.column(name).combine_chunks() for name in _TOLD),
+            batch.column(INVALID),
+        ]
+        is_left = pc.is_in(told.column("status").combine_chunks(), wanted)
+        rows = pa.record_batch(columns, schema=schema).filter(is_left)
+        if rows.num_rows:
+            output.write(rows)
+            count += rows.num_rows
     output.seal()
-    if count:
-        _tell_texts(table, output.path)
-    if lost:
-        _LOG.warning(
-            "%d rows left to send are not in %s, which cannot hold a cell of theirs as it is: a "
-            "line without its cells, text that is not UTF-8, a value unfit for its column",
-            lost,
-            output.path,
-        )
     return count
-
-
-def _tell_texts(table: FileTable, path: Path) -> None:
-    for name in table.respelt:
-        dtype = table.schema.field(name).type
-        if not pa.types.is_string(dtype):
-            _LOG.warning(
-                "%s holds column %r as text, since not every cell of it is %s; published again, it "
-                "is read as %s unless types says otherwise (a copy by another program needs types: "
-                "%s=%s)",
-                path,
-                name,
-                *(dtype, dtype, name, dtype),
-            )
 
 
 def _find_files(table: FileTable, outcomes: Outcomes, left: set[int]) -> Iterator[int]:
@@ -194,15 +159,15 @@ def _find_files(table: FileTable, outcomes: Outcomes, left: set[int]) -> Iterato
 
 def _walk(
     table: FileTable, outcomes: Outcomes, numbers: Sequence[int]
-) -> Iterator[tuple[int, Piece]]:
-    """Yield the pieces of files, with the row each begins with."""
+) -> Iterator[tuple[int, pa.RecordBatch]]:
+    """Yield the rows of files, with the row each batch begins with."""
     for number in numbers:
         is_opened = number < len(table.starts)
         row = table.starts[number] if is_opened else outcomes.num_rows
         try:
-            for piece in table.reread(number):
-                yield row, piece
-                row += piece.num_rows
+            for batch in table.reread(number):
+                yield row, batch
+                row += batch.num_rows
         except DataError as error:  # what can be read of the others is still to be sent
             _LOG.warning("rows left to send: %s", error)
         else:
@@ -210,26 +175,3 @@ def _walk(
                 raise DataError(
                     f"{table.files[number].name} has other rows than when it was published."
                 )
-
-
-def _select(
-    piece: Piece, told: pa.Table, schema: pa.Schema, wanted: pa.Array
-) -> tuple[pa.RecordBatch, int]:
-    """Return the rows that are left, and how many more there are that cannot be written.
-
-    A cell that was refused is null here: sent again, its row would be another one. And
-    whoever reads the file would fail at text that is not UTF-8, and find no other row either.
-    """
-    told = told.combine_chunks()
-    is_left = pc.is_in(told.column("status").combine_chunks(), wanted)
-    columns = [*piece.columns.values(), *(told.column(name).combine_chunks() for name in _TOLD)]
-    left = pa.record_batch(columns, schema=schema).filter(is_left)
-    lost = {row for column in left.columns for row in find_invalid(column)}
-    unreadable = piece.refused(piece.misfits)
-    if unreadable:
-        rows = pc.indices_nonzero(is_left).to_pylist()
-        lost |= {place for place, row in enumerate(rows) if row in unreadable}
-    if not lost:
-        return left, 0
-    kept = [place for place in range(left.num_rows) if place not in lost]
-    return left.take(pa.array(kept, pa.int64())), len(lost)

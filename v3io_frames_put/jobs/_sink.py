@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from v3io_frames_put._delivery.suspects import Copy
-    from v3io_frames_put.jobs._table import FileTable
+    from v3io_frames_put.jobs._reader import FileTable
     from v3io_frames_put.receipt import Receipt
 
 _STOPPED: Final = ("Stopped", "The run ended before its turn.")
