@@ -281,9 +281,9 @@ class TestExitCodes:
             (["nothing/*.parquet", STREAM], "leads to no file"),
             (["FILE", "projects"], "projects"),
             (["FILE", STREAM, "--partition-key", "color"], "'color' is not a column"),
-            (["FILE", STREAM, "--where", "n >"], "expected a column, a number or 'text'"),
+            (["FILE", STREAM, "--where", "n >"], "expected a value"),
             (["FILE", STREAM, "--types", "n"], "is no column=type"),
-            (["FILE", STREAM, "--types", "n=integer"], "is no type"),
+            (["FILE", STREAM, "--types", "n=integer"], "is not a type"),
             (["FILE", STREAM, "--max-in-flight", "0"], "max_in_flight=0"),
         ],
     )

@@ -126,6 +126,7 @@ class JobOption:
 _FILE: Final = click.Path(dir_okay=False, path_type=Path)
 
 JOB_OPTIONS: Final = (
+    JobOption("input_format", str, "What all FILES hold, whatever their names; for - as well."),
     JobOption(
         "columns", Names(), "Columns that go into the record, in this order.  [default: all]"
     ),
@@ -133,6 +134,14 @@ JOB_OPTIONS: Final = (
     JobOption(
         "types", Types(), "Types in place of those that were found: a=string,b=timestamp[us]."
     ),
+    JobOption("index", bool, "Also send the index of pandas frames.", default=False),
+    JobOption("delimiter", str, "Between the cells of CSV.  [default: a comma; in .tsv a tab]"),
+    JobOption("quote", str, "Around cells of CSV.", '"'),
+    JobOption("csv_encoding", str, "Of CSV.", "utf-8"),
+    JobOption("header", bool, "Whether the first row of CSV names the columns.", default=True),
+    JobOption("skip_lines", int, "Lines before the header of CSV.", 0),
+    JobOption("decimal_point", str, "Of numbers in CSV.", "."),
+    JobOption("all_text", bool, "Read every column of CSV as text.", default=False),
     JobOption("format", click.Choice(["json", "arrow", "raw"]), "What a record holds.", "json"),
     JobOption("rows_per_record", IntOr("N|auto", "auto"), "Rows packed in one record.", 1),
     JobOption("partition_key", str, "Column whose values keep their rows in order, on one shard."),

@@ -371,5 +371,7 @@ def _notes(table: FileTable, mapping: Mapping[str, Any], *, index: bool) -> list
     if table.is_lines and mapping["columns"] is None and len(table.schema) > 1:
         names = ", ".join(repr(name) for name in table.schema.names[1:])
         notes.append(f"Lines are sent as they are, without what their folders say: {names}.")
-    types = [f"{field.name}={field.type}" for field in table.schema]
-    return notes if table.is_lines else [f"Columns: {', '.join(types)}", *notes]
+    if table.is_inferred:
+        types = ", ".join(f"{field.name}={field.type}" for field in table.schema)
+        notes.insert(0, f"Types, from the first megabyte of each file: {types}.")
+    return notes

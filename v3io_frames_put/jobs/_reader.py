@@ -353,6 +353,8 @@ class FileTable:
         What the table broke off at, before its last file's end.
     is_lines : bool
         Whether it is lines of JSON that are sent as they are.
+    is_inferred : bool
+        Whether types are those of the first block of some files.
     index : list of str
         Columns that are the index of a pandas frame.
     notes : list of str
@@ -405,6 +407,7 @@ class FileTable:
         self.num_rows = self._count_rows()
         sizes = [file.size for file in self.files]
         is_text = all(reader.is_text for _, reader in opened)
+        self.is_inferred = not self.is_lines and any(reader.is_text for _, reader in opened)
         self.num_bytes = sum(filter(None, sizes)) if is_text and None not in sizes else None
         self.starts: list[int] = []
         self.ends: list[int] = []
