@@ -128,7 +128,7 @@ def arrays(draw: st.DrawFn, size: int, depth: int = TOP) -> pa.Array:
 def _can_run(array: pa.Array) -> bool:
     """Arrow cannot decode runs of these."""
     unfit = isinstance(array.type, pa.BaseExtensionType) or pa.types.is_null(array.type)
-    return not unfit and not str(array.type).endswith("view") and len(array) > 0
+    return not unfit and len(array) > 0
 
 
 def _draw_dictionary(draw: st.DrawFn, size: int) -> pa.Array:
@@ -138,11 +138,8 @@ def _draw_dictionary(draw: st.DrawFn, size: int) -> pa.Array:
 
 
 def _can_be_dictionary(array: pa.Array) -> bool:
-    return (
-        not isinstance(array.type, pa.BaseExtensionType)
-        and not pa.types.is_null(array.type)
-        and not str(array.type).endswith("view")
-    )
+    unfit = isinstance(array.type, pa.BaseExtensionType) or pa.types.is_null(array.type)
+    return not unfit
 
 
 def _draw_nested(draw: st.DrawFn, kind: str, size: int, depth: int) -> pa.Array:

@@ -8,6 +8,7 @@ import pickle
 import signal
 import threading
 import warnings
+from dataclasses import dataclass, replace
 
 import pandas as pd
 import pyarrow as pa
@@ -196,6 +197,34 @@ def test_an_answer_that_cannot_be_believed_leaves_rows_unknown(platform, fault):
     assert results.error_message.notna().all()
     assert results[["shard_id", "sequence_number"]].isna().all(axis=None)
     assert results.attempts.tolist() == [1] * 6
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeepAnswer(local.Fault):
+    """Everything stored, and an answer whose JSON is nested deep."""
+
+    def play(self, platform, request):
+        answer = platform.handle(request)
+        deep = b'{"FailedRecordCount":0,"More":' + b"[" * 3_000 + b"]" * 3_000 + b","
+        return local.Exchange(response=replace(answer, body=deep + answer.body[1:]))
+
+
+@pytest.mark.parametrize(
+    ("delivery", "status", "twice"),
+    [
+        ("at_least_once", "stored", [True] * 2 + [False] * 4),
+        ("at_most_once", "unknown", [False] * 6),
+        ("exactly_once", "stored", [False] * 6),
+    ],
+)
+@pytest.mark.filterwarnings("ignore::v3io_frames_put.UnstoredRowsWarning")
+def test_rows_of_an_answer_nested_deep_are_unknown(platform, delivery, status, twice):
+    platform.faults = [DeepAnswer(), DeepAnswer(function="GetRecords", times=2)]
+    quick = Retry(settle_seconds=0.01, base_seconds=0.01)
+    results = put(platform, delivery=delivery, retry=quick)
+    assert results.status.tolist() == [status] * 2 + ["stored"] * 4
+    assert results.maybe_duplicate.tolist() == twice
+    assert len(platform.records(STREAM)) == 6 + sum(twice)
 
 
 def test_an_answer_that_cannot_be_believed_once_is_asked_for_again(platform):

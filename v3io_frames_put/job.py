@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from v3io_frames_put._delivery.outcome_pages import PAGE_ROWS
 from v3io_frames_put._delivery.policy import check_policy
 from v3io_frames_put._rows.plan import plan_rows
 from v3io_frames_put.config import Encoding
@@ -73,6 +74,8 @@ class Upload:
         Keeps the run's journal.
     blocks : Blocks or None
         Checks the data where it is read again, for the journal.
+    page_rows : int
+        Rows whose outcomes are kept, and leave, together; the same for all processes of a run.
     """
 
     plan: RowPlan
@@ -92,6 +95,7 @@ class Upload:
     gives_shards: bool = False
     recorder: Recorder | None = None
     blocks: Blocks | None = None
+    page_rows: int = PAGE_ROWS
 
 
 def plan_upload(  # noqa: PLR0913  # what every face passes on

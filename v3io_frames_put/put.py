@@ -1,6 +1,6 @@
 """``put_records``: from a table to the results, the whole way on one screen.
 
-data -> plan_upload -> (journal) -> upload: windows of records, lanes, requests, answers
+data -> plan_upload -> (journal) -> Run: windows of records, lanes, requests, answers
 -> outcome batches -> collect_results -> the results DataFrame
 """
 
@@ -11,7 +11,6 @@ import warnings
 from typing import TYPE_CHECKING, Any, Literal
 
 from v3io_frames_put._delivery.policy import check_choice
-from v3io_frames_put._delivery.uploader import StopSwitch
 from v3io_frames_put._journal import open_journal
 from v3io_frames_put.client import Client, pick_client
 from v3io_frames_put.errors import ConfigError, PartialFailure, PutRecordsError, UnstoredRowsWarning
@@ -20,7 +19,7 @@ from v3io_frames_put.results import amend_results, attach_receipt, collect_resul
 from v3io_frames_put.resume import take_up
 from v3io_frames_put.stops import stop_error
 from v3io_frames_put.summary import summarize
-from v3io_frames_put.upload import upload
+from v3io_frames_put.upload import Run
 
 if TYPE_CHECKING:
     import os
@@ -179,18 +178,18 @@ def put_records(  # noqa: PLR0913  # the one public verb: contract section 1
             job = kept.take_up(job, replan=lambda: job.plan)
         elif resume is not None:
             job = take_up(job, resume)
-        results, ending = send_rows(job)
+        results, ending = send_rows(Run(job))
     _raise_if_ended_early(job, ending, results)
     _tell_unstored(results, on_error)
     return results
 
 
-def send_rows(job: Upload) -> tuple[pd.DataFrame, Ending]:
-    """Run an upload to its end, and collect its results and its receipt."""
+def send_rows(run: Run) -> tuple[pd.DataFrame, Ending]:
+    """Let a run go to its end, and collect its results and its receipt."""
+    job, switch = run.job, run.switch
     batches: list[pa.RecordBatch] = []
-    switch = StopSwitch(job.cancel)
     with switch.on_interrupt(lambda: None):  # no Ctrl-C behind the run costs its results
-        ending = upload(job, batches.append, switch)
+        ending = run.to_end(batches.append)
         results = collect_results(batches, index=job.plan.index, packed=job.packed)
         amend_results(results, late=ending.late, duplicates=ending.duplicates)
         attach_receipt(results, ending.receipt)

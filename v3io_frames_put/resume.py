@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from v3io_frames_put._delivery.earlier import Earlier
-from v3io_frames_put._delivery.outcome_pages import BLANK, NO_CODE, PAGE_ROWS, STATUSES, Texts
+from v3io_frames_put._delivery.outcome_pages import BLANK, NO_CODE, STATUSES, Texts
 from v3io_frames_put._delivery.overtaking import Resumption
 from v3io_frames_put._delivery.past import Past
 from v3io_frames_put.config import MAX_SHARDS
@@ -78,8 +78,8 @@ def check_resume(
     return receipt
 
 
-def read_earlier(results: pd.DataFrame, delivery: DeliveryMode) -> Earlier:
-    """Read what is left to do from checked results."""
+def read_earlier(results: pd.DataFrame, delivery: DeliveryMode, page_rows: int) -> Earlier:
+    """Read what is left to do from checked results, in pages of so many rows."""
     texts = Texts()
     pages = np.full(len(results), BLANK)
     pages["status"] = results["status"].cat.set_categories(list(STATUSES)).cat.codes.to_numpy()
@@ -93,10 +93,11 @@ def read_earlier(results: pd.DataFrame, delivery: DeliveryMode) -> Earlier:
         pages[name] = numbers[codes]
     return Earlier(
         pages["status"].copy(),
-        lambda number: pages[number * PAGE_ROWS : (number + 1) * PAGE_ROWS],
+        lambda number: pages[number * page_rows : (number + 1) * page_rows],
         texts=texts,
         final=keep_unknown(["stored"], delivery),
         doubts=delivery != "at_most_once",
+        page_rows=page_rows,
     )
 
 
@@ -154,7 +155,7 @@ def take_up(job: Upload, results: pd.DataFrame) -> Upload:
         delivery=delivery,
         mapping=job.mapping,
     )
-    earlier, past = read_earlier(results, delivery), None
+    earlier, past = read_earlier(results, delivery, job.page_rows), None
     if delivery == "exactly_once":
         starts: dict[str, int] = receipt.get("starts", {})
         past = Past(

@@ -1,4 +1,4 @@
-"""One run: planned rows -> the stream -> outcome batches and a receipt.
+"""One run, composed: planned rows -> the stream -> outcome batches and a receipt.
 
 ``put_records`` collects the batches in memory; a job writes them to a file.
 """
@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import logging
+import random
 import time
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -16,7 +17,7 @@ from v3io_frames_put._delivery.delivery import Delivery
 from v3io_frames_put._delivery.outcome_pages import PAGE_ROWS
 from v3io_frames_put._delivery.outcomes import Outcomes
 from v3io_frames_put._delivery.reconcile import Reconciler
-from v3io_frames_put._delivery.uploader import StopSwitch, run
+from v3io_frames_put._delivery.uploader import Loop, StopSwitch
 from v3io_frames_put._delivery.verdicts import Stop
 from v3io_frames_put._wire.batches import encode_window
 from v3io_frames_put.errors import PutRecordsError
@@ -25,11 +26,13 @@ from v3io_frames_put.receipt import Order, Receipt, count_and_first
 from v3io_frames_put.retry_log import RetryLog
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     import pyarrow as pa
 
     from v3io_frames_put._delivery.suspects import Copy
+    from v3io_frames_put._delivery.uploader import Network
+    from v3io_frames_put._wire.batches import Window
     from v3io_frames_put.job import Upload
 
 _LOG: Final = logging.getLogger("v3io_frames_put")
@@ -67,60 +70,180 @@ class Ending:
         return self if self.stop else replace(self, stop=Stop("stopped"))
 
 
-def upload(
-    job: Upload, take: Callable[[pa.RecordBatch], Any], switch: StopSwitch | None = None
-) -> Ending:
-    """Run an upload to its end.
+def open_couriers(job: Upload, windows: Iterator[Window]) -> Network:
+    """Make the threads that encode the windows of a run and send its requests."""
+    return Couriers(lambda: job.client.transport(job.stream), windows)
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """What a run needs of the world: the real one, unless tests pass another.
+
+    Attributes
+    ----------
+    open_network : callable
+        Given what to send and the windows to encode, opens the network.
+    clock : callable
+        Returns monotonic seconds.
+    random : callable
+        Returns an even draw from [0, 1).
+    """
+
+    open_network: Callable[[Upload, Iterator[Window]], Network] = open_couriers
+    clock: Callable[[], float] = time.monotonic
+    random: Callable[[], float] = random.random
+
+
+class Run:
+    """One run of an upload.
 
     Parameters
     ----------
     job : Upload
         What to do.
-    take : callable
-        Takes outcome batches, in input order, while the run goes on.
     switch : StopSwitch, optional
-        Who holds it is told of a Ctrl-C also before and after the run.
+        Stops the run; who holds it is told of a Ctrl-C also before and after the run.
+    runtime : Runtime, optional
+        Network, clock and random source.
 
-    Returns
-    -------
-    Ending
-        Its receipt, and why it stopped if it did. Network trouble is never raised.
+    Attributes
+    ----------
+    job : Upload
+        What to do.
+    switch : StopSwitch
+        Stops the run.
+    delivery : Delivery
+        Decides what is sent when, and holds the outcomes.
     """
-    began = time.monotonic()
-    earlier = job.resumption.earlier if job.resumption else None
-    outcomes = Outcomes(packed=job.packed, earlier=earlier, recorder=job.recorder)
-    reconciler = _make_reconciler(job)
-    delivery = Delivery(
-        job.policy,
-        stream=job.stream,
-        outcomes=outcomes,
-        reconciler=reconciler,
-        recorder=job.recorder,
-    )
-    broken = None
-    if job.complete_rows is not None:
-        recall(outcomes, job.complete_rows, take)
-    elif job.plan.num_rows != 0:
-        _LOG.info("run %s: sending to %s", job.run_id, job.stream)
-        broken = _deliver(job, delivery, take, switch or StopSwitch(job.cancel))
-    for batch in outcomes.finish():
-        take(batch)
-    duplicates = sorted({*job.duplicates, *(reconciler.duplicates() if reconciler else ())})
-    late = reconciler.late() if reconciler else []
-    broken = conclude(job, delivery, late=late, duplicates=duplicates, broken=broken)
-    resumed = job.resumption.out_of_order() if job.resumption else ()
-    listed = job.out_of_order["first"]
-    seen = delivery.late_out_of_order(late)
-    out_of_order = sorted({*listed, *delivery.out_of_order, *seen, *resumed})
-    receipt = replace(
-        _make_receipt(job, delivery, time.monotonic() - began),
-        starts=reconciler.starts if reconciler else {},
-        out_of_order=count_and_first(out_of_order, more=job.out_of_order["count"] - len(listed)),
-        duplicates=count_and_first([list(copy) for copy in duplicates]),
-    )
-    how = "ended early; of the rows that were read" if delivery.stopped or broken else "ended"
-    _LOG.info("run %s: %s, %s", job.run_id, how, receipt.counts)
-    return Ending(receipt, delivery.stopped, broken, out_of_order, late, duplicates)
+
+    def __init__(
+        self, job: Upload, *, switch: StopSwitch | None = None, runtime: Runtime | None = None
+    ) -> None:
+        self.job, self.switch = job, switch or StopSwitch(job.cancel)
+        self._runtime = runtime or Runtime()
+        self._reconciler = _make_reconciler(job)
+        earlier = job.resumption.earlier if job.resumption else None
+        self.delivery = Delivery(
+            job.policy,
+            stream=job.stream,
+            outcomes=Outcomes(
+                packed=job.packed,
+                earlier=earlier,
+                recorder=job.recorder,
+                page_rows=job.page_rows,
+            ),
+            reconciler=self._reconciler,
+            recorder=job.recorder,
+        )
+        tag = bytes.fromhex(job.run_id) if job.policy.delivery == "exactly_once" else None
+        # Nothing is read before the past is looked up, which may add to what is final.
+        records = job.plan.records(job.resumption, job.blocks)
+        # map holds on to no window that was handed out, as a generator's variable would.
+        windows = map(partial(encode_window, run_id=tag), records)
+        self._network = self._runtime.open_network(job, windows)
+        self._loop = Loop(
+            self.delivery,
+            self._network,
+            switch=self.switch,
+            recorder=job.recorder,
+            clock=self._runtime.clock,
+            random=self._runtime.random,
+        )
+        self._retries, self._throttle = RetryLog(job.run_id, self.delivery), Throttle()
+        self._began = self._runtime.clock()
+
+    def to_end(self, take: Callable[[pa.RecordBatch], Any]) -> Ending:
+        """Run to the end.
+
+        Parameters
+        ----------
+        take : callable
+            Takes outcome batches, in input order, while the run goes on.
+
+        Returns
+        -------
+        Ending
+            Its receipt, and why it stopped if it did. Network trouble is never raised.
+        """
+        job, delivery, reconciler = self.job, self.delivery, self._reconciler
+        if job.complete_rows is not None:
+            _recall(delivery.outcomes, job.complete_rows, take)
+        elif job.plan.num_rows != 0:
+            _LOG.info("run %s: sending to %s", job.run_id, job.stream)
+            self._deliver(take)
+        for batch in delivery.outcomes.finish():
+            take(batch)
+        duplicates = sorted({*job.duplicates, *(reconciler.duplicates() if reconciler else ())})
+        late = reconciler.late() if reconciler else []
+        broken = self._conclude(late, duplicates)
+        resumed = job.resumption.out_of_order() if job.resumption else ()
+        listed = job.out_of_order["first"]
+        seen = delivery.late_out_of_order(late)
+        out_of_order = sorted({*listed, *delivery.out_of_order, *seen, *resumed})
+        receipt = replace(
+            _make_receipt(job, delivery, self._runtime.clock() - self._began),
+            starts=reconciler.starts if reconciler else {},
+            out_of_order=count_and_first(
+                out_of_order, more=job.out_of_order["count"] - len(listed)
+            ),
+            duplicates=count_and_first([list(copy) for copy in duplicates]),
+        )
+        how = "ended early; of the rows that were read" if delivery.stopped or broken else "ended"
+        _LOG.info("run %s: %s, %s", job.run_id, how, receipt.counts)
+        return Ending(receipt, delivery.stopped, broken, out_of_order, late, duplicates)
+
+    def _deliver(self, take: Callable[[pa.RecordBatch], Any]) -> None:
+        """Go round until the run is over, and settle what was never read."""
+        job, delivery = self.job, self.delivery
+
+        def show_all(now: float) -> None:
+            show(_snapshot(delivery, job.plan.num_rows, self._began, now))
+
+        with open_progress(job.progress) as show, self.switch.on_interrupt(self._network.wake):
+            try:
+                while (now := self.step(take)) is not None:
+                    if self._throttle.is_due(now):
+                        show_all(now)
+            finally:
+                self._network.close()
+            # Also when every row has its outcome: who pressed wants to stop.
+            if self.switch.presses:
+                delivery.stop()
+            known = len(job.resumption.earlier.status) if job.resumption else 0
+            delivery.finish_rows(max(job.plan.num_rows or 0, known))
+            show_all(self._runtime.clock())
+
+    def step(self, take: Callable[[pa.RecordBatch], Any]) -> float | None:
+        """Go once round the loop: send, wait for what happens, hand out what is settled.
+
+        Returns
+        -------
+        float or None
+            The time afterwards. None: nothing was done, the run is over.
+        """
+        if not self._loop.step():
+            return None
+        now = self._runtime.clock()
+        for batch in self.delivery.outcomes.drain():
+            take(batch)
+        self._retries.tell(now)
+        return now
+
+    def _conclude(self, late: Sequence[Copy], duplicates: Sequence[Copy]) -> BaseException | None:
+        """Close the journal's account; return what came in the way of the run, or of this."""
+        job, delivery, broken = self.job, self.delivery, self._loop.broken
+        if job.recorder is None:
+            return broken
+        try:
+            job.recorder.conclude(
+                num_rows=delivery.outcomes.num_rows,
+                is_finished=not (delivery.count_left(late) or broken or delivery.stopped),
+                late=late,
+                duplicates=duplicates,
+            )
+        except PutRecordsError as error:
+            return broken or error
+        return broken
 
 
 def _make_reconciler(job: Upload) -> Reconciler | None:
@@ -129,74 +252,12 @@ def _make_reconciler(job: Upload) -> Reconciler | None:
     return Reconciler(job.stream, bytes.fromhex(job.run_id), job.policy.retry, past=job.past)
 
 
-def recall(outcomes: Outcomes, num_rows: int, take: Callable[[pa.RecordBatch], Any]) -> None:
+def _recall(outcomes: Outcomes, num_rows: int, take: Callable[[pa.RecordBatch], Any]) -> None:
     """Tell of the rows of a run that is over."""
     for first_row in range(0, num_rows, PAGE_ROWS):
         outcomes.open(min(PAGE_ROWS, num_rows - first_row))
         for batch in outcomes.drain():
             take(batch)
-
-
-def conclude(
-    job: Upload,
-    delivery: Delivery,
-    *,
-    late: Sequence[Copy],
-    duplicates: Sequence[Copy],
-    broken: BaseException | None,
-) -> BaseException | None:
-    """Close the journal's account; return what came in the way of the run, or of this."""
-    if job.recorder is None:
-        return broken
-    counts = delivery.outcomes.counts
-    left = counts["unsent"] + (job.policy.delivery != "at_most_once") * counts["unknown"]
-    left -= len(late)
-    try:
-        job.recorder.conclude(
-            num_rows=delivery.outcomes.num_rows,
-            is_finished=not (left or broken or delivery.stopped),
-            late=late,
-            duplicates=duplicates,
-        )
-    except PutRecordsError as error:
-        return broken or error
-    return broken
-
-
-def _deliver(
-    job: Upload,
-    delivery: Delivery,
-    take: Callable[[pa.RecordBatch], Any],
-    switch: StopSwitch,
-) -> BaseException | None:
-    began = time.monotonic()
-    tag = bytes.fromhex(job.run_id) if job.policy.delivery == "exactly_once" else None
-    # Nothing is read before the past is looked up, which may add to what is final.
-    records = job.plan.records(job.resumption, job.blocks)
-    # map holds on to no window that was handed out, as a generator's variable would.
-    windows = map(partial(encode_window, run_id=tag), records)
-    couriers = Couriers(lambda: job.client.transport(job.stream), windows)
-    with open_progress(job.progress) as show, switch.on_interrupt(couriers.wake):
-        throttle = Throttle()
-        retries = RetryLog(job.run_id, delivery)
-
-        def report(now: float) -> None:
-            for batch in delivery.outcomes.drain():
-                take(batch)
-            retries.tell(now)
-            if throttle.is_due(now):
-                show(_snapshot(delivery, job.plan.num_rows, began, now))
-
-        try:
-            broken = run(delivery, couriers, switch=switch, report=report, recorder=job.recorder)
-        finally:
-            couriers.close()
-        if switch.presses:  # also when every row has its outcome: who pressed wants to stop
-            delivery.stop()
-        known = len(job.resumption.earlier.status) if job.resumption else 0
-        delivery.finish_rows(max(job.plan.num_rows or 0, known))
-        show(_snapshot(delivery, job.plan.num_rows, began, time.monotonic()))
-    return broken
 
 
 def _snapshot(delivery: Delivery, total: int | None, began: float, now: float) -> Progress:

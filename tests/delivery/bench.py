@@ -6,10 +6,12 @@ Nothing here knows what ought to come out; that is in ``laws.py``.
 from __future__ import annotations
 
 import random
+import sqlite3
 import tempfile
 from base64 import b64decode
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,21 +21,18 @@ import pandas as pd
 import pyarrow as pa
 
 from tests.delivery.cases import OTHERS, RUN_ID, STREAM_PATH, Case, End
-from tests.delivery.simulation import Clock, SimulatedNetwork
+from tests.delivery.simulation import Clock, SimulatedNetwork, WatchedSwitch
 from v3io_frames_put import local
-from v3io_frames_put._delivery.delivery import Delivery
-from v3io_frames_put._delivery.outcomes import Outcomes
-from v3io_frames_put._delivery.reconcile import Reconciler
 from v3io_frames_put._delivery.recorder import Recorder
-from v3io_frames_put._delivery.uploader import StopSwitch, run
+from v3io_frames_put._delivery.suspects import Copy
 from v3io_frames_put._journal import open_journal
 from v3io_frames_put._rows.plan import RowPlan, plan_rows
-from v3io_frames_put._wire.batches import Window, encode_window
+from v3io_frames_put._wire.batches import Window
 from v3io_frames_put._wire.paths import StreamPath
 from v3io_frames_put.job import Upload
-from v3io_frames_put.results import amend_results, collect_results
+from v3io_frames_put.put import send_rows
 from v3io_frames_put.resume import take_up
-from v3io_frames_put.upload import conclude, recall
+from v3io_frames_put.upload import Ending, Run, Runtime
 
 STREAM = StreamPath("projects", "model/stream", "http://simulated")
 OLDER = b"older"
@@ -56,13 +55,25 @@ class Stood:
     since: float
 
 
-@dataclass
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What a process tells that was not killed."""
+
+    results: pd.DataFrame
+    ending: Ending
+
+
+@dataclass(frozen=True, slots=True)
 class Ran:
     """What a case left behind.
 
     Attributes
     ----------
-    again : DataFrame or None
+    told : list of Told
+        What each process told that was not killed; the last one is of the whole case.
+    is_finished : bool or None
+        What the journal says of the run. None: there is no journal.
+    again : Told or None
         What the same call tells once more, after a run with a journal was complete.
     stands : dict of int to list of (Place, int)
         Per row, where it ever stood, and its place in the record there.
@@ -74,25 +85,43 @@ class Ran:
         When a process sent records, and looked at the stream, for the last time.
     deceived : set of int
         Rows of which an answer lied in a way that nobody can see.
-    is_whole : bool
-        Whether the last process came to its end.
+    peak_bytes : int
+        The most that a process held at once.
     windows : list of list of int
         Bytes of every window of every process.
     """
 
-    results: pd.DataFrame
-    again: pd.DataFrame | None
+    told: list[Told]
+    is_finished: bool | None
+    again: Told | None
     stands: dict[int, list[tuple[Place, int]]]
     log: dict[Place, Stood]
     life: int
     put_last: float
     asked_last: float
     deceived: set[int]
-    is_whole: bool
-    out_of_order: set[int] = field(default_factory=set)
-    duplicates: set[int] = field(default_factory=set)
-    peak_bytes: int = 0
-    windows: list[list[int]] = field(default_factory=list)
+    peak_bytes: int
+    windows: list[list[int]]
+
+    @property
+    def results(self) -> pd.DataFrame:
+        """What the last process told."""
+        return self.told[-1].results
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the last process came to its end."""
+        return self.told[-1].ending.stop is None
+
+    @property
+    def out_of_order(self) -> set[int]:
+        """Rows that the last process listed."""
+        return set(self.told[-1].ending.out_of_order)
+
+    @property
+    def duplicates(self) -> set[Copy]:
+        """Further copies that the last process listed."""
+        return set(self.told[-1].ending.duplicates)
 
 
 class KilledError(BaseException):
@@ -185,7 +214,7 @@ def parse_rows(data: bytes, format: str) -> list[dict[str, Any]]:  # noqa: A002 
 class Network(SimulatedNetwork):
     """Counts events, so that a process can end at any of them."""
 
-    tick: Any = staticmethod(lambda: None)
+    tick: Callable[[], None]
 
     def send(self, ticket: int, request: Any) -> None:
         """Put a request on its way."""
@@ -198,144 +227,124 @@ class Network(SimulatedNetwork):
         self.tick()
         return super().collect(timeout)
 
+    def close(self) -> None:
+        """Let the run go: every row has its outcome, and nothing tells of the last ones yet."""
+        self.tick()
+
+
+class Committing:
+    """A journal; the process can end with requests decided on, and not on record."""
+
+    def __init__(self, journal: Recorder, tick: Callable[[], None]) -> None:
+        self._journal, self._tick = journal, tick
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._journal, name)
+
+    def commit(self) -> None:
+        """Make durable what was taken."""
+        self._tick()
+        self._journal.commit()
+
+
+class Process:
+    """A process of a run, which can end at any of its events.
+
+    Attributes
+    ----------
+    peak_bytes : int
+        The most that was held at once.
+    """
+
+    def __init__(self, bench: Bench, job: Upload, end: End | None) -> None:
+        self._bench, self._end = bench, end
+        self._events = -1  # the first look at the switch comes before anything happened
+        self.peak_bytes = 0
+        if job.recorder is not None:
+            job = replace(job, recorder=Committing(job.recorder, self._tick))
+        runtime = Runtime(self._open_network, bench.clock, self._draw)
+        self.run = Run(job, switch=WatchedSwitch(self._tick), runtime=runtime)
+
+    def _open_network(self, _job: Upload, windows: Iterator[Window]) -> Network:
+        bench = self._bench
+        network = Network(
+            bench.front,
+            bench.clock,
+            self._noted(windows),
+            partial(bench.random.uniform, 0.001, 0.05),
+            before=bench.networks[-1] if bench.networks else None,
+        )
+        network.tick = self._tick
+        bench.networks.append(network)
+        return network
+
+    def _noted(self, windows: Iterator[Window]) -> Iterator[Window]:
+        sizes: list[int] = []
+        self._bench.windows.append(sizes)
+        for window in windows:
+            sizes.append(window.entries.nbytes)
+            yield window
+
+    def _draw(self) -> float:
+        self._tick()  # between two answers that came at once
+        return self._bench.random.random()
+
+    def _tick(self) -> None:
+        self._events += 1
+        self.peak_bytes = max(self.peak_bytes, self.run.delivery.held_bytes)
+        if self._end is not None and self._events == self._end.after:
+            if self._end.how == "kill":
+                raise KilledError
+            self.run.switch.presses = {"stop": 1, "leave": 2}[self._end.how]
+
 
 class Bench:
     """A platform, a network and a clock that outlive the processes of a run."""
 
     def __init__(self, case: Case, folder: Path) -> None:
-        self.folder = folder
         self.case, self.clock, self.random = case, Clock(), random.Random(case.seed)
+        self.journal = folder / "run.v3io" if case.keeps_journal else None
         rules = local.Rules(list_last_sequence_id=case.lists_numbers)
         self.platform = local.Platform(clock=self.clock, rules=rules)
         self.platform.create_stream(STREAM_PATH, shards=3)
         self.platform.add_records(STREAM_PATH, [OLDER] * 7, shard=1)
         self.front = Watched(self.platform, case, self.clock)
         self.networks: list[Network] = []
-        self.out_of_order: set[int] = set()
-        self.duplicates: set[int] = set()
         self.windows: list[list[int]] = []
-        self.is_whole, self.peak_bytes = False, 0
+        self.peak_bytes = 0
 
-    def run(self, *, end: End | None, earlier: pd.DataFrame | None) -> pd.DataFrame | None:
-        """Play one process, as ``upload`` is one; None: it was killed, and left a journal."""
+    def run(self, *, end: End | None, earlier: pd.DataFrame | None) -> Told | None:
+        """Play one process, as ``put_records`` is one; None: it was killed."""
         job = Upload(
             plan=_plan(self.case),
-            client=None,  # type: ignore[arg-type]  # the network is simulated
+            client=None,  # the network is simulated
             stream=STREAM,
             policy=self.case.policy,
             packed=self.case.rows_per_record != 1,
+            progress=False,
             run_id=RUN_ID,
+            page_rows=self.case.page_rows,
         )
-        if earlier is not None:
-            return self._run(take_up(job, earlier), end)
-        if not self.case.keeps_journal:
-            return self._run(job, end)
-        with open_journal(self.folder / "run.v3io") as journal:
-            assert journal is not None
-            return self._run(journal.take_up(job, replan=lambda: _plan(self.case)), end)
+        with open_journal(self.journal) as kept:
+            if kept is not None:
+                job = kept.take_up(job, replan=lambda: job.plan)
+            elif earlier is not None:
+                job = take_up(job, earlier)
+            process = Process(self, job, end)
+            try:
+                results, ending = send_rows(process.run)
+            except KilledError:
+                return None
+            finally:
+                self.peak_bytes = max(self.peak_bytes, process.peak_bytes)
+        return Told(results, ending)
 
-    def _run(self, job: Upload, end: End | None) -> pd.DataFrame | None:
-        resumption = job.resumption
-        earlier = resumption.earlier if resumption else None
-        outcomes = Outcomes(packed=job.packed, earlier=earlier, recorder=job.recorder)
-        reconciler = None
-        if self._tag is not None:
-            reconciler = Reconciler(STREAM, self._tag, job.policy.retry, past=job.past)
-        delivery = Delivery(
-            job.policy,
-            stream=STREAM,
-            outcomes=outcomes,
-            reconciler=reconciler,
-            recorder=job.recorder,
-        )
-        batches: list[pa.RecordBatch] = []
-        if job.complete_rows is not None:
-            recall(outcomes, job.complete_rows, batches.append)
-        elif self._play(job, delivery, end):
+    def is_finished(self) -> bool | None:
+        """Whether the journal says that the run is finished; None: there is no journal."""
+        if self.journal is None:
             return None
-        delivery.finish_rows(len(self.case.rows))
-        self.is_whole = delivery.stopped is None
-        duplicates = {*job.duplicates, *(reconciler.duplicates() if reconciler else ())}
-        late = reconciler.late() if reconciler else []
-        told = {"late": late, "duplicates": sorted(duplicates), "broken": None}
-        assert conclude(job, delivery, **told) is None
-        if self.case.keeps_journal:  # which remembers
-            self.out_of_order, self.duplicates = set(), set()
-        self.out_of_order |= {
-            *delivery.out_of_order,
-            *delivery.late_out_of_order(late),
-            *(resumption.out_of_order() if resumption else ()),
-        }
-        self.duplicates |= {copy.row for copy in duplicates}
-        results = collect_results([*batches, *outcomes.finish()], index=None, packed=job.packed)
-        late = reconciler.late() if reconciler else []
-        amend_results(results, late=late, duplicates=sorted(duplicates))
-        results.attrs["v3io"] = {
-            "run_id": RUN_ID,
-            "endpoint": STREAM.endpoint,
-            "stream": str(STREAM),
-            "delivery": job.policy.delivery,
-            "mapping": "",
-            "starts": reconciler.starts if reconciler else {},
-        }
-        return results
-
-    @property
-    def _tag(self) -> bytes | None:
-        is_tagged = self.case.policy.delivery == "exactly_once"
-        return bytes.fromhex(RUN_ID) if is_tagged else None
-
-    def _play(self, job: Upload, delivery: Delivery, end: End | None) -> bool:
-        """Run the loop; say whether it was killed."""
-        delay = partial(self.random.uniform, 0.001, 0.05)
-        before = self.networks[-1] if self.networks else None
-        network = Network(self.front, self.clock, self._windows(job), delay, before=before)
-        self.networks.append(network)
-        switch, events = StopSwitch(), 0
-
-        def tick() -> None:
-            nonlocal events
-            events += 1
-            self.peak_bytes = max(self.peak_bytes, delivery.held_bytes)
-            if end is not None and events == end.after:
-                if end.how == "kill":
-                    raise KilledError
-                switch.presses = {"stop": 1, "leave": 2}[end.how]
-
-        def draw() -> float:
-            tick()  # between two answers that came at once
-            return self.random.random()
-
-        class Committing(Recorder):
-            """The process can end with requests decided on, and not on record."""
-
-            def commit(self) -> None:
-                tick()
-                if job.recorder is not None:
-                    job.recorder.commit()
-
-        network.tick = tick
-        try:
-            broken = run(
-                delivery,
-                network,
-                switch=switch,
-                report=lambda _now: tick(),
-                recorder=Committing(),
-                clock=self.clock,
-                draw=draw,
-            )
-        except KilledError:
-            return True
-        assert broken is None
-        return False
-
-    def _windows(self, job: Upload) -> Iterator[Window]:
-        self.windows.append([])
-        for records in job.plan.records(job.resumption, job.blocks):
-            window = encode_window(records, self._tag)
-            self.windows[-1].append(window.entries.nbytes)
-            yield window
+        with closing(sqlite3.connect(self.journal)) as file:
+            return bool(file.execute("select is_finished from run").fetchone()[0])
 
 
 def _plan(case: Case) -> RowPlan:
@@ -363,15 +372,14 @@ def play(case: Case) -> Ran:
     """Play a case: each process but the last is ended, and the next one goes on."""
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(case, Path(folder))
-        results = None
+        told: list[Told] = []
         for end in [*case.ends, None] if case.goes_on else case.ends:
-            earlier = None if case.keeps_journal or not case.rows else results
-            results = bench.run(end=end, earlier=earlier)
-        assert results is not None
-        again = None
-        if case.keeps_journal and bench.is_whole:
-            left = {"unsent"} if case.policy.delivery == "at_most_once" else {"unsent", "unknown"}
-            again = None if left & set(results.status) else bench.run(end=None, earlier=None)
+            earlier = told[-1].results if told and case.rows else None
+            one = bench.run(end=end, earlier=earlier)
+            told += [one] if one is not None else []
+        is_finished = bench.is_finished()
+        is_over = is_finished and told[-1].ending.stop is None
+        again = bench.run(end=None, earlier=None) if is_over else None
     for network in bench.networks:
         network.settle()
     bench.platform.close()
@@ -381,7 +389,8 @@ def play(case: Case) -> Ran:
             assert row == {"row": row["row"], "text": "x" * case.rows[row["row"]][2]}
             stands.setdefault(row["row"], []).append((place, at))
     return Ran(
-        results=results,
+        told=told,
+        is_finished=is_finished,
         again=again,
         stands=stands,
         log=bench.front.log,
@@ -389,9 +398,6 @@ def play(case: Case) -> Ran:
         put_last=bench.front.put_last,
         asked_last=bench.front.asked_last,
         deceived=bench.front.deceived,
-        is_whole=bench.is_whole,
-        out_of_order=bench.out_of_order,
-        duplicates=bench.duplicates,
         peak_bytes=bench.peak_bytes,
         windows=bench.windows,
     )

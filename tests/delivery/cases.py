@@ -14,6 +14,7 @@ import orjson
 from hypothesis import strategies as st
 
 from v3io_frames_put import local
+from v3io_frames_put._delivery.outcome_pages import PAGE_ROWS
 from v3io_frames_put._delivery.policy import Policy
 from v3io_frames_put.config import Limits, Retry
 
@@ -89,6 +90,8 @@ class Case:
         Of delays and pauses.
     lists_numbers : bool
         Whether the listing tells ``LastSequenceId``.
+    page_rows : int
+        Rows whose outcomes are kept together.
     """
 
     rows: list[tuple[str | None, int | None, int]]
@@ -101,6 +104,7 @@ class Case:
     journal: bool = False
     seed: int = 0
     lists_numbers: bool = True
+    page_rows: int = PAGE_ROWS
 
     @property
     def keeps_journal(self) -> bool:
@@ -283,4 +287,5 @@ def cases(draw: st.DrawFn, delivery: Any) -> Case:
         journal=draw(st.sampled_from([True, False, False])),
         seed=draw(st.integers(0, 1 << 32)),
         lists_numbers=draw(st.booleans()),
+        page_rows=draw(st.sampled_from([1, 4, 16, PAGE_ROWS])),
     )

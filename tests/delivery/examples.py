@@ -11,18 +11,16 @@ import orjson
 import pandas as pd
 import pyarrow as pa
 
-from tests.delivery.simulation import Clock, SimulatedNetwork
-from v3io_frames_put import local
-from v3io_frames_put._delivery.delivery import Delivery
-from v3io_frames_put._delivery.outcomes import Outcomes
+from tests.delivery.simulation import Clock, SimulatedNetwork, WatchedSwitch
+from v3io_frames_put import local, upload
 from v3io_frames_put._delivery.policy import Policy
-from v3io_frames_put._delivery.uploader import StopSwitch, run
 from v3io_frames_put._rows.plan import plan_rows
-from v3io_frames_put._wire.batches import Entries, Window, encode_window
+from v3io_frames_put._wire.batches import Entries, Window
 from v3io_frames_put._wire.exchange import Request
 from v3io_frames_put._wire.paths import StreamPath
 from v3io_frames_put.config import Limits
-from v3io_frames_put.results import collect_results
+from v3io_frames_put.job import Upload
+from v3io_frames_put.put import send_rows
 
 STREAM = "projects/model/stream"
 FOR_EVER = {"times": None}
@@ -59,43 +57,25 @@ class Run:
     faults: Sequence[local.Fault] = ()
     policy: Policy = field(default_factory=Policy)
     shards: int = 3
+    rules: local.Rules = field(default_factory=local.Rules)
     delay: Callable[[], float] = lambda: 0.01
     draw: Callable[[], float] = lambda: 0.5
     at_round: Callable[[int, Run], None] = lambda _number, _run: None
-    switch: StopSwitch = field(default_factory=StopSwitch)
     clock: Clock = field(default_factory=Clock)
     waits: list[str] = field(default_factory=list)
     in_flight: list[int] = field(default_factory=list)
     peak_bytes: int = 0
     seconds: float = 0.0
 
+    def __post_init__(self) -> None:
+        self.platform = local.Platform(clock=self.clock, rules=self.rules)
+        self.platform.create_stream(STREAM, shards=self.shards)
+        self.switch = WatchedSwitch(self._note)
+
     def send(
         self, frame: pd.DataFrame, *, window_rows: int = 16_384, **mapping: Any
     ) -> pd.DataFrame:
-        """Send a frame to its end, and return the results."""
-        self.platform = local.Platform(clock=self.clock)
-        self.platform.create_stream(STREAM, shards=self.shards)
-        outcomes = Outcomes()
-        self.delivery = Delivery(self.policy, stream=PLACE, outcomes=outcomes)
-        front = local.Front(self.platform, self.faults)
-        windows = self._windows(frame, window_rows, mapping)
-        self.network = SimulatedNetwork(front, self.clock, windows, self.delay)
-        began = self.clock.now
-        broken = run(
-            self.delivery,
-            self.network,
-            switch=self.switch,
-            report=self._note,
-            clock=self.clock,
-            draw=self.draw,
-        )
-        assert broken is None
-        self.seconds = self.clock.now - began
-        self.delivery.finish_rows(len(frame))
-        self.network.settle()
-        return collect_results(list(outcomes.finish()), index=frame.index, packed=False)
-
-    def _windows(self, frame: pd.DataFrame, window_rows: int, mapping: Any) -> Iterator[Window]:
+        """Send a frame to its end, as ``put_records`` does, and return the results."""
         row_bytes = sum(len(str(name)) + 24 for name in frame.columns)  # as the plan counts them
         plan = plan_rows(
             frame,
@@ -104,15 +84,34 @@ class Run:
             window_bytes=window_rows * row_bytes,
             **mapping,
         )
-        return map(encode_window, plan.records())
+        job = Upload(plan=plan, client=None, stream=PLACE, policy=self.policy, progress=False)
+        runtime = upload.Runtime(self._open_network, self.clock, self.draw)
+        run = upload.Run(job, switch=self.switch, runtime=runtime)
+        self.delivery = run.delivery
+        self._rounds, began = -1, self.clock.now
+        results, ending = send_rows(run)
+        assert ending.broken is None
+        self._note()  # the last round
+        self.seconds = self.clock.now - began
+        self.network.settle()
+        return results
 
-    def _note(self, now: float) -> None:
+    def _open_network(self, _job: Upload, windows: Iterator[Window]) -> SimulatedNetwork:
+        front = local.Front(self.platform, self.faults)
+        self.network = SimulatedNetwork(front, self.clock, windows, self.delay)
+        return self.network
+
+    def _note(self) -> None:
+        """Look at the run before each round, and when it is over."""
+        self._rounds += 1
+        if not self._rounds:
+            return  # nothing has happened yet
         self.in_flight.append(self.delivery.in_flight)
         self.peak_bytes = max(self.peak_bytes, self.delivery.held_bytes)
-        why = self.delivery.waiting(now)
+        why = self.delivery.waiting(self.clock.now)
         if why is not None and why not in self.waits:
             self.waits.append(why)
-        self.at_round(len(self.in_flight), self)
+        self.at_round(self._rounds, self)
 
     @property
     def sizes(self) -> list[int]:

@@ -19,6 +19,13 @@ from v3io_frames_put.local import (
 
 FREE = (None, None, 0)
 FOUND = {
+    "a row that is found on a page whose rows all had an outcome": Case(
+        rows=[FREE] * 6,
+        policy=Policy(delivery="exactly_once", max_in_flight=2, limits=Limits(max_records=2)),
+        ends=[End("leave", 30)],
+        journal=True,
+        page_rows=3,
+    ),
     "bodies count as held": Case(
         rows=[("a", None, 0)] * 40,
         policy=Policy(max_in_flight_bytes=900, limits=Limits(max_records=7)),
@@ -120,6 +127,33 @@ FOUND = {
         policy=Policy(delivery="exactly_once", max_in_flight=1),
         faults=[RecordErrors(places=(0,), message="Busy", is_stored=True)],
         journal=True,
+    ),
+    "a rejected row that the last scan sees, and another one that is left": Case(
+        rows=[("a", None, 0), ("b", None, 0)],
+        policy=Policy(
+            delivery="exactly_once",
+            retry=Retry(deadline_seconds=10),
+            limits=Limits(max_records=1),
+        ),
+        faults=[
+            LateGhost(containing='"row":0', after_seconds=9),
+            RecordErrors(containing='"row":0', message="InvalidArgumentException", times=None),
+            Unavailable(containing='"row":1', stored="none", times=None),
+        ],
+        journal=True,
+    ),
+    "a row given up, of which two copies come late": Case(
+        rows=[("a", None, 0)] + [("b", None, 0)] * 5,
+        policy=Policy(
+            delivery="exactly_once",
+            retry=Retry(deadline_seconds=8),
+            limits=Limits(max_records=1),
+        ),
+        faults=[
+            LateGhost(containing='"row":0', after_seconds=20),
+            LateGhost(containing='"row":0', after_seconds=15),
+            *[Unavailable(containing=f'"row":{row}', stored="none") for row in range(1, 6)],
+        ],
     ),
 }
 

@@ -2,8 +2,9 @@
 
 Bodies go one after another through a pipe of so many bytes a second, then to a platform
 with so many workers. Requests that find no worker wait; those that find no room to wait
-are refused, though their bytes have used the pipe. Whoever sends is the real ``Delivery``
-in its real loop, with one record a request; nothing but the link takes any time.
+are refused, though their bytes have used the pipe. Whoever sends is a real ``Run`` with one
+record a request, which is led round its loop step by step, so that several share one clock;
+nothing but the link takes any time.
 """
 
 from __future__ import annotations
@@ -13,28 +14,26 @@ import itertools
 import math
 import random
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
 import orjson
 import pyarrow as pa
 
-from tests.delivery.examples import PLACE, make_entries
+from tests.delivery.examples import PLACE
 from tests.delivery.simulation import Clock
-from v3io_frames_put._delivery import uploader
 from v3io_frames_put._delivery.couriers import Ended, Event, Fed
-from v3io_frames_put._delivery.delivery import Delivery
-from v3io_frames_put._delivery.outcomes import Outcomes
 from v3io_frames_put._delivery.policy import Policy
-from v3io_frames_put._rows.records import Rejections
+from v3io_frames_put._rows.plan import RowPlan, plan_rows
 from v3io_frames_put._wire.batches import Window
 from v3io_frames_put._wire.exchange import Answer, Attempt, Fault, Request
 from v3io_frames_put.config import Limits
+from v3io_frames_put.job import Upload
+from v3io_frames_put.upload import Run, Runtime
 
 BODY_BYTES = 1_000
 _WINDOW_ROWS = 512
-_ENTRY = b',{"Data":"' + b"x" * (BODY_BYTES - 24) + b'"}'  # 13 bytes of a body are not entries
+_DATA_BYTES = (BODY_BYTES - 24) // 4 * 3  # Base64 makes 4 bytes of 3; 24 are not data
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,8 +176,16 @@ def _stored(request: Request, numbers: Iterator[int]) -> Answer:
     return Answer(200, {}, orjson.dumps({"FailedRecordCount": 0, "Records": records}))
 
 
+def _endless_plan() -> RowPlan:
+    """Plan rows that never end: as many bytes each as fill a body."""
+    batch = pa.record_batch({"data": pa.array([b"x" * _DATA_BYTES] * _WINDOW_ROWS, pa.binary())})
+    reader = pa.RecordBatchReader.from_batches(batch.schema, itertools.repeat(batch))
+    window_bytes = _WINDOW_ROWS * (_DATA_BYTES + 4)  # as a row is measured: with its offset
+    return plan_rows(reader, format="raw", columns=["data"], window_bytes=window_bytes)
+
+
 class Uploader:
-    """A run whose data never ends, and the couriers of its loop.
+    """A run whose data never ends, and its network.
 
     Attributes
     ----------
@@ -191,20 +198,28 @@ class Uploader:
     """
 
     def __init__(self, traffic: Traffic, max_in_flight: int | Literal["auto"]) -> None:
-        policy = Policy(max_in_flight=max_in_flight, limits=Limits(max_records=1))
-        self.delivery = Delivery(policy, stream=PLACE, outcomes=Outcomes())
         self.stored: list[float] = []
         self.curve: list[tuple[float, int]] = []
         self.wake_at = 0.0
         self._traffic, self._events = traffic, list[Event]()
-        self._rows = 0
+        job = Upload(
+            plan=_endless_plan(),
+            client=None,
+            stream=PLACE,
+            policy=Policy(max_in_flight=max_in_flight, limits=Limits(max_records=1)),
+            progress=False,
+        )
+        runtime = Runtime(self._open_network, traffic.clock, traffic.random.random)
+        self._run = Run(job, runtime=runtime)
+        self.delivery = self._run.delivery
+
+    def _open_network(self, _job: Upload, windows: Iterator[Window]) -> Uploader:
+        self._windows = windows
+        return self
 
     def step(self) -> None:
-        """Go once round the loop."""
-        clock, draw = self._traffic.clock, self._traffic.random.random
-        assert uploader._round(self.delivery, self, None, clock, draw) is None
-        for _ in self.delivery.outcomes.drain():
-            pass  # what is settled leaves memory
+        """Go once round the loop; what is settled leaves memory."""
+        assert self._run.step(take=lambda _batch: None) is not None
         requests = self.delivery._ceiling.requests
         if not self.curve or self.curve[-1][1] != requests:
             self.curve.append((self._traffic.now, requests))
@@ -221,11 +236,7 @@ class Uploader:
 
     def feed(self) -> None:
         """Hand out another window."""
-        entries = make_entries([0] * _WINDOW_ROWS, first_row=self._rows)
-        text = pa.array([_ENTRY] * _WINDOW_ROWS, pa.binary())
-        self._rows += _WINDOW_ROWS
-        nothing = Rejections(np.zeros(0, np.int64), [], [])
-        self._hear(Fed(Window(_WINDOW_ROWS, replace(entries, text=text), nothing)))
+        self._hear(Fed(next(self._windows)))
 
     def _hear(self, event: Event) -> None:
         self._events.append(event)
@@ -237,8 +248,10 @@ class Uploader:
         self.wake_at = self._traffic.clock.now + (0.0 if events else max(0.0, timeout))
         return events
 
-    def shutdown(self) -> None:
-        """Never asked for."""
+    def wake(self) -> None:
+        """Never asked for, nor are the others: nothing stops or ends the run."""
+
+    shutdown = close = wake
 
     def rate(self, since: float, until: float) -> float:
         """Requests stored a second between two times."""

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from v3io_frames_put._delivery.couriers import Ended, Event, Fed
+from v3io_frames_put._delivery.uploader import StopSwitch
 from v3io_frames_put._wire.batches import Window
 from v3io_frames_put._wire.exchange import Answer, Attempt, Fault, Request
 from v3io_frames_put.local import Exchange, Front
@@ -28,6 +29,26 @@ class Clock:
 
     def __call__(self) -> float:
         return self.now
+
+
+class WatchedSwitch(StopSwitch):
+    """Tells of each round: a run looks at its switch once before it.
+
+    Parameters
+    ----------
+    look : callable
+        Called before the switch is read, so that it can press it.
+    """
+
+    def __init__(self, look: Callable[[], None]) -> None:
+        super().__init__()
+        self._look = look
+
+    @property
+    def is_on(self) -> bool:
+        """Whether to send nothing new."""
+        self._look()
+        return super().is_on
 
 
 class SimulatedNetwork:
@@ -131,8 +152,14 @@ class SimulatedNetwork:
             self._clock.now = until
         return events
 
+    def wake(self) -> None:
+        """Do nothing: no signal is simulated."""
+
     def shutdown(self) -> None:
         """Cut the connections; what is on its way still arrives."""
+
+    def close(self) -> None:
+        """Let the run go; what is on its way still arrives."""
 
     def settle(self) -> None:
         """Let all that is on its way arrive, ghosts included."""

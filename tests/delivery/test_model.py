@@ -6,6 +6,8 @@ case whose ``repr`` makes it again; those that were found are kept in ``found.py
 
 from __future__ import annotations
 
+import logging
+
 import pytest
 from hypothesis import event, given, settings
 
@@ -16,6 +18,12 @@ from tests.delivery.laws import check
 
 # Per delivery: 300 in all with `make test`, over 10,000 with `make test-long`.
 SCHEDULES = 3_400 if settings().max_examples >= 1_000 else 100
+
+
+@pytest.fixture(autouse=True)
+def _quiet(caplog: pytest.LogCaptureFixture) -> None:
+    """Keep no log of thousands of runs."""
+    caplog.set_level(logging.CRITICAL, "v3io_frames_put")
 
 
 @pytest.mark.parametrize("delivery", ["at_least_once", "at_most_once", "exactly_once"])

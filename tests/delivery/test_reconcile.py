@@ -2,51 +2,43 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections import Counter
+from itertools import count
 
-from tests.delivery.examples import PLACE, STREAM, rows_frame
-from tests.delivery.simulation import Clock, SimulatedNetwork
+import numpy as np
+import pandas as pd
+import pytest
+
+from tests.delivery.examples import PLACE, STREAM, Run, rows_frame, statuses
+from tests.delivery.simulation import Clock
 from v3io_frames_put import local
-from v3io_frames_put._delivery.delivery import Delivery
-from v3io_frames_put._delivery.outcomes import Outcomes
+from v3io_frames_put._delivery.batch import Batch
+from v3io_frames_put._delivery.earlier import Earlier
+from v3io_frames_put._delivery.outcome_pages import BLANK, PAGE_ROWS, STATUSES, Texts
+from v3io_frames_put._delivery.past import Past
 from v3io_frames_put._delivery.policy import Policy
 from v3io_frames_put._delivery.reconcile import Reconciler
-from v3io_frames_put._delivery.uploader import StopSwitch, run
+from v3io_frames_put._delivery.scan import make_places
 from v3io_frames_put._rows.plan import plan_rows
-from v3io_frames_put._wire.batches import encode_window
+from v3io_frames_put._wire.batches import build_body, encode_window
+from v3io_frames_put._wire.exchange import Answer
+from v3io_frames_put._wire.requests import put_records_request
+from v3io_frames_put._wire.tags import number_tags
+from v3io_frames_put.config import MAX_SHARDS, Retry
 
 RUN_ID = b"8 bytes."
 
 
-class Sent:
-    """A run with ``exactly_once`` on a stream whose shards all hold a record."""
+class Sent(Run):
+    """A run of ten rows with ``exactly_once`` on a stream whose shards all hold a record."""
 
     def __init__(self, *, shards, lists_numbers, faults=()):
-        clock = Clock()
-        self.platform = local.Platform(
-            clock=clock, rules=local.Rules(list_last_sequence_id=lists_numbers)
-        )
-        self.platform.create_stream(STREAM, shards=shards)
+        rules = local.Rules(list_last_sequence_id=lists_numbers)
+        super().__init__(faults, Policy(delivery="exactly_once"), shards, rules)
         for shard in range(shards):
             self.platform.add_records(STREAM, [b"older"], shard=shard)
-        policy = Policy(delivery="exactly_once", max_in_flight=8)
-        windows = (encode_window(r, RUN_ID) for r in plan_rows(rows_frame(10)).records())
-        front = local.Front(self.platform, faults)
-        self.network = SimulatedNetwork(front, clock, windows, lambda: 0.01)
-        outcomes = Outcomes()
-        reconciler = Reconciler(PLACE, RUN_ID, policy.retry)
-        delivery = Delivery(policy, stream=PLACE, outcomes=outcomes, reconciler=reconciler)
-        began = clock.now
-        run(
-            delivery,
-            self.network,
-            switch=StopSwitch(),
-            report=lambda _: None,
-            clock=clock,
-            draw=lambda: 0.5,
-        )
-        self.seconds = clock.now - began
-        self.stored = outcomes.counts["stored"]
+        assert statuses(self.send(rows_frame(10))) == ["stored"] * 10
 
     def asked(self):
         return Counter(request.headers["X-v3io-function"] for request in self.network.sent
@@ -55,7 +47,6 @@ class Sent:
 
 def test_starts_that_the_listing_does_not_tell_are_asked_side_by_side():
     sent = Sent(shards=400, lists_numbers=False)
-    assert sent.stored == 10
     assert sent.asked()["GetItem"] == 400
     assert sent.network.peak_in_flight == 8
     # On the clock of the simulation: 20 ms there and back, eight at once, and the few
@@ -65,14 +56,89 @@ def test_starts_that_the_listing_does_not_tell_are_asked_side_by_side():
 
 def test_starts_that_the_listing_tells_are_not_asked_for():
     sent = Sent(shards=100, lists_numbers=True)
-    assert sent.stored == 10
     assert sent.asked()["GetItem"] == 0
 
 
 def test_a_look_up_reads_only_shards_that_grew():
     sent = Sent(shards=100, lists_numbers=True, faults=[local.LostAnswer()])
-    assert sent.stored == 10
     grown = {record.shard_id for record in sent.platform.records(STREAM) if record.data != b"older"}
     # One is read to see that we may; a look-up, and the last scan over the same shards.
     assert sent.asked()["Seek"] == 1 + 2 * len(grown)
     assert len(grown) == 10
+
+
+class InDoubt:
+    """Records that all stand on a stream of as many shards as there may be, all in doubt."""
+
+    def __init__(self, *, records, per_batch):
+        platform = local.Platform(clock=Clock())
+        platform.create_stream(STREAM, shards=MAX_SHARDS)
+        platform.add_records(STREAM, [b"older"], shard=MAX_SHARDS - 1)
+        self.front = local.Front(platform, ())
+        self.reconciler = Reconciler(PLACE, RUN_ID, Retry())
+        self.clock = count(0.0, 10.0)
+        self.read()  # where the shards end
+        frame = pd.DataFrame({"row": range(records)})
+        plan = plan_rows(frame, shard=frame["row"] // per_batch % 8)
+        self.batches = []
+        for window in (encode_window(records, RUN_ID) for records in plan.records()):
+            for first in range(0, len(window.entries), per_batch):
+                entries = window.entries.slice(first, first + per_batch)
+                self.batches.append(Batch(entries, frozenset()))
+                self.exchange(put_records_request(PLACE, build_body(entries)))
+
+    def exchange(self, request):
+        """Do on the platform what a request asks for."""
+        path, _, query = request.path.partition("?")
+        asked = local.Request(
+            request.method, path, query, dict(request.headers), bytes(request.body)
+        )
+        response = self.front.exchange(asked).response
+        return Answer(response.status, response.headers, response.body)
+
+    def read(self):
+        """Read what the reconciler wants to."""
+        while asked := self.reconciler.next_ask(next(self.clock)):
+            job, request = asked
+            answer = self.exchange(request)
+            self.reconciler.finish(job, answer, now=next(self.clock), pause=(0.0, 0.5))
+
+    def resolve(self):
+        """Look all of them up, then see whether any came late."""
+        for batch in self.batches:
+            self.reconciler.prepare(batch)
+            self.reconciler.look_up(batch, next(self.clock))
+        self.read()
+        self.reconciler.finish_up()
+        self.read()
+
+
+@pytest.mark.parametrize(("records", "per_batch"), [(60_000, 1_000), (20_000, 20)])
+def test_a_record_in_doubt_costs_at_most_200_bytes(records, per_batch):
+    doubt = InDoubt(records=records, per_batch=per_batch)
+    tracemalloc.start()
+    doubt.resolve()
+    _, peak_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    found = sum(int((one.places["shard_id"] >= 0).sum()) for one in doubt.reconciler.lookups)
+    assert found == records
+    assert doubt.reconciler.late() == doubt.reconciler.duplicates() == []
+    assert peak_bytes <= 200 * records + 3_000_000  # what reading a page takes
+
+
+def test_a_row_in_doubt_since_an_earlier_process_costs_at_most_200_bytes():
+    rows = 200_000
+    page = np.full(PAGE_ROWS, BLANK)
+    status = np.full(rows, STATUSES.index("unknown"), np.int8)
+    earlier = Earlier(status, lambda _: page, texts=Texts(), final=["stored"], doubts=True)
+    past = Past(earlier, lambda _: np.zeros(0), floor=np.zeros(1), starts={}, knows_requests=True)
+    tracemalloc.start()
+    found = make_places(number_tags(np.arange(rows), None), 3, np.arange(rows))
+    past.take(found, proves_absence=True)
+    past.take_last(found)
+    _, peak_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert earlier.places(np.array([0, rows - 1])).tolist() == [[3, 0], [3, rows - 1]]
+    assert past.is_over
+    assert past.duplicates() == past.late() == []
+    assert peak_bytes <= 200 * rows

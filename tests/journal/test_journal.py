@@ -93,6 +93,28 @@ def test_results_of_all_processes_cover_all_rows(platform, path):
     assert rows_on(platform) == list(range(150_000))
 
 
+def test_places_are_kept_of_a_page_of_which_a_row_is_found_by_the_look_up(platform, path):
+    big = pd.DataFrame({"row": range(140_000)})
+    options = {"data": big, "partition_key": None, "max_in_flight": 2, "delivery": "exactly_once"}
+    platform.faults = [LostAnswer()]
+    slow = platform.client(retry=Retry(settle_seconds=1_000))  # not looked up by the first call
+    before = stop_after(platform, path, 70_000, client=slow, **options)
+    is_stored, is_unknown = before.status == "stored", before.status == "unknown"
+    assert is_unknown[:65_536].any()
+    after = put(platform, path, **options)
+    assert (after.status == "stored").all()
+    pd.testing.assert_frame_equal(after[is_stored], before[is_stored])
+    assert (after[is_unknown].attempts == 1).all()
+    assert not after.maybe_duplicate.any()
+    places = {
+        json.loads(record.data)["row"]: (record.shard_id, record.sequence_number)
+        for record in platform.records(STREAM)
+    }
+    told = zip(after.shard_id.tolist(), after.sequence_number.tolist(), strict=True)
+    assert dict(enumerate(told)) == places
+    pd.testing.assert_frame_equal(put(platform, path, **options), after)
+
+
 def test_a_journal_is_small(platform, path):
     big = pd.DataFrame({"row": range(140_000)})
     put(platform, path, big, partition_key=None)

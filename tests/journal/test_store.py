@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from v3io_frames_put._journal.store import from_blob, narrow, to_blob
+from v3io_frames_put._journal.store import Store, from_blob, narrow, to_blob
 
 WHOLE = st.integers(-(2**63), 2**63 - 1) | st.integers(-300, 300)
 
@@ -33,3 +33,15 @@ def test_narrow_numbers_are_the_same_numbers(values):
 )
 def test_the_narrowest_signed_type_is_taken(values, dtype):
     assert narrow(np.array(values, np.int64)).dtype == dtype
+
+
+def test_numbers_of_numpy_are_kept_and_asked_for_as_numbers(tmp_path):
+    store = Store(tmp_path / "run.v3io")
+    with store.transaction():
+        store.write(
+            "insert into blocks values (?, ?, ?)", [(np.int64(3), np.int32(2), np.uint32(7))]
+        )
+        store.write("insert into overtaken (row, least) values (?, ?)", np.array([[3, 5]]))
+    assert list(store.read("select * from blocks where first_row = ?", np.int64(3))) == [(3, 2, 7)]
+    assert list(store.read("select least from overtaken where row = ?", np.int32(3))) == [(5,)]
+    store.close()

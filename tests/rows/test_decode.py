@@ -53,6 +53,27 @@ def test_index_levels_that_were_sent_get_their_types_back():
     assert decoded["when"].tolist() == [pd.Timestamp("2026-11-22")]
 
 
+@pytest.mark.parametrize(
+    "dtype",
+    [
+        pa.dictionary(pa.int8(), pa.string_view()),
+        pa.run_end_encoded(pa.int32(), pa.string_view()),
+        pa.run_end_encoded(pa.int16(), pa.dictionary(pa.int8(), pa.string())),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("data_format", ["json", "arrow"])
+def test_dictionaries_and_runs_of_views_get_their_layout_back(dtype, data_format):
+    (records,) = plan_rows(pa.table({"a": ["x", "x", None]}), format=data_format).records()
+    schema = pa.schema([("a", dtype)])
+    decoded = decode_records(
+        records_of(*records.data.to_pylist()), format=data_format, schema=schema
+    )
+    column = pa.chunked_array(decoded["a"].array.__arrow_array__())
+    assert column.type == dtype
+    assert column.to_pylist() == ["x", "x", None]
+
+
 def test_infinities_written_as_strings_come_back_as_floats():
     schema = pa.schema([("a", pa.float64()), ("b", pa.list_(pa.float32()))])
     decoded = decode_records(records_of(b'{"a":"-Infinity","b":["Infinity",1.5]}'), schema=schema)

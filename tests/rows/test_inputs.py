@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -54,6 +56,24 @@ def test_every_table_like_input_gives_the_same_records(data, num_rows):
     plan, texts = encode(data)
     assert texts == TEXTS
     assert plan.num_rows == num_rows
+
+
+def test_polars_categories_are_their_texts_wherever_they_stand():
+    polars = pytest.importorskip("polars")
+    kinds = polars.Categorical, polars.Enum(["y", "x"])
+    texts = ["x", None, "y"]
+    columns = {
+        **{str(place): polars.Series(texts, dtype=kind) for place, kind in enumerate(kinds)},
+        "list": polars.Series([texts, None, []], dtype=polars.List(kinds[0])),
+        "array": polars.Series([texts[:2], None, texts[1:]], dtype=polars.Array(kinds[1], 2)),
+        "struct": polars.Series(
+            [{"k": "x"}, None, {"k": None}], dtype=polars.Struct({"k": kinds[0]})
+        ),
+    }
+    frame = polars.DataFrame(columns)
+    assert [json.loads(text) for text in encode(frame)[1]] == frame.to_dicts()
+    (stream,) = encode(frame, format="arrow", rows_per_record="auto")[1]
+    assert pa.ipc.open_stream(stream).read_all().to_pylist() == frame.to_dicts()
 
 
 def test_polars_frames_are_read_by_their_arrow_stream():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from uuid import UUID
 
 import numpy as np
@@ -65,6 +66,31 @@ def test_index_levels_are_named_as_reset_index_names_them(index, columns, expect
 
 def test_an_index_level_may_be_the_partition_key():
     assert only(FRAME, partition_key="i").partition_key.to_pylist() == ["7", "7", "9"]
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        pd.Index([7, 8]),
+        pd.Index([7, 8], dtype="uint8"),
+        pd.Index([7.5, 8.0]),
+        pd.Index([True, False]),
+        pd.date_range("2026-11-22", periods=2),
+        pd.period_range("2026-11", periods=2, freq="M"),
+        pd.MultiIndex.from_tuples([("a", 1), ("a", 2)]),
+        pd.CategoricalIndex(["u", "v"]),
+    ],
+    ids=lambda labels: str(labels.dtype),
+)
+def test_a_label_of_the_frame_names_its_column(labels):
+    frame = pd.DataFrame([["x", "y"]], columns=labels)
+    for place, label in enumerate(labels):
+        assert only(frame, partition_key=label).partition_key.to_pylist() == ["xy"[place]]
+
+
+def test_a_label_names_an_index_level_too():
+    frame = pd.DataFrame({"a": ["x"]}, index=pd.Index(["k"], name=np.int64(7)))
+    assert only(frame, partition_key=frame.index.name).partition_key.to_pylist() == ["k"]
 
 
 @pytest.mark.parametrize("option", ["columns", "partition_key", "shard", "client_info"])
@@ -199,11 +225,61 @@ def test_a_shard_takes_the_place_of_the_key_row_by_row():
     assert records.partition_key.to_pylist() == [None, "2", None]
 
 
+MIXED_CELLS = [0, 1, None, np.nan, "x", "7", pd.NaT, b"y", 2, None]
+
+
+@pytest.mark.parametrize("missing", [np.float32("nan"), Decimal("sNaN"), np.datetime64("NaT")])
+@pytest.mark.parametrize(
+    ("option", "given", "expected"),
+    [("partition_key", "x", "x"), ("shard", 1, 1), ("client_info", "x", b"x")],
+)
+def test_a_missing_cell_maps_to_nothing(option, given, expected, missing):
+    for cells, mapped in (([given, missing], [expected, None]), ([missing], [None])):
+        records = only(
+            pd.DataFrame({"a": range(len(cells))}), **{option: pd.Series(cells, dtype=object)}
+        )
+        assert getattr(records, option).to_pylist() == mapped
+
+
+@pytest.mark.parametrize("dtype", [object, "category"])
+@pytest.mark.parametrize("option", ["partition_key", "shard", "client_info"])
+def test_what_a_cell_maps_to_does_not_depend_on_the_cells_read_with_it(option, dtype):
+    cells = pd.Series(MIXED_CELLS, dtype=object).astype(dtype)
+    frame = pd.DataFrame({"a": range(len(cells)), "m": cells})
+    options = {"columns": ["a"], option: "m"}
+    whole = only(frame, **options)
+    windows = list(plan_rows(frame, **options, window_bytes=1).records())
+    assert len(windows) == len(cells)
+    mapped = [value for window in windows for value in getattr(window, option).to_pylist()]
+    assert mapped == getattr(whole, option).to_pylist()
+    details = [detail for window in windows for detail in window.rejections.details]
+    assert details == whole.rejections.details
+
+
+@pytest.mark.parametrize("cell", [None, np.nan, "x"])
+def test_a_window_without_numbers_does_not_end_a_run_with_shards(cell):
+    shards = pd.Series([0] * 8192 + [cell] * 1808, dtype=object)
+    windows = list(plan_rows(pd.DataFrame({"a": range(10_000)}), shard=shards).records())
+    assert [len(window.rows) for window in windows] == [8192, 0 if cell == "x" else 1808]
+    assert set(windows[1].rejections.names) == ({"ShardIdInvalid"} if cell == "x" else set())
+
+
+def test_texts_as_shards_reject_their_rows():
+    shards = pd.Series(["1", None], dtype="string[python]")
+    records = only(pd.DataFrame({"a": [1, 2]}), shard=shards)
+    assert records.rejections.details == [
+        "column 'shard' holds a str; expected a whole number. Cast it."
+    ]
+    assert records.shard.to_pylist() == [None]
+
+
 def test_client_info_is_bytes_or_text():
     assert only(FRAME, client_info=b"all").client_info.to_pylist() == [b"all"] * 3
     assert only(FRAME, client_info="b").client_info.to_pylist() == [b"x", None, b"z"]
     mixed = np.array(["é", b"\xff", None], dtype=object)
     assert only(FRAME, client_info=mixed).client_info.to_pylist() == ["é".encode(), b"\xff", None]
+    views = [memoryview(b"abcd")[::2], bytearray(b"x"), None]
+    assert only(FRAME, client_info=views).client_info.to_pylist() == [b"ac", b"x", None]
 
 
 def test_equal_destinations_share_a_number_and_others_differ():
@@ -241,6 +317,26 @@ def test_many_destinations_do_not_collide():
     keys = [f"user-{n}" for n in range(8_000)]
     records = only(pd.DataFrame({"a": range(8_000)}), partition_key=keys)
     assert len(set(records.destination.tolist())) == 8_000
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        UUIDS,
+        pa.DictionaryArray.from_arrays(pa.array([0, 0, 1]), UUIDS),
+        pa.array([1, 2, 3], pa.uint64()),
+        pa.array(np.array([1, 2, 3], np.float16)),
+        pa.array(["x", "y", "z"], pa.string_view()),
+        pa.nulls(3),
+    ],
+    ids=lambda keys: str(keys.type),
+)
+def test_a_key_of_any_type_gives_way_to_a_shard(keys):
+    table = pa.table({"k": keys})
+    expected = only(table, columns=["k"], partition_key="k").partition_key.to_pylist()
+    records = only(table, partition_key="k", shard=pd.array([4, None, 5], "Int64"))
+    assert records.partition_key.to_pylist() == [None, expected[1], None]
+    assert only(table, partition_key="k", shard=4).partition_key.to_pylist() == [None] * 3
 
 
 @pytest.mark.parametrize("dtype", [object, "string[pyarrow]"])

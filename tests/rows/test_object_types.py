@@ -34,6 +34,7 @@ def arrow_type(*cells):
         ((True, np.bool_(False)), pa.bool_()),
         ((1.5, np.nan), pa.float64()),
         ((b"x",), pa.binary()),
+        ((b"x", bytearray(b"x"), memoryview(b"xy")[::2]), pa.binary()),
         ((Decimal("1.5"), Decimal("22.25")), pa.decimal128(4, 2)),
         ((dt.date(2026, 11, 22),), pa.date32()),
         (([1, 2], None, []), pa.list_(pa.int64())),
@@ -63,6 +64,28 @@ def test_objects_of_one_kind_have_one_type(cells, expected):
 def test_a_mix_that_would_change_a_value_names_column_and_row(cells, row):
     with pytest.raises(UnsupportedType, match=rf"column 'a' has type object, and row {row} "):
         plan_rows(frame_of(*cells), format="arrow")
+
+
+MISSING = [np.nan, np.float32("nan"), np.float16("nan"), pd.NaT, pd.NA, Decimal("sNaN")]
+MISSING += [np.datetime64("NaT"), np.timedelta64("NaT")]
+
+
+@pytest.mark.parametrize("missing", MISSING, ids=lambda cell: f"{type(cell).__name__} {cell}")
+@pytest.mark.parametrize("cell", [None, "x", 7, 1.5, b"x", dt.date(2026, 11, 22), [1]], ids=str)
+def test_a_missing_cell_is_null_and_decides_no_type(missing, cell):
+    (records,) = plan_rows(
+        frame_of(cell, missing), format="arrow", rows_per_record="auto"
+    ).records()
+    column = pa.ipc.open_stream(records.data[0].as_py()).read_all()["a"]
+    assert column.type == arrow_type(cell)
+    assert column.to_pylist() == [cell, None]
+
+
+def test_a_missing_item_of_a_list_is_null():
+    frame = frame_of([1.5, np.nan], [np.nan])
+    (records,) = plan_rows(frame, format="arrow", rows_per_record="auto").records()
+    column = pa.ipc.open_stream(records.data[0].as_py()).read_all()["a"]
+    assert column.to_pylist() == [[1.5, None], [None]]
 
 
 def test_the_type_is_decided_over_the_whole_column():

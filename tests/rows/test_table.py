@@ -84,6 +84,64 @@ CELLS = {
         pa.array([0], pa.timestamp("s", "Europe/Berlin")).dictionary_encode(),
         ['"1970-01-01T00:00:00Z"'],
     ),
+    "dictionary of string views": (
+        pa.DictionaryArray.from_arrays([1, None, 0], pa.array(["x", None], pa.string_view())),
+        ["null", "null", '"x"'],
+    ),
+    "dictionary of binary views": (
+        pa.DictionaryArray.from_arrays([0, 0], pa.array([b"x" * 13], pa.binary_view())),
+        ['"eHh4eHh4eHh4eHh4eA=="'] * 2,
+    ),
+    "list of dictionaries of views": (
+        pa.ListArray.from_arrays(
+            [0, 2, 2],
+            pa.DictionaryArray.from_arrays([0, 0], pa.array(["x"], pa.string_view())),
+        ),
+        ['["x","x"]', "[]"],
+    ),
+    "null lists of uuids and dictionaries": (
+        pa.nulls(
+            2,
+            pa.list_(pa.struct([("u", pa.uuid()), ("d", pa.dictionary(pa.int8(), pa.string()))])),
+        ),
+        ["null", "null"],
+    ),
+    "large list views of nulls": (
+        pa.LargeListViewArray.from_arrays([1, 0, 0], [2, 1, 0], pa.nulls(3)),
+        ["[null,null]", "[null]", "[]"],
+    ),
+    "null maps of uuids": (
+        pa.nulls(1, pa.map_(pa.dictionary(pa.int8(), pa.string()), pa.uuid())),
+        ["null"],
+    ),
+    "runs of views": (
+        pa.RunEndEncodedArray.from_arrays([2, 3], pa.array(["x", None], pa.string_view())),
+        ['"x"', '"x"', "null"],
+    ),
+    "runs of dictionaries": (
+        pa.RunEndEncodedArray.from_arrays([2, 3], pa.array(["x", "y"]).dictionary_encode()),
+        ['"x"', '"x"', '"y"'],
+    ),
+    "dictionary of runs": (
+        pa.DictionaryArray.from_arrays(
+            [2, 0], pa.RunEndEncodedArray.from_arrays([2, 3], ["x", "y"])
+        ),
+        ['"y"', '"x"'],
+    ),
+    "runs of uuids": (
+        pa.RunEndEncodedArray.from_arrays(
+            [2], pa.ExtensionArray.from_storage(pa.uuid(), pa.array([b"\0" * 16], pa.binary(16)))
+        ),
+        ['"00000000-0000-0000-0000-000000000000"'] * 2,
+    ),
+    "struct of runs": (
+        pa.StructArray.from_arrays(
+            [pa.RunEndEncodedArray.from_arrays([1, 3], ["x", "y"])],
+            ["k"],
+            mask=pa.array([False, True, False]),
+        ),
+        ['{"k":"x"}', "null", '{"k":"y"}'],
+    ),
     "runs": (pa.RunEndEncodedArray.from_arrays([2, 3], [1.0, None]), ["1.0", "1.0", "null"]),
     "date32": (
         pa.array([dt.date(2026, 11, 22), dt.date(1, 1, 1), dt.date(9999, 12, 31)]),
@@ -148,6 +206,18 @@ CELLS = {
     "null": (pa.nulls(2), ["null", "null"]),
 }
 
+for bits, precision in ((32, 8), (64, 17), (128, 5), (128, 38), (256, 76)):
+    for scale in (
+        (-90, -77, -40, -19, -10, 10, 19, 40, 77, 90) if hasattr(pa, f"decimal{bits}") else ()
+    ):
+        numbers = [0, 1, -12, 10**precision - 1]
+        raw = b"".join(n.to_bytes(bits // 8, "little", signed=True) for n in numbers)
+        dtype = getattr(pa, f"decimal{bits}")(precision, scale)
+        CELLS[str(dtype)] = (
+            pa.Array.from_buffers(dtype, len(numbers), [None, pa.py_buffer(raw)]),
+            [f'"{Decimal(f"{number}E{-scale}")}"' for number in numbers],
+        )
+
 if hasattr(pa, "decimal32"):  # not in the oldest pyarrow we work with
     CELLS["decimal32"] = (pa.array([Decimal("1.50")], pa.decimal32(9, 2)), ['"1.50"'])
     CELLS["decimal64"] = (pa.array([Decimal("-1.50")], pa.decimal64(18, 2)), ['"-1.50"'])
@@ -185,6 +255,7 @@ def test_the_text_of_a_cell_does_not_depend_on_its_neighbors(name):
         ("é", '"é"'),
         (b"abcd", '"YWJjZA=="'),
         (bytearray(b"abc"), '"YWJj"'),
+        (memoryview(b"abcd")[::2], '"YWM="'),
         (UUID(int=1), '"00000000-0000-0000-0000-000000000001"'),
         (dt.date(1, 1, 1), '"0001-01-01"'),
         (dt.time(10, 0, 0, 120_000), '"10:00:00.120"'),
@@ -224,6 +295,17 @@ def test_each_python_cell_has_its_text(cell, expected):
     assert encode_cells(cell, "text", 1) == [expected, '"text"', "1"]
 
 
+MISSING = [None, NAN, np.float32("nan"), np.float16("nan"), pd.NaT, pd.NA, Decimal("sNaN")]
+MISSING += [np.datetime64("NaT"), np.timedelta64("NaT"), Decimal("NaN")]
+
+
+@pytest.mark.parametrize("cell", MISSING, ids=lambda cell: f"{type(cell).__name__} {cell}")
+def test_a_missing_cell_is_null_whatever_stands_beside_it(cell):
+    assert encode_cells(cell) == ["null"]
+    assert encode_cells("x", cell) == ['"x"', "null"]
+    assert encode_cells(1.5, cell) == ["1.5", "null"]
+
+
 def test_a_cell_nested_too_deeply_rejects_its_row():
     deep = []
     deep.append(deep)
@@ -259,6 +341,22 @@ def test_infinities_become_strings_inside_nested_values_too():
         "null",
         '{"x":null,"m":{}}',
     ]
+
+
+@pytest.mark.parametrize("kind", ["list", "large list", "fixed list", "map", "struct"])
+def test_uuids_and_bool8_beside_floats_keep_their_text_in_lists_and_maps(kind):
+    uuids = pa.ExtensionArray.from_storage(pa.uuid(), pa.array([b"\0" * 16], pa.binary(16)))
+    flags = pa.ExtensionArray.from_storage(pa.bool8(), pa.array([1], pa.int8()))
+    items = pa.StructArray.from_arrays([uuids, flags, pa.array([INF])], ["u", "b", "x"])
+    text = '{"u":"00000000-0000-0000-0000-000000000000","b":true,"x":"Infinity"}'
+    values, expected = {
+        "list": (pa.ListArray.from_arrays([0, 1], items), f"[{text}]"),
+        "large list": (pa.LargeListArray.from_arrays([0, 1], items), f"[{text}]"),
+        "fixed list": (pa.FixedSizeListArray.from_arrays(items, 1), f"[{text}]"),
+        "map": (pa.MapArray.from_arrays([0, 1], ["k"], items), f'{{"k":{text}}}'),
+        "struct": (pa.StructArray.from_arrays([items], ["k"]), f'{{"k":{text}}}'),
+    }[kind]
+    assert encode(values, encoding=Encoding(infinity="string")) == [expected]
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,8 @@ from v3io_frames_put.errors import ProtocolError
 
 RECORD = {"ArrivalTimeSec": 1, "ArrivalTimeNSec": 2, "SequenceNumber": 3, "Data": "ZGF0YQ0K"}
 
+DEEP = b"[" * 900 + b"]" * 900  # as deep as is still read
+
 
 def page(*records, **fields):
     answer = {
@@ -60,6 +62,8 @@ def test_a_page_without_records_has_columns_all_the_same():
         page(NextLocation=""),
         page(RecordsBehindLatest=None),
         Answer(200, {}, b'{"Records": ['),
+        Answer(200, {}, b'{"Records": ' + b"[" * 3_000 + b"]" * 3_000 + b"}"),
+        Answer(200, {}, page(RECORD | {"PartitionKey": "~"}).body.replace(b'"~"', DEEP)),
     ],
 )
 def test_a_malformed_answer_is_told(answer):

@@ -22,6 +22,7 @@ def test_a_description_is_read():
         b"", b"<html>", b"[]", b"{}", b'{"ShardCount": "2", "RetentionPeriodHours": 1}',
         b'{"ShardCount": 2.5, "RetentionPeriodHours": 1}',
         b'{"ShardCount": -1, "RetentionPeriodHours": 1}', b'{"ShardCount": 2',
+        b'{"ShardCount": ' + b"[" * 3_000 + b"]" * 3_000 + b"}",
     ],
 )  # fmt: skip
 def test_what_is_no_description_is_told(body):

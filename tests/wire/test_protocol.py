@@ -48,10 +48,15 @@ def parse(status, body):
             b'{"ErrorCode": true, "ErrorMessage": "X"}',
             PlatformError(400, None, "X", "X"),
         ),
+        (
+            400,
+            b'{"a":' * 3_000 + b"1" + b"}" * 3_000,
+            PlatformError(400, None, "HTTP 400", ('{"a":' * 40)),
+        ),
         (500, b"\xff\xfe", PlatformError(500, None, "HTTP 500", "\ufffd\ufffd")),
     ],
     ids=["symbolic", "captured", "prose", "page", "empty", "no title", "list", "odd", "bool",
-         "binary"],
+         "deep", "binary"],
 )  # fmt: skip
 def test_an_error_is_read(status, body, expected):
     assert parse(status, body) == expected

@@ -80,7 +80,7 @@ def test_all_records_may_be_refused():
     assert told.stored.tolist() == [False, False]
 
 
-@pytest.mark.parametrize("message", [None, ""])
+@pytest.mark.parametrize("message", [None, "", 5, ["Busy"]])
 def test_a_refusal_without_a_name_is_still_a_refusal(message):
     told = parse_put_answer(body(refused(-7, message), failed=1), sent(1))
     assert (told.errors.codes, told.errors.names) == ([-7], ["unnamed"])
@@ -114,6 +114,25 @@ GOOD = body(stored(0, 1), stored(0, 2), stored(0, 3))
 )
 def test_what_is_not_json_is_not_believed(answer):
     assert "the answer is not JSON" in doubt(answer, sent())
+
+
+@pytest.mark.parametrize("field", ["ErrorMessage", "Other"])
+@pytest.mark.parametrize("depth", [3_000, 100_000])
+def test_what_is_nested_deep_is_not_believed(field, depth):
+    deep = b"[" * depth + b"]" * depth
+    answer = body({"ErrorCode": -1, field: "~"}, failed=1).replace(b'"~"', deep)
+    assert doubt(answer, sent(1)).startswith("the answer is JSON that is nested too deep")
+
+
+def test_at_any_depth_an_answer_is_read_or_not_believed():
+    for depth in range(800, 1_100):
+        deep = b"[" * depth + b"]" * depth
+        answer = body({"ErrorCode": -1, "ErrorMessage": "~"}, failed=1).replace(b'"~"', deep)
+        try:
+            names = parse_put_answer(answer, sent(1)).errors.names
+        except UnbelievableAnswerError:
+            continue
+        assert names == ["unnamed"]
 
 
 def test_every_beginning_of_an_answer_is_not_believed():

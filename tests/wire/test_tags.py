@@ -3,13 +3,24 @@
 import base64
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from v3io_frames_put._wire.tags import parse_tag, spell_tags
+from v3io_frames_put._wire.tags import number_tags, parse_tag, read_tags, spell_tags, split_tags
 
 RUN = bytes.fromhex("0123456789abcdef")
+OTHERS = [
+    b"",
+    b"a note",
+    RUN,
+    RUN + bytes(7),
+    RUN + bytes(9),
+    bytes(16),
+    b"\x00" + RUN[1:] + bytes(8),
+    RUN[:7] + b"\x00" + bytes(8),
+]
 
 
 def tags_of(*args):
@@ -48,19 +59,16 @@ def test_a_tag_reads_back(first_row, row_count, run_id):
     assert parse_tag(tags[0], run_id) == (first_row, row_count)
 
 
-@pytest.mark.parametrize(
-    "client_info",
-    [
-        None,
-        b"",
-        b"a note",
-        RUN,
-        RUN + bytes(7),
-        RUN + bytes(9),
-        bytes(16),
-        b"\x00" + RUN[1:] + bytes(8),
-        RUN[:7] + b"\x00" + bytes(8),
-    ],
-)
+@given(st.lists(st.tuples(st.integers(0, 2**40 - 1), st.integers(1, 2**24 - 1))))
+def test_tags_of_a_run_are_read_among_others(pairs):
+    firsts, counts = np.array(pairs, np.int64).reshape(-1, 2).T
+    infos = [None, *tags_of(RUN, firsts, counts.astype(np.int32)), *OTHERS]
+    at, numbers = read_tags(pa.array(infos, pa.binary()), RUN)
+    assert at.tolist() == list(range(1, len(pairs) + 1))
+    assert list(zip(*map(list, split_tags(numbers)), strict=True)) == pairs
+    assert (numbers == number_tags(firsts, counts.astype(np.int32))).all()
+
+
+@pytest.mark.parametrize("client_info", [None, *OTHERS])
 def test_what_another_run_or_another_writer_wrote_is_no_tag(client_info):
     assert parse_tag(client_info, RUN) is None

@@ -19,6 +19,7 @@ from v3io_frames_put.results import ATTRS_KEY, collect_results
 from v3io_frames_put.resume import take_up
 from v3io_frames_put.stops import stop_error
 from v3io_frames_put.summary import summarize
+from v3io_frames_put.upload import Run
 
 if TYPE_CHECKING:
     import threading
@@ -77,7 +78,7 @@ def send_partition(
         earlier = _nobody_knows(job, run)
     if earlier is not None:
         job = take_up(job, earlier)
-    results, ending = send_rows(job)
+    results, ending = send_rows(Run(job))
     if ending.broken is not None:
         # No engine expects of a task what is no Exception: a panic of native code, say.
         kind = type(ending.broken).__name__

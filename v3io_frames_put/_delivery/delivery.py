@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -21,7 +21,6 @@ from v3io_frames_put._delivery.backlog import Backlog
 from v3io_frames_put._delivery.batch import NOT_OVERTAKEN, links
 from v3io_frames_put._delivery.ceiling import open_ceiling
 from v3io_frames_put._delivery.endings import Endings, Moment
-from v3io_frames_put._delivery.lanes import LANES_PER_BATCH
 from v3io_frames_put._delivery.pace import next_delay, parse_retry_after
 from v3io_frames_put._delivery.recorder import Recorder
 from v3io_frames_put._delivery.verdicts import Stop, describe
@@ -30,7 +29,7 @@ from v3io_frames_put._wire.exchange import Fault
 from v3io_frames_put._wire.requests import put_records_request
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from v3io_frames_put._delivery.batch import Batch
     from v3io_frames_put._delivery.endings import Retried
@@ -42,8 +41,6 @@ if TYPE_CHECKING:
     from v3io_frames_put._wire.batches import Window
     from v3io_frames_put._wire.exchange import Attempt, Request
     from v3io_frames_put._wire.paths import StreamPath
-
-_BATCHES_AHEAD: Final = 0.5  # for each request that may be under way, and one
 
 
 class Delivery:
@@ -85,8 +82,7 @@ class Delivery:
         self._policy = policy
         self._stream = stream
         self._ceiling = open_ceiling(policy.max_in_flight)
-        most = policy.most_in_flight
-        self._backlog = Backlog(1 if most == 1 else LANES_PER_BATCH * most)
+        self._backlog = Backlog(policy.lanes)
         self._reconciler = reconciler
         self._recorder = recorder or Recorder()
         self._endings = Endings(policy, outcomes, self._backlog, reconciler, self._recorder)
@@ -115,8 +111,7 @@ class Delivery:
         """Whether another window of records is of use, and fits the budget."""
         if self._closed or self.stopped or (self._reconciler and not self._reconciler.is_ready):
             return False
-        ahead = 1 + _BATCHES_AHEAD * self._ceiling.requests
-        if self._backlog.idle_records >= ahead * self._policy.limits.max_records:
+        if self._backlog.idle_records >= self._policy.records_ahead(self._ceiling.requests):
             return False  # more would take memory and make nothing faster
         held = self.held_bytes
         return not held or held + self._window_bytes <= self._policy.max_in_flight_bytes
@@ -166,6 +161,15 @@ class Delivery:
             copy for copy in late if copy.sequence_number > least.get(copy.row, NOT_OVERTAKEN)
         )
         return sorted({copy.row for copy in behind})
+
+    def count_left(self, late: Sequence[Copy]) -> int:
+        """Count the rows that the same call again has to deal with, given those found late."""
+        counts, is_again = self.outcomes.counts, self._policy.delivery != "at_most_once"
+        left = counts["unsent"] + is_again * counts["unknown"]
+        if self._reconciler is None or not late:
+            return left
+        # A rejected row that is found late was not among those left.
+        return left - len(late) + self._reconciler.count_rejected(copy.row for copy in late)
 
     @property
     def in_flight(self) -> int:

@@ -10,6 +10,7 @@ import numpy as np
 from v3io_frames_put._delivery.outcome_pages import (
     BLANK,
     DOUBTED,
+    NOT_GIVEN,
     OPEN,
     PAGE_ROWS,
     STATUSES,
@@ -47,9 +48,11 @@ class Earlier:
     overtaken : ndarray of int64, shape (n, 2), optional
         Rows that had a stored one of their destination behind them, and the least number of
         such; 0: it is not known.
+    page_rows : int
+        Rows of a page.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # what a run leaves
         self,
         status: NDArray[np.int8],
         load: Callable[[int], NDArray[Any]],
@@ -58,7 +61,9 @@ class Earlier:
         final: Collection[Status],
         doubts: bool,
         overtaken: NDArray[np.int64] | None = None,
+        page_rows: int = PAGE_ROWS,
     ) -> None:
+        self._page_rows = page_rows
         self.status = status
         self.texts = texts
         self.overtaken = np.zeros((0, 2), np.int64) if overtaken is None else overtaken
@@ -102,7 +107,7 @@ class Earlier:
 
     def recall(self, first_row: int, num_rows: int) -> NDArray[Any]:
         """Return the page entries of some rows of one page: kept, doubted or open."""
-        number, within = divmod(first_row, PAGE_ROWS)
+        number, within = divmod(first_row, self._page_rows)
         known = self._page(number)[within : within + num_rows]
         told = np.full(num_rows, BLANK)
         told[: len(known)] = known
@@ -122,20 +127,16 @@ class Earlier:
         told["status"][doubted] = DOUBTED
         return told
 
-    def numbers(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return the sequence numbers of rows that were stored before this process."""
-        numbers = np.zeros(len(rows), np.int64)
-        for page in np.unique(rows // PAGE_ROWS).tolist():
-            here = rows // PAGE_ROWS == page
-            numbers[here] = self._page(page)["sequence_number"][rows[here] % PAGE_ROWS]
-        return numbers
-
-    def place(self, row: int) -> tuple[int, int] | None:
-        """Tell where a row stands: shard and sequence number. None: it is not stored."""
-        if row >= len(self.status) or self.status[row] != _STORED:
-            return None
-        entry = self._page(row // PAGE_ROWS)[row % PAGE_ROWS]
-        return int(entry["shard_id"]), int(entry["sequence_number"])
+    def places(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the shard and the sequence number of rows; NOT_GIVEN: they are not stored."""
+        places = np.full((len(rows), 2), NOT_GIVEN, np.int64)
+        stored = np.flatnonzero(self.is_stored(rows))
+        numbers = rows[stored] // self._page_rows
+        for number in np.unique(numbers).tolist():
+            here = stored[numbers == number]
+            entries = self._page(number)[rows[here] % self._page_rows]
+            places[here] = np.stack([entries["shard_id"], entries["sequence_number"]], axis=1)
+        return places
 
     def find(self, rows: NDArray[np.int64], **columns: Any) -> None:
         """Give rows the outcome ``stored``: they were found on the stream."""
@@ -144,12 +145,12 @@ class Earlier:
             self.status = np.concatenate([self.status, np.full(missing, OPEN, np.int8)])
         self.status[rows] = _STORED
         self._found.append(rows)
-        for number in np.unique(rows // PAGE_ROWS):
+        for number in np.unique(rows // self._page_rows).tolist():
             if number not in self._changed:
-                self._changed[number] = _whole(self._load(number))
+                self._changed[number] = self._load_whole(number)
             page = self._changed[number]
-            which = rows // PAGE_ROWS == number
-            within = rows[which] - number * PAGE_ROWS
+            which = rows // self._page_rows == number
+            within = rows[which] - number * self._page_rows
             found = np.full(len(within), BLANK)
             found["attempts"] = page["attempts"][within]
             found["maybe_duplicate"] = page["maybe_duplicate"][within]
@@ -187,9 +188,8 @@ class Earlier:
         changed = self._changed.get(number)
         return self._load(number) if changed is None else changed
 
-
-def _whole(page: NDArray[Any]) -> NDArray[Any]:
-    """Copy a page, as long as pages are."""
-    whole = np.full(PAGE_ROWS, BLANK)
-    whole[: len(page)] = page
-    return whole
+    def _load_whole(self, number: int) -> NDArray[Any]:
+        """Copy a page, as long as pages are."""
+        page, whole = self._load(number), np.full(self._page_rows, BLANK)
+        whole[: len(page)] = page
+        return whole

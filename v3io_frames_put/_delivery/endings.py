@@ -149,7 +149,9 @@ class Endings:
         self.out_of_order += settling.settle_stored(self._outcomes, batch, told)
         if self._reconciler:
             self._reconciler.note_stored(batch, np.flatnonzero(told.stored), told)
-        still_open = settling.settle_refused(self._outcomes, batch, told)
+        rejected, still_open = settling.settle_refused(self._outcomes, batch, told)
+        if self._reconciler and rejected is not None:
+            self._reconciler.note_rejected(rejected)
         if still_open is None:
             self._backlog.advance(batch)
             return
@@ -191,6 +193,8 @@ class Endings:
             detail = f"the platform refused this record alone, a request of {size:,} bytes"
             batch.blame(Failure("DataTooLarge", f"{detail}. Shorten it."))
         settling.settle(self._outcomes, batch, "rejected")
+        if self._reconciler:
+            self._reconciler.note_rejected(batch)
         self._backlog.advance(batch)
 
     def _go_on_unknown(self, batch: Batch, moment: Moment) -> None:

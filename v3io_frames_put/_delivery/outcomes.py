@@ -48,6 +48,8 @@ class Outcomes:
         What earlier processes of the run left.
     recorder : Recorder, optional
         Is told of every outcome.
+    page_rows : int
+        Rows of a page; ``earlier`` has as many.
     """
 
     def __init__(
@@ -56,7 +58,9 @@ class Outcomes:
         packed: bool = False,
         earlier: Earlier | None = None,
         recorder: Recorder | None = None,
+        page_rows: int = PAGE_ROWS,
     ) -> None:
+        self.page_rows = page_rows
         self.counts: dict[Status, int] = dict.fromkeys(STATUSES, 0)
         self.is_packed = packed
         self._pages: dict[int, NDArray[Any]] = {}
@@ -77,11 +81,11 @@ class Outcomes:
         first = start = self._rows
         self._rows += num_rows
         while start < self._rows:
-            page, within = divmod(start, PAGE_ROWS)
+            page, within = divmod(start, self.page_rows)
             if page not in self._pages:
-                self._pages[page] = np.full(PAGE_ROWS, BLANK)
+                self._pages[page] = np.full(self.page_rows, BLANK)
                 self._open[page] = 0
-            fresh = min(PAGE_ROWS - within, self._rows - start)
+            fresh = min(self.page_rows - within, self._rows - start)
             self._open[page] += fresh
             start += fresh
         if self._earlier is not None:
@@ -90,8 +94,8 @@ class Outcomes:
     def _recall(self, earlier: Earlier, first: int) -> None:
         """Give the rows from ``first`` on what earlier processes left of them."""
         while first < self._rows:
-            page, within = divmod(first, PAGE_ROWS)
-            count = min(PAGE_ROWS - within, self._rows - first)
+            page, within = divmod(first, self.page_rows)
+            count = min(self.page_rows - within, self._rows - first)
             known = earlier.recall(first, count)
             self._pages[page][within : within + count] = known
             codes = known["status"][known["status"] >= 0]
@@ -107,18 +111,18 @@ class Outcomes:
         """Split row numbers by page: the page, and which of the rows lie in it."""
         if not len(rows):
             return
-        first, last = int(rows.min()) // PAGE_ROWS, int(rows.max()) // PAGE_ROWS
+        first, last = int(rows.min()) // self.page_rows, int(rows.max()) // self.page_rows
         if first == last:
             yield first, slice(None)
             return
-        pages = rows // PAGE_ROWS
+        pages = rows // self.page_rows
         for page in np.unique(pages):
             yield int(page), np.flatnonzero(pages == page)
 
     def write(self, rows: NDArray[np.int64], **columns: Any) -> None:
         """Set columns of rows; a value serves all rows, an array one each."""
         for page, which in self._by_page(rows):
-            within = rows[which] - page * PAGE_ROWS
+            within = rows[which] - page * self.page_rows
             for name, value in columns.items():
                 part = value[which] if isinstance(value, np.ndarray) else value
                 self._pages[page][name][within] = part
@@ -161,7 +165,7 @@ class Outcomes:
 
     def _add_attempts(self, rows: NDArray[np.int64], attempts: int) -> None:
         for page, which in self._by_page(rows):
-            self._pages[page]["attempts"][rows[which] - page * PAGE_ROWS] += attempts
+            self._pages[page]["attempts"][rows[which] - page * self.page_rows] += attempts
 
     def _settle(self, rows: NDArray[np.int64], status: Status, columns: dict[str, Any]) -> None:
         self.write(rows, status=STATUSES.index(status), **columns)
@@ -216,7 +220,7 @@ class Outcomes:
         """Get a column of rows."""
         column = np.empty(len(rows), PAGE[name])
         for page, which in self._by_page(rows):
-            column[which] = self._pages[page][name][rows[which] - page * PAGE_ROWS]
+            column[which] = self._pages[page][name][rows[which] - page * self.page_rows]
         return column
 
     def number_rows(self, entries: Entries) -> None:
@@ -238,11 +242,11 @@ class Outcomes:
             yield batch
 
     def _is_complete(self, page: int) -> bool:
-        return not self._open[page] and self._rows >= (page + 1) * PAGE_ROWS
+        return not self._open[page] and self._rows >= (page + 1) * self.page_rows
 
     def finish(self) -> Iterator[pa.RecordBatch]:
         """Hand out all that is left; the last page may be short."""
         yield from self.drain()
         for page in sorted(self._pages):
-            last = self._pages.pop(page)[: self._rows - page * PAGE_ROWS]
+            last = self._pages.pop(page)[: self._rows - page * self.page_rows]
             yield to_arrow(last, self._texts, packed=self.is_packed)

@@ -67,7 +67,8 @@ class Resumption:
         """List the rows that stand behind later ones of their destination."""
         rows, least = self.earlier.overtaken.T
         stood = self.earlier.is_stored(rows)
-        is_late = self.earlier.numbers(rows[stood]) > least[stood]  # else it was found in order
+        numbers = self.earlier.places(rows[stood])[:, 1]
+        is_late = numbers > least[stood]  # else it was found in order
         overtaken = np.concatenate([rows, *self._overtaken])
         sent_now = overtaken[np.isin(overtaken, self.earlier.stored_now())]
         found: list[int] = np.union1d(rows[stood][is_late], sent_now).tolist()

@@ -6,12 +6,14 @@ from dataclasses import dataclass, field
 from typing import Final, Literal, TypeAlias, cast, get_args
 
 from v3io_frames_put._delivery.ceiling import FIRST_REQUESTS, MOST_REQUESTS
+from v3io_frames_put._delivery.lanes import LANES_PER_BATCH
 from v3io_frames_put._rows.plan import WINDOW_BYTES
 from v3io_frames_put._wire.tags import TAG_BYTES
 from v3io_frames_put.config import Limits, Retry
 from v3io_frames_put.errors import ConfigError
 
 _WINDOWS_HELD: Final = 4
+_BATCHES_AHEAD: Final = 0.5  # for each request that may be under way, and one
 
 DeliveryMode: TypeAlias = Literal["at_least_once", "at_most_once", "exactly_once"]
 Order: TypeAlias = Literal["key", "none"]
@@ -43,6 +45,15 @@ class Policy:
     def first_in_flight(self) -> int:
         """Requests that are under way at once when the run begins."""
         return FIRST_REQUESTS if self.max_in_flight == "auto" else self.max_in_flight
+
+    @property
+    def lanes(self) -> int:
+        """Lanes of records that wait; one request at a time needs no more than one."""
+        return 1 if self.most_in_flight == 1 else LANES_PER_BATCH * self.most_in_flight
+
+    def records_ahead(self, requests: int) -> float:
+        """Return how many records are to wait while so many requests may be under way."""
+        return (1 + _BATCHES_AHEAD * requests) * self.limits.max_records
 
     @property
     def window_bytes(self) -> int:

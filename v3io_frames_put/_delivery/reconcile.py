@@ -8,7 +8,7 @@ be proven either way stays unknown. Batches that wait share one scan.
 
 from __future__ import annotations
 
-from functools import partial
+from functools import partial, reduce
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -21,13 +21,13 @@ from v3io_frames_put._delivery.errands import (
     find_start,
     survey_stream,
 )
-from v3io_frames_put._delivery.scan import Scan
+from v3io_frames_put._delivery.scan import NOWHERE, Scan, first_places, lower_floor
 from v3io_frames_put._delivery.suspects import Lookup, Suspects
 from v3io_frames_put._delivery.verdicts import GAVE_UP
 from v3io_frames_put.config import MAX_SHARDS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from numpy.typing import NDArray
 
@@ -38,11 +38,11 @@ if TYPE_CHECKING:
     from v3io_frames_put._wire.exchange import Attempt, Request
     from v3io_frames_put._wire.paths import StreamPath
     from v3io_frames_put._wire.put_answers import PutAnswer
-    from v3io_frames_put._wire.tags import Tag
     from v3io_frames_put.config import Retry
 
 
 _STARTS_KEPT: Final = 512  # in a receipt of at most 20 kB
+_FLOOR_BYTES: Final = 40  # for each record: batches share a floor, or it weighs more than they
 
 
 class Reconciler:
@@ -79,6 +79,7 @@ class Reconciler:
         self._is_past_open = past is not None
         self._past_floor: NDArray[np.int64] | None = None
         self.lookups: list[Lookup] = []
+        self._rejected: list[NDArray[np.int64]] = []
         self.suspects = Suspects()
         self.is_stream_missing = False
         self._stream, self._run_id = stream, run_id
@@ -86,6 +87,8 @@ class Reconciler:
         self._errands = ErrandQueue(retry)
         self.starts = dict(past.starts) if past else {}
         self._floor = np.zeros(MAX_SHARDS, np.int64)
+        self._shared_floor: NDArray[np.int64] | None = None
+        self._sharing = 0  # records
         self._locations: dict[int, str] = {}
         self._waiting: list[tuple[float, Batch]] = []
         self._scan: Scan | None = None
@@ -123,9 +126,19 @@ class Reconciler:
     # -- while records are sent -------------------------------------------------------
 
     def prepare(self, batch: Batch) -> None:
-        """Note, before a batch is sent, the highest number known in each shard."""
-        if batch.floor is None:
-            batch.floor = self._floor.copy()
+        """Note, before a batch is sent, the highest number known in each shard.
+
+        Small batches share what was known before the first of them: a look-up from there
+        reads a little more.
+        """
+        if batch.floor is not None:
+            return
+        shared = self._shared_floor
+        if shared is None or self._sharing * _FLOOR_BYTES >= shared.nbytes:
+            shared = self._shared_floor = np.trim_zeros(self._floor, "b").copy()
+            self._sharing = 0
+        self._sharing += len(batch)
+        batch.floor = shared
 
     def note_stored(self, batch: Batch, stored: NDArray[np.intp], told: PutAnswer) -> None:
         """Note acknowledged records, and where those of them stand that may come twice."""
@@ -134,6 +147,20 @@ class Reconciler:
         np.maximum.at(self._floor, shards[is_known], numbers[is_known])
         self.suspects.note_stored(batch, stored, told)
         self._note_rows(batch, stored, np.stack([shards, numbers], axis=1))
+
+    def note_rejected(self, batch: Batch) -> None:
+        """Note rejected records that an earlier request may yet bring."""
+        rows = batch.entries.rows
+        doubted = np.isin(rows, batch.entries.rows_of(np.flatnonzero(batch.is_suspect)))
+        if self._past is not None:
+            doubted |= self._past.doubts(rows)
+        if doubted.any():
+            self._rejected.append(rows[doubted])
+
+    def count_rejected(self, rows: Iterable[int]) -> int:
+        """Count those of some rows that were rejected while they were in doubt."""
+        rejected = np.concatenate([np.zeros(0, np.int64), *self._rejected])
+        return int(np.isin(np.fromiter(rows, np.int64), rejected).sum())
 
     def _note_rows(self, batch: Batch, at: NDArray[np.intp], places: NDArray[np.int64]) -> None:
         if self._past is not None and not self._past.is_over:
@@ -164,7 +191,7 @@ class Reconciler:
             due = [batch for until, batch in self._waiting if until <= now]
             if due and self._scan is None:
                 self._waiting = [pair for pair in self._waiting if pair[0] > now]
-                floor = np.minimum.reduce([b.floor for b in due if b.floor is not None])
+                floor = reduce(lower_floor, (b.floor for b in due if b.floor is not None))
                 self._begin(Scan(self._run_id, floor, due, wants=self._wants))
         return self._errands.next_ask(now)
 
@@ -206,25 +233,28 @@ class Reconciler:
         self._errands.clear()
         return batches
 
-    def _wants(self, tag: Tag) -> bool:
-        """Whether a scan during the run is to note where a tag stands."""
-        return tag in self.suspects or (self._past is not None and self._past.expects(tag))
+    def _wants(self, tags: NDArray[np.uint64]) -> NDArray[np.bool_]:
+        """Tell which tags a scan during the run is to note the places of."""
+        suspected = self.suspects.among(tags)
+        return suspected if self._past is None else suspected | self._past.expects(tags)
 
     def _last_floor(self) -> NDArray[np.int64]:
         """Per shard, the number behind which all stands that may have come late."""
-        floors = [] if self._past_floor is None else [self._past_floor]
-        lowest: NDArray[np.int64] = np.minimum.reduce([*floors, *self.suspects.floors()])
-        return lowest
+        floors = (self._past_floor, self.suspects.floor)
+        return reduce(lower_floor, (floor for floor in floors if floor is not None))
 
     def duplicates(self) -> list[Copy]:
         """List copies that stand besides the one that the results tell of."""
         past = self._past.duplicates() if self._past else []
-        return sorted({*past, *self.suspects.duplicates()})
+        return sorted({*past, *self.suspects.duplicates()} - {*self.late()})
 
     def late(self) -> list[Copy]:
-        """List rows that scans saw after they had been settled as not, or maybe, stored."""
+        """List rows that scans saw after they had been settled as not, or maybe, stored.
+
+        Of several copies of a row it is the first.
+        """
         past = self._past.late() if self._past else []
-        seen = {copy.row: copy for copy in [*past, *self.suspects.late()]}
+        seen = {copy.row: copy for copy in sorted([*past, *self.suspects.late()], reverse=True)}
         return sorted(seen.values())
 
     def _begin(self, scan: Scan, not_before: float = 0.0) -> None:
@@ -250,20 +280,21 @@ class Reconciler:
         """Say what the scan found out."""
         scan, self._scan = self._scan, None
         assert scan is not None  # noqa: S101  # only a scan is concluded
+        found = scan.found()
         for batch in scan.batches:
-            places = [scan.place(tag) for tag in batch.entries.tags]
+            places = first_places(found, batch.entries.tags)
             self.lookups.append(Lookup(batch, places, scan.proven(batch)))
-            for tag, place in zip(batch.entries.tags, places, strict=True):
-                self.suspects.note_place(tag, place)
-            at = np.array([n for n, place in enumerate(places) if place is not None], np.intp)
-            self._note_rows(batch, at, np.array([places[n] for n in at], np.int64).reshape(-1, 2))
-        self.suspects.note_copies(scan.found)
+            self.suspects.note_places(places)
+            at = np.flatnonzero(places["shard_id"] != NOWHERE)
+            told = np.stack([places["shard_id"], places["sequence_number"]], axis=1)
+            self._note_rows(batch, at, told[at])
+        self.suspects.note_copies(found)
         if self._past is None:
             return
         if self._is_past_open:
             self._is_past_open = False
-            self._past.take(scan.found, proves_absence=scan.proves_absence)
+            self._past.take(found, proves_absence=scan.proves_absence)
             self._is_last_due = not self._past.is_over
             self._past_floor = self._floor.copy()  # what comes late stands behind it
         else:
-            self._past.take_last(scan.found)
+            self._past.take_last(found)

@@ -5,16 +5,15 @@ Pure. A scan knows what it looks for and from where; what it reads is handed in.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from v3io_frames_put._delivery.errands import Start, scan_shard
 from v3io_frames_put._wire.batches import NO_SHARD
-from v3io_frames_put._wire.tags import Tag, parse_tag
+from v3io_frames_put._wire.tags import read_tags
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -27,11 +26,55 @@ if TYPE_CHECKING:
     from v3io_frames_put._wire.record_pages import RecordPage
 
 
-class Place(NamedTuple):
-    """Where a record stands."""
+NOWHERE: Final = -1  # the shard of a record that is known to stand in none
+PLACE: Final = np.dtype(
+    [("tag", np.uint64), ("sequence_number", np.int64), ("shard_id", np.int32)], align=True
+)
+"""Where a record stands: 24 bytes, for there may be millions in doubt at once."""
 
-    shard_id: int
-    sequence_number: int
+
+def make_places(
+    tags: NDArray[np.uint64], shard_id: Any = NOWHERE, sequence_number: Any = NOWHERE
+) -> NDArray[Any]:
+    """Put together where records stand; a value serves all, an array has one each."""
+    places = np.empty(len(tags), PLACE)
+    places["tag"], places["shard_id"] = tags, shard_id
+    places["sequence_number"] = sequence_number
+    return places
+
+
+def sort_places(*parts: NDArray[Any]) -> NDArray[Any]:
+    """Join places, each once; those of a tag follow one another, the first one first."""
+    places = np.concatenate(parts) if len(parts) > 1 else parts[0]
+    places = places[np.lexsort((places["sequence_number"], places["shard_id"], places["tag"]))]
+    is_new: NDArray[np.bool_] = np.r_[True, places[1:] != places[:-1]][: len(places)]
+    return places[is_new]
+
+
+def find_tags(
+    places: NDArray[Any], tags: NDArray[np.uint64]
+) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
+    """Find where the first place of each tag is among sorted ones, and whether it is."""
+    at = np.searchsorted(places["tag"], tags)
+    if not len(places):
+        return at, np.zeros(len(tags), np.bool_)
+    is_there: NDArray[np.bool_] = places["tag"][np.minimum(at, len(places) - 1)] == tags
+    return at, is_there
+
+
+def first_places(places: NDArray[Any], tags: NDArray[np.uint64]) -> NDArray[Any]:
+    """Return the first place of each tag among sorted ones, or none."""
+    at, is_there = find_tags(places, tags)
+    first = make_places(tags)
+    first[is_there] = places[at[is_there]]
+    return first
+
+
+def lower_floor(one: NDArray[np.int64], other: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the lower one of two floors in each shard; behind its end, a floor is 0."""
+    shards = min(len(one), len(other))
+    lower: NDArray[np.int64] = np.minimum(one[:shards], other[:shards])
+    return lower
 
 
 @dataclass(slots=True)
@@ -43,13 +86,11 @@ class Scan:
     run_id : bytes
         Whose tags.
     floor : ndarray of int64
-        Per shard, the number behind which to begin.
+        Per shard, the number behind which to begin; behind its end, 0.
     batches : list of Batch
         What is looked for.
     wants : callable, optional
-        Whether to note where a tag stands. None: every tag of the run.
-    found : dict of Tag to list of Place
-        Where each tag stands.
+        Tells of which tags to note where they stand. None: every tag of the run.
     gapless : dict of int to bool
         Per shard that was to be read, whether nothing in it was missed.
     """
@@ -57,10 +98,10 @@ class Scan:
     run_id: bytes
     floor: NDArray[np.int64]
     batches: list[Batch] = field(default_factory=list)
-    wants: Callable[[Tag], bool] | None = None
-    found: defaultdict[Tag, list[Place]] = field(default_factory=lambda: defaultdict(list))
+    wants: Callable[[NDArray[np.uint64]], NDArray[np.bool_]] | None = None
     gapless: dict[int, bool] = field(default_factory=dict)
     _open: set[int] = field(default_factory=set)
+    _seen: bytearray = field(default_factory=bytearray)  # places, as they were read
 
     @property
     def is_over(self) -> bool:
@@ -103,20 +144,19 @@ class Scan:
 
     def _take(self, shard: int, page: RecordPage) -> None:
         """Note the tags of this run on a page."""
-        infos = page.records.column("client_info").to_pylist()
-        numbers = page.records.column("sequence_number").to_pylist()
-        for info, number in zip(infos, numbers, strict=True):
-            tag = parse_tag(info, self.run_id)
-            if tag is not None and (self.wants is None or self.wants(tag)):
-                self.found[tag].append(Place(shard, number))
+        at, tags = read_tags(page.records.column("client_info"), self.run_id)
+        numbers = np.asarray(page.records.column("sequence_number"))[at]
+        places = make_places(tags, shard, numbers)
+        self._seen += (places if self.wants is None else places[self.wants(tags)]).tobytes()
 
     def _end_shard(self, shard: int, is_gapless: bool) -> None:  # noqa: FBT001  # an errand's end
         self.gapless[shard] = is_gapless
         self._open.discard(shard)
 
-    def place(self, tag: Tag) -> Place | None:
-        """Find the first copy of a tag."""
-        return min(self.found.get(tag, ()), default=None)
+    def found(self) -> NDArray[Any]:
+        """Hand out where the tags stand, sorted; all shards have been read."""
+        seen, self._seen = self._seen, bytearray()
+        return sort_places(np.frombuffer(seen, PLACE))
 
     @property
     def proves_absence(self) -> bool:

@@ -9,10 +9,13 @@ import numpy as np
 
 from v3io_frames_put._delivery.batch import NOT_OVERTAKEN
 from v3io_frames_put._delivery.outcome_pages import PAGE_ROWS, Failure
+from v3io_frames_put._delivery.scan import NOWHERE
 from v3io_frames_put._delivery.verdicts import RECORD_REFUSALS
 from v3io_frames_put._wire.batches import ENVELOPE_BYTES
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
 
     from v3io_frames_put._delivery.batch import Batch
@@ -72,21 +75,24 @@ def _late_rows(batch: Batch, stored: NDArray[np.intp], number: NDArray[np.int64]
     return batch.entries.rows_of(late).tolist() if len(late) else []
 
 
-def settle_refused(outcomes: Outcomes, batch: Batch, told: PutAnswer) -> Batch | None:
-    """Reject what an answer refused; return the records that it leaves open."""
+def settle_refused(
+    outcomes: Outcomes, batch: Batch, told: PutAnswer
+) -> tuple[Batch | None, Batch | None]:
+    """Reject what an answer refused; return that, and the records that it leaves open."""
     errors = told.errors
     refused: list[int] = []
     left: list[int] = []
     for position, code, name in zip(errors.positions, errors.codes, errors.names, strict=True):
         batch.why[position] = Failure(name, "the platform's answer for this record", code)
         (refused if name in RECORD_REFUSALS else left).append(position)
-    if refused:
-        settle(outcomes, batch.pick(np.array(refused)), "rejected")
+    rejected = batch.pick(np.array(refused)) if refused else None
+    if rejected is not None:
+        settle(outcomes, rejected, "rejected")
     if not left:
-        return None
+        return rejected, None
     least = _overtaken(batch.entries, told.stored, told.sequence_number)
     batch.overtaken = np.minimum(batch.overtaken, least)
-    return batch.pick(np.array(left))
+    return rejected, batch.pick(np.array(left))
 
 
 def _overtaken(
@@ -113,19 +119,18 @@ def settle_lookup(outcomes: Outcomes, lookup: Lookup) -> tuple[Batch | None, lis
     Returns what is not there, and the found rows that stand out of order.
     """
     batch = lookup.batch
-    is_found = np.array([place is not None for place in lookup.places], np.bool_)
+    shards, numbers = lookup.places["shard_id"], lookup.places["sequence_number"]
+    is_found = shards != NOWHERE
     found = np.flatnonzero(is_found)
-    whole = np.zeros((len(batch), 2), np.int64)
-    whole[found] = np.array([lookup.places[at] for at in found], np.int64).reshape(-1, 2)
-    out_of_order = _late_rows(batch, found, whole[:, 1])
-    least = _overtaken(batch.entries, is_found, whole[:, 1])
+    out_of_order = _late_rows(batch, found, numbers)
+    least = _overtaken(batch.entries, is_found, numbers)
     batch.overtaken = np.minimum(batch.overtaken, least)
     if len(found):
         outcomes.settle(
             batch.entries.rows_of(found),
             "stored",
-            shard_id=batch.entries.spread(whole[:, 0], found),
-            sequence_number=batch.entries.spread(whole[:, 1], found),
+            shard_id=batch.entries.spread(shards, found),
+            sequence_number=batch.entries.spread(numbers, found),
             attempts=batch.attempts,
             maybe_duplicate=batch.entries.spread(batch.sent_twice, found),
         )
@@ -149,19 +154,26 @@ def fit_a_body(entries: Entries, most_bytes: int) -> NDArray[np.bool_]:
     return fits
 
 
+def find_too_large(
+    entries: Entries, most_bytes: int
+) -> Iterator[tuple[NDArray[np.int64], Failure]]:
+    """Yield the rows of each record that no body can carry, and why."""
+    sizes = entries.sizes + ENVELOPE_BYTES
+    for position in np.flatnonzero(~fit_a_body(entries, most_bytes)):
+        detail = (
+            f"as a request of its own it takes {sizes[position]:,} bytes; max_body_bytes "
+            f"and max_in_flight_bytes allow {most_bytes:,}. Shorten it or raise them."
+        )
+        yield entries.rows_of(np.array([position])), Failure("DataTooLarge", detail)
+
+
 def reject_too_large(outcomes: Outcomes, entries: Entries, most_bytes: int) -> Entries:
     """Reject records that no body can carry, whatever the other limits say."""
     fits = fit_a_body(entries, most_bytes)
     if fits.all():
         return entries
-    sizes = entries.sizes + ENVELOPE_BYTES
-    for position in np.flatnonzero(~fits):
-        detail = (
-            f"as a request of its own it takes {sizes[position]:,} bytes; max_body_bytes "
-            f"and max_in_flight_bytes allow {most_bytes:,}. Shorten it or raise them."
-        )
-        rows = entries.rows_of(np.array([position]))
-        outcomes.fail(rows, "rejected", Failure("DataTooLarge", detail))
+    for rows, why in find_too_large(entries, most_bytes):
+        outcomes.fail(rows, "rejected", why)
     return entries.take(np.flatnonzero(fits))
 
 

@@ -1,11 +1,9 @@
-"""Runs a delivery: the loop between its decisions, the couriers and the clock."""
+"""The loop of a run: between its decisions, the network and the clock."""
 
 from __future__ import annotations
 
-import random
 import signal
 import threading
-import time
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol
@@ -28,8 +26,8 @@ _UNRECORDED: Final = Fault("stopped", "connecting", "its journal could not be wr
 _TICK_SECONDS: Final = 0.1  # how often progress, ``cancel`` and the grace are looked at
 
 
-class Carrier(Protocol):
-    """What the loop needs of the couriers; tests pass a simulated network."""
+class Network(Protocol):
+    """What a run needs of its couriers; tests pass a simulated network."""
 
     def send(self, ticket: int, request: Request) -> None:
         """Carry a request."""
@@ -40,8 +38,14 @@ class Carrier(Protocol):
     def collect(self, timeout: float) -> list[Event]:
         """Wait for events."""
 
+    def wake(self) -> None:
+        """End a ``collect`` that waits; called by a signal handler."""
+
     def shutdown(self) -> None:
         """Let no byte leave any more."""
+
+    def close(self) -> None:
+        """Free all that was opened; the run is over."""
 
 
 class StopSwitch:
@@ -97,103 +101,99 @@ class StopSwitch:
             signal.signal(signal.SIGINT, before)
 
 
-def run(  # noqa: PLR0913  # tests bring a clock and a network of their own
-    delivery: Delivery,
-    couriers: Carrier,
-    *,
-    switch: StopSwitch,
-    report: Callable[[float], None],
-    recorder: Recorder | None = None,
-    clock: Callable[[], float] = time.monotonic,
-    draw: Callable[[], float] = random.random,
-) -> BaseException | None:
-    """Deliver until every row has its outcome, or the run is stopped.
+class Loop:
+    """Delivers until every row has its outcome, or the run is stopped.
 
     Parameters
     ----------
     delivery : Delivery
         Decides.
-    couriers : Carrier
-        Does.
+    network : Network
+        Sends requests, and encodes windows.
     switch : StopSwitch
         The user's wish to stop.
-    report : callable
-        Called with the time after each round.
     recorder : Recorder, optional
         Makes durable what it was told, before requests leave; where it cannot, the run stops.
-    clock, draw : callable
+    clock, random : callable
         Monotonic seconds; an even draw from [0, 1).
 
-    Returns
-    -------
-    BaseException or None
+    Attributes
+    ----------
+    broken : BaseException or None
         What a thread ran into that is no network trouble: it stopped the run, or ended
         its data, and the outcomes are true all the same. None: nothing.
     """
-    broken: BaseException | None = None
-    patience: float | None = None
-    while not delivery.is_done:
-        now = clock()
-        if switch.is_on:
+
+    def __init__(  # what a run is made of
+        self,
+        delivery: Delivery,
+        network: Network,
+        *,
+        switch: StopSwitch,
+        recorder: Recorder | None,
+        clock: Callable[[], float],
+        random: Callable[[], float],
+    ) -> None:
+        self.broken: BaseException | None = None
+        self._delivery, self._network = delivery, network
+        self._switch, self._recorder = switch, recorder
+        self._clock, self._random = clock, random
+        self._patience: float | None = None
+
+    def step(self) -> bool:
+        """Go round once; return False, without doing anything, when the run is over."""
+        delivery = self._delivery
+        if delivery.is_done:
+            return False
+        now = self._clock()
+        if self._switch.is_on:
             delivery.stop()
         if delivery.stopped:
-            patience = patience or now + GRACE_SECONDS
-            if now >= patience or switch.is_urgent:
-                couriers.shutdown()
+            self._patience = self._patience or now + GRACE_SECONDS
+            if now >= self._patience or self._switch.is_urgent:
+                self._network.shutdown()
                 delivery.abandon()
-                break
-        reason = _round(delivery, couriers, recorder, clock, draw)
-        broken = broken or reason
-        report(clock())
-    return broken
+                return False
+        reason = self._go_round()
+        self.broken = self.broken or reason
+        return True
 
+    def _go_round(self) -> BaseException | None:
+        """Send what may be sent, wait for what happens, and take it in."""
+        now, delivery = self._clock(), self._delivery
+        jobs = list(iter(partial(delivery.next_request, now), None))
+        try:
+            if self._recorder is not None:
+                self._recorder.commit()
+        except PutRecordsError as error:
+            for ticket, _ in jobs:
+                delivery.finish(ticket, _UNRECORDED, now=now, draw=self._random())
+            delivery.stop()
+            return error
+        for job in jobs:
+            self._network.send(*job)
+        if delivery.wants_records:
+            self._network.feed()
+        wake_at, broken = delivery.wake_at(now), None
+        pause = _TICK_SECONDS if wake_at is None else min(_TICK_SECONDS, wake_at - now)
+        for event in self._network.collect(pause):
+            reason = self._take_in(event, self._clock(), self._random())
+            broken = broken or reason
+        return broken
 
-def _round(
-    delivery: Delivery,
-    couriers: Carrier,
-    recorder: Recorder | None,
-    clock: Callable[[], float],
-    draw: Callable[[], float],
-) -> BaseException | None:
-    """Send what may be sent, wait for what happens, and take it in."""
-    now = clock()
-    jobs = list(iter(partial(delivery.next_request, now), None))
-    try:
-        if recorder is not None:
-            recorder.commit()
-    except PutRecordsError as error:
-        for ticket, _ in jobs:
-            delivery.finish(ticket, _UNRECORDED, now=now, draw=draw())
-        delivery.stop()
-        return error
-    for job in jobs:
-        couriers.send(*job)
-    if delivery.wants_records:
-        couriers.feed()
-    broken = None
-    for event in couriers.collect(_pause(delivery, now)):
-        reason = _handle(delivery, event, clock(), draw())
-        broken = broken or reason
-    return broken
-
-
-def _pause(delivery: Delivery, now: float) -> float:
-    wake_at = delivery.wake_at(now)
-    return _TICK_SECONDS if wake_at is None else min(_TICK_SECONDS, wake_at - now)
-
-
-def _handle(delivery: Delivery, event: Event, now: float, draw: float) -> BaseException | None:
-    """Take in what happened; return what a thread ran into."""
-    if isinstance(event, Ended):
-        delivery.finish(event.ticket, event.attempt, now=now, draw=draw)
-    elif isinstance(event, Broke):
-        if event.is_of_data:  # what was read before is sent
+    def _take_in(self, event: Event, now: float, draw: float) -> BaseException | None:
+        """Take in what happened; return what a thread ran into."""
+        delivery = self._delivery
+        if isinstance(event, Ended):
+            delivery.finish(event.ticket, event.attempt, now=now, draw=draw)
+        elif isinstance(event, Broke):
+            if event.is_of_data:  # what was read before is sent
+                delivery.close()
+            else:
+                delivery.stop()
+            return event.error
+        elif event.window is None:
             delivery.close()
         else:
-            delivery.stop()
-        return event.error
-    elif event.window is None:
-        delivery.close()
-    else:
-        delivery.offer(event.window)
-    return None
+            delivery.offer(event.window)
+        return None

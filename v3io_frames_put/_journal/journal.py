@@ -65,6 +65,7 @@ class Journal(Recorder):
         self._resumption: Resumption | None = None
         self._texts: Texts | None = None
         self._packed = False
+        self._page_rows = PAGE_ROWS
         self._moment = 0
         self._moments: dict[int, int] = {}  # of requests whose end is not known
         self._has_starts = False
@@ -141,6 +142,7 @@ class Journal(Recorder):
             An unfinished run had other data, options or another stream. Nothing was sent.
         """
         stamps = None if files is None else json.dumps(files)
+        self._page_rows = job.page_rows
         run = self._read_run()
         if run is None:
             return self._begin(job, stamps)
@@ -177,7 +179,11 @@ class Journal(Recorder):
 
     def _go_on(self, job: Upload, run: dict[str, Any], replan: Callable[[], RowPlan]) -> Upload:
         delivery = job.policy.delivery
-        left = read_left(self._store, final=keep_unknown(["stored", "rejected"], delivery))
+        left = read_left(
+            self._store,
+            final=keep_unknown(["stored", "rejected"], delivery),
+            page_rows=job.page_rows,
+        )
         self._moment, self._packed = left.moment, job.packed
         self._has_starts = left.starts is not None
         self._resumption = Resumption(left.earlier)
@@ -204,7 +210,7 @@ class Journal(Recorder):
 
     def _repeat(self, job: Upload, run: dict[str, Any]) -> Upload:
         """Tell once more what became of the rows of a finished run."""
-        left = read_left(self._store, final=STATUSES)
+        left = read_left(self._store, final=STATUSES, page_rows=job.page_rows)
         _LOG.info("run %s: already complete; its journal is %s", run["run_id"], self._store.path)
         return replace(
             job,
@@ -389,7 +395,7 @@ class Journal(Recorder):
         return self._next_moment(), last_row, to_blob(to_table(columns, self._texts))
 
     def _write_page(self, number: int, batch: pa.RecordBatch) -> None:
-        write, end = self._store.write, (number + 1) * PAGE_ROWS
+        write, end = self._store.write, (number + 1) * self._page_rows
         write(
             "insert or replace into pages values (?, ?, ?)",
             [(number, self._moment, to_blob(batch, "lz4"))],

@@ -13,12 +13,12 @@ from v3io_frames_put._delivery.earlier import Earlier
 from v3io_frames_put._delivery.outcome_pages import (
     BLANK,
     OPEN,
-    PAGE_ROWS,
     STATUSES,
     Texts,
     from_arrow,
     from_table,
 )
+from v3io_frames_put._delivery.scan import lower_floor
 from v3io_frames_put._delivery.suspects import Copy
 from v3io_frames_put._rows.blocks import Block
 from v3io_frames_put.config import MAX_SHARDS
@@ -61,7 +61,7 @@ class Left:
     moment: int
 
 
-def read_left(store: Store, *, final: Collection[Status]) -> Left:
+def read_left(store: Store, *, final: Collection[Status], page_rows: int) -> Left:
     """Read what a run left.
 
     Parameters
@@ -70,10 +70,14 @@ def read_left(store: Store, *, final: Collection[Status]) -> Left:
         Its journal.
     final : collection of Status
         Statuses that rows keep.
+    page_rows : int
+        Rows of a page.
     """
     (starts,) = next(store.read("select starts from run"))
     told = None if starts is None else json.loads(starts)
-    reading = _Reading(store, read_starts(told or {}), looks_up=told is not None)
+    reading = _Reading(
+        store, read_starts(told or {}), looks_up=told is not None, page_rows=page_rows
+    )
     reading.read_all()
     overtaken = np.array(list(store.read("select row, least from overtaken")), np.int64)
     earlier = Earlier(
@@ -83,6 +87,7 @@ def read_left(store: Store, *, final: Collection[Status]) -> Left:
         final=final,
         doubts="unknown" not in final,
         overtaken=overtaken.reshape(-1, 2),
+        page_rows=page_rows,
     )
     return Left(earlier, told, reading.floor(), reading.moment)
 
@@ -108,14 +113,16 @@ def _keep_count(entries: NDArray[Any], known: NDArray[Any]) -> NDArray[Any]:
 class _Reading:
     """One reading of a journal: the pages first, then all that came after them."""
 
-    def __init__(self, store: Store, starts: NDArray[np.int64], *, looks_up: bool) -> None:
-        self._looks_up = looks_up
+    def __init__(
+        self, store: Store, starts: NDArray[np.int64], *, looks_up: bool, page_rows: int
+    ) -> None:
+        self._looks_up, self._page_rows = looks_up, page_rows
         self.texts = Texts()
         self.status = np.zeros(0, np.int8)
         self.moment = 0
         self._store = store
         self._highest = starts.copy()  # acknowledged, per shard
-        self._floors: list[NDArray[np.int64]] = []
+        self._floor: NDArray[np.int64] | None = None  # of requests that are in doubt
         self._page_moments: dict[int, int] = {}
         self._newer: dict[int, NDArray[Any]] = {}  # pages, with what came after them
         self._load_page = lru_cache(maxsize=2)(self._read_page)
@@ -127,8 +134,7 @@ class _Reading:
 
     def floor(self) -> NDArray[np.int64]:
         """Per shard, the number behind which everything stands that is in doubt."""
-        floor: NDArray[np.int64] = np.minimum.reduce([self._highest, *self._floors])
-        return floor
+        return self._highest if self._floor is None else lower_floor(self._highest, self._floor)
 
     def read_all(self) -> None:
         """Read everything that is on record."""
@@ -136,15 +142,17 @@ class _Reading:
             self._page_moments[number] = moment
             page = self._read_page(number)
             self._note_stored(page)
-            self._extend((number + 1) * PAGE_ROWS)
-            self.status[number * PAGE_ROWS : number * PAGE_ROWS + len(page)] = page["status"]
+            self._extend((number + 1) * self._page_rows)
+            self.status[number * self._page_rows : number * self._page_rows + len(page)] = page[
+                "status"
+            ]
             self.moment = max(self.moment, moment)
         events = [*self._read_requests(), *self._read_outcomes()]
         for moment, rows, entries, is_refused in sorted(events, key=lambda event: event[0]):
             self.moment = max(self.moment, moment)
             self._extend(int(rows.max()) + 1)
             for number, which in self._split(rows, moment):
-                within = rows[which] - number * PAGE_ROWS
+                within = rows[which] - number * self._page_rows
                 page = self._open_page(number)
                 if entries is None:
                     self._add_request(page, within, is_refused=is_refused)
@@ -157,7 +165,7 @@ class _Reading:
         for moment, rows, floor, is_refused in self._store.read(query):
             if floor is not None and not is_refused:
                 numbers = np.asarray(self._store.load(floor).column(0), np.int64)
-                self._floors.append(np.pad(numbers, (0, MAX_SHARDS - len(numbers))))
+                self._floor = numbers if self._floor is None else lower_floor(self._floor, numbers)
             row = np.asarray(self._store.load(rows).column("row"), np.int64)
             yield moment, row, None, bool(is_refused)
 
@@ -186,14 +194,14 @@ class _Reading:
         self, rows: NDArray[np.int64], moment: int
     ) -> Iterator[tuple[int, NDArray[np.bool_]]]:
         """Split rows by page; leave out pages that were complete at a later moment."""
-        numbers = rows // PAGE_ROWS
+        numbers = rows // self._page_rows
         for number in np.unique(numbers).tolist():
             if self._page_moments.get(number, -1) < moment:
                 yield number, numbers == number
 
     def _open_page(self, number: int) -> NDArray[Any]:
         if number not in self._newer:
-            page = np.full(PAGE_ROWS, BLANK)
+            page = np.full(self._page_rows, BLANK)
             known = self._read_page(number)
             page[: len(known)] = known
             self._newer[number] = page

@@ -16,7 +16,7 @@ import pyarrow as pa
 from v3io_frames_put.errors import ConfigError, PutRecordsError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -184,7 +184,7 @@ class Store:
 
     def write(self, statement: str, values: Any) -> None:
         """Run a statement, once for each entry of ``values``."""
-        self._database.executemany(statement, values)
+        self._database.executemany(statement, map(_to_python, values))
 
     def read(self, query: str, *values: Any) -> Iterator[tuple[Any, ...]]:
         """Run a query.
@@ -195,7 +195,7 @@ class Store:
             The file is damaged.
         """
         try:
-            yield from self._database.execute(query, values)
+            yield from self._database.execute(query, _to_python(values))
         except sqlite3.Error as error:
             raise ConfigError(_explain_damage(self.path, error)) from error
 
@@ -209,6 +209,14 @@ class Store:
     def close(self) -> None:
         """Let go of the file."""
         self._database.close()
+
+
+def _to_python(values: Iterable[Any]) -> tuple[Any, ...]:
+    """Turn NumPy's numbers into Python's: SQLite would take their memory as a blob.
+
+    Such a blob equals no number, so what is kept under one would not be found.
+    """
+    return tuple(value.item() if isinstance(value, np.generic) else value for value in values)
 
 
 def set_aside(path: Path) -> Path:

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.types as pt
 
 from v3io_frames_put._rows.arrow_template import RowTemplate, is_flat
-from v3io_frames_put._rows.arrow_types import contains
+from v3io_frames_put._rows.arrow_types import contains, own_copy
 from v3io_frames_put._rows.encoded import CELL_BYTES, binary_sizes
 from v3io_frames_put._rows.object_types import cells_to_arrow
 from v3io_frames_put._rows.sizes import row_sizes
@@ -121,6 +121,7 @@ class StreamJoiner:
         self, payload: pa.StructArray, rows: np.ndarray, ends: np.ndarray
     ) -> tuple[pa.BinaryArray, np.ndarray]:
         """Return the stream of each pack; one that is too large is halved."""
+        payload = own_copy(payload)
         streams: list[bytes] = []
         new_ends: list[int] = []
         spans = list(itertools.pairwise([0, *ends.tolist()]))[::-1]

@@ -92,8 +92,13 @@ def list_values(array: pa.Array) -> pa.Array:
     Arrow cannot put extension types together anew, which flattening may need.
     """
     if not contains(array.type, _is_extension):
-        return array.flatten()
+        return _flatten(array)
     return array.cast(pa.large_list(storage_type(array.type.value_type))).flatten()
+
+
+def _flatten(array: pa.Array) -> pa.Array:
+    """Flatten lists of any values; Arrow cannot build every type's empty array itself."""
+    return array.values[:0] if array.null_count == len(array) else array.flatten()
 
 
 def contains(dtype: pa.DataType, is_kind: Callable[[pa.DataType], bool]) -> bool:
@@ -114,28 +119,55 @@ def make_plain(array: pa.Array) -> pa.Array:  # noqa: PLR0911 - one return a kin
     if array.type == target:
         return array
     if pt.is_dictionary(array.type):
-        return make_plain(array.dictionary_decode())
+        return _spread(array.dictionary, array.indices)
     if pt.is_run_end_encoded(array.type):
-        return make_plain(pc.run_end_decode(array))
-    if pt.is_struct(array.type):
-        children = [make_plain(child) for child in array.flatten()]
+        rows = np.arange(array.offset, array.offset + len(array))
+        ends = to_numpy(array.run_ends)
+        return _spread(array.values, pa.array(np.searchsorted(ends, rows, side="right")))
+    if pt.is_struct(array.type):  # runs cannot be flattened, which have no nulls of their own
+        children = [make_plain(array.field(number)) for number in range(array.type.num_fields)]
         return pa.StructArray.from_arrays(children, fields=list(target), mask=array.is_null())
     if is_list(array.type):
-        return rebuild_list(array, make_plain(array.flatten())).cast(target)
+        rebuilt = rebuild_list(array, make_plain(_flatten(array)))
+        # To cast large lists, even to their own type, loses nulls that have no other type.
+        return rebuilt if rebuilt.type == target else rebuilt.cast(target)
     if pt.is_map(array.type):
         pairs = map_as_list(array)
-        keys, items = pairs.flatten().flatten()
+        keys, items = _flatten(pairs).flatten()
         return rebuild_map(pairs, make_plain(keys), make_plain(items)).cast(target)
     return array.cast(target)
 
 
+def _spread(values: pa.Array, places: pa.Array) -> pa.Array:
+    """Return the values at some places; Arrow's decoding has kernels for fewer types."""
+    return own_copy(make_plain(values)).take(places)
+
+
 def combine(chunks: Sequence[pa.Array], dtype: pa.DataType) -> pa.Array:
-    """Put chunks together as one plain array; no copy of a single plain one."""
+    """Put chunks together as one plain array; no copy of a single plain one, as a rule."""
     if len(chunks) == 1:
-        return make_plain(chunks[0])
+        return own_copy(make_plain(chunks[0]))
     if not chunks:
         return pa.nulls(0, plain_type(dtype))
     return pa.concat_arrays([make_plain(chunk) for chunk in chunks])
+
+
+def own_copy(array: pa.Array) -> pa.Array:
+    """Copy nested values, which may be a slice, to buffers of their own; return others as is.
+
+    The native JSON writer panics on slices of structs in structs and of fixed-size lists
+    of structs, and Arrow's ``take`` and ``filter`` return other rows from a slice of
+    fixed-size lists in fixed-size lists (seen with pyarrow 17 to 26). An array does not
+    tell whether something below it is a slice; to put it together with nothing copies it
+    at every level.
+    """
+    if not contains(array.type, _is_read_badly):
+        return array
+    return pa.concat_arrays([array, array[:0]])
+
+
+def _is_read_badly(dtype: pa.DataType) -> bool:
+    return bool(pt.is_struct(dtype) or pt.is_fixed_size_list(dtype))
 
 
 def map_as_list(array: pa.MapArray) -> pa.ListArray:

@@ -186,5 +186,5 @@ def _as_text(cells: np.ndarray) -> pa.StringArray | None:
         return None
     try:
         return pa.array(cells, pa.string(), from_pandas=True)
-    except UnicodeEncodeError:  # a lone surrogate: found cell by cell, and its row alone refused
-        return None
+    except (UnicodeEncodeError, pa.ArrowTypeError):
+        return None  # a lone surrogate, or a NaN that is no Python float: told cell by cell

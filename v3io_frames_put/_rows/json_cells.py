@@ -32,6 +32,13 @@ class Unencodable(Exception):
     """A value that JSON cannot hold; the text says what and what to do."""
 
 
+def is_missing(cell: Any) -> bool:
+    """Tell whether a cell holds nothing: None, NaN of any type, NaT, NA."""
+    if isinstance(cell, Decimal):  # pandas compares, which a signaling NaN refuses
+        return cell.is_nan()
+    return cell is None or (pd.api.types.is_scalar(cell) and bool(pd.isna(cell)))
+
+
 def encode_cell(value: object, encoding: Encoding) -> bytes:
     """Return a value's JSON text; raise Unencodable for one that has none."""
     try:
@@ -92,7 +99,7 @@ def _decimal(value: Decimal, encoding: Encoding) -> str | None:
 
 
 def _bytes(value: Any, _: Encoding) -> str:
-    return b64encode(value).decode()
+    return b64encode(bytes(value)).decode()  # a view may be of every second byte
 
 
 def _text(value: Any, _: Encoding) -> str:

@@ -22,20 +22,25 @@ if TYPE_CHECKING:
     from v3io_frames_put.config import Encoding
 
 
-def write_with_infinities(array: pa.Array, encoding: Encoding) -> pa.StringArray:
-    """Write the JSON text of each value; no nulls in the result, but ``null``."""
-    dtype = array.type
+def write_with_infinities(
+    array: pa.Array, dtype: pa.DataType, encoding: Encoding
+) -> pa.StringArray:
+    """Write the JSON text of each value; no nulls in the result, but ``null``.
+
+    ``dtype`` is the column's type, whose extension types ``array`` may have as their
+    storage: lists are taken apart to that.
+    """
     if pt.is_floating(dtype):
         return _write_floats(array, encoding)
     if not contains_float(dtype):
         writing = plan_writing(dtype, encoding)
         return write_cells(writing.convert(array) if writing.convert else array)
     if is_list(dtype):
-        texts = write_with_infinities(list_values(array), encoding)
+        texts = write_with_infinities(list_values(array), dtype.value_type, encoding)
         return _enclose("[", _join_lists(array, texts), "]", array)
     if pt.is_struct(dtype):
-        return _write_structs(array, encoding)
-    return _write_maps(array, encoding)
+        return _write_structs(array, dtype, encoding)
+    return _write_maps(array, dtype, encoding)
 
 
 def _write_floats(array: pa.Array, encoding: Encoding) -> pa.StringArray:
@@ -46,22 +51,24 @@ def _write_floats(array: pa.Array, encoding: Encoding) -> pa.StringArray:
     return pc.if_else(is_infinite, infinity, write_cells(floats))
 
 
-def _write_structs(array: pa.StructArray, encoding: Encoding) -> pa.StringArray:
+def _write_structs(
+    array: pa.StructArray, dtype: pa.StructType, encoding: Encoding
+) -> pa.StringArray:
     members = []
-    for number, (field, child) in enumerate(zip(array.type, array.flatten(), strict=True)):
+    for number, (field, child) in enumerate(zip(dtype, array.flatten(), strict=True)):
         comma = "," if number else ""
         members += [
             comma + spell_name(field.name).decode(),
-            write_with_infinities(child, encoding),
+            write_with_infinities(child, field.type, encoding),
         ]
     return _enclose("{", pc.binary_join_element_wise(*members, ""), "}", array)
 
 
-def _write_maps(array: pa.MapArray, encoding: Encoding) -> pa.StringArray:
+def _write_maps(array: pa.MapArray, dtype: pa.MapType, encoding: Encoding) -> pa.StringArray:
     pairs = map_as_list(array)
     keys, items = list_values(pairs).flatten()
     members = pc.binary_join_element_wise(
-        write_cells(keys), write_with_infinities(items, encoding), ":"
+        write_cells(keys), write_with_infinities(items, dtype.item_type, encoding), ":"
     )
     return _enclose("{", _join_lists(pairs, members), "}", array)
 

@@ -6,6 +6,7 @@ whole of it at once: conversions return another array, checks a mask and a reaso
 
 from __future__ import annotations
 
+from decimal import Decimal
 from functools import cache
 from typing import TYPE_CHECKING, Final
 
@@ -25,6 +26,11 @@ _DAY_SECONDS: Final = 86_400
 # Seconds since 1970 of 0001-01-01T00:00:00 and 10000-01-01T00:00:00, in Python's calendar.
 FIRST_SECOND: Final = -62_135_596_800
 END_SECOND: Final = 253_402_300_800
+_DECIMALS: Final = {  # by bits: the type, and the most digits and scale
+    bits: (getattr(pa, f"decimal{bits}"), digits)
+    for bits, digits in ((32, 9), (64, 18), (128, 38), (256, 76))
+    if hasattr(pa, f"decimal{bits}")
+}
 _SAMPLE_ROWS: Final = 256  # looked at before all are
 _FEW: Final = 4  # rows to a value from where spelling each value once pays
 
@@ -124,6 +130,17 @@ def spell_repeated_timestamps(array: pa.TimestampArray) -> pa.Array:
 
 def _repeats(sample: pa.Array) -> bool:
     return len(sample) == _SAMPLE_ROWS and pc.count_distinct(sample).as_py() * _FEW < len(sample)
+
+
+def spell_decimals(array: pa.Array) -> pa.StringArray:
+    """Spell decimals exactly; beyond a width's scales Arrow writes an error in their place."""
+    dtype = array.type
+    make, most_digits = _DECIMALS[dtype.bit_width]
+    if abs(dtype.scale) <= most_digits:
+        return array.cast(pa.string())
+    digits = array.view(make(dtype.precision, 0)).cast(pa.string()).to_pylist()
+    texts = [None if d is None else str(Decimal(f"{d}E{-dtype.scale}")) for d in digits]
+    return pa.array(texts, pa.string())
 
 
 def spell_uuids(array: pa.Array) -> pa.StringArray:

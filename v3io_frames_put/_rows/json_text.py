@@ -128,7 +128,8 @@ class JsonEncoder:
             for row in np.flatnonzero(mask):
                 log.add(row, "UnencodableValue", _describe(name, values.type, reason))
         if self._encoding.infinity == "string" and contains_float(values.type):
-            return _Member(name, write_with_infinities(values, self._encoding), is_text=True)
+            texts = write_with_infinities(values, values.type, self._encoding)
+            return _Member(name, texts, is_text=True)
         converted = writing.convert(values) if writing.convert else values
         if "\0" in name:  # Arrow hands names to the writer as C strings, which end there
             return _Member(name, write_cells(converted), is_text=True)

@@ -169,7 +169,7 @@ _LEAVES: Final[tuple[tuple[Callable[[pa.DataType], bool], Writing], ...]] = (
     (is_bytes, Writing(encode_base64)),
     (is_uuid, Writing(leaves.spell_uuids)),
     (is_bool8, Writing(lambda array: array.cast(pa.bool_()))),
-    (pt.is_decimal, Writing(lambda array: array.cast(pa.string()))),
+    (pt.is_decimal, Writing(leaves.spell_decimals)),
     (pt.is_date, Writing(lambda array: array.cast(pa.date32()), leaves.find_wild_years)),
     (pt.is_time, Writing(None, leaves.find_wild_times)),
     (pt.is_duration, Writing(leaves.spell_durations)),

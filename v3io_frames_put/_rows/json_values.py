@@ -54,7 +54,9 @@ def as_type(array: pa.Array, dtype: pa.DataType) -> pa.Array:  # noqa: PLR0911 -
             ordered=dtype.ordered,
         )
     if pt.is_run_end_encoded(dtype):
-        return pc.run_end_encode(as_type(array, dtype.value_type), run_end_type=dtype.run_end_type)
+        runs = pc.run_end_encode(array, run_end_type=dtype.run_end_type)
+        values = as_type(runs.values, dtype.value_type)  # Arrow makes no runs of views
+        return pa.RunEndEncodedArray.from_arrays(runs.run_ends, values)
     if is_list(dtype):
         return _lay_out_list(array, dtype)
     if pt.is_struct(dtype):

@@ -15,6 +15,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from arro3.io import write_ndjson
 
+from v3io_frames_put._rows.arrow_types import own_copy
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -29,7 +31,7 @@ class RowWriter:
 
     def write(self, columns: Sequence[pa.Array], names: Sequence[str]) -> pa.BinaryArray:
         """Write one object per row, without its newline."""
-        batch = pa.RecordBatch.from_arrays(list(columns), names=list(names))
+        batch = pa.RecordBatch.from_arrays([own_copy(c) for c in columns], names=list(names))
         self._rewind()
         write_ndjson(batch, self._file, explicit_nulls=True)
         text = np.frombuffer(self._file.getbuffer(), np.uint8)[: self._file.tell()]

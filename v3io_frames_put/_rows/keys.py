@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 from uuid import UUID
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pt
 
 from v3io_frames_put._rows.arrow_types import is_bytes, is_text, to_numpy
+from v3io_frames_put._rows.json_cells import is_missing
 from v3io_frames_put._rows.json_leaves import spell_uuids
 from v3io_frames_put._rows.json_types import is_uuid
 from v3io_frames_put.config import MAX_SHARDS
@@ -63,6 +63,8 @@ def spell_keys(
 
 def number_shards(values: pa.Array | np.ndarray, name: str, log: RejectionLog) -> pa.Int32Array:
     """Return shard numbers; only what no stream can have is refused here."""
+    if isinstance(values, pa.StringArray):  # of a column of objects: this piece has no number
+        values = to_numpy(values)
     if isinstance(values, np.ndarray):
         numbers = _from_cells(values, name, "ShardIdInvalid", _number_shard, pa.int64(), log)
     elif pt.is_floating(values.type):
@@ -133,14 +135,10 @@ def _from_cells(
     taken: list[Any] = [None] * len(cells)
     for row, cell in enumerate(cells):
         try:
-            taken[row] = None if _is_missing(cell) else take(cell)
+            taken[row] = None if is_missing(cell) else take(cell)
         except Unfit as unfit:  # noqa: PERF203 - every cell is judged alone
             log.add(row, error, f"column {name!r} holds {unfit}.")
     return pa.array(taken, dtype)
-
-
-def _is_missing(cell: Any) -> bool:
-    return cell is None or (pd.api.types.is_scalar(cell) and bool(pd.isna(cell)))
 
 
 def _refuse(cell: Any, expected: str) -> NoReturn:
@@ -177,4 +175,8 @@ def _take_integer(cell: Any, expected: str) -> int:
 def _take_bytes(cell: Any) -> bytes:
     if isinstance(cell, str):
         return cell.encode("utf-8", "surrogatepass")
-    return bytes(cell) if isinstance(cell, (bytes, bytearray)) else _refuse(cell, "bytes or text")
+    return (
+        bytes(cell)
+        if isinstance(cell, (bytes, bytearray, memoryview))
+        else _refuse(cell, "bytes or text")
+    )

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from v3io_frames_put._rows import keys
 from v3io_frames_put._rows.arrow_types import to_numpy
@@ -89,7 +88,7 @@ class Mapping:
             return None
         values = window.columns[self._key.number]
         if shard is not None:
-            values = _leave_out(values, shard.is_valid())
+            values = _leave_out(values, to_numpy(shard.is_valid()))
         limit = self._limits.max_partition_key_bytes
         return keys.spell_keys(values, self._key.name, limit, log)
 
@@ -110,13 +109,13 @@ class Mapping:
         return keys.take_client_info(values, self._info.name, limit, log)
 
 
-def _leave_out(values: pa.Array | np.ndarray, mask: pa.BooleanArray) -> pa.Array | np.ndarray:
+def _leave_out(values: pa.Array | np.ndarray, mask: np.ndarray) -> pa.Array | np.ndarray:
     """Return values, missing where the mask is true."""
     if isinstance(values, np.ndarray):
         values = values.copy()
-        values[to_numpy(mask)] = None
+        values[mask] = None
         return values
-    return pc.if_else(mask, None, values)
+    return values.take(pa.array(np.arange(len(values)), mask=mask))  # of any type
 
 
 def _plan(

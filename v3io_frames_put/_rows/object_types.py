@@ -9,10 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 
-from v3io_frames_put._rows.json_cells import Unencodable, encode_cell
+from v3io_frames_put._rows.json_cells import Unencodable, encode_cell, is_missing
 from v3io_frames_put.config import Encoding
 from v3io_frames_put.errors import UnsupportedType
 
@@ -31,7 +30,7 @@ _FAMILIES: Final[tuple[tuple[str, tuple[type, ...]], ...]] = (
     ("integer", (int, np.integer)),
     ("list", (list, tuple, np.ndarray)),
     ("dict", (dict,)),
-    ("bytes", (bytes, bytearray)),
+    ("bytes", (bytes, bytearray, memoryview)),
 )
 
 
@@ -57,10 +56,11 @@ def decide_type(pieces: Iterable[pa.Array | np.ndarray], name: str) -> pa.DataTy
 def cells_to_arrow(values: pa.Array | np.ndarray, column: Column, log: RejectionLog) -> pa.Array:
     """Bring a piece of a column to its type; refuse rows with text that is no UTF-8."""
     if not isinstance(values, np.ndarray):
-        is_missing = values.null_count == len(values)
-        return pa.nulls(len(values), column.type) if is_missing else values
+        is_empty = values.null_count == len(values)
+        return pa.nulls(len(values), column.type) if is_empty else values
     if not pa.types.is_string(column.type):
-        return pa.array(values, column.type, from_pandas=True)
+        cells = [None if is_missing(cell) else cell for cell in values]
+        return pa.array(cells, column.type, from_pandas=True)
     texts = [_encode_text(value) for value in values]
     for row, (text, value) in enumerate(zip(texts, values, strict=True)):
         if text is None and isinstance(value, str):
@@ -84,7 +84,7 @@ def _families(piece: pa.Array | np.ndarray) -> Iterator[tuple[str, int]]:
         return
     seen = ""
     for place, cell in enumerate(piece):
-        if _is_missing(cell):
+        if is_missing(cell):
             continue
         family = next((name for name, kinds in _FAMILIES if isinstance(cell, kinds)), "")
         family = family or type(cell).__name__
@@ -93,15 +93,11 @@ def _families(piece: pa.Array | np.ndarray) -> Iterator[tuple[str, int]]:
             yield family, place
 
 
-def _is_missing(cell: Any) -> bool:
-    return cell is None or (pd.api.types.is_scalar(cell) and bool(pd.isna(cell)))
-
-
 def _infer(piece: pa.Array | np.ndarray, name: str, row: int) -> pa.DataType:
     """Return the type Arrow finds for a piece, if it keeps every value."""
     if not isinstance(piece, np.ndarray):
         return piece.type if piece.null_count < len(piece) else pa.null()
-    cells = [None if _is_missing(cell) else cell for cell in piece]
+    cells = [None if is_missing(cell) else cell for cell in piece]
     if any(isinstance(cell, str) for cell in cells):
         return pa.string()
     try:

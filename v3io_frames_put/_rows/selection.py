@@ -111,7 +111,8 @@ class Selection:
 
     def add_option(self, value: Any, option: str) -> Column:
         """Read the column that an option names, or the array it brings."""
-        if isinstance(value, (str, int)) or _is_label(value, self.source.names):
+        names = [*self.source.names, *self.source.level_names]
+        if isinstance(value, (str, int, np.integer)) or _is_label(value, names):
             return self.add_name(str(value), option)
         self._refuse_names(value, option)
         reader = _open_array(value, option, self.source)
@@ -136,8 +137,9 @@ def _find(name: str, names: Sequence[str], first: int) -> list[int]:
 
 
 def _is_label(value: Any, names: Sequence[str]) -> bool:
-    """Whether a tuple is the name of one column, of several levels."""
-    return isinstance(value, tuple) and str(value) in names
+    """Whether a value is a label of one column: of any type, a tuple where it has levels."""
+    may_be = isinstance(value, tuple) or pd.api.types.is_scalar(value)
+    return may_be and str(value) in names
 
 
 def _as_list(columns: Any) -> list[Any]:

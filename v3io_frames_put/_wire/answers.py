@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 from xml.etree import ElementTree as ET
 
-import orjson
-
-from v3io_frames_put._wire.protocol import LAST_SEQUENCE_NUMBER
+from v3io_frames_put._wire.protocol import (
+    LAST_SEQUENCE_NUMBER,
+    UnreadableJsonError,
+    parse_json,
+)
 from v3io_frames_put.errors import ProtocolError
 
 if TYPE_CHECKING:
@@ -115,9 +117,9 @@ def parse_listing(answer: Answer) -> ListingPage:
 def load_object(answer: Answer, function: str) -> dict[str, Any]:
     """Read a body that has to be a JSON object."""
     try:
-        fields = orjson.loads(answer.body)
-    except orjson.JSONDecodeError as error:
-        raise broken(function, "it is not JSON", answer) from error
+        fields = parse_json(answer.body)
+    except UnreadableJsonError as error:
+        raise broken(function, f"it {error}", answer) from error
     if not isinstance(fields, dict):
         raise broken(function, "it is not a JSON object", answer)
     return fields

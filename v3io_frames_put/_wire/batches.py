@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from v3io_frames_put._rows.base64 import encode_base64, join_base64
-from v3io_frames_put._wire.tags import Tag, spell_tags
+from v3io_frames_put._wire.tags import number_tags, spell_tags
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -109,11 +109,9 @@ class Entries:
         return chosen if self.row_counts is None else np.repeat(chosen, self.row_counts[which])
 
     @property
-    def tags(self) -> list[Tag]:
-        """Which rows each record holds, as its tag says it."""
-        firsts = first_rows(self.rows, self.row_counts).tolist()
-        counts = [1] * len(self) if self.row_counts is None else self.row_counts.tolist()
-        return [Tag(*pair) for pair in zip(firsts, counts, strict=True)]
+    def tags(self) -> NDArray[np.uint64]:
+        """Which rows each record holds, as the number of its tag says it."""
+        return number_tags(first_rows(self.rows, self.row_counts), self.row_counts)
 
     def take(self, positions: NDArray[np.intp]) -> Entries:
         """Copy some records out, in the order of ``positions``."""

@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
 import orjson
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from v3io_frames_put._wire.exchange import Answer
 
 FUNCTION_HEADER: Final = "X-v3io-function"
@@ -52,6 +55,26 @@ _ALIASES: Final = {
 }
 _MAX_NAME: Final = 80
 _MAX_TEXT: Final = 200
+
+
+class UnreadableJsonError(Exception):
+    """Why a body cannot be read as JSON; internal. Its text follows "the answer"."""
+
+
+def parse_json(body: bytes, decode: Callable[[bytes], Any] = orjson.loads) -> Any:
+    """Read the JSON of an answer: every answer of the platform is read here.
+
+    Raises
+    ------
+    UnreadableJsonError
+        It is not JSON, or nested deeper than the parser goes.
+    """
+    try:
+        return decode(body)
+    except RecursionError as error:  # msgspec; orjson says that it is not JSON
+        raise UnreadableJsonError("is JSON that is nested too deep") from error
+    except (msgspec.DecodeError, ValueError) as error:
+        raise UnreadableJsonError("is not JSON") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +122,8 @@ def canonical_name(message: str) -> str:
 def _json_object(body: bytes) -> dict[str, object]:
     """Read a JSON object; anything else is an empty one."""
     try:
-        value = orjson.loads(body)
-    except orjson.JSONDecodeError:
+        value = parse_json(body)
+    except UnreadableJsonError:
         return {}  # proxies answer in HTML: the caller falls back on the status
     return value if isinstance(value, dict) else {}
 

@@ -14,6 +14,7 @@ import numpy as np
 import orjson
 
 from v3io_frames_put._wire.batches import NO_SHARD
+from v3io_frames_put._wire.protocol import UnreadableJsonError, parse_json
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from v3io_frames_put._wire.batches import Entries
 
 NOWHERE: Final = -1  # shard and number of a record that is not stored
+_MAX_NAME: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,17 +121,22 @@ def write_put_answer(request_body: bytes | memoryview, last_number: int) -> tupl
 
 def _parse(body: bytes, expected: int) -> _Answer:
     try:
-        if not body.isascii():
-            body.decode()  # msgspec does not look at the text of fields that it leaves out
-        answer = _ANSWER.decode(body)
-    except msgspec.ValidationError as error:
-        raise UnbelievableAnswerError(f"the answer has another form: {error}") from error
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise UnbelievableAnswerError(f"the answer is not JSON ({len(body):,} bytes)") from error
+        answer: _Answer = parse_json(body, _decode)
+    except UnreadableJsonError as error:
+        raise UnbelievableAnswerError(f"the answer {error} ({len(body):,} bytes)") from error
     count = len(answer.records)
     if count != expected:
         raise UnbelievableAnswerError(f"the answer has {count} Records for {expected} sent")
     return answer
+
+
+def _decode(body: bytes) -> _Answer:
+    if not body.isascii():
+        body.decode()  # msgspec does not look at the text of fields that it leaves out
+    try:
+        return _ANSWER.decode(body)
+    except msgspec.ValidationError as error:
+        raise UnbelievableAnswerError(f"the answer has another form: {error}") from error
 
 
 def _columns(records: list[_Entry], failed: int) -> PutAnswer:
@@ -145,7 +152,7 @@ def _columns(records: list[_Entry], failed: int) -> PutAnswer:
     errors = RecordErrors(
         positions=np.array(positions, np.intp),
         codes=codes.tolist(),
-        names=[str(record.error_message or "unnamed")[:200] for record in bad],
+        names=[_name(record.error_message) for record in bad],
     )
     return PutAnswer(
         stored,
@@ -153,6 +160,10 @@ def _columns(records: list[_Entry], failed: int) -> PutAnswer:
         sequence_number=_place("SequenceNumber", numbers, stored, np.int64),
         errors=errors,
     )
+
+
+def _name(message: Any) -> str:
+    return message[:_MAX_NAME] if message and isinstance(message, str) else "unnamed"
 
 
 def _numbers(field: str, values: list[Any]) -> NDArray[np.int64]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from pybase64 import b64encode
 
 if TYPE_CHECKING:
@@ -20,6 +21,8 @@ RUN_BYTES: Final = 8
 TAG_BYTES: Final = 16
 _ROW_BYTES: Final = 5
 _COUNT_BYTES: Final = 3
+_COUNT_BITS: Final = np.uint64(8 * _COUNT_BYTES)
+_COUNT_MASK: Final = np.uint64((1 << (8 * _COUNT_BYTES)) - 1)
 _TEXT_BYTES: Final = 24  # of a tag in Base64
 MAX_TAGGED_ROWS: Final = 1 << (8 * _ROW_BYTES)
 MAX_TAGGED_COUNT: Final = (1 << (8 * _COUNT_BYTES)) - 1
@@ -75,3 +78,27 @@ def parse_tag(client_info: bytes | None, run_id: bytes) -> Tag | None:
     split = RUN_BYTES + _ROW_BYTES
     first_row = int.from_bytes(client_info[RUN_BYTES:split], "big")
     return Tag(first_row, int.from_bytes(client_info[split:], "big"))
+
+
+def number_tags(
+    first_rows: NDArray[np.int64], row_counts: NDArray[np.int32] | None
+) -> NDArray[np.uint64]:
+    """Turn what each tag says into one number: the last 8 of its bytes."""
+    counts = np.uint64(1) if row_counts is None else row_counts.astype(np.uint64)
+    numbers: NDArray[np.uint64] = first_rows.astype(np.uint64) << _COUNT_BITS | counts
+    return numbers
+
+
+def read_tags(
+    client_info: pa.BinaryArray, run_id: bytes
+) -> tuple[NDArray[np.intp], NDArray[np.uint64]]:
+    """Find the records with a tag of a run: their positions, and the numbers of their tags."""
+    is_as_long = pc.fill_null(pc.equal(pc.binary_length(client_info), TAG_BYTES), False)  # noqa: FBT003
+    tags = np.frombuffer(b"".join(client_info.filter(is_as_long).to_pylist()), ">u8").reshape(-1, 2)
+    is_ours = tags[:, 0] == int.from_bytes(run_id, "big")
+    return np.flatnonzero(np.asarray(is_as_long))[is_ours], tags[is_ours, 1].astype(np.uint64)
+
+
+def split_tags(numbers: NDArray[np.uint64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Tell the first row and the row count of tags by their numbers."""
+    return (numbers >> _COUNT_BITS).astype(np.int64), (numbers & _COUNT_MASK).astype(np.int64)

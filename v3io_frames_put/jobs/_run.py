@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import pandas as pd
 import pyarrow as pa
 
-from v3io_frames_put._delivery.uploader import StopSwitch
 from v3io_frames_put.errors import (
     ConfigError,
     DataError,
@@ -23,7 +22,7 @@ from v3io_frames_put.jobs._job_results import JobResults
 from v3io_frames_put.jobs._leftovers import Outcomes, write_leftovers
 from v3io_frames_put.jobs._progress import show_progress
 from v3io_frames_put.stops import stop_error
-from v3io_frames_put.upload import upload
+from v3io_frames_put.upload import Run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -75,13 +74,13 @@ def run_job(job: Upload, table: FileTable, sink: Sink, outputs: Outputs) -> JobR
 
 def _send(job: Upload, table: FileTable, sink: Sink) -> Ending:
     """Send the rows, and write what became of them: no Ctrl-C costs that."""
-    switch = StopSwitch(job.cancel)
-    with switch.on_interrupt(lambda: None):
-        ending = upload(job, sink.take, switch)
+    run = Run(job)
+    with run.switch.on_interrupt(lambda: None):
+        ending = run.to_end(sink.take)
         if table.num_rows is not None:
             sink.add_unread(table.num_rows - sink.tally.num_rows)
         sink.finish(ending.receipt, late=ending.late, duplicates=ending.duplicates)
-    return ending.as_stopped() if switch.presses else ending
+    return ending.as_stopped() if run.switch.presses else ending
 
 
 def _write_failed(job: Upload, table: FileTable, sink: Sink) -> tuple[int | None, Exception | None]:

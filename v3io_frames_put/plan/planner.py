@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from v3io_frames_put._delivery.outcomes import Outcomes
 from v3io_frames_put._delivery.policy import check_policy
-from v3io_frames_put._delivery.settling import fit_a_body
+from v3io_frames_put._delivery.settling import find_too_large, fit_a_body
 from v3io_frames_put._rows.plan import plan_rows
 from v3io_frames_put._wire.batches import encode_window
 from v3io_frames_put._wire.paths import parse_stream_path
@@ -14,10 +13,10 @@ from v3io_frames_put._wire.tags import RUN_BYTES
 from v3io_frames_put.config import Encoding, Limits, Retry, or_default
 from v3io_frames_put.plan import advice
 from v3io_frames_put.plan.records_plan import RecordsPlan
-from v3io_frames_put.plan.rehearsal import rehearse
 from v3io_frames_put.plan.tally import (
     Keys,
     Refusals,
+    Requests,
     Sizes,
     keep_sent,
     preview_records,
@@ -26,15 +25,11 @@ from v3io_frames_put.plan.tally import (
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    import pyarrow as pa
-
     from v3io_frames_put._delivery.policy import DeliveryMode, MaxInFlight, Order, Policy
     from v3io_frames_put._rows.plan import RowPlan
     from v3io_frames_put._wire.batches import Window
-    from v3io_frames_put._wire.paths import StreamPath
     from v3io_frames_put.client import Client
     from v3io_frames_put.plan.records_plan import PlannedRecord
-    from v3io_frames_put.plan.rehearsal import Rehearsal
 
 PREVIEW_RECORDS: Final = 5
 
@@ -150,29 +145,28 @@ def plan_source(  # noqa: PLR0913  # what every face passes on
         window_bytes=policy.window_bytes,
     )
     survey = _Survey(rows, policy)
-    rehearsal = survey.run(place)
+    requests = survey.requests
     records, keys = survey.sizes.count, survey.keys.close()
-    parallel = rehearsal.parallel_requests
     is_keyed = mapping["partition_key"] is not None or mapping["shard"] is not None
     return RecordsPlan(
         stream=str(place),
-        rows=survey.outcomes.num_rows,
+        rows=survey.num_rows,
         records=records,
-        requests=rehearsal.requests,
-        requests_vary=rehearsal.requests_vary,
-        body_bytes=rehearsal.body_bytes,
+        requests=requests.count,
+        requests_vary=requests.vary,
+        body_bytes=requests.body_bytes,
         data_bytes=survey.sizes.total,
         sizes=survey.sizes.quantiles(),
-        refused_rows=survey.outcomes.counts["rejected"],
+        refused_rows=survey.refusals.by_reason.total(),
         refused=survey.refusals.frame(rows.index),
         refused_by_reason=dict(survey.refusals.by_reason.most_common()),
         keys=keys,
-        parallel_requests=parallel,
+        parallel_requests=requests.parallel,
         preview=tuple(survey.preview),
         advice=(
             *advice.advise_on_columns(data, rows.columns, mapping["format"], encoding),
             *advice.advise_on_keys(keys, records, is_keyed=is_keyed),
-            *advice.advise_on_lanes(parallel, policy.first_in_flight),
+            *advice.advise_on_lanes(requests.parallel, policy.first_in_flight),
         ),
     )
 
@@ -181,36 +175,21 @@ class _Survey:
     """What there is to see on one reading of all rows."""
 
     def __init__(self, rows: RowPlan, policy: Policy) -> None:
-        self.outcomes = Outcomes()
         self.sizes, self.keys, self.refusals = Sizes(), Keys(), Refusals()
         self.preview: list[PlannedRecord] = []
-        self._rows, self._policy = rows, policy
-        self._told = 0
+        self.num_rows = 0
+        self.requests = Requests(policy)
+        self.requests.count_all(self._look_at(rows, policy))
 
-    def run(self, stream: StreamPath) -> Rehearsal:
-        """Read and send all rows."""
-        rehearsal = rehearse(
-            self._windows(),
-            self._policy,
-            stream=stream,
-            outcomes=self.outcomes,
-            report=lambda _now: self._note_refused(self.outcomes.drain()),
-        )
-        self._note_refused(self.outcomes.finish())
-        return rehearsal
-
-    def _windows(self) -> Iterator[Window]:
-        run_id = bytes(RUN_BYTES) if self._policy.delivery == "exactly_once" else None
-        for records in self._rows.records():
+    def _look_at(self, rows: RowPlan, policy: Policy) -> Iterator[Window]:
+        run_id = bytes(RUN_BYTES) if policy.delivery == "exactly_once" else None
+        for records in rows.records():
             window = encode_window(records, run_id)
-            fits = fit_a_body(window.entries, self._policy.most_body_bytes)
-            sent = keep_sent(records, fits)
+            self.num_rows += window.num_rows
+            most_bytes = policy.most_body_bytes
+            sent = keep_sent(records, fit_a_body(window.entries, most_bytes))
             self.sizes.add(sent.data)
             self.keys.add(sent)
             self.preview += preview_records(sent, PREVIEW_RECORDS - len(self.preview))
+            self.refusals.add(window.rejections, find_too_large(window.entries, most_bytes))
             yield window
-
-    def _note_refused(self, batches: Iterator[pa.RecordBatch]) -> None:
-        for batch in batches:
-            self.refusals.add(batch, self._told)
-            self._told += batch.num_rows

@@ -1,11 +1,11 @@
-"""Windows of encoded records -> counts, sizes and the first records.
+"""Windows of encoded records -> counts, sizes, requests and the first records.
 
 Holds a few bytes a record and one text a key, never the payloads.
 """
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -14,12 +14,21 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from v3io_frames_put._delivery.backlog import Backlog
+from v3io_frames_put._delivery.settling import fit_a_body
+from v3io_frames_put._wire.batches import ENVELOPE_BYTES
 from v3io_frames_put.plan.records_plan import KeyCounts, PlannedRecord
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
     from numpy.typing import NDArray
 
-    from v3io_frames_put._rows.records import Records
+    from v3io_frames_put._delivery.batch import Batch
+    from v3io_frames_put._delivery.outcome_pages import Failure
+    from v3io_frames_put._delivery.policy import Policy
+    from v3io_frames_put._rows.records import Records, Rejections
+    from v3io_frames_put._wire.batches import Window
 
 MAX_REFUSED: Final = 1_000
 _MERGE_FROM: Final = 1_000_000  # keys counted; and never before they have doubled
@@ -57,6 +66,121 @@ class Sizes:
         return {name: int(size) for name, size in found.items()}
 
 
+class Requests:
+    """Bodies, cut as an upload cuts them.
+
+    The records of all windows go through an upload's own ``Backlog``. What nobody can know
+    is when answers come: here each comes as soon as no more rows are wanted, one after the
+    other, the oldest request's first.
+
+    Parameters
+    ----------
+    policy : Policy
+        Of the upload.
+
+    Attributes
+    ----------
+    count, body_bytes : int
+        Requests, and bytes of all their bodies.
+    """
+
+    def __init__(self, policy: Policy) -> None:
+        self.count = self.body_bytes = 0
+        self._policy = policy
+        self._backlog = Backlog(policy.lanes)
+        self._under_way: deque[Batch] = deque()
+        self._records = 0  # that wait
+        self._largest_body = self._largest_window = 0
+        self._queues: set[int] = set()
+        self._waits = self._sent_in_waits = 0
+
+    def count_all(self, windows: Iterator[Window]) -> None:
+        """Cut the records of all windows; what reading them raises is raised."""
+        is_closed = False
+        while True:
+            while self._send(is_closed=is_closed):
+                pass
+            if self._wants_window and not is_closed:
+                window = next(windows, None)
+                is_closed = window is None
+                if window is not None:
+                    self._add(window)
+            elif self._under_way:
+                self._answer()
+            else:
+                return
+
+    @property
+    def _wants_window(self) -> bool:
+        """Whether more records are of use, and fit the budget: as ``Delivery`` decides."""
+        policy = self._policy
+        if self._backlog.idle_records >= policy.records_ahead(policy.most_in_flight):
+            return False
+        held = self._backlog.nbytes + sum(batch.nbytes for batch in self._under_way)
+        return not held or held + self._largest_window <= policy.max_in_flight_bytes
+
+    def _send(self, *, is_closed: bool) -> bool:
+        """Cut a body, if one more may be under way and may leave now."""
+        if len(self._under_way) >= self._policy.most_in_flight:
+            return False
+        is_last = is_closed or not self._wants_window
+        batch = self._backlog.next_batch(0.0, self._policy.limits, partial=is_last)
+        if batch is None:
+            return False
+        body_bytes = batch.nbytes + ENVELOPE_BYTES
+        self.count += 1
+        self.body_bytes += body_bytes
+        self._largest_body = max(self._largest_body, body_bytes)
+        self._records -= len(batch)
+        self._under_way.append(batch)
+        return True
+
+    def _add(self, window: Window) -> None:
+        entries, policy = window.entries, self._policy
+        self._largest_window = max(self._largest_window, entries.nbytes)
+        entries = entries.take(np.flatnonzero(fit_a_body(entries, policy.most_body_bytes)))
+        if policy.order == "none":
+            entries = replace(entries, destination=np.zeros_like(entries.destination))
+        self._backlog.add(entries)
+        self._records += len(entries)
+        if len(self._queues) < 2:  # noqa: PLR2004  # from two on they compete
+            queue = entries.destination if policy.lanes > 1 else entries.destination != 0
+            self._queues |= set(np.unique(queue).tolist())
+
+    def _answer(self) -> None:
+        """End the oldest request."""
+        limits = self._policy.limits
+        if self._records >= limits.max_records or self._backlog.nbytes >= limits.max_body_bytes:
+            self._waits += 1
+            self._sent_in_waits += len(self._under_way)
+        self._backlog.advance(self._under_way.popleft())
+
+    @property
+    def vary(self) -> bool:
+        """Whether their number depends on when answers come.
+
+        It does where records of several queues wait for each other, and where answers
+        that are late fill the memory, so that requests leave before they are full.
+        """
+        if self.count <= 1:
+            return False
+        if len(self._queues) > 1:
+            return True
+        under_way = self._largest_body * self._policy.most_in_flight
+        held = under_way + self._largest_body + 2 * self._largest_window
+        return held > self._policy.max_in_flight_bytes
+
+    @property
+    def parallel(self) -> float:
+        """How many are under way at once, on average, while a full one waits.
+
+        Fewer than the policy allows: its rows wait for rows that are under way.
+        """
+        if not self._waits:
+            return float(self._policy.most_in_flight)
+        return self._sent_in_waits / self._waits
+
+
 class Refusals:
     """Rows that would be rejected: all counted, the first ones kept."""
 
@@ -64,19 +188,12 @@ class Refusals:
         self.by_reason: Counter[str] = Counter()
         self._first: list[tuple[int, str, str]] = []
 
-    def add(self, outcomes: pa.RecordBatch, first_row: int) -> None:
-        """Count the rejected among the next outcomes."""
-        rejected = pc.equal(outcomes.column("status").cast(pa.string()), "rejected")
-        if not rejected.true_count:
-            return
-        names = outcomes.column("error_message").filter(rejected)
-        for counted in pc.value_counts(names).to_pylist():
-            self.by_reason[counted["values"]] += counted["counts"]
-        room = MAX_REFUSED - len(self._first)
-        rows = np.flatnonzero(rejected.to_numpy(zero_copy_only=False))[:room] + first_row
-        details = outcomes.column("error_detail").filter(rejected)
-        told = (names[:room].to_pylist(), details[:room].to_pylist())
-        self._first += zip(rows.tolist(), *told, strict=True)
+    def add(self, refused: Rejections, too_large: Iterable[tuple[NDArray[Any], Failure]]) -> None:
+        """Count those of a window: refused on the way, and too large for any body."""
+        told = list(zip(refused.rows.tolist(), refused.names, refused.details, strict=True))
+        told += [(row, why.message, why.detail) for rows, why in too_large for row in rows.tolist()]
+        self.by_reason.update(name for _, name, _ in sorted(told))
+        self._first += sorted(told)[: MAX_REFUSED - len(self._first)]
 
     def frame(self, index: pd.Index[Any] | None) -> pd.DataFrame:
         """Return the first ones by row number."""
