@@ -14,6 +14,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
+from tests.internals import StopSwitch, collect_results
 from v3io_frames_put import (
     Interrupted,
     Limits,
@@ -24,7 +25,6 @@ from v3io_frames_put import (
     put_records,
     summarize,
 )
-from v3io_frames_put._delivery.uploader import StopSwitch
 from v3io_frames_put.errors import (
     AuthenticationError,
     PermissionDenied,
@@ -33,7 +33,6 @@ from v3io_frames_put.errors import (
     RequestError,
     StreamNotFound,
 )
-from v3io_frames_put.results import collect_results
 
 STREAM = "projects/house/readings"
 

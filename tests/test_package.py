@@ -5,13 +5,10 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import os
-import pkgutil
 import re
 import subprocess
 import sys
 from pathlib import Path
-
-import pytest
 
 import v3io_frames_put
 from v3io_frames_put import errors
@@ -134,20 +131,6 @@ print(json.dumps([name for name in seen if "V3IO" in name or "PROXY" in name.upp
 
 def test_importing_reads_no_environment():
     assert run_python(READS, V3IO_API="http://127.0.0.1:1", V3IO_ACCESS_KEY="k") == []
-
-
-def test_every_module_of_delivery_has_a_side_in_the_import_contracts():
-    tomllib = pytest.importorskip("tomllib", reason="Python 3.10 has no reader of TOML")
-    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    named = {
-        module
-        for contract in settings["tool"]["importlinter"]["contracts"]
-        if contract["type"] == "forbidden"
-        for module in contract["source_modules"] + contract["forbidden_modules"]
-    }
-    folder = ROOT / "v3io_frames_put" / "_delivery"
-    there = {module.name for module in pkgutil.iter_modules([str(folder)])}
-    assert {f"v3io_frames_put._delivery.{name}" for name in there} <= named
 
 
 def test_jobs_and_local_are_there_without_an_import_of_their_own():

@@ -12,9 +12,8 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
+from tests.internals import Copy, Reconciler
 from v3io_frames_put import Client, Interrupted, Limits, Retry, put_records
-from v3io_frames_put._delivery.reconcile import Reconciler
-from v3io_frames_put._delivery.suspects import Copy
 from v3io_frames_put.errors import ConfigError, RequestError
 from v3io_frames_put.local import LocalPlatform, LostAnswer, RecordErrors, Redirected
 

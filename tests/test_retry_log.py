@@ -7,12 +7,10 @@ import logging
 import pandas as pd
 import pytest
 
+from tests.internals import Failure, Retried, RetryLog
 from tests.test_endings import STREAM
 from v3io_frames_put import Retry, put_records
-from v3io_frames_put._delivery.endings import Retried
-from v3io_frames_put._delivery.outcome_pages import Failure
 from v3io_frames_put.local import LostAnswer, Throttled, Unavailable
-from v3io_frames_put.retry_log import RetryLog
 
 FRAME = pd.DataFrame({"row": range(6)})
 QUICK = Retry(base_seconds=0.01, settle_seconds=0.01)

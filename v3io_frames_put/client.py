@@ -8,9 +8,9 @@ from __future__ import annotations
 import warnings
 from typing import TYPE_CHECKING
 
-from v3io_frames_put._delivery import reading
-from v3io_frames_put._delivery.access import Access
-from v3io_frames_put._delivery.endpoint import Endpoint
+from v3io_frames_put._io import reader
+from v3io_frames_put._io.endpoint import Endpoint
+from v3io_frames_put._io.stream_admin import Session
 from v3io_frames_put.config import Limits, Retry, Timeouts, or_default
 from v3io_frames_put.errors import ConfigError, InsecureConnectionWarning
 
@@ -21,13 +21,12 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from typing_extensions import Self
 
-    from v3io_frames_put._delivery.starts import StartLike
-    from v3io_frames_put._delivery.transport import Transport
-    from v3io_frames_put._delivery.verifying import Verification
-    from v3io_frames_put._rows.formats import Format
-    from v3io_frames_put._wire.answers import StreamDescription
+    from v3io_frames_put._encode.formats import Format
+    from v3io_frames_put._io.reader import StartLike
+    from v3io_frames_put._io.transport import Transport
+    from v3io_frames_put._io.verify import Verification
     from v3io_frames_put._wire.paths import StreamPath
-    from v3io_frames_put._wire.record_pages import RecordPage
+    from v3io_frames_put._wire.responses import RecordPage, StreamDescription
     from v3io_frames_put.errors import RequestError
 
 
@@ -81,7 +80,7 @@ class Client:
                 password=password,
             )
         )
-        self._access = Access(
+        self._access = Session(
             found,
             or_default("timeouts", timeouts, Timeouts()),
             or_default("retry", retry, Retry()),
@@ -229,7 +228,7 @@ class Client:
         str or None
             None: nothing was ever written to that shard.
         """
-        return reading.seek(self._access.remote(stream), shard, start)
+        return reader.seek(self._access.remote(stream), shard, start)
 
     def get_records(
         self, stream: str | StreamPath, shard: int, location: str, limit: int = 1_000
@@ -246,7 +245,7 @@ class Client:
         RequestError
             The location has expired: seek again.
         """
-        return reading.get_records(self._access.remote(stream), shard, location, limit)
+        return reader.get_records(self._access.remote(stream), shard, location, limit)
 
     def read_records(
         self,
@@ -283,7 +282,7 @@ class Client:
         StreamNotFound, NotAStream
             There is no stream at that path.
         """
-        return reading.read_frame(self._access.remote(stream), start, limit=limit, unique=unique)
+        return reader.read_frame(self._access.remote(stream), start, limit=limit, unique=unique)
 
     def decode_records(
         self,
@@ -318,7 +317,7 @@ class Client:
             A record cannot be decoded, or does not fit ``schema``; the text says which
             record or column.
         """
-        from v3io_frames_put._rows.decode import decode_records
+        from v3io_frames_put._encode.decode import decode_records
 
         frame: pd.DataFrame = decode_records(records, format=format, schema=schema)
         return frame
@@ -329,7 +328,7 @@ class Client:
         A negative answer raises nothing: ask ``is_proven``. Order is compared between
         rows of one partition key and, where all others were given one, of one shard.
         """
-        from v3io_frames_put._delivery.verifying import verify_results
+        from v3io_frames_put._io.verify import verify_results
 
         return verify_results(results, self._access.remote(stream))
 

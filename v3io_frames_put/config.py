@@ -1,16 +1,24 @@
-"""Settings as frozen values, checked when they are made.
-
-No defaults live anywhere else, nothing here reads the environment, and every
-number carries its unit in its name.
-"""
+"""Settings as frozen values, checked when they are made."""
 
 from __future__ import annotations
 
 import math
+import numbers
 from dataclasses import dataclass, fields
 from typing import Any, Final, Literal, TypeVar
 
 from v3io_frames_put.errors import ConfigError
+
+
+def check_whole(what: str, value: object, *, least: int, most: int | None = None) -> int:
+    """Take a whole number within bounds; anything else is a ``ConfigError``."""
+    if isinstance(value, numbers.Integral) and not isinstance(value, bool):
+        number = int(value)
+        if least <= number and (most is None or number <= most):
+            return number
+    bound = f"{least:,} or more" if most is None else f"{least:,} to {most:,}"
+    raise ConfigError(f"{what}: expected a whole number, {bound}; got {value!r}. Correct it.")
+
 
 MAX_SHARDS: Final = 4_096  # per stream: platform specifications, "shards per stream"
 

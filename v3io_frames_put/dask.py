@@ -11,18 +11,17 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from v3io_frames_put._cluster.folder import OPEN, ResultsFolder, check_index, receipt_of
-from v3io_frames_put._cluster.last_scan import find_copies, places_of
-from v3io_frames_put._cluster.options import check_options
-from v3io_frames_put._cluster.receipt import merge_receipts, tell, with_results
-from v3io_frames_put._cluster.run import begin_run
-from v3io_frames_put._cluster.task import send_partition
-from v3io_frames_put._rows.plan import plan_rows
-from v3io_frames_put.errors import (
-    Interrupted,
-    MissingExtra,
-    PutRecordsError,
-    UnsupportedType,
+from v3io_frames_put._cluster.receipt import (
+    find_copies,
+    merge_receipts,
+    places_of,
+    report_unstored,
+    with_results,
 )
+from v3io_frames_put._cluster.run import begin_run, check_options
+from v3io_frames_put._cluster.task import send_partition
+from v3io_frames_put._encode.plan import plan_rows
+from v3io_frames_put.errors import Interrupted, MissingExtra, PutRecordsError, UnsupportedType
 from v3io_frames_put.results import collect_results
 
 try:
@@ -42,8 +41,7 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-    from v3io_frames_put._cluster.options import ClusterOptions
-    from v3io_frames_put._cluster.run import ClusterRun
+    from v3io_frames_put._cluster.run import ClusterOptions, ClusterRun
 
 __all__ = ["put_records"]
 
@@ -159,7 +157,7 @@ class _DaskRun:
     def tell(self, receipt: dict[str, Any]) -> Any:
         """Return what reads the results, or raise what they have to say."""
         results = self._read(range(receipt["tasks"]))
-        tell(receipt, results, on_error=self._run.options.on_error)
+        report_unstored(receipt, results, on_error=self._run.options.on_error)
         return results
 
     def explain(self, cause: BaseException) -> BaseException:

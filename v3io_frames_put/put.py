@@ -10,16 +10,20 @@ import sys
 import warnings
 from typing import TYPE_CHECKING, Any, Literal
 
-from v3io_frames_put._delivery.policy import check_choice
 from v3io_frames_put._journal import open_journal
+from v3io_frames_put._producer.policy import check_choice
+from v3io_frames_put._run import Run, stop_error
+from v3io_frames_put._run_plan import plan_run
 from v3io_frames_put.client import Client, pick_client
-from v3io_frames_put.errors import ConfigError, PartialFailure, PutRecordsError, UnstoredRowsWarning
-from v3io_frames_put.job import plan_upload
+from v3io_frames_put.errors import (
+    ConfigError,
+    PartialFailure,
+    PutRecordsError,
+    UnstoredRowsWarning,
+)
 from v3io_frames_put.results import amend_results, attach_receipt, collect_results
-from v3io_frames_put.resume import take_up
-from v3io_frames_put.stops import stop_error
+from v3io_frames_put.resume import resume_run
 from v3io_frames_put.summary import summarize
-from v3io_frames_put.upload import Run
 
 if TYPE_CHECKING:
     import os
@@ -29,11 +33,11 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-    from v3io_frames_put._delivery.policy import DeliveryMode, MaxInFlight, Order
+    from v3io_frames_put._producer.policy import DeliveryMode, MaxInFlight, Order
+    from v3io_frames_put._run import RunReport
+    from v3io_frames_put._run_plan import RunPlan
     from v3io_frames_put.config import Encoding
-    from v3io_frames_put.job import Upload
     from v3io_frames_put.progress import ProgressOption
-    from v3io_frames_put.upload import Ending
 
 
 def put_records(  # noqa: PLR0913  # the one public verb: contract section 1
@@ -152,7 +156,7 @@ def put_records(  # noqa: PLR0913  # the one public verb: contract section 1
     check_choice("on_error", on_error, ("return", "raise"))
     if resume is not None and journal is not None:
         raise ConfigError("resume and journal both say where a run goes on. Give one of them.")
-    job = plan_upload(
+    job = plan_run(
         data,
         stream,
         client=pick_client(client),
@@ -175,16 +179,16 @@ def put_records(  # noqa: PLR0913  # the one public verb: contract section 1
     )
     with open_journal(journal) as kept:
         if kept is not None:
-            job = kept.take_up(job, replan=lambda: job.plan)
+            job = kept.resume(job, replan=lambda: job.plan)
         elif resume is not None:
-            job = take_up(job, resume)
+            job = resume_run(job, resume)
         results, ending = send_rows(Run(job))
     _raise_if_ended_early(job, ending, results)
-    _tell_unstored(results, on_error)
+    _report_unstored(results, on_error)
     return results
 
 
-def send_rows(run: Run) -> tuple[pd.DataFrame, Ending]:
+def send_rows(run: Run) -> tuple[pd.DataFrame, RunReport]:
     """Let a run go to its end, and collect its results and its receipt."""
     job, switch = run.job, run.switch
     batches: list[pa.RecordBatch] = []
@@ -196,7 +200,7 @@ def send_rows(run: Run) -> tuple[pd.DataFrame, Ending]:
     return results, ending.as_stopped() if switch.presses else ending
 
 
-def _raise_if_ended_early(job: Upload, ending: Ending, results: pd.DataFrame) -> None:
+def _raise_if_ended_early(job: RunPlan, ending: RunReport, results: pd.DataFrame) -> None:
     """Raise why a run ended early, with the results of every row."""
     error: Any
     if isinstance(ending.broken, PutRecordsError):  # it says itself what was wrong
@@ -217,7 +221,7 @@ def _raise_if_ended_early(job: Upload, ending: Ending, results: pd.DataFrame) ->
     raise error from ending.broken
 
 
-def _tell_unstored(results: pd.DataFrame, on_error: str) -> None:
+def _report_unstored(results: pd.DataFrame, on_error: str) -> None:
     """Tell of rows that are not stored, by a warning or an exception."""
     if (results["status"] == "stored").all():
         return

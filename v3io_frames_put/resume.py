@@ -13,26 +13,23 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import pandas as pd
 
-from v3io_frames_put._delivery.earlier import Earlier
-from v3io_frames_put._delivery.outcome_pages import BLANK, NO_CODE, STATUSES, Texts
-from v3io_frames_put._delivery.overtaking import Resumption
-from v3io_frames_put._delivery.past import Past
+from v3io_frames_put._producer.outcomes import BLANK, NO_CODE, STATUSES, Texts
+from v3io_frames_put._producer.prior_run import PriorInDoubt, PriorOutcomes, PriorRun
 from v3io_frames_put.config import MAX_SHARDS
 from v3io_frames_put.errors import ConfigError
-from v3io_frames_put.receipt import count_and_first
-from v3io_frames_put.results import ATTRS_KEY
+from v3io_frames_put.results import ATTRS_KEY, count_and_first
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from numpy.typing import NDArray
 
-    from v3io_frames_put._delivery.outcome_pages import Status
-    from v3io_frames_put._delivery.policy import DeliveryMode
-    from v3io_frames_put._rows.plan import RowPlan
+    from v3io_frames_put._encode.plan import RowPlan
+    from v3io_frames_put._producer.outcomes import Status
+    from v3io_frames_put._producer.policy import DeliveryMode
+    from v3io_frames_put._run_plan import RunPlan
+    from v3io_frames_put._wire.bodies import Tag
     from v3io_frames_put._wire.paths import StreamPath
-    from v3io_frames_put._wire.tags import Tag
-    from v3io_frames_put.job import Upload
 
 _NUMBERS: Final = {
     "shard_id": -1,
@@ -78,7 +75,9 @@ def check_resume(
     return receipt
 
 
-def read_earlier(results: pd.DataFrame, delivery: DeliveryMode, page_rows: int) -> Earlier:
+def read_prior_outcomes(
+    results: pd.DataFrame, delivery: DeliveryMode, page_rows: int
+) -> PriorOutcomes:
     """Read what is left to do from checked results, in pages of so many rows."""
     texts = Texts()
     pages = np.full(len(results), BLANK)
@@ -91,7 +90,7 @@ def read_earlier(results: pd.DataFrame, delivery: DeliveryMode, page_rows: int) 
         codes, values = pd.factorize(results[name])
         numbers = np.array([texts.number(str(value)) for value in values] + [-1], np.int32)
         pages[name] = numbers[codes]
-    return Earlier(
+    return PriorOutcomes(
         pages["status"].copy(),
         lambda number: pages[number * page_rows : (number + 1) * page_rows],
         texts=texts,
@@ -139,7 +138,7 @@ def read_starts(starts: Mapping[str, int]) -> NDArray[np.int64]:
     return floor
 
 
-def take_up(job: Upload, results: pd.DataFrame) -> Upload:
+def resume_run(job: RunPlan, results: pd.DataFrame) -> RunPlan:
     """Turn an upload into the resumption of the run that left these results.
 
     Raises
@@ -155,10 +154,10 @@ def take_up(job: Upload, results: pd.DataFrame) -> Upload:
         delivery=delivery,
         mapping=job.mapping,
     )
-    earlier, past = read_earlier(results, delivery, job.page_rows), None
+    earlier, past = read_prior_outcomes(results, delivery, job.page_rows), None
     if delivery == "exactly_once":
         starts: dict[str, int] = receipt.get("starts", {})
-        past = Past(
+        past = PriorInDoubt(
             earlier,
             find_tagged_rows(lambda: job.plan),
             floor=read_starts(starts),
@@ -168,7 +167,7 @@ def take_up(job: Upload, results: pd.DataFrame) -> Upload:
     return replace(
         job,
         run_id=receipt["run_id"],
-        resumption=Resumption(earlier),
+        prior_run=PriorRun(earlier),
         past=past,
         out_of_order=receipt.get("out_of_order", count_and_first([])),
     )

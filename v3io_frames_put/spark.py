@@ -15,14 +15,17 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import pyarrow as pa
 
-from v3io_frames_put._cluster.last_scan import find_copies, places_of
-from v3io_frames_put._cluster.options import check_options
-from v3io_frames_put._cluster.receipt import merge_receipts, tell, with_results
-from v3io_frames_put._cluster.run import begin_run
-from v3io_frames_put._cluster.spool import spool
+from v3io_frames_put._cluster.receipt import (
+    find_copies,
+    merge_receipts,
+    places_of,
+    report_unstored,
+    with_results,
+)
+from v3io_frames_put._cluster.run import begin_run, check_options, spool
 from v3io_frames_put._cluster.task import all_unknown, send_partition
-from v3io_frames_put._delivery.clock import Clock
-from v3io_frames_put._delivery.outcome_pages import RECORD_ROW, SCHEMA, Failure
+from v3io_frames_put._io.clock import Clock
+from v3io_frames_put._producer.outcomes import RECORD_ROW, SCHEMA, Failure
 from v3io_frames_put.errors import (
     ColumnNotFound,
     ConfigError,
@@ -128,7 +131,7 @@ def put_records(
     job.send(rows)
     receipt = job.conclude(began)
     results = job.read().drop(_RECEIPT)
-    tell(receipt, results, on_error=checked.on_error)
+    report_unstored(receipt, results, on_error=checked.on_error)
     return results
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from v3io_frames_put._delivery.outcome_pages import STATUSES
+from v3io_frames_put._producer.outcomes import STATUSES
 from v3io_frames_put.errors import ConfigError
 from v3io_frames_put.results import ATTRS_KEY
 

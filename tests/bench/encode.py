@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 from v3io.dataplane.request import encode_put_records
 
-from v3io_frames_put._rows.plan import plan_rows
-from v3io_frames_put._wire.batches import encode_window
+from tests.internals import encode_window, plan_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -7,8 +7,7 @@ import orjson
 import pandas as pd
 import pytest
 
-from v3io_frames_put._delivery import reading
-from v3io_frames_put._wire.requests import put_records_request
+from tests.internals import put_records_request, reader
 from v3io_frames_put.config import Retry
 from v3io_frames_put.errors import ConfigError, RequestError
 from v3io_frames_put.local import LocalPlatform, RecordsDropped, Rules
@@ -26,7 +25,7 @@ def client(local_platform):
 
 @pytest.fixture
 def small_pages(monkeypatch):
-    monkeypatch.setattr(reading, "PAGE_RECORDS", 1_000)
+    monkeypatch.setattr(reader, "PAGE_RECORDS", 1_000)
 
 
 def texts(count):
@@ -73,10 +72,10 @@ def test_many_pages_are_read_to_the_end_on_any_release(rules, small_pages):
 
 def test_reading_ends_where_the_stream_ended_when_it_began(local_platform, client):
     local_platform.add_records(STREAM, texts(10), shard=0)
-    reader = client._access.remote(STREAM)
-    ends = reading.find_ends(reader, range(4))
+    admin = client._access.remote(STREAM)
+    ends = reader.find_ends(admin, range(4))
     local_platform.add_records(STREAM, texts(10), shard=0)
-    batches = reading.read_shard(reader, 0, reading.EARLIEST, end=ends[0], limit=100)
+    batches = reader.read_shard(admin, 0, reader.EARLIEST, end=ends[0], limit=100)
     assert sum(batch.num_rows for batch in batches) == 10
 
 

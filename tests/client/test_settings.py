@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
+from tests.internals import Endpoint
 from v3io_frames_put import InsecureConnectionWarning
-from v3io_frames_put._delivery.endpoint import Endpoint
 from v3io_frames_put.client import Client
 from v3io_frames_put.config import Limits, Retry, Timeouts
 from v3io_frames_put.errors import ConfigError

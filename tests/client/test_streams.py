@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from v3io_frames_put._wire.exchange import Request
+from tests.internals import Request
 from v3io_frames_put.config import Retry
 from v3io_frames_put.errors import (
     AuthenticationError,

@@ -110,10 +110,10 @@ class Worker:
         run.note(sent, is_stored=is_stored)
         if not is_stored:
             ceiling = min(run.figures.retry_cap_ms, run.figures.retry_base_ms * 2**refused)
-            run.after(run.chance.uniform(0, ceiling) / 1e3, lambda: self._again(refused + 1))
+            run.after(run.chance.uniform(0, ceiling) / 1e3, lambda: self._retry_later(refused + 1))
         self.step()
 
-    def _again(self, refused: int) -> None:
+    def _retry_later(self, refused: int) -> None:
         self._ready.appendleft(refused)
         self.step()
 

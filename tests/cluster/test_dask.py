@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 
 from tests.cluster.conftest import STREAM
+from tests.internals import ResultsFolder, StopFlag
 from v3io_frames_put import (
     ConfigError,
     DataError,
@@ -22,7 +23,6 @@ from v3io_frames_put import (
     UnstoredRowsWarning,
     UnsupportedType,
 )
-from v3io_frames_put._cluster.folder import ResultsFolder, StopFlag
 from v3io_frames_put.local import Refused, StalledAnswer, StreamRemoved
 
 pytestmark = pytest.mark.filterwarnings("default")  # Dask's own

@@ -11,13 +11,16 @@ import pyarrow as pa
 import pytest
 
 from tests.cluster.conftest import STREAM
+from tests.internals import (
+    StreamSource,
+    begin_run,
+    check_options,
+    find_copies,
+    merge_receipts,
+    places_of,
+    send_partition,
+)
 from v3io_frames_put import Client, ConfigError, PutRecordsError, Retry, StreamNotFound
-from v3io_frames_put._cluster.last_scan import find_copies, places_of
-from v3io_frames_put._cluster.options import check_options
-from v3io_frames_put._cluster.receipt import merge_receipts
-from v3io_frames_put._cluster.run import begin_run
-from v3io_frames_put._cluster.task import send_partition
-from v3io_frames_put._rows.source import StreamSource
 from v3io_frames_put.local import LocalPlatform, LostAnswer
 
 

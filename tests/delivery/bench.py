@@ -22,17 +22,22 @@ import pyarrow as pa
 
 from tests.delivery.cases import OTHERS, RUN_ID, STREAM_PATH, Case, End
 from tests.delivery.simulation import Clock, SimulatedNetwork, WatchedSwitch
+from tests.internals import (
+    Copy,
+    EncodedWindow,
+    RowPlan,
+    Run,
+    RunLog,
+    RunPlan,
+    RunReport,
+    Runtime,
+    StreamPath,
+    open_journal,
+    plan_rows,
+    resume_run,
+    send_rows,
+)
 from v3io_frames_put import local
-from v3io_frames_put._delivery.recorder import Recorder
-from v3io_frames_put._delivery.suspects import Copy
-from v3io_frames_put._journal import open_journal
-from v3io_frames_put._rows.plan import RowPlan, plan_rows
-from v3io_frames_put._wire.batches import Window
-from v3io_frames_put._wire.paths import StreamPath
-from v3io_frames_put.job import Upload
-from v3io_frames_put.put import send_rows
-from v3io_frames_put.resume import take_up
-from v3io_frames_put.upload import Ending, Run, Runtime
 
 STREAM = StreamPath("projects", "model/stream", "http://simulated")
 OLDER = b"older"
@@ -60,7 +65,7 @@ class Told:
     """What a process tells that was not killed."""
 
     results: pd.DataFrame
-    ending: Ending
+    ending: RunReport
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,7 +240,7 @@ class Network(SimulatedNetwork):
 class Committing:
     """A journal; the process can end with requests decided on, and not on record."""
 
-    def __init__(self, journal: Recorder, tick: Callable[[], None]) -> None:
+    def __init__(self, journal: RunLog, tick: Callable[[], None]) -> None:
         self._journal, self._tick = journal, tick
 
     def __getattr__(self, name: str) -> Any:
@@ -256,16 +261,16 @@ class Process:
         The most that was held at once.
     """
 
-    def __init__(self, bench: Bench, job: Upload, end: End | None) -> None:
+    def __init__(self, bench: Bench, job: RunPlan, end: End | None) -> None:
         self._bench, self._end = bench, end
         self._events = -1  # the first look at the switch comes before anything happened
         self.peak_bytes = 0
-        if job.recorder is not None:
-            job = replace(job, recorder=Committing(job.recorder, self._tick))
+        if job.run_log is not None:
+            job = replace(job, run_log=Committing(job.run_log, self._tick))
         runtime = Runtime(self._open_network, bench.clock, self._draw)
         self.run = Run(job, switch=WatchedSwitch(self._tick), runtime=runtime)
 
-    def _open_network(self, _job: Upload, windows: Iterator[Window]) -> Network:
+    def _open_network(self, _job: RunPlan, windows: Iterator[EncodedWindow]) -> Network:
         bench = self._bench
         network = Network(
             bench.front,
@@ -278,7 +283,7 @@ class Process:
         bench.networks.append(network)
         return network
 
-    def _noted(self, windows: Iterator[Window]) -> Iterator[Window]:
+    def _noted(self, windows: Iterator[EncodedWindow]) -> Iterator[EncodedWindow]:
         sizes: list[int] = []
         self._bench.windows.append(sizes)
         for window in windows:
@@ -315,7 +320,7 @@ class Bench:
 
     def run(self, *, end: End | None, earlier: pd.DataFrame | None) -> Told | None:
         """Play one process, as ``put_records`` is one; None: it was killed."""
-        job = Upload(
+        job = RunPlan(
             plan=_plan(self.case),
             client=None,  # the network is simulated
             stream=STREAM,
@@ -327,9 +332,9 @@ class Bench:
         )
         with open_journal(self.journal) as kept:
             if kept is not None:
-                job = kept.take_up(job, replan=lambda: job.plan)
+                job = kept.resume(job, replan=lambda: job.plan)
             elif earlier is not None:
-                job = take_up(job, earlier)
+                job = resume_run(job, earlier)
             process = Process(self, job, end)
             try:
                 results, ending = send_rows(process.run)

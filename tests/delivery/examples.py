@@ -12,15 +12,18 @@ import pandas as pd
 import pyarrow as pa
 
 from tests.delivery.simulation import Clock, SimulatedNetwork, WatchedSwitch
-from v3io_frames_put import local, upload
-from v3io_frames_put._delivery.policy import Policy
-from v3io_frames_put._rows.plan import plan_rows
-from v3io_frames_put._wire.batches import Entries, Window
-from v3io_frames_put._wire.exchange import Request
-from v3io_frames_put._wire.paths import StreamPath
+from tests.internals import (
+    EncodedWindow,
+    Entries,
+    Policy,
+    Request,
+    RunPlan,
+    StreamPath,
+    plan_rows,
+    send_rows,
+)
+from v3io_frames_put import _run, local
 from v3io_frames_put.config import Limits
-from v3io_frames_put.job import Upload
-from v3io_frames_put.put import send_rows
 
 STREAM = "projects/model/stream"
 FOR_EVER = {"times": None}
@@ -84,9 +87,9 @@ class Run:
             window_bytes=window_rows * row_bytes,
             **mapping,
         )
-        job = Upload(plan=plan, client=None, stream=PLACE, policy=self.policy, progress=False)
-        runtime = upload.Runtime(self._open_network, self.clock, self.draw)
-        run = upload.Run(job, switch=self.switch, runtime=runtime)
+        job = RunPlan(plan=plan, client=None, stream=PLACE, policy=self.policy, progress=False)
+        runtime = _run.Runtime(self._open_network, self.clock, self.draw)
+        run = _run.Run(job, switch=self.switch, runtime=runtime)
         self.delivery = run.delivery
         self._rounds, began = -1, self.clock.now
         results, ending = send_rows(run)
@@ -96,7 +99,7 @@ class Run:
         self.network.settle()
         return results
 
-    def _open_network(self, _job: Upload, windows: Iterator[Window]) -> SimulatedNetwork:
+    def _open_network(self, _job: RunPlan, windows: Iterator[EncodedWindow]) -> SimulatedNetwork:
         front = local.Front(self.platform, self.faults)
         self.network = SimulatedNetwork(front, self.clock, windows, self.delay)
         return self.network

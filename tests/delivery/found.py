@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.delivery.cases import RUN_ID, STREAM_PATH, Case, End, LostRefusals, OthersWrite
-from v3io_frames_put._delivery.policy import Policy
+from tests.internals import Policy
 from v3io_frames_put.config import Limits, Retry
 from v3io_frames_put.local import (
     LateGhost,

@@ -12,8 +12,8 @@ import pandas as pd
 
 from tests.delivery.bench import Place, Ran
 from tests.delivery.cases import Case, LostRefusals
+from tests.internals import Copy
 from v3io_frames_put import local
-from v3io_frames_put._delivery.suspects import Copy
 
 
 def check(case: Case, ran: Ran) -> None:

@@ -22,14 +22,23 @@ import pyarrow as pa
 
 from tests.delivery.examples import PLACE
 from tests.delivery.simulation import Clock
-from v3io_frames_put._delivery.couriers import Ended, Event, Fed
-from v3io_frames_put._delivery.policy import Policy
-from v3io_frames_put._rows.plan import RowPlan, plan_rows
-from v3io_frames_put._wire.batches import Window
-from v3io_frames_put._wire.exchange import Answer, Attempt, Fault, Request
+from tests.internals import (
+    Answer,
+    Attempt,
+    EncodedWindow,
+    Event,
+    Fault,
+    Policy,
+    Request,
+    RequestDone,
+    RowPlan,
+    Run,
+    RunPlan,
+    Runtime,
+    WindowReady,
+    plan_rows,
+)
 from v3io_frames_put.config import Limits
-from v3io_frames_put.job import Upload
-from v3io_frames_put.upload import Run, Runtime
 
 BODY_BYTES = 1_000
 _WINDOW_ROWS = 512
@@ -92,7 +101,7 @@ connections break; one whose time for a request varies by a factor of five."""
 
 
 class Traffic:
-    """Uploaders on one link, and the time they share."""
+    """RunPlaners on one link, and the time they share."""
 
     def __init__(self, link: Link) -> None:
         self.link, self.clock, self.random = link, Clock(), random.Random(1)
@@ -202,7 +211,7 @@ class Uploader:
         self.curve: list[tuple[float, int]] = []
         self.wake_at = 0.0
         self._traffic, self._events = traffic, list[Event]()
-        job = Upload(
+        job = RunPlan(
             plan=_endless_plan(),
             client=None,
             stream=PLACE,
@@ -213,14 +222,14 @@ class Uploader:
         self._run = Run(job, runtime=runtime)
         self.delivery = self._run.delivery
 
-    def _open_network(self, _job: Upload, windows: Iterator[Window]) -> Uploader:
+    def _open_network(self, _job: RunPlan, windows: Iterator[EncodedWindow]) -> Uploader:
         self._windows = windows
         return self
 
     def step(self) -> None:
         """Go once round the loop; what is settled leaves memory."""
         assert self._run.step(take=lambda _batch: None) is not None
-        requests = self.delivery._ceiling.requests
+        requests = self.delivery._limit.requests
         if not self.curve or self.curve[-1][1] != requests:
             self.curve.append((self._traffic.now, requests))
 
@@ -230,13 +239,13 @@ class Uploader:
         def end(attempt: Attempt) -> None:
             if isinstance(attempt, Answer) and attempt.status == 200:
                 self.stored.append(self._traffic.now)
-            self._hear(Ended(ticket, attempt))
+            self._hear(RequestDone(ticket, attempt))
 
         self._traffic.carry(request, end)
 
-    def feed(self) -> None:
+    def request_window(self) -> None:
         """Hand out another window."""
-        self._hear(Fed(next(self._windows)))
+        self._hear(WindowReady(next(self._windows)))
 
     def _hear(self, event: Event) -> None:
         self._events.append(event)

@@ -11,10 +11,17 @@ import itertools
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from v3io_frames_put._delivery.couriers import Ended, Event, Fed
-from v3io_frames_put._delivery.uploader import StopSwitch
-from v3io_frames_put._wire.batches import Window
-from v3io_frames_put._wire.exchange import Answer, Attempt, Fault, Request
+from tests.internals import (
+    Answer,
+    Attempt,
+    EncodedWindow,
+    Event,
+    Fault,
+    Request,
+    RequestDone,
+    StopSwitch,
+    WindowReady,
+)
 from v3io_frames_put.local import Exchange, Front
 from v3io_frames_put.local import Request as Arriving
 
@@ -73,7 +80,7 @@ class SimulatedNetwork:
         self,
         front: Front,
         clock: Clock,
-        windows: Iterator[Window],
+        windows: Iterator[EncodedWindow],
         delay: Callable[[], float] = lambda: 0.01,
         *,
         before: SimulatedNetwork | None = None,
@@ -90,7 +97,7 @@ class SimulatedNetwork:
             self._agenda, self._order = before._agenda, before._order
             self._down_until = before._down_until
         self._in_flight = 0
-        self._feeding = False
+        self._encoding = False
 
     def _at(self, time: float, action: Callable[[], Event | None]) -> None:
         heapq.heappush(self._agenda, (time, next(self._order), action))
@@ -102,14 +109,14 @@ class SimulatedNetwork:
         self.peak_in_flight = max(self.peak_in_flight, self._in_flight)
         self._at(self._clock.now + self._delay(), lambda: self._arrive(ticket, request))
 
-    def feed(self) -> None:
+    def request_window(self) -> None:
         """Hand out the next window."""
-        if not self._feeding:
-            self._feeding = True
+        if not self._encoding:
+            self._encoding = True
             self._at(self._clock.now, self._fed)
 
     def _fed(self) -> Event | None:
-        return None if self._is_over else Fed(next(self._windows, None))
+        return None if self._is_over else WindowReady(next(self._windows, None))
 
     def _arrive(self, ticket: int, request: Request) -> None:
         now = self._clock.now
@@ -133,7 +140,7 @@ class SimulatedNetwork:
     def _end(self, time: float, ticket: int, attempt: Attempt) -> None:
         def end() -> Event | None:
             self._in_flight -= 1
-            return None if self._is_over else Ended(ticket, attempt)
+            return None if self._is_over else RequestDone(ticket, attempt)
 
         self._at(time, end)
 
@@ -144,8 +151,8 @@ class SimulatedNetwork:
         while self._agenda and self._agenda[0][0] <= (self._clock.now if events else until):
             self._clock.now = max(self._clock.now, self._agenda[0][0])
             event = heapq.heappop(self._agenda)[2]()
-            if isinstance(event, Fed):
-                self._feeding = False
+            if isinstance(event, WindowReady):
+                self._encoding = False
             if event is not None:
                 events.append(event)
         if not events:

@@ -7,9 +7,8 @@ from typing import Any
 
 from tests.delivery.examples import PLACE, STREAM
 from tests.delivery.simulation import Clock
+from tests.internals import Answer, Query, Request, ShardPosition, scan_shard
 from v3io_frames_put import local
-from v3io_frames_put._delivery.errands import Errand, Start, scan_shard
-from v3io_frames_put._wire.exchange import Answer, Request
 
 ABSENT = local.Response(400, {}, b'{"ErrorCode": -5, "ErrorMessage": "no such attribute"}')
 
@@ -50,12 +49,12 @@ class Talk:
         self.platform.delete_stream(STREAM)
         self.platform.create_stream(STREAM, shards=2)
 
-    def lead(self, errand: Errand[Any]) -> Any:
+    def lead(self, query: Query[Any]) -> Any:
         """Return what the errand finds out."""
         value = None
         while True:
             try:
-                ask = errand.send(value)
+                ask = query.send(value)
             except StopIteration as over:
                 return over.value
             value = ask.parse(self.answer(ask.request))
@@ -70,7 +69,7 @@ class Talk:
         self.after.pop(len(self.asked), lambda: None)()
         return Answer(told.status, {k.lower(): v for k, v in told.headers.items()}, told.body)
 
-    def scan(self, start: Start, *, shard: int = 0) -> tuple[list[int], bool]:
+    def scan(self, start: ShardPosition, *, shard: int = 0) -> tuple[list[int], bool]:
         """Scan a shard: the numbers that were read, and whether nothing was missed."""
         numbers: list[int] = []
 

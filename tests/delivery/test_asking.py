@@ -4,9 +4,7 @@ import threading
 
 import pytest
 
-from v3io_frames_put._delivery.asking import Asker
-from v3io_frames_put._delivery.clock import Clock
-from v3io_frames_put._wire.exchange import Answer, Fault, Request
+from tests.internals import Answer, Clock, Fault, Request, RetryingRequests
 from v3io_frames_put.config import Retry
 from v3io_frames_put.errors import PlatformUnavailable, RequestError
 
@@ -50,7 +48,9 @@ class Nap:
 def ask(*attempts, retry=None, **options):
     """Ask once; return the answer, what was slept, and how often the platform was asked."""
     nap, transport = Nap(), ScriptedTransport(*attempts)
-    asker = Asker(lambda: transport, retry or Retry(), where="http://p", clock=nap.clock())
+    asker = RetryingRequests(
+        lambda: transport, retry or Retry(), where="http://p", clock=nap.clock()
+    )
     try:
         answer = asker.ask(QUESTION, doing="look", **options)
     except RequestError as error:
@@ -144,7 +144,7 @@ def test_every_thread_has_its_own_transport_and_close_closes_them():
         transports.append(ScriptedTransport(OK))
         return transports[-1]
 
-    asker = Asker(open_transport, Retry(), where="http://p", clock=Nap().clock())
+    asker = RetryingRequests(open_transport, Retry(), where="http://p", clock=Nap().clock())
 
     def ask_twice():
         asker.ask(QUESTION, doing="look")

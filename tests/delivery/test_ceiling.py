@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from v3io_frames_put._delivery.ceiling import AdaptiveCeiling, FixedCeiling, open_ceiling
-from v3io_frames_put._wire.exchange import Answer, Fault
+from tests.internals import AdaptiveLimit, Answer, Fault, FixedLimit, open_limit
 
 STORED = Answer(200, {}, b"")
 REFUSED = Answer(429, {}, b"")
@@ -22,7 +21,7 @@ class Driver:
     """Sends as many requests as may be, and ends them all; that is a generation."""
 
     def __init__(self):
-        self.ceiling = AdaptiveCeiling()
+        self.ceiling = AdaptiveLimit()
         self.now = 0.0
         self.tickets = itertools.count()
 
@@ -201,8 +200,8 @@ def test_whatever_comes_it_stays_between_1_and_64(steps, chance):
 
 
 def test_a_number_that_was_chosen_stays():
-    ceiling = open_ceiling(5)
-    assert isinstance(ceiling, FixedCeiling)
+    ceiling = open_limit(5)
+    assert isinstance(ceiling, FixedLimit)
     for ticket in range(20):
         ceiling.note_sent(ticket, now=0.0, nbytes=1_000)
         ceiling.note_ended(ticket, TIMEOUT if ticket % 2 else STORED, now=60.0)

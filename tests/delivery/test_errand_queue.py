@@ -4,10 +4,14 @@ import pytest
 
 from tests.delivery.examples import PLACE
 from tests.delivery.talk import Talk
-from v3io_frames_put._delivery.errand_queue import ErrandQueue
-from v3io_frames_put._delivery.errands import Start, find_start
-from v3io_frames_put._delivery.verdicts import GAVE_UP
-from v3io_frames_put._wire.exchange import Answer, Fault
+from tests.internals import (
+    GAVE_UP,
+    Answer,
+    Fault,
+    QueryScheduler,
+    ShardPosition,
+    find_shard_position,
+)
 from v3io_frames_put.config import Retry
 
 OK = Answer(200, {}, b"{}")
@@ -25,12 +29,12 @@ class Queued:
     """One errand in a queue, asked and answered by hand."""
 
     def __init__(self, talk, **retry):
-        self.queue = ErrandQueue(Retry(**retry))
+        self.queue = QueryScheduler(Retry(**retry))
         self.talk, self.found = talk, []
-        self.queue.add(find_start(PLACE, 0), self.found.append)
+        self.queue.add(find_shard_position(PLACE, 0), self.found.append)
 
     def ask(self, now):
-        asked = self.queue.next_ask(now)
+        asked = self.queue.next_query(now)
         self.job, self.request = asked or (None, None)
         return asked is not None
 
@@ -47,7 +51,7 @@ def test_an_errand_that_is_over_hands_its_find_on(talk):
     queued = Queued(talk)
     queued.ask(0.0)
     assert queued.end() is None
-    assert queued.found == [Start(4)]
+    assert queued.found == [ShardPosition(4)]
     assert not queued.queue
 
 
@@ -73,7 +77,7 @@ def test_passing_trouble_asks_the_same_again_after_a_pause(talk, trouble):
     assert queued.ask(11.0)
     assert queued.request == first
     queued.end(now=11.0)
-    assert queued.found == [Start(4)]
+    assert queued.found == [ShardPosition(4)]
 
 
 def test_a_retry_after_is_the_floor_of_the_pause(talk):

@@ -4,14 +4,15 @@ import pytest
 
 from tests.delivery.examples import PLACE, STREAM
 from tests.delivery.talk import Talk
-from v3io_frames_put._delivery.errands import (
-    Start,
-    Survey,
+from tests.internals import (
+    ListingPage,
+    ShardPosition,
+    StreamDescription,
+    StreamSurvey,
     check_reading,
-    find_start,
+    find_shard_position,
     survey_stream,
 )
-from v3io_frames_put._wire.answers import ListingPage, StreamDescription
 from v3io_frames_put.config import MAX_SHARDS
 
 
@@ -27,73 +28,73 @@ def talk():
 
 def test_a_scan_reads_from_the_record_before_to_the_end(talk):
     talk.write(9)
-    assert talk.scan(Start(5)) == ([5, 6, 7, 8, 9], True)
+    assert talk.scan(ShardPosition(5)) == ([5, 6, 7, 8, 9], True)
 
 
 def test_a_scan_does_not_read_older_data(talk):
     talk.write(5_000)
-    numbers, is_proven = talk.scan(Start(4_998))
+    numbers, is_proven = talk.scan(ShardPosition(4_998))
     assert (numbers, is_proven) == ([4_998, 4_999, 5_000], True)
     assert talk.asked == ["Seek", "GetRecords"]
 
 
 def test_a_scan_from_the_very_end_finds_nothing_and_proves_it(talk):
     talk.write(5)
-    assert talk.scan(Start(5)) == ([5], True)
+    assert talk.scan(ShardPosition(5)) == ([5], True)
 
 
 def test_a_scan_of_a_shard_that_was_empty_at_the_start_reads_all_of_it(talk):
     talk.write(3)
-    assert talk.scan(Start(0)) == ([1, 2, 3], True)
+    assert talk.scan(ShardPosition(0)) == ([1, 2, 3], True)
 
 
 def test_a_shard_that_was_never_written_holds_nothing_for_certain(talk):
     talk.write(3, shard=1)
-    assert talk.scan(Start(0)) == ([], True)
+    assert talk.scan(ShardPosition(0)) == ([], True)
 
 
 def test_retention_up_to_the_start_leaves_no_gap(talk):
     talk.write(9)
     talk.drop(keep_last=4)  # 6 to 9
-    assert talk.scan(Start(5)) == ([6, 7, 8, 9], True)
+    assert talk.scan(ShardPosition(5)) == ([6, 7, 8, 9], True)
 
 
 def test_retention_behind_the_start_is_a_gap(talk):
     talk.write(9)
     talk.drop(keep_last=3)  # 7 to 9: nobody knows what 6 was
-    assert talk.scan(Start(5)) == ([7, 8, 9], False)
+    assert talk.scan(ShardPosition(5)) == ([7, 8, 9], False)
 
 
 def test_retention_of_the_first_record_of_an_empty_start_is_a_gap(talk):
     talk.write(3)
     talk.drop(keep_last=2)
-    assert talk.scan(Start(0)) == ([2, 3], False)
+    assert talk.scan(ShardPosition(0)) == ([2, 3], False)
 
 
 def test_a_shard_of_which_all_was_dropped_proves_nothing(talk):
     talk.write(9)
     talk.drop()
-    assert talk.scan(Start(5)) == ([], False)
-    assert talk.scan(Start(0)) == ([], False)
+    assert talk.scan(ShardPosition(5)) == ([], False)
+    assert talk.scan(ShardPosition(0)) == ([], False)
 
 
 def test_a_stream_made_anew_and_not_written_proves_nothing(talk):
     talk.write(9)
     talk.remake()
-    assert talk.scan(Start(5)) == ([], False)
+    assert talk.scan(ShardPosition(5)) == ([], False)
 
 
 def test_a_stream_made_anew_that_holds_less_than_before_proves_nothing(talk):
     talk.write(9)
     talk.remake()
     talk.write(2)
-    assert talk.scan(Start(5)) == ([1, 2], False)
+    assert talk.scan(ShardPosition(5)) == ([1, 2], False)
 
 
 def test_a_location_noted_at_the_start_proves_by_itself(talk):
     talk.write(5)
     talk.refused = {"GetItem"}
-    start = talk.lead(find_start(PLACE, 0))
+    start = talk.lead(find_shard_position(PLACE, 0))
     assert start.location is not None
     talk.write(2)
     assert talk.scan(start) == ([6, 7], True)
@@ -102,7 +103,7 @@ def test_a_location_noted_at_the_start_proves_by_itself(talk):
 def test_a_noted_location_that_is_lost_proves_nothing(talk):
     talk.write(5)
     talk.refused = {"GetItem"}
-    start = talk.lead(find_start(PLACE, 0))
+    start = talk.lead(find_shard_position(PLACE, 0))
     talk.write(5)
     talk.drop(keep_last=2)
     assert talk.scan(start) == ([], False)
@@ -112,7 +113,7 @@ def test_a_location_lost_between_two_pages_proves_nothing():
     talk = Talk(answer_bytes=300)  # two small records a page
     talk.write(9)
     talk.after = {2: talk.drop}  # after the seek and the first page
-    numbers, is_proven = talk.scan(Start(1))
+    numbers, is_proven = talk.scan(ShardPosition(1))
     assert numbers == [1, 2]
     assert not is_proven
 
@@ -120,7 +121,7 @@ def test_a_location_lost_between_two_pages_proves_nothing():
 def test_a_scan_goes_on_from_page_to_page():
     talk = Talk(answer_bytes=300)
     talk.write(9)
-    assert talk.scan(Start(2)) == ([2, 3, 4, 5, 6, 7, 8, 9], True)
+    assert talk.scan(ShardPosition(2)) == ([2, 3, 4, 5, 6, 7, 8, 9], True)
     assert talk.asked.count("GetRecords") == 4
 
 
@@ -128,7 +129,7 @@ def test_a_scan_ends_where_the_shard_ended_though_others_write_on():
     talk = Talk(answer_bytes=300)
     talk.write(5)
     talk.after = {number: lambda: talk.write(2) for number in range(2, 100)}
-    numbers, is_proven = talk.scan(Start(0))
+    numbers, is_proven = talk.scan(ShardPosition(0))
     assert is_proven
     assert numbers[:5] == [1, 2, 3, 4, 5]
     assert len(numbers) <= 6
@@ -139,17 +140,17 @@ def test_a_scan_ends_where_the_shard_ended_though_others_write_on():
 
 def test_a_survey_tells_shards_and_their_last_numbers(talk):
     talk.write(3, shard=1)
-    assert talk.lead(survey_stream(PLACE)) == Survey(2, {1: 3})
+    assert talk.lead(survey_stream(PLACE)) == StreamSurvey(2, {1: 3})
 
 
 def test_a_survey_names_shards_whose_numbers_are_not_listed():
     talk = Talk(lists_numbers=False)
     talk.write(3, shard=1)
-    assert talk.lead(survey_stream(PLACE)) == Survey(2, {1: None})
+    assert talk.lead(survey_stream(PLACE)) == StreamSurvey(2, {1: None})
 
 
 def test_a_survey_of_a_stream_never_written_is_empty(talk):
-    assert talk.lead(survey_stream(PLACE)) == Survey(2, {})
+    assert talk.lead(survey_stream(PLACE)) == StreamSurvey(2, {})
 
 
 def test_a_survey_of_no_stream_says_so(talk):
@@ -162,25 +163,25 @@ def test_a_survey_reads_every_page_of_the_listing():
     for shard in range(1_203):
         talk.write(1, shard=shard)
     survey = talk.lead(survey_stream(PLACE))
-    assert survey == Survey(1_203, dict.fromkeys(range(1_203), 1))
+    assert survey == StreamSurvey(1_203, dict.fromkeys(range(1_203), 1))
     assert len(talk.asked) == 3  # the stream, and two pages of a thousand
 
 
 def test_a_start_is_the_last_number(talk):
     talk.write(7)
-    assert talk.lead(find_start(PLACE, 0)) == Start(7)
+    assert talk.lead(find_shard_position(PLACE, 0)) == ShardPosition(7)
 
 
 def test_without_numbers_a_start_is_the_place_behind_the_last_record(talk):
     talk.write(7)
     talk.refused = {"GetItem"}
-    start = talk.lead(find_start(PLACE, 0))
+    start = talk.lead(find_shard_position(PLACE, 0))
     assert (start.number, start.location is not None) == (0, True)
     assert talk.asked == ["GetItem", "Seek"]
 
 
 def test_a_shard_that_does_not_exist_yet_starts_at_its_beginning(talk):
-    assert talk.lead(find_start(PLACE, 0)) == Start(0)
+    assert talk.lead(find_shard_position(PLACE, 0)) == ShardPosition(0)
 
 
 @pytest.mark.parametrize("records", [0, 3])
@@ -192,11 +193,11 @@ def test_reading_is_tried_out_on_a_stream_with_and_without_records(talk, records
 
 def test_a_listing_without_an_end_is_given_up():
     page = ListingPage((), (), next_marker="more")
-    errand = survey_stream(PLACE)
-    next(errand)
-    errand.send(StreamDescription(shards=1, retention_hours=1))
+    query = survey_stream(PLACE)
+    next(query)
+    query.send(StreamDescription(shards=1, retention_hours=1))
     for _ in range(MAX_SHARDS - 1):
-        errand.send(page)
+        query.send(page)
     with pytest.raises(StopIteration) as over:
-        errand.send(page)
-    assert over.value.value == Survey(1, {})
+        query.send(page)
+    assert over.value.value == StreamSurvey(1, {})

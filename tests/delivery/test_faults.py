@@ -8,8 +8,7 @@ import pytest
 import requests
 import urllib3.exceptions
 
-from v3io_frames_put._delivery.connection import CutError
-from v3io_frames_put._delivery.faults import KINDS, NETWORK_ERRORS, fault_kind, fault_text
+from tests.internals import KINDS, NETWORK_ERRORS, CutError, fault_kind, fault_text
 
 LIBRARIES = (requests.exceptions, urllib3.exceptions, http.client, ssl, socket)
 

@@ -6,8 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.delivery.examples import make_entries
-from v3io_frames_put._delivery.lanes import Lanes
-from v3io_frames_put._wire.batches import build_body
+from tests.internals import Lanes, build_body
 from v3io_frames_put.config import Limits
 
 LIMITS = Limits(max_records=3, max_body_bytes=1_000)

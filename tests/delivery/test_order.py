@@ -15,9 +15,8 @@ from tests.delivery.examples import (
     rows_frame,
     statuses,
 )
+from tests.internals import Copy, Policy
 from v3io_frames_put import local
-from v3io_frames_put._delivery.policy import Policy
-from v3io_frames_put._delivery.suspects import Copy
 from v3io_frames_put.config import Limits, Retry
 
 

@@ -9,8 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.delivery.examples import make_entries
-from v3io_frames_put._delivery.outcome_pages import PAGE_ROWS, STATUSES, Failure
-from v3io_frames_put._delivery.outcomes import Outcomes
+from tests.internals import PAGE_ROWS, STATUSES, Failure, Outcomes
 
 NOTES = Failure("RetriesExhausted", "given up", -5)
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from v3io_frames_put._delivery.pace import next_delay, parse_retry_after
+from tests.internals import next_delay, parse_retry_after
 from v3io_frames_put.config import Retry
 
 RETRY = Retry(base_seconds=0.1, cap_seconds=10)

@@ -12,19 +12,25 @@ import pytest
 
 from tests.delivery.examples import PLACE, STREAM, Run, rows_frame, statuses
 from tests.delivery.simulation import Clock
+from tests.internals import (
+    BLANK,
+    PAGE_ROWS,
+    STATUSES,
+    Answer,
+    Batch,
+    Policy,
+    PriorInDoubt,
+    PriorOutcomes,
+    Reconciler,
+    Texts,
+    build_body,
+    encode_window,
+    make_places,
+    number_tags,
+    plan_rows,
+    put_records_request,
+)
 from v3io_frames_put import local
-from v3io_frames_put._delivery.batch import Batch
-from v3io_frames_put._delivery.earlier import Earlier
-from v3io_frames_put._delivery.outcome_pages import BLANK, PAGE_ROWS, STATUSES, Texts
-from v3io_frames_put._delivery.past import Past
-from v3io_frames_put._delivery.policy import Policy
-from v3io_frames_put._delivery.reconcile import Reconciler
-from v3io_frames_put._delivery.scan import make_places
-from v3io_frames_put._rows.plan import plan_rows
-from v3io_frames_put._wire.batches import build_body, encode_window
-from v3io_frames_put._wire.exchange import Answer
-from v3io_frames_put._wire.requests import put_records_request
-from v3io_frames_put._wire.tags import number_tags
 from v3io_frames_put.config import MAX_SHARDS, Retry
 
 RUN_ID = b"8 bytes."
@@ -98,7 +104,7 @@ class InDoubt:
 
     def read(self):
         """Read what the reconciler wants to."""
-        while asked := self.reconciler.next_ask(next(self.clock)):
+        while asked := self.reconciler.next_query(next(self.clock)):
             job, request = asked
             answer = self.exchange(request)
             self.reconciler.finish(job, answer, now=next(self.clock), pause=(0.0, 0.5))
@@ -130,8 +136,10 @@ def test_a_row_in_doubt_since_an_earlier_process_costs_at_most_200_bytes():
     rows = 200_000
     page = np.full(PAGE_ROWS, BLANK)
     status = np.full(rows, STATUSES.index("unknown"), np.int8)
-    earlier = Earlier(status, lambda _: page, texts=Texts(), final=["stored"], doubts=True)
-    past = Past(earlier, lambda _: np.zeros(0), floor=np.zeros(1), starts={}, knows_requests=True)
+    earlier = PriorOutcomes(status, lambda _: page, texts=Texts(), final=["stored"], doubts=True)
+    past = PriorInDoubt(
+        earlier, lambda _: np.zeros(0), floor=np.zeros(1), starts={}, knows_requests=True
+    )
     tracemalloc.start()
     found = make_places(number_tags(np.arange(rows), None), 3, np.arange(rows))
     past.take(found, proves_absence=True)

@@ -10,8 +10,15 @@ from typing import get_args
 
 import pytest
 
-from v3io_frames_put._delivery.verdicts import describe, judge, judge_reading
-from v3io_frames_put._wire.exchange import Answer, Fault, FaultKind, Stage
+from tests.internals import (
+    Answer,
+    Fault,
+    FaultKind,
+    Stage,
+    classify_query_response,
+    classify_response,
+    describe_failure,
+)
 
 NAMED = {
     200: ("read", "read", None),
@@ -44,17 +51,17 @@ def expected(status):
 
 @pytest.mark.parametrize("status", range(100, 600))
 def test_every_status_has_its_verdict(status):
-    assert told(judge(answer(status))) == expected(status)
+    assert told(classify_response(answer(status))) == expected(status)
 
 
 @pytest.mark.parametrize("status", [0, 99, 600, 999])
 def test_a_number_that_is_no_status_is_unknown(status):
-    assert told(judge(answer(status))) == UNKNOWN
+    assert told(classify_response(answer(status))) == UNKNOWN
 
 
 @pytest.mark.parametrize("status", [201, 202, 204, 206, 408, 418, 425, 500, 502, 503, 504, 507])
 def test_these_are_unknown_however_final_they_sound(status):
-    assert told(judge(answer(status, "ResourceNotFoundException"))) == UNKNOWN
+    assert told(classify_response(answer(status, "ResourceNotFoundException"))) == UNKNOWN
 
 
 @pytest.mark.parametrize(
@@ -73,17 +80,17 @@ def test_these_are_unknown_however_final_they_sound(status):
     ],
 )
 def test_a_400_is_told_by_its_name(message, verdict):
-    assert told(judge(answer(400, message))) == verdict
+    assert told(classify_response(answer(400, message))) == verdict
 
 
 def test_a_400_is_not_told_by_words_in_its_text():
     sentence = "the ResourceNotFoundException is what this is not"
-    assert told(judge(answer(400, sentence))) == ("not stored", "bisect", None)
+    assert told(classify_response(answer(400, sentence))) == ("not stored", "bisect", None)
 
 
 def test_a_page_with_status_400_is_bisected():
     page = Answer(400, {}, b"<html><title>400 Bad Request</title></html>")
-    assert told(judge(page)) == ("not stored", "bisect", None)
+    assert told(classify_response(page)) == ("not stored", "bisect", None)
 
 
 FAULTS = {
@@ -114,7 +121,7 @@ def test_the_table_of_faults_is_complete():
 
 @pytest.mark.parametrize(("kind", "stage", "verdict"), EVERY_FAULT)
 def test_every_fault_has_its_verdict(kind, stage, verdict):
-    assert told(judge(Fault(kind, stage, ""))) == verdict
+    assert told(classify_response(Fault(kind, stage, ""))) == verdict
 
 
 @pytest.mark.parametrize(
@@ -140,29 +147,29 @@ def test_every_fault_has_its_verdict(kind, stage, verdict):
     ],
 )
 def test_a_question_is_asked_again_unless_it_is_answered_or_refused_for_good(status, step):
-    assert judge_reading(answer(status)).step == step
+    assert classify_query_response(answer(status)).step == step
 
 
 @pytest.mark.parametrize("stage", ["connecting", "sending", "waiting"])
 @pytest.mark.parametrize("kind", [kind for kind in FAULTS if kind != "certificate"])
 def test_a_question_that_got_no_answer_is_asked_again(kind, stage):
-    assert judge_reading(Fault(kind, stage, "")).step == "again"
+    assert classify_query_response(Fault(kind, stage, "")).step == "again"
 
 
 def test_an_answer_is_described_by_its_name_and_number():
-    told = describe(answer(400, "InvalidArgumentException", -201326592))
+    told = describe_failure(answer(400, "InvalidArgumentException", -201326592))
     assert (told.message, told.code) == ("InvalidArgumentException", -201326592)
     assert told.detail == "the platform answered 400: InvalidArgumentException"
 
 
 def test_a_page_is_described_by_its_status_and_title():
     page = Answer(502, {}, b"<html><head><title>502 Bad Gateway</title></head></html>")
-    told = describe(page)
+    told = describe_failure(page)
     assert (told.message, told.code) == ("HTTP 502", None)
     assert told.detail == "the platform answered 502: 502 Bad Gateway"
 
 
 def test_a_fault_is_described_as_no_answer():
-    told = describe(Fault("timeout", "waiting", "read timed out"))
+    told = describe_failure(Fault("timeout", "waiting", "read timed out"))
     assert (told.message, told.code) == ("NoAnswer", None)
     assert told.detail == "timeout while waiting: read timed out"

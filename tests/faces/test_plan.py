@@ -13,8 +13,8 @@ import pyarrow as pa
 import pytest
 
 import v3io_frames_put
+from tests.internals import plan_rows
 from v3io_frames_put import ColumnNotFound, ConfigError, Encoding, Limits, plan_records
-from v3io_frames_put._rows.plan import plan_rows
 from v3io_frames_put.plan.tally import Keys
 
 STREAM = "projects/house/readings"

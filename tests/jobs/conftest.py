@@ -11,8 +11,8 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet as pq
 
+from tests.internals import DETAIL, INVALID
 from v3io_frames_put import jobs
-from v3io_frames_put._rows.selection import DETAIL, INVALID
 from v3io_frames_put.jobs._cast import read_types
 from v3io_frames_put.jobs._csv import Dialect
 from v3io_frames_put.jobs._files import find_files

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from tests.internals import plan_rows
 from tests.jobs.conftest import read_rows, write_text
 from v3io_frames_put import ColumnNotFound, ConfigError, DataError, PartialFailure, jobs
-from v3io_frames_put._rows.plan import plan_rows
 from v3io_frames_put.jobs._files import find_files
 from v3io_frames_put.jobs._reader import FileTable
 

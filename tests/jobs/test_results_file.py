@@ -11,13 +11,11 @@ from unittest import mock
 import pyarrow as pa
 import pytest
 
+from tests.internals import PAGE_ROWS, SCHEMA, STATUSES, Copy, Receipt
 from tests.jobs.conftest import read_table
-from v3io_frames_put._delivery.outcome_pages import PAGE_ROWS, SCHEMA, STATUSES
-from v3io_frames_put._delivery.suspects import Copy
 from v3io_frames_put.errors import ConfigError
 from v3io_frames_put.jobs._results_file import ParquetOutput
 from v3io_frames_put.jobs._sink import Sink
-from v3io_frames_put.receipt import Receipt
 
 RECEIPT = Receipt(
     run_id="00" * 8, stream="s", endpoint="e", delivery="exactly_once", counts={"stored": 1},

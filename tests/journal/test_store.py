@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from v3io_frames_put._journal.store import Store, from_blob, narrow, to_blob
+from tests.internals import Store, from_blob, narrow, to_blob
 
 WHOLE = st.integers(-(2**63), 2**63 - 1) | st.integers(-300, 300)
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from v3io_frames_put._rows.base64 import decode_base64, encode_base64
+from tests.internals import decode_base64, encode_base64
 
 VALUES = st.lists(st.none() | st.binary(max_size=20), max_size=30)
 

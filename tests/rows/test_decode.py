@@ -7,8 +7,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from v3io_frames_put._rows.decode import decode_records
-from v3io_frames_put._rows.plan import plan_rows
+from tests.internals import decode_records, plan_rows
 from v3io_frames_put.errors import ConfigError, DataError
 
 

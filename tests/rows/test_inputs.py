@@ -11,7 +11,7 @@ import pyarrow.dataset
 import pyarrow.parquet as pq
 import pytest
 
-from v3io_frames_put._rows.plan import plan_rows
+from tests.internals import plan_rows
 
 TABLE = pa.table({"a": [1, 2, 3], "b": ["x", None, "z"]})
 TEXTS = [b'{"a":1,"b":"x"}', b'{"a":2,"b":null}', b'{"a":3,"b":"z"}']

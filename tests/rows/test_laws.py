@@ -13,12 +13,8 @@ import pytest
 from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 
+from tests.internals import decode_records, is_flat, make_plain, plan_rows, write_stream
 from tests.rows.skipping import LeaveOut
-from v3io_frames_put._rows.arrow_ipc import write_stream
-from v3io_frames_put._rows.arrow_template import is_flat
-from v3io_frames_put._rows.arrow_types import make_plain
-from v3io_frames_put._rows.decode import decode_records
-from v3io_frames_put._rows.plan import plan_rows
 from v3io_frames_put.config import Limits
 from v3io_frames_put.errors import UnsupportedType
 

@@ -7,8 +7,8 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
+from tests.internals import plan_rows
 from tests.rows.skipping import LeaveOut
-from v3io_frames_put._rows.plan import plan_rows
 from v3io_frames_put.config import Limits
 
 LIMITS = Limits(max_data_bytes=40, max_partition_key_bytes=6, max_client_info_bytes=4)

@@ -10,7 +10,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from v3io_frames_put._rows.plan import plan_rows
+from tests.internals import plan_rows
 from v3io_frames_put.errors import ColumnNotFound, ConfigError, UnsupportedType
 
 FRAME = pd.DataFrame({"a": [1, 2, 3], "b": ["x", None, "z"]}, index=pd.Index([7, 7, 9], name="i"))

@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from v3io_frames_put._rows.plan import plan_rows
+from tests.internals import plan_rows
 from v3io_frames_put.config import Encoding
 
 DEPTH = 3

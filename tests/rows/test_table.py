@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from v3io_frames_put._rows.plan import plan_rows
+from tests.internals import plan_rows
 from v3io_frames_put.config import Encoding
 from v3io_frames_put.errors import UnsupportedType
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from v3io_frames_put._wire.exchange import Answer
-from v3io_frames_put._wire.record_pages import decode_base64, parse_record_page
+from tests.internals import Answer, parse_record_page
+from tests.internals import decode_record_text as decode_base64
 from v3io_frames_put.errors import ProtocolError
 
 RECORD = {"ArrivalTimeSec": 1, "ArrivalTimeNSec": 2, "SequenceNumber": 3, "Data": "ZGF0YQ0K"}

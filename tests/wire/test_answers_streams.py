@@ -2,8 +2,7 @@
 
 import pytest
 
-from v3io_frames_put._wire import answers
-from v3io_frames_put._wire.exchange import Answer
+from tests.internals import Answer, responses
 from v3io_frames_put.errors import ProtocolError
 
 
@@ -12,7 +11,7 @@ def ok(body):
 
 
 def test_a_description_is_read():
-    told = answers.parse_description(ok(b'{"ShardCount": 200, "RetentionPeriodHours": 1}'))
+    told = responses.parse_description(ok(b'{"ShardCount": 200, "RetentionPeriodHours": 1}'))
     assert (told.shards, told.retention_hours) == (200, 1)
 
 
@@ -27,17 +26,17 @@ def test_a_description_is_read():
 )  # fmt: skip
 def test_what_is_no_description_is_told(body):
     with pytest.raises(ProtocolError, match="DescribeStream"):
-        answers.parse_description(ok(body))
+        responses.parse_description(ok(body))
 
 
 def test_a_location_is_read():
-    assert answers.parse_location(ok(b'{"Location": "AQAAAA=="}')) == "AQAAAA=="
+    assert responses.parse_location(ok(b'{"Location": "AQAAAA=="}')) == "AQAAAA=="
 
 
 @pytest.mark.parametrize("body", [b"{}", b'{"Location": ""}', b'{"Location": 7}'])
 def test_what_is_no_location_is_told(body):
     with pytest.raises(ProtocolError, match="Seek"):
-        answers.parse_location(ok(body))
+        responses.parse_location(ok(body))
 
 
 @pytest.mark.parametrize(
@@ -53,7 +52,7 @@ def test_what_is_no_location_is_told(body):
     ],
 )
 def test_a_last_sequence_number_is_read(body, number):
-    assert answers.parse_last_sequence_number(ok(body)) == number
+    assert responses.parse_last_sequence_number(ok(body)) == number
 
 
 LISTING = b"""<?xml version="1.0" encoding="UTF-8" standalone="yes"?>
@@ -67,7 +66,7 @@ LISTING = b"""<?xml version="1.0" encoding="UTF-8" standalone="yes"?>
 
 @pytest.mark.parametrize("namespace", [b"", b' xmlns="http://s3.amazonaws.com/doc/2006-03-01/"'])
 def test_a_listing_is_read(namespace):
-    page = answers.parse_listing(ok(LISTING % (namespace, b"false")))
+    page = responses.parse_listing(ok(LISTING % (namespace, b"false")))
     assert [(e.key, e.last_sequence_number) for e in page.objects] == [
         ("s/0", 17), ("s/1", 18), ("s/g-state.json", None),
     ]  # fmt: skip
@@ -76,7 +75,7 @@ def test_a_listing_is_read(namespace):
 
 
 def test_a_cut_listing_says_where_to_go_on():
-    assert answers.parse_listing(ok(LISTING % (b"", b"true"))).next_marker == "s/sub"
+    assert responses.parse_listing(ok(LISTING % (b"", b"true"))).next_marker == "s/sub"
 
 
 @pytest.mark.parametrize(
@@ -89,10 +88,10 @@ def test_a_cut_listing_says_where_to_go_on():
 )  # fmt: skip
 def test_what_is_no_listing_is_told(body):
     with pytest.raises(ProtocolError, match="the listing"):
-        answers.parse_listing(ok(body))
+        responses.parse_listing(ok(body))
 
 
 def test_no_body_is_shown_in_a_message():
     with pytest.raises(ProtocolError) as caught:
-        answers.parse_location(ok(b'"private words"'))
+        responses.parse_location(ok(b'"private words"'))
     assert "private" not in str(caught.value)

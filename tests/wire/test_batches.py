@@ -10,16 +10,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from v3io_frames_put._rows.records import Records, Rejections
-from v3io_frames_put._wire.batches import (
+from tests.internals import (
     NO_SHARD,
+    Records,
+    Rejections,
     build_body,
     count_fitting,
     encode_entries,
     encode_window,
     join_entries,
+    split_tags,
 )
-from v3io_frames_put._wire.tags import split_tags
 from v3io_frames_put.config import Limits
 
 NOTHING_REFUSED = Rejections(np.array([], np.int64), [], [])

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from v3io_frames_put._wire.paths import StreamPath, parse_stream_path
+from tests.internals import StreamPath, parse_stream_path
 from v3io_frames_put.errors import ConfigError
 
 

@@ -2,8 +2,7 @@
 
 import pytest
 
-from v3io_frames_put._wire.exchange import Answer
-from v3io_frames_put._wire.protocol import PlatformError, parse_error
+from tests.internals import Answer, PlatformError, parse_error
 
 
 def parse(status, body):

@@ -7,8 +7,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from v3io_frames_put._wire.batches import NO_SHARD, Entries
-from v3io_frames_put._wire.put_answers import (
+from tests.internals import (
+    NO_SHARD,
+    Entries,
     UnbelievableAnswerError,
     parse_put_answer,
     write_put_answer,

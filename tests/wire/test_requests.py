@@ -2,8 +2,7 @@
 
 import pytest
 
-from v3io_frames_put._wire import requests
-from v3io_frames_put._wire.paths import StreamPath
+from tests.internals import StreamPath, api
 
 STREAM = StreamPath("mycontainer", "MyDirectory/MyStream")
 ROOT = "/mycontainer/MyDirectory/MyStream/"
@@ -13,41 +12,41 @@ ROOT = "/mycontainer/MyDirectory/MyStream/"
     ("request_", "function", "line", "body"),
     [
         (
-            requests.put_records_request(STREAM, b'{"Records":[]}'),
+            api.put_records_request(STREAM, b'{"Records":[]}'),
             "PutRecords", ("POST", ROOT), b'{"Records":[]}',
         ),
         (
-            requests.create_stream_request(STREAM, shards=8, retention_hours=24),
+            api.create_stream_request(STREAM, shards=8, retention_hours=24),
             "CreateStream", ("POST", ROOT), b'{"ShardCount":8,"RetentionPeriodHours":24}',
         ),
-        (requests.describe_stream_request(STREAM), "DescribeStream", ("PUT", ROOT), b""),
+        (api.describe_stream_request(STREAM), "DescribeStream", ("PUT", ROOT), b""),
         (
-            requests.update_stream_request(STREAM, shards=9),
+            api.update_stream_request(STREAM, shards=9),
             "UpdateStream", ("POST", ROOT), b'{"ShardCount":9}',
         ),
         (
-            requests.seek_earliest_request(STREAM, 3),
+            api.seek_earliest_request(STREAM, 3),
             "Seek", ("PUT", f"{ROOT}3"), b'{"Type":"EARLIEST"}',
         ),
         (
-            requests.seek_latest_request(STREAM, 0),
+            api.seek_latest_request(STREAM, 0),
             "Seek", ("PUT", f"{ROOT}0"), b'{"Type":"LATEST"}',
         ),
         (
-            requests.seek_time_request(STREAM, 3, nanoseconds=1_532_269_440_000_000_001),
+            api.seek_time_request(STREAM, 3, nanoseconds=1_532_269_440_000_000_001),
             "Seek", ("PUT", f"{ROOT}3"),
             b'{"Type":"TIME","TimestampSec":1532269440,"TimestampNSec":1}',
         ),
         (
-            requests.seek_sequence_request(STREAM, 3, sequence_number=7),
+            api.seek_sequence_request(STREAM, 3, sequence_number=7),
             "Seek", ("PUT", f"{ROOT}3"), b'{"Type":"SEQUENCE","StartingSequenceNumber":7}',
         ),
         (
-            requests.get_records_request(STREAM, 3, location="AQ==", limit=10),
+            api.get_records_request(STREAM, 3, location="AQ==", limit=10),
             "GetRecords", ("PUT", f"{ROOT}3"), b'{"Location":"AQ==","Limit":10}',
         ),
         (
-            requests.last_sequence_number_request(STREAM, 3),
+            api.last_sequence_number_request(STREAM, 3),
             "GetItem", ("PUT", f"{ROOT}3"), b'{"AttributesToGet":"__last_sequence_num"}',
         ),
     ],
@@ -63,16 +62,16 @@ def test_a_function_is_called(request_, function, line, body):
     ("request_", "line"),
     [
         (
-            requests.list_request("bigdata", "a b/s"),
+            api.list_request("bigdata", "a b/s"),
             ("GET", "/bigdata?prefix=a%20b%2Fs%2F&max-keys=1000"),
         ),
         (
-            requests.list_request("bigdata", "s", marker="s/9&0", max_keys=1),
+            api.list_request("bigdata", "s", marker="s/9&0", max_keys=1),
             ("GET", "/bigdata?prefix=s%2F&max-keys=1&marker=s%2F9%260"),
         ),
-        (requests.head_object_request("bigdata", "a/b"), ("HEAD", "/bigdata/a/b")),
-        (requests.delete_object_request("bigdata", "s/0"), ("DELETE", "/bigdata/s/0")),
-        (requests.delete_directory_request(STREAM), ("DELETE", ROOT)),
+        (api.head_object_request("bigdata", "a/b"), ("HEAD", "/bigdata/a/b")),
+        (api.delete_object_request("bigdata", "s/0"), ("DELETE", "/bigdata/s/0")),
+        (api.delete_directory_request(STREAM), ("DELETE", ROOT)),
     ],
 )
 def test_an_object_is_asked_for_without_a_function(request_, line):
@@ -82,4 +81,4 @@ def test_an_object_is_asked_for_without_a_function(request_, line):
 
 def test_shared_headers_cannot_be_changed():
     with pytest.raises(TypeError):
-        requests.describe_stream_request(STREAM).headers["X"] = "y"
+        api.describe_stream_request(STREAM).headers["X"] = "y"

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from v3io_frames_put._wire.tags import number_tags, parse_tag, read_tags, spell_tags, split_tags
+from tests.internals import format_tags, number_tags, parse_tag, read_tags, split_tags
 
 RUN = bytes.fromhex("0123456789abcdef")
 OTHERS = [
@@ -24,7 +24,7 @@ OTHERS = [
 
 
 def tags_of(*args):
-    return [base64.b64decode(text, validate=True) for text in spell_tags(*args).to_pylist()]
+    return [base64.b64decode(text, validate=True) for text in format_tags(*args).to_pylist()]
 
 
 @pytest.mark.parametrize(

@@ -1,25 +1,88 @@
-"""Receipts of tasks -> the receipt of their run, and what it makes us say."""
+"""Receipts of tasks -> the receipt of their run; copies that cut-off attempts stored."""
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections import Counter
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from v3io_frames_put import errors
-from v3io_frames_put._delivery.outcome_pages import STATUSES
+from v3io_frames_put._cluster.run import remote_stream
+from v3io_frames_put._io.reader import EARLIEST, StartPosition, find_ends, read_shard
+from v3io_frames_put._producer.outcomes import STATUSES
+from v3io_frames_put._wire.bodies import RUN_BYTES, TAG_BYTES, parse_tag
 from v3io_frames_put.errors import PartialFailure, UnstoredRowsWarning
 from v3io_frames_put.put import callers_level
-from v3io_frames_put.receipt import count_and_first
+from v3io_frames_put.results import count_and_first
 from v3io_frames_put.summary import Summary
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
-    from v3io_frames_put._cluster.last_scan import TaskCopy
+    from numpy.typing import NDArray
+
     from v3io_frames_put._cluster.run import ClusterRun
+
+_NOWHERE = -1
+
+
+class TaskCopy(NamedTuple):
+    """A record that stands on the stream, and of which the results do not tell."""
+
+    partition: int
+    row: int
+    shard_id: int
+    sequence_number: int
+
+
+def places_of(results: pd.DataFrame) -> NDArray[np.int64]:
+    """Return where the results say that each row stands: shard and number, or -1."""
+    places = results[["shard_id", "sequence_number"]].fillna(_NOWHERE).to_numpy(np.int64)
+    return np.where((results["status"] == "stored").to_numpy()[:, None], places, _NOWHERE)
+
+
+def find_copies(run: ClusterRun, told: Mapping[int, NDArray[np.int64]]) -> list[TaskCopy]:
+    """Find what tasks stored besides what their results tell of.
+
+    Parameters
+    ----------
+    run : ClusterRun
+        An ``exactly_once`` run.
+    told : mapping of int to ndarray
+        `places_of` the results of each partition to look at. None: nothing is read.
+    """
+    if not told:
+        return []
+    partition_of = {bytes.fromhex(run.task_id(number)): number for number in told}
+    copies = []
+    for shard, number, info in _tags(run):
+        partition = partition_of.get(info[:RUN_BYTES])
+        tag = parse_tag(info, info[:RUN_BYTES])
+        if partition is None or tag is None:
+            continue
+        if tuple(told[partition][tag.first_row]) != (shard, number):
+            copies.append(TaskCopy(partition, tag.first_row, shard, number))
+    return copies
+
+
+def _tags(run: ClusterRun) -> Iterator[tuple[int, int, Any]]:
+    """Read every tag behind the start of a run, and where it stands."""
+    stream = remote_stream(run)
+    ends = find_ends(stream, range(stream.describe().shards))
+    for shard, end in ends.items():
+        start = run.starts.get(str(shard))
+        place = EARLIEST if start is None else StartPosition("sequence", start + 1)
+        for batch in read_shard(stream, shard, place, end=end, limit=sys.maxsize):
+            numbers = batch.column("sequence_number").to_pylist()
+            infos = batch.column("client_info").to_pylist()
+            for number, info in zip(numbers, infos, strict=True):
+                if info is not None and len(info) == TAG_BYTES:
+                    yield shard, number, info
+
 
 _STARTS_KEPT: Final = 512  # in a receipt of at most 20 kB
 _MAX_REASONS: Final = 20
@@ -99,7 +162,7 @@ def _add(told: dict[str, Any], copies: Sequence[TaskCopy]) -> dict[str, Any]:
     return {**count_and_first(first), "count": told["count"] + len(copies)}
 
 
-def tell(receipt: Mapping[str, Any], results: Any, *, on_error: str) -> None:
+def report_unstored(receipt: Mapping[str, Any], results: Any, *, on_error: str) -> None:
     """Raise, or warn of, what the results of a run have to say.
 
     Parameters

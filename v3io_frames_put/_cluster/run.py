@@ -1,25 +1,152 @@
-"""One run on many machines: what the driver decides and every task is told."""
+"""One run on many machines: its options, and what the driver decides and every task is given."""
 
 from __future__ import annotations
 
 import hashlib
+import inspect
+import os
 import secrets
+import tempfile
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 
-from v3io_frames_put._delivery.reading import find_ends
-from v3io_frames_put._rows.plan import plan_rows
+import pyarrow as pa
+
+from v3io_frames_put._encode.plan import plan_rows
+from v3io_frames_put._io.reader import find_ends
+from v3io_frames_put._producer.policy import check_choice, check_policy
+from v3io_frames_put._run_plan import RunPlan, digest_mapping
+from v3io_frames_put.client import Client, pick_client
 from v3io_frames_put.errors import ConfigError
-from v3io_frames_put.job import Upload, digest_mapping
+from v3io_frames_put.put import put_records
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
-    from v3io_frames_put._cluster.options import ClusterOptions
-    from v3io_frames_put._delivery.remote import RemoteStream
+    from v3io_frames_put._io.stream_admin import StreamAdmin
+    from v3io_frames_put._producer.policy import Policy
     from v3io_frames_put._wire.paths import StreamPath
-    from v3io_frames_put.client import Client
+
+_KNOWN: Final = {
+    name: parameter.default
+    for name, parameter in inspect.signature(put_records).parameters.items()
+    if parameter.kind is inspect.Parameter.KEYWORD_ONLY
+}
+_REFUSED: Final = {
+    "resume": "a cluster's results are read where they were written, and not sent along",
+    "journal": "tasks run anywhere and share no file that locks",
+    "cancel": "an event does not reach other machines",
+}
+_ROUTES: Final = ("partition_key", "shard", "client_info")
+_ABOUT_ROWS: Final = ("columns", "index", "format", "rows_per_record", *_ROUTES)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterOptions:
+    """Checked options.
+
+    Attributes
+    ----------
+    client : Client
+        The platform.
+    policy : Policy
+        Delivery, order and bounds, of each task.
+    rows : dict
+        What becomes of which column: the options of ``plan_rows``.
+    encoding : Encoding or None
+    on_error : {"raise", "return"}
+    """
+
+    client: Client
+    policy: Policy
+    rows: Mapping[str, Any]
+    encoding: Any
+    on_error: str
+
+    def share_among(self, tasks: int) -> ClusterOptions:
+        """Cut ``max_in_flight`` into a share for each of so many tasks at once.
+
+        With ``"auto"`` each finds its own, which is a fair one.
+        """
+        whole = self.policy.max_in_flight
+        share = whole if whole == "auto" else max(1, whole // max(1, tasks))
+        return replace(self, policy=replace(self.policy, max_in_flight=share))
+
+
+def check_options(given: Mapping[str, Any]) -> ClusterOptions:
+    """Check the options of ``put_records`` that a user gave.
+
+    Raises
+    ------
+    ConfigError
+        One of them is wrong, or has no meaning on a cluster. Nothing was sent.
+    TypeError
+        There is no such option.
+    """
+    unknown = given.keys() - _KNOWN.keys()
+    if unknown:
+        raise TypeError(f"put_records() got an unexpected keyword argument {min(unknown)!r}")
+    options = {**_KNOWN, "on_error": "raise", **given}
+    for name, why in _REFUSED.items():
+        if options[name] is not None:
+            raise ConfigError(f"{name}: not on a cluster, since {why}. Leave it out.")
+    for name, value in options.items():
+        if callable(value):
+            raise ConfigError(f"{name}: a callable does not reach other machines. Leave it out.")
+    for name in _ROUTES:
+        if not isinstance(options[name], (str, int, bytes, type(None))):
+            raise ConfigError(
+                f"{name} is a {type(options[name]).__name__}; expected the name of a column. An "
+                f"array cannot be cut like the data: make it a column of it."
+            )
+    check_choice("on_error", options["on_error"], ("return", "raise"))
+    client = pick_client(options["client"])
+    policy = check_policy(
+        delivery=options["delivery"],
+        order=options["order"],
+        max_in_flight=options["max_in_flight"],
+        max_in_flight_bytes=options["max_in_flight_bytes"],
+        client_info=options["client_info"],
+        retry=client.retry,
+        limits=client.limits,
+    )
+    return ClusterOptions(
+        client=client,
+        policy=policy,
+        rows={name: options[name] for name in _ABOUT_ROWS},
+        encoding=options["encoding"],
+        on_error=options["on_error"],
+    )
+
+
+@contextmanager
+def spool(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table | None]:
+    """Write batches to a file of this machine, and map it; None: there are none."""
+    folder = os.environ.get("SPARK_LOCAL_DIRS", "").split(",")[0] or None
+    with tempfile.TemporaryDirectory(dir=folder, prefix="v3io-put-") as place:
+        path = Path(place) / "rows.arrow"
+        if not _write(path, batches):
+            yield None
+            return
+        with pa.memory_map(str(path)) as source:
+            yield pa.ipc.open_file(source).read_all()
+
+
+def _write(path: Path, batches: Iterable[pa.RecordBatch]) -> int:
+    """Write batches, and return how many rows they have."""
+    rows, writer = 0, None
+    try:
+        for batch in batches:
+            writer = writer or pa.ipc.new_file(str(path), batch.schema)
+            writer.write_batch(batch)
+            rows += batch.num_rows
+    finally:
+        if writer is not None:
+            writer.close()
+    return rows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +191,9 @@ class ClusterRun:
         """Make the run id of the task that sends a partition: the same in each attempt."""
         return hashlib.sha256(f"{self.run_id}:{partition}".encode()).hexdigest()[:16]
 
-    def plan_task(self, partition: int, data: Any, cancel: threading.Event | None = None) -> Upload:
+    def plan_task(
+        self, partition: int, data: Any, cancel: threading.Event | None = None
+    ) -> RunPlan:
         """Plan the upload of a partition; nothing is sent."""
         client = self.options.client
         if self.has_credentials and not _has_credentials(client):
@@ -80,7 +209,7 @@ class ClusterRun:
             limits=client.limits,
             window_bytes=policy.window_bytes,
         )
-        return Upload(
+        return RunPlan(
             plan=plan,
             client=client,
             stream=self.stream,
@@ -128,7 +257,7 @@ def begin_run(stream: str, options: ClusterOptions, empty: Any) -> ClusterRun:
     return replace(run, starts={str(shard): number for shard, number in ends.items()})
 
 
-def remote_stream(run: ClusterRun) -> RemoteStream:
+def remote_stream(run: ClusterRun) -> StreamAdmin:
     """Return the run's stream, to be read."""
     return run.options.client._access.remote(run.stream)  # noqa: SLF001  # no verb of the public
 

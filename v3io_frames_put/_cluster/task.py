@@ -11,15 +11,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from v3io_frames_put._delivery.outcome_pages import Failure
-from v3io_frames_put._delivery.outcomes import Outcomes
+from v3io_frames_put._producer.outcomes import Failure, Outcomes
+from v3io_frames_put._run import Run, stop_error
 from v3io_frames_put.errors import PutRecordsError
 from v3io_frames_put.put import send_rows
 from v3io_frames_put.results import ATTRS_KEY, collect_results
-from v3io_frames_put.resume import take_up
-from v3io_frames_put.stops import stop_error
+from v3io_frames_put.resume import resume_run
 from v3io_frames_put.summary import summarize
-from v3io_frames_put.upload import Run
 
 if TYPE_CHECKING:
     import threading
@@ -27,7 +25,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from v3io_frames_put._cluster.run import ClusterRun
-    from v3io_frames_put.job import Upload
+    from v3io_frames_put._run_plan import RunPlan
 
 _CUT_OFF: Final = Failure(
     "NoAnswer", "an earlier attempt of this task was cut off, and may have stored the row"
@@ -77,7 +75,7 @@ def send_partition(
     if earlier is None and not is_first:
         earlier = _nobody_knows(job, run)
     if earlier is not None:
-        job = take_up(job, earlier)
+        job = resume_run(job, earlier)
     results, ending = send_rows(Run(job))
     if ending.broken is not None:
         # No engine expects of a task what is no Exception: a panic of native code, say.
@@ -109,7 +107,7 @@ def all_unknown(num_rows: int, failure: Failure, *, index: Any, packed: bool) ->
     return collect_results(list(outcomes.finish()), index=index, packed=packed)
 
 
-def _nobody_knows(job: Upload, run: ClusterRun) -> pd.DataFrame:
+def _nobody_knows(job: RunPlan, run: ClusterRun) -> pd.DataFrame:
     """Make the results of an attempt that left none."""
     results = all_unknown(job.plan.num_rows or 0, _CUT_OFF, index=job.plan.index, packed=job.packed)
     results.attrs[ATTRS_KEY] = {

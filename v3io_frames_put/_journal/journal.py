@@ -1,9 +1,4 @@
-"""A run and its journal: begun, taken up again, or found complete.
-
-before the first record   run id, where each shard ends
-before a request leaves   which rows it carries, the checksums of their blocks
-when its end is known     outcomes; what nobody knows stays on record
-"""
+"""A run and its journal: begun, resumed, or found complete."""
 
 from __future__ import annotations
 
@@ -12,23 +7,17 @@ import logging
 from collections import defaultdict
 from dataclasses import replace
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import numpy as np
 import pyarrow as pa
 
-from v3io_frames_put._delivery.outcome_pages import PAGE_ROWS, STATUSES, Texts, to_table
-from v3io_frames_put._delivery.overtaking import Resumption
-from v3io_frames_put._delivery.past import Past
-from v3io_frames_put._delivery.recorder import Recorder
-from v3io_frames_put._journal.identity import (
-    find_differences,
-    identify,
-    warn_of_files_sent_again,
-)
+from v3io_frames_put._encode.blocks import Blocks
 from v3io_frames_put._journal.recovery import read_blocks, read_copies, read_left
 from v3io_frames_put._journal.store import Store, narrow, set_aside, to_blob
-from v3io_frames_put._rows.blocks import Blocks
+from v3io_frames_put._producer.outcomes import PAGE_ROWS, STATUSES, Texts, to_table
+from v3io_frames_put._producer.prior_run import PriorInDoubt, PriorRun
+from v3io_frames_put._producer.run_log import RunLog
 from v3io_frames_put.errors import ConfigError, DataError, PutRecordsError
 from v3io_frames_put.resume import find_tagged_rows, keep_unknown
 
@@ -39,18 +28,61 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from v3io_frames_put._delivery.batch import Batch
-    from v3io_frames_put._delivery.suspects import Copy
-    from v3io_frames_put._journal.identity import FileStamp
-    from v3io_frames_put._rows.plan import RowPlan
-    from v3io_frames_put.job import Upload
+    from v3io_frames_put._encode.plan import RowPlan
+    from v3io_frames_put._producer.batch import Batch
+    from v3io_frames_put._producer.reconciler import Copy
+    from v3io_frames_put._run_plan import RunPlan
 
 _LOG: Final = logging.getLogger("v3io_frames_put")
+
+FileStamp: TypeAlias = "tuple[str, int | None, int | None]"
+"""A file to publish: name, size, and when it was changed in nanoseconds."""
+
+_SHOWN_FILES: Final = 3
+
+
+def identify(job: RunPlan, stamps: str | None) -> dict[str, Any]:
+    """Tell a call by the columns of the journal's run; ``stamps`` are those of its files."""
+    return {
+        "stream": f"{job.stream.endpoint}/{job.stream}",
+        "delivery": job.policy.delivery,
+        "mapping": job.mapping,
+        "files": stamps,
+        **({} if job.plan.num_rows is None else {"num_rows": job.plan.num_rows}),
+    }
+
+
+def find_differences(run: Mapping[str, Any], job: RunPlan, stamps: str | None) -> list[str]:
+    """Name what of a call is not as it was in the journal's run."""
+    call = identify(job, stamps)
+    if not run["is_finished"]:
+        if run["files"] is not None and stamps is not None:
+            del call["files"]  # they were picked by those of the run; one may have been mended
+        if run["num_rows"] is None:  # nobody knew
+            call.pop("num_rows", None)
+    return [name for name, value in call.items() if run[name] != value]
+
+
+def warn_of_files_sent_again(
+    run: Mapping[str, Any], job: RunPlan, files: Sequence[FileStamp], aside: Path
+) -> None:
+    """Warn of files that a finished run, set aside now, put on the same stream."""
+    before = {name for name, *_ in json.loads(run["files"] or "[]")}
+    again = [name for name, *_ in files if name in before]
+    if again and run["num_rows"] and run["stream"] == identify(job, None)["stream"]:
+        _LOG.warning(
+            "%d files of a finished run are sent once more, since files or options differ from "
+            "that run's: %s (its journal is now %s)",
+            len(again),
+            ", ".join(again[:_SHOWN_FILES]) + ", ..." * (len(again) > _SHOWN_FILES),
+            aside,
+        )
+
 
 _RUN: Final = ("run_id", "stream", "delivery", "mapping", "files", "num_rows", "is_finished")
 
 
-class Journal(Recorder):
+class Journal(RunLog):
     """The journal of a run.
 
     Parameters
@@ -62,7 +94,7 @@ class Journal(Recorder):
     def __init__(self, path: Path) -> None:
         self._store = Store(path)
         self._blocks = Blocks()
-        self._resumption: Resumption | None = None
+        self._resumption: PriorRun | None = None
         self._texts: Texts | None = None
         self._packed = False
         self._page_rows = PAGE_ROWS
@@ -91,7 +123,7 @@ class Journal(Recorder):
         return [tuple(stamp) for stamp in json.loads(run["files"])]
 
     def agree(
-        self, files: Sequence[FileStamp], plan: Callable[[pa.Schema], Upload]
+        self, files: Sequence[FileStamp], plan: Callable[[pa.Schema], RunPlan]
     ) -> pa.Schema | None:
         """Return what the columns of files are read as, where its run has settled that.
 
@@ -118,18 +150,18 @@ class Journal(Recorder):
             is_ours = False
         return schema if is_ours else None
 
-    def take_up(
+    def resume(
         self,
-        job: Upload,
+        job: RunPlan,
         *,
         files: Sequence[FileStamp] | None = None,
         replan: Callable[[], RowPlan],
-    ) -> Upload:
+    ) -> RunPlan:
         """Begin a run, or go on with the one that the journal tells of.
 
         Parameters
         ----------
-        job : Upload
+        job : RunPlan
             What to send, where and how.
         files : sequence of FileStamp, optional
             The files that it reads; of an unfinished run, those that are ``pinned``.
@@ -167,7 +199,7 @@ class Journal(Recorder):
         found = next(self._store.read(f"select {', '.join(_RUN)} from run"), None)  # noqa: S608  # names of ours
         return None if found is None else dict(zip(_RUN, found, strict=True))
 
-    def _begin(self, job: Upload, stamps: str | None) -> Upload:
+    def _begin(self, job: RunPlan, stamps: str | None) -> RunPlan:
         row = {"run_id": job.run_id, "began": _now(), **identify(job, stamps)}
         with self._store.transaction():
             self._store.write(
@@ -175,9 +207,9 @@ class Journal(Recorder):
                 [tuple(row.values())],
             )
         self._packed = job.packed
-        return replace(job, recorder=self, blocks=self._blocks)
+        return replace(job, run_log=self, blocks=self._blocks)
 
-    def _go_on(self, job: Upload, run: dict[str, Any], replan: Callable[[], RowPlan]) -> Upload:
+    def _go_on(self, job: RunPlan, run: dict[str, Any], replan: Callable[[], RowPlan]) -> RunPlan:
         delivery = job.policy.delivery
         left = read_left(
             self._store,
@@ -186,11 +218,11 @@ class Journal(Recorder):
         )
         self._moment, self._packed = left.moment, job.packed
         self._has_starts = left.starts is not None
-        self._resumption = Resumption(left.earlier)
+        self._resumption = PriorRun(left.earlier)
         self._blocks = Blocks(read_blocks(self._store))
         past = None
         if delivery == "exactly_once" and left.starts is not None:
-            past = Past(
+            past = PriorInDoubt(
                 left.earlier,
                 find_tagged_rows(replan),
                 floor=left.floor,
@@ -201,21 +233,21 @@ class Journal(Recorder):
         return replace(
             job,
             run_id=run["run_id"],
-            resumption=self._resumption,
+            prior_run=self._resumption,
             past=past,
             duplicates=read_copies(self._store),
-            recorder=self,
+            run_log=self,
             blocks=self._blocks,
         )
 
-    def _repeat(self, job: Upload, run: dict[str, Any]) -> Upload:
+    def _repeat(self, job: RunPlan, run: dict[str, Any]) -> RunPlan:
         """Tell once more what became of the rows of a finished run."""
         left = read_left(self._store, final=STATUSES, page_rows=job.page_rows)
         _LOG.info("run %s: already complete; its journal is %s", run["run_id"], self._store.path)
         return replace(
             job,
             run_id=run["run_id"],
-            resumption=Resumption(left.earlier),
+            prior_run=PriorRun(left.earlier),
             duplicates=read_copies(self._store),
             complete_rows=run["num_rows"],
         )
@@ -270,7 +302,7 @@ class Journal(Recorder):
         self._sent.append((moment, int(rows.max()), _column("row", rows), floor))
         return moment
 
-    def believe(self, request: int) -> None:
+    def acked(self, request: int) -> None:
         """Take that a request got an answer for each of its records."""
         self._answered.append((self._moments.pop(request),))
 
@@ -294,7 +326,7 @@ class Journal(Recorder):
         """Take a page of which every row has its outcome."""
         self._pages.append((number, batch))
 
-    def overtake(self, rows: NDArray[np.int64], least: NDArray[np.int64]) -> None:
+    def reordered(self, rows: NDArray[np.int64], least: NDArray[np.int64]) -> None:
         """Take open rows that have a stored one of their destination behind them: its number."""
         self._overtaken += zip(rows.tolist(), least.tolist(), strict=True)
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from v3io_frames_put._delivery.earlier import Earlier
-from v3io_frames_put._delivery.outcome_pages import (
+from v3io_frames_put._encode.blocks import Block
+from v3io_frames_put._producer.outcomes import (
     BLANK,
     OPEN,
     STATUSES,
@@ -18,9 +18,8 @@ from v3io_frames_put._delivery.outcome_pages import (
     from_arrow,
     from_table,
 )
-from v3io_frames_put._delivery.scan import lower_floor
-from v3io_frames_put._delivery.suspects import Copy
-from v3io_frames_put._rows.blocks import Block
+from v3io_frames_put._producer.prior_run import PriorOutcomes
+from v3io_frames_put._producer.reconciler import Copy, lower_floor
 from v3io_frames_put.config import MAX_SHARDS
 from v3io_frames_put.resume import read_starts
 
@@ -29,8 +28,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from v3io_frames_put._delivery.outcome_pages import Status
     from v3io_frames_put._journal.store import Store
+    from v3io_frames_put._producer.outcomes import Status
 
 _STORED = STATUSES.index("stored")
 _UNKNOWN = STATUSES.index("unknown")
@@ -44,7 +43,7 @@ class Left:
 
     Attributes
     ----------
-    earlier : Earlier
+    earlier : PriorOutcomes
         Outcomes.
     starts : dict of str to int, or None
         Each shard's last number before the run. None: nothing was sent with
@@ -55,7 +54,7 @@ class Left:
         The last one on record.
     """
 
-    earlier: Earlier
+    earlier: PriorOutcomes
     starts: dict[str, int] | None
     floor: NDArray[np.int64]
     moment: int
@@ -79,14 +78,14 @@ def read_left(store: Store, *, final: Collection[Status], page_rows: int) -> Lef
         store, read_starts(told or {}), looks_up=told is not None, page_rows=page_rows
     )
     reading.read_all()
-    overtaken = np.array(list(store.read("select row, least from overtaken")), np.int64)
-    earlier = Earlier(
+    reordered_at = np.array(list(store.read("select row, least from overtaken")), np.int64)
+    earlier = PriorOutcomes(
         reading.status,
         reading.load,
         texts=reading.texts,
         final=final,
         doubts="unknown" not in final,
-        overtaken=overtaken.reshape(-1, 2),
+        reordered_at=reordered_at.reshape(-1, 2),
         page_rows=page_rows,
     )
     return Left(earlier, told, reading.floor(), reading.moment)

@@ -10,20 +10,15 @@ import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from v3io_frames_put._delivery.policy import check_choice
 from v3io_frames_put._journal import open_journal
+from v3io_frames_put._producer.policy import check_choice
+from v3io_frames_put._run_plan import check_event, plan_run
 from v3io_frames_put.client import Client, pick_client
 from v3io_frames_put.config import Encoding
 from v3io_frames_put.errors import ConfigError
-from v3io_frames_put.job import check_event, plan_upload
 from v3io_frames_put.jobs._cast import read_types
 from v3io_frames_put.jobs._csv import Dialect
-from v3io_frames_put.jobs._files import (
-    STDIN,
-    find_files,
-    pick_files,
-    select_files,
-)
+from v3io_frames_put.jobs._files import STDIN, find_files, pick_files, select_files
 from v3io_frames_put.jobs._job_results import JobResults
 from v3io_frames_put.jobs._leftovers import check_columns
 from v3io_frames_put.jobs._outputs import Outputs
@@ -39,8 +34,8 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from v3io_frames_put._delivery.policy import DeliveryMode, MaxInFlight, Order
-    from v3io_frames_put.job import Upload
+    from v3io_frames_put._producer.policy import DeliveryMode, MaxInFlight, Order
+    from v3io_frames_put._run_plan import RunPlan
     from v3io_frames_put.jobs._files import InputFile, Inputs
     from v3io_frames_put.jobs._run import JobContext
     from v3io_frames_put.plan import RecordsPlan
@@ -204,9 +199,9 @@ def publish(  # noqa: PLR0913 - one keyword for each option of a job
 
         def plan(
             agreed: pa.Schema | None, *, ends_where_broken: bool = False
-        ) -> tuple[FileTable, Upload]:
+        ) -> tuple[FileTable, RunPlan]:
             table, own = _open_table(picked, types, where, dialect, mapping, index, agreed)
-            return table, plan_upload(
+            return table, plan_run(
                 table.source(ends_where_broken=ends_where_broken),
                 stream,
                 client=client,
@@ -231,7 +226,7 @@ def publish(  # noqa: PLR0913 - one keyword for each option of a job
             table, outputs.results, outputs.failed, packed=job.packed, brake=job.cancel
         ) as sink:
             if kept is not None:
-                job = kept.take_up(
+                job = kept.resume(
                     job,
                     files=stamps,
                     replan=lambda: plan(agreed, ends_where_broken=True)[1].plan,

@@ -18,7 +18,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pt
 
-from v3io_frames_put._rows.arrow_types import (
+from v3io_frames_put._encode.columns import INTERNAL
+from v3io_frames_put._encode.layouts import (
     NoPlainLayout,
     is_bytes,
     is_list,
@@ -29,7 +30,6 @@ from v3io_frames_put._rows.arrow_types import (
     rebuild_list,
     rebuild_map,
 )
-from v3io_frames_put._rows.selection import INTERNAL
 from v3io_frames_put.errors import ConfigError, DataError
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.types as pt
 from pyarrow import csv as arrow_csv
 
-from v3io_frames_put._rows.arrow_types import is_bytes
+from v3io_frames_put._encode.layouts import is_bytes
 from v3io_frames_put.errors import ConfigError, DataError
 from v3io_frames_put.jobs._cast import (
     BLOCK_BYTES,

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import parquet as pq
 
-from v3io_frames_put._rows.selection import INTERNAL, INVALID
+from v3io_frames_put._encode.columns import INTERNAL, INVALID
 from v3io_frames_put.errors import ConfigError, DataError
 from v3io_frames_put.jobs._reader import INTERNAL_FIELDS
 

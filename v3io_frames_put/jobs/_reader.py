@@ -25,11 +25,10 @@ import pyarrow.compute as pc
 import pyarrow.types as pt
 from pyarrow import parquet as pq
 
-from v3io_frames_put._rows.arrow_types import is_text, to_numpy
+from v3io_frames_put._encode.columns import DETAIL, INTERNAL, INVALID
+from v3io_frames_put._encode.layouts import find_invalid, is_text, to_numpy
+from v3io_frames_put._encode.sources import StreamSource
 from v3io_frames_put._rows.json_lines import LINE, LineSource
-from v3io_frames_put._rows.selection import DETAIL, INTERNAL, INVALID
-from v3io_frames_put._rows.source import StreamSource
-from v3io_frames_put._rows.validity import find_invalid
 from v3io_frames_put.errors import ColumnNotFound, ConfigError, DataError, UnsupportedType
 from v3io_frames_put.jobs._cast import (
     BLOCK_BYTES,
@@ -53,7 +52,7 @@ from v3io_frames_put.jobs._where import parse_where
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from v3io_frames_put._rows.source import Reader as ColumnReader
+    from v3io_frames_put._encode.sources import Reader as ColumnReader
     from v3io_frames_put.jobs._files import InputFile
     from v3io_frames_put.jobs._where import Where
 

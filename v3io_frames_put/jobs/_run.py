@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import pandas as pd
 import pyarrow as pa
 
+from v3io_frames_put._run import Run, stop_error
 from v3io_frames_put.errors import (
     ConfigError,
     DataError,
@@ -21,19 +22,17 @@ from v3io_frames_put.errors import (
 from v3io_frames_put.jobs._job_results import JobResults
 from v3io_frames_put.jobs._leftovers import Outcomes, write_leftovers
 from v3io_frames_put.jobs._progress import show_progress
-from v3io_frames_put.stops import stop_error
-from v3io_frames_put.upload import Run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from v3io_frames_put.job import Upload
+    from v3io_frames_put._run import RunReport
+    from v3io_frames_put._run_plan import RunPlan
     from v3io_frames_put.jobs._outputs import Outputs
     from v3io_frames_put.jobs._reader import FileTable
     from v3io_frames_put.jobs._sink import Sink
     from v3io_frames_put.progress import Progress
-    from v3io_frames_put.upload import Ending
 
 _LOG: Final = logging.getLogger("v3io_frames_put")
 
@@ -42,7 +41,7 @@ _WITH_FAILED: Final = "with failed= (--failed), what is left stands in a file; "
 _WITHOUT_JOURNAL: Final = "with a journal, the same call would go on."
 
 
-def run_job(job: Upload, table: FileTable, sink: Sink, outputs: Outputs) -> JobResults:
+def run_job(job: RunPlan, table: FileTable, sink: Sink, outputs: Outputs) -> JobResults:
     """Send the rows of a table, and write what was asked for.
 
     Raises
@@ -72,7 +71,7 @@ def run_job(job: Upload, table: FileTable, sink: Sink, outputs: Outputs) -> JobR
     return told
 
 
-def _send(job: Upload, table: FileTable, sink: Sink) -> Ending:
+def _send(job: RunPlan, table: FileTable, sink: Sink) -> RunReport:
     """Send the rows, and write what became of them: no Ctrl-C costs that."""
     run = Run(job)
     with run.switch.on_interrupt(lambda: None):
@@ -83,7 +82,9 @@ def _send(job: Upload, table: FileTable, sink: Sink) -> Ending:
     return ending.as_stopped() if run.switch.presses else ending
 
 
-def _write_failed(job: Upload, table: FileTable, sink: Sink) -> tuple[int | None, Exception | None]:
+def _write_failed(
+    job: RunPlan, table: FileTable, sink: Sink
+) -> tuple[int | None, Exception | None]:
     """Write the rows left to send; return their number, and what came in the way."""
     if sink.failure is not None or sink.failed is None or sink.path is None:
         return None, sink.failure
@@ -103,7 +104,7 @@ def _write_failed(job: Upload, table: FileTable, sink: Sink) -> tuple[int | None
 
 
 def _tell(
-    table: FileTable, sink: Sink, ending: Ending, failed: Path | None, failed_rows: int | None
+    table: FileTable, sink: Sink, ending: RunReport, failed: Path | None, failed_rows: int | None
 ) -> JobResults:
     told = JobResults(
         counts=dict(sink.tally.counts),
@@ -122,10 +123,10 @@ def _tell(
 
 
 def _raise_if_ended_early(
-    job: Upload,
+    job: RunPlan,
     table: FileTable,
     outputs: Outputs,
-    ending: Ending,
+    ending: RunReport,
     told: JobResults,
     trouble: Exception | None,
 ) -> None:
@@ -135,18 +136,18 @@ def _raise_if_ended_early(
     is_ours = ending.broken is not None and ending.broken is not table.broken
     stopped_by_us = is_ours or isinstance(trouble, OSError)
     if ending.stop is not None and not stopped_by_us:
-        advice = _WITH_JOURNAL if job.recorder else _WITHOUT_JOURNAL
+        advice = _WITH_JOURNAL if job.run_log else _WITHOUT_JOURNAL
         if told.failed is not None:
             advice = f"what is left stands in {told.failed}; {advice}"
         elif outputs.failed is not None:
             advice = f"{outputs.failed} is not written; {advice}"
-        elif job.recorder is None:
+        elif job.run_log is None:
             advice = _WITH_FAILED + advice
         error = stop_error(ending.stop, client=job.client, stream=job.stream, advice=advice)
     elif isinstance(cause, DataError) and not told.rows:
         raise cause  # nothing was sent
     elif cause is not None:
-        advice = f" Once it can be read, {_WITH_JOURNAL}" if job.recorder and table.broken else ""
+        advice = f" Once it can be read, {_WITH_JOURNAL}" if job.run_log and table.broken else ""
         error = PutRecordsError(f"{str(cause).rstrip('.')}. {_tell_left(table, told)}{advice}")
     else:
         return

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import pyarrow as pa
 
-from v3io_frames_put._delivery.outcome_pages import PAGE_ROWS, RECORD_ROW, SCHEMA, STATUSES
+from v3io_frames_put._producer.outcomes import PAGE_ROWS, RECORD_ROW, SCHEMA, STATUSES
 from v3io_frames_put.errors import ConfigError
 from v3io_frames_put.jobs._results_file import ParquetOutput, ResultsFile, Tally
 
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from v3io_frames_put._delivery.suspects import Copy
+    from v3io_frames_put._producer.reconciler import Copy
     from v3io_frames_put.jobs._reader import FileTable
-    from v3io_frames_put.receipt import Receipt
+    from v3io_frames_put.results import Receipt
 
 _STOPPED: Final = ("Stopped", "The run ended before its turn.")
 

@@ -9,11 +9,7 @@ import orjson
 
 from v3io_frames_put.local._exchange import Exchange
 from v3io_frames_put.local._faults import Fault, body_of, contains, records_of
-from v3io_frames_put.local._messages import (
-    Request,
-    Response,
-    json_response,
-)
+from v3io_frames_put.local._messages import Request, Response, json_response
 
 if TYPE_CHECKING:
     from v3io_frames_put.local._api import Platform

@@ -14,7 +14,12 @@ from urllib.parse import parse_qs
 from xml.sax.saxutils import escape
 
 from v3io_frames_put.local._files import File, Files
-from v3io_frames_put.local._messages import INVALID_ARGUMENT, NO_SUCH_FILE, RefusedError, Response
+from v3io_frames_put.local._messages import (
+    INVALID_ARGUMENT,
+    NO_SUCH_FILE,
+    RefusedError,
+    Response,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -14,11 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from v3io_frames_put.local._messages import (
-    ILLEGAL_LOCATION,
-    INVALID_ARGUMENT,
-    RefusedError,
-)
+from v3io_frames_put.local._messages import ILLEGAL_LOCATION, INVALID_ARGUMENT, RefusedError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from v3io_frames_put._rows.source import Column
+    from v3io_frames_put._encode.sources import Column
     from v3io_frames_put.config import Encoding
     from v3io_frames_put.plan.records_plan import KeyCounts
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from v3io_frames_put._delivery.policy import check_policy
-from v3io_frames_put._delivery.settling import find_too_large, fit_a_body
-from v3io_frames_put._rows.plan import plan_rows
-from v3io_frames_put._wire.batches import encode_window
+from v3io_frames_put._encode.plan import plan_rows
+from v3io_frames_put._producer.completion import find_too_large, fits_in_body
+from v3io_frames_put._producer.policy import check_policy
+from v3io_frames_put._wire.bodies import RUN_BYTES, encode_window
 from v3io_frames_put._wire.paths import parse_stream_path
-from v3io_frames_put._wire.tags import RUN_BYTES
 from v3io_frames_put.config import Encoding, Limits, Retry, or_default
 from v3io_frames_put.plan import advice
 from v3io_frames_put.plan.records_plan import RecordsPlan
@@ -25,9 +24,9 @@ from v3io_frames_put.plan.tally import (
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from v3io_frames_put._delivery.policy import DeliveryMode, MaxInFlight, Order, Policy
-    from v3io_frames_put._rows.plan import RowPlan
-    from v3io_frames_put._wire.batches import Window
+    from v3io_frames_put._encode.plan import RowPlan
+    from v3io_frames_put._producer.policy import DeliveryMode, MaxInFlight, Order, Policy
+    from v3io_frames_put._wire.bodies import EncodedWindow
     from v3io_frames_put.client import Client
     from v3io_frames_put.plan.records_plan import PlannedRecord
 
@@ -181,13 +180,13 @@ class _Survey:
         self.requests = Requests(policy)
         self.requests.count_all(self._look_at(rows, policy))
 
-    def _look_at(self, rows: RowPlan, policy: Policy) -> Iterator[Window]:
+    def _look_at(self, rows: RowPlan, policy: Policy) -> Iterator[EncodedWindow]:
         run_id = bytes(RUN_BYTES) if policy.delivery == "exactly_once" else None
         for records in rows.records():
             window = encode_window(records, run_id)
             self.num_rows += window.num_rows
             most_bytes = policy.most_body_bytes
-            sent = keep_sent(records, fit_a_body(window.entries, most_bytes))
+            sent = keep_sent(records, fits_in_body(window.entries, most_bytes))
             self.sizes.add(sent.data)
             self.keys.add(sent)
             self.preview += preview_records(sent, PREVIEW_RECORDS - len(self.preview))

@@ -14,9 +14,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from v3io_frames_put._delivery.backlog import Backlog
-from v3io_frames_put._delivery.settling import fit_a_body
-from v3io_frames_put._wire.batches import ENVELOPE_BYTES
+from v3io_frames_put._producer.accumulator import Accumulator
+from v3io_frames_put._producer.completion import fits_in_body
+from v3io_frames_put._wire.bodies import ENVELOPE_BYTES
 from v3io_frames_put.plan.records_plan import KeyCounts, PlannedRecord
 
 if TYPE_CHECKING:
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from v3io_frames_put._delivery.batch import Batch
-    from v3io_frames_put._delivery.outcome_pages import Failure
-    from v3io_frames_put._delivery.policy import Policy
-    from v3io_frames_put._rows.records import Records, Rejections
-    from v3io_frames_put._wire.batches import Window
+    from v3io_frames_put._encode.records import Records, Rejections
+    from v3io_frames_put._producer.batch import Batch
+    from v3io_frames_put._producer.outcomes import Failure
+    from v3io_frames_put._producer.policy import Policy
+    from v3io_frames_put._wire.bodies import EncodedWindow
 
 MAX_REFUSED: Final = 1_000
 _MERGE_FROM: Final = 1_000_000  # keys counted; and never before they have doubled
@@ -69,7 +69,7 @@ class Sizes:
 class Requests:
     """Bodies, cut as an upload cuts them.
 
-    The records of all windows go through an upload's own ``Backlog``. What nobody can know
+    The records of all windows go through an upload's own ``Accumulator``. What nobody can know
     is when answers come: here each comes as soon as no more rows are wanted, one after the
     other, the oldest request's first.
 
@@ -87,14 +87,14 @@ class Requests:
     def __init__(self, policy: Policy) -> None:
         self.count = self.body_bytes = 0
         self._policy = policy
-        self._backlog = Backlog(policy.lanes)
+        self._accumulator = Accumulator(policy.lanes)
         self._under_way: deque[Batch] = deque()
         self._records = 0  # that wait
         self._largest_body = self._largest_window = 0
         self._queues: set[int] = set()
         self._waits = self._sent_in_waits = 0
 
-    def count_all(self, windows: Iterator[Window]) -> None:
+    def count_all(self, windows: Iterator[EncodedWindow]) -> None:
         """Cut the records of all windows; what reading them raises is raised."""
         is_closed = False
         while True:
@@ -114,9 +114,9 @@ class Requests:
     def _wants_window(self) -> bool:
         """Whether more records are of use, and fit the budget: as ``Delivery`` decides."""
         policy = self._policy
-        if self._backlog.idle_records >= policy.records_ahead(policy.most_in_flight):
+        if self._accumulator.idle_records >= policy.records_ahead(policy.most_in_flight):
             return False
-        held = self._backlog.nbytes + sum(batch.nbytes for batch in self._under_way)
+        held = self._accumulator.nbytes + sum(batch.nbytes for batch in self._under_way)
         return not held or held + self._largest_window <= policy.max_in_flight_bytes
 
     def _send(self, *, is_closed: bool) -> bool:
@@ -124,7 +124,7 @@ class Requests:
         if len(self._under_way) >= self._policy.most_in_flight:
             return False
         is_last = is_closed or not self._wants_window
-        batch = self._backlog.next_batch(0.0, self._policy.limits, partial=is_last)
+        batch = self._accumulator.next_batch(0.0, self._policy.limits, partial=is_last)
         if batch is None:
             return False
         body_bytes = batch.nbytes + ENVELOPE_BYTES
@@ -135,13 +135,13 @@ class Requests:
         self._under_way.append(batch)
         return True
 
-    def _add(self, window: Window) -> None:
+    def _add(self, window: EncodedWindow) -> None:
         entries, policy = window.entries, self._policy
         self._largest_window = max(self._largest_window, entries.nbytes)
-        entries = entries.take(np.flatnonzero(fit_a_body(entries, policy.most_body_bytes)))
+        entries = entries.take(np.flatnonzero(fits_in_body(entries, policy.most_body_bytes)))
         if policy.order == "none":
             entries = replace(entries, destination=np.zeros_like(entries.destination))
-        self._backlog.add(entries)
+        self._accumulator.add(entries)
         self._records += len(entries)
         if len(self._queues) < 2:  # noqa: PLR2004  # from two on they compete
             queue = entries.destination if policy.lanes > 1 else entries.destination != 0
@@ -150,10 +150,10 @@ class Requests:
     def _answer(self) -> None:
         """End the oldest request."""
         limits = self._policy.limits
-        if self._records >= limits.max_records or self._backlog.nbytes >= limits.max_body_bytes:
+        if self._records >= limits.max_records or self._accumulator.nbytes >= limits.max_body_bytes:
             self._waits += 1
             self._sent_in_waits += len(self._under_way)
-        self._backlog.advance(self._under_way.popleft())
+        self._accumulator.advance(self._under_way.popleft())
 
     @property
     def vary(self) -> bool:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Final, get_args
 
-from v3io_frames_put._delivery.checks import check_whole
-from v3io_frames_put._delivery.policy import DeliveryMode, check_choice
-from v3io_frames_put._rows.formats import Format
+from v3io_frames_put._encode.formats import Format
+from v3io_frames_put._producer.policy import DeliveryMode, check_choice
+from v3io_frames_put.config import check_whole
 from v3io_frames_put.errors import ColumnNotFound, ConfigError
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final, get_args
 
 import ipywidgets as widgets
 
-from v3io_frames_put._delivery.policy import DeliveryMode
+from v3io_frames_put._producer.policy import DeliveryMode
 from v3io_frames_put.widget.choices import Choices
 from v3io_frames_put.widget.secret import SecretText
 

@@ -7,7 +7,12 @@ from typing import TYPE_CHECKING, Any, Final
 from v3io_frames_put.errors import PutRecordsError
 from v3io_frames_put.plan import plan_records
 from v3io_frames_put.widget import show
-from v3io_frames_put.widget.sources import file_expression, find_frames, notebook_names, read_file
+from v3io_frames_put.widget.sources import (
+    file_expression,
+    find_frames,
+    notebook_names,
+    read_file,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

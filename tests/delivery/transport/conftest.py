@@ -10,9 +10,7 @@ import threading
 
 import pytest
 
-from v3io_frames_put._delivery.endpoint import Endpoint
-from v3io_frames_put._delivery.transport import Transport
-from v3io_frames_put._wire.exchange import Request
+from tests.internals import Endpoint, Request, Transport
 from v3io_frames_put.config import Timeouts
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"

@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from v3io_frames_put._delivery import connection as connection_module
-from v3io_frames_put._wire.exchange import Answer, Fault, Request
+from tests.internals import Answer, Fault, Request
+from tests.internals import connection as connection_module
 
 pytestmark = pytest.mark.enable_socket
 

@@ -6,9 +6,7 @@ import time
 import pytest
 import trustme
 
-from v3io_frames_put._delivery.endpoint import Endpoint
-from v3io_frames_put._delivery.transport import Transport
-from v3io_frames_put._wire.exchange import Fault
+from tests.internals import Endpoint, Fault, Transport
 from v3io_frames_put.config import Timeouts
 from v3io_frames_put.errors import ConfigError
 

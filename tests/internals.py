@@ -1,0 +1,108 @@
+"""The private names that tests use: the one place to change when a module moves."""
+
+from __future__ import annotations
+
+from v3io_frames_put._cluster.folder import ResultsFolder, StopFlag
+from v3io_frames_put._cluster.receipt import find_copies, merge_receipts, places_of
+from v3io_frames_put._cluster.run import begin_run, check_options
+from v3io_frames_put._cluster.task import send_partition
+from v3io_frames_put._encode.arrow_rows import is_flat, write_stream
+from v3io_frames_put._encode.base64 import decode_base64, encode_base64
+from v3io_frames_put._encode.columns import DETAIL, INVALID
+from v3io_frames_put._encode.decode import decode_records
+from v3io_frames_put._encode.json_writer import RowWriter, write_cells
+from v3io_frames_put._encode.layouts import make_plain
+from v3io_frames_put._encode.plan import RowPlan, plan_rows
+from v3io_frames_put._encode.records import Records, Rejections
+from v3io_frames_put._encode.sources import StreamSource
+from v3io_frames_put._io import connection, reader
+from v3io_frames_put._io.clock import Clock
+from v3io_frames_put._io.connection import CutError
+from v3io_frames_put._io.endpoint import Endpoint
+from v3io_frames_put._io.senders import Event, RequestDone, WindowReady
+from v3io_frames_put._io.stream_admin import RetryingRequests
+from v3io_frames_put._io.transport import KINDS, NETWORK_ERRORS, Transport, fault_kind, fault_text
+from v3io_frames_put._journal import open_journal
+from v3io_frames_put._journal.store import Store, from_blob, narrow, to_blob
+from v3io_frames_put._producer.accumulator import Lanes
+from v3io_frames_put._producer.batch import Batch
+from v3io_frames_put._producer.classification import (
+    GAVE_UP,
+    classify_query_response,
+    classify_response,
+    describe_failure,
+)
+from v3io_frames_put._producer.completion import Retried
+from v3io_frames_put._producer.flow_control import (
+    AdaptiveLimit,
+    FixedLimit,
+    next_delay,
+    open_limit,
+    parse_retry_after,
+)
+from v3io_frames_put._producer.outcomes import (
+    BLANK,
+    PAGE_ROWS,
+    SCHEMA,
+    STATUSES,
+    Failure,
+    Outcomes,
+    Texts,
+)
+from v3io_frames_put._producer.policy import Policy
+from v3io_frames_put._producer.prior_run import PriorInDoubt, PriorOutcomes
+from v3io_frames_put._producer.producer import Producer
+from v3io_frames_put._producer.queries import (
+    Query,
+    QueryScheduler,
+    ShardPosition,
+    StreamSurvey,
+    check_reading,
+    find_shard_position,
+    scan_shard,
+    survey_stream,
+)
+from v3io_frames_put._producer.reconciler import Copy, Reconciler, make_places
+from v3io_frames_put._producer.run_log import RunLog
+from v3io_frames_put._run import RetryLog, Run, RunReport, Runtime, StopSwitch
+from v3io_frames_put._run_plan import RunPlan
+from v3io_frames_put._wire import api, responses
+from v3io_frames_put._wire.api import (
+    Answer,
+    Attempt,
+    Fault,
+    FaultKind,
+    PlatformError,
+    Request,
+    Stage,
+    parse_error,
+    put_records_request,
+)
+from v3io_frames_put._wire.bodies import (
+    NO_SHARD,
+    EncodedWindow,
+    Entries,
+    build_body,
+    count_fitting,
+    encode_entries,
+    encode_window,
+    format_tags,
+    join_entries,
+    number_tags,
+    parse_tag,
+    read_tags,
+    split_tags,
+)
+from v3io_frames_put._wire.paths import StreamPath, parse_stream_path
+from v3io_frames_put._wire.responses import (
+    ListingPage,
+    StreamDescription,
+    UnbelievableAnswerError,
+    parse_put_answer,
+    parse_record_page,
+    write_put_answer,
+)
+from v3io_frames_put._wire.responses import decode_base64 as decode_record_text
+from v3io_frames_put.put import send_rows
+from v3io_frames_put.results import Receipt, collect_results
+from v3io_frames_put.resume import resume_run

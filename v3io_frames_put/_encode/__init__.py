@@ -1,0 +1,1 @@
+"""Pure: tabular data -> encoded records, and back."""

@@ -1,0 +1,161 @@
+"""A window of columns -> JSON text, one object a row."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import groupby
+from operator import attrgetter
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import pyarrow as pa
+
+from v3io_frames_put._encode.json_cells import Unencodable, encode_cell
+from v3io_frames_put._encode.json_types import (
+    AS_IT_IS,
+    NoEncoding,
+    Writing,
+    contains_float,
+    plan_writing,
+    write_with_infinities,
+)
+from v3io_frames_put._encode.json_writer import (
+    RowWriter,
+    format_name,
+    splice_rows,
+    strip_braces,
+    write_cells,
+)
+from v3io_frames_put._encode.records import CELL_BYTES, binary_sizes
+from v3io_frames_put.errors import UnsupportedType
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from v3io_frames_put._encode.records import RejectionLog
+    from v3io_frames_put._encode.sources import Column, Window
+    from v3io_frames_put.config import Encoding
+
+_CELLS_AT_ONCE: Final = 256  # rows between two looks at how much text there is
+
+
+@dataclass(frozen=True, slots=True)
+class _Member:
+    """One column of a window on its way into the objects."""
+
+    name: str
+    values: pa.Array
+    is_text: bool  # JSON already; else the native writer's to write
+
+
+class JsonEncoder:
+    """Encodes windows of the columns it was planned for.
+
+    Parameters
+    ----------
+    columns : sequence of Column
+        What goes into each object, in this order.
+    encoding : Encoding
+        The choices that the table of types leaves.
+    max_bytes : int
+        Text of Python objects that one window may grow to.
+
+    Raises
+    ------
+    UnsupportedType
+        A column's type has no JSON.
+    """
+
+    def __init__(self, columns: Sequence[Column], encoding: Encoding, max_bytes: int) -> None:
+        self._columns = columns
+        self._writings = [_plan_column(column, encoding) for column in columns]
+        self._encoding = encoding
+        self._max_bytes = max_bytes
+        self._writer = RowWriter()
+
+    @property
+    def row_bytes(self) -> int:
+        """About what a row's text takes, long values aside."""
+        return sum(len(column.name) + CELL_BYTES for column in self._columns)
+
+    def encode(self, window: Window, log: RejectionLog) -> pa.BinaryArray:
+        """Return the text of the window's rows, or of as many as fit ``max_bytes``.
+
+        The text of a row that ``log`` refuses has no meaning.
+        """
+        members = [
+            self._prepare(column.name, window.columns[column.number], writing, log)
+            for column, writing in zip(self._columns, self._writings, strict=True)
+        ]
+        if not any(member.is_text for member in members):
+            return self._write(members)
+        num_rows = min(len(member.values) for member in members)
+        return self._splice(
+            [_Member(member.name, member.values[:num_rows], member.is_text) for member in members]
+        )
+
+    def _write(self, members: Sequence[_Member]) -> pa.BinaryArray:
+        columns = [member.values for member in members]
+        return self._writer.write(columns, [member.name for member in members])
+
+    def _splice(self, members: Sequence[_Member]) -> pa.BinaryArray:
+        """Join texts and natively written runs of columns to whole objects."""
+        pieces: list[pa.BinaryArray | bytes] = []
+        for is_text, run in groupby(members, attrgetter("is_text")):
+            if not is_text:
+                pieces += [b",", strip_braces(self._write(list(run)))]
+                continue
+            for member in run:
+                pieces += [b"," + format_name(member.name), member.values.cast(pa.binary())]
+        pieces[0] = b"{" + bytes(pieces[0]).removeprefix(b",")
+        return splice_rows([*pieces, b"}"])
+
+    def measure(self, payload: pa.BinaryArray) -> np.ndarray:
+        """Return the bytes of each text."""
+        return binary_sizes(payload)
+
+    def _prepare(
+        self, name: str, values: pa.Array | np.ndarray, writing: Writing, log: RejectionLog
+    ) -> _Member:
+        """Bring one column of a window to the writer, or to text; note its flaws."""
+        if isinstance(values, np.ndarray):
+            return _Member(name, self._spell_cells(name, values, log), is_text=True)
+        for mask, reason in writing.check(values) if writing.check else ():
+            for row in np.flatnonzero(mask):
+                log.add(row, "UnencodableValue", _describe(name, values.type, reason))
+        if self._encoding.infinity == "string" and contains_float(values.type):
+            texts = write_with_infinities(values, values.type, self._encoding)
+            return _Member(name, texts, is_text=True)
+        converted = writing.convert(values) if writing.convert else values
+        if "\0" in name:  # Arrow hands names to the writer as C strings, which end there
+            return _Member(name, write_cells(converted), is_text=True)
+        return _Member(name, converted, is_text=False)
+
+    def _spell_cells(self, name: str, cells: np.ndarray, log: RejectionLog) -> pa.BinaryArray:
+        """Spell Python objects; stop early where their text grows too large."""
+        texts: list[bytes] = []
+        size = 0
+        for row, cell in enumerate(cells):
+            if row % _CELLS_AT_ONCE == 0 and size > self._max_bytes:
+                break
+            try:
+                texts.append(encode_cell(cell, self._encoding))
+            except Unencodable as error:
+                log.add(row, "UnencodableValue", _describe(name, "object", str(error)))
+                texts.append(b"null")
+            size += len(texts[-1])
+        return pa.array(texts, pa.binary())
+
+
+def _plan_column(column: Column, encoding: Encoding) -> Writing:
+    """Choose how a column is written; Python objects show their types only cell by cell."""
+    if column.type is None:
+        return AS_IT_IS
+    try:
+        return plan_writing(column.type, encoding)
+    except NoEncoding as error:
+        raise UnsupportedType(column=column.name, dtype=column.type, advice=f"{error}") from None
+
+
+def _describe(name: str, dtype: object, reason: str) -> str:
+    return f"column {name!r} ({dtype}) holds {reason}."

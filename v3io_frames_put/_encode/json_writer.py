@@ -1,0 +1,81 @@
+"""The native JSON writer, and how its rows and cells are found again."""
+
+from __future__ import annotations
+
+from io import SEEK_END, BytesIO
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import orjson
+import pyarrow as pa
+import pyarrow.compute as pc
+from arro3.io import write_ndjson
+
+from v3io_frames_put._encode.layouts import own_copy
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_NEWLINE: Final = 10
+
+
+class RowWriter:
+    """Writes rows, window after window, over the same memory: that need not grow each time."""
+
+    def __init__(self) -> None:
+        self._file = BytesIO()
+
+    def write(self, columns: Sequence[pa.Array], names: Sequence[str]) -> pa.BinaryArray:
+        """Write one object per row, without its newline."""
+        batch = pa.RecordBatch.from_arrays([own_copy(c) for c in columns], names=list(names))
+        self._rewind()
+        write_ndjson(batch, self._file, explicit_nulls=True)
+        text = np.frombuffer(self._file.getbuffer(), np.uint8)[: self._file.tell()]
+        offsets = np.zeros(batch.num_rows + 1, np.int32)
+        offsets[1:] = _find_newlines(text, batch.num_rows)
+        offsets[1:] += 1
+        lines = pa.Array.from_buffers(
+            pa.binary(), batch.num_rows, [None, pa.py_buffer(offsets), pa.py_buffer(text)]
+        )
+        return pc.binary_slice(lines, 0, -1)
+
+    def _rewind(self) -> None:
+        try:
+            self._file.truncate(self._file.seek(0, SEEK_END))  # changes nothing, but looks
+        except BufferError:  # a profiler's hold on our frames is one on the last rows' memory, too
+            self._file = BytesIO()
+        self._file.seek(0)
+
+
+def _find_newlines(text: np.ndarray, count: int) -> np.ndarray:
+    """Return where the newlines are: eight bytes are looked at as one word."""
+    is_newline = np.empty(-(-len(text) // 8) * 8, np.bool_)
+    is_newline[len(text) :] = False
+    np.equal(text, _NEWLINE, out=is_newline[: len(text)])
+    words = is_newline.view("<u8")
+    places = np.flatnonzero(words != 0)
+    if len(places) < count:  # a word holds two: these rows are few bytes long
+        return np.flatnonzero(is_newline)
+    bits = np.frexp(words[places].astype(np.float64))[1] - 1  # a word is 1, or 256, or 65,536 ...
+    newlines: np.ndarray = places * 8 + bits // 8
+    return newlines
+
+
+def write_cells(array: pa.Array) -> pa.StringArray:
+    """Write each value alone: a column without name and braces, ``{"":`` and ``}``."""
+    return pc.binary_slice(RowWriter().write([array], [""]), 4, -1).cast(pa.string())
+
+
+def splice_rows(pieces: Sequence[pa.BinaryArray | bytes]) -> pa.BinaryArray:
+    """Put pieces of text together, row by row."""
+    return pc.binary_join_element_wise(*pieces, b"")
+
+
+def strip_braces(rows: pa.BinaryArray) -> pa.BinaryArray:
+    """Return the members of objects, to stand beside others."""
+    return pc.binary_slice(rows, 1, -1)
+
+
+def format_name(name: str) -> bytes:
+    """Return a member's name as JSON, with its colon."""
+    return orjson.dumps(name) + b":"

@@ -1,0 +1,356 @@
+"""Arrow layouts: plain types, valid cells and the bytes that rows take."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.types as pt
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from v3io_frames_put._encode.records import RejectionLog
+    from v3io_frames_put._encode.sources import Window
+
+
+def is_text(dtype: pa.DataType) -> bool:
+    """Tell whether values of the type are text."""
+    return bool(pt.is_string(dtype) or pt.is_large_string(dtype) or pt.is_string_view(dtype))
+
+
+def is_bytes(dtype: pa.DataType) -> bool:
+    """Tell whether values of the type are bytes."""
+    return bool(
+        pt.is_binary(dtype)
+        or pt.is_large_binary(dtype)
+        or pt.is_fixed_size_binary(dtype)
+        or pt.is_binary_view(dtype)
+    )
+
+
+def is_list(dtype: pa.DataType) -> bool:
+    """Tell whether the type is a list of any layout."""
+    return any(is_type(dtype) for is_type in _LISTS)
+
+
+class NoPlainLayout(Exception):
+    """Arrow cannot take an array of this type apart."""
+
+
+def plain_type(dtype: pa.DataType) -> pa.DataType:  # noqa: PLR0911 - one return a kind
+    """Return the type whose arrays hold the same values in the plain layout.
+
+    Raises
+    ------
+    NoPlainLayout
+        Runs inside lists or maps, and extension types inside list views.
+    """
+    is_view = pt.is_list_view(dtype) or pt.is_large_list_view(dtype)
+    has_runs = (is_list(dtype) or pt.is_map(dtype)) and contains(dtype, pt.is_run_end_encoded)
+    if has_runs or (is_view and contains(dtype, _is_extension)):
+        raise NoPlainLayout(str(dtype))
+    if pt.is_dictionary(dtype) or pt.is_run_end_encoded(dtype):
+        return plain_type(dtype.value_type)
+    if dtype in _VIEWS:
+        return _VIEWS[dtype]
+    if pt.is_map(dtype):
+        return pa.map_(plain_type(dtype.key_type), _plain_field(dtype.item_field))
+    if pt.is_struct(dtype):
+        return pa.struct([_plain_field(field) for field in dtype])
+    if pt.is_fixed_size_list(dtype):
+        return pa.list_(_plain_field(dtype.value_field), dtype.list_size)
+    if pt.is_large_list(dtype) or pt.is_large_list_view(dtype):
+        return pa.large_list(_plain_field(dtype.value_field))
+    return pa.list_(_plain_field(dtype.value_field)) if is_list(dtype) else dtype
+
+
+def _plain_field(field: pa.Field) -> pa.Field:
+    return field.with_type(plain_type(field.type))
+
+
+def storage_type(dtype: pa.DataType) -> pa.DataType:
+    """Return a plain type with its extension types as what they are stored in."""
+    if _is_extension(dtype):
+        return storage_type(dtype.storage_type)
+    if pt.is_map(dtype):
+        return pa.map_(dtype.key_type, dtype.item_field.with_type(storage_type(dtype.item_type)))
+    if pt.is_struct(dtype):
+        return pa.struct([field.with_type(storage_type(field.type)) for field in dtype])
+    if is_list(dtype):
+        return pa.large_list(dtype.value_field.with_type(storage_type(dtype.value_type)))
+    return dtype
+
+
+def list_values(array: pa.Array) -> pa.Array:
+    """Flatten plain lists, extension types as their storage.
+
+    Arrow cannot put extension types together anew, which flattening may need.
+    """
+    if not contains(array.type, _is_extension):
+        return _flatten(array)
+    return array.cast(pa.large_list(storage_type(array.type.value_type))).flatten()
+
+
+def _flatten(array: pa.Array) -> pa.Array:
+    """Flatten lists of any values; Arrow cannot build every type's empty array itself."""
+    return array.values[:0] if array.null_count == len(array) else array.flatten()
+
+
+def contains(dtype: pa.DataType, is_kind: Callable[[pa.DataType], bool]) -> bool:
+    """Tell whether a type, or one inside it, is of a kind."""
+    inside = (dtype.field(number).type for number in range(dtype.num_fields))
+    return is_kind(dtype) or (
+        not _is_extension(dtype) and any(contains(child, is_kind) for child in inside)
+    )
+
+
+def _is_extension(dtype: pa.DataType) -> bool:
+    return isinstance(dtype, pa.BaseExtensionType)
+
+
+def make_plain(array: pa.Array) -> pa.Array:  # noqa: PLR0911 - one return a kind
+    """Bring an array to its plain type; no copy where it is plain."""
+    target = plain_type(array.type)
+    if array.type == target:
+        return array
+    if pt.is_dictionary(array.type):
+        return _spread(array.dictionary, array.indices)
+    if pt.is_run_end_encoded(array.type):
+        rows = np.arange(array.offset, array.offset + len(array))
+        ends = to_numpy(array.run_ends)
+        return _spread(array.values, pa.array(np.searchsorted(ends, rows, side="right")))
+    if pt.is_struct(array.type):  # runs cannot be flattened, which have no nulls of their own
+        children = [make_plain(array.field(number)) for number in range(array.type.num_fields)]
+        return pa.StructArray.from_arrays(children, fields=list(target), mask=array.is_null())
+    if is_list(array.type):
+        rebuilt = rebuild_list(array, make_plain(_flatten(array)))
+        # To cast large lists, even to their own type, loses nulls that have no other type.
+        return rebuilt if rebuilt.type == target else rebuilt.cast(target)
+    if pt.is_map(array.type):
+        pairs = map_as_list(array)
+        keys, items = _flatten(pairs).flatten()
+        return rebuild_map(pairs, make_plain(keys), make_plain(items)).cast(target)
+    return array.cast(target)
+
+
+def _spread(values: pa.Array, places: pa.Array) -> pa.Array:
+    """Return the values at some places; Arrow's decoding has kernels for fewer types."""
+    return own_copy(make_plain(values)).take(places)
+
+
+def combine(chunks: Sequence[pa.Array], dtype: pa.DataType) -> pa.Array:
+    """Put chunks together as one plain array; no copy of a single plain one, as a rule."""
+    if len(chunks) == 1:
+        return own_copy(make_plain(chunks[0]))
+    if not chunks:
+        return pa.nulls(0, plain_type(dtype))
+    return pa.concat_arrays([make_plain(chunk) for chunk in chunks])
+
+
+def own_copy(array: pa.Array) -> pa.Array:
+    """Copy nested values, which may be a slice, to buffers of their own; return others as is.
+
+    The native JSON writer panics on slices of structs in structs and of fixed-size lists
+    of structs, and Arrow's ``take`` and ``filter`` return other rows from a slice of
+    fixed-size lists in fixed-size lists (seen with pyarrow 17 to 26). An array does not
+    tell whether something below it is a slice; to put it together with nothing copies it
+    at every level.
+    """
+    if not contains(array.type, _is_read_badly):
+        return array
+    return pa.concat_arrays([array, array[:0]])
+
+
+def _is_read_badly(dtype: pa.DataType) -> bool:
+    return bool(pt.is_struct(dtype) or pt.is_fixed_size_list(dtype))
+
+
+def map_as_list(array: pa.MapArray) -> pa.ListArray:
+    """View maps as lists of structs ``key``, ``value``, whose kernels respect slices."""
+    dtype = array.type
+    pair = pa.struct([pa.field("key", dtype.key_type), pa.field("value", dtype.item_type)])
+    return array.cast(pa.list_(pair))
+
+
+def rebuild_list(like: pa.Array, values: pa.Array) -> pa.LargeListArray:
+    """Make lists as long and as null as ``like`` of other flattened values."""
+    offsets = list_offsets(like, np.int64)
+    return pa.LargeListArray.from_arrays(offsets, values, mask=like.is_null())
+
+
+def rebuild_map(like: pa.Array, keys: pa.Array, items: pa.Array) -> pa.MapArray:
+    """Make maps as long and as null as ``like``, a list, of other keys and items."""
+    offsets = list_offsets(like, np.int32)
+    return pa.MapArray.from_arrays(offsets, keys, items, mask=like.is_null())
+
+
+def list_offsets(array: pa.Array, width: type[np.signedinteger[Any]]) -> pa.Array:
+    """Return offsets into the flattened values of lists of any layout."""
+    lengths = pc.fill_null(pc.list_value_length(array), 0)
+    offsets = np.zeros(len(array) + 1, dtype=width)
+    np.cumsum(to_numpy(lengths), out=offsets[1:])
+    return pa.array(offsets)
+
+
+def to_numpy(array: pa.Array) -> np.ndarray:
+    """Return an array's values for NumPy, without a copy where that can be."""
+    values: np.ndarray = array.to_numpy(zero_copy_only=False)
+    return values
+
+
+def list_parents(array: pa.Array) -> np.ndarray:
+    """Return the list that each flattened value is from.
+
+    Unlike Arrow's own, leaves out what null lists hold, as ``flatten`` does.
+    """
+    lengths = to_numpy(pc.fill_null(pc.list_value_length(array), 0))
+    return np.repeat(np.arange(len(array)), lengths)
+
+
+_VIEWS: Final = {pa.string_view(): pa.string(), pa.binary_view(): pa.binary()}
+_LISTS: Final = (
+    pt.is_list,
+    pt.is_large_list,
+    pt.is_fixed_size_list,
+    pt.is_list_view,
+    pt.is_large_list_view,
+)
+
+
+def refuse_invalid(window: Window, names: Sequence[str], log: RejectionLog) -> Window:
+    """Refuse rows with text that is not UTF-8, or a date64 within a day; null these cells."""
+    for number, column in enumerate(window.columns):
+        bad = find_invalid(column) if isinstance(column, pa.Array) else {}
+        for row, why in bad.items():
+            log.add(row, "UnencodableValue", f"column {names[number]!r} holds {why}. Correct it.")
+        if bad:
+            good = [None if row in bad else row for row in range(len(column))]
+            window.columns[number] = column.take(pa.array(good, pa.int64()))
+    return window
+
+
+def find_invalid(column: pa.Array) -> dict[int, str]:
+    """Find the cells that are not what their type allows, and what is wrong with each."""
+    may_be = contains(storage_type(column.type), _may_be_invalid)
+    return _find_invalid(column, 0) if may_be else {}
+
+
+def _may_be_invalid(dtype: pa.DataType) -> bool:
+    return is_text(dtype) or pt.is_date64(dtype)
+
+
+def _find_invalid(column: pa.Array, first: int) -> dict[int, str]:
+    wrong = next((leaf for leaf in _leaves(column) if not _is_valid(leaf)), None)
+    if wrong is None:
+        return {}
+    if len(column) == 1:
+        is_date = pt.is_date64(wrong.type)
+        return {first: "a date within a day" if is_date else "text that is not UTF-8"}
+    middle = len(column) // 2
+    before = _find_invalid(column[:middle], first)
+    return before | _find_invalid(column[middle:], first + middle)
+
+
+def _is_valid(leaf: pa.Array) -> bool:
+    try:
+        leaf.validate(full=True)
+    except pa.ArrowInvalid:
+        return False
+    return True
+
+
+def _leaves(column: pa.Array) -> Iterator[pa.Array]:
+    """Yield the values to check: Arrow would check all of a list for any slice of it."""
+    dtype = column.type
+    if _may_be_invalid(dtype):
+        yield column
+    elif isinstance(column, pa.ExtensionArray):
+        yield from _leaves(column.storage)
+    elif pt.is_struct(dtype):
+        for child in column.flatten():
+            yield from _leaves(child)
+    elif pt.is_map(dtype):
+        yield from _leaves(map_as_list(column))
+    elif is_list(dtype):
+        yield from _leaves(list_values(column))
+
+
+_OFFSET_BYTES: Final = 8  # at most, of what has no fixed width
+
+
+def rows_within(column: pa.ChunkedArray, max_bytes: int) -> int:
+    """Return a number of leading rows that fit ``max_bytes``, at least one.
+
+    Found by halving, so that it is up to half of the most that would fit.
+    """
+    num_rows = len(column)
+    while num_rows > 1 and measure(column.slice(0, num_rows).chunks) > max_bytes:
+        num_rows = (num_rows + 1) // 2
+    return num_rows
+
+
+def measure(chunks: Iterable[pa.Array]) -> int:
+    """Return about how many bytes arrays take in the plain layout."""
+    return sum(_measure_plain(chunk) for chunk in chunks)
+
+
+def _measure_plain(array: pa.Array) -> int:
+    """Return about how many bytes the values take in the plain layout."""
+    if pt.is_dictionary(array.type):
+        return _measure_dictionary(array)
+    if pt.is_run_end_encoded(array.type):
+        return len(array) * _longest(array.values)
+    if pt.is_string_view(array.type) or pt.is_binary_view(array.type):
+        return int(_view_lengths(array).sum())
+    try:
+        return int(array.nbytes)
+    except (pa.ArrowTypeError, pa.ArrowNotImplementedError):  # views inside lists or structs
+        return int(array.get_total_buffer_size())
+
+
+def _measure_dictionary(array: pa.DictionaryArray) -> int:
+    longest = _longest(array.dictionary)
+    if longest < 256:  # noqa: PLR2004 - short values need no exact count
+        return len(array) * longest
+    lengths = pc.binary_length(array.dictionary.cast(pa.large_binary()))
+    return int(pc.sum(lengths.take(array.indices)).as_py() or 0)
+
+
+def _longest(values: pa.Array) -> int:
+    """Return the bytes of the longest value, at least 8."""
+    if not (is_text(values.type) or is_bytes(values.type)) or len(values) == 0:
+        return max(8, int(values.nbytes) // max(1, len(values)))
+    longest: int | None = pc.max(pc.binary_length(values.cast(pa.large_binary()))).as_py()
+    return max(8, longest or 0)
+
+
+def _view_lengths(array: pa.Array) -> np.ndarray:
+    """Return the lengths of string or binary views, from their 16-byte heads."""
+    heads = np.frombuffer(array.buffers()[1], np.int32).reshape(-1, 4)
+    lengths: np.ndarray = heads[array.offset : array.offset + len(array), 0]
+    return lengths
+
+
+def row_sizes(array: pa.Array) -> np.ndarray:
+    """Return about how many bytes each value takes, whatever its neighbors are."""
+    dtype = array.type
+    if isinstance(dtype, pa.BaseExtensionType):
+        return row_sizes(array.storage)
+    if is_text(dtype) or (is_bytes(dtype) and not pt.is_fixed_size_binary(dtype)):
+        lengths = pc.fill_null(pc.binary_length(array), 0)
+        return to_numpy(lengths).astype(np.int64) + _OFFSET_BYTES
+    if pt.is_struct(dtype):
+        children = (row_sizes(child) for child in array.flatten())
+        return sum(children, start=np.zeros(len(array), np.int64))
+    if pt.is_map(dtype):
+        array = map_as_list(array)
+    if is_list(array.type):
+        offsets = to_numpy(list_offsets(array, np.int64))
+        total = np.concatenate([[0], np.cumsum(row_sizes(list_values(array)))])
+        sizes: np.ndarray = np.diff(total[offsets]) + _OFFSET_BYTES
+        return sizes
+    width = 1 if pt.is_null(dtype) else -(-dtype.bit_width // 8)
+    return np.full(len(array), width, np.int64)

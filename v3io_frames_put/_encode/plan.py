@@ -1,0 +1,159 @@
+"""The plan of a run: what is read, how it is encoded, where it goes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from v3io_frames_put._encode.columns import DETAIL, INVALID, Selection
+from v3io_frames_put._encode.formats import FormatPlan, LineJoiner
+from v3io_frames_put._encode.records import Records, RowEncoder, recut
+from v3io_frames_put._encode.routing import Mapping
+from v3io_frames_put._encode.sources import open_source
+from v3io_frames_put._rows.json_lines import LineEncoder, LineSelection, LineSource
+from v3io_frames_put.config import Encoding, Limits, or_default
+from v3io_frames_put.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    import pandas as pd
+
+    from v3io_frames_put._encode.blocks import Blocks
+    from v3io_frames_put._encode.formats import Format, Packer, RowsPerRecord
+    from v3io_frames_put._encode.records import EncodedRows, Encoder, Skip
+    from v3io_frames_put._encode.sources import Column
+
+WINDOW_BYTES: Final = 2 * 2**20
+
+
+@dataclass(frozen=True)
+class RowPlan:
+    """How rows become records.
+
+    Attributes
+    ----------
+    num_rows : int or None
+        Rows of the input. None: unknown until read (a stream of batches).
+    index : Index or None
+        The input's labels, for the results. None: it has none.
+    columns : list of Column
+        What goes into Data: name and Arrow type, None for Python objects.
+    """
+
+    num_rows: int | None
+    index: pd.Index[Any] | None
+    columns: list[Column]
+    _rows: RowEncoder
+    _packer: Packer | None
+
+    def records(self, skip: Skip | None = None, blocks: Blocks | None = None) -> Iterator[Records]:
+        """Yield the records, window by window, in data order.
+
+        A stream of batches can be followed once; other inputs again and again.
+
+        Parameters
+        ----------
+        skip : Skip, optional
+            Rows to leave out. They are in no record and in no rejections.
+        blocks : Blocks, optional
+            Notes checksums of the rows; where one is wrong, it raises a DataError.
+        """
+        windows = self._rows.windows(skip, blocks)
+        if self._packer is None:
+            return map(_as_records, windows)
+        return map(self._packer.pack, recut(windows, self._rows.window_bytes))
+
+    def destinations(self) -> tuple[np.ndarray, np.ndarray]:
+        """Find each row's destination, by going through all of the input once.
+
+        Returns
+        -------
+        rows, destination : ndarray of int64 and of uint64
+            The rows that can be encoded, and what must stay in order among itself.
+        """
+        windows = [(w.rows, w.destination) for w in self._rows.windows(None)]
+        rows = [some for some, _ in windows]
+        hashes = [np.zeros(len(some), np.uint64) if of is None else of for some, of in windows]
+        nothing = np.zeros(0, np.int64)
+        return np.concatenate([nothing, *rows]), np.concatenate(
+            [nothing.astype(np.uint64), *hashes]
+        )
+
+
+def plan_rows(  # noqa: PLR0913 - the options of put_records that are about rows
+    data: Any,
+    *,
+    columns: Sequence[Any] | None = None,
+    index: bool = False,
+    format: Format = "json",  # noqa: A002 - the option's public name
+    rows_per_record: RowsPerRecord = 1,
+    partition_key: Any = None,
+    shard: Any = None,
+    client_info: Any = None,
+    encoding: Encoding | None = None,
+    limits: Limits | None = None,
+    window_bytes: int = WINDOW_BYTES,
+) -> RowPlan:
+    """Plan how the rows of a table become records.
+
+    Reads names and types only; with ``format="arrow"`` also the whole of columns of
+    Python objects, which need one type.
+
+    Parameters
+    ----------
+    data : DataFrame, Table, RecordBatch, RecordBatchReader, Dataset or Arrow stream
+        The rows.
+    columns, index, format, rows_per_record, partition_key, shard, client_info, encoding
+        As in ``put_records``.
+    limits : Limits, optional
+        What a record may hold.
+    window_bytes : int
+        About how many bytes are read, and encoded, at once.
+
+    Returns
+    -------
+    RowPlan
+
+    Raises
+    ------
+    ConfigError, ColumnNotFound, UnsupportedType
+        An option or a column cannot be used. Nothing was sent.
+    """
+    encoding, limits = or_default("encoding", encoding, Encoding()), limits or Limits()
+    if not isinstance(index, (bool, np.bool_)):
+        raise ConfigError(f"index={index!r}: expected True or False. Correct it.")
+    source = open_source(data)
+    options = FormatPlan(format, rows_per_record, encoding, limits, window_bytes)
+    is_lines = isinstance(source, LineSource)
+    selection = LineSelection(source) if is_lines else Selection(source)
+    chosen = selection.add_data(columns, index=index)
+    mapping = Mapping(
+        selection, limits, partition_key=partition_key, shard=shard, client_info=client_info
+    )
+    if isinstance(selection, LineSelection):
+        encoder: Encoder = LineEncoder(selection, chosen)
+        packer = options.packer(LineJoiner())
+    else:
+        encoder, packer = options.plan(chosen, selection)
+    marks = selection.add_internal(INVALID), selection.add_internal(DETAIL)
+    rows = RowEncoder(selection, mapping, encoder, limits, window_bytes, *marks)
+    return RowPlan(source.num_rows, source.index, chosen, rows, packer)
+
+
+def _as_records(encoded: EncodedRows) -> Records:
+    """Make one record of each row."""
+    return Records(
+        first_row=encoded.first_row,
+        num_rows=encoded.num_rows,
+        data=encoded.payload,
+        partition_key=encoded.routes.partition_key,
+        shard=encoded.routes.shard,
+        client_info=encoded.routes.client_info,
+        rows=encoded.rows,
+        row_counts=None,
+        destination=encoded.destination,
+        rejections=encoded.rejections,
+    )

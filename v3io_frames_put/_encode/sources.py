@@ -1,0 +1,467 @@
+"""Any supported table as a source: windows of columns, read in order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from v3io_frames_put._encode.layouts import (
+    NoPlainLayout,
+    combine,
+    measure,
+    plain_type,
+    rows_within,
+)
+from v3io_frames_put.errors import ConfigError, UnsupportedType
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+MAX_ROWS: Final = 8_192  # of a window: fewer spend their time in calls, more spill the caches
+
+
+class Reader(Protocol):
+    """One column, read piece by piece."""
+
+    @property
+    def type(self) -> pa.DataType | None:
+        """The plain Arrow type of all pieces; None for Python objects."""
+
+    def read(self, start: int, stop: int, max_bytes: int) -> pa.Array | np.ndarray:
+        """Return rows from ``start``, before ``stop``, as many as fit ``max_bytes``.
+
+        At least one. Python objects come as an object array, or as Arrow text where
+        every cell of the piece is text or missing.
+        """
+
+
+class Source(Protocol):
+    """A table-like input.
+
+    Attributes
+    ----------
+    names, level_names : list of str
+        Columns and index levels as text; ``open`` counts through both.
+    """
+
+    names: list[str]
+    level_names: list[str]
+
+    @property
+    def num_rows(self) -> int | None:
+        """Rows of the input; None: unknown until read."""
+
+    @property
+    def index(self) -> pd.Index[Any] | None:
+        """The labels of the input's rows; None where it has none."""
+
+    def open(self, position: int) -> Reader:
+        """Return a reader of a column; positions from ``len(names)`` are index levels."""
+
+    def available(self, start: int, num_rows: int, max_bytes: int) -> int:
+        """Return how many rows from ``start`` can be read now, at most ``num_rows``.
+
+        0 only at the end. Rows before ``start`` may be forgotten; ``max_bytes`` is
+        when to stop gathering more.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column as a plan sees it: its place in a window, its name and type."""
+
+    number: int
+    name: str
+    type: pa.DataType | None
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Consecutive rows of the columns a plan reads."""
+
+    first_row: int
+    num_rows: int
+    columns: list[pa.Array | np.ndarray]
+
+    def head(self, num_rows: int) -> Window:
+        """Return the first rows only, if there are more."""
+        if num_rows >= self.num_rows:
+            return self
+        return Window(self.first_row, num_rows, [column[:num_rows] for column in self.columns])
+
+
+def read_window(
+    source: Source, readers: Sequence[Reader], first_row: int, max_rows: int, max_bytes: int
+) -> Window | None:
+    """Read the window that begins at ``first_row``; None at the end."""
+    num_rows = source.available(first_row, max_rows, max_bytes)
+    if num_rows == 0:
+        return None
+    stop = first_row + num_rows
+    values = [reader.read(first_row, stop, max_bytes) for reader in readers]
+    num_rows = min(map(len, values), default=num_rows)
+    return Window(first_row, num_rows, [column[:num_rows] for column in values])
+
+
+@dataclass(frozen=True, slots=True)
+class ArrowReader:
+    """Reads a chunked Arrow array; no copy inside a chunk of a plain type."""
+
+    column: pa.ChunkedArray
+
+    @property
+    def type(self) -> pa.DataType:
+        """The plain type."""
+        return plain_type(self.column.type)
+
+    def read(self, start: int, stop: int, max_bytes: int) -> pa.Array:
+        """Return the rows as one plain array."""
+        piece = self.column.slice(start, stop - start)
+        piece = piece.slice(0, rows_within(piece, max_bytes))
+        return combine(piece.chunks, piece.type)
+
+
+class TableSource:
+    """A table in memory."""
+
+    index = None
+
+    def __init__(self, table: pa.Table) -> None:
+        self.num_rows: int = table.num_rows
+        self.names = list(table.column_names)
+        self.level_names: list[str] = []
+        self._table = table
+
+    def open(self, position: int) -> ArrowReader:
+        """Return a reader of a column."""
+        return ArrowReader(self._table.column(position))
+
+    def available(self, start: int, num_rows: int, max_bytes: int) -> int:  # noqa: ARG002 - all is here
+        """Return how many rows there are from ``start``."""
+        return min(num_rows, self.num_rows - start)
+
+
+class StreamSource:
+    """Record batches that come one after another, once.
+
+    Parameters
+    ----------
+    schema : Schema
+        Of the batches, all columns.
+    batches : callable
+        Given the positions of the columns that were opened, returns the batches of
+        these columns, in this order. Called at the first read.
+    """
+
+    index = None
+    num_rows = None
+
+    def __init__(
+        self, schema: pa.Schema, batches: Callable[[list[int]], Iterator[pa.RecordBatch]]
+    ) -> None:
+        self.names = list(schema.names)
+        self.level_names: list[str] = []
+        self._schema = schema
+        self._open_batches = batches
+        self._batches: Iterator[pa.RecordBatch] | None = None
+        self._opened: list[int] = []
+        self._pending: list[pa.RecordBatch] = []
+        self._first_row = 0  # of the pending batches
+
+    def open(self, position: int) -> Reader:
+        """Return a reader of a column."""
+        if position not in self._opened:
+            self._opened.append(position)
+        return _StreamReader(self, self._opened.index(position), self._schema.field(position).type)
+
+    def available(self, start: int, num_rows: int, max_bytes: int) -> int:
+        """Take batches in until there are enough rows or bytes, or no more."""
+        if self._batches is None:
+            self._batches = self._open_batches(self._opened)
+        self._forget(start)
+        rows: int = sum(batch.num_rows for batch in self._pending)
+        size = sum(measure(batch.columns) for batch in self._pending)
+        while rows == 0 or (rows < num_rows and size < max_bytes):
+            try:
+                batch = next(self._batches, None)
+            except Exception as error:
+                if not rows:
+                    raise
+                self._batches = _fail(error)  # once what was read before it is on its way
+                break
+            if batch is None:
+                break
+            self._pending.append(batch)
+            rows += batch.num_rows
+            size += measure(batch.columns)
+        return min(num_rows, rows)
+
+    def column(self, number: int, start: int, stop: int, dtype: pa.DataType) -> pa.ChunkedArray:
+        """Return rows of an opened column."""
+        chunks = [batch.column(number) for batch in self._pending]
+        return pa.chunked_array(chunks, dtype).slice(start - self._first_row, stop - start)
+
+    def _forget(self, start: int) -> None:
+        """Let go of rows before ``start``."""
+        while self._pending and self._first_row < start:
+            batch = self._pending.pop(0)
+            passed = min(batch.num_rows, start - self._first_row)
+            self._first_row += passed
+            if passed < batch.num_rows:
+                self._pending.insert(0, batch.slice(passed))
+
+
+def _fail(error: Exception) -> Iterator[pa.RecordBatch]:
+    raise error
+    yield
+
+
+@dataclass(frozen=True, slots=True)
+class _StreamReader:
+    """Reads a column of a stream's pending batches."""
+
+    source: StreamSource
+    number: int
+    stored_type: pa.DataType
+
+    @property
+    def type(self) -> pa.DataType:
+        """The plain type."""
+        return plain_type(self.stored_type)
+
+    def read(self, start: int, stop: int, max_bytes: int) -> pa.Array:
+        """Return the rows as one plain array."""
+        column = self.source.column(self.number, start, stop, self.stored_type)
+        return ArrowReader(column).read(0, len(column), max_bytes)
+
+
+Values = Any  # an ndarray or an ExtensionArray: what pandas keeps columns in
+Slice = Callable[[int, int], Values]
+
+_CELLS_AT_ONCE: Final = 512  # rows between two looks at how much text there is
+
+
+class FrameSource:
+    """A pandas DataFrame."""
+
+    def __init__(self, frame: pd.DataFrame) -> None:
+        self.num_rows = len(frame)
+        self.index = frame.index
+        self.names = [str(label) for label in frame.columns]
+        self.level_names = _name_levels(frame)
+        self._frame = frame
+
+    def open(self, position: int) -> Reader:
+        """Return a reader of a column; positions from ``len(names)`` are index levels."""
+        if position >= len(self.names):
+            level = position - len(self.names)
+            return open_values(*_slice_level(self.index, level), self.level_names[level])
+        series = self._frame.iloc[:, position]
+        return open_series(series, self.names[position])
+
+    def available(self, start: int, num_rows: int, max_bytes: int) -> int:  # noqa: ARG002 - all is here
+        """Return how many rows there are from ``start``."""
+        return min(num_rows, self.num_rows - start)
+
+
+def open_series(series: pd.Series[Any], name: str) -> Reader:
+    """Return a reader of a Series."""
+    values = _bare(series)
+    return open_values(lambda start, stop: values[start:stop], series.dtype, name)
+
+
+def open_values(cut: Slice, dtype: Any, name: str) -> Reader:
+    """Return a reader of values of a pandas dtype; raise UnsupportedType where none can be."""
+    if isinstance(dtype, pd.SparseDtype):
+        return open_values(lambda start, stop: np.asarray(cut(start, stop)), dtype.subtype, name)
+    if isinstance(dtype, pd.CategoricalDtype) and _is_python(dtype.categories.dtype):
+        return _CellReader(_cut_categories(cut, dtype.categories))
+    if _is_python(dtype):
+        return _CellReader(cut)
+    try:
+        return _ValueReader(cut, plain_type(_to_arrow(cut(0, 0)).type))
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError, NoPlainLayout):
+        advice = "which has no Arrow type. Convert it, or leave the column out"
+        raise UnsupportedType(column=name, dtype=dtype, advice=advice) from None
+
+
+def _name_levels(frame: pd.DataFrame) -> list[str]:
+    """Name index levels as ``reset_index`` does."""
+    nameless = [f"level_{number}" for number in range(frame.index.nlevels)]
+    if frame.index.nlevels == 1 and "index" not in frame.columns:
+        nameless = ["index"]
+    return [
+        nameless[number] if name is None else str(name)
+        for number, name in enumerate(frame.index.names)
+    ]
+
+
+def _slice_level(index: pd.Index[Any], level: int) -> tuple[Slice, Any]:
+    """Return how to cut one index level, and its dtype, without making the whole of it."""
+
+    def cut(start: int, stop: int) -> Values:
+        return _bare(index[start:stop].get_level_values(level))
+
+    return cut, index[:0].get_level_values(level).dtype
+
+
+def _bare(column: pd.Series[Any] | pd.Index[Any]) -> Values:
+    """Return what a column is kept in, NumPy's own array where it is one."""
+    return column.to_numpy() if isinstance(column.dtype, np.dtype) else column.array
+
+
+def _is_python(dtype: Any) -> bool:
+    """Tell whether values of the dtype are Python objects in memory."""
+    return dtype == np.dtype(object) or (
+        isinstance(dtype, pd.StringDtype) and dtype.storage == "python"
+    )
+
+
+def _cut_categories(cut: Slice, categories: pd.Index[Any]) -> Slice:
+    """Cut a categorical to its values, as objects."""
+    objects = categories.to_numpy(dtype=object)
+
+    def cut_values(start: int, stop: int) -> np.ndarray:
+        codes = cut(start, stop).codes
+        values = np.where(codes < 0, None, objects[codes] if len(objects) else None)
+        return np.asarray(values, dtype=object)
+
+    return cut_values
+
+
+def _to_arrow(values: Values) -> pa.Array | pa.ChunkedArray:
+    """Bring values to Arrow; a float NaN stays one, which saves a mask and means the same."""
+    if isinstance(values.dtype, pd.DatetimeTZDtype):
+        dtype = values.dtype
+        ticks = np.asarray(values, f"M8[{dtype.unit}]").view(np.int64)
+        return _ticks_to_arrow(ticks, pa.timestamp(dtype.unit, dtype.tz))
+    if not isinstance(values, np.ndarray):
+        return pa.array(values, from_pandas=True)
+    if values.dtype.kind not in "iuf":
+        return pa.array(values)
+    # pyarrow.array would wrap each piece in a Series first.
+    native = np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("="))
+    dtype = pa.from_numpy_dtype(native.dtype)
+    return pa.Array.from_buffers(dtype, len(native), [None, pa.py_buffer(native)])
+
+
+def _ticks_to_arrow(ticks: np.ndarray, dtype: pa.DataType) -> pa.Array:
+    """Show integers as timestamps, NaT as null."""
+    data = pa.py_buffer(np.ascontiguousarray(ticks))
+    numbers = pa.Array.from_buffers(pa.int64(), len(ticks), [None, data])
+    is_given = pc.not_equal(numbers, pd.NaT.value)
+    validity = None if is_given.true_count == len(ticks) else is_given.buffers()[1]
+    return pa.Array.from_buffers(dtype, len(ticks), [validity, data])
+
+
+@dataclass(frozen=True, slots=True)
+class _ValueReader:
+    """Reads a column whose dtype has an Arrow type."""
+
+    cut: Slice
+    type: pa.DataType
+
+    def read(self, start: int, stop: int, max_bytes: int) -> pa.Array:
+        """Return the rows as one plain array."""
+        values = _to_arrow(self.cut(start, stop))
+        column = values if isinstance(values, pa.ChunkedArray) else pa.chunked_array([values])
+        column = column.slice(0, rows_within(column, max_bytes))
+        return combine(column.chunks, column.type)
+
+
+@dataclass(frozen=True, slots=True)
+class _CellReader:
+    """Reads a column of Python objects."""
+
+    cut: Slice
+    type: None = None
+
+    def read(self, start: int, stop: int, max_bytes: int) -> pa.Array | np.ndarray:
+        """Return the rows as text where all cells are text or missing, else as objects."""
+        cells = np.asarray(self.cut(start, stop), dtype=object)
+        texts: list[pa.Array] = []
+        size = 0
+        for at in range(0, len(cells), _CELLS_AT_ONCE):
+            text = _as_text(cells[at : at + _CELLS_AT_ONCE])
+            if text is None:
+                return cells
+            texts.append(text)
+            size += text.nbytes
+            if size > max_bytes:
+                break
+        return pa.concat_arrays(texts) if texts else pa.array([], pa.string())
+
+
+def _as_text(cells: np.ndarray) -> pa.StringArray | None:
+    """Return cells as Arrow text; None where one is neither text nor missing."""
+    if pd.api.types.infer_dtype(cells, skipna=True) not in ("string", "empty"):
+        return None
+    try:
+        return pa.array(cells, pa.string(), from_pandas=True)
+    except (UnicodeEncodeError, pa.ArrowTypeError):
+        return None  # a lone surrogate, or a NaN that is no Python float: told cell by cell
+
+
+def open_source(data: Any) -> Source:  # noqa: PLR0911 - one return a kind
+    """Return the source for any table-like input; raise ConfigError for others."""
+    if isinstance(data, pd.DataFrame):
+        return FrameSource(data)
+    if isinstance(data, StreamSource):
+        return data
+    if isinstance(data, pa.Table):
+        return TableSource(data)
+    if isinstance(data, pa.RecordBatch):
+        return TableSource(pa.Table.from_batches([data]))
+    if isinstance(data, pa.RecordBatchReader):
+        return _open_reader(data)
+    if _is_dataset(data):
+        return _open_dataset(data)
+    return _open_any(data)
+
+
+def _open_any(data: Any) -> Source:
+    """Open what tells of itself by Arrow's protocol."""
+    cause = None
+    try:
+        if hasattr(data, "__arrow_c_stream__"):
+            return _open_reader(pa.RecordBatchReader.from_stream(data))
+        if hasattr(data, "__arrow_c_array__"):
+            return TableSource(pa.Table.from_batches([pa.record_batch(data)]))
+    except pa.ArrowInvalid as error:  # one column, such as a Series
+        cause = error
+    kind = f"{type(data).__module__}.{type(data).__qualname__}"
+    raise ConfigError(
+        f"data is a {kind}; expected a pandas DataFrame, a pyarrow Table, RecordBatch, "
+        f"RecordBatchReader or Dataset, or an object with __arrow_c_stream__."
+    ) from cause
+
+
+def _open_reader(reader: pa.RecordBatchReader) -> StreamSource:
+    def batches(positions: list[int]) -> Iterator[pa.RecordBatch]:
+        return (batch.select(positions) for batch in reader)
+
+    return StreamSource(reader.schema, batches)
+
+
+def _is_dataset(data: object) -> bool:
+    """Tell whether this is a pyarrow Dataset, without loading that module."""
+    return any(
+        kind.__module__.startswith("pyarrow") and kind.__name__ == "Dataset"
+        for kind in type(data).__mro__
+    )
+
+
+def _open_dataset(dataset: Any) -> StreamSource:
+    """Read only the columns that are opened, so that files skip the others."""
+
+    def batches(positions: list[int]) -> Iterator[pa.RecordBatch]:
+        names = [dataset.schema.names[position] for position in positions]
+        return iter(dataset.scanner(columns=names).to_reader())
+
+    return StreamSource(dataset.schema, batches)

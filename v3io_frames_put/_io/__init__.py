@@ -1,0 +1,1 @@
+"""Acts: sockets, threads and clocks."""

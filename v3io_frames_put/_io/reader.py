@@ -1,0 +1,311 @@
+"""Reading a stream back: to its end as it was, shard by shard, in stored order."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from numbers import Integral
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from v3io_frames_put._producer.classification import is_missing
+from v3io_frames_put._wire import api, responses
+from v3io_frames_put._wire.responses import RECORD_SCHEMA, RecordPage, parse_record_page
+from v3io_frames_put.config import check_whole
+from v3io_frames_put.errors import (
+    ConfigError,
+    PermissionDenied,
+    ProtocolError,
+    RequestError,
+    StreamNotFound,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from v3io_frames_put._io.stream_admin import StreamAdmin
+    from v3io_frames_put._wire.api import Request
+
+StartLike: TypeAlias = "str | datetime | np.datetime64 | pd.Timestamp | Mapping[int, int]"
+"""``"earliest"``, ``"latest"``, a time (naive: UTC), or a sequence number per shard."""
+
+
+@dataclass(frozen=True, slots=True)
+class StartPosition:
+    """Where to begin in a shard.
+
+    Attributes
+    ----------
+    kind : {"earliest", "latest", "time", "sequence"}
+    number : int
+        Nanoseconds since the epoch, or a sequence number.
+    """
+
+    kind: Literal["earliest", "latest", "time", "sequence"]
+    number: int = 0
+
+
+EARLIEST: Final = StartPosition("earliest")
+LATEST: Final = StartPosition("latest")
+_EXPECTED: Final = (
+    "expected 'earliest', 'latest', a timestamp, or {shard: sequence_number}. Correct it."
+)
+
+
+def parse_starts(start: StartLike, shards: int) -> dict[int, StartPosition]:
+    """Say where to begin in each shard; a mapping leaves out shards it does not name."""
+    if not isinstance(start, Mapping):
+        return dict.fromkeys(range(shards), parse_start(start))
+    return {
+        check_whole("start: a shard", shard, least=0, most=shards - 1): StartPosition(
+            "sequence", check_whole(f"start: the number for shard {shard}", number, least=1)
+        )
+        for shard, number in start.items()
+    }
+
+
+def parse_start(start: object) -> StartPosition:
+    """Read a start that is the same for every shard, or is of one shard."""
+    if isinstance(start, str) and start in ("earliest", "latest"):
+        return EARLIEST if start == "earliest" else LATEST
+    if isinstance(start, (str, datetime, np.datetime64)):
+        return StartPosition("time", _nanoseconds(start))
+    if isinstance(start, (int, np.integer)) and not isinstance(start, bool):
+        raise ConfigError(f"start={start!r}: a number alone does not say of what; {_EXPECTED}")
+    raise ConfigError(f"start={start!r}: {_EXPECTED}")
+
+
+def _nanoseconds(start: str | datetime | np.datetime64) -> int:
+    """Count from the epoch; a time without a zone is UTC."""
+    try:
+        # "now" and "today" would else be those of the local zone.
+        moment = pd.Timestamp(start, tz="UTC") if isinstance(start, str) else pd.Timestamp(start)
+        utc = moment.tz_localize("UTC") if moment.tzinfo is None else moment.tz_convert("UTC")
+        number = int(utc.as_unit("ns").value)
+    except (ValueError, TypeError, OverflowError) as error:
+        raise ConfigError(f"start={start!r}: not a time; {_EXPECTED}") from error
+    if number < 0:
+        raise ConfigError(f"start={start!r}: before 1970, or no time at all; {_EXPECTED}")
+    return number
+
+
+_log = logging.getLogger("v3io_frames_put")
+# The documents bound an answer by its 10 MB alone, and the platform cuts it there.
+PAGE_RECORDS: Final = 10_000
+TAG_BYTES: Final = 16
+SHARD_FIELD: Final = pa.field("shard_id", pa.int32(), nullable=False)
+TABLE_SCHEMA: Final = pa.schema([SHARD_FIELD, *RECORD_SCHEMA])
+_PANDAS_TYPES: Final = {
+    pa.int32(): pd.Int32Dtype(),
+    pa.int64(): pd.Int64Dtype(),
+    pa.string(): pd.StringDtype("pyarrow"),
+}
+_SUCCESS: Final = 200
+_MAX_LOST_PLACES: Final = 10  # each time retention was faster than we are
+
+
+def seek_request(stream: StreamAdmin, shard: int, start: StartPosition) -> Request:
+    """Ask for a starting place."""
+    if start.kind == "earliest":
+        return api.seek_earliest_request(stream.path, shard)
+    if start.kind == "latest":
+        return api.seek_latest_request(stream.path, shard)
+    if start.kind == "time":
+        return api.seek_time_request(stream.path, shard, nanoseconds=start.number)
+    return api.seek_sequence_request(stream.path, shard, sequence_number=start.number)
+
+
+def find_location(stream: StreamAdmin, shard: int, start: StartPosition) -> str | None:
+    """Seek. None: the shard does not exist yet, for nothing was ever written to it."""
+    request = seek_request(stream, shard, start)
+    answer = stream.asker.ask(request, doing=f"seek {stream.path}")
+    if answer.status == _SUCCESS:
+        return responses.parse_location(answer)
+    if is_missing(answer):
+        return None
+    name = api.parse_error(answer).name
+    if start.kind == "sequence" and name in (api.INVALID_ARGUMENT, api.ILLEGAL_LOCATION):
+        return _find_around(stream, shard, start.number)
+    raise stream.refusal(answer, "seek")
+
+
+def _find_around(stream: StreamAdmin, shard: int, number: int) -> str | None:
+    """Find the place of a number that is not there: dropped by retention, or not given yet."""
+    earliest = find_location(stream, shard, EARLIEST)
+    page = None if earliest is None else get_page(stream, shard, earliest, 1)
+    if page is None or page.records.num_rows == 0:
+        return earliest
+    is_dropped = page.records.column("sequence_number")[0].as_py() >= number
+    return earliest if is_dropped else find_location(stream, shard, LATEST)
+
+
+def get_page(stream: StreamAdmin, shard: int, location: str, limit: int) -> RecordPage | None:
+    """Read from a location. None: the location has expired."""
+    request = api.get_records_request(stream.path, shard, location=location, limit=limit)
+    answer = stream.asker.ask(request, doing=f"read {stream.path}")
+    if answer.status == _SUCCESS:
+        return parse_record_page(answer)
+    if api.parse_error(answer).name == api.ILLEGAL_LOCATION:
+        return None
+    raise stream.refusal(answer, "read")
+
+
+def find_ends(stream: StreamAdmin, shards: Iterable[int]) -> dict[int, int]:
+    """Note each shard's last sequence number; shards never written to are left out.
+
+    From the listing where it tells, which is one request for a thousand shards; else
+    from the shard's attribute; else by reading its first record.
+    """
+    listed = _listed_numbers(stream)
+    ends: dict[int, int] = {}
+    for shard in shards:
+        if listed is not None and shard not in listed:
+            continue
+        number = listed.get(shard) if listed else None
+        number = _attribute_number(stream, shard) if number is None else number
+        number = _counted_number(stream, shard) if number is None else number
+        if number:
+            ends[shard] = number
+    return ends
+
+
+def _listed_numbers(stream: StreamAdmin) -> dict[int, int | None] | None:
+    """Read shards and their last numbers off the listing. None: there is no listing."""
+    try:
+        entries = [entry for page in stream.pages() for entry in page.objects]
+    except (PermissionDenied, StreamNotFound):
+        return None  # it takes another right than reading, and may have nothing to show
+    numbers = {entry.key.rpartition("/")[2]: entry.last_sequence_number for entry in entries}
+    return {int(name): n for name, n in numbers.items() if name.isascii() and name.isdigit()}
+
+
+def _attribute_number(stream: StreamAdmin, shard: int) -> int | None:
+    request = api.last_sequence_number_request(stream.path, shard)
+    answer = stream.asker.ask(request, doing=f"look at {stream.path}")
+    # Older releases have no such attribute, and it takes another right than reading.
+    return responses.parse_last_sequence_number(answer) if answer.status == _SUCCESS else None
+
+
+def _counted_number(stream: StreamAdmin, shard: int) -> int | None:
+    """Count from the first record that is left: numbers of a shard have no gaps."""
+    location = find_location(stream, shard, EARLIEST)
+    page = None if location is None else get_page(stream, shard, location, 1)
+    if page is None or page.records.num_rows == 0:
+        return None
+    first: int = page.records.column("sequence_number")[0].as_py()
+    return first + page.records_behind
+
+
+def read_shard(
+    stream: StreamAdmin, shard: int, start: StartPosition, *, end: int, limit: int
+) -> Iterator[pa.RecordBatch]:
+    """Read a shard's records up to a number, at most so many."""
+    last, lost_places = start.number - 1 if start.kind == "sequence" else 0, 0
+    if last >= end:
+        return
+    location = find_location(stream, shard, start)
+    while location is not None and last < end and limit > 0:
+        page = get_page(stream, shard, location, min(limit, PAGE_RECORDS))
+        if page is None:
+            lost_places += 1
+            location = _recover_location(stream, shard, last, lost_places)
+            continue
+        batch = _between(page.records, last, end)
+        yield batch
+        limit -= batch.num_rows
+        if page.records.num_rows == 0 and page.next_location == location:
+            return  # the shard ends here: retention took what was counted
+        if page.records.num_rows:
+            last = page.records.column("sequence_number")[-1].as_py()
+        location = page.next_location
+
+
+def _recover_location(stream: StreamAdmin, shard: int, last: int, lost_places: int) -> str | None:
+    """Go on where retention has dropped the records that were next."""
+    if lost_places > _MAX_LOST_PLACES:
+        raise ProtocolError(
+            f"read {stream.path}: locations in shard {shard} expire as soon as they are given. "
+            f"Start later, or lengthen the stream's retention."
+        )
+    _log.warning("stream %s: retention overtook the reading of shard %d", stream.path, shard)
+    return find_location(
+        stream, shard, StartPosition("sequence", last + 1) if last > 0 else EARLIEST
+    )
+
+
+def _between(records: pa.RecordBatch, last: int, end: int) -> pa.RecordBatch:
+    """Keep what is new, and not newer than the end."""
+    numbers = records.column("sequence_number")
+    return records.filter(pc.and_(pc.greater(numbers, last), pc.less_equal(numbers, end)))
+
+
+def read_table(
+    stream: StreamAdmin, starts: Mapping[int, StartPosition], *, limit: int
+) -> tuple[pa.Table, bool]:
+    """Read shards one after another, to their ends as they stand now.
+
+    Returns the records, and whether the limit left some out.
+    """
+    ends = find_ends(stream, sorted(starts))
+    batches: list[pa.RecordBatch] = []
+    rows = 0
+    for shard in sorted(ends):
+        # One more than is wanted: that is how we know that the limit cut.
+        for batch in read_shard(
+            stream, shard, starts[shard], end=ends[shard], limit=limit + 1 - rows
+        ):
+            ids = pa.repeat(pa.scalar(shard, pa.int32()), batch.num_rows)
+            batches.append(pa.RecordBatch.from_arrays([ids, *batch.columns], schema=TABLE_SCHEMA))
+            rows += batch.num_rows
+    table = pa.Table.from_batches(batches, schema=TABLE_SCHEMA)
+    return table.slice(0, limit), rows > limit
+
+
+def drop_copies(table: pa.Table) -> pa.Table:
+    """Keep the first record of each tag; records without a tag all stay."""
+    info = table.column("client_info").to_pandas()
+    is_tag = pc.fill_null(pc.equal(pc.binary_length(table.column("client_info")), TAG_BYTES), False)  # noqa: FBT003  # a value, not a flag
+    is_copy = info.duplicated(keep="first") & is_tag.to_pandas()
+    return table.filter(pa.array(~is_copy))
+
+
+def read_frame(stream: StreamAdmin, start: StartLike, *, limit: int, unique: bool) -> pd.DataFrame:
+    """Read a stream into a frame."""
+    limit = check_whole("limit", limit, least=1)
+    starts = parse_starts(start, stream.describe().shards)
+    table, is_cut = read_table(stream, starts, limit=limit)
+    if is_cut:
+        text = f"stream {stream.path}: limit={limit:,} left records out. Give a larger limit."
+        warnings.warn(text, UserWarning, stacklevel=3)
+    frame: pd.DataFrame = (drop_copies(table) if unique else table).to_pandas(
+        types_mapper=_PANDAS_TYPES.get
+    )
+    return frame
+
+
+def seek(stream: StreamAdmin, shard: int, start: object) -> str | None:
+    """Seek in one shard, which may not exist yet but has to be one of the stream's."""
+    shard = check_whole("shard", shard, least=0, most=stream.describe().shards - 1)
+    if isinstance(start, Integral):
+        number = check_whole("start: a sequence number", start, least=1)
+        return find_location(stream, shard, StartPosition("sequence", number))
+    return find_location(stream, shard, parse_start(start))
+
+
+def get_records(stream: StreamAdmin, shard: int, location: str, limit: int) -> RecordPage:
+    """Read one page, for a caller who keeps the location."""
+    limit = check_whole("limit", limit, least=1)
+    page = get_page(stream, shard, location, limit)
+    if page is None:
+        raise RequestError(
+            f"read {stream.path}: the location in shard {shard} has expired; expected one that "
+            f"seek or get_records gave lately. Seek again."
+        )
+    return page

@@ -1,0 +1,193 @@
+"""Results checked against the stream."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import pandas as pd
+
+from v3io_frames_put._io.reader import StartPosition, read_shard
+from v3io_frames_put._wire.bodies import parse_tag
+from v3io_frames_put.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    import pyarrow as pa
+
+    from v3io_frames_put._io.stream_admin import StreamAdmin
+
+_FIRST: Final = 100  # rows named in full; the rest is a count
+_NAMED: Final = 5  # of those, in the repr
+_PLACE: Final = ["shard_id", "sequence_number"]
+_READ: Final = ["sequence_number", "partition_key", "client_info"]
+_ENDLESS: Final = 1 << 62
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verification:
+    """What a stream says of the rows that results call stored.
+
+    Rows are positions in those results, counted from 0.
+
+    Attributes
+    ----------
+    stored : int
+        Rows that the results call stored.
+    missing : int
+        Rows that do not stand where the results say: retention dropped them, the
+        stream was made anew, or it is another one.
+    mistaken : int
+        Missing rows in whose place another record stands: one of another row's tag
+        (``exactly_once``), or that another row has, too.
+    out_of_order : int
+        Rows that stand behind a later row of their partition key or shard.
+    uncompared : int
+        Rows of which nobody knows whether they were given a shard, and so an order: they
+        have no partition key, and not all that have none were given a shard.
+    listed_out_of_order : int
+        How many of these the run itself has listed.
+    first_missing, first_out_of_order : tuple of int
+        The first 100 of each.
+    """
+
+    stored: int
+    missing: int
+    mistaken: int
+    out_of_order: int
+    listed_out_of_order: int
+    uncompared: int
+    first_missing: tuple[int, ...]
+    first_out_of_order: tuple[int, ...]
+
+    @property
+    def is_proven(self) -> bool:
+        """Whether every stored row stands where it should, in order unless listed."""
+        return not self.missing and self.out_of_order <= self.listed_out_of_order
+
+    def __repr__(self) -> str:
+        present = self.stored - self.missing
+        lines = [f"{present:,} of {self.stored:,} stored rows stand where the results say."]
+        if self.missing:
+            lines.append(f"{self.missing:,} are missing: {_name(self.first_missing)}.")
+        if self.mistaken:
+            lines.append(f"{self.mistaken:,} of those have another record in their place.")
+        if self.out_of_order:
+            lines.append(
+                f"{self.out_of_order:,} stand behind a later row of their partition key or shard "
+                f"({self.listed_out_of_order:,} the run has listed): "
+                f"{_name(self.first_out_of_order)}."
+            )
+        if self.uncompared:
+            lines.append(
+                f"The order of {self.uncompared:,} was not compared: they have no partition key, "
+                f"and the run did not note which of those were given a shard."
+            )
+        return "\n".join(lines)
+
+
+def _name(rows: tuple[int, ...]) -> str:
+    shown = ", ".join(f"row {row:,}" for row in rows[:_NAMED])
+    return f"{shown}, ..." if len(rows) > _NAMED else shown
+
+
+def verify_results(results: pd.DataFrame, stream: StreamAdmin) -> Verification:
+    """Read a stream again, and say whether the stored rows stand there."""
+    claims = _read_claims(results)
+    shards = stream.describe().shards  # says what is wrong with a path where no stream is
+    held = claims.merge(
+        _read_places(stream, claims, shards), how="left", on=_PLACE, validate="many_to_one"
+    )
+    is_missing = held["is_there"].isna()
+    is_shared = held.duplicated([*_PLACE, "within"], keep=False)
+    is_mistaken = ~is_missing & (is_shared | ~_is_own(held, results))
+    gone = held.loc[is_missing | is_mistaken, "row"]
+    receipt = results.attrs.get("v3io", {})
+    order = receipt.get("order", "key")
+    late = held.loc[~is_missing & _is_late(held, order), "row"]
+    listed = receipt.get("out_of_order", {}).get("count", 0)
+    return Verification(
+        stored=len(claims),
+        missing=len(gone),
+        mistaken=int(is_mistaken.sum()),
+        out_of_order=len(late),
+        listed_out_of_order=min(len(late), listed),
+        uncompared=int(held["partition_key"].isna().sum()) if order == "unknown" else 0,
+        first_missing=tuple(gone[:_FIRST].tolist()),
+        first_out_of_order=tuple(late[:_FIRST].tolist()),
+    )
+
+
+def _read_claims(results: pd.DataFrame) -> pd.DataFrame:
+    """Take out of results what they say of their stored rows."""
+    absent = [name for name in ("status", *_PLACE) if name not in results]
+    if absent:
+        raise ConfigError(
+            f"results: expected the frame that put_records returned; it has no column "
+            f"{', '.join(absent)}."
+        )
+    rows = np.flatnonzero(results["status"] == "stored")
+    stored = results.iloc[rows]
+    if stored[_PLACE].isna().to_numpy().any():
+        raise ConfigError(
+            "results: a stored row has no shard_id or no sequence_number; expected the frame "
+            "that put_records returned."
+        )
+    places = {name: stored[name].to_numpy(np.int64) for name in _PLACE}
+    within: Any = 0
+    if "record_row" in stored:
+        within = stored["record_row"].to_numpy(np.int64, na_value=0)
+    return pd.DataFrame({"row": rows, "within": within, **places})
+
+
+def _read_places(stream: StreamAdmin, claims: pd.DataFrame, count: int) -> pd.DataFrame:
+    """Read the part of each shard in which the claims lie, without the data."""
+    parts = [_to_frame([], 0)]
+    shards, numbers = claims["shard_id"].to_numpy(), claims["sequence_number"].to_numpy()
+    for shard in np.unique(shards[shards < count]).tolist():
+        theirs = numbers[shards == shard]
+        start, end = StartPosition("sequence", int(theirs.min())), int(theirs.max())
+        batches = read_shard(stream, shard, start, end=end, limit=_ENDLESS)
+        parts.append(_to_frame(batches, shard))
+    return pd.concat(parts, ignore_index=True)
+
+
+def _to_frame(batches: Iterable[pa.RecordBatch], shard: int) -> pd.DataFrame:
+    columns: dict[str, list[Any]] = {name: [] for name in _READ}
+    for batch in batches:
+        for name in _READ:
+            columns[name] += batch.column(name).to_pylist()
+    frame = pd.DataFrame(columns, dtype=object)
+    frame["sequence_number"] = frame["sequence_number"].astype(np.int64)
+    return frame.assign(shard_id=np.int64(shard), is_there=True)
+
+
+def _is_own(held: pd.DataFrame, results: pd.DataFrame) -> pd.Series[bool]:
+    """Tell whether the record in a row's place is tagged as that row's."""
+    receipt = results.attrs.get("v3io", {})
+    # Tags name rows of the whole run: a selection of results has lost their numbers.
+    is_whole = sum(receipt.get("counts", {}).values()) == len(results)
+    if receipt.get("delivery") != "exactly_once" or not is_whole:
+        return pd.Series(data=True, index=held.index)
+    run_id = bytes.fromhex(receipt["run_id"])
+    tags = [parse_tag(info, run_id) if isinstance(info, bytes) else None
+            for info in held["client_info"]]  # fmt: skip
+    first = pd.Series([-1 if tag is None else tag.first_row for tag in tags], index=held.index)
+    is_behind = (first >= 0) & (first < held["row"])  # a pack's first row is before its others
+    return (first == held["row"]) | ((held["within"] > 0) & is_behind)
+
+
+def _is_late(held: pd.DataFrame, order: str) -> pd.Series[bool]:
+    """Tell whether a later row of the same key or shard stands in front of a row."""
+    numbers = held["sequence_number"]
+    if order == "none":
+        return pd.Series(data=False, index=held.index)
+    ordered = held if order == "shard" else held[held["partition_key"].notna()]
+    lowest_from_here = (
+        ordered[::-1]
+        .groupby(["partition_key", "shard_id"], dropna=False)["sequence_number"]
+        .cummin()
+    )
+    return numbers > lowest_from_here.reindex(held.index).fillna(numbers)

@@ -1,0 +1,1 @@
+"""Pure: decides what is sent when, and what each answer means."""

@@ -1,0 +1,295 @@
+"""Answers and faults -> what is known of the records, what to do next, what a user sees."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias, TypeVar
+from urllib.parse import urlsplit
+
+from v3io_frames_put._producer.outcomes import Failure
+from v3io_frames_put._wire import api
+from v3io_frames_put._wire.api import Answer, parse_error
+from v3io_frames_put.errors import (
+    AuthenticationError,
+    NotAStream,
+    PermissionDenied,
+    PlatformUnavailable,
+    RequestError,
+    StreamNotFound,
+)
+
+if TYPE_CHECKING:
+    from v3io_frames_put._wire.api import Attempt, Fault, PlatformError
+    from v3io_frames_put._wire.paths import StreamPath
+
+Knowledge: TypeAlias = Literal["not stored", "unknown", "read"]
+"""Of the records of a request: none is stored; nobody knows; the answer says so."""
+
+Step: TypeAlias = Literal["read", "again", "halve", "bisect", "stop"]
+"""Read the answer record by record; send again after a pause; send the halves one
+after the other; the same down to the one record at fault; stop the whole run."""
+
+Cause: TypeAlias = Literal[
+    "authentication",
+    "permission",
+    "missing",
+    "not a stream",
+    "moved",
+    "certificate",
+    "unavailable",
+    "stopped",
+]
+"""Why a run stops: what no retry cures and every row shares, silence, or the user."""
+
+
+@dataclass(frozen=True, slots=True)
+class Classification:
+    """What a request's end means for its records.
+
+    Attributes
+    ----------
+    knowledge : Knowledge
+        What is known of the records.
+    step : Step
+        What to do next, where delivery allows to send again.
+    cause : Cause or None
+        Why the run stops, where it does.
+    """
+
+    knowledge: Knowledge
+    step: Step
+    cause: Cause | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Why a run ended early.
+
+    Attributes
+    ----------
+    cause : Cause
+        What no retry cures, silence for the deadline, or the user.
+    attempt : Answer, Fault or None
+        What the platform said, where it did.
+    """
+
+    cause: Cause
+    attempt: Attempt | None = None
+
+
+_RETRY: Final = Classification("not stored", "again")
+_UNKNOWN: Final = Classification("unknown", "again")
+_BISECT: Final = Classification("not stored", "bisect")
+GAVE_UP: Final = _RETRY
+"""The patience with a question ended."""
+
+_DENIED: Final = Classification("not stored", "stop", "permission")
+_MISSING: Final = Classification("not stored", "stop", "missing")
+_UNTRUSTED: Final = Classification("not stored", "stop", "certificate")
+
+STATUS_CLASSES: Final[dict[int, Classification]] = {
+    200: Classification("read", "read"),
+    **dict.fromkeys(range(300, 400), Classification("not stored", "stop", "moved")),
+    400: _BISECT,
+    401: Classification("not stored", "stop", "authentication"),
+    403: _DENIED,
+    404: _MISSING,
+    409: _RETRY,
+    413: Classification("not stored", "halve"),
+    429: _RETRY,
+}
+"""By HTTP status. A status that is not here is unknown: 408, every 5xx, all others."""
+
+NAMED_400_CLASSES: Final[dict[str, Classification]] = {
+    "InvalidArgumentException": _BISECT,
+    "ShardIDOutOfRangeException": _BISECT,
+    "Permission denied": _DENIED,
+    "ResourceNotFoundException": _MISSING,
+    "ResourceIsnotStream": Classification("not stored", "stop", "not a stream"),
+}
+"""By the platform's error name in a 400."""
+
+REJECTING_NAMES: Final = frozenset(NAMED_400_CLASSES)
+"""Names that refuse one record inside a believed 200; any other is unknown for it."""
+
+
+def classify_response(attempt: Attempt) -> Classification:
+    """Judge how a PutRecords request ended."""
+    if isinstance(attempt, Answer):
+        return _classify_answer(attempt)
+    return _classify_fault(attempt)
+
+
+def _classify_answer(answer: Answer) -> Classification:
+    if answer.status == 400:  # noqa: PLR2004  # the one status whose name matters
+        return NAMED_400_CLASSES.get(parse_error(answer).name or "", _BISECT)
+    return STATUS_CLASSES.get(answer.status, _UNKNOWN)
+
+
+def _classify_fault(fault: Fault) -> Classification:
+    if fault.stage != "connecting":
+        return _UNKNOWN
+    return _UNTRUSTED if fault.kind == "certificate" else _RETRY
+
+
+def describe_failure(attempt: Attempt) -> Failure:
+    """Say in the terms of the error columns how a request failed."""
+    if isinstance(attempt, Answer):
+        said = parse_error(attempt)
+        return Failure(said.name, f"the platform answered {said.status}: {said.text}", said.code)
+    return Failure("NoAnswer", f"{attempt.kind} while {attempt.stage}: {attempt.detail}")
+
+
+QUERY_STOPS: Final[dict[int, Classification]] = {
+    status: verdict
+    for status, verdict in STATUS_CLASSES.items()
+    if verdict.step == "stop" and verdict.cause != "missing"
+}
+"""By HTTP status of a request that only reads; what is missing is an answer there."""
+
+_RETRY_QUERY: Final = frozenset({408, 409, 413, 429})
+_FIRST_SERVER_ERROR: Final = 500
+
+
+def classify_query_response(attempt: Attempt) -> Classification:
+    """Judge how a request that only reads ended: read it, ask again, or stop."""
+    if not isinstance(attempt, Answer):
+        return _classify_fault(attempt)
+    if attempt.status in _RETRY_QUERY or attempt.status >= _FIRST_SERVER_ERROR:
+        return _RETRY
+    return QUERY_STOPS.get(attempt.status, STATUS_CLASSES[200])
+
+
+_Error = TypeVar("_Error", bound=RequestError)
+
+_UNAUTHORIZED: Final = 401
+_FORBIDDEN: Final = 403
+_NOT_FOUND: Final = 404
+
+
+def request_error(answer: Answer, *, doing: str, stream: StreamPath, where: str) -> RequestError:
+    """Make the error for an answer that no retry can better."""
+    error = api.parse_error(answer)
+    if answer.status == _UNAUTHORIZED:
+        return _make(AuthenticationError, f"{doing} {stream} at {where}: {_BAD_KEY}", error)
+    if answer.status == _FORBIDDEN or error.name == api.PERMISSION_DENIED:
+        return _make(PermissionDenied, f"{doing} {stream} at {where}: {_NO_PERMISSION}", error)
+    if error.name == api.NOT_A_STREAM:
+        return not_a_stream(stream, error)
+    if is_missing(answer):
+        return stream_not_found(stream, error)
+    if answer.status // 100 == 3:  # noqa: PLR2004  # any redirect
+        return moved(answer, doing=f"{doing} {stream}", where=where)
+    text = f"{doing} {stream} at {where}: the platform answered {_told(error)}."
+    return _make(RequestError, text, error)
+
+
+_BAD_KEY: Final = (
+    "the platform did not accept who we are. Check access_key= or V3IO_ACCESS_KEY, "
+    "or username= and password=."
+)
+_NO_PERMISSION: Final = (
+    "the platform knows us and does not permit it. Ask for access to the container and path."
+)
+
+
+def is_missing(answer: Answer) -> bool:
+    """Say whether an answer means that nothing is there, in any of its forms."""
+    name = api.parse_error(answer).name
+    return answer.status == _NOT_FOUND or name == api.RESOURCE_NOT_FOUND
+
+
+def stream_not_found(stream: StreamPath, error: PlatformError | None = None) -> StreamNotFound:
+    """Make the error for a path where nothing is."""
+    told = f" ({_told(error)})" if error else ""
+    text = (
+        f"stream {str(stream)!r}: nothing is there{told}; expected an existing stream. Correct the "
+        f"path, or create it: client.create_stream({str(stream)!r}, shards=8)"
+    )
+    return _make(StreamNotFound, text, error)
+
+
+def container_not_found(stream: StreamPath, answer: Answer) -> RequestError:
+    """Make the error for a stream that cannot be created, for its container is not there."""
+    error = api.parse_error(answer)
+    text = (
+        f"create stream {str(stream)!r}: the container {stream.container!r} is not there "
+        f"({_told(error)}); expected an existing one, such as 'projects'. Correct the path."
+    )
+    return _make(RequestError, text, error)
+
+
+def not_a_stream(
+    stream: StreamPath, error: PlatformError | None = None, *, found: str = "something else"
+) -> NotAStream:
+    """Make the error for a path that holds something else."""
+    text = f"stream {str(stream)!r}: {found} is there; expected a stream. Correct the path."
+    return _make(NotAStream, text, error)
+
+
+def moved(answer: Answer, *, doing: str, where: str) -> RequestError:
+    """Make the error for a redirect, which is never followed with our key in hand."""
+    what = "which no v3io web API does. Check endpoint= or V3IO_API."
+    with suppress(ValueError):  # the platform says where, or nonsense
+        to = urlsplit(answer.headers.get("location", ""))
+        if to.netloc:  # only scheme and host: the rest is the platform's business
+            host = f"{to.scheme}://{to.netloc.rpartition('@')[2]}"
+            what = f"it has moved to {host}. Set endpoint= or V3IO_API to that address."
+    return RequestError(
+        f"{doing} at {where}: the platform answered {answer.status}, {what}", status=answer.status
+    )
+
+
+def untrusted(fault: Fault, *, doing: str) -> RequestError:
+    """Make the error for a certificate that is not trusted."""
+    return RequestError(
+        f"{doing}: the platform's certificate is not trusted ({fault.detail}). Give verify= the "
+        f"file of the authority that signed it; verify=False trusts anyone."
+    )
+
+
+def unavailable(
+    last: Attempt, *, doing: str, where: str, seconds: float, tries: int
+) -> PlatformUnavailable:
+    """Make the error for a platform that did not answer usefully in time."""
+    text = (
+        f"{doing} at {where}: no usable answer in {tries} tries within {seconds:.0f} s; the last: "
+        f"{describe_last(last)}. Check the endpoint and the network, or try again later."
+    )
+    return _unavailable(text, last)
+
+
+def undecided(last: Attempt, *, doing: str, where: str) -> PlatformUnavailable:
+    """Make the error for a change of which nobody knows whether it was made."""
+    text = (
+        f"{doing} at {where}: {describe_last(last)}, so it is not known whether it was done. "
+        f"Look with describe_stream, then decide."
+    )
+    return _unavailable(text, last)
+
+
+def _unavailable(text: str, last: Attempt) -> PlatformUnavailable:
+    if not isinstance(last, Answer):
+        return PlatformUnavailable(text)
+    code = api.parse_error(last).code
+    return PlatformUnavailable(text, status=last.status, error_code=code)
+
+
+def describe_last(last: Attempt) -> str:
+    """Say in a few words what came of a try."""
+    if isinstance(last, Answer):
+        return f"the platform answered {_told(api.parse_error(last))}"
+    return f"{last.kind} ({last.detail})"
+
+
+def _told(error: PlatformError) -> str:
+    """Repeat an error: status, name, number."""
+    number = "" if error.code is None else f", ErrorCode {error.code}"
+    return f"{error.status} {error.text}{number}"
+
+
+def _make(kind: type[_Error], text: str, error: PlatformError | None) -> _Error:
+    if error is None:
+        return kind(text)
+    return kind(text, status=error.status, error_code=error.code)

@@ -1,0 +1,226 @@
+"""How many requests may be in flight, and how long to wait before a retry."""
+
+from __future__ import annotations
+
+import math
+from datetime import timezone
+from email.utils import parsedate_to_datetime
+from statistics import fmean, median
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple, Protocol
+
+from v3io_frames_put._wire.api import Answer
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+    from v3io_frames_put._wire.api import Attempt
+    from v3io_frames_put.config import Retry
+
+_MAX_DOUBLINGS: Final = 62  # beyond it 2**n leaves what a float holds exactly; any cap is passed
+
+
+def next_delay(retry: Retry, *, failures: int, draw: float) -> float:
+    """Say how many seconds to wait after a failure.
+
+    Parameters
+    ----------
+    retry : Retry
+        Base and cap.
+    failures : int
+        Failed tries so far, from 1.
+    draw : float
+        An even draw from [0, 1).
+    """
+    doublings = min(max(failures - 1, 0), _MAX_DOUBLINGS)
+    return draw * min(retry.cap_seconds, retry.base_seconds * 2.0**doublings)
+
+
+def parse_retry_after(headers: Mapping[str, str]) -> float | None:
+    """Read the pause that an answer asks for, in seconds.
+
+    A date is read against the answer's own Date header, so that no two clocks are
+    compared. None: nothing was asked for, or nothing that can be read.
+    """
+    asked = headers.get("retry-after", "").strip()
+    if not asked:
+        return None  # as nearly always: no date is worth reading
+    if asked.isascii() and asked.isdigit():
+        return float(asked)
+    until, sent = _parse_date(asked), _parse_date(headers.get("date", ""))
+    if until is None or sent is None:
+        return None
+    return max(0.0, (until - sent).total_seconds())
+
+
+def _parse_date(text: str) -> datetime | None:
+    try:
+        date = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    return date if date.tzinfo else date.replace(tzinfo=timezone.utc)
+
+
+MOST_REQUESTS: Final = 64  # of them, with 1,000 small records each, fill 64 MiB
+FIRST_REQUESTS: Final = 8  # as by default, so that a short upload loses nothing
+_ANSWERS: Final = 8  # make a round at least: the median of fewer is chance
+_ROOTS: Final = 2.5  # a queue of so many square roots of the ceiling is borne
+_DRAINED: Final = 0.9  # of what the link carries without a queue: it empties, and shows its base
+_EASED: Final = 0.8  # after a refusal: it came back at once and left no queue
+_HALVED: Final = 0.5  # after worse
+_STORED: Final = 200
+_REFUSED: Final = 429
+_OVERLOADED: Final = frozenset({408, _REFUSED, 503, 504})
+
+
+class ConcurrencyLimit(Protocol):
+    """How many requests may be under way at once."""
+
+    @property
+    def requests(self) -> int:
+        """The number, now."""
+
+    def note_sent(self, ticket: int, *, now: float, nbytes: int) -> None:
+        """Take note of a request; ``nbytes`` is 0 where it only reads."""
+
+    def note_ended(self, ticket: int, attempt: Attempt, *, now: float) -> None:
+        """Take note of how it ended."""
+
+
+def open_limit(max_in_flight: int | Literal["auto"]) -> ConcurrencyLimit:
+    """Make the ceiling that a run was asked for."""
+    return AdaptiveLimit() if max_in_flight == "auto" else FixedLimit(max_in_flight)
+
+
+class FixedLimit:
+    """A number that the user chose.
+
+    Parameters
+    ----------
+    requests : int
+        The number.
+    """
+
+    def __init__(self, requests: int) -> None:
+        self.requests = requests
+
+    def note_sent(self, ticket: int, *, now: float, nbytes: int) -> None:
+        """Do nothing."""
+
+    def note_ended(self, ticket: int, attempt: Attempt, *, now: float) -> None:
+        """Do nothing."""
+
+
+class _Sent(NamedTuple):
+    """A request under way."""
+
+    at: float
+    nbytes: int
+
+
+class _Time(NamedTuple):
+    """How long bodies of a size took."""
+
+    seconds: float
+    nbytes: float
+
+    def expected(self, nbytes: float) -> float:
+        """Say how long another size may take: in proportion if larger, as long if smaller."""
+        return self.seconds * max(1.0, nbytes / self.nbytes)
+
+
+_NEVER: Final = _Time(math.inf, 1.0)
+
+
+class AdaptiveLimit:
+    """A number that follows what the link and the platform can carry.
+
+    Additive increase, multiplicative decrease. The number doubles from round to round
+    until a queue shows, then it grows by one for each round of answers that used it.
+    It sinks, once for all requests that were under way, after a refusal or a timeout
+    and when answers have become slow.
+
+    Notes
+    -----
+    Slow is what TCP Vegas calls it: of ``n`` requests under way, ``n * (1 - base / now)``
+    stand in a queue, where ``base`` is the time of an answer when there is none. Vegas
+    bears a few; we bear ``2.5 * sqrt(n)``, since the median of more answers is surer, and
+    since then of two uploaders the larger gives way first. Vegas then takes off one; we
+    leave a little less than fills the link, so that its queue empties: only then can
+    another uploader, which came when there was a queue, learn the true base.
+
+    The base is the fastest round since the decrease before the last one, so that a link
+    that has become slower is believed in the end. Rounds are compared by the median of
+    their answers, and it takes two slow rounds, for platforms pause now and then.
+    """
+
+    def __init__(self) -> None:
+        self._limit = float(FIRST_REQUESTS)
+        self._doubles = True
+        self._under_way: dict[int, _Sent] = {}
+        self._round: list[_Time] = []
+        self._first_ticket = self._next_ticket = 0
+        self._is_used = self._was_slow = False
+        self._bases = [_NEVER, _NEVER]  # until the last slow round that counted, and since
+
+    @property
+    def requests(self) -> int:
+        """The number, now."""
+        return int(self._limit)
+
+    def note_sent(self, ticket: int, *, now: float, nbytes: int) -> None:
+        """Take note of a request; ``nbytes`` is 0 where it only reads."""
+        self._under_way[ticket] = _Sent(now, nbytes)
+        self._next_ticket = ticket + 1
+        self._is_used = self._is_used or len(self._under_way) >= self.requests
+
+    def note_ended(self, ticket: int, attempt: Attempt, *, now: float) -> None:
+        """Take note of how it ended."""
+        sent = self._under_way.pop(ticket)
+        if ticket < self._first_ticket:
+            return  # sent before the last change, of which it can tell nothing
+        status = attempt.status if isinstance(attempt, Answer) else None
+        if status in _OVERLOADED or (not isinstance(attempt, Answer) and attempt.kind == "timeout"):
+            self._lower(_EASED if status == _REFUSED else _HALVED)
+        elif sent.nbytes and status == _STORED:
+            self._note_time(_Time(now - sent.at, sent.nbytes))
+
+    def _note_time(self, time: _Time) -> None:
+        """Grow by one a round, an answer at a time, so that all grow alike at any number."""
+        self._round.append(time)
+        if self._is_used and not (self._doubles or self._was_slow):
+            self._raise(1 / self._limit)
+        if len(self._round) >= max(_ANSWERS, self.requests):
+            self._judge()
+
+    def _judge(self) -> None:
+        """Look at a round, whether there is a queue."""
+        seconds, sizes = zip(*self._round, strict=True)
+        time, is_used = _Time(median(seconds), fmean(sizes)), self._is_used
+        self._round, self._is_used = [], False
+        base = min(base.expected(time.nbytes) for base in self._bases)
+        if time.seconds < self._bases[1].expected(time.nbytes):
+            self._bases[1] = time
+        flow = base / time.seconds if time.seconds > base else 1.0
+        queued, borne = self._limit * (1 - flow), _ROOTS * math.sqrt(self._limit)
+        was_slow, self._was_slow = self._was_slow, queued > borne
+        self._doubles = self._doubles and queued <= borne / 2
+        if was_slow and self._was_slow:
+            self._lower(_DRAINED * flow)
+            self._bases = [self._bases[1], _NEVER]
+        elif self._doubles and is_used:
+            self._raise(self._limit)
+            self._begin_anew()
+
+    def _raise(self, by: float) -> None:
+        self._limit = min(float(MOST_REQUESTS), self._limit + by)
+
+    def _lower(self, factor: float) -> None:
+        self._limit = max(1.0, self._limit * factor)
+        self._doubles = self._was_slow = False
+        self._begin_anew()
+
+    def _begin_anew(self) -> None:
+        """Hear no more of what is under way: it was sent before a change."""
+        self._first_ticket = self._next_ticket
+        self._round, self._is_used = [], False

@@ -1,0 +1,398 @@
+"""What earlier processes of a run left of each row: what to keep and what is in doubt."""
+
+from __future__ import annotations
+
+from collections import deque
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from v3io_frames_put._producer.outcomes import (
+    BLANK,
+    DOUBTED,
+    NOT_GIVEN,
+    OPEN,
+    PAGE_ROWS,
+    STATUSES,
+    Failure,
+    Texts,
+)
+from v3io_frames_put._producer.reconciler import Copy
+from v3io_frames_put._wire.bodies import Tag, split_tags
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping
+
+    from numpy.typing import NDArray
+
+    from v3io_frames_put._producer.outcomes import Status
+
+_UNKNOWN: Final = STATUSES.index("unknown")
+_STORED: Final = STATUSES.index("stored")
+
+
+class PriorOutcomes:
+    """What earlier processes of a run left.
+
+    Parameters
+    ----------
+    status : ndarray of int8
+        Per row, a place in ``STATUSES``, or ``OPEN``; rows behind its end are open.
+    load : callable
+        Given its number, returns a page: one entry a row, perhaps fewer than a page has.
+    texts : Texts
+        The texts of the numbers in pages.
+    final : collection of Status
+        Rows of these statuses keep their outcome: they are not sent again.
+    doubts : bool
+        Whether unknown rows are sent again as they are: then they can only end stored,
+        perhaps twice, or unknown.
+    reordered_at : ndarray of int64, shape (n, 2), optional
+        Rows that had a stored one of their destination behind them, and the least number of
+        such; 0: it is not known.
+    page_rows : int
+        Rows of a page.
+    """
+
+    def __init__(  # noqa: PLR0913  # what a run leaves
+        self,
+        status: NDArray[np.int8],
+        load: Callable[[int], NDArray[Any]],
+        *,
+        texts: Texts,
+        final: Collection[Status],
+        doubts: bool,
+        reordered_at: NDArray[np.int64] | None = None,
+        page_rows: int = PAGE_ROWS,
+    ) -> None:
+        self._page_rows = page_rows
+        self.status = status
+        self.texts = texts
+        self.reordered_at = np.zeros((0, 2), np.int64) if reordered_at is None else reordered_at
+        self._load = load
+        self._stored_now: list[NDArray[np.int64]] = []
+        self._found: list[NDArray[np.int64]] = []
+        self._changed: dict[int, NDArray[Any]] = {}
+        self._is_final = np.array([name in final for name in STATUSES])
+        self._doubts = doubts
+        self._loss: Failure | None = None  # why no open row may be sent
+
+    @cached_property
+    def last_stored(self) -> int:
+        """The last row that was stored before this process, once all are found; -1: none."""
+        return int(np.flatnonzero(self.status == _STORED).max(initial=-1))
+
+    def note_stored(self, rows: NDArray[np.int64]) -> None:
+        """Take rows that this process stored."""
+        self._stored_now.append(rows[rows < self.last_stored])
+
+    def stored_now(self) -> NDArray[np.int64]:
+        """Return the rows that this process stored in front of one stored before."""
+        return np.concatenate([np.zeros(0, np.int64), *self._stored_now])
+
+    def is_stored(self, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Tell which rows were stored before this process."""
+        if not len(self.status):
+            return np.zeros(len(rows), np.bool_)
+        status = self.status[np.minimum(rows, len(self.status) - 1)]
+        stored: NDArray[np.bool_] = (rows < len(self.status)) & (status == _STORED)
+        return stored
+
+    def keeps(self, first_row: int, num_rows: int) -> NDArray[np.bool_]:
+        """Tell which of some rows keep their outcome."""
+        if self._loss is not None:
+            return np.ones(num_rows, np.bool_)
+        status = self.status[first_row : first_row + num_rows]
+        kept = np.zeros(num_rows, np.bool_)
+        kept[: len(status)] = (status >= 0) & self._is_final[status]
+        return kept
+
+    def recall(self, first_row: int, num_rows: int) -> NDArray[Any]:
+        """Return the page entries of some rows of one page: kept, doubted or open."""
+        number, within = divmod(first_row, self._page_rows)
+        known = self._page(number)[within : within + num_rows]
+        told = np.full(num_rows, BLANK)
+        told[: len(known)] = known
+        status = self.status[first_row : first_row + num_rows]
+        told["status"][: len(status)] = status
+        if self._loss is not None:
+            lost = told["status"] == OPEN
+            told["status"][lost] = _UNKNOWN
+            told["error_message"][lost] = self.texts.number(self._loss.message)
+            told["error_detail"][lost] = self.texts.number(self._loss.detail)
+        again = ~self.keeps(first_row, num_rows)
+        doubted = again & (told["status"] == _UNKNOWN) & self._doubts
+        left = told[again]
+        told[again] = BLANK
+        told["attempts"][again] = left["attempts"]
+        told["maybe_duplicate"][again] = left["maybe_duplicate"]
+        told["status"][doubted] = DOUBTED
+        return told
+
+    def places(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the shard and the sequence number of rows; NOT_GIVEN: they are not stored."""
+        places = np.full((len(rows), 2), NOT_GIVEN, np.int64)
+        stored = np.flatnonzero(self.is_stored(rows))
+        numbers = rows[stored] // self._page_rows
+        for number in np.unique(numbers).tolist():
+            here = stored[numbers == number]
+            entries = self._page(number)[rows[here] % self._page_rows]
+            places[here] = np.stack([entries["shard_id"], entries["sequence_number"]], axis=1)
+        return places
+
+    def find(self, rows: NDArray[np.int64], **columns: Any) -> None:
+        """Give rows the outcome ``stored``: they were found on the stream."""
+        missing = int(rows.max(initial=-1)) + 1 - len(self.status)
+        if missing > 0:
+            self.status = np.concatenate([self.status, np.full(missing, OPEN, np.int8)])
+        self.status[rows] = _STORED
+        self._found.append(rows)
+        for number in np.unique(rows // self._page_rows).tolist():
+            if number not in self._changed:
+                self._changed[number] = self._load_whole(number)
+            page = self._changed[number]
+            which = rows // self._page_rows == number
+            within = rows[which] - number * self._page_rows
+            found = np.full(len(within), BLANK)
+            found["attempts"] = page["attempts"][within]
+            found["maybe_duplicate"] = page["maybe_duplicate"][within]
+            for name, value in columns.items():
+                found[name] = value[which] if isinstance(value, np.ndarray) else value
+            page[within] = found
+
+    def found(self, first_row: int, num_rows: int) -> NDArray[np.int64]:
+        """Return which of some rows were found on the stream."""
+        begin, end = np.searchsorted(self._all_found, [first_row, first_row + num_rows])
+        return self._all_found[begin:end]
+
+    @cached_property
+    def _all_found(self) -> NDArray[np.int64]:
+        return np.unique(np.concatenate([np.zeros(0, np.int64), *self._found]))
+
+    def prove(self) -> None:
+        """Say that what was not found is not stored: it can be sent."""
+        self._doubts = False
+
+    def lose(self, why: Failure, *, everything: bool) -> None:
+        """Say that nobody can prove what was not found absent: it is not sent again.
+
+        Parameters
+        ----------
+        why : Failure
+            For rows without an outcome.
+        everything : bool
+            Whether that holds for every row without an outcome, or for unknown ones only.
+        """
+        self._is_final[_UNKNOWN] = True
+        self._loss = why if everything else None
+
+    def _page(self, number: int) -> NDArray[Any]:
+        changed = self._changed.get(number)
+        return self._load(number) if changed is None else changed
+
+    def _load_whole(self, number: int) -> NDArray[Any]:
+        """Copy a page, as long as pages are."""
+        page, whole = self._load(number), np.full(self._page_rows, BLANK)
+        whole[: len(page)] = page
+        return whole
+
+
+class PriorRun:
+    """What reading the data again leaves out, and what it finds out.
+
+    Parameters
+    ----------
+    earlier : PriorOutcomes
+        What earlier processes left.
+
+    Attributes
+    ----------
+    fresh : deque of ndarray
+        Overtaken rows that are not on record yet; whoever records some takes them out.
+    """
+
+    def __init__(self, earlier: PriorOutcomes) -> None:
+        self.earlier = earlier
+        self._rows = np.zeros(0, np.int64)  # open, and not behind all that is stored
+        self._destinations = np.zeros(0, np.uint64)
+        self.fresh: deque[NDArray[np.int64]] = deque()
+        self._overtaken: list[NDArray[np.int64]] = []
+
+    def among(self, first_row: int, num_rows: int) -> NDArray[np.bool_]:
+        """Return the mask of the rows to leave out, of some that follow each other."""
+        return self.earlier.keeps(first_row, num_rows)
+
+    def note_destinations(self, first_row: int, destination: NDArray[np.uint64] | None) -> None:
+        """Take the destinations of the next rows."""
+        if destination is None or first_row > self.earlier.last_stored:
+            return
+        rows = np.arange(first_row, first_row + len(destination))
+        stored = self.earlier.is_stored(rows)
+        is_open = ~self.among(first_row, len(rows)) & (destination != 0)
+        self._rows = np.concatenate([self._rows, rows[is_open]])
+        self._destinations = np.concatenate([self._destinations, destination[is_open]])
+        if not len(self._rows) or not stored.any():
+            return
+        behind, last = np.unique(destination[stored][::-1], return_index=True)
+        last_row = rows[stored][::-1][last]
+        place = np.minimum(np.searchsorted(behind, self._destinations), len(behind) - 1)
+        reordered_at = (behind[place] == self._destinations) & (self._rows < last_row[place])
+        if reordered_at.any():
+            self._overtaken.append(self._rows[reordered_at])
+            self.fresh.append(self._rows[reordered_at])
+        self._rows = self._rows[~reordered_at]
+        self._destinations = self._destinations[~reordered_at]
+
+    def out_of_order(self) -> list[int]:
+        """List the rows that stand behind later ones of their destination."""
+        rows, least = self.earlier.reordered_at.T
+        stood = self.earlier.is_stored(rows)
+        numbers = self.earlier.places(rows[stood])[:, 1]
+        is_late = numbers > least[stood]  # else it was found in order
+        reordered_at = np.concatenate([rows, *self._overtaken])
+        sent_now = reordered_at[np.isin(reordered_at, self.earlier.stored_now())]
+        found: list[int] = np.union1d(rows[stood][is_late], sent_now).tolist()
+        return found
+
+
+LOST: Final = Failure(
+    "NoAnswer",
+    "an earlier process of the run may have stored it; records are missing where it would stand, "
+    "so its absence is not proven",
+)
+
+
+class PriorInDoubt:
+    """What earlier processes may have stored.
+
+    Parameters
+    ----------
+    earlier : PriorOutcomes
+        What they left; what is found is written into it.
+    rows_of : callable
+        Finds the rows of the record with a tag.
+    floor : ndarray of int64
+        Per shard, the number behind which everything stands that is in doubt.
+    starts : mapping of str to int
+        Per shard, the last number before the run, as a receipt tells it.
+    knows_requests : bool
+        Whether no row but the unknown ones can have been sent.
+    """
+
+    def __init__(
+        self,
+        earlier: PriorOutcomes,
+        rows_of: Callable[[Tag], NDArray[np.int64]],
+        *,
+        floor: NDArray[np.int64],
+        starts: Mapping[str, int],
+        knows_requests: bool,
+    ) -> None:
+        self.floor = floor
+        self.starts = starts
+        self._earlier = earlier
+        self._rows_of = rows_of
+        self._knows_requests = knows_requests
+        self._rows = np.zeros(0, np.int64)  # that an earlier request may yet bring, in order
+        self._places = np.zeros((0, 2), np.int64)  # of each: shard, number; NOT_GIVEN: none
+        self._copies = np.zeros((0, 3), np.int64)  # row, shard, number
+
+    def take(self, found: NDArray[Any], *, proves_absence: bool) -> None:
+        """Take where the run's tags stand, and whether what is not there is nowhere."""
+        of, rows, within = self._spread(found["tag"])
+        order = np.argsort(rows, kind="stable")  # a row may be in several records
+        of, rows, within = of[order], rows[order], within[order]
+        is_first = np.r_[True, rows[1:] != rows[:-1]][: len(rows)]
+        places, known = _places_of(found, of), self._earlier.places(rows)
+        is_fresh = known[:, 0] == NOT_GIVEN
+        before = np.flatnonzero(is_first)[np.cumsum(is_first) - 1]  # the first of the same row
+        known[is_fresh] = places[before[is_fresh]]
+        self._note_copies(rows, places, known)
+        chosen = np.flatnonzero(is_first & is_fresh)
+        del of, order, places, before  # as large as the pages that are copied next
+        shards, numbers = known[chosen].T
+        self._earlier.find(
+            rows[chosen], shard_id=shards, sequence_number=numbers, record_row=within[chosen]
+        )
+        if proves_absence:
+            self._earlier.prove()
+            self._rows = np.flatnonzero(self._earlier.status == STATUSES.index("unknown"))
+            self._places = np.full((len(self._rows), 2), NOT_GIVEN, np.int64)
+        else:
+            self._earlier.lose(LOST, everything=not self._knows_requests)
+
+    def _spread(
+        self, tags: NDArray[np.uint64]
+    ) -> tuple[NDArray[np.intp], NDArray[np.int64], NDArray[np.intp]]:
+        """List the rows of records: of which record each is, the row, its place in the record."""
+        firsts, counts = split_tags(tags)
+        if (counts == 1).all():
+            return np.arange(len(tags)), firsts, np.zeros(len(tags), np.intp)
+        parts = [
+            self._rows_of(Tag(*pair)) for pair in zip(firsts.tolist(), counts.tolist(), strict=True)
+        ]
+        lengths = np.array([len(part) for part in parts])
+        of = np.repeat(np.arange(len(tags)), lengths)
+        return of, np.concatenate(parts), np.arange(len(of)) - (np.cumsum(lengths) - lengths)[of]
+
+    def _note_copies(
+        self, rows: NDArray[np.int64], places: NDArray[np.int64], known: NDArray[np.int64]
+    ) -> None:
+        """Note the places of rows that are not those where they are known to stand."""
+        is_copy = (places != known).any(axis=1)
+        copies = np.column_stack([rows[is_copy], places[is_copy]])
+        self._copies = np.unique(np.concatenate([self._copies, copies]), axis=0)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether no request of an earlier process can bring another copy."""
+        return not len(self._rows)
+
+    def expects(self, tags: NDArray[np.uint64]) -> NDArray[np.bool_]:
+        """Tell of which tags an earlier request may yet bring rows."""
+        of, rows, _ = self._spread(tags)
+        expected = np.zeros(len(tags), np.bool_)
+        expected[of[self._earlier.is_stored(rows) | self.doubts(rows)]] = True
+        return expected
+
+    def doubts(self, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Tell of which rows an earlier request may yet bring another copy."""
+        if self.is_over:
+            return np.zeros(len(rows), np.bool_)
+        at = np.searchsorted(self._rows, rows)
+        doubted: NDArray[np.bool_] = self._rows[np.minimum(at, len(self._rows) - 1)] == rows
+        return doubted
+
+    def note_stored(self, rows: NDArray[np.int64], places: NDArray[np.int64]) -> None:
+        """Note where rows stand now: shard and sequence number of each."""
+        doubted = self.doubts(rows)
+        self._places[np.searchsorted(self._rows, rows[doubted])] = places[doubted]
+
+    def take_last(self, found: NDArray[Any]) -> None:
+        """Take where expected tags stand at the end of the run."""
+        of, rows, _ = self._spread(found["tag"])
+        known = self._earlier.places(rows)
+        is_told = self.doubts(rows) | (known[:, 0] != NOT_GIVEN)
+        self._note_copies(rows[is_told], _places_of(found, of[is_told]), known[is_told])
+
+    def duplicates(self) -> list[Copy]:
+        """List copies that stand besides the place where a row is known to stand."""
+        elsewhere = (self._told() != self._copies[:, 1:]).any(axis=1)
+        return [Copy(*copy) for copy in self._copies[elsewhere].tolist()]
+
+    def late(self) -> list[Copy]:
+        """List copies of rows that had been settled as not, or maybe, stored."""
+        is_late = self.doubts(self._copies[:, 0]) & (self._told()[:, 0] == NOT_GIVEN)
+        return [Copy(*copy) for copy in self._copies[is_late].tolist()]
+
+    def _told(self) -> NDArray[np.int64]:
+        """Return where the row of each copy came to stand; NOT_GIVEN: nowhere, or before."""
+        told = np.full((len(self._copies), 2), NOT_GIVEN, np.int64)
+        doubted = self.doubts(self._copies[:, 0])
+        told[doubted] = self._places[np.searchsorted(self._rows, self._copies[doubted, 0])]
+        return told
+
+
+def _places_of(found: NDArray[Any], at: NDArray[np.intp]) -> NDArray[np.int64]:
+    return np.stack([found[name][at] for name in ("shard_id", "sequence_number")], axis=1)

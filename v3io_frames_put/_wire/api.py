@@ -1,0 +1,300 @@
+"""Names, requests and error bodies of the web API. Pure.
+
+The only module that knows what the platform calls things.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
+from urllib.parse import quote, urlencode
+
+import msgspec
+import orjson
+
+from v3io_frames_put._wire.paths import resource_path
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from v3io_frames_put._wire.paths import StreamPath
+
+FUNCTION_HEADER: Final = "X-v3io-function"
+SESSION_KEY_HEADER: Final = "X-v3io-session-key"
+
+CREATE_STREAM: Final = "CreateStream"
+DESCRIBE_STREAM: Final = "DescribeStream"
+UPDATE_STREAM: Final = "UpdateStream"
+PUT_RECORDS: Final = "PutRecords"
+SEEK: Final = "Seek"
+GET_RECORDS: Final = "GetRecords"
+GET_ITEM: Final = "GetItem"
+
+LAST_SEQUENCE_NUMBER: Final = "__last_sequence_num"
+
+INVALID_ARGUMENT: Final = "InvalidArgumentException"
+SHARD_OUT_OF_RANGE: Final = "ShardIDOutOfRangeException"
+PERMISSION_DENIED: Final = "Permission denied"
+RESOURCE_NOT_FOUND: Final = "ResourceNotFoundException"
+RESOURCE_IN_USE: Final = "ResourceInUseException"
+NOT_A_STREAM: Final = "ResourceIsnotStream"
+ILLEGAL_LOCATION: Final = "IllegalLocationException"
+INVALID_SHARD_COUNT: Final = "InvalidShardCountException"
+
+# The same error under the names that other functions and releases give it.
+_ALIASES: Final = {
+    "ResourceNotFound": RESOURCE_NOT_FOUND,
+    "No such file or directory": RESOURCE_NOT_FOUND,
+    "ResourceInUse": RESOURCE_IN_USE,
+    "ResourceNotStreamException": NOT_A_STREAM,
+    "ResourceNotStream": NOT_A_STREAM,
+    "ResourceIsNotStream": NOT_A_STREAM,
+    "IllegalLocation": ILLEGAL_LOCATION,
+    "ShardIDOutOfRange": SHARD_OUT_OF_RANGE,
+    "InvalidArgument": INVALID_ARGUMENT,
+}
+_MAX_NAME: Final = 80
+_MAX_TEXT: Final = 200
+
+
+class UnreadableJsonError(Exception):
+    """Why a body cannot be read as JSON; internal. Its text follows "the answer"."""
+
+
+def parse_json(body: bytes, decode: Callable[[bytes], Any] = orjson.loads) -> Any:
+    """Read the JSON of an answer: every answer of the platform is read here.
+
+    Raises
+    ------
+    UnreadableJsonError
+        It is not JSON, or nested deeper than the parser goes.
+    """
+    try:
+        return decode(body)
+    except RecursionError as error:  # msgspec; orjson says that it is not JSON
+        raise UnreadableJsonError("is JSON that is nested too deep") from error
+    except (msgspec.DecodeError, ValueError) as error:
+        raise UnreadableJsonError("is not JSON") from error
+
+
+@dataclass(frozen=True, slots=True)
+class PlatformError:
+    """What an answer that is no success says.
+
+    Attributes
+    ----------
+    status : int
+        The HTTP status.
+    code : int or None
+        The platform's number. None: the answer had none.
+    name : str
+        A name that groups: the platform's symbolic name, under one spelling, else its
+        message, else ``"HTTP 502"``.
+    text : str
+        The message as it came, at most 200 characters, for people.
+    """
+
+    status: int
+    code: int | None
+    name: str
+    text: str
+
+
+def parse_error(answer: Answer) -> PlatformError:
+    """Read an error in any shape: symbolic JSON, prose JSON, an HTML page, nothing."""
+    fields = _json_object(answer.body)
+    message = fields.get("ErrorMessage")
+    code = fields.get("ErrorCode")
+    number = code if isinstance(code, int) and not isinstance(code, bool) else None
+    if isinstance(message, str) and message.strip():
+        text = " ".join(message.split())
+        return PlatformError(answer.status, number, canonical_name(text), text[:_MAX_TEXT])
+    name = f"HTTP {answer.status}"
+    words = "" if fields else _page_text(answer.body)  # a JSON answer may hold anything
+    return PlatformError(answer.status, number, name, words or name)
+
+
+def canonical_name(message: str) -> str:
+    """Give an error message its one spelling."""
+    return _ALIASES.get(message, message[:_MAX_NAME])
+
+
+def _json_object(body: bytes) -> dict[str, object]:
+    """Read a JSON object; anything else is an empty one."""
+    try:
+        value = parse_json(body)
+    except UnreadableJsonError:
+        return {}  # proxies answer in HTML: the caller falls back on the status
+    return value if isinstance(value, dict) else {}
+
+
+def _page_text(body: bytes) -> str:
+    """Draw the title, or else the first words, from a page that is no JSON."""
+    page = body[:4_096].decode("utf-8", "replace")
+    title = re.search(r"<title[^>]*>(.*?)</title>", page, re.IGNORECASE | re.DOTALL)
+    words = title.group(1) if title else re.sub(r"<[^>]*>", " ", page)
+    return " ".join(words.split())[:_MAX_TEXT]
+
+
+Stage: TypeAlias = Literal["connecting", "sending", "waiting"]
+"""How far a request had come: no byte of the body had left, the body was leaving,
+or all of it had left."""
+
+FaultKind: TypeAlias = Literal[
+    "dns",
+    "connect",
+    "proxy",
+    "tls",
+    "certificate",
+    "timeout",
+    "reset",
+    "closed",
+    "garbled",
+    "stopped",
+]
+"""What went wrong: name look-up, connect, proxy's CONNECT, TLS, a certificate
+we do not trust (always while connecting), a timeout, a reset or
+broken pipe, an end of file, bytes that are no HTTP answer, or our own shutting down."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One call of the web API; who we are is added by the transport."""
+
+    method: str
+    path: str  # percent-encoded, begins with "/", with its query
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes | memoryview = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A whole answer. Header names are in lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """No whole answer came."""
+
+    kind: FaultKind
+    stage: Stage
+    detail: str  # for people; holds no secret
+
+
+Attempt: TypeAlias = Answer | Fault
+
+
+LISTING_PAGE_ENTRIES: Final = 1_000
+
+_FUNCTIONS: Final = (
+    CREATE_STREAM,
+    DESCRIBE_STREAM,
+    UPDATE_STREAM,
+    PUT_RECORDS,
+    SEEK,
+    GET_RECORDS,
+    GET_ITEM,
+)
+# One read-only mapping per function, shared by all its requests.
+_HEADERS: Final[Mapping[str, Mapping[str, str]]] = {
+    function: MappingProxyType({"Content-Type": "application/json", FUNCTION_HEADER: function})
+    for function in _FUNCTIONS
+}
+
+
+def put_records_request(stream: StreamPath, body: bytes | memoryview) -> Request:
+    """Ask to store the records of a body that is ready to send."""
+    return Request("POST", stream.resource, _HEADERS[PUT_RECORDS], body)
+
+
+def create_stream_request(stream: StreamPath, *, shards: int, retention_hours: int) -> Request:
+    """Ask to create a stream; directories above it are made as needed."""
+    fields = {"ShardCount": shards, "RetentionPeriodHours": retention_hours}
+    return _call(CREATE_STREAM, "POST", stream.resource, fields)
+
+
+def describe_stream_request(stream: StreamPath) -> Request:
+    """Ask for a stream's shard count and retention."""
+    return _call(DESCRIBE_STREAM, "PUT", stream.resource, {})
+
+
+def update_stream_request(stream: StreamPath, *, shards: int) -> Request:
+    """Ask for more shards."""
+    return _call(UPDATE_STREAM, "POST", stream.resource, {"ShardCount": shards})
+
+
+def seek_earliest_request(stream: StreamPath, shard: int) -> Request:
+    """Ask where a shard begins."""
+    return _seek(stream, shard, {"Type": "EARLIEST"})
+
+
+def seek_latest_request(stream: StreamPath, shard: int) -> Request:
+    """Ask where a shard ends: behind its newest record."""
+    return _seek(stream, shard, {"Type": "LATEST"})
+
+
+def seek_time_request(stream: StreamPath, shard: int, *, nanoseconds: int) -> Request:
+    """Ask for the first record that arrived at or after a time since the epoch."""
+    seconds, rest = divmod(nanoseconds, 1_000_000_000)
+    # Both fields are required: the platform has no default for the nanoseconds.
+    return _seek(stream, shard, {"Type": "TIME", "TimestampSec": seconds, "TimestampNSec": rest})
+
+
+def seek_sequence_request(stream: StreamPath, shard: int, *, sequence_number: int) -> Request:
+    """Ask where the record of that number is."""
+    fields = {"Type": "SEQUENCE", "StartingSequenceNumber": sequence_number}
+    return _seek(stream, shard, fields)
+
+
+def get_records_request(stream: StreamPath, shard: int, *, location: str, limit: int) -> Request:
+    """Ask for at most so many records from a location."""
+    fields = {"Location": location, "Limit": limit}
+    return _call(GET_RECORDS, "PUT", stream.shard_resource(shard), fields)
+
+
+def last_sequence_number_request(stream: StreamPath, shard: int) -> Request:
+    """Ask for the number of a shard's newest record, an attribute of the shard object."""
+    fields = {"AttributesToGet": LAST_SEQUENCE_NUMBER}
+    return _call(GET_ITEM, "PUT", stream.shard_resource(shard), fields)
+
+
+def list_request(
+    container: str, path: str, *, marker: str | None = None, max_keys: int = LISTING_PAGE_ENTRIES
+) -> Request:
+    """Ask for a page of what is in a directory, from behind the marker."""
+    query = {"prefix": f"{path}/", "max-keys": str(max_keys)}
+    if marker is not None:
+        query["marker"] = marker
+    where = f"/{quote(container, safe='')}?{urlencode(query, quote_via=quote)}"
+    return Request("GET", where)
+
+
+def head_object_request(container: str, path: str) -> Request:
+    """Ask whether there is an object at a path."""
+    return Request("HEAD", resource_path(container, path))
+
+
+def delete_object_request(container: str, key: str) -> Request:
+    """Ask to delete one object."""
+    return Request("DELETE", resource_path(container, key))
+
+
+def delete_directory_request(stream: StreamPath) -> Request:
+    """Ask to delete the stream's own directory, which must be empty."""
+    return Request("DELETE", stream.resource)
+
+
+def _seek(stream: StreamPath, shard: int, fields: dict[str, Any]) -> Request:
+    return _call(SEEK, "PUT", stream.shard_resource(shard), fields)
+
+
+def _call(function: str, method: str, resource: str, fields: dict[str, Any]) -> Request:
+    """Call a function of the data service; PUT and POST mean the same to it."""
+    body = orjson.dumps(fields) if fields else b""
+    return Request(method, resource, _HEADERS[function], body)

@@ -1,0 +1,377 @@
+"""Records -> the exact bytes of PutRecords bodies, a column at a time. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import numpy as np
+import orjson
+import pyarrow as pa
+import pyarrow.compute as pc
+from pybase64 import b64encode
+
+from v3io_frames_put._encode.base64 import encode_base64, join_base64
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from v3io_frames_put._encode.records import Records, Rejections
+    from v3io_frames_put.config import Limits
+
+RUN_BYTES: Final = 8
+TAG_BYTES: Final = 16
+_ROW_BYTES: Final = 5
+_COUNT_BYTES: Final = 3
+_COUNT_BITS: Final = np.uint64(8 * _COUNT_BYTES)
+_COUNT_MASK: Final = np.uint64((1 << (8 * _COUNT_BYTES)) - 1)
+_TEXT_BYTES: Final = 24  # of a tag in Base64
+MAX_TAGGED_ROWS: Final = 1 << (8 * _ROW_BYTES)
+MAX_TAGGED_COUNT: Final = (1 << (8 * _COUNT_BYTES)) - 1
+
+
+class Tag(NamedTuple):
+    """Which rows of a run a record holds: ``row_count`` of its destination, from one on."""
+
+    first_row: int
+    row_count: int
+
+
+def format_tags(
+    run_id: bytes, first_rows: NDArray[np.int64], row_counts: NDArray[np.int32] | None
+) -> pa.StringArray:
+    """Write the tag of each record as Base64.
+
+    Parameters
+    ----------
+    run_id : bytes
+        8 bytes.
+    first_rows : ndarray of int64
+        Each record's first row.
+    row_counts : ndarray of int32, optional
+        Each record's number of rows. None: one.
+    """
+    count = len(first_rows)
+    # Two bytes more make six groups of three; their characters are written over.
+    tags = np.zeros((count, TAG_BYTES + 2), np.uint8)
+    tags[:, :RUN_BYTES] = np.frombuffer(run_id, np.uint8)
+    _write_numbers(tags[:, RUN_BYTES : RUN_BYTES + _ROW_BYTES], first_rows)
+    counts = np.ones(count, np.int64) if row_counts is None else row_counts
+    _write_numbers(tags[:, RUN_BYTES + _ROW_BYTES : TAG_BYTES], counts)
+    text = np.frombuffer(bytearray(b64encode(tags.tobytes())), np.uint8).reshape(count, _TEXT_BYTES)
+    text[:, -2:] = ord("=")
+    offsets = np.arange(0, _TEXT_BYTES * (count + 1), _TEXT_BYTES, dtype=np.int32)
+    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(text)]
+    return pa.Array.from_buffers(pa.string(), count, buffers)
+
+
+def _write_numbers(
+    columns: NDArray[np.uint8], numbers: NDArray[np.int64] | NDArray[np.int32]
+) -> None:
+    """Write the low bytes of numbers, the highest first."""
+    wide = numbers.astype(">u8").view(np.uint8).reshape(-1, 8)
+    columns[:] = wide[:, -columns.shape[1] :]
+
+
+def parse_tag(client_info: bytes | None, run_id: bytes) -> Tag | None:
+    """Read a record's tag; None: it is not of this run."""
+    if client_info is None or len(client_info) != TAG_BYTES or client_info[:RUN_BYTES] != run_id:
+        return None
+    split = RUN_BYTES + _ROW_BYTES
+    first_row = int.from_bytes(client_info[RUN_BYTES:split], "big")
+    return Tag(first_row, int.from_bytes(client_info[split:], "big"))
+
+
+def number_tags(
+    first_rows: NDArray[np.int64], row_counts: NDArray[np.int32] | None
+) -> NDArray[np.uint64]:
+    """Turn what each tag says into one number: the last 8 of its bytes."""
+    counts = np.uint64(1) if row_counts is None else row_counts.astype(np.uint64)
+    numbers: NDArray[np.uint64] = first_rows.astype(np.uint64) << _COUNT_BITS | counts
+    return numbers
+
+
+def read_tags(
+    client_info: pa.BinaryArray, run_id: bytes
+) -> tuple[NDArray[np.intp], NDArray[np.uint64]]:
+    """Find the records with a tag of a run: their positions, and the numbers of their tags."""
+    is_as_long = pc.fill_null(pc.equal(pc.binary_length(client_info), TAG_BYTES), False)  # noqa: FBT003
+    tags = np.frombuffer(b"".join(client_info.filter(is_as_long).to_pylist()), ">u8").reshape(-1, 2)
+    is_ours = tags[:, 0] == int.from_bytes(run_id, "big")
+    return np.flatnonzero(np.asarray(is_as_long))[is_ours], tags[is_ours, 1].astype(np.uint64)
+
+
+def split_tags(numbers: NDArray[np.uint64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Tell the first row and the row count of tags by their numbers."""
+    return (numbers >> _COUNT_BITS).astype(np.int64), (numbers & _COUNT_MASK).astype(np.int64)
+
+
+PREFIX: Final = b'{"Records":['
+SUFFIX: Final = b"]}"
+ENVELOPE_BYTES: Final = len(PREFIX) + len(SUFFIX) - 1  # the first entry's comma is left out
+_HEAD: Final = ',{"Data":"'
+_PREFIX: Final = pa.array([PREFIX[:-1]], pa.binary())
+_SUFFIX: Final = pa.array([SUFFIX], pa.binary())
+
+_NEEDS_ESCAPE: Final = r'["\\\x00-\x1f]'
+_ESCAPED: Final = np.array([byte < ord(" ") or byte in b'"\\' for byte in range(256)])
+NO_SHARD: Final = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Entries:
+    """Encoded records in data order, column by column.
+
+    Attributes
+    ----------
+    text : BinaryArray
+        The entry of each record, its comma first.
+    rows : ndarray of int64
+        Row numbers, record after record.
+    row_counts : ndarray of int32 or None
+        Rows of each record. None: one row each.
+    destination : ndarray of uint64
+        What must stay in order among itself; 0: nothing.
+    shard : ndarray of int32
+        The shard that was asked for, or ``NO_SHARD``.
+    body : memoryview or None
+        The body that carries these records, where it is built; ``text`` shows a part of it.
+    offsets : ndarray of int32
+        Where each entry begins in the bytes of ``text``, and where the last one ends.
+    """
+
+    text: pa.BinaryArray
+    rows: NDArray[np.int64]
+    row_counts: NDArray[np.int32] | None
+    destination: NDArray[np.uint64]
+    shard: NDArray[np.int32]
+    body: memoryview | None = None
+    offsets: NDArray[np.int32] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "offsets", _offsets(self.text))  # asked for again and again
+
+    def __len__(self) -> int:
+        return len(self.shard)
+
+    @property
+    def sizes(self) -> NDArray[np.int64]:
+        """Bytes of each entry."""
+        sizes: NDArray[np.int64] = np.diff(self.offsets).astype(np.int64)
+        return sizes
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all entries."""
+        return int(self.offsets[-1] - self.offsets[0])
+
+    @property
+    def num_rows(self) -> int:
+        """Rows in all records."""
+        return len(self.rows)
+
+    def rows_of(self, which: NDArray[Any]) -> NDArray[np.int64]:
+        """Row numbers of the records that a mask or positions choose."""
+        places: NDArray[Any] = which
+        if self.row_counts is not None:
+            chosen = np.arange(len(self))[which]
+            ends = np.cumsum(self.row_counts, dtype=np.int64)
+            counts = self.row_counts[chosen]
+            steps = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+            places = np.repeat(ends[chosen] - counts, counts) + steps
+        rows: NDArray[np.int64] = self.rows[places]
+        return rows
+
+    def spread(self, values: NDArray[Any], which: NDArray[Any]) -> NDArray[Any]:
+        """Give every row of the chosen records its record's value."""
+        chosen: NDArray[Any] = values[which]
+        return chosen if self.row_counts is None else np.repeat(chosen, self.row_counts[which])
+
+    @property
+    def tags(self) -> NDArray[np.uint64]:
+        """Which rows each record holds, as the number of its tag says it."""
+        return number_tags(first_rows(self.rows, self.row_counts), self.row_counts)
+
+    def take(self, positions: NDArray[np.intp]) -> Entries:
+        """Copy some records out, in the order of ``positions``."""
+        return Entries(
+            text=pc.take(self.text, pa.array(positions)),
+            rows=self.rows_of(positions),
+            row_counts=None if self.row_counts is None else self.row_counts[positions],
+            destination=self.destination[positions],
+            shard=self.shard[positions],
+        )
+
+    def slice(self, start: int, stop: int) -> Entries:
+        """Show the records ``start`` to ``stop`` without a copy of their bytes."""
+        first, last = start, stop
+        if self.row_counts is not None:
+            first = int(self.row_counts[:start].sum())
+            last = first + int(self.row_counts[start:stop].sum())
+        return Entries(
+            text=self.text.slice(start, stop - start),
+            rows=self.rows[first:last],
+            row_counts=None if self.row_counts is None else self.row_counts[start:stop],
+            destination=self.destination[start:stop],
+            shard=self.shard[start:stop],
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedWindow:
+    """Consecutive rows, ready to send.
+
+    Attributes
+    ----------
+    num_rows : int
+        How many rows; each is in one of the entries or refused.
+    entries : Entries
+        The records of those that can be sent.
+    rejections : Rejections
+        The others, and why.
+    """
+
+    num_rows: int
+    entries: Entries
+    rejections: Rejections
+
+
+def encode_window(records: Records, run_id: bytes | None = None) -> EncodedWindow:
+    """Encode the entries of all records of a window.
+
+    Parameters
+    ----------
+    records : Records
+        The window.
+    run_id : bytes, optional
+        Tags every record as of this run. None: records keep their own client info.
+    """
+    tags = None
+    if run_id is not None:
+        tags = format_tags(run_id, first_rows(records.rows, records.row_counts), records.row_counts)
+    return EncodedWindow(records.num_rows, encode_entries(records, tags), records.rejections)
+
+
+def first_rows(rows: NDArray[np.int64], row_counts: NDArray[np.int32] | None) -> NDArray[np.int64]:
+    """Find each record's first row among the rows of all."""
+    return rows if row_counts is None else rows[np.cumsum(row_counts) - row_counts]
+
+
+def _offsets(text: pa.Array) -> NDArray[np.int32]:
+    """Where each value begins in the value buffer, and where the last one ends."""
+    offsets = np.frombuffer(text.buffers()[1], np.int32)
+    return offsets[text.offset : text.offset + len(text) + 1]
+
+
+def join_entries(parts: Sequence[Entries]) -> Entries:
+    """Put the records of several parts behind one another, in a body of their own."""
+    parts = [part for part in parts if len(part)]
+    counts = [part.row_counts for part in parts]
+    text, body = _join_body([part.text for part in parts])
+    return Entries(
+        text=text,
+        rows=np.concatenate([part.rows for part in parts]),
+        row_counts=None if counts[0] is None else np.concatenate(counts),  # type: ignore[arg-type]
+        destination=np.concatenate([part.destination for part in parts]),
+        shard=np.concatenate([part.shard for part in parts]),
+        body=body,
+    )
+
+
+def _join_body(texts: Sequence[pa.BinaryArray]) -> tuple[pa.BinaryArray, memoryview]:
+    """Build a body, and show the entries in it, so that one copy of them is held.
+
+    In the place of the first one's comma is the end of the prefix: no body holds either.
+    """
+    whole = pa.concat_arrays([_PREFIX, *texts, _SUFFIX])
+    body = whole.buffers()[2]
+    np.frombuffer(body, np.uint8)[len(PREFIX) - 1] = PREFIX[-1]
+    return whole.slice(1, len(whole) - 2), memoryview(body).cast("B").toreadonly()
+
+
+def encode_entries(records: Records, tags: pa.StringArray | None = None) -> Entries:
+    """Encode the entries of all records of a window.
+
+    ``tags``, Base64 already, take the place of the records' own client info.
+    """
+    count = len(records.data)
+    if tags is None and records.client_info is not None:
+        tags = encode_base64(records.client_info)
+    pieces = [
+        *_field('","ClientInfo":"', tags),
+        *_field('","PartitionKey":"', _escape(records.partition_key)),
+        '"',
+        *_field(',"ShardId":', _format_shards(records.shard)),
+        "}",
+    ]
+    return Entries(
+        text=join_base64(_HEAD, records.data, *pieces).view(pa.binary()),
+        rows=records.rows,
+        row_counts=records.row_counts,
+        destination=_or_zeros(records.destination, count),
+        shard=_shard_numbers(records.shard, count),
+    )
+
+
+def _field(name: str, text: pa.StringArray | None) -> list[pa.StringArray | str]:
+    """Return the pieces of a field, which ends the one before; none where it is null."""
+    if text is None:
+        return []
+    if not text.null_count:
+        return [name, text]
+    return [pc.if_else(text.is_valid(), name, ""), text.fill_null("")]
+
+
+def _escape(keys: pa.StringArray | None) -> pa.StringArray | None:
+    """Escape keys as JSON; only those that need it cost more than a look."""
+    if keys is None or not _ESCAPED[np.frombuffer(_bytes_of(keys), np.uint8)].any():
+        return keys
+    odd = pc.fill_null(pc.match_substring_regex(keys, _NEEDS_ESCAPE), False)  # noqa: FBT003
+    texts = [orjson.dumps(key)[1:-1].decode() for key in keys.filter(odd).to_pylist()]
+    return pc.replace_with_mask(keys, odd, pa.array(texts, pa.string()))
+
+
+def _format_shards(shard: pa.Int32Array | None) -> pa.StringArray | None:
+    return None if shard is None else shard.cast(pa.string())
+
+
+def _or_zeros(destination: NDArray[np.uint64] | None, count: int) -> NDArray[np.uint64]:
+    return np.zeros(count, np.uint64) if destination is None else destination
+
+
+def _shard_numbers(shard: pa.Int32Array | None, count: int) -> NDArray[np.int32]:
+    if shard is None:
+        return np.full(count, NO_SHARD, np.int32)
+    return np.asarray(shard.fill_null(NO_SHARD), np.int32)
+
+
+def count_fitting(
+    offsets: NDArray[np.int32], limits: Limits, *, used: int = 0, held: int = 0
+) -> int:
+    """Count the leading entries that still fit a body.
+
+    Parameters
+    ----------
+    offsets : ndarray of int32
+        Where each entry, its comma included, begins, and where the last one ends.
+    limits : Limits
+        Records and bytes of one body.
+    used, held : int
+        Bytes and number of the entries that the body has already.
+    """
+    end = int(offsets[0]) + limits.max_body_bytes - ENVELOPE_BYTES - used
+    fitting = int(np.searchsorted(offsets[1:], end, side="right"))
+    return min(fitting, limits.max_records - held)
+
+
+def build_body(entries: Entries) -> memoryview:
+    """Return the body that carries the entries, at least one."""
+    return _join_body([entries.text])[1] if entries.body is None else entries.body
+
+
+def _bytes_of(text: pa.Array) -> memoryview:
+    """Show the bytes of all values of a text column, one after another."""
+    values, offsets = text.buffers()[2], _offsets(text)
+    return memoryview(values if values is not None else b"")[int(offsets[0]) : int(offsets[-1])]
