@@ -10,13 +10,18 @@ ENV := $(VENV)/made-env
 DEMO := $(VENV)/made-demo
 DEV := $(VENV)/made-dev
 UI := $(VENV)/made-ui
+BENCH := $(VENV)/made-bench
 OLDEST := .venv-oldest
+MLRUNS ?= 1.12.1 1.10.4
+find_python = $(shell for p in python$(1) $(HOME)/.pyenv/versions/$(1).*/bin/python; do \
+  $$p -c pass 2>/dev/null && echo $$p && break; done)
+PYTHONS ?= $(foreach v,3.10 3.12 3.13 3.14,$(if $(call find_python,$(v)),$(v)))
 PIP := $(PY) -m pip install -qq
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test test-long test-oldest test-ui lint bench docs screenshots clean
+.PHONY: help demo test test-fast test-long test-oldest test-mlrun test-pythons test-ui lint bench bench-all docs screenshots clean
 
 # What the caller's shell has set for other environments has no say in this one.
 unexport PYTHONHOME PYTHONPATH VIRTUAL_ENV PIP_PREFIX PIP_REQUIRE_VIRTUALENV PIP_TARGET PIP_USER
@@ -36,12 +41,26 @@ demo: $(DEMO)  ## Put 336,776 real flights onto a stream of the local platform, 
 test: $(DEV)  ## Run the tests (minutes); ARGS="-k name" picks some
 	$(PY) -m pytest $(ARGS)
 
+FAST := -m "(pure or face) and not long and not ui" --hypothesis-profile=fast
+
+test-fast: $(DEV)  ## Run the tests of pure code, and one call of each face (a minute)
+	$(PY) -m pytest $(FAST) $(ARGS)
+
 test-long: $(DEV)  ## Run all tests, with many more generated cases (up to hours)
-	$(PY) -m pytest -m "not ui and not bench" --hypothesis-profile=thorough \
+	$(PY) -m pytest -m "not ui and not mlrun" --hypothesis-profile=thorough \
 	  --timeout=7200 -o faulthandler_timeout=14400 $(ARGS)
 
-test-oldest: $(OLDEST)/made  ## Run the tests with the oldest versions of what we need
-	$(OLDEST)/bin/python -m pytest $(ARGS)
+test-oldest: $(OLDEST)/made  ## Run the fast tests with the oldest versions of what we need
+	$(OLDEST)/bin/python -m pytest $(FAST) $(ARGS)
+
+test-mlrun: $(MLRUNS:%=.venv-mlrun-%/made)  ## Run the fast tests beside each MLRun of MLRUNS, and a local MLRun function
+	@for v in $(MLRUNS); do echo "Beside MLRun $$v:"; .venv-mlrun-$$v/bin/python -m pip check && \
+	  .venv-mlrun-$$v/bin/python -m pytest $(FAST) $(ARGS) && \
+	  .venv-mlrun-$$v/bin/python -m pytest -m mlrun $(ARGS) || exit 1; done
+
+test-pythons: $(PYTHONS:%=.venv-python-%/made)  ## Run the fast tests on each other Python that is here, or of PYTHONS
+	@[ -n "$(strip $(PYTHONS))" ] || { echo "No other Python was found. Install python3.12, say." >&2; exit 1; }
+	@for v in $(PYTHONS); do echo "On Python $$v:"; .venv-python-$$v/bin/python -m pytest $(FAST) $(ARGS) || exit 1; done
 
 test-ui: $(UI)  ## Run the tests in a real browser: JupyterLab and Notebook 7; needs Chromium
 	$(PY) -m pytest -m ui $(ARGS)
@@ -52,8 +71,11 @@ lint: $(DEV)  ## Check style, types and the direction of imports
 	$(PY) -m mypy
 	$(VENV)/bin/lint-imports --no-cache
 
-bench: $(DEV)  ## Measure rows a second, against the other ways to do it
-	$(PY) -m pytest -m bench -s --timeout=1800 $(ARGS)
+bench: $(BENCH)  ## Measure rows a second beside other clients (five minutes); needs a C compiler
+	@$(PY) -m tests.bench $(ARGS)
+
+bench-all: $(BENCH)  ## Measure every shape of table, too (a quarter of an hour)
+	@$(PY) -m tests.bench --all $(ARGS)
 
 docs: $(DEV)  ## Build the documentation into docs/_build/html; a warning is an error
 	$(PY) -m sphinx -E -a -W --keep-going -q -b html docs docs/_build/html
@@ -63,7 +85,7 @@ screenshots: $(UI)  ## Make the pictures of the documentation anew; needs Chromi
 	$(PY) -m tests.ui.screenshots
 
 clean:  ## Remove the environment and everything built
-	rm -rf $(VENV) $(OLDEST) docs/_build build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) .venv-* docs/_build build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
 
 # Make the empty environment $(1), by whatever this machine has for it.
 define make_environment
@@ -95,6 +117,10 @@ $(DEV): $(ENV)
 	@$(PIP) --no-deps storey
 	@touch $@ $(DEMO)
 
+$(BENCH): $(DEV)
+	@$(PIP) --group bench
+	@touch $@
+
 # Notebook 7 is tested with the kernel before: when and in which thread it answers a click differs.
 $(UI): $(DEV)
 	@echo "Installing JupyterLab, Notebook 7 and what drives a browser (a minute) ..."
@@ -107,4 +133,17 @@ $(OLDEST)/made: pyproject.toml
 	@echo "Installing the oldest versions that we promise to work with ..."
 	@$(OLDEST)/bin/python -m pip install -qq -e '.[demo,fsspec,dask,spark]' --group oldest
 	@$(OLDEST)/bin/python -m pip install -qq --no-deps storey
+	@touch $@
+
+.venv-mlrun-%/made: pyproject.toml
+	$(call make_environment,.venv-mlrun-$*)
+	@echo "Installing MLRun $* and the package beside it (two minutes) ..."
+	@.venv-mlrun-$*/bin/python -m pip install -qq 'mlrun==$*' -e '.[demo]' --group test
+	@touch $@
+
+.venv-python-%/made: PYTHON = $(call find_python,$*)
+.venv-python-%/made: pyproject.toml
+	$(call make_environment,.venv-python-$*)
+	@echo "Installing the package on Python $* ..."
+	@.venv-python-$*/bin/python -m pip install -qq -e '.[demo,dask]' --group test
 	@touch $@

@@ -31,6 +31,7 @@ settings.register_profile(
     print_blob=True,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
+settings.register_profile("fast", parent=settings.get_profile("quick"), max_examples=10)
 settings.register_profile("thorough", parent=settings.get_profile("quick"), max_examples=1_000)
 settings.load_profile("quick")
 
@@ -56,13 +57,14 @@ def _no_foreign_platform(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Close the sockets for the tests of pure code; asking for the platform opens them."""
+    """Mark the tests of pure code and close the sockets for them, unless they use the platform."""
     for item in items:
         top = item.path.relative_to(HERE).parts[0] if item.path.is_relative_to(HERE) else ""
         asks = "local_platform_server" in getattr(item, "fixturenames", ())
         opened = asks or item.get_closest_marker("enable_socket") is not None
         if top in NO_SOCKETS and not opened:
             item.add_marker(pytest.mark.disable_socket)
+            item.add_marker(pytest.mark.pure)
 
 
 @pytest.fixture(scope="session")

@@ -59,7 +59,7 @@ class Client:
         What the platform takes.
     """
 
-    def __init__(  # noqa: PLR0913  # the contract's signature
+    def __init__(  # the contract's signature
         self,
         endpoint: str | None = None,
         access_key: str | None = None,

@@ -61,7 +61,7 @@ class Policy:
         return min(WINDOW_BYTES, max(1, self.max_in_flight_bytes // _WINDOWS_HELD))
 
 
-def check_policy(  # noqa: PLR0913  # one argument an option
+def check_policy(  # one argument an option
     *,
     delivery: object,
     order: object,

@@ -55,7 +55,7 @@ class PriorOutcomes:
         Rows of a page.
     """
 
-    def __init__(  # noqa: PLR0913  # what a run leaves
+    def __init__(  # what a run leaves
         self,
         status: NDArray[np.int8],
         load: Callable[[int], NDArray[Any]],

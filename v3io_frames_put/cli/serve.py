@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 @click.option("--faults", type=FILE, help="What is to go wrong: a TOML file of [[fault]] tables.")
 @click.option("--tls-cert", type=FILE, help="Serve HTTPS with this certificate.")
 @click.option("--tls-key", type=FILE, help="The certificate's private key.")
-def serve(  # noqa: PLR0913  # its options
+def serve(  # its options
     *,
     port: int,
     host: str,

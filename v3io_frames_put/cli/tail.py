@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     help="Seconds between two looks, with --follow.",
 )
 @takes_client
-def tail(  # noqa: PLR0913  # its options
+def tail(  # its options
     stream: str,
     *,
     follow: bool,

@@ -68,7 +68,7 @@ class LocalPlatform:
     [b'one', b'two']
     """
 
-    def __init__(  # noqa: PLR0913  # the first five are the contract's, the rest by keyword
+    def __init__(  # the first five are the contract's, the rest by keyword
         self,
         data_dir: str | Path | None = None,
         port: int = 0,
