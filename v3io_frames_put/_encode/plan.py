@@ -9,10 +9,10 @@ import numpy as np
 
 from v3io_frames_put._encode.columns import DETAIL, INVALID, Selection
 from v3io_frames_put._encode.formats import FormatPlan, LineJoiner
+from v3io_frames_put._encode.json_lines import LineEncoder, LineSelection, LineSource
 from v3io_frames_put._encode.records import Records, RowEncoder, recut
 from v3io_frames_put._encode.routing import Mapping
 from v3io_frames_put._encode.sources import open_source
-from v3io_frames_put._rows.json_lines import LineEncoder, LineSelection, LineSource
 from v3io_frames_put.config import Encoding, Limits, or_default
 from v3io_frames_put.errors import ConfigError
 

@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pt
 
+from v3io_frames_put._encode.json_lines import LINE, decode_lines
 from v3io_frames_put._encode.layouts import is_bytes, is_list, is_text
-from v3io_frames_put._rows.json_lines import LINE, decode_lines
 from v3io_frames_put.errors import DataError
 from v3io_frames_put.jobs._cast import (
     BLOCK_BYTES,

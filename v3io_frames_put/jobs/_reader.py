@@ -26,9 +26,9 @@ import pyarrow.types as pt
 from pyarrow import parquet as pq
 
 from v3io_frames_put._encode.columns import DETAIL, INTERNAL, INVALID
+from v3io_frames_put._encode.json_lines import LINE, LineSource
 from v3io_frames_put._encode.layouts import find_invalid, is_text, to_numpy
 from v3io_frames_put._encode.sources import StreamSource
-from v3io_frames_put._rows.json_lines import LINE, LineSource
 from v3io_frames_put.errors import ColumnNotFound, ConfigError, DataError, UnsupportedType
 from v3io_frames_put.jobs._cast import (
     BLOCK_BYTES,
