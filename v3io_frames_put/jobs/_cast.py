@@ -66,14 +66,14 @@ class Piece:
         Where each row stands in the file, counted from 1; of text, its first line.
     lost : dict of int to (str, str)
         Rows of which no cell could be read: their text, and why.
-    invalid : dict of str to BooleanArray
-        Cells that the reader itself refuses, by column.
+    invalid : dict of str to (BooleanArray, Array)
+        Cells that the reader itself refuses, by column, and what to show of them.
     """
 
     columns: dict[str, pa.Array]
     rows: NDArray[np.int64]
     lost: dict[int, tuple[str, str]] = field(default_factory=dict)
-    invalid: dict[str, pa.BooleanArray] = field(default_factory=dict)
+    invalid: dict[str, tuple[pa.BooleanArray, pa.Array]] = field(default_factory=dict)
 
 
 def show_bytes(text: bytes) -> str:

@@ -27,7 +27,14 @@ from pyarrow import parquet as pq
 
 from v3io_frames_put._encode.columns import DETAIL, INTERNAL, INVALID
 from v3io_frames_put._encode.json_lines import LINE, LineSource
-from v3io_frames_put._encode.layouts import find_invalid, is_text, to_numpy
+from v3io_frames_put._encode.layouts import (
+    find_invalid,
+    is_list,
+    is_text,
+    list_parents,
+    map_as_list,
+    to_numpy,
+)
 from v3io_frames_put._encode.sources import StreamSource
 from v3io_frames_put.errors import ColumnNotFound, ConfigError, DataError, UnsupportedType
 from v3io_frames_put.jobs._cast import (
@@ -51,6 +58,8 @@ from v3io_frames_put.jobs._where import parse_where
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from numpy.typing import NDArray
 
     from v3io_frames_put._encode.sources import Reader as ColumnReader
     from v3io_frames_put.jobs._files import InputFile
@@ -166,8 +175,9 @@ class ParquetFile(_TypedFile):
                 opened.metadata.row_group(n).num_rows for n in range(opened.num_row_groups)
             ]
             self._batch_rows = _batch_rows(opened.metadata)
-            columns = [opened.schema.column(n) for n in range(len(opened.schema))]
-            self._int96 = {c.path for c in columns if c.physical_type == "INT96"}
+            leaves = [opened.schema.column(n) for n in range(len(opened.schema))]
+            int96 = (leaf.path for leaf in leaves if leaf.physical_type == "INT96")
+            self._int96 = {path.partition(".")[0] for path in int96}
 
     def pieces(self, names: Sequence[str], schema: pa.Schema) -> Iterator[Piece]:
         """Yield columns, of row groups alone whose statistics do not exclude every row."""
@@ -187,18 +197,16 @@ class ParquetFile(_TypedFile):
 
     def _check_dates(self, piece: Piece, exact: pa.RecordBatch, schema: pa.Schema) -> None:
         """Keep INT96 whole: microseconds hold any date, nanoseconds those of 1678 to 2261."""
-        for name in piece.columns:
+        for name, coarse in list(piece.columns.items()):
             if self._stored_names[name] not in exact.schema.names:
                 continue
             fine = exact.column(self._stored_names[name])
-            micros = to_numpy(piece.columns[name].cast(pa.int64()).fill_null(0))
-            nanos = to_numpy(fine.cast(pa.int64()).fill_null(0))
-            is_near = micros == nanos // 1_000  # else the nanoseconds have wrapped around
-            bad = is_near & (nanos % 1_000 != 0)
+            bad, shown = _find_differing(coarse, fine, lambda us, ns: us * 1_000 != ns), fine
             if schema.field(name).type == fine.type:
-                piece.columns[name], bad = fine, ~is_near
+                bad, shown = _find_differing(coarse, fine, lambda us, ns: us != ns // 1_000), coarse
+                piece.columns[name] = fine
             if bad.any():
-                piece.invalid[name] = pa.array(bad)
+                piece.invalid[name] = pa.array(bad), shown
 
     def _runs(self, schema: pa.Schema) -> Iterator[tuple[list[int], int]]:
         """Yield row groups to read that follow each other, with their first row."""
@@ -275,6 +283,25 @@ class ParquetFile(_TypedFile):
             pre_buffer=False,
             coerce_int96_timestamp_unit=unit,
         )
+
+
+def _find_differing(column: pa.Array, exact: pa.Array, differ: Any) -> NDArray[np.bool_]:
+    """Return which values hold a time that is another one in nanoseconds, at any depth.
+
+    Nanoseconds beyond 64 bits wrap around, and so does a product with microseconds.
+    """
+    differing = np.zeros(len(column), np.bool_)
+    if pt.is_struct(column.type):
+        for child, exact_child in zip(column.flatten(), exact.flatten(), strict=True):
+            differing |= _find_differing(child, exact_child, differ)
+    elif pt.is_map(column.type):
+        differing = _find_differing(map_as_list(column), map_as_list(exact), differ)
+    elif is_list(column.type):
+        inside = _find_differing(column.flatten(), exact.flatten(), differ)
+        differing[list_parents(column)[inside]] = True
+    elif column.type != exact.type:
+        differing = differ(*(to_numpy(a.view(pa.int64()).fill_null(0)) for a in (column, exact)))
+    return differing
 
 
 def _batch_rows(metadata: Any) -> int:
@@ -724,8 +751,9 @@ class FileTable:
                 columns[name] = cells.cast(dtype)
                 continue
             columns[name], bad = reader.cast(name, cells, dtype, is_asked=name in self._types)
-            own = piece.invalid.get(name)
-            bad = own if bad is None else bad if own is None else pc.or_(bad, own)
+            if name in piece.invalid:
+                own, cells = piece.invalid[name]
+                bad = own if bad is None else pc.or_(bad, own)
             if bad is None:
                 continue
             columns[name] = pc.if_else(bad, None, columns[name])
