@@ -6,6 +6,8 @@ no thread and reads no environment.
 
 from __future__ import annotations
 
+from v3io_frames_put import _startup  # noqa: F401  # isort: skip  # before all that takes time
+
 import logging
 from importlib import import_module as _import_module
 from importlib.metadata import version as _version

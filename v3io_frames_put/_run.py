@@ -252,6 +252,12 @@ class RetryLog:
         _LOG.warning(
             "run %s: requests tried again: %s (%s rows); the last: %s, %s",
             self._run_id, f"{self._requests:,}", f"{self._rows:,}", why.message, why.detail,
+            extra={
+                "fields": {
+                    "event": "retried", "run_id": self._run_id, "requests": self._requests,
+                    "rows": self._rows,
+                }
+            },
         )  # fmt: skip
         self._requests = self._rows = 0
 
@@ -438,7 +444,8 @@ class Run:
         if job.complete_rows is not None:
             _recall(delivery.outcomes, job.complete_rows, take)
         elif job.plan.num_rows != 0:
-            _LOG.info("run %s: sending to %s", job.run_id, job.stream)
+            fields: dict[str, Any] = {"event": "started", "run_id": job.run_id}
+            _LOG.info("run %s: sending to %s", job.run_id, job.stream, extra={"fields": fields})
             self._deliver(take)
         for batch in delivery.outcomes.finish():
             take(batch)
@@ -458,7 +465,8 @@ class Run:
             duplicates=count_and_first([list(copy) for copy in duplicates]),
         )
         how = "ended early; of the rows that were read" if delivery.stopped or broken else "ended"
-        _LOG.info("run %s: %s, %s", job.run_id, how, receipt.counts)
+        fields = {"event": "ended", "run_id": job.run_id, **receipt.to_json()["counts"]}
+        _LOG.info("run %s: %s, %s", job.run_id, how, receipt.counts, extra={"fields": fields})
         return RunReport(receipt, delivery.stopped, broken, out_of_order, late, duplicates)
 
     def _deliver(self, take: Callable[[pa.RecordBatch], Any]) -> None:

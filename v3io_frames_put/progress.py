@@ -80,17 +80,21 @@ def open_progress(progress: ProgressOption) -> Iterator[Callable[[Progress], Non
     if callable(progress):
         yield _Guard(progress)
         return
-    can_show = someone_looks_on() if progress is None else has_cells() or sys.stderr is not None
+    can_show = someone_looks_on() if progress is None else has_cells() or _can_write()
     if progress is False or not can_show:
         yield _ignore
         return
     from v3io_frames_put.progress_bar import open_bar
 
-    bar = open_bar()
+    try:
+        bar = open_bar()  # which draws it
+    except (OSError, ValueError):
+        yield _ignore
+        return
     try:
         yield _Guard(bar)  # what it is drawn on may be full
     finally:
-        with suppress(OSError):
+        with suppress(OSError, ValueError):
             bar.close()
 
 
@@ -131,4 +135,9 @@ class Throttle:
 
 def someone_looks_on() -> bool:
     """Whether there is a terminal or a notebook to show progress on."""
-    return has_cells() or (sys.stderr is not None and sys.stderr.isatty())
+    return has_cells() or (_can_write() and sys.stderr.isatty())
+
+
+def _can_write() -> bool:
+    """Whether there is a stderr, and nobody closed it: a daemon has none."""
+    return sys.stderr is not None and not getattr(sys.stderr, "closed", False)

@@ -16,7 +16,8 @@ from v3io_frames_put import jobs
 from v3io_frames_put.jobs._cast import read_types
 from v3io_frames_put.jobs._csv import Dialect
 from v3io_frames_put.jobs._files import find_files
-from v3io_frames_put.jobs._reader import FILE_ROW, INTERNAL_FIELDS, FileTable
+from v3io_frames_put.jobs._reader import INTERNAL_FIELDS, FileTable
+from v3io_frames_put.jobs._sink import FILE_ROW
 
 STREAM = "projects/house/readings"
 

@@ -58,7 +58,9 @@ def encode(path, block_bytes=1 << 20, where=None, **options):
     for records in plan.records():
         data += records.data.to_pylist()
         keys += [] if records.partition_key is None else records.partition_key.to_pylist()
-        refused.update(zip(records.rejections.rows.tolist(), records.rejections.details))
+        refused.update(
+            zip(records.rejections.rows.tolist(), records.rejections.details, strict=True)
+        )
     return data, keys, refused
 
 

@@ -6,11 +6,13 @@ import errno
 import gzip
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import threading
 from decimal import Decimal
+from pathlib import PurePath
 
 import pandas as pd
 import pyarrow as pa
@@ -29,9 +31,8 @@ from v3io_frames_put import (
     jobs,
 )
 from v3io_frames_put.errors import ColumnNotFound, PutRecordsError
-from v3io_frames_put.jobs._reader import FileTable
 from v3io_frames_put.jobs._results_file import ParquetOutput
-from v3io_frames_put.local import LostAnswer, RecordErrors, Throttled
+from v3io_frames_put.local import LostAnswer, Throttled
 
 ODD = 2**53 + 1  # the first whole number that no double holds
 
@@ -102,7 +103,11 @@ class TestResults:
             "error_detail": "string",
             "attempts": "Int16",
             "maybe_duplicate": "bool",
+            "file": "category",
+            "file_row": "Int64",
         }
+        assert [PurePath(file).name for file in results.file[9:11]] == ["0.parquet", "1.parquet"]
+        assert results.file_row.tolist() == [*range(1, 11)] * 3
 
     def test_say_where_each_row_stands(self, publish, folder, tmp_path, local_platform):
         told = publish(folder, partition_key="room", results=tmp_path / "r.parquet")
@@ -123,6 +128,8 @@ class TestResults:
         assert [reason["error_message"] for reason in told.reasons] == ["PartitionKeyTooLong"]
         status = read_table(told.results).status
         assert list(status[status != "stored"].index) == [10]
+        where = rf"PartitionKeyTooLong \(row 1 of {folder}/1.parquet\): "
+        assert re.search(where, str(caught.value))
 
     def test_nothing_is_left_behind_when_nothing_is_asked_for(self, publish, folder, tmp_path):
         before = sorted(tmp_path.rglob("*"))
@@ -135,200 +142,6 @@ class TestResults:
         with pytest.warns(UserWarning, match="1 of 21 rows are not stored"):
             told = publish(folder, partition_key="room", on_error="return")
         assert told.counts["rejected"] == 1
-
-
-class TestFailed:
-    def test_holds_the_rows_and_why(self, publish, folder, tmp_path):
-        write_parquet(folder / "1.parquet", n=[10, 11], room=["x" * 300, "hall"])
-        with pytest.raises(PartialFailure) as caught:
-            publish(folder, partition_key="room", failed=tmp_path / "f.parquet")
-        assert caught.value.results.failed_rows == 1
-        failed = read_table(tmp_path / "f.parquet")
-        assert list(failed.columns) == [
-            "n",
-            "room",
-            "__v3io_status",
-            "__v3io_error",
-            "__v3io_detail",
-            "__v3io_invalid",
-        ]
-        assert failed.n.tolist() == [10]
-        assert failed["__v3io_error"].tolist() == ["PartitionKeyTooLong"]
-
-    def test_is_published_again_without_our_columns(
-        self, publish, folder, tmp_path, sent, local_platform
-    ):
-        local_platform.faults = [RecordErrors(containing='"n":7,', times=None)]
-        with pytest.raises(PartialFailure):
-            publish(folder, failed=tmp_path / "f.parquet")
-        local_platform.faults = []
-        told = publish(tmp_path / "f.parquet", failed=tmp_path / "f.parquet")
-        assert told.counts["stored"] == 1
-        assert sent(by="n") == [{"n": n, "room": f"r{n % 4}"} for n in range(30)]
-        assert told.failed_rows == 0
-        assert len(read_table(tmp_path / "f.parquet")) == 0
-
-    def test_holds_all_rows_of_a_stream_that_is_missing(self, publish, folder, tmp_path):
-        with pytest.raises(StreamNotFound) as caught:
-            jobs.publish(
-                folder,
-                "projects/nothing/here",
-                client=publish.__closure__[0].cell_contents,
-                results=tmp_path / "r.parquet",
-                failed=tmp_path / "f.parquet",
-            )
-        assert caught.value.results.rows == 30
-        assert read_table(tmp_path / "f.parquet").n.tolist() == list(range(30))
-        assert set(read_table(tmp_path / "r.parquet").status) == {"unsent"}
-
-    def test_follows_the_condition(self, publish, folder, tmp_path):
-        write_parquet(folder / "1.parquet", n=[10, 11, 12], room=["x" * 300, "hall", "y" * 300])
-        with pytest.raises(PartialFailure):
-            publish(
-                folder,
-                where="n >= 11",
-                columns=["n"],
-                partition_key="room",
-                failed=tmp_path / "f.parquet",
-            )
-        assert read_table(tmp_path / "f.parquet").n.tolist() == [12]
-
-    def test_is_not_written_from_a_file_that_has_changed(
-        self, publish, folder, tmp_path, local_platform
-    ):
-        broken = folder / "1.parquet"
-        write_parquet(broken, n=[10], room=["x" * 300])
-
-        def change(_snapshot):
-            write_parquet(broken, n=[99, 98], room=["x", "y"])
-
-        with pytest.raises(PutRecordsError, match="has changed") as caught:
-            publish(folder, partition_key="room", progress=change, failed=tmp_path / "f.parquet")
-        assert caught.value.results.counts["rejected"] == 1
-        assert not (tmp_path / "f.parquet").exists()
-
-    def test_cells_that_do_not_fit_are_marked_until_they_are_cleared(self, publish, tmp_path, sent):
-        file, failed = tmp_path / "a.csv", tmp_path / "f.parquet"
-        write_text(file, "n,x", "4,1", "5,1.50", "6,2", "7", "8,many")
-        with pytest.raises(PartialFailure) as caught:
-            publish(file, types={"x": "int64"}, failed=failed)
-        assert caught.value.results.failed_rows == 3
-        table = pq.read_table(failed)
-        assert table.select(["n", "x"]).to_pylist() == [
-            {"n": 5, "x": None},
-            {"n": None, "x": None},
-            {"n": 8, "x": None},
-        ]
-        marks = table.column("__v3io_invalid").to_pylist()
-        assert marks == [[("x", "1.50")], [("line", "7")], [("x", "many")]]
-        assert f"{file}, line 3: column 'x' holds '1.50', which is not int64" in str(
-            table.column("__v3io_detail")[0]
-        )
-        with pytest.raises(PartialFailure, match="3 rejected"):
-            publish(failed)
-        filled = pa.table({"n": [5, 7, 8], "x": pa.array([1, 3, 4])})
-        marks = pa.array([None, [], [("x", "many")]], table.schema.field("__v3io_invalid").type)
-        pq.write_table(filled.append_column("__v3io_invalid", marks), failed)
-        with pytest.raises(PartialFailure, match="1 rejected"):
-            publish(failed)
-        assert sent("n") == [{"n": n, "x": x} for n, x in ((4, 1), (5, 1), (6, 2), (7, 3))]
-
-    def test_all_that_can_be_read_of_a_damaged_file_is_written(self, publish, client, tmp_path):
-        file, failed = tmp_path / "a.parquet", tmp_path / "f.parquet"
-        cells = [str(n) for n in range(20_000)]
-        cells[7] = "oops"
-        table = pa.table({"x": cells, "y": [float(n) for n in range(20_000)]})
-        pq.write_table(table, file, row_group_size=5_000, use_dictionary=False, compression="none")
-        column = pq.read_metadata(file).row_group(2).column(1)
-        content = bytearray(file.read_bytes())
-        content[column.data_page_offset : column.data_page_offset + 20] = b"\xff" * 20
-        file.write_bytes(content)
-        with pytest.raises(StreamNotFound):
-            jobs.publish(
-                file, "nothing/here/at/all", client=client, types={"x": "int64"}, failed=failed
-            )
-        found = read_table(failed)
-        assert found.y.tolist() == [*map(float, range(10_000))]
-        assert list(found[found["__v3io_invalid"].notna()].index) == [7]
-
-    def test_a_condition_is_about_the_cells_that_it_names(self, publish, sent, tmp_path):
-        file = write_text(tmp_path / "a.csv", "a,b", "odd,", "odd,3", "odd,8", "5,odd", "9,9")
-        types, failed = {"a": "int64", "b": "int64"}, tmp_path / "f.parquet"
-        with pytest.raises(PartialFailure) as caught:
-            publish(file, where="b > 6", types=types, failed=failed)
-        assert caught.value.results.counts["rejected"] == 2
-        marks = pq.read_table(failed).column("__v3io_invalid").to_pylist()
-        assert marks == [[("a", "odd")], [("b", "odd")]]
-        assert sent() == [{"a": 9, "b": 9}]
-
-    def test_a_stop_before_the_first_row_with_a_condition(self, publish, folder, tmp_path):
-        cancel = threading.Event()
-        cancel.set()
-        with pytest.raises(Interrupted) as caught:
-            publish(folder, where="n >= 5", cancel=cancel, failed=tmp_path / "f.parquet")
-        assert caught.value.results.failed_rows == 25
-
-    def test_an_odd_item_costs_no_list_beside_it(self, publish, sent, tmp_path):
-        file = write_parquet(tmp_path / "a.parquet", l=[[1], [300], [], [3]])
-        with pytest.raises(PartialFailure) as caught:
-            publish(file, types={"l": pa.list_(pa.int8())})
-        assert caught.value.results.counts["rejected"] == 1
-        assert sent(by=repr) == [{"l": [1]}, {"l": [3]}, {"l": []}]
-
-    def test_what_parquet_cannot_hold_is_told_with_the_results(
-        self, publish, tmp_path, monkeypatch
-    ):
-        """As seconds of a year that has no milliseconds in 64 bits."""
-        file = write_text(tmp_path / "a.csv", "n", "1", "oops")
-
-        write = pq.ParquetWriter.write_batch
-
-        def refuse(writer, batch):
-            if "n" in batch.schema.names:
-                raise pa.ArrowInvalid("Integer overflow")
-            write(writer, batch)
-
-        monkeypatch.setattr(pq.ParquetWriter, "write_batch", refuse)
-        told = r"f\.parquet cannot be written: Integer overflow"
-        with pytest.raises(PutRecordsError, match=told) as caught:
-            publish(file, types={"n": "int64"}, failed=tmp_path / "f.parquet")
-        assert caught.value.results.counts["stored"] == 1
-        assert list(tmp_path.iterdir()) == [file]
-
-    def test_no_name_in_a_type_changes(self, publish, client, tmp_path):
-        file, failed = tmp_path / "a.parquet", tmp_path / "f.parquet"
-        pq.write_table(pa.table({"x": [[1], [2]]}), file, use_compliant_nested_type=False)
-        with pytest.raises(StreamNotFound):
-            jobs.publish(file, "nothing/here/at/all", client=client, failed=failed)
-        assert pq.read_schema(failed).field("x") == pq.read_schema(file).field("x")
-
-    def test_text_that_is_no_utf_8_is_in_no_file_that_nobody_could_read(self, publish, tmp_path):
-        texts = pa.array([b"a", b"\xff", b"c"]).view(pa.string())
-        file = write_parquet(tmp_path / "a.parquet", s=texts, n=[1, 2, float("inf")])
-        with pytest.raises(PartialFailure) as caught:
-            publish(file, failed=tmp_path / "f.parquet")
-        assert caught.value.results.counts["rejected"] == 2
-        failed = pq.read_table(tmp_path / "f.parquet")
-        assert failed.select(["s", "__v3io_invalid"]).to_pylist() == [
-            {"s": None, "__v3io_invalid": [("s", "\\xff")]},
-            {"s": "c", "__v3io_invalid": None},
-        ]
-
-    def test_rows_that_are_read_differently_are_not_written(self, publish, tmp_path, monkeypatch):
-        """No reader does so today: a file of rows must not hold the neighbors of those meant."""
-        file = write_text(tmp_path / "a.csv", "n", "1", "x")
-        read, seen = FileTable.reread, []
-
-        def reread(table, number):
-            for batch in read(table, number):
-                seen.append(number)
-                yield batch[:1]
-
-        monkeypatch.setattr(FileTable, "reread", reread)
-        with pytest.raises(PutRecordsError, match="has other rows than when it was published"):
-            publish(file, types={"n": "int64"}, failed=tmp_path / "f.parquet")
-        assert seen
-        assert not (tmp_path / "f.parquet").exists()
 
 
 class TestSchemas:
@@ -402,22 +215,20 @@ class TestPlaces:
             publish(folder, results=folder / "r.parquet", failed=folder / "sub/../r.parquet")
         assert len(local_platform.requests) == before
 
-    def test_failed_never_loses_the_rows_that_where_leaves_out(self, publish, folder):
-        file = folder / "0.parquet"
-        with pytest.raises(ConfigError, match="rows that where leaves out"):
-            publish(file, where="n < 3", failed=file)
-        with pytest.raises(ConfigError, match="what its journal tells of"):
-            publish(file, journal=folder / "run.v3io", failed=file)
-        assert len(read_table(file)) == 10
+    def test_no_output_is_one_of_the_files(self, publish, folder, tmp_path):
+        file = write_text(tmp_path / "a.csv", "n", "1")
+        for option in ("failed", "results", "journal"):
+            with pytest.raises(ConfigError, match=rf"{option}='.*a\.csv' is one of the files"):
+                publish(file, **{option: file})
+        with pytest.raises(ConfigError, match=r"failed='.*0\.parquet' is one of the files"):
+            publish(folder, failed=folder / "0.parquet")
+        assert file.read_text() == "n\n1\n"
 
-    def test_failed_never_makes_parquet_of_a_source_that_is_none(self, publish, tmp_path):
+    def test_no_output_has_the_name_of_another_kind_of_file(self, publish, tmp_path):
         file = write_text(tmp_path / "a.csv", "n", "1")
         for option in ("failed", "results"):
-            with pytest.raises(ConfigError, match=r"a\.csv would be a Parquet file"):
-                publish(file, **{option: file})
-        with pytest.raises(ConfigError, match=r"new\.jsonl\.gz would be a Parquet file"):
-            publish(file, failed=tmp_path / "new.jsonl.gz")
-        assert file.read_text() == "n\n1\n"
+            with pytest.raises(ConfigError, match=r"new\.jsonl\.gz would be a Parquet file"):
+                publish(file, **{option: tmp_path / "new.jsonl.gz"})
         assert list(tmp_path.iterdir()) == [file]
 
     @pytest.mark.parametrize(
@@ -513,6 +324,16 @@ class TestPlaces:
         monkeypatch.setattr(pq.ParquetWriter, "write_batch", _fill_the_disk)
         with pytest.raises(PutRecordsError, match=r"r\.parquet cannot be written: .*No space left"):
             publish(folder, results=tmp_path / "r.parquet")
+
+    def test_a_folder_that_does_not_fit_its_type_is_refused_first(
+        self, publish, tmp_path, local_platform
+    ):
+        for day in ("2026-11-21", "bad"):
+            write_parquet(tmp_path / f"lake/day={day}/a.parquet", n=[1])
+        before = len(local_platform.requests)
+        with pytest.raises(DataError, match="its folder day=bad is not a value of date32"):
+            publish(tmp_path / "lake", types={"day": "date32"})
+        assert len(local_platform.requests) == before
 
     def test_a_condition_on_columns_of_any_layout(self, publish, tmp_path, sent):
         text = pa.array(["a", "b", "b"])
@@ -630,7 +451,7 @@ class TestTrouble:
         def press(*_args, **_options):
             raise KeyboardInterrupt
 
-        monkeypatch.setattr("v3io_frames_put.jobs._run.write_leftovers", press)
+        monkeypatch.setattr("v3io_frames_put.jobs._run.write_failed_rows", press)
         with pytest.raises(Interrupted) as caught:
             publish(folder, results=tmp_path / "r.parquet", failed=tmp_path / "f.parquet")
         assert "f.parquet is not written; " in str(caught.value)
@@ -681,8 +502,8 @@ class TestTrouble:
         pipe, ring = tmp_path / "pipe", tmp_path / "ring"
         os.mkfifo(pipe)
         ring.symlink_to(ring)
-        for place in (pipe, ring, tmp_path):
-            with pytest.raises(ConfigError, match=r"expected a file's name in a folder that is"):
+        for place in (pipe, ring, tmp_path, "nul\0.parquet"):
+            with pytest.raises(ConfigError, match="expected a file's name in a folder that exists"):
                 publish(folder, **{option: place})
         assert pipe.is_fifo()
         assert sent() == []

@@ -17,7 +17,8 @@ from tests.internals import plan_rows
 from tests.jobs.conftest import read_rows, write_parquet, write_text
 from v3io_frames_put import ConfigError, DataError, PartialFailure, UnsupportedType, jobs
 from v3io_frames_put.jobs._files import find_files
-from v3io_frames_put.jobs._reader import FILE, INTERNAL_FIELDS, FileTable
+from v3io_frames_put.jobs._reader import INTERNAL_FIELDS, FileTable
+from v3io_frames_put.jobs._sink import FILE, Places
 
 
 def write(path, table, **options):
@@ -216,21 +217,15 @@ class TestRows:
         assert [row["n"] for row in found.rows] == list(range(first))
         assert found.places == [row for size in sizes for row in range(1, size + 1)]
 
-    def test_places_are_told_forwards_and_forgotten(self, tmp_path):
+    def test_places_are_noted_as_rows_are_read(self, tmp_path):
         for number in range(2):
             write_parquet(tmp_path / f"{number}.parquet", n=range(5))
         table = FileTable(find_files(tmp_path), {}, "n != 2")
-        list(table._batches([0]))
-        told = [[*column.to_pylist()] for column in table.places(0, 10)]
-        assert told[1] == [1, 2, 4, 5, 1, 2, 4, 5, None, None]
-        assert [name and name[-9:] for name in told[0]] == [
-            *["0.parquet"] * 4,
-            *["1.parquet"] * 4,
-            None,
-            None,
-        ]
-        assert table.places(6, 2)[1].to_pylist() == [4, 5]
-        assert table.describe(7) == f"{tmp_path}/1.parquet, row 5"
+        table.places = Places()
+        assert sum(batch.num_rows for batch in table._batches([0])) == table.rows_read == 8
+        files, rows = table.places.take(8)
+        assert rows.to_pylist() == [1, 2, 4, 5] * 2
+        assert [name[-9:] for name in files.to_pylist()] == ["0.parquet"] * 4 + ["1.parquet"] * 4
 
     def test_text_that_is_not_utf_8_rejects_its_row(self, tmp_path):
         bad = pa.StringArray.from_buffers(
@@ -249,7 +244,7 @@ class TestRows:
                 "__v3io_invalid": pa.array([None, [("n", "x")], []], INTERNAL_FIELDS[0].type),
             }
         )
-        with pytest.raises(PartialFailure, match="1 rejected.*'n': 'x'"):
+        with pytest.raises(PartialFailure, match=r"1 rejected.*'n': 'x'"):
             publish(write(tmp_path / "a.parquet", table))
         assert sent("n") == [{"n": 1}, {"n": 3}]
 
@@ -262,7 +257,7 @@ class TestRows:
             data["__v3io_invalid"] = [None, {"n": "x"}, {}]
         [records] = plan_rows(data).records()
         assert records.rejections.rows.tolist() == [1]
-        assert "'n': 'x'" in records.rejections.details[0]
+        assert "column 'n': 'x'" in records.rejections.details[0]
         assert b"v3io" not in b"".join(records.data.to_pylist())
 
     def test_types_that_no_file_has_are_refused(self, tmp_path):
@@ -287,12 +282,13 @@ class TestRows:
 
     def test_the_file_is_a_dictionary(self, tmp_path):
         path = write_parquet(tmp_path / "a.parquet", n=[1, 2])
-        [batch] = FileTable(find_files(path), {}).reread(0)
+        [batch] = FileTable(find_files(path), {}).read_again(0)
         assert batch.column(FILE).to_pylist() == [str(path)] * 2
 
     def test_ten_thousand_files(self, tmp_path):
         for number in range(10_000):
             (tmp_path / f"{number:05}.jsonl").write_bytes(b"{}\n")
         table = FileTable(find_files(tmp_path), {}, as_lines=True)
+        table.places = Places()
         assert sum(batch.num_rows for batch in table._batches([0])) == 10_000
-        assert table.places(9_999, 1)[0].to_pylist() == [f"{tmp_path}/09999.jsonl"]
+        assert table.places.take(10_000)[0].to_pylist()[-1] == f"{tmp_path}/09999.jsonl"

@@ -135,12 +135,6 @@ def _refuse(name: str, row: int, reason: str) -> Any:
 INTERNAL: Final = "__v3io_"
 """What names begin with that no option can name: such columns are never sent."""
 
-INVALID: Final = INTERNAL + "invalid"
-"""A map from each column whose cell did not fit, null there, to the cell's text."""
-
-DETAIL: Final = INTERNAL + "detail"
-"""What is wrong with a row that has invalid cells."""
-
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
 
@@ -195,10 +189,10 @@ class Selection:
         available = [name for name in names if not name.startswith(INTERNAL)]
         raise ColumnNotFound(name, option=option, available=available)
 
-    def add_internal(self, name: str) -> Column | None:
-        """Read an internal column; None: the data has none of the name."""
+    def add_internal(self, name: str) -> int | None:
+        """Read an internal column; return its place in a window. None: there is none."""
         names = self.source.names
-        return self.add_position(names.index(name)) if name in names else None
+        return self.add_position(names.index(name)).number if name in names else None
 
     def add_data(self, columns: Sequence[Any] | None, *, index: bool) -> list[Column]:
         """Read the columns that go into Data, in order."""

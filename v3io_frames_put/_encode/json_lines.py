@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from v3io_frames_put._encode.columns import Selection
+from v3io_frames_put._encode.columns import INTERNAL, Selection
 from v3io_frames_put._encode.json_writer import format_name, write_cells
 from v3io_frames_put._encode.records import binary_sizes
 from v3io_frames_put._encode.sources import Column, StreamSource
@@ -31,6 +31,11 @@ if TYPE_CHECKING:
 LINE: Final = "line"
 """The column that holds the lines, without surrounding white space."""
 
+FILE: Final = INTERNAL + "file"
+"""Column of what is read: the file of a row, as a dictionary."""
+FILE_ROW: Final = INTERNAL + "file_row"
+"""Column of what is read: a row's place in its file, from 1; of text, its first line."""
+
 _SHOWN_BYTES: Final = 60
 _INVALID: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
@@ -41,21 +46,21 @@ class LineSource(StreamSource):
     Parameters
     ----------
     schema : Schema
-        With a binary column ``LINE``.
+        With a binary column ``LINE``, and ``FILE`` and ``FILE_ROW``.
     batches : callable
         See ``StreamSource``.
-    describe : callable
-        Given the number of a row, says where it stands: file and line.
     """
 
     def __init__(
-        self,
-        schema: pa.Schema,
-        batches: Callable[[list[int]], Iterator[pa.RecordBatch]],
-        describe: Callable[[int], str],
+        self, schema: pa.Schema, batches: Callable[[list[int]], Iterator[pa.RecordBatch]]
     ) -> None:
         super().__init__(schema, batches)
-        self.describe = describe
+        self._places = [self.open(schema.names.index(name)) for name in (FILE, FILE_ROW)]
+
+    def describe(self, row: int) -> str:
+        """Say where a row stands that was read just now."""
+        file, line = (place.read(row, row + 1, 1)[0].as_py() for place in self._places)
+        return f"{file}, line {line:,}"
 
 
 @dataclass(frozen=True, slots=True)

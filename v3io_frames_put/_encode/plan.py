@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from v3io_frames_put._encode.columns import DETAIL, INVALID, Selection
+from v3io_frames_put._encode.columns import Selection
 from v3io_frames_put._encode.formats import FormatPlan, LineJoiner
 from v3io_frames_put._encode.json_lines import LineEncoder, LineSelection, LineSource
+from v3io_frames_put._encode.layouts import DETAIL, INVALID, InvalidCells
 from v3io_frames_put._encode.records import Records, RowEncoder, recut
 from v3io_frames_put._encode.routing import Mapping
 from v3io_frames_put._encode.sources import open_source
@@ -138,8 +139,12 @@ def plan_rows(  # noqa: PLR0913 - the options of put_records that are about rows
         packer = options.packer(LineJoiner())
     else:
         encoder, packer = options.plan(chosen, selection)
-    marks = selection.add_internal(INVALID), selection.add_internal(DETAIL)
-    rows = RowEncoder(selection, mapping, encoder, limits, window_bytes, *marks)
+    invalid = None
+    if INVALID in source.names:
+        number = selection.add_position(source.names.index(INVALID)).number
+        types = {column.name: column.type for column in chosen}
+        invalid = InvalidCells(number, selection.add_internal(DETAIL), types)
+    rows = RowEncoder(selection, mapping, encoder, limits, window_bytes, invalid)
     return RowPlan(source.num_rows, source.index, chosen, rows, packer)
 
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, Protocol, SupportsInt
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -19,8 +18,9 @@ if TYPE_CHECKING:
 
     from v3io_frames_put._encode.blocks import Blocks
     from v3io_frames_put._encode.columns import Selection
+    from v3io_frames_put._encode.layouts import InvalidCells
     from v3io_frames_put._encode.routing import Mapping
-    from v3io_frames_put._encode.sources import Column, Window
+    from v3io_frames_put._encode.sources import Window
     from v3io_frames_put.config import Limits
 
 
@@ -184,8 +184,7 @@ class RowEncoder:
     encoder: Encoder
     limits: Limits
     window_bytes: int
-    invalid: Column | None = None  # cells that did not fit, by column
-    detail: Column | None = None  # what is wrong with such a row
+    invalid: InvalidCells | None = None
 
     def windows(self, skip: Skip | None, blocks: Blocks | None = None) -> Iterator[EncodedRows]:
         """Yield all rows but the skipped, in order; every row is in one window."""
@@ -219,7 +218,7 @@ class RowEncoder:
         payload = self.encoder.encode(window, log)
         window = window.head(len(payload))
         if self.invalid is not None:
-            _refuse_marked(window, self.invalid, self.detail, log)
+            self.invalid.refuse(window, log)
         routes = self.mapping.apply(window, log)
         is_checked = blocks is None or blocks.take(window.first_row, payload, routes)
         skipped = None
@@ -264,25 +263,6 @@ def _keep(log: RejectionLog, num_rows: int, skipped: np.ndarray | None) -> np.nd
     if skipped is None or not skipped.any():
         return keep
     return ~skipped if keep is None else keep & ~skipped
-
-
-def _refuse_marked(
-    window: Window, invalid: Column, detail: Column | None, log: RejectionLog
-) -> None:
-    """Refuse rows with cells that did not fit: a null is never sent in their place."""
-    marks = window.columns[invalid.number]
-    details = None if detail is None else window.columns[detail.number]
-    is_given = marks.is_valid() if isinstance(marks, pa.Array) else pa.array(pd.notna(marks))
-    for row in pc.indices_nonzero(is_given).to_pylist():
-        cells = marks[row].as_py() if isinstance(marks, pa.Array) else marks[row]
-        if not len(cells):
-            continue
-        text = None if details is None else details[row]
-        text = text.as_py() if isinstance(text, pa.Scalar) else text
-        if not isinstance(text, str):
-            shown = f"{dict(cells)!s:.200}"
-            text = f"cells that do not fit: {shown}. Fill them in, and clear {invalid.name}."
-        log.reasons[row] = ("UnencodableValue", text)
 
 
 def _refuse_large(first_row: int, sizes: np.ndarray, max_bytes: int, log: RejectionLog) -> None:

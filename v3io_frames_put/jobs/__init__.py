@@ -18,9 +18,9 @@ from v3io_frames_put.config import Encoding
 from v3io_frames_put.errors import ConfigError
 from v3io_frames_put.jobs._cast import read_types
 from v3io_frames_put.jobs._csv import Dialect
+from v3io_frames_put.jobs._failed_rows import check_columns
 from v3io_frames_put.jobs._files import STDIN, find_files, pick_files, select_files
 from v3io_frames_put.jobs._job_results import JobResults
-from v3io_frames_put.jobs._leftovers import check_columns
 from v3io_frames_put.jobs._outputs import Outputs
 from v3io_frames_put.jobs._reader import FileTable
 from v3io_frames_put.jobs._run import log_to, run_job, tell_unstored
@@ -176,9 +176,7 @@ def publish(  # noqa: PLR0913 - one keyword for each option of a job
     found = find_files(files, input_format)
     if journal is not None and any(file.name == STDIN for file in found):
         raise ConfigError("journal: standard input cannot be read again. Publish a file.")
-    outputs = Outputs.check(
-        found, is_whole=where is None, results=results, failed=failed, journal=journal
-    )
+    outputs = Outputs.check(found, results=results, failed=failed, journal=journal)
     mapping = {
         "columns": columns,
         "format": format,
@@ -331,7 +329,7 @@ def plan(  # noqa: PLR0913 - the options of publish that say what is sent
     return replace(planned, advice=(*_notes(table, mapping, index=index), *planned.advice))
 
 
-def _open_table(  # noqa: PLR0913, PLR0917 - what decides which rows there are
+def _open_table(
     files: Sequence[InputFile],
     types: Mapping[str, Any] | None,
     where: str | None,

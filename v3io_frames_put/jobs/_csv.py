@@ -63,7 +63,7 @@ class Dialect:
     Attributes
     ----------
     delimiter : str or None
-        Between cells. None: a comma, in ``.tsv`` a tab.
+        Between cells, or "tab". None: a comma, in ``.tsv`` a tab.
     quote : str
         Around cells that hold delimiters or line breaks. Empty: no quotes.
     csv_encoding : str
@@ -87,6 +87,8 @@ class Dialect:
     all_text: bool = False
 
     def __post_init__(self) -> None:
+        if self.delimiter in ("tab", "\\t"):
+            object.__setattr__(self, "delimiter", "\t")
         for name, least in (("delimiter", 1), ("quote", 0), ("decimal_point", 1)):
             value = getattr(self, name)
             is_symbol = isinstance(value, str) and least <= len(value) <= 1 and value.isascii()
@@ -150,6 +152,7 @@ class CsvFile:
 
     num_rows = None
     is_text = True
+    is_lines = False
     index: tuple[str, ...] = ()
 
     def __init__(self, file: InputFile, dialect: Dialect, block_bytes: int = BLOCK_BYTES) -> None:

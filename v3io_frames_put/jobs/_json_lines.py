@@ -95,11 +95,19 @@ def _split_lines(text: bytes, first: int) -> tuple[Piece, int]:
     return Piece({LINE: lines}, numbers), len(ends)
 
 
+def clean_lines(lines: pa.Array) -> pa.BinaryArray:
+    """Return lines without the line breaks that whoever mended one may have put in it."""
+    if is_text(lines.type):  # of a file of failed rows
+        lines = pc.replace_substring_regex(lines.cast(pa.string()), r"[\r\n]", " ")
+    return lines.cast(pa.binary())
+
+
 class _TextFile:
     """A file of JSON objects, one a line."""
 
     num_rows = None
     is_text = True
+    is_lines = False
     index: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -134,6 +142,7 @@ class LinesFile(_TextFile):
     """Lines that are sent as they are."""
 
     schema = pa.schema([LINE_FIELD])
+    is_lines = True
 
     def pieces(self, _names: Sequence[str], _schema: pa.Schema) -> Iterator[Piece]:
         """Yield the lines, in blocks."""

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import json
 import logging
-from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -25,9 +24,11 @@ import pyarrow.compute as pc
 import pyarrow.types as pt
 from pyarrow import parquet as pq
 
-from v3io_frames_put._encode.columns import DETAIL, INTERNAL, INVALID
-from v3io_frames_put._encode.json_lines import LINE, LineSource
+from v3io_frames_put._encode.columns import INTERNAL
+from v3io_frames_put._encode.json_lines import FILE, FILE_ROW, LINE, LineSource
 from v3io_frames_put._encode.layouts import (
+    DETAIL,
+    INVALID,
     find_invalid,
     is_list,
     is_text,
@@ -53,7 +54,13 @@ from v3io_frames_put.jobs._files import (
     partition_value,
     public_cause,
 )
-from v3io_frames_put.jobs._json_lines import LINE_FIELD, JsonColumnsFile, LinesFile, Members
+from v3io_frames_put.jobs._json_lines import (
+    LINE_FIELD,
+    JsonColumnsFile,
+    LinesFile,
+    Members,
+    clean_lines,
+)
 from v3io_frames_put.jobs._where import parse_where
 
 if TYPE_CHECKING:
@@ -63,12 +70,11 @@ if TYPE_CHECKING:
 
     from v3io_frames_put._encode.sources import Reader as ColumnReader
     from v3io_frames_put.jobs._files import InputFile
+    from v3io_frames_put.jobs._sink import Places
     from v3io_frames_put.jobs._where import Where
 
 _LOG: Final = logging.getLogger("v3io_frames_put")
 
-FILE: Final = INTERNAL + "file"
-FILE_ROW: Final = INTERNAL + "file_row"
 INTERNAL_FIELDS: Final = (
     pa.field(INVALID, pa.map_(pa.string(), pa.string())),
     pa.field(FILE, pa.dictionary(pa.int32(), pa.string())),
@@ -93,6 +99,7 @@ class Reader(Protocol):
     schema: pa.Schema
     num_rows: int | None
     is_text: bool  # its types are inferred from its first block
+    is_lines: bool  # it holds lines of JSON that are sent as they are
     index: Sequence[str]  # columns that are the index of a pandas frame
     notes: Sequence[str]  # what inference changed
     position: int  # bytes of the file that were read
@@ -129,6 +136,10 @@ class _TypedFile:
             if old.startswith("__index_level_") and new not in stored.names
         }
         marked = [own.name for own in stored if own.metadata == _INDEX]
+        # A copy by another program has no metadata.
+        data = [own for own in stored if not own.name.startswith(INTERNAL)]
+        is_alone = [own.name for own in data] == [LINE] and len(data) < len(stored)
+        self.is_lines = is_alone or any(own.metadata == LINE_FIELD.metadata for own in data)
         self.index = [*(renamed.get(name, name) for name in index), *marked]
         self.schema = pa.schema([own.with_name(renamed.get(own.name, own.name)) for own in stored])
         self._stored_names = dict(zip(self.schema.names, stored.names, strict=True))
@@ -157,10 +168,14 @@ class _TypedFile:
     @staticmethod
     def show(cell: pa.Scalar) -> str:
         """Return the text of a cell that does not fit."""
+        if is_text(cell.type):
+            return show_bytes(bytes(cell.as_buffer()))
         try:
             return str(cell.as_py())
-        except (UnicodeDecodeError, ValueError):  # not UTF-8; a date beyond Python's
-            return show_bytes(bytes(cell.as_buffer())) if is_text(cell.type) else str(cell)
+        except UnicodeDecodeError:
+            return "text that is not UTF-8"
+        except ValueError:  # a date beyond Python's
+            return str(cell)
 
 
 class ParquetFile(_TypedFile):
@@ -372,6 +387,10 @@ class FileTable:
         None: not known before the last row is read.
     num_bytes : int or None
         Bytes of all files, where all are text; see ``bytes_read``.
+    rows_read : int
+        How many rows were read.
+    places : Places or None
+        Takes note of where each row stands, as rows are read.
     starts, ends : list of int
         The first row of each file that was begun, and the row after the last of each that
         was read to its end.
@@ -438,8 +457,8 @@ class FileTable:
         self.starts: list[int] = []
         self.ends: list[int] = []
         self.broken: DataError | None = None
-        self._rows_read = self._unreleased = 0
-        self._runs: deque[tuple[int, int, int]] = deque()  # row, file, row of the file
+        self.rows_read = self._unreleased = 0
+        self.places: Places | None = None
 
     def _open(self, file: InputFile, where: str | None, *, as_lines: bool) -> Any:
         """Open a file, or return why it cannot be read."""
@@ -462,11 +481,7 @@ class FileTable:
     @staticmethod
     def _check_lines(opened: Sequence[tuple[InputFile, Reader]]) -> bool:
         """Tell whether all files are lines, or none."""
-        lines = [
-            reader.schema.get_field_index(LINE) >= 0
-            and reader.schema.field(LINE).metadata == LINE_FIELD.metadata
-            for _, reader in opened
-        ]
+        lines = [reader.is_lines for _, reader in opened]
         if any(lines) and not all(lines):
             one, other = (opened[lines.index(is_line)][0].name for is_line in (True, False))
             raise DataError(
@@ -477,8 +492,6 @@ class FileTable:
 
     def _with_folders(self, schema: pa.Schema, file: InputFile) -> pa.Schema:
         """Add the columns of a file's folders to its own; those of folders win."""
-        if self.is_lines:
-            schema = pa.schema([LINE_FIELD])
         for name in file.partitions:
             if name == LINE and self.is_lines:
                 raise DataError(f"{file.name}: a folder gives the column {LINE!r}. Rename it.")
@@ -609,7 +622,7 @@ class FileTable:
         schema = pa.schema([*self.schema, *INTERNAL_FIELDS])
         batches = self._until_broken if ends_where_broken else self._batches
         if self.is_lines:
-            return LineSource(schema, batches, self.describe)
+            return LineSource(schema, batches)
         return _TypedSource(schema, batches, self._unsupported)
 
     def tell_left_out(self) -> None:
@@ -630,37 +643,10 @@ class FileTable:
         for _ in self._until_broken([]):
             pass
 
-    def reread(self, number: int) -> Iterator[pa.RecordBatch]:
+    def read_again(self, number: int) -> Iterator[pa.RecordBatch]:
         """Yield the rows of a file again: all columns, and ours."""
         names = [*self.schema.names, *(own.name for own in INTERNAL_FIELDS)]
-        return self._read_file(number, names)
-
-    def places(self, first_row: int, num_rows: int) -> tuple[pa.DictionaryArray, pa.Int64Array]:
-        """Return file and row of rows that were read; earlier rows are forgotten.
-
-        Rows beyond those that were read are null.
-        """
-        while len(self._runs) > 1 and self._runs[1][0] <= first_row:
-            self._runs.popleft()
-        rows = np.arange(first_row, first_row + num_rows)
-        runs = np.array([*self._runs], np.int64).reshape(-1, 3)
-        if not len(runs):
-            return _file_column([file.name for file in self.files], None, num_rows), pa.nulls(
-                num_rows, pa.int64()
-            )
-        at = np.searchsorted(runs[:, 0], rows, side="right") - 1
-        beyond = rows >= self._rows_read
-        files = pa.array(runs[at, 1].astype(np.int32), mask=beyond)
-        names = pa.array([file.name for file in self.files])
-        numbers = pa.array(runs[at, 2] + rows - runs[at, 0], mask=beyond)
-        return pa.DictionaryArray.from_arrays(files, names), numbers
-
-    def describe(self, row: int) -> str:
-        """Say where a row stands that was read just now: file and row."""
-        for first, number, file_row in reversed(tuple(self._runs)):
-            if first <= row:
-                return self._describe(number, file_row + row - first)
-        return f"row {row:,}"
+        return (batch for batch, _ in self._read_file(number, names))
 
     def _describe(self, number: int, file_row: int) -> str:
         what = "line" if self._readers[number].is_text else "row"
@@ -670,15 +656,18 @@ class FileTable:
         every = [*self.schema.names, *(own.name for own in INTERNAL_FIELDS)]
         names = [every[position] for position in positions]
         for number in range(len(self.files)):
-            self.starts.append(self._rows_read)
+            self.starts.append(self.rows_read)
             try:
-                for batch in self._read_file(number, names, is_run=True):
-                    self._release(batch.num_rows)
+                for batch, rows in self._read_file(number, names):
+                    self.rows_read += len(rows)
+                    if self.places is not None:
+                        self.places.note(self._place(number, rows))
+                    self._release(len(rows))
                     yield batch
             except DataError as error:
                 self.broken = error
                 raise
-            self.ends.append(self._rows_read)
+            self.ends.append(self.rows_read)
 
     def _until_broken(self, positions: list[int]) -> Iterator[pa.RecordBatch]:
         with suppress(DataError):  # it is kept
@@ -691,20 +680,14 @@ class FileTable:
             self._unreleased = 0
             pa.default_memory_pool().release_unused()
 
-    def _note(self, number: int, rows: np.ndarray) -> None:
-        """Note where rows of the run stand."""
-        steps = np.flatnonzero(np.diff(rows) != 1) + 1
-        for start in (0, *steps.tolist()) if len(rows) else ():
-            row, file_row = self._rows_read + start, int(rows[start])
-            last = self._runs[-1] if self._runs else (-1, -1, 0)
-            if last[1] != number or last[2] + row - last[0] != file_row:
-                self._runs.append((row, number, file_row))
-        self._rows_read += len(rows)
+    def _place(self, number: int, rows: NDArray[np.int64]) -> pa.RecordBatch:
+        columns = [self._internal(name, number, rows, {}, {}) for name in (FILE, FILE_ROW)]
+        return pa.record_batch(columns, [FILE, FILE_ROW])
 
     def _read_file(
-        self, number: int, names: Sequence[str], *, is_run: bool = False
-    ) -> Iterator[pa.RecordBatch]:
-        """Yield columns of a file as the table has them."""
+        self, number: int, names: Sequence[str]
+    ) -> Iterator[tuple[pa.RecordBatch, NDArray[np.int64]]]:
+        """Yield columns of a file as the table has them, and where the rows stand in it."""
         file, reader = self.files[number], self._readers[number]
         if isinstance(reader, DataError):
             raise reader
@@ -718,10 +701,7 @@ class FileTable:
         marks = [name for name in marks if name in reader.schema.names]
         try:
             for piece in reader.pieces([*own, *marks], self.schema):
-                batch, rows = self._convert(number, piece, wanted, names)
-                if is_run:
-                    self._note(number, rows)
-                yield batch
+                yield self._convert(number, piece, wanted, names)
         except _UNREADABLE as error:
             text = f"{file.name} cannot be read to its end: {hide_password(str(error))}"
             raise DataError(text) from public_cause(error)
@@ -747,8 +727,8 @@ class FileTable:
             if cells is None:
                 columns[name] = pa.nulls(len(rows), dtype)
                 continue
-            if self.is_lines:
-                columns[name] = cells.cast(dtype)
+            if name == LINE and self.is_lines:
+                columns[name] = clean_lines(cells)
                 continue
             columns[name], bad = reader.cast(name, cells, dtype, is_asked=name in self._types)
             if name in piece.invalid:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import pandas as pd
 import pyarrow as pa
 
+from v3io_frames_put._producer.outcomes import STATUSES
 from v3io_frames_put._run import Run, stop_error
 from v3io_frames_put.errors import (
     ConfigError,
@@ -19,8 +20,8 @@ from v3io_frames_put.errors import (
     PutRecordsError,
     UnstoredRowsWarning,
 )
+from v3io_frames_put.jobs._failed_rows import Outcomes, write_failed_rows
 from v3io_frames_put.jobs._job_results import JobResults
-from v3io_frames_put.jobs._leftovers import Outcomes, write_leftovers
 from v3io_frames_put.jobs._progress import show_progress
 
 if TYPE_CHECKING:
@@ -49,7 +50,8 @@ def run_job(job: RunPlan, table: FileTable, sink: Sink, outputs: Outputs) -> Job
     PutRecordsError, RequestError, Interrupted
         The run did not come to its end, or could not be told of; ``.results`` tells.
     """
-    with show_progress(job.progress, table.num_rows) as show:
+    looks_up = job.policy.delivery == "exactly_once"
+    with show_progress(job.progress, table, _known_counts(job), looks_up=looks_up) as show:
 
         def look_on(snapshot: Progress) -> None:
             # Else what is free inside the pool grows as long as the job runs.
@@ -71,6 +73,14 @@ def run_job(job: RunPlan, table: FileTable, sink: Sink, outputs: Outputs) -> Job
     return told
 
 
+def _known_counts(job: RunPlan) -> dict[str, int] | None:
+    """Count the rows whose status a journal knows; None: the run begins."""
+    if job.prior_run is None or job.complete_rows is not None:
+        return None
+    status = job.prior_run.earlier.status
+    return {name: int((status == code).sum()) for code, name in enumerate(STATUSES)}
+
+
 def _send(job: RunPlan, table: FileTable, sink: Sink) -> RunReport:
     """Send the rows, and write what became of them: no Ctrl-C costs that."""
     run = Run(job)
@@ -90,11 +100,11 @@ def _write_failed(
         return None, sink.failure
     try:
         with Outcomes(sink.path) as outcomes:
-            count = write_leftovers(
+            count = write_failed_rows(
                 table,
                 outcomes,
                 sink.failed,
-                left=sink.left,
+                failing=sink.failing,
                 with_unknown=job.policy.delivery == "at_least_once",
             )
         sink.place_failed()
