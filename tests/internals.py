@@ -10,7 +10,7 @@ from v3io_frames_put._encode.arrow_rows import is_flat, write_stream
 from v3io_frames_put._encode.base64 import decode_base64, encode_base64
 from v3io_frames_put._encode.decode import decode_records
 from v3io_frames_put._encode.json_writer import RowWriter, write_cells
-from v3io_frames_put._encode.layouts import INVALID, make_plain
+from v3io_frames_put._encode.layouts import DETAIL, INVALID, make_plain
 from v3io_frames_put._encode.plan import RowPlan, plan_rows
 from v3io_frames_put._encode.records import Records, Rejections
 from v3io_frames_put._encode.sources import StreamSource

@@ -110,7 +110,6 @@ def plan_run(  # noqa: PLR0913  # what every face passes on
     encoding: Encoding | None,
     progress: ProgressOption,
     cancel: threading.Event | None,
-    refused: str | None = None,
     reading: Mapping[str, Any] | None = None,
 ) -> RunPlan:
     """Check the options of ``put_records`` and plan its way up to the first request.
@@ -119,8 +118,6 @@ def plan_run(  # noqa: PLR0913  # what every face passes on
     ----------
     mapping : mapping
         The options that say what becomes of which column, by name.
-    refused : str, optional
-        See ``plan_rows``.
     reading : mapping, optional
         What else decides which rows the data has: a resumed run must have the same.
 
@@ -145,7 +142,6 @@ def plan_run(  # noqa: PLR0913  # what every face passes on
         **mapping,
         encoding=encoding,
         limits=client.limits,
-        refused=refused,
         window_bytes=policy.window_bytes,
     )
     return RunPlan(

@@ -284,9 +284,9 @@ class TestExitCodes:
             (["nothing/*.parquet", STREAM], "leads to no file"),
             (["FILE", "projects"], "projects"),
             (["FILE", STREAM, "--partition-key", "color"], "'color' is not a column"),
-            (["FILE", STREAM, "--where", "n >"], "expected a column, a number or 'text'"),
+            (["FILE", STREAM, "--where", "n >"], "expected a value"),
             (["FILE", STREAM, "--types", "n"], "is not column=type"),
-            (["FILE", STREAM, "--types", "n=integer"], "is no type"),
+            (["FILE", STREAM, "--types", "n=integer"], "is not a type"),
             (["FILE", STREAM, "--max-in-flight", "0"], "--max-in-flight 0: expected"),
         ],
     )

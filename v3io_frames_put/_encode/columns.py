@@ -132,9 +132,10 @@ def _refuse(name: str, row: int, reason: str) -> Any:
     raise UnsupportedType(column=name, dtype="object", advice=advice)
 
 
-_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 INTERNAL: Final = "__v3io_"
-"""Prefix of the columns that a file of failed rows has besides its data; never sent."""
+"""What names begin with that no option can name: such columns are never sent."""
+
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
 
 class Selection:
@@ -144,14 +145,10 @@ class Selection:
     ----------
     source : Source
         The data.
-    hidden : str, optional
-        A column that no option can name: it is not the user's. Nor is one whose name starts
-        with ``__v3io_``.
     """
 
-    def __init__(self, source: Source, hidden: str | None = None) -> None:
+    def __init__(self, source: Source) -> None:
         self.source = source
-        self._hidden = hidden
         self.readers: list[Reader] = []
         self.names: list[str] = []
         self._numbers: dict[int, int] = {}  # position in the source -> number in a window
@@ -180,7 +177,7 @@ class Selection:
             (self.source.names, 0),
             (self.source.level_names, len(self.source.names)),
         ):
-            found = [] if self._is_hidden(name) else _find(name, names, first)
+            found = [] if name.startswith(INTERNAL) else _find(name, names, first)
             if len(found) > 1:
                 raise ConfigError(
                     f"{option}={name!r} stands for {len(found)} columns of the data; "
@@ -189,8 +186,13 @@ class Selection:
             if found:
                 return self.add_position(found[0])
         names = [*self.source.names, *self.source.level_names]
-        available = [name for name in names if not self._is_hidden(name)]
+        available = [name for name in names if not name.startswith(INTERNAL)]
         raise ColumnNotFound(name, option=option, available=available)
+
+    def add_internal(self, name: str) -> int | None:
+        """Read an internal column; return its place in a window. None: there is none."""
+        names = self.source.names
+        return self.add_position(names.index(name)).number if name in names else None
 
     def add_data(self, columns: Sequence[Any] | None, *, index: bool) -> list[Column]:
         """Read the columns that go into Data, in order."""
@@ -198,7 +200,7 @@ class Selection:
             chosen = [
                 self.add_position(place)
                 for place, name in enumerate(self.source.names)
-                if not self._is_hidden(name)
+                if not name.startswith(INTERNAL)
             ]
         else:
             chosen = [self.add_name(str(name), "columns") for name in _as_list(columns)]
@@ -217,9 +219,6 @@ class Selection:
         self._refuse_names(value, option)
         reader = _open_array(value, option, self.source)
         return self.add(reader, option)
-
-    def _is_hidden(self, name: str) -> bool:
-        return name == self._hidden or name.startswith(INTERNAL)
 
     def _refuse_names(self, value: Any, option: str) -> None:
         """Refuse a list of column names, and say how to join the columns."""

@@ -228,17 +228,16 @@ class FormatPlan:
         if self.format == "raw":
             return RawEncoder(columns), None
         if self.format == "json":
-            return JsonEncoder(columns, self.encoding, self.window_bytes), self._packer(
-                LineJoiner()
-            )
+            return JsonEncoder(columns, self.encoding, self.window_bytes), self.packer(LineJoiner())
         columns = [self._with_type(column, selection) for column in columns]
         max_bytes = self.limits.max_data_bytes
         if self.rows_per_record == 1:
             return ArrowRecords(columns, max_bytes), None
         rows = ArrowRows(columns, max_bytes)
-        return rows, self._packer(StreamJoiner(rows, max_bytes))
+        return rows, self.packer(StreamJoiner(rows, max_bytes))
 
-    def _packer(self, joiner: LineJoiner | StreamJoiner) -> Packer | None:
+    def packer(self, joiner: LineJoiner | StreamJoiner) -> Packer | None:
+        """Return what packs rows; None: one row a record."""
         if self.rows_per_record == 1:
             return None
         rows = _AUTO_ROWS if self.rows_per_record == "auto" else self.rows_per_record

@@ -226,6 +226,9 @@ _LISTS: Final = (
 INVALID: Final = "__v3io_invalid"
 """Column that maps the name of each column whose cell did not fit to the cell's text."""
 
+DETAIL: Final = "__v3io_detail"
+"""Column that says what is wrong with a row that has invalid cells."""
+
 _SHOWN_CHARACTERS: Final = 60
 
 
@@ -237,11 +240,14 @@ class InvalidCells:
     ----------
     number : int
         Place of ``__v3io_invalid`` in a window.
+    detail : int or None
+        Place of ``__v3io_detail``, if there is such a column.
     types : mapping of str to DataType or None
         Types of the columns that are sent.
     """
 
     number: int
+    detail: int | None
     types: Mapping[str, pa.DataType | None]
 
     def refuse(self, window: Window, log: RejectionLog) -> None:
@@ -254,7 +260,10 @@ class InvalidCells:
         for row, cell in enumerate(cells):
             found = _entries(cell)
             if found:
-                log.reasons[row] = ("UnencodableValue", self._explain(found))
+                known = None if self.detail is None else window.columns[self.detail][row]
+                known = known.as_py() if isinstance(known, pa.Scalar) else known
+                detail = known if isinstance(known, str) else self._explain(found)
+                log.reasons[row] = ("UnencodableValue", detail)
 
     def _explain(self, found: list[tuple[str, str]]) -> str:
         name, text = found[0]

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from v3io_frames_put._encode.columns import Selection
-from v3io_frames_put._encode.formats import FormatPlan
-from v3io_frames_put._encode.layouts import INVALID, InvalidCells
+from v3io_frames_put._encode.formats import FormatPlan, LineJoiner
+from v3io_frames_put._encode.json_lines import LineEncoder, LineSelection, LineSource
+from v3io_frames_put._encode.layouts import DETAIL, INVALID, InvalidCells
 from v3io_frames_put._encode.records import Records, RowEncoder, recut
 from v3io_frames_put._encode.routing import Mapping
 from v3io_frames_put._encode.sources import open_source
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     from v3io_frames_put._encode.blocks import Blocks
     from v3io_frames_put._encode.formats import Format, Packer, RowsPerRecord
-    from v3io_frames_put._encode.records import EncodedRows, Skip
+    from v3io_frames_put._encode.records import EncodedRows, Encoder, Skip
     from v3io_frames_put._encode.sources import Column
 
 WINDOW_BYTES: Final = 2 * 2**20
@@ -95,7 +96,6 @@ def plan_rows(  # noqa: PLR0913 - the options of put_records that are about rows
     client_info: Any = None,
     encoding: Encoding | None = None,
     limits: Limits | None = None,
-    refused: str | None = None,
     window_bytes: int = WINDOW_BYTES,
 ) -> RowPlan:
     """Plan how the rows of a table become records.
@@ -111,9 +111,6 @@ def plan_rows(  # noqa: PLR0913 - the options of put_records that are about rows
         As in ``put_records``.
     limits : Limits, optional
         What a record may hold.
-    refused : str, optional
-        A column that tells why a row cannot be sent, null where it can. It is not data:
-        ``columns`` has to leave it out.
     window_bytes : int
         About how many bytes are read, and encoded, at once.
 
@@ -130,19 +127,24 @@ def plan_rows(  # noqa: PLR0913 - the options of put_records that are about rows
     if not isinstance(index, (bool, np.bool_)):
         raise ConfigError(f"index={index!r}: expected True or False. Correct it.")
     source = open_source(data)
-    selection = Selection(source, hidden=refused)
+    options = FormatPlan(format, rows_per_record, encoding, limits, window_bytes)
+    is_lines = isinstance(source, LineSource)
+    selection = LineSelection(source) if is_lines else Selection(source)
     chosen = selection.add_data(columns, index=index)
     mapping = Mapping(
         selection, limits, partition_key=partition_key, shard=shard, client_info=client_info
     )
-    options = FormatPlan(format, rows_per_record, encoding, limits, window_bytes)
-    encoder, packer = options.plan(chosen, selection)
-    reasons = None if refused is None else selection.add_position(source.names.index(refused))
+    if isinstance(selection, LineSelection):
+        encoder: Encoder = LineEncoder(selection, chosen)
+        packer = options.packer(LineJoiner())
+    else:
+        encoder, packer = options.plan(chosen, selection)
     invalid = None
     if INVALID in source.names:
         number = selection.add_position(source.names.index(INVALID)).number
-        invalid = InvalidCells(number, {column.name: column.type for column in chosen})
-    rows = RowEncoder(selection, mapping, encoder, limits, window_bytes, reasons, invalid)
+        types = {column.name: column.type for column in chosen}
+        invalid = InvalidCells(number, selection.add_internal(DETAIL), types)
+    rows = RowEncoder(selection, mapping, encoder, limits, window_bytes, invalid)
     return RowPlan(source.num_rows, source.index, chosen, rows, packer)
 
 

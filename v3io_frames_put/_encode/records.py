@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from v3io_frames_put._encode.columns import Selection
     from v3io_frames_put._encode.layouts import InvalidCells
     from v3io_frames_put._encode.routing import Mapping
-    from v3io_frames_put._encode.sources import Column, Window
+    from v3io_frames_put._encode.sources import Window
     from v3io_frames_put.config import Limits
 
 
@@ -184,7 +184,6 @@ class RowEncoder:
     encoder: Encoder
     limits: Limits
     window_bytes: int
-    refused: Column | None = None  # why a row cannot be sent
     invalid: InvalidCells | None = None
 
     def windows(self, skip: Skip | None, blocks: Blocks | None = None) -> Iterator[EncodedRows]:
@@ -218,8 +217,6 @@ class RowEncoder:
         window = refuse_invalid(window, self.selection.names, log)
         payload = self.encoder.encode(window, log)
         window = window.head(len(payload))
-        if self.refused is not None:
-            _refuse_unreadable(window.columns[self.refused.number], log)
         if self.invalid is not None:
             self.invalid.refuse(window, log)
         routes = self.mapping.apply(window, log)
@@ -266,12 +263,6 @@ def _keep(log: RejectionLog, num_rows: int, skipped: np.ndarray | None) -> np.nd
     if skipped is None or not skipped.any():
         return keep
     return ~skipped if keep is None else keep & ~skipped
-
-
-def _refuse_unreadable(reasons: pa.Array, log: RejectionLog) -> None:
-    """Refuse rows that came with a reason: what they hold in its place says nothing."""
-    for row in pc.indices_nonzero(reasons.is_valid()).to_pylist():
-        log.reasons[row] = ("UnencodableValue", reasons[row].as_py())
 
 
 def _refuse_large(first_row: int, sizes: np.ndarray, max_bytes: int, log: RejectionLog) -> None:

@@ -238,12 +238,28 @@ class JobOption:
 
 JOB_OPTIONS: Final = (
     JobOption(
+        _ROWS,
+        "input_format",
+        click.Choice(["parquet", "csv", "tsv", "jsonl", "arrow"]),
+        "What all FILES hold, whatever their names; needed for - (standard input).",
+    ),
+    JobOption(
         _ROWS, "columns", Names(), "Columns that go into the record, in this order.  [default: all]"
     ),
     JobOption(_ROWS, "where", str, "Which rows, as \"amount > 5 and day >= '2026-11-01'\"."),
     JobOption(
         _ROWS, "types", Types(), "Types in place of those that were found: a=string,b=date32."
     ),
+    JobOption(_ROWS, "index", bool, "Also send the index of pandas frames.", default=False),
+    JobOption(
+        _ROWS, "delimiter", str, "CSV: between cells, or tab.  [default: a comma; tab in .tsv]"
+    ),
+    JobOption(_ROWS, "quote", str, "CSV: around cells that hold delimiters; '' for none.", '"'),
+    JobOption(_ROWS, "csv_encoding", str, "CSV: encoding, for example cp1252 or utf-16.", "utf-8"),
+    JobOption(_ROWS, "header", bool, "CSV: whether the first row names the columns.", default=True),
+    JobOption(_ROWS, "skip_lines", click.IntRange(min=0), "CSV: lines before the header.", 0),
+    JobOption(_ROWS, "decimal_point", str, "CSV: point of numbers.", "."),
+    JobOption(_ROWS, "all_text", bool, "CSV: read every column as text.", default=False),
     JobOption(
         _ROWS, "format", click.Choice(["json", "arrow", "raw"]), "What a record holds.", "json"
     ),

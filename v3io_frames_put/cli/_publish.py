@@ -103,7 +103,7 @@ def retry(
     FAILED is its `failed`, where none is given. What is still left goes to
     FAILED-left.parquet beside FAILED, or to --failed.
     """
-    from v3io_frames_put.jobs._failed_rows import open_failed_rows
+    from v3io_frames_put.jobs._failed_rows import check_failed_rows
 
     if stream is None or source is None:
         raise click.UsageError(
@@ -111,11 +111,12 @@ def retry(
             "the `failed` of the job file."
         )
     left = failed or source.with_name(f"{source.stem}-left.parquet")
-    with _reporting(None) as finish, open_failed_rows(source, left) as files:
-        finish(_publish(files, stream, client, {**options, "failed": left}))
+    with _reporting(None) as finish:
+        check_failed_rows(source, left)
+        finish(_publish([source], stream, client, {**options, "failed": left}))
 
 
-_NOT_RETRIED: Final = ("files", "where", "journal", "results", "summary")
+_NOT_RETRIED: Final = ("files", "input_format", "where", "journal", "results", "summary")
 retry.params = [param for param in retry.params if param.name not in _NOT_RETRIED]
 retry.job_file_names = {  # type: ignore[attr-defined]  # what its job file says otherwise
     **dict.fromkeys(_NOT_RETRIED),

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from v3io_frames_put._encode.columns import INTERNAL
+from v3io_frames_put._encode.json_lines import FILE, FILE_ROW
 from v3io_frames_put._producer.outcomes import PAGE_ROWS, RECORD_ROW, SCHEMA, STATUSES
 from v3io_frames_put.errors import ConfigError
 from v3io_frames_put.jobs._results_file import ParquetOutput, ResultsFile, Tally, result_schema
@@ -23,13 +23,8 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from v3io_frames_put._producer.reconciler import Copy
-    from v3io_frames_put.jobs._table import FileTable
+    from v3io_frames_put.jobs._reader import FileTable
     from v3io_frames_put.results import Receipt
-
-FILE: Final = f"{INTERNAL}file"
-"""Column of what is read: the file of a row, as a dictionary."""
-FILE_ROW: Final = f"{INTERNAL}file_row"
-"""Column of what is read: a row's place in its file, from 1; of text, its first line."""
 
 _STOPPED: Final = ("Stopped", "The run ended before its turn.")
 

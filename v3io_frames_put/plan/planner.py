@@ -117,7 +117,6 @@ def plan_source(  # noqa: PLR0913  # what every face passes on
     max_in_flight: MaxInFlight,
     max_in_flight_bytes: int,
     encoding: Encoding | None,
-    refused: str | None = None,
 ) -> RecordsPlan:
     """Find out what an upload would send, by reading all rows once.
 
@@ -125,8 +124,6 @@ def plan_source(  # noqa: PLR0913  # what every face passes on
     ----------
     mapping : mapping
         The options that say what becomes of which column, by name.
-    refused : str, optional
-        See ``plan_rows``.
     """
     encoding = or_default("encoding", encoding, Encoding())
     policy = check_policy(
@@ -144,7 +141,6 @@ def plan_source(  # noqa: PLR0913  # what every face passes on
         **mapping,
         encoding=encoding,
         limits=policy.limits,
-        refused=refused,
         window_bytes=policy.window_bytes,
     )
     survey = _Survey(rows, policy)
