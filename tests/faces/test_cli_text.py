@@ -348,3 +348,12 @@ class TestBars:
         assert (done.returncode, done.stdout) == (0, b"")
         assert "100%" in drawn
         assert re.search(r"\n3 rows stored in \d+\.\d s, [\d,]+ rows/s\.\s*$", drawn)
+
+    def test_plan_shows_how_much_it_has_read_of_text(self, on_a_terminal, tmp_path):
+        path = tmp_path / "rooms.csv"
+        path.write_text("n,room\n" + "1,hall\n" * 300_000)
+        done, drawn = on_a_terminal("plan", path, STREAM)
+        assert done.returncode == 0
+        assert re.search(r"Planning: +\d+%\|", drawn)
+        assert "Planning: 100%" in drawn
+        assert b"Rows:              300,000" in done.stdout

@@ -289,7 +289,7 @@ def echo_error(line: str) -> None:
 
 
 @contextmanager
-def reading_bar(what: str) -> Iterator[Callable[[int, int], None]]:
+def reading_bar(what: str, unit: str = "records") -> Iterator[Callable[[int, int | None], None]]:
     """Give what shows how many records were read, and of how many, where a person looks on."""
     from v3io_frames_put.progress import someone_looks_on
 
@@ -298,9 +298,9 @@ def reading_bar(what: str) -> Iterator[Callable[[int, int], None]]:
         return
     from tqdm import tqdm
 
-    with tqdm(desc=what, unit="records", unit_scale=True) as bar:
+    with tqdm(desc=what, unit=unit, unit_scale=True) as bar:
 
-        def show(done: int, total: int) -> None:
+        def show(done: int, total: int | None) -> None:
             bar.total = total
             bar.update(done - bar.n)
 

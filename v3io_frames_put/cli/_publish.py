@@ -17,6 +17,7 @@ from v3io_frames_put.cli._main import (
     escape,
     judge_error,
     judge_results,
+    reading_bar,
     report,
     report_error,
     to_json,
@@ -132,7 +133,8 @@ def _show_plan(*, files: tuple[str, ...], stream: str, infinity: str, **options:
     encoding = Encoding(infinity=infinity)  # type: ignore[arg-type]  # one of its words
     keywords = inspect.signature(jobs.plan).parameters
     used = {name: value for name, value in options.items() if name in keywords}
-    planned = jobs.plan(files, stream, encoding=encoding, **used)
+    with reading_bar("Planning", "rows") as show:
+        planned = jobs.plan(files, stream, encoding=encoding, **{**used, "progress": show})
     text = repr(planned)
     for advice in planned.advice:
         text = text.replace(advice, to_options(advice))

@@ -1,4 +1,4 @@
-"""What became of a job's rows, in numbers: the rows themselves stand in a file."""
+"""Results of a job, in numbers; the rows themselves are in files."""
 
 from __future__ import annotations
 

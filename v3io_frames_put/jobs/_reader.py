@@ -64,7 +64,7 @@ from v3io_frames_put.jobs._json_lines import (
 from v3io_frames_put.jobs._where import parse_where
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -459,6 +459,7 @@ class FileTable:
         self.broken: DataError | None = None
         self.rows_read = self._unreleased = 0
         self.places: Places | None = None
+        self.on_read: Callable[[], object] | None = None
 
     def _open(self, file: InputFile, where: str | None, *, as_lines: bool) -> Any:
         """Open a file, or return why it cannot be read."""
@@ -596,10 +597,9 @@ class FileTable:
     @property
     def bytes_read(self) -> int:
         """How many bytes of the files were read."""
-        done = sum(file.size or 0 for file in self.files[: len(self.ends)])
-        if len(self.starts) == len(self.ends):
-            return done
-        return done + getattr(self._readers[len(self.ends)], "position", 0)
+        begun, ended = len(self.starts), len(self.ends)  # the reading thread moves them on
+        done = sum(file.size or 0 for file in self.files[:ended])
+        return done if begun <= ended else done + getattr(self._readers[ended], "position", 0)
 
     @property
     def broken_files(self) -> list[str]:
@@ -663,6 +663,8 @@ class FileTable:
                     if self.places is not None:
                         self.places.note(self._place(number, rows))
                     self._release(len(rows))
+                    if self.on_read is not None:
+                        self.on_read()
                     yield batch
             except DataError as error:
                 self.broken = error
