@@ -292,6 +292,8 @@ class TestSecrets:
         ),
         ("client.create_stream('a/b', shards=8)", "v3io-put create 'a/b' --shards 8"),
         ("with failed= (--failed), what is left", "with --failed, what is left"),
+        ("Read it with delimiter=';' (--delimiter ';').", "Read it with --delimiter ';'."),
+        ("index=True sends it.", "--index sends it."),
         ("column 'where' of 'x=1' and day=5", "column 'where' of 'x=1' and day=5"),
         ("cell '?columns=3', \"it's where=1\"", "cell '?columns=3', \"it's where=1\""),
         ("the platform's, and types= of the user's", "the platform's, and --types of the user's"),

@@ -91,9 +91,10 @@ def judge_error(error: PutRecordsError) -> Exit:
 
 _CONTROLS: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
 _OPTIONS: Final = (
-    "access_key|cancel|client_info|columns|create|delivery|endpoint|failed|files|format|index|"
-    "journal|max_in_flight|max_in_flight_bytes|order|partition_key|progress|results|"
-    "retention_hours|rows_per_record|shard|shards|types|where"
+    "access_key|all_text|client_info|columns|create|csv_encoding|decimal_point|delimiter|delivery|"
+    "endpoint|failed|files|format|header|index|input_format|journal|max_in_flight|"
+    "max_in_flight_bytes|order|partition_key|progress|quote|results|retention_hours|"
+    "rows_per_record|shard|shards|skip_lines|types|where"
 )
 _SPELLED: Final = [
     (re.compile(pattern), replacement)
@@ -104,12 +105,13 @@ _SPELLED: Final = [
         (r"or as access_key=", "or by --access-key-file"),
         (r"client\.create_stream\((\0\d+\0), shards=(\d+)\)", r"v3io-put create \1 --shards \2"),
         (r"Look with describe_stream", "Look with v3io-put describe"),
+        (r"\b(all_text|create|index)=True", lambda m: _kebab(m[1])),
         (r"verify=False", "--insecure"),
         (r"verify=(?= )", "--ca-file"),
         (r"verify=", "--ca-file "),
         (r"access_key(?=:|=)", "--access-key-file"),
         (r"Encoding\(infinity=(\0\d+\0)\)", r"--infinity \1"),
-        (r"with failed= \(--failed\)", "with --failed"),
+        (r"\b[a-z_]+=\S* \((--[a-z-]+[^)]*)\)", r"\1"),  # some messages speak both languages
         (r"\b(by|without|through) (types|failed|columns)\b", r"\1 --\2"),
         # An option at the beginning of a message, or with its value.
         (rf"(?<![\w.'\"-])({_OPTIONS})=(?=[\s.,;:)]|$)", lambda m: _kebab(m[1])),

@@ -257,7 +257,7 @@ def _write_summary(to: str | None, results: Any, error: BaseException | None = N
     if to is None:
         return
     summary = {} if results is None else results.to_json()
-    summary["error"] = None if error is None else str(error)
+    summary["error"] = None if error is None else to_options(str(error))
     try:
         if to == "-":
             click.echo(to_json(summary, stream=sys.stdout))

@@ -101,7 +101,7 @@ class JobResults:
 def _write_reason(reason: Mapping[str, Any]) -> str:
     detail = (reason["detail"] or "no detail").rstrip(".")
     place = ""
-    if reason.get("file_row") is not None:
+    if reason.get("file_row") is not None and reason["file"] not in detail:
         first = "" if reason["rows"] == 1 else "the first: "
         unit = "line" if kind_of(reason["file"]) in ("csv", "json") else "row"
         place = f" ({first}{unit} {reason['file_row']:,} of {reason['file']})"

@@ -574,12 +574,11 @@ class FileTable:
         seen: set[str] = set()
         is_whole = True
         for reader in self._readers if left and self.is_lines else ():
-            if isinstance(reader, LinesFile):
-                names, is_all = reader.members()
-                seen |= names
-                is_whole = is_whole and is_all
-            else:
-                is_whole = False
+            if not isinstance(reader, LinesFile):
+                return  # failed rows: only reading all of them would tell
+            names, is_all = reader.members()
+            seen |= names
+            is_whole = is_whole and is_all
             if left <= seen:
                 return
         for name in sorted(left - seen) if self.is_lines else ():
