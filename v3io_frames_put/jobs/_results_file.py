@@ -42,6 +42,7 @@ PLACE: Final = (
 """Columns that say where a row comes from; null for rows that were never read."""
 # A dictionary of numbers that never come twice takes as much memory again as the page.
 _REPEATED: Final = ["status", "shard_id", "error_code", "error_message", "error_detail", "file"]
+_ASCENDING: Final = ("sequence_number", "file_row")
 _SCHEMA_KEY: Final = "ARROW:schema"  # where Arrow looks for types that Parquet does not have
 _MAX_REASONS: Final = 1_000  # kinds of reasons, not rows; beyond them rows are counted alone
 
@@ -186,7 +187,7 @@ class ResultsFile(ParquetOutput):
             self.begin(
                 result_schema(packed=packed).with_metadata(pandas_metadata),
                 use_dictionary=_REPEATED,
-                column_encoding={"sequence_number": "DELTA_BINARY_PACKED"},
+                column_encoding=dict.fromkeys(_ASCENDING, "DELTA_BINARY_PACKED"),
             )
         except BaseException:
             self.discard()
