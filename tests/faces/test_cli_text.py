@@ -294,6 +294,11 @@ class TestSecrets:
         ("with failed= (--failed), what is left", "with --failed, what is left"),
         ("Read it with delimiter=';' (--delimiter ';').", "Read it with --delimiter ';'."),
         ("index=True sends it.", "--index sends it."),
+        ("Send the row again with resume=results.", "Send the row again with v3io-put retry."),
+        (
+            "or choose Encoding(infinity='null' or 'string')",
+            "or choose --infinity 'null' or 'string'",
+        ),
         ("column 'where' of 'x=1' and day=5", "column 'where' of 'x=1' and day=5"),
         ("cell '?columns=3', \"it's where=1\"", "cell '?columns=3', \"it's where=1\""),
         ("the platform's, and types= of the user's", "the platform's, and --types of the user's"),

@@ -92,9 +92,9 @@ def judge_error(error: PutRecordsError) -> Exit:
 _CONTROLS: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
 _OPTIONS: Final = (
     "access_key|all_text|client_info|columns|create|csv_encoding|decimal_point|delimiter|delivery|"
-    "endpoint|failed|files|format|header|index|input_format|journal|max_in_flight|"
+    "endpoint|failed|files|format|header|index|input_format|journal|limit|max_in_flight|"
     "max_in_flight_bytes|order|partition_key|progress|quote|results|retention_hours|"
-    "rows_per_record|shard|shards|skip_lines|types|where"
+    "rows_per_record|shard|shards|skip_lines|start|types|where"
 )
 _SPELLED: Final = [
     (re.compile(pattern), replacement)
@@ -110,7 +110,10 @@ _SPELLED: Final = [
         (r"verify=(?= )", "--ca-file"),
         (r"verify=", "--ca-file "),
         (r"access_key(?=:|=)", "--access-key-file"),
-        (r"Encoding\(infinity=(\0\d+\0)\)", r"--infinity \1"),
+        (r"Encoding\(infinity=([^)]*)\)", r"--infinity \1"),
+        (r"Give username= too", "Set V3IO_USERNAME, too"),
+        (r"to the Client instead", "by --access-key-file or the environment instead"),
+        (r"with resume=results", "with v3io-put retry"),
         (r"\b[a-z_]+=\S* \((--[a-z-]+[^)]*)\)", r"\1"),  # some messages speak both languages
         (r"\b(by|without|through) (types|failed|columns)\b", r"\1 --\2"),
         # An option at the beginning of a message, or with its value.
