@@ -211,14 +211,18 @@ class TestOtherProcesses:
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
 
-    def test_ctrl_c_while_it_imports(self, tmp_path):
-        """A package that is imported first tells when, and waits to be interrupted."""
+    @pytest.mark.parametrize("how", ["module", "script"])
+    def test_ctrl_c_while_it_imports(self, tmp_path, how):
+        """A package that is imported first says when, and waits to be interrupted."""
         (tmp_path / "pandas.py").write_text(
             "import sys, time\nprint('importing', flush=True)\ntime.sleep(60)\n"
         )
+        script = tmp_path / "v3io-put"  # as an installer writes it
+        script.write_text("from v3io_frames_put.cli import main\nmain()\n")
+        words = ["-m", "v3io_frames_put"] if how == "module" else [str(script)]
         with subprocess.Popen(
-            [sys.executable, "-m", "v3io_frames_put", "--version"],
-            env=os.environ | {"PYTHONPATH": str(tmp_path)},
+            [sys.executable, *words, "--version"],
+            env=os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         ) as process:
