@@ -63,7 +63,7 @@ from v3io_frames_put._producer.queries import (
 )
 from v3io_frames_put._producer.reconciler import Copy, Reconciler, make_places
 from v3io_frames_put._producer.run_log import RunLog
-from v3io_frames_put._run import RetryLog, Run, RunReport, Runtime, StopSwitch
+from v3io_frames_put._run import Run, RunReport, Runtime, StopSwitch
 from v3io_frames_put._run_plan import RunPlan
 from v3io_frames_put._wire import api, responses
 from v3io_frames_put._wire.api import (

@@ -5,8 +5,10 @@ from __future__ import annotations
 import errno
 import io
 import logging
+import re
 import sys
 import threading
+from dataclasses import replace
 
 import pandas as pd
 import pyarrow as pa
@@ -17,9 +19,11 @@ from v3io_frames_put import (
     Limits,
     Progress,
     UnstoredRowsWarning,
+    _html,
     local,
     put_records,
 )
+from v3io_frames_put.progress import Pace, draw_progress, progress_words
 
 STREAM = "projects/house/readings"
 FRAME = pd.DataFrame({"row": range(6)})
@@ -111,4 +115,86 @@ def test_progress_true_shows_a_bar_and_false_shows_nothing(platform, capsys):
     put(platform, FRAME, progress=False)
     assert capsys.readouterr().err == ""
     put(platform, FRAME, progress=True)
-    assert "6.00/6.00" in capsys.readouterr().err.split("\r")[-1]
+    shown = capsys.readouterr().err.split("\r")[-1]
+    assert "100%" in shown
+    assert "6 of 6 rows stored · " in shown
+
+
+def test_a_bar_in_a_terminal_fills_with_stored_rows_only(platform, capsys):
+    with pytest.warns(UnstoredRowsWarning):
+        put(platform, BAD, progress=True)
+    shown = capsys.readouterr().err.split("\r")[-1]
+    assert "67%" in shown
+    assert "2 of 3 rows stored · 1 rejected" in shown
+    platform.faults = [local.Refused(status=401)]
+    with pytest.raises(AuthenticationError):
+        put(platform, FRAME, progress=True)
+    shown = capsys.readouterr().err.split("\r")[-1]
+    assert "0%|" in shown
+    assert "█" not in shown
+    assert "0 of 6 rows stored · 6 not sent" in shown
+
+
+SNAPSHOT = Progress(
+    total=200, stored=0, rejected=0, unknown=0, unsent=0, retried=0, in_flight=0,
+    bytes_sent=0, seconds=0.0, waiting=None,
+)  # fmt: skip
+
+
+def test_the_rate_counts_only_what_came_since_the_first_snapshot():
+    """A run that is resumed begins with rows that earlier calls stored."""
+    pace = Pace()
+    assert pace.measure(replace(SNAPSHOT, stored=100)) == (None, None)
+    assert pace.measure(replace(SNAPSHOT, stored=150, rejected=10, seconds=10.0)) == (
+        5.0,
+        pytest.approx(40 * 10 / 50),
+    )
+
+
+def test_words_while_it_runs_and_once_it_ended():
+    pace = Pace()
+    pace.measure(SNAPSHOT)
+    under_way = replace(SNAPSHOT, stored=99, rejected=1, bytes_sent=30_000_000, seconds=2.0)
+    assert progress_words(under_way, pace, is_ended=False) == [
+        "99 of 200 rows stored", "49 %", "1 rejected", "49.5 rows/s", "15.0 MB/s", "2.0 s left",
+    ]  # fmt: skip
+    waiting = replace(under_way, waiting="connection refused by localhost:8081")
+    assert progress_words(waiting, pace, is_ended=False)[-1] == waiting.waiting
+    assert progress_words(waiting, pace, is_ended=True)[-1] == "2.0 s"
+    one = replace(SNAPSHOT, total=1, stored=1)
+    assert progress_words(one, Pace(), is_ended=True)[0] == "1 of 1 row stored"
+    unknown_total = replace(SNAPSHOT, total=None, stored=5)
+    assert progress_words(unknown_total, Pace(), is_ended=False) == ["5 rows stored"]
+
+
+def draw(*, is_ended=True, **counts):
+    return draw_progress(replace(SNAPSHOT, **counts), ["said"], is_ended=is_ended)
+
+
+GREEN, RED, AMBER, BLUE = (_html.COLORS[s] for s in ("stored", "rejected", "unknown", "running"))
+HALF = ("50.0000%", AMBER)
+DRAWN = r'class="v3io-(stored|rejected|unknown|unsent)".*?width:([^;]+);.*?background:(#\w+)'
+
+
+@pytest.mark.parametrize(
+    ("counts", "is_ended", "stored", "others"),
+    [
+        ({"stored": 200}, True, ("100.0000%", GREEN), {}),
+        ({"stored": 50}, False, ("25.0000%", BLUE), {}),
+        ({"stored": 198, "rejected": 2}, True, ("99.0000%", RED), {"rejected": ("1.0000%", RED)}),
+        ({"stored": 100, "unknown": 100}, True, HALF, {"unknown": HALF}),
+        ({"stored": 100, "unsent": 100}, True, HALF, {}),
+        ({"unsent": 200}, True, None, {}),
+    ],
+    ids=["all stored", "under way", "rejected", "unknown", "stopped", "nothing sent"],
+)  # fmt: skip
+def test_a_bar_fills_with_stored_rows_and_takes_the_color_of_the_outcome(
+    counts, is_ended, stored, others
+):
+    html = draw(is_ended=is_ended, **counts)
+    drawn = {status: (width, color) for status, width, color in re.findall(DRAWN, html)}
+    assert drawn == ({"stored": stored} if stored else {}) | others
+
+
+def test_a_bar_says_its_numbers_to_those_who_do_not_see_it():
+    assert 'role="img" aria-label="198 stored, 2 not sent"' in draw(stored=198, unsent=2)

@@ -7,10 +7,11 @@ import logging
 import pandas as pd
 import pytest
 
-from tests.internals import Failure, Retried, RetryLog
+from tests.internals import Failure, Retried
 from tests.test_endings import STREAM
 from v3io_frames_put import Retry, put_records
 from v3io_frames_put.local import LostAnswer, Throttled, Unavailable
+from v3io_frames_put.progress import RetryLog
 
 FRAME = pd.DataFrame({"row": range(6)})
 QUICK = Retry(base_seconds=0.01, settle_seconds=0.01)
@@ -20,7 +21,7 @@ QUICK = Retry(base_seconds=0.01, settle_seconds=0.01)
 @pytest.mark.parametrize(
     ("fault", "told"),
     [
-        (LostAnswer(), "NoAnswer, "),
+        (LostAnswer(), "reset while waiting"),
         (Throttled(), "the platform answered 429"),
         (Unavailable(), "the platform answered 503"),
     ],
@@ -59,13 +60,21 @@ class Failing:
         return [Retried(10, Failure("NoAnswer", "connect while connecting"))] * 4
 
 
-def test_however_much_fails_there_is_a_line_a_second_and_none_is_left_out(caplog):
+def test_however_much_fails_lines_are_rare_and_no_request_is_left_out(caplog):
     retries = RetryLog("5" * 16, Failing())
     with caplog.at_level(logging.WARNING, "v3io_frames_put"):
-        for tenth in range(25):
+        for tenth in range(3_000):
             retries.tell(tenth / 10)
-    assert [line.partition("again: ")[2].partition(";")[0] for line in caplog.messages] == [
+    counted = [line.partition("again: ")[2].partition(";")[0] for line in caplog.messages]
+    assert counted == [
         "4 (40 rows)",
-        "40 (400 rows)",
-        "40 (400 rows)",
+        "80 (800 rows)",
+        "160 (1,600 rows)",
+        "320 (3,200 rows)",
+        "640 (6,400 rows)",
+        "1,280 (12,800 rows)",
+        "2,400 (24,000 rows)",
+        "2,400 (24,000 rows)",
+        "2,400 (24,000 rows)",
     ]
+    assert caplog.messages[0].endswith("the last: connect while connecting")

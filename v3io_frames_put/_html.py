@@ -1,63 +1,213 @@
-"""Small pieces of static HTML: no script, no link, colors that follow the notebook's theme.
+"""Small pieces of static HTML: no script, no link, colors that do on light and dark.
 
-Everything a caller passes is escaped here. Where a page takes styles and drawings away
-(GitHub), the tables still say it all; so a drawing holds no text but its description.
+Everything a caller passes is escaped here. GitHub takes styles away and JupyterLab the
+drawings of a notebook that it does not trust: so all numbers are text in tables, and
+bars are blocks whose width or height is their only style that matters.
 """
 
 from __future__ import annotations
 
+import re
 from html import escape
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
 MAX_CELL_CHARACTERS: Final = 300
+COLORS: Final = {
+    "stored": "#2e7d32",
+    "rejected": "#d32f2f",
+    "unknown": "#f9a825",
+    "unsent": "#9e9e9e",
+    "running": "#1976d2",
+}
+SPOKEN: Final = {"unsent": "not sent"}  # where a status is not called by its name
 
-# JupyterLab's variables where they are defined, readable on light and dark where not.
-_BAR: Final = 'fill="#1976d2" style="fill:var(--jp-brand-color1,#1976d2)"'
-_AXIS: Final = 'stroke="#888888" style="stroke:var(--jp-border-color1,#888888)"'
-_RULE: Final = "border-bottom:1px solid var(--jp-border-color2,#88888855)"
-_PROSE: Final = "white-space:normal;line-height:1.4"
+_TRACK: Final = "rgba(128,128,128,0.25)"
+_LINE: Final = "1px solid rgba(128,128,128,0.3)"
+_FAINT: Final = "opacity:0.75"
 _SHORT: Final = 24  # characters that are not broken over lines
-_CELL: Final = "padding:2px 10px 2px 0"
-_HEAD: Final = f"{_CELL};{_RULE};white-space:nowrap"
+# Notebooks give tables stripes, a font size and a side of their own.
+_ROW: Final = "background:transparent"
+_CELL: Final = "padding:3px 12px 3px 0;border:none;vertical-align:top;font-weight:normal"
+_CODE: Final = (
+    "font-family:monospace;font-size:12px;background:rgba(128,128,128,0.15);color:inherit;"
+    "border-radius:3px;padding:1px 4px"
+)
+_MARKED: Final = re.compile(r"`([^`]+)`|\*\*([^*]+)\*\*")
+_WIDE: Final = 8  # columns a line that leave room for whole numbers
 _WIDTH: Final = 480
-_HEIGHT: Final = 80
+_HEIGHT: Final = 60
+
+
+class Html(str):
+    """Text that is HTML already, so that it is not escaped again."""
+
+    __slots__ = ()
 
 
 def text(value: Any, limit: int = MAX_CELL_CHARACTERS) -> str:
-    """Escape a value; what is longer than ``limit`` characters is cut, and says so."""
-    shown = value if isinstance(value, str) else f"{value:,}" if _is_count(value) else str(value)
+    """Escape a value; what is longer than ``limit`` characters is cut, and says so.
+
+    Whole numbers are counts and get separators; a number that names something is passed
+    as text.
+    """
+    if isinstance(value, Html):
+        return value
+    is_count = isinstance(value, int) and not isinstance(value, bool)
+    shown = f"{value:,}" if is_count else str(value)
     if len(shown) > limit:
         shown = f"{shown[:limit]}… ({len(shown):,} characters)"
     return escape(shown)
 
 
-def _is_count(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+def code(value: str) -> Html:
+    """Draw a name, as code is drawn."""
+    return Html(f'<code style="{_CODE}">{text(value)}</code>')
+
+
+def prose(words: str) -> Html:
+    """Escape words; what stands in backticks is code, what stands in ** is bold."""
+    shown = text(words, 2_000)
+
+    def draw(found: re.Match[str]) -> str:
+        is_code, is_bold = found.groups()
+        return f'<code style="{_CODE}">{is_code}</code>' if is_code else f"<b>{is_bold}</b>"
+
+    return Html(_MARKED.sub(draw, shown))
+
+
+def card(*parts: str) -> str:
+    """Put a page together."""
+    style = (
+        f"max-width:860px;border:{_LINE};border-radius:8px;padding:12px 18px;margin:4px 0;"
+        "box-sizing:border-box;font-size:13px;line-height:1.45;white-space:normal;"
+        "font-variant-numeric:tabular-nums"
+    )
+    return f'<div class="v3io-card" style="{style}">{"".join(parts)}</div>'
+
+
+def headline(words: str, chips: str, beside: str) -> str:
+    """Draw the one line that says it all; ``beside`` it stands what it is of."""
+    return (
+        '<div style="display:flex;flex-wrap:wrap;align-items:baseline;gap:4px 10px">'
+        f'<b style="font-size:16px">{text(words)}</b> {chips} '
+        f'<span style="margin-left:auto;{_FAINT}">{beside}</span></div>'
+    )
+
+
+def chip(status: str, words: str) -> str:
+    """Draw a word on the color of a status."""
+    ink = "#212121" if status in ("unknown", "unsent") else "#ffffff"
+    style = (
+        f"background:{COLORS[status]};color:{ink};border-radius:10px;padding:1px 9px;"
+        "font-size:12px;white-space:nowrap"
+    )
+    return f'<span style="{style}">{text(words)}</span>'
+
+
+def dot(status: str) -> str:
+    """Draw the color of a status."""
+    return (
+        f'<span style="display:inline-block;width:9px;height:9px;border-radius:50%;'
+        f'margin-right:6px;background:{COLORS[status]}"></span>'
+    )
+
+
+def status_bar(shares: Mapping[str, int], total: int | None, *, stored: str = "stored") -> str:
+    """Draw a bar that stored rows fill from the left, others apart on the right.
+
+    Parameters
+    ----------
+    shares : mapping
+        Rows by status. ``unsent`` is not drawn: it leaves the bar empty.
+    total : int, optional
+        Rows in all. None: not known, so that the bar stays empty.
+    stored : str
+        Whose color the stored rows have.
+    """
+    drawn = [
+        f'<div class="v3io-{status}" title="{rows:,} {status}" style="width:'
+        f"{rows / total:.4%};min-width:3px;background:{COLORS[color]}"
+        f'{";margin-left:auto" if status == first else ""}"></div>'
+        for status, color, first in (
+            ("stored", stored, ""),
+            ("rejected", "rejected", "rejected"),
+            ("unknown", "unknown", "" if shares.get("rejected") else "unknown"),
+        )
+        if total and (rows := shares.get(status, 0))
+    ]
+    said = ", ".join(f"{rows:,} {SPOKEN.get(s, s)}" for s, rows in shares.items() if rows)
+    style = (
+        f"display:flex;height:8px;border-radius:4px;overflow:hidden;background:{_TRACK};"
+        "margin:10px 0 8px"
+    )
+    return (
+        f'<div class="v3io-bar" role="img" aria-label="{escape(said or "nothing yet")}" '
+        f'style="{style}">{"".join(drawn)}</div>'
+    )
+
+
+def figures(items: Sequence[tuple[str, str]]) -> str:
+    """Draw numbers large, each above what it counts; the last one stands to the right."""
+    left = f"{_CELL};text-align:left;white-space:nowrap;width:1%;padding-right:26px"
+    styles = [left] * (len(items) - 1) + [f"{_CELL};text-align:right;padding-right:0"]
+    numbers = "".join(
+        f'<td style="{style};font-size:19px;padding-bottom:0"><b>{number}</b></td>'
+        for style, (number, _) in zip(styles, items, strict=True)
+    )
+    labels = "".join(
+        f'<td style="{style};font-size:12px;padding-top:0">'
+        f'<span style="{_FAINT}">{label}</span></td>'
+        for style, (_, label) in zip(styles, items, strict=True)
+    )
+    return (
+        '<table style="width:100%;table-layout:auto;border-collapse:collapse;border:none;margin:0">'
+        f'<tbody><tr style="{_ROW}">{numbers}</tr><tr style="{_ROW}">{labels}</tr></tbody></table>'
+    )
+
+
+def notice(words: str, *, color: str = "unknown") -> str:
+    """Draw a box that must not be missed; words as in `prose`."""
+    red, green, blue = (int(COLORS[color][at : at + 2], 16) for at in (1, 3, 5))
+    style = (
+        f"border-left:4px solid {COLORS[color]};background:rgba({red},{green},{blue},0.1);"
+        "padding:6px 10px;border-radius:0 4px 4px 0;margin:8px 0"
+    )
+    return f'<div class="v3io-notice" style="{style}">{prose(words)}</div>'
 
 
 def paragraph(*lines: str) -> str:
-    """Put lines of text, one under the other."""
-    shown = "<br>".join(text(line, 2_000) for line in lines)
-    return f'<p style="margin:.5em 0;{_PROSE}">{shown}</p>'
+    """Put lines of words, one under the other; words as in `prose`."""
+    shown = "<br>".join(prose(line) for line in lines)
+    return f'<p style="margin:.5em 0;white-space:normal;line-height:1.45">{shown}</p>'
 
 
-def table(caption: str, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+def fold(heading: str, aside: str, inside: str, *, is_open: bool = False) -> str:
+    """Draw a part that opens with a click."""
+    more = f' <span style="font-weight:normal;{_FAINT}">· {text(aside)}</span>' if aside else ""
+    return (
+        f'<details{" open" if is_open else ""} style="margin:10px 0 0">'
+        f'<summary style="cursor:pointer;font-weight:bold">{text(heading)}{more}</summary>'
+        f"{inside}</details>"
+    )
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     """Draw a table; the first cell of a row heads it, numbers stand to the right."""
     drawn = list(rows)
-    sides = [_side(cell) for cell in drawn[0]] if drawn else ["left"] * len(header)
+    sides = map(_side, drawn[0]) if drawn else ["left"] * len(header)
     head = "".join(
-        f'<th scope="col" style="{_HEAD};text-align:{side}">{text(name)}</th>'
-        for name, side in zip(header, sides, strict=True)
+        f'<th scope="col" style="{_CELL};border-bottom:{_LINE};text-align:{side};'
+        f'white-space:nowrap;font-size:12px;{_FAINT}">{text(name)}</th>'
+        for name, side in zip(header, sides, strict=False)  # no header: rows have names
     )
-    head = f"<thead><tr>{head}</tr></thead>" if any(header) else ""
+    head = f'<thead style="border:none"><tr style="{_ROW}">{head}</tr></thead>' if header else ""
     return (
-        f'<table style="margin:.5em 0;border-collapse:collapse;{_PROSE}">'
-        f'<caption style="{_CELL};text-align:left;font-weight:bold;white-space:nowrap">'
-        f"{text(caption)}</caption>"
-        f"{head}<tbody>{''.join(map(_row, drawn))}</tbody></table>"
+        '<table style="margin:6px 0 0;table-layout:auto;border-collapse:collapse;border:none;'
+        f'white-space:normal;font-size:13px">{head}<tbody>{"".join(map(_row, drawn))}</tbody>'
+        "</table>"
     )
 
 
@@ -65,32 +215,81 @@ def _row(cells: Sequence[Any]) -> str:
     first, *others = cells
     drawn = [f'<th scope="row" style="{_style(first)}">{text(first)}</th>']
     drawn += [f'<td style="{_style(cell)}">{text(cell)}</td>' for cell in others]
-    return f"<tr>{''.join(drawn)}</tr>"
+    return f'<tr style="{_ROW}">{"".join(drawn)}</tr>'
 
 
 def _style(cell: object) -> str:
-    is_short = len(str(cell)) <= _SHORT
+    is_short = len(re.sub("<[^>]*>", "", str(cell))) <= _SHORT
     wrap = "white-space:nowrap" if is_short else "overflow-wrap:anywhere"
-    side = _side(cell)
-    return f"{_CELL};vertical-align:top;font-weight:normal;text-align:{side};{wrap}"
+    return f"{_CELL};border-bottom:{_LINE};text-align:{_side(cell)};{wrap}"
 
 
 def _side(cell: object) -> str:
     return "right" if isinstance(cell, (int, float)) else "left"
 
 
-def columns_chart(description: str, values: Sequence[float]) -> str:
-    """Draw one column a value, from zero up; ``description`` says it in words."""
+def columns_chart(names: Sequence[str], values: Sequence[int], *, heading: str, a_line: int) -> str:
+    """Draw one column a value, so many in a line, its number above and its name below."""
     highest = max(values, default=0) or 1
-    step = _WIDTH / max(len(values), 1)
-    width = max(0.5, min(step * 0.8, 40))
-    bars = "".join(
-        f'<rect x="{place * step + (step - width) / 2:.1f}" y="{_HEIGHT - height:.1f}" '
-        f'width="{width:.1f}" height="{height:.1f}" {_BAR}></rect>'
-        for place, value in enumerate(values)
-        if (height := value / highest * (_HEIGHT - 2)) >= 0
+    lines = [
+        _chart_line(
+            heading, list(zip(names, values, strict=True))[at : at + a_line], highest, a_line
+        )
+        for at in range(0, len(names), a_line)
+    ]
+    return (
+        '<table style="width:100%;table-layout:fixed;border-collapse:collapse;border:none;'
+        f'margin:6px 0 0"><tbody>{"".join(lines)}</tbody></table>'
     )
-    return _drawing(description, bars)
+
+
+def _chart_line(heading: str, line: list[tuple[str, int]], highest: int, a_line: int) -> str:
+    size = 12 if a_line <= _WIDE else 11
+    base = f"padding:0 2px;border:none;text-align:center;font-size:{size}px;font-weight:normal"
+    head = f"padding:0 6px 0 0;border:none;text-align:left;font-size:12px;width:44px;{_FAINT}"
+    empty = f'<td style="{base}"></td>' * (a_line - len(line))
+    numbers = "".join(
+        f'<td style="{base}">{_count(value, a_line) if value else "<b>0</b>"}</td>'
+        for _, value in line
+    )
+    bars = "".join(
+        f'<td style="{base};height:{_HEIGHT}px;vertical-align:bottom;border-bottom:{_LINE}">'
+        f'<div style="height:{value / highest * _HEIGHT:.0f}px;background:{COLORS["running"]};'
+        f'border-radius:2px 2px 0 0"></div></td>'
+        for _, value in line
+    )
+    names = "".join(
+        f'<th scope="col" style="{base};{_FAINT}">{text(name)}</th>' for name, _ in line
+    )
+    return (
+        f'<tr style="{_ROW}"><th scope="row" style="{head}">Rows</th>{numbers}{empty}</tr>'
+        f'<tr style="{_ROW}"><td style="{head}"></td>{bars}{empty}</tr>'
+        f'<tr style="{_ROW}"><th scope="row" style="{head}">{text(heading)}</th>{names}{empty}</tr>'
+    )
+
+
+def _count(value: int, a_line: int) -> str:
+    """Write a count so short that it fits above its column."""
+    return f"{value:,}" if a_line <= _WIDE or value < 1_000 else short_number(value)  # noqa: PLR2004
+
+
+def short_number(value: float) -> str:
+    """Write a number in three digits: 950, 55.5k, 1.20M."""
+    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if value >= size * 0.9995:
+            return (
+                f"{value / size:.3g}{unit}"
+                if value < 999.5 * size
+                else f"{value / size:,.0f}{unit}"
+            )
+    return f"{value:.3g}" if value < 999.5 else f"{value:,.0f}"  # noqa: PLR2004
+
+
+def size(count: float) -> str:
+    """Write a number of bytes: 850 B, 29.1 MB."""
+    shown = short_number(count)
+    number, unit = (shown[:-1], shown[-1]) if shown[-1].isalpha() else (shown, "")
+    return f"{number} {unit}B"
 
 
 def area_chart(description: str, points: Sequence[tuple[float, float]]) -> str:
@@ -101,14 +300,13 @@ def area_chart(description: str, points: Sequence[tuple[float, float]]) -> str:
         f"{x / last * _WIDTH:.1f},{_HEIGHT - y / highest * (_HEIGHT - 2):.1f}" for x, y in points
     ]
     shape = " ".join([f"0,{_HEIGHT}", *corners, f"{_WIDTH},{_HEIGHT}"])
-    return _drawing(description, f'<polygon points="{shape}" {_BAR}></polygon>')
-
-
-def _drawing(description: str, shapes: str) -> str:
-    said = text(description, 1_000)
-    axis = f'<line x1="0" y1="{_HEIGHT}" x2="{_WIDTH}" y2="{_HEIGHT}" {_AXIS}></line>'
     return (
-        f'<svg role="img" aria-label="{said}" viewBox="0 0 {_WIDTH} {_HEIGHT + 1}" '
-        f'width="{_WIDTH}" height="{_HEIGHT + 1}" style="max-width:100%;display:block">'
-        f"{shapes}{axis}</svg>"
+        f'<svg role="img" aria-label="{escape(description)}" viewBox="0 0 {_WIDTH} {_HEIGHT}" '
+        f'width="{_WIDTH}" height="{_HEIGHT}" style="max-width:100%;display:block;margin:6px 0 0">'
+        f'<polygon points="{shape}" fill="{COLORS["running"]}"></polygon></svg>'
     )
+
+
+def plural(count: int, one: str, many: str | None = None) -> str:
+    """Write a count with its noun: 1 row, 2 rows."""
+    return f"{count:,} {one if count == 1 else many or one + 's'}"

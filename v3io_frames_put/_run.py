@@ -20,9 +20,8 @@ from v3io_frames_put._producer.producer import Producer
 from v3io_frames_put._producer.reconciler import Reconciler
 from v3io_frames_put._wire.api import Answer, Fault
 from v3io_frames_put._wire.bodies import encode_window
-from v3io_frames_put.cell_output import has_cells
 from v3io_frames_put.errors import Interrupted, PlatformUnavailable, PutRecordsError
-from v3io_frames_put.progress import Progress, Throttle, open_progress
+from v3io_frames_put.progress import Progress, RetryLog, Throttle, has_cells, open_progress
 from v3io_frames_put.results import Order, Receipt, count_and_first
 
 if TYPE_CHECKING:
@@ -219,49 +218,6 @@ class Loop:
         return None
 
 
-_LOG: Final = logging.getLogger("v3io_frames_put")
-_EVERY_SECONDS: Final = 1.0
-
-
-class RetryLog:
-    """Logs what is tried again.
-
-    Parameters
-    ----------
-    run_id : str
-        Names the run in each line.
-    delivery : Producer
-        The run.
-    """
-
-    def __init__(self, run_id: str, delivery: Producer) -> None:
-        self._run_id, self._delivery = run_id, delivery
-        self._throttle = Throttle(_EVERY_SECONDS)
-        self._requests = self._rows = 0
-
-    def tell(self, now: float) -> None:
-        """Log what has been tried again since the last line, if it is time for one."""
-        retried = self._delivery.take_retried()
-        if not retried:
-            return
-        self._requests += len(retried)
-        self._rows += sum(one.num_rows for one in retried)
-        if not self._throttle.is_due(now):
-            return
-        why = retried[-1].why
-        _LOG.warning(
-            "run %s: requests tried again: %s (%s rows); the last: %s, %s",
-            self._run_id, f"{self._requests:,}", f"{self._rows:,}", why.message, why.detail,
-            extra={
-                "fields": {
-                    "event": "retried", "run_id": self._run_id, "requests": self._requests,
-                    "rows": self._rows,
-                }
-            },
-        )  # fmt: skip
-        self._requests = self._rows = 0
-
-
 _DOING = "put records on"
 
 
@@ -311,6 +267,9 @@ def _name_results() -> tuple[str, str]:
     if has_cells() and threading.current_thread() is threading.main_thread():
         return "sys.last_value.results", " (Type import sys first.)"
     return "error.results", ""
+
+
+_LOG: Final = logging.getLogger("v3io_frames_put")
 
 
 @dataclass(frozen=True, slots=True)

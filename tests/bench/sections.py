@@ -372,6 +372,7 @@ def compare_shape(name: str, shape: Shape, rounds: int) -> Iterator[Row]:
         runs.ratio("json", "v3io"),
         goal="P12",
         at_least=shape.goal,
+        bound=shape.goal / 4,
         details=runs.as_dict(),
     )
     if "questdb" in runs.runs:

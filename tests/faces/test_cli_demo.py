@@ -37,8 +37,8 @@ def test_rows_go_there_and_come_back(demo):
 
 def test_progress_goes_to_stderr(demo):
     done = demo()
-    assert "3.00k/3.00k" in done.stderr
-    assert "3.00k/3.00k" not in done.stdout
+    assert "3,000 of 3,000 rows stored" in done.stderr
+    assert "rows stored" not in done.stdout
 
 
 def test_variables_have_no_say(demo, local_platform, monkeypatch):

@@ -442,3 +442,16 @@ def test_a_log_that_nobody_takes_costs_no_results(run, file, tmp_path, log_forma
     assert json.loads(done.stdout)["counts"]["stored"] == 3
     assert len(pd.read_parquet(results)) == 3
     assert len(pd.read_parquet(failed)) == 0
+
+
+def test_a_mistyped_stream_is_no_dead_end_for_its_journal(run, file, tmp_path, local_platform):
+    journal = tmp_path / "run.v3io"
+    for words, code in (
+        ([file, "projects/hose/readings"], 4),
+        ([file, STREAM, "--partition-key", "rom"], 2),
+        ([file, "projects/hose/readings", "--delivery", "exactly_once"], 4),
+    ):
+        assert run(*words, "--journal", journal).exit_code == code
+        assert list(tmp_path.iterdir()) == [file]
+    assert run(file, STREAM, "--journal", journal).exit_code == 0
+    assert len(sent(local_platform)) == 3

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import logging
 import os
 import re
 import signal
+import struct
 import subprocess
 import sys
+import termios
 
 import pyarrow as pa
 import pytest
@@ -84,7 +88,7 @@ class TestHelp:
             ("read", "tail?"),
             ("ls", "describe?"),
             ("PLAN", "plan?"),
-            ("xyzzy", "there are create, delete, demo, "),
+            ("xyzzy", "Known are create, delete, demo, "),
         ],
     )
     def test_a_word_that_is_not_a_command(self, run, word, meant):
@@ -286,9 +290,13 @@ class TestSecrets:
             "Give verify= the file; verify=False trusts",
             "Give --ca-file the file; --insecure trusts",
         ),
-        ("client.create_stream('a/b', shards=8)", "v3io-put create a/b --shards 8"),
+        ("client.create_stream('a/b', shards=8)", "v3io-put create 'a/b' --shards 8"),
         ("with failed= (--failed), what is left", "with --failed, what is left"),
+        ("Read it with delimiter=';' (--delimiter ';').", "Read it with --delimiter ';'."),
+        ("index=True sends it.", "--index sends it."),
         ("column 'where' of 'x=1' and day=5", "column 'where' of 'x=1' and day=5"),
+        ("cell '?columns=3', \"it's where=1\"", "cell '?columns=3', \"it's where=1\""),
+        ("the platform's, and types= of the user's", "the platform's, and --types of the user's"),
     ],
 )
 def test_messages_speak_the_language_of_the_command_line(text, said):
@@ -307,3 +315,47 @@ def test_the_logger_is_left_as_it_was(run, file):
     before = list(log.handlers), log.level
     run("publish", file, STREAM)
     assert (log.handlers, log.level) == before
+
+
+class TestBars:
+    """Drawn on a terminal alone."""
+
+    @pytest.fixture
+    def on_a_terminal(self, start):
+        def run(*words):
+            master, terminal = os.openpty()
+            fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("4H", 24, 120, 0, 0))
+            done = start(*words, capture_output=False, stderr=terminal, stdout=subprocess.PIPE)
+            os.close(terminal)
+            drawn = b""
+            with contextlib.suppress(OSError):  # how a pseudo-terminal ends on Linux
+                while part := os.read(master, 1 << 16):
+                    drawn += part
+            os.close(master)
+            return done, drawn.decode()
+
+        return run
+
+    def test_verify_shows_how_much_it_has_read(self, start, on_a_terminal, file, tmp_path):
+        results = tmp_path / "r.parquet"
+        assert start("publish", file, STREAM, "--results", results).returncode == 0
+        done, drawn = on_a_terminal("verify", results, STREAM)
+        assert done.returncode == 0
+        assert "Verifying: 100%" in drawn
+        assert "3.00/3.00" in drawn
+        assert done.stdout.startswith(b"3 of 3 ")
+
+    def test_publish_ends_with_the_bar_and_the_line_for_people(self, on_a_terminal, file):
+        done, drawn = on_a_terminal("publish", file, STREAM)
+        assert (done.returncode, done.stdout) == (0, b"")
+        assert "100%" in drawn
+        assert re.search(r"\n3 rows stored in \d+\.\d s, [\d,]+ rows/s\.\s*$", drawn)
+
+    def test_plan_shows_how_much_it_has_read_of_text(self, on_a_terminal, tmp_path):
+        path = tmp_path / "rooms.csv"
+        path.write_text("n,room\n" + "1,hall\n" * 300_000)
+        done, drawn = on_a_terminal("plan", path, STREAM)
+        assert done.returncode == 0
+        assert re.search(r"Planning: +\d+%\|", drawn)
+        assert "Planning: 100%" in drawn
+        assert b"Rows:              300,000" in done.stdout

@@ -63,7 +63,7 @@ def test_an_upload_does_what_its_plan_says(client, options):
     receipt = results.attrs["v3io"]
     stored = results[results["status"] == "stored"]
     assert plan.rows == len(data)
-    assert plan.rows - plan.refused_rows == len(stored)
+    assert plan.rows - plan.rejected_rows == len(stored)
     assert plan.records == len(stored[["shard_id", "sequence_number"]].drop_duplicates())
     assert plan.requests_vary or plan.requests == receipt["requests"]
     more = receipt["requests"] - plan.requests
@@ -119,7 +119,7 @@ def test_the_preview_is_what_a_reader_finds(client):
     assert sorted(record.data for record in plan.preview) == sorted(found["data"])
 
 
-def test_refused_rows_are_those_the_upload_rejects(client):
+def test_rejected_rows_are_those_the_upload_rejects(client):
     data = pd.DataFrame(
         {"key": ["a", "b" * 300, "c", None], "value": [1.5, 2.0, float("inf"), 4.0]},
         index=["w", "x", "y", "z"],
@@ -127,29 +127,29 @@ def test_refused_rows_are_those_the_upload_rejects(client):
     plan = plan_records(data, STREAM, partition_key="key", client=client)
     with pytest.warns(v3io_frames_put.UnstoredRowsWarning):
         results = v3io_frames_put.put_records(data, STREAM, partition_key="key", client=client)
-    assert plan.refused_rows == 2
-    assert plan.refused.index.tolist() == [1, 2]
-    assert plan.refused["label"].tolist() == ["x", "y"]
+    assert plan.rejected_rows == 2
+    assert plan.rejected.index.tolist() == [1, 2]
+    assert plan.rejected["label"].tolist() == ["x", "y"]
     rejected = results[results["status"] == "rejected"]
-    assert plan.refused["error_message"].tolist() == rejected["error_message"].tolist()
-    assert plan.refused["error_detail"].tolist() == rejected["error_detail"].tolist()
-    assert plan.refused_by_reason == {"PartitionKeyTooLong": 1, "UnencodableValue": 1}
-    assert "'key'" in plan.refused["error_detail"][1]
-    assert "'value'" in plan.refused["error_detail"][2]
+    assert plan.rejected["error_message"].tolist() == rejected["error_message"].tolist()
+    assert plan.rejected["error_detail"].tolist() == rejected["error_detail"].tolist()
+    assert plan.rejected_by_reason == {"PartitionKeyTooLong": 1, "UnencodableValue": 1}
+    assert "'key'" in plan.rejected["error_detail"][1]
+    assert "'value'" in plan.rejected["error_detail"][2]
 
 
-def test_records_that_no_body_can_carry_are_refused():
+def test_records_that_no_body_can_carry_are_rejected():
     data = pd.DataFrame({"text": ["short", "x" * 5_000, "short"]})
     limits = Limits(max_body_bytes=4_000)
     with v3io_frames_put.Client("http://127.0.0.1:1", limits=limits) as client:
         plan = plan_records(data, STREAM, client=client)
-    assert (plan.records, plan.refused.index.tolist()) == (2, [1])
+    assert (plan.records, plan.rejected.index.tolist()) == (2, [1])
     assert plan.sizes == {"min": 16, "median": 16, "p95": 16, "max": 16}
 
 
-def test_only_the_first_thousand_refused_rows_are_kept_and_all_are_counted():
+def test_only_the_first_thousand_rejected_rows_are_kept_and_all_are_counted():
     plan = plan_records(pd.DataFrame({"a": np.full(1_500, np.inf)}), STREAM)
-    assert (plan.refused_rows, len(plan.refused)) == (1_500, 1_000)
+    assert (plan.rejected_rows, len(plan.rejected)) == (1_500, 1_000)
     assert (plan.records, plan.requests, plan.sizes) == (0, 0, {})
 
 
@@ -174,23 +174,57 @@ def test_whole_floats_with_nulls_get_the_advice_that_mends_them():
     data = pd.DataFrame(
         {
             "dep_time": [517.0, None, 542.0],
+            "flipper_mm": [None, 181.0, 186.0],
             "celsius": [1.5, None, 2.0],
             "full": [1.0, 2.0, 3.0],
             "empty": [np.nan] * 3,
         }
     )
     advice = "\n".join(plan_records(data, STREAM).advice)
-    assert "df.astype({'dep_time': 'Int64'})" in advice
-    mended = data.astype({"dep_time": "Int64"})
+    assert "'dep_time' reads 517.0, 'flipper_mm' reads 181.0." in advice
+    assert "df.astype({'dep_time': 'Int64', 'flipper_mm': 'Int64'})" in advice
+    mended = data.astype({"dep_time": "Int64", "flipper_mm": "Int64"})
     assert plan_records(mended, STREAM).advice == ()
     assert json.loads(plan_records(mended, STREAM).preview[0].data)["dep_time"] == 517
     assert "'dep_time'" in plan_records(pa.Table.from_pandas(data), STREAM).advice[0]
 
 
+@pytest.mark.parametrize(
+    ("make", "options", "told"),
+    [
+        (lambda df: df.pivot_table(index="date", values="n"), {}, "The index ('date') is not sent"),
+        (lambda df: df.pivot_table(index="date", values="n"), {"index": True}, None),
+        (lambda df: df.set_index("date").rename_axis(None), {}, "first '2026-11-01'"),
+        (lambda df: df[df.n > 1], {}, None),
+        (lambda df: df, {}, None),
+    ],
+    ids=["named", "sent", "dates", "filtered", "numbered"],
+)
+def test_an_index_that_is_not_sent_is_told(make, options, told):
+    data = pd.DataFrame({"date": ["2026-11-01", "2026-11-02", "2026-11-03"], "n": [1, 2, 3]})
+    advice = plan_records(make(data), STREAM, **options).advice
+    assert len(advice) == (told is not None)
+    assert told is None or told in advice[0]
+
+
+def test_empty_keys_are_told():
+    data = pd.DataFrame({"key": ["a", "", "b", ""]})
+    (advice,) = plan_records(data, STREAM, partition_key="key").advice
+    assert advice.startswith("2 of 4 records have an empty partition key")
+
+
+@pytest.mark.parametrize(("keys", "is_told"), [(500, True), (5, False)])
+def test_small_packs_are_told(keys, is_told):
+    data = pd.DataFrame({"key": np.arange(1_000) % keys})
+    advice = plan_records(data, STREAM, partition_key="key", rows_per_record=50).advice
+    said = "Packs are small: 2.0 rows per record on average, rows_per_record is 50."
+    assert any(line.startswith(said) for line in advice) == is_told
+
+
 def test_infinities_that_become_null_are_told():
     data = pd.DataFrame({"a": [1.5, np.inf, -np.inf]})
     plan = plan_records(data, STREAM, encoding=Encoding(infinity="null"))
-    assert plan.refused_rows == 0
+    assert plan.rejected_rows == 0
     assert "2 in 'a'" in plan.advice[0]
 
 
@@ -281,7 +315,10 @@ def test_markup_in_names_and_values_is_escaped():
     tags = Tags()
     tags.feed(html)
     assert tags.open == []
-    assert tags.seen <= {"div", "table", "caption", "thead", "tbody", "tr", "th", "td", "p", "br"}
+    assert tags.seen <= {
+        "div", "table", "thead", "tbody", "tr", "th", "td", "p", "br", "b", "code", "span",
+        "details", "summary",
+    }  # fmt: skip
     assert "&lt;script&gt;" in html
 
 
@@ -301,12 +338,12 @@ def test_a_plan_reads_well():
         "Bytes on the wire: 92\n"
         "Bytes of a record: min 33, median 33, p95 33, max 33\n"
         "Destinations:      partition keys 1\n"
-        "Refused rows:      1\n"
+        "Rejected rows:     1\n"
         "\n"
-        "Records of the commonest keys\n"
+        "Records of the most frequent keys\n"
         "             1 'attic'\n"
         "\n"
-        "Would be refused\n"
+        "Would be rejected\n"
         "             1 UnencodableValue\n"
         "  row 1: column 'celsius' (double) holds an infinity; clean it, or choose "
         "Encoding(infinity='null' or 'string')."

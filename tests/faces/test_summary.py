@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import html
+import re
+
 import pandas as pd
 import pytest
 
 import v3io_frames_put
-from v3io_frames_put import ConfigError, summarize
+from v3io_frames_put import ConfigError, jobs, summarize
 from v3io_frames_put.local import RecordErrors, Throttled
 
 STREAM = "projects/house/readings"
@@ -43,8 +46,9 @@ def test_rows_are_counted_by_status_shard_and_attempt():
     assert summary.shards["first"].to_dict() == {0: 2, 1: 1}
     assert summary.attempts == {0: 1, 1: 2, 3: 1}
     assert (summary.rows, summary.maybe_duplicates) == (4, 1)
-    assert "1 rows were sent more than once, at most 3 times" in repr(summary)
-    assert "1 rows may stand twice" in repr(summary)
+    assert repr(summary).startswith("2 of 4 rows stored (1 rejected, 1 unknown)\n")
+    assert "1 row may be stored twice" in repr(summary)
+    assert ("Most attempts", "3; 1 row needed over one") in summary.facts()
 
 
 def test_reasons_are_grouped_commonest_first():
@@ -80,49 +84,176 @@ def test_another_frame_is_refused_and_what_it_lacks_is_named():
 
 
 def test_a_run_tells_its_throughput(local_platform):
-    data = pd.DataFrame({"key": ["a", "b", "c"] * 500})
+    data = pd.DataFrame({"key": ["a", "b", "c"] * 500, "text": "x" * 500})
     local_platform.faults = [Throttled()]
     with local_platform.client() as client:
         client.create_stream(STREAM, shards=3)
         results = data.v3io.put_records(STREAM, partition_key="key", client=client)
     summary = results.v3io.summary()
     assert summary.receipt == results.attrs["v3io"]
-    assert "MB/s" in repr(summary)
-    assert "rows were sent more than once, at most 2 times" in repr(summary)
+    assert summary.headline == "All 1,500 rows stored"
+    run_id = results.attrs["v3io"]["run_id"]
+    told = r"[\d.]+k? rows/s · [\d.]+ MB/s · \d requests · [\d.]+ s · "
+    assert re.search(rf"{told}{STREAM} · run {run_id}\n", repr(summary))
+    assert any(name == "Rows sent again" for name, _ in summary.facts())
     assert summary.shards["rows"].sum() == 1_500
 
 
-def test_the_page_holds_the_numbers_and_a_described_drawing(local_platform):
+def test_the_page_holds_the_numbers_and_a_described_bar(local_platform):
     local_platform.faults = [RecordErrors(places=(0,))]
-    data = pd.DataFrame({"key": ["a", "b"]})
+    data = pd.DataFrame({"key": ["a", "b"]}, index=["first", "second"])
     with local_platform.client() as client:
         client.create_stream(STREAM, shards=2)
         with pytest.warns(v3io_frames_put.UnstoredRowsWarning):
             results = data.v3io.put_records(STREAM, client=client)
-    html = summarize(results)._repr_html_()
-    said = "Rows per shard: 1 in all, shards 1, the fewest 1, the most 1"
-    assert f'role="img" aria-label="{said}"' in html
-    assert "var(--jp-brand-color1,#1976d2)" in html
-    assert '<th scope="row"' in html
-    assert "InvalidArgumentException" in html
+    page = summarize(results)._repr_html_()
+    assert '<b style="font-size:16px">1 of 2 rows stored</b>' in page
+    assert 'role="img" aria-label="1 stored, 1 rejected"' in page
+    assert "Why 1 row is not stored" in page
+    assert "InvalidArgumentException" in page
+    assert ">-201326592</code>" in page  # an identifier: no separators
+    assert ">first</td>" in page
+    assert "<script" not in page
+    assert "http" not in page.replace(local_platform.endpoint, "")
+    assert "-201326592" in repr(summarize(results))
+
+
+def test_reasons_name_their_column_what_to_do_and_rows(local_platform):
+    data = pd.DataFrame({"a": [1.5, float("inf"), 2.5] * 4, "b": [float("inf"), 1.0, 1.0] * 4})
+    data.index = [f"row {n}" for n in range(12)]
+    with local_platform.client() as client:
+        client.create_stream(STREAM)
+        with pytest.warns(v3io_frames_put.UnstoredRowsWarning):
+            results = data.v3io.put_records(STREAM, client=client)
+    errors = summarize(results).errors
+    assert errors[["error_message", "column", "rows"]].to_numpy().tolist() == [
+        ["UnencodableValue", "b", 4],
+        ["UnencodableValue", "a", 4],
+    ]
+    assert errors["labels"].tolist() == [
+        ("row 0", "row 3", "row 6", "row 9"),
+        ("row 1", "row 4", "row 7", "row 10"),
+    ]
+    assert (
+        "           4  UnencodableValue, column 'b': holds an infinity. Clean it, or choose "
+        "Encoding(infinity='null' or 'string')\n              rows row 0, row 3, row 6, row 9\n"
+    ) in repr(summarize(results))
+
+
+def test_every_shard_is_labelled_and_those_without_rows_are_told():
+    results = make_results(shard_id=pd.array([0] * 30 + [2] * 30, "Int32"))
+    results.attrs["v3io"] = {"shards": 5}
+    summary = summarize(results)
+    assert summary.shards["rows"].to_dict() == {0: 30, 1: 0, 2: 30, 3: 0, 4: 0}
+    assert "3 of 5 shards got no rows: 1, 3, 4" in repr(summary)
+    for shard in range(5):
+        assert f">{shard}</th>" in summary._repr_html_()
+    few = summarize(make_results(shard_id=pd.array([0, 2], "Int32")))
+    assert few.shards["rows"].to_dict() == {0: 1, 1: 0, 2: 1}
+    assert "got no rows" not in repr(few)  # two rows cannot fill three shards
+
+
+@pytest.mark.parametrize(
+    ("columns", "receipt", "told"),
+    [
+        ({"maybe_duplicate": [True]}, {}, "1 row may be stored twice, because an answer was lost"),
+        ({"maybe_duplicate": [True]}, {"delivery": "exactly_once"}, "(..., unique=True)"),
+        ({"status": ["unknown"] * 2}, {}, "2 rows may or may not be stored: no answer came."),
+        ({"status": ["unknown"]}, {"delivery": "exactly_once"}, "looks for them on the stream"),
+        ({"status": ["unknown"]}, {"delivery": "at_least_once"}, "sends them again, and marks"),
+        ({"status": ["unknown"]}, {"delivery": "at_most_once"}, "never sends them again"),
+        ({"status": ["unsent"]}, {"stopped": "stopped"}, "1 row not sent, because the run ended"),
+        ({}, {"duplicates": {"count": 1}}, "1 further copy of stored rows is on the stream"),
+        ({}, {"out_of_order": {"count": 2}}, "2 rows stored after later rows of the same key"),
+        ({}, {"already_complete": True}, "already complete: nothing was sent"),
+    ],
+)  # fmt: skip
+def test_what_must_not_be_missed_is_told_with_its_cure(columns, receipt, told):
+    results = make_results(**columns)
+    results.attrs["v3io"] = receipt
+    summary = summarize(results)
+    assert told in repr(summary)
+    bare = re.sub("<[^>]*>", "", summary._repr_html_())
+    assert told in html.unescape(bare)
+
+
+def test_what_a_resumed_run_does_not_know_is_not_told():
+    results = make_results()
+    results.attrs["v3io"] = {"out_of_order": None}
+    assert "out of order" not in repr(summarize(results))
+
+
+def test_one_row_is_one_row():
+    assert summarize(make_results()).headline == "1 row stored"
+    one = summarize(make_results(status=["rejected"], error_message=["DataTooLarge"]))
+    assert one.headline == "0 of 1 row stored"
+    assert one.unstored_message().startswith(
+        "1 of 1 row is not stored (1 rejected). 1 x DataTooLarge"
+    )
 
 
 def test_markup_in_messages_is_escaped():
     evil = "<script>alert(1)</script>"
     results = make_results(status=["rejected"], error_message=[evil], error_detail=[evil * 100])
-    html = summarize(results)._repr_html_()
-    assert "<script" not in html
-    assert "&lt;script&gt;" in html
-    assert "(2,500 characters)" in html
+    page = summarize(results)._repr_html_()
+    assert "<script" not in page
+    assert "&lt;script&gt;" in page
+    assert "(2,500 characters)" in page
 
 
 def test_thousands_of_shards_and_reasons_are_capped():
     stored = make_results(shard_id=pd.array(range(4_096), "Int32"))
     summary = summarize(stored)
-    assert len(summary._repr_html_()) < 70_000
-    assert "the first 16 of 4,096" in summary._repr_html_()
-    assert "and 4080 more shards" in repr(summary)
+    assert len(summary._repr_html_()) < 200_000
+    assert "The first 256 of 4,096 shards" in summary._repr_html_()
+    assert "and 4,080 more shards" in repr(summary)
     names = [f"Reason{n}" for n in range(300)]
     failed = summarize(make_results(status=["rejected"] * 300, error_message=names))
-    assert "the 10 commonest of 300 reasons" in failed._repr_html_()
-    assert "and 295 more reasons" in repr(failed)
+    assert "the 10 most frequent of 300 reasons" in failed._repr_html_()
+    assert "and 290 more reasons" in repr(failed)
+
+
+def test_the_results_of_a_job_show_themselves_as_a_run_does(local_platform, tmp_path):
+    path = tmp_path / "readings.parquet"
+    pd.DataFrame({"celsius": [1.5, float("inf"), 2.5]}).to_parquet(path)
+    failed = tmp_path / "failed.parquet"
+    with local_platform.client() as client:
+        client.create_stream(STREAM)
+        with pytest.warns(v3io_frames_put.UnstoredRowsWarning):
+            results = jobs.publish(path, STREAM, client=client, failed=failed, on_error="return")
+    assert repr(results).startswith("2 of 3 rows stored (1 rejected)\n")
+    assert repr(results).endswith(f"Files read: 1\nFailed rows: {failed}")
+    assert "Why 1 row is not stored" in results._repr_html_()
+    assert ">celsius</code>" in results._repr_html_()
+
+
+class OtherFrame:
+    """Results as Dask or Spark hold them: columns that are read when asked for."""
+
+    def __init__(self, results):
+        self.results = results
+        self.columns = [*results.columns, "partition"]
+
+    def __getitem__(self, columns):
+        return OtherFrame(self.results[columns])
+
+    def compute(self):
+        return self.results
+
+
+class SparkFrame(OtherFrame):
+    """Results as Spark hands them over: missing numbers make floats of the others."""
+
+    def select(self, *columns):
+        return SparkFrame(self.results[list(columns)])
+
+    def toPandas(self):  # noqa: N802  # Spark's name
+        return self.results.astype({"shard_id": "float64", "sequence_number": "float64"})
+
+
+@pytest.mark.parametrize("kind", [OtherFrame, SparkFrame])
+def test_results_of_dask_and_spark_are_summarized(kind):
+    results = make_results(status=["stored", "rejected"], shard_id=pd.array([1, None], "Int32"))
+    summary = summarize(kind(results))
+    assert summary.headline == "1 of 2 rows stored"
+    assert summary.shards["rows"].to_dict() == {0: 0, 1: 1}

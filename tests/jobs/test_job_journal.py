@@ -13,7 +13,7 @@ import pytest
 from pyarrow import parquet as pq
 
 from tests.jobs.conftest import STREAM, write_parquet, write_text
-from v3io_frames_put import ConfigError, DataError, Interrupted, PartialFailure, jobs
+from v3io_frames_put import ConfigError, DataError, Interrupted, Limits, PartialFailure, jobs
 from v3io_frames_put.errors import PutRecordsError
 from v3io_frames_put.jobs._reader import ParquetFile
 from v3io_frames_put.local import Throttled
@@ -25,14 +25,26 @@ def path(tmp_path):
 
 
 @pytest.fixture
-def stop(publish, path):
-    """Stop a job before it sends anything."""
+def stop(publish, path, local_platform):
+    """Stop a job once its first row is stored."""
 
     def stop(*files, **options):
         cancel = threading.Event()
-        cancel.set()
-        with pytest.raises(Interrupted) as stopped:
-            publish(*files, cancel=cancel, journal=path, **options)
+        local_platform.faults = [Throttled(nth=2, times=None, retry_after_seconds=60)]
+        with (
+            local_platform.client(limits=Limits(max_records=1)) as client,
+            pytest.raises(Interrupted) as stopped,
+        ):
+            publish(
+                *files,
+                client=client,
+                max_in_flight=1,
+                cancel=cancel,
+                progress=lambda snapshot: snapshot.stored and cancel.set(),
+                journal=path,
+                **options,
+            )
+        local_platform.faults = []
         return stopped.value.results
 
     return stop
@@ -72,6 +84,7 @@ def test_rejected_rows_of_a_finished_job_are_written_again(publish, path, tmp_pa
 
 def test_a_new_file_waits_for_the_next_run(publish, stop, folder, path, sent, caplog):
     stop(folder)
+    caplog.clear()
     write_parquet(folder / "9.parquet", n=[90], room=["r0"])
     with caplog.at_level("INFO", "v3io_frames_put"):
         told = publish(folder, journal=path)
@@ -353,7 +366,7 @@ def test_a_file_that_is_not_what_it_was_is_refused(publish, stop, folder, path, 
         (folder / "1.parquet").unlink()
     with pytest.raises(ConfigError, match=r"1\.parquet"):
         publish(folder, journal=path)
-    assert not sent()
+    assert [row["n"] for row in sent()] == [0]
 
 
 def test_a_file_that_only_looks_the_same_is_found_out(

@@ -286,7 +286,7 @@ class TestJobs:
     def test_plan_says_what_lines_leave_out(self, tmp_path):
         write_text(tmp_path / "day=7/a.jsonl", '{"a":1}', "oops")
         planned = jobs.plan(tmp_path, "projects/house/readings")
-        assert (planned.records, planned.refused_rows) == (1, 1)
+        assert (planned.records, planned.rejected_rows) == (1, 1)
         assert "without what their folders say: 'day'" in planned.advice[0]
 
 

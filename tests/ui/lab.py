@@ -163,11 +163,23 @@ def open_notebook(browser, lab: Lab, name: str, *cells: str):
     return page
 
 
+def open_saved(page, lab: Lab):
+    """Open the notebook of a page anew, as one that somebody else has written: not trusted."""
+    path = lab.root / page.url.rpartition("/")[2]
+    notebook = nbformat.read(path, nbformat.NO_CONVERT)
+    other = path.with_name(f"other-{path.name}")
+    nbformat.write(notebook, other)
+    page.goto(page.url.replace(path.name, other.name))
+    page.locator(".jp-NotebookPanel .jp-Cell").first.wait_for(timeout=60_000)
+    return page
+
+
 def set_theme(page, theme: str) -> None:
     """Change to the theme "Light" or "Dark" and wait until it is there."""
     page.evaluate(SET_THEME, theme)
     is_light = "true" if theme == "Light" else "false"
     page.wait_for_selector(f"body[data-jp-theme-light={is_light}]", state="attached")
+    page.wait_for_selector("#jupyterlab-splash", state="detached")  # it covers the page
 
 
 def wait_ready(page) -> None:

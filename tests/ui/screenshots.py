@@ -1,10 +1,12 @@
 """Make the screenshots of the docs: ``python -m tests.ui.screenshots [FOLDER]``.
 
-JupyterLab, light and dark: the uploader before and after an upload, rows that failed, a plan.
+JupyterLab, light and dark: the uploader idle, under way, done, with rejected and with unknown
+rows; a plan, and results.
 """
 
 from __future__ import annotations
 
+import re
 import sys
 import tempfile
 from pathlib import Path
@@ -12,7 +14,7 @@ from pathlib import Path
 from playwright.sync_api import expect, sync_playwright
 
 from tests.ui.lab import BROWSER_ARGS, CHROMIUM, ROOT, open_notebook, serve_lab, set_theme
-from v3io_frames_put.local import LocalPlatform
+from v3io_frames_put.local import LocalPlatform, LostAnswer, StalledAnswer
 
 FOLDER = ROOT / "docs" / "how-to" / "images"
 STREAM = "projects/demo/flights"
@@ -26,43 +28,90 @@ odd = january.copy()
 odd["distance"] = odd["distance"].astype("float64")
 odd.loc[odd.index[::3000], "distance"] = float("inf")
 """
-SHOW = (
-    "uploader = {frame}.v3io.uploader({stream!r}, client=client, partition_key='tailnum')\nuploader"
-)
 PLAN = "odd.v3io.plan_records({stream!r}, partition_key='tailnum')"
+PUT = (
+    "results = odd.v3io.put_records({stream!r}, partition_key='tailnum', client=client, "
+    "progress=False)"
+)
 SECONDS = 60_000
 
 
-def take_pictures(browser, lab, folder: Path) -> None:
-    """Take one picture after the other, each of the uploader or of an output alone."""
-    with LocalPlatform() as platform:
-        platform.create_stream(STREAM, shards=SHARDS)
-        make = MAKE.format(endpoint=platform.endpoint)
-        show = SHOW.format(frame="january", stream=STREAM)
-        page = open_notebook(browser, lab, "january.ipynb", make, show)
+class Studio:
+    """Opens notebooks and takes pictures of what they show, each in both themes."""
+
+    def __init__(self, browser, lab, platform: LocalPlatform, folder: Path) -> None:
+        self.browser, self.lab, self.platform, self.folder = browser, lab, platform, folder
+
+    def open(self, name: str, *cells: str):
+        """Open a notebook that has the flights, and a stream that is empty."""
+        with self.platform.client() as client:
+            client.delete_stream(STREAM)
+            client.create_stream(STREAM, shards=SHARDS)
+        make = MAKE.format(endpoint=self.platform.endpoint)
+        shown = [cell.format(stream=STREAM) for cell in cells]
+        return open_notebook(self.browser, self.lab, f"{name}.ipynb", make, *shown)
+
+    def open_uploader(self, name: str, frame: str = "january", more: str = ""):
+        """Open a notebook with an uploader that has made its plan."""
+        call = f"uploader({{stream!r}}, client=client, partition_key='tailnum'{more})"
+        page = self.open(name, f"uploader = {frame}.v3io.{call}\nuploader")
         ui = page.locator(".v3io-uploader")
-        expect(ui).to_contain_text("The first records", timeout=SECONDS)
-        ui.screenshot(path=folder / "uploader-before.png")
-        upload(ui)
+        expect(ui).to_contain_text("on the wire", timeout=SECONDS)
+        return page, ui
+
+    def shoot(self, page, part, name: str) -> None:
+        """Take a picture of a part of a page in each theme."""
+        page.evaluate("() => document.activeElement?.blur()")
         for theme in ("Light", "Dark"):
             set_theme(page, theme)
-            ui.screenshot(path=folder / f"uploader-{theme.lower()}.png")
-        page.close()
-        show = SHOW.format(frame="odd", stream=STREAM)
-        page = open_notebook(browser, lab, "odd.ipynb", make, PLAN.format(stream=STREAM), show)
-        set_theme(page, "Light")
-        plan = page.locator(".jp-OutputArea-output", has_text="What would be sent").first
-        plan.screenshot(path=folder / "plan.png")
-        ui = page.locator(".v3io-uploader")
-        upload(ui)
-        ui.screenshot(path=folder / "uploader-failed.png")
-        page.close()
+            part.screenshot(path=self.folder / f"{name}-{theme.lower()}.png")
 
 
 def upload(ui) -> None:
-    """Upload and wait for the end."""
-    ui.get_by_role("button", name="Upload", exact=True).click(timeout=SECONDS)
-    expect(ui).to_contain_text("Rows per shard", timeout=SECONDS)
+    """Press Upload."""
+    ui.get_by_role("button", name=re.compile("^Upload")).click(timeout=SECONDS)
+
+
+def take_uploader(studio: Studio) -> None:
+    """Take pictures of the uploader, state after state."""
+    page, ui = studio.open_uploader("idle")
+    studio.shoot(page, ui, "uploader-idle")
+    upload(ui)
+    expect(ui).to_contain_text(f"{SHARDS} shards", timeout=SECONDS)
+    studio.shoot(page, ui, "uploader-done")
+    page.close()
+
+    studio.platform.faults = [StalledAnswer(nth=15, times=None)]
+    page, ui = studio.open_uploader("running")
+    upload(ui)
+    expect(ui).to_contain_text(re.compile("[1-9],000 of 27,004 rows stored"), timeout=SECONDS)
+    studio.shoot(page, ui, "uploader-running")
+    page.close()
+    studio.platform.faults = []
+
+    page, ui = studio.open_uploader("rejected", "odd")
+    upload(ui)
+    expect(ui).to_contain_text(f"{SHARDS} shards", timeout=SECONDS)
+    studio.shoot(page, ui, "uploader-rejected")
+    page.close()
+
+    studio.platform.faults = [LostAnswer()]
+    page, ui = studio.open_uploader("unknown", more=", delivery='at_most_once'")
+    upload(ui)
+    expect(ui).to_contain_text("may or may not be stored", timeout=SECONDS)
+    expect(ui).to_contain_text(f"{SHARDS} shards", timeout=SECONDS)
+    studio.shoot(page, ui, "uploader-unknown")
+    page.close()
+
+
+def take_outputs(studio: Studio) -> None:
+    """Take pictures of a plan and of results."""
+    page = studio.open("outputs", PLAN, PUT, "results.v3io.summary()")
+    cards = page.locator(".v3io-card")
+    expect(cards).to_have_count(2, timeout=SECONDS)
+    studio.shoot(page, cards.nth(0), "plan")
+    studio.shoot(page, cards.nth(1), "results")
+    page.close()
 
 
 def main() -> None:
@@ -71,8 +120,12 @@ def main() -> None:
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as home, sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=CHROMIUM, args=BROWSER_ARGS)
-        with serve_lab(Path(home)) as lab:
-            take_pictures(browser, lab, folder)
+        with serve_lab(Path(home)) as lab, LocalPlatform() as platform:
+            platform.create_stream(STREAM, shards=SHARDS)
+            studio = Studio(browser, lab, platform, folder)
+            take_uploader(studio)
+            studio.platform.faults = []
+            take_outputs(studio)
         browser.close()
 
 

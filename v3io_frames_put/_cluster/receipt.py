@@ -8,7 +8,6 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
-import pandas as pd
 
 from v3io_frames_put import errors
 from v3io_frames_put._cluster.run import remote_stream
@@ -18,11 +17,12 @@ from v3io_frames_put._wire.bodies import RUN_BYTES, TAG_BYTES, parse_tag
 from v3io_frames_put.errors import PartialFailure, UnstoredRowsWarning
 from v3io_frames_put.put import callers_level
 from v3io_frames_put.results import count_and_first
-from v3io_frames_put.summary import Summary
+from v3io_frames_put.summary import summarize_receipt
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    import pandas as pd
     from numpy.typing import NDArray
 
     from v3io_frames_put._cluster.run import ClusterRun
@@ -179,7 +179,7 @@ def report_unstored(receipt: Mapping[str, Any], results: Any, *, on_error: str) 
         raise with_results(kind(receipt["error"]["message"]), results)
     if receipt["counts"]["stored"] == sum(receipt["counts"].values()):
         return
-    message = _summary(receipt).unstored_message()
+    message = summarize_receipt(receipt, receipt["reasons"]).unstored_message()
     if on_error == "raise":
         raise with_results(PartialFailure(message), results)
     warnings.warn(message, UnstoredRowsWarning, stacklevel=callers_level())
@@ -189,16 +189,3 @@ def with_results(error: Any, results: Any) -> Any:
     """Give an error the table of what became of the rows."""
     error.results = results
     return error
-
-
-def _summary(receipt: Mapping[str, Any]) -> Summary:
-    columns = [*_REASON, "rows", "detail"]
-    return Summary(
-        counts=receipt["counts"],
-        shards=pd.DataFrame(),
-        errors=pd.DataFrame(receipt["reasons"], columns=columns),
-        attempts={},
-        maybe_duplicates=receipt["maybe_duplicates"],
-        rows_per_second=receipt["rows_per_second"],
-        receipt=receipt,
-    )

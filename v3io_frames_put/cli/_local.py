@@ -175,7 +175,7 @@ def show_results(results: pd.DataFrame) -> None:
 def check_read_back(
     client: Client, stream: str, flights: pd.DataFrame, results: pd.DataFrame
 ) -> None:
-    """Compare each row with what stands where its result says it stands."""
+    """Compare each row with the record at the place that its result names."""
     import pandas as pd
 
     parts, done = [], 0

@@ -91,9 +91,10 @@ def judge_error(error: PutRecordsError) -> Exit:
 
 _CONTROLS: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
 _OPTIONS: Final = (
-    "access_key|cancel|client_info|columns|create|delivery|endpoint|failed|files|format|index|"
-    "journal|max_in_flight|max_in_flight_bytes|order|partition_key|progress|results|"
-    "retention_hours|rows_per_record|shard|shards|types|where"
+    "access_key|all_text|client_info|columns|create|csv_encoding|decimal_point|delimiter|delivery|"
+    "endpoint|failed|files|format|header|index|input_format|journal|max_in_flight|"
+    "max_in_flight_bytes|order|partition_key|progress|quote|results|retention_hours|"
+    "rows_per_record|shard|shards|skip_lines|types|where"
 )
 _SPELLED: Final = [
     (re.compile(pattern), replacement)
@@ -102,14 +103,15 @@ _SPELLED: Final = [
         (r"access_key= or V3IO_ACCESS_KEY", "--access-key-file or V3IO_ACCESS_KEY"),
         (r"username= and password=", "V3IO_USERNAME and V3IO_PASSWORD"),
         (r"or as access_key=", "or by --access-key-file"),
-        (r"client\.create_stream\('([^']*)', shards=(\d+)\)", r"v3io-put create \1 --shards \2"),
+        (r"client\.create_stream\((\0\d+\0), shards=(\d+)\)", r"v3io-put create \1 --shards \2"),
         (r"Look with describe_stream", "Look with v3io-put describe"),
+        (r"\b(all_text|create|index)=True", lambda m: _kebab(m[1])),
         (r"verify=False", "--insecure"),
         (r"verify=(?= )", "--ca-file"),
         (r"verify=", "--ca-file "),
         (r"access_key(?=:|=)", "--access-key-file"),
-        (r"Encoding\(infinity=\"(\w+)\"\)", r"--infinity \1"),
-        (r"with failed= \(--failed\)", "with --failed"),
+        (r"Encoding\(infinity=(\0\d+\0)\)", r"--infinity \1"),
+        (r"\b[a-z_]+=\S* \((--[a-z-]+[^)]*)\)", r"\1"),  # some messages speak both languages
         (r"\b(by|without|through) (types|failed|columns)\b", r"\1 --\2"),
         # An option at the beginning of a message, or with its value.
         (rf"(?<![\w.'\"-])({_OPTIONS})=(?=[\s.,;:)]|$)", lambda m: _kebab(m[1])),
@@ -119,15 +121,28 @@ _SPELLED: Final = [
 ]  # fmt: skip
 
 
+_QUOTED: Final = re.compile(r"""(?<!\w)(['"])(?:[^\\\n]|\\.)*?\1(?!\w)""")
+
+
 def _kebab(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 
 def to_options(text: str) -> str:
-    """Write a message of the package in the language of the command line."""
+    """Write a message of the package in the language of the command line.
+
+    Text in quotes is data, and is left alone.
+    """
+    quoted: list[str] = []
+
+    def take_out(found: re.Match[str]) -> str:
+        quoted.append(found[0])
+        return f"\0{len(quoted) - 1}\0"
+
+    text = _QUOTED.sub(take_out, text.replace("\0", "\\0"))
     for pattern, replacement in _SPELLED:
         text = pattern.sub(replacement, text)
-    return text
+    return re.sub(r"\0(\d+)\0", lambda found: quoted[int(found[1])], text)
 
 
 def escape(text: str) -> str:
@@ -225,7 +240,7 @@ def log_to_stderr(log_format: str | None = None) -> Iterator[None]:
 
 
 def asks_for_json(args: Sequence[str]) -> bool:
-    """Return whether the words behind a command, which may be wrong, ask for a JSON log."""
+    """Return whether the arguments of a command, which may be wrong, ask for a JSON log."""
     probe = click.Command(
         "log",
         params=[click.Option(["--log-format"])],
@@ -253,7 +268,7 @@ def report(
     level : int
         Of that line.
     plain : str, optional
-        What people read. None: the text behind its level.
+        What people read. None: the level, then the text.
     **fields
         More fields of a JSON log.
     """
@@ -276,7 +291,7 @@ def echo_error(line: str) -> None:
 
 
 @contextmanager
-def reading_bar(what: str) -> Iterator[Callable[[int, int], None]]:
+def reading_bar(what: str, unit: str = "records") -> Iterator[Callable[[int, int | None], None]]:
     """Give what shows how many records were read, and of how many, where a person looks on."""
     from v3io_frames_put.progress import someone_looks_on
 
@@ -285,9 +300,9 @@ def reading_bar(what: str) -> Iterator[Callable[[int, int], None]]:
         return
     from tqdm import tqdm
 
-    with tqdm(desc=what, unit="records", unit_scale=True) as bar:
+    with tqdm(desc=what, unit=unit, unit_scale=True) as bar:
 
-        def show(done: int, total: int) -> None:
+        def show(done: int, total: int | None) -> None:
             bar.total = total
             bar.update(done - bar.n)
 
@@ -323,7 +338,7 @@ def _show_warning(message: Warning | str, *_: Any) -> None:
 
 
 _DEFECT: Final = (
-    "this should not have happened. What --results, --journal or the log tell of rows still holds; "
+    "this should not have happened. What --results, --journal and the log say still holds; "
     "please report this, with what follows:"
 )
 _ALIASES: Final = {"put": "publish", "upload": "publish"}
@@ -362,7 +377,7 @@ class CommandGroup(click.Group):
         sys.exit(code or 0)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Return a command by its name, or by another that stands for it."""
+        """Return a command by its name, or by an alias."""
         return super().get_command(ctx, _ALIASES.get(cmd_name, cmd_name))
 
     def resolve_command(
@@ -371,13 +386,12 @@ class CommandGroup(click.Group):
         """Find the command; suggest those that an unknown word may mean."""
         name = args[0]
         if self.get_command(ctx, name) is None and not name.startswith("-"):
-            known = {alias: alias for alias in (*self.commands, *_ALIASES)}
+            known = [*self.commands, *_ALIASES]
             near = difflib.get_close_matches(name.lower(), known, n=2, cutoff=0.65)
             meant = [command for command, words in _MEANT.items() if name.lower() in words]
-            found = list(dict.fromkeys([*meant, *near])) or sorted(self.commands)
-            ctx.fail(f"There is no command {name!r}. Did you mean {' or '.join(found)}?"
-                     if meant or near else
-                     f"There is no command {name!r}; there are {', '.join(found)}.")  # fmt: skip
+            found = " or ".join(dict.fromkeys([*meant, *near]))
+            advice = f"Did you mean {found}?" if found else f"Known are {', '.join(sorted(known))}."
+            ctx.fail(f"There is no command {name!r}. {advice}")
         return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:

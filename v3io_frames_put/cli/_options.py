@@ -29,7 +29,7 @@ _ROWS, _WHERE_TO, _DELIVERY, _WRITTEN, _CONNECTION, _OUTPUT, _OTHERS = GROUPS
 
 
 class GroupedOption(click.Option):
-    """An option that stands in a group of the help."""
+    """An option in a group of the help."""
 
     def __init__(self, *args: Any, group: str = _OTHERS, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -433,7 +433,7 @@ def _advise(name: str, known: dict[str, click.Parameter]) -> str:
 
 
 def _fit(param: click.Parameter, value: Any) -> Any:
-    """Let one path stand for a list of them; raise TypeError for what no option takes."""
+    """Return a value as its option takes it, one path as a list; raise TypeError otherwise."""
     is_text = isinstance(param.type, (click.types.StringParamType, click.Path, SecretFile))
     if isinstance(value, list) and is_text and param.nargs == 1:
         raise TypeError("expected one value, not a list")

@@ -17,6 +17,7 @@ from v3io_frames_put.cli._main import (
     escape,
     judge_error,
     judge_results,
+    reading_bar,
     report,
     report_error,
     to_json,
@@ -132,9 +133,13 @@ def _show_plan(*, files: tuple[str, ...], stream: str, infinity: str, **options:
     encoding = Encoding(infinity=infinity)  # type: ignore[arg-type]  # one of its words
     keywords = inspect.signature(jobs.plan).parameters
     used = {name: value for name, value in options.items() if name in keywords}
-    planned = jobs.plan(files, stream, encoding=encoding, **used)
-    click.echo(escape(to_options(repr(planned))))
-    raise click.exceptions.Exit(Exit.NOT_ALL_STORED if planned.refused_rows else Exit.OK)
+    with reading_bar("Planning", "rows") as show:
+        planned = jobs.plan(files, stream, encoding=encoding, **{**used, "progress": show})
+    text = repr(planned)
+    for advice in planned.advice:
+        text = text.replace(advice, to_options(advice))
+    click.echo(escape(text))
+    raise click.exceptions.Exit(Exit.NOT_ALL_STORED if planned.rejected_rows else Exit.OK)
 
 
 plan = GroupedCommand(
@@ -252,7 +257,7 @@ def _write_summary(to: str | None, results: Any, error: BaseException | None = N
     if to is None:
         return
     summary = {} if results is None else results.to_json()
-    summary["error"] = None if error is None else str(error)
+    summary["error"] = None if error is None else to_options(str(error))
     try:
         if to == "-":
             click.echo(to_json(summary, stream=sys.stdout))

@@ -22,6 +22,7 @@ from v3io_frames_put.jobs._failed_rows import check_columns
 from v3io_frames_put.jobs._files import STDIN, find_files, pick_files, select_files
 from v3io_frames_put.jobs._job_results import JobResults
 from v3io_frames_put.jobs._outputs import Outputs
+from v3io_frames_put.jobs._progress import estimate_rows
 from v3io_frames_put.jobs._reader import FileTable
 from v3io_frames_put.jobs._run import log_to, run_job, tell_unstored
 from v3io_frames_put.jobs._sink import Brake, Sink
@@ -30,7 +31,7 @@ from v3io_frames_put.plan.planner import plan_source
 if TYPE_CHECKING:
     import os
     import threading
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     import pyarrow as pa
 
@@ -269,6 +270,7 @@ def plan(  # noqa: PLR0913 - the options of publish that say what is sent
     max_in_flight_bytes: int = 64 << 20,
     encoding: Encoding | None = None,
     client: Client | None = None,
+    progress: Callable[[int, int | None], object] | None = None,
 ) -> RecordsPlan:
     """Find out what ``publish`` would send, without sending anything.
 
@@ -279,6 +281,8 @@ def plan(  # noqa: PLR0913 - the options of publish that say what is sent
     ----------
     client : Client, optional
         Its limits count; it is not connected. None: the platform's usual limits.
+    progress : callable, optional
+        Called with the rows read so far, and those of all files as far as that is known.
 
     Returns
     -------
@@ -315,6 +319,8 @@ def plan(  # noqa: PLR0913 - the options of publish that say what is sent
     found = find_files(files, input_format)
     picked = select_files(found, where, read_types(types)) or found[:1]
     table, own = _open_table(picked, types, where, dialect, mapping, index, None)
+    if progress is not None:
+        table.on_read = lambda: progress(table.rows_read, estimate_rows(table))
     planned = plan_source(
         table.source(),
         stream,

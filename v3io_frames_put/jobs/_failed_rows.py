@@ -1,4 +1,4 @@
-"""Failed rows: read once more where they stand, written with the reasons, and sent again.
+"""Failed rows: read again from their files, written with the reasons, and sent again.
 
 Nothing of the input is kept during a run; files whose rows are all stored are not
 opened again.

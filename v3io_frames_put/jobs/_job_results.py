@@ -1,4 +1,4 @@
-"""What became of a job's rows, in numbers: the rows themselves stand in a file."""
+"""Results of a job, in numbers; the rows themselves are in files."""
 
 from __future__ import annotations
 
@@ -6,13 +6,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from v3io_frames_put.jobs._files import kind_of
+from v3io_frames_put.summary import draw_summary, summarize_receipt
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from v3io_frames_put.summary import Summary
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class JobResults:
     """What became of the rows of a job.
 
@@ -68,6 +71,18 @@ class JobResults:
             where = f" {count} are in {self.failed}."
         return f"{total:,} of {self.rows:,} rows are not stored ({counted}). {frequent}.{where}"
 
+    def __repr__(self) -> str:
+        lines = [repr(self._summarize()), "", f"Files read: {self.files:,}"]
+        for name, path in (("Results", self.results), ("Failed rows", self.failed)):
+            lines += [f"{name}: {path}"] if path is not None else []
+        return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        return draw_summary(self._summarize())
+
+    def _summarize(self) -> Summary:
+        return summarize_receipt(self.receipt, self.reasons, self.counts)
+
     def to_json(self) -> dict[str, Any]:
         """Turn it into plain JSON types: the summary of a job."""
         return {
@@ -86,7 +101,7 @@ class JobResults:
 def _write_reason(reason: Mapping[str, Any]) -> str:
     detail = (reason["detail"] or "no detail").rstrip(".")
     place = ""
-    if reason.get("file_row") is not None:
+    if reason.get("file_row") is not None and reason["file"] not in detail:
         first = "" if reason["rows"] == 1 else "the first: "
         unit = "line" if kind_of(reason["file"]) in ("csv", "json") else "row"
         place = f" ({first}{unit} {reason['file_row']:,} of {reason['file']})"

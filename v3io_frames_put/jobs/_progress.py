@@ -26,7 +26,7 @@ class Table(Protocol):
     num_rows : int or None
         Rows of all files. None: not known before they are read.
     num_bytes : int or None
-        Bytes of all files, where they tell how far reading is.
+        Bytes of all files, where they are text. None: not known.
     rows_read, bytes_read : int
         How far it is.
     is_read : bool

@@ -56,11 +56,10 @@ from v3io_frames_put.jobs._json_lines import (
 from v3io_frames_put.jobs._where import parse_where
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from v3io_frames_put._encode.sources import Reader as ColumnReader
     from v3io_frames_put.jobs._files import InputFile
-    from v3io_frames_put.jobs._sink import Places
     from v3io_frames_put.jobs._where import Where
 
 _LOG: Final = logging.getLogger("v3io_frames_put")
@@ -131,8 +130,8 @@ class FileTable:
         Bytes of all files, where all are text; see ``bytes_read``.
     rows_read : int
         How many rows were read.
-    places : Places or None
-        Takes note of where each row stands, as rows are read.
+    places
+        Its ``note`` is called with file and row of the rows that are read. None: nobody asks.
     starts, ends : list of int
         The first row of each file that was begun, and the row after the last of each that
         was read to its end.
@@ -200,7 +199,8 @@ class FileTable:
         self.ends: list[int] = []
         self.broken: DataError | None = None
         self.rows_read = self._unreleased = 0
-        self.places: Places | None = None
+        self.places: Any = None  # takes note of where rows stand
+        self.on_read: Callable[[], object] | None = None
 
     def _open(self, file: InputFile, where: str | None, *, as_lines: bool) -> Any:
         """Open a file, or return why it cannot be read."""
@@ -311,12 +311,11 @@ class FileTable:
         seen: set[str] = set()
         is_whole = True
         for reader in self._readers if left and self.is_lines else ():
-            if isinstance(reader, LinesFile):
-                names, is_all = reader.members()
-                seen |= names
-                is_whole = is_whole and is_all
-            else:
-                is_whole = False
+            if not isinstance(reader, LinesFile):
+                return  # failed rows: only reading all of them would tell
+            names, is_all = reader.members()
+            seen |= names
+            is_whole = is_whole and is_all
             if left <= seen:
                 return
         for name in sorted(left - seen) if self.is_lines else ():
@@ -334,10 +333,9 @@ class FileTable:
     @property
     def bytes_read(self) -> int:
         """How many bytes of the files were read."""
-        done = sum(file.size or 0 for file in self.files[: len(self.ends)])
-        if len(self.starts) == len(self.ends):
-            return done
-        return done + getattr(self._readers[len(self.ends)], "position", 0)
+        begun, ended = len(self.starts), len(self.ends)  # the reading thread moves them on
+        done = sum(file.size or 0 for file in self.files[:ended])
+        return done if begun <= ended else done + getattr(self._readers[ended], "position", 0)
 
     @property
     def broken_files(self) -> list[str]:
@@ -397,6 +395,8 @@ class FileTable:
                     if self.places is not None:
                         self.places.note(places)
                     self._release(places.num_rows)
+                    if self.on_read is not None:
+                        self.on_read()
                     yield batch
             except DataError as error:
                 self.broken = error

@@ -1,4 +1,4 @@
-"""Outcome batches -> a Parquet file, and what they say in numbers."""
+"""Write outcome batches to a Parquet file, and count them."""
 
 from __future__ import annotations
 
@@ -47,14 +47,14 @@ _MAX_REASONS: Final = 1_000  # kinds of reasons, not rows; beyond them rows are 
 
 
 class ParquetOutput:
-    """A Parquet file that stands in its place only when it is whole.
+    """A Parquet file that appears in its place only when it is whole.
 
     No other run writes there from the moment that it is made.
 
     Parameters
     ----------
     path : path
-        Where it will stand. A link stays, and what it leads to is written.
+        Where to. A link stays, and the file that it leads to is written.
 
     Raises
     ------
@@ -72,7 +72,7 @@ class ParquetOutput:
             self._lock = _lock(self._part)
 
     def begin(self, schema: pa.Schema, **encodings: Any) -> None:
-        """Tell what its rows are; encodings are those of ``pyarrow.parquet.ParquetWriter``."""
+        """Set the columns of its rows; encodings are those of ``pyarrow.parquet.ParquetWriter``."""
         self._schema = schema
         with self._refuses():
             # The schema is stored last, since its metadata may be known last.
@@ -128,7 +128,7 @@ class ParquetOutput:
             raise OSError(f"{self.path} cannot be written: {error}") from error
 
     def discard(self) -> None:
-        """Leave nothing behind, unless it stands in its place."""
+        """Remove what was written, unless it is in its place."""
         if self._is_over:  # another run may be writing there by now
             return
         self._is_over = True
@@ -171,7 +171,7 @@ class ResultsFile(ParquetOutput):
     Parameters
     ----------
     path : path
-        Where it will stand.
+        Where to.
     packed : bool
         Whether there is a column ``record_row``.
     """
@@ -216,9 +216,9 @@ class ResultsFile(ParquetOutput):
         try:
             with pq.ParquetFile(self._part) as whole:
                 for batch in whole.iter_batches(PAGE_ROWS):
-                    told = _amend(batch, tally.num_rows, self._packed, late, duplicates)
-                    tally.add(told)
-                    after.write(told)
+                    amended = _amend(batch, tally.num_rows, self._packed, late, duplicates)
+                    tally.add(amended)
+                    after.write(amended)
         except BaseException:
             after.discard()
             raise

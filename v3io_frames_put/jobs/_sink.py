@@ -125,7 +125,7 @@ class Sink:
     packed : bool
         Whether there is a column ``record_row``.
     brake : threading.Event, optional
-        Set when they cannot be written: nobody could tell what was sent afterwards.
+        Set when they cannot be written: what was sent afterwards would not be known.
 
     Attributes
     ----------
@@ -199,7 +199,7 @@ class Sink:
                 self._brake.set()
 
     def add_unread(self, num_rows: int) -> None:
-        """Tell of rows at the end that were never read."""
+        """Count rows at the end that were never read."""
         for start in range(0, num_rows, PAGE_ROWS):
             self.take(_unsent(min(PAGE_ROWS, num_rows - start), packed=self._packed))
 
@@ -240,7 +240,7 @@ class Sink:
             self.failed.place()
 
     def close(self) -> None:
-        """Leave nothing behind that is not whole, or was not asked for."""
+        """Remove what is not whole, or was not asked for."""
         self._drop_spare()
         for output in (self._file, self.failed):
             if output is not None:

@@ -18,9 +18,32 @@ if TYPE_CHECKING:
     from v3io_frames_put.config import Encoding
     from v3io_frames_put.plan.records_plan import KeyCounts
 
+_FEW_PACKS: Final = 10  # fewer say nothing of the average
+_SMALL_AUTO_PACK: Final = 8  # rows; below half of it, Arrow's frame outweighs them
+_SHOWN_VALUES: Final = 3
 _GLANCE: Final = 10_000  # values that mostly tell a column of fractions at once
 _SKEWED: Final = 0.5  # of all records under one key
 _SHOWN_COLUMNS: Final = 10
+
+
+def advise_on_index(data: Any, *, index: bool) -> Iterator[str]:
+    """Look at an index that says something and is not sent."""
+    if index or not isinstance(data, pd.DataFrame):
+        return
+    levels = [str(name) for name in data.index.names if name is not None]
+    is_numbered = pd.api.types.is_integer_dtype(data.index.dtype)
+    if levels:
+        named = ", ".join(map(repr, levels))
+        yield (
+            f"The index ({named}) is not sent. Send it, too, with `index=True`, or make it "
+            f"columns with `df.reset_index()`."
+        )
+    elif len(data) and not is_numbered:
+        first = data.index[0]
+        yield (
+            f"The index (no name, {data.index.dtype}, first {str(first)!r}) is not sent. Send it, "
+            f"too, with `index=True`."
+        )
 
 
 def advise_on_columns(
@@ -30,20 +53,36 @@ def advise_on_columns(
     if data_format != "json":
         return
     floats = list(_float_columns(data, {column.name for column in columns}))
-    whole = [name for name, values in floats if _is_whole_with_nulls(values)]
+    whole = {name: _first_value(values) for name, values in floats if _is_whole_with_nulls(values)}
     if whole:
-        chosen = "{" + ", ".join(f"{name!r}: 'Int64'" for name in whole[:_SHOWN_COLUMNS]) + "}"
+        shown = list(whole)[:_SHOWN_COLUMNS]
+        reads = ", ".join(f"{name!r} reads {whole[name]!r}" for name in shown[:_SHOWN_VALUES])
+        chosen = "{" + ", ".join(f"{name!r}: 'Int64'" for name in shown) + "}"
         more = len(whole) - _SHOWN_COLUMNS
         yield (
-            f"Float columns of whole numbers and nulls ({len(whole):,}) will read 517.0, which "
-            f"Spark takes for null in an integer field. Mend them with df.astype({chosen})"
-            + (f", and {more:,} more." if more > 0 else ".")
+            f"Whole numbers in float columns that have nulls are sent with a fraction: {reads}. "
+            f"Spark reads that as null in an integer field. Send integers with "
+            f"`df.astype({chosen})`" + (f", and {more:,} more." if more > 0 else ".")
         )
     if encoding.infinity == "null":
         lossy = {name: count for name, values in floats if (count := _count_infinite(values))}
         if lossy:
             counted = ", ".join(f"{count:,} in {name!r}" for name, count in lossy.items())
             yield f"Infinities become null and cannot be told from missing values: {counted}."
+
+
+def advise_on_packs(rows: int, records: int, rows_per_record: int | str) -> Iterator[str]:
+    """Look at packs that hold far fewer rows than they may."""
+    if rows_per_record == 1 or records < _FEW_PACKS:
+        return
+    wanted = _SMALL_AUTO_PACK if rows_per_record == "auto" else int(rows_per_record)
+    mean = rows / records
+    if mean < wanted / 2:
+        yield (
+            f"Packs are small: {mean:,.1f} rows per record on average, rows_per_record is "
+            f"{rows_per_record}. A pack holds rows of one key or shard, and few of them are close "
+            f"together. Choose a key with fewer values, or sort by the key."
+        )
 
 
 def advise_on_keys(keys: KeyCounts, records: int, *, is_keyed: bool) -> Iterator[str]:
@@ -53,8 +92,14 @@ def advise_on_keys(keys: KeyCounts, records: int, *, is_keyed: bool) -> Iterator
             f"Records without partition key or shard (null): {keys.free:,} of {records:,}. The "
             f"platform spreads them, and they keep no order."
         )
+    empty = keys.largest.get("", 0)
+    if empty:
+        yield (
+            f"{empty:,} of {records:,} records have an empty partition key (''): one shard takes "
+            f"them all. A null is no key."
+        )
     key, most = next(iter(keys.largest.items()), ("", 0))
-    if records > 1 and most > records * _SKEWED and keys.keys > 1:
+    if key and records > 1 and most > records * _SKEWED and keys.keys > 1:
         yield (
             f"{most / records:.0%} of the records have the partition key {key!r}: one shard "
             f"takes them all."
@@ -68,8 +113,8 @@ def advise_on_lanes(parallel_requests: float, max_in_flight: int) -> Iterator[st
         yield (
             f"In this order of the rows, about {about} of {max_in_flight} requests can be under "
             f"way at once: rows of one key or shard that stand close together wait for each "
-            f"other. Shuffle the keys (df.sort_values of a time column), choose a key with more "
-            f'values, or give order="none".'
+            f"other. Shuffle the keys (`df.sort_values` of a time column), choose a key with more "
+            f'values, or give `order="none"`.'
         )
 
 
@@ -84,6 +129,10 @@ def _float_columns(data: Any, names: set[str]) -> Iterator[tuple[str, NDArray[An
         for name, column in zip(data.schema.names, data.columns, strict=True):
             if name in names and pt.is_floating(column.type):
                 yield name, column.to_numpy(zero_copy_only=False).astype(np.float64)
+
+
+def _first_value(values: NDArray[Any]) -> float:
+    return float(values[~np.isnan(values)][0])
 
 
 def _is_whole_with_nulls(values: NDArray[Any]) -> bool:

@@ -71,7 +71,7 @@ def plan_records(  # noqa: PLR0913  # the options of put_records
     Returns
     -------
     RecordsPlan
-        Counts, sizes, refused rows, the first records, and advice.
+        Counts, sizes, rejected rows, the first records, and advice.
 
     Raises
     ------
@@ -156,16 +156,22 @@ def plan_source(  # noqa: PLR0913  # what every face passes on
         body_bytes=requests.body_bytes,
         data_bytes=survey.sizes.total,
         sizes=survey.sizes.quantiles(),
-        refused_rows=survey.refusals.by_reason.total(),
-        refused=survey.refusals.frame(rows.index),
-        refused_by_reason=dict(survey.refusals.by_reason.most_common()),
+        rejected_rows=survey.refusals.by_reason.total(),
+        rejected=survey.refusals.frame(rows.index),
+        rejected_by_reason=dict(survey.refusals.by_reason.most_common()),
         keys=keys,
         parallel_requests=requests.parallel,
         preview=tuple(survey.preview),
         advice=(
+            *advice.advise_on_index(data, index=mapping.get("index", False)),
             *advice.advise_on_columns(data, rows.columns, mapping["format"], encoding),
             *advice.advise_on_keys(keys, records, is_keyed=is_keyed),
             *advice.advise_on_lanes(requests.parallel, policy.first_in_flight),
+            *advice.advise_on_packs(
+                survey.num_rows - survey.refusals.by_reason.total(),
+                records,
+                mapping["rows_per_record"],
+            ),
         ),
     )
 

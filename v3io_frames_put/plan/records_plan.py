@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _SHOWN_KEYS: Final = 5
-_SHOWN_REFUSALS: Final = 5
+_SHOWN_REJECTED: Final = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +50,7 @@ class KeyCounts:
     keys : int
         Different partition keys.
     largest : dict of str to int
-        Records of the commonest keys, largest first.
+        Records of the most frequent keys, largest first.
     shards : dict of int to int
         Records by the shard that was asked for.
     free : int
@@ -86,12 +86,12 @@ class RecordsPlan:
         Bytes of all payloads, before Base64.
     sizes : dict of str to int
         Bytes of a payload: ``min``, ``median``, ``p95``, ``max``. Empty: no records.
-    refused_rows : int
+    rejected_rows : int
         Rows that would be rejected before anything is sent.
-    refused : DataFrame
+    rejected : DataFrame
         The first 1,000 of them by row number: ``label`` (index), ``error_message`` and
         ``error_detail``, which names the column.
-    refused_by_reason : dict of str to int
+    rejected_by_reason : dict of str to int
         All of them by ``error_message``.
     keys : KeyCounts
         Destinations.
@@ -112,9 +112,9 @@ class RecordsPlan:
     body_bytes: int
     data_bytes: int
     sizes: Mapping[str, int]
-    refused_rows: int
-    refused: pd.DataFrame
-    refused_by_reason: Mapping[str, int]
+    rejected_rows: int
+    rejected: pd.DataFrame
+    rejected_by_reason: Mapping[str, int]
     keys: KeyCounts
     parallel_requests: float
     preview: tuple[PlannedRecord, ...]
@@ -124,7 +124,7 @@ class RecordsPlan:
         """Return how long an upload takes at a rate; a receipt tells the rate of a run."""
         if not rows_per_second > 0:
             raise ConfigError(f"rows_per_second={rows_per_second!r}; expected more than 0.")
-        return (self.rows - self.refused_rows) / rows_per_second
+        return (self.rows - self.rejected_rows) / rows_per_second
 
     @property
     def requests_text(self) -> str:
@@ -144,7 +144,7 @@ class RecordsPlan:
             sizes = ", ".join(f"{name} {size:,}" for name, size in self.sizes.items())
             facts.append(("Bytes of a record", sizes))
         facts.append(("Destinations", self._destinations()))
-        facts.append(("Refused rows", f"{self.refused_rows:,}"))
+        facts.append(("Rejected rows", f"{self.rejected_rows:,}"))
         return facts
 
     def _destinations(self) -> str:
@@ -158,15 +158,15 @@ class RecordsPlan:
     def __repr__(self) -> str:
         lines = [f"{name + ':':<19}{said}" for name, said in self.facts()]
         if self.keys.largest:
-            lines += ["", "Records of the commonest keys"]
+            lines += ["", "Records of the most frequent keys"]
             shown = list(self.keys.largest.items())[:_SHOWN_KEYS]
             lines += [f"  {count:>12,} {key!r}" for key, count in shown]
-        if self.refused_rows:
-            lines += ["", "Would be refused"]
-            lines += [f"  {n:>12,} {name}" for name, n in self.refused_by_reason.items()]
-            details = self.refused.head(_SHOWN_REFUSALS)["error_detail"].items()
+        if self.rejected_rows:
+            lines += ["", "Would be rejected"]
+            lines += [f"  {n:>12,} {name}" for name, n in self.rejected_by_reason.items()]
+            details = self.rejected.head(_SHOWN_REJECTED)["error_detail"].items()
             lines += [f"  row {row}: {detail}" for row, detail in details]
-        lines += ["", *self.advice] if self.advice else []
+        lines += ["", *(line.replace("`", "") for line in self.advice)] if self.advice else []
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:

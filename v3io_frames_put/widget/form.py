@@ -1,23 +1,384 @@
-"""The form: every choice of an upload as one labelled control."""
+"""The form: what is sent, where to, and options, each choice as one labelled control."""
 
 from __future__ import annotations
 
+import sys
+from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, get_args
 
 import ipywidgets as widgets
+import pandas as pd
+from traitlets import Unicode
 
-from v3io_frames_put._producer.policy import DeliveryMode
-from v3io_frames_put.widget.choices import Choices
-from v3io_frames_put.widget.secret import SecretText
+from v3io_frames_put import _html
+from v3io_frames_put._encode.formats import Format
+from v3io_frames_put._producer.policy import DeliveryMode, check_choice
+from v3io_frames_put.config import check_whole
+from v3io_frames_put.errors import ColumnNotFound, ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    import pandas as pd
+    from collections.abc import Callable, Mapping, Sequence
 
 NOTHING: Final = ""  # what a control of columns says for None
+_FIXED: Final = {"shard": int, "client_info": bytes}  # one for every row
+_NOT_OPTIONS: Final = ("source", "endpoint", "stream")
 _WIDE: Final = {"layout": {"width": "auto"}, "style": {"description_width": "9em"}}
-_SHOWN_COLUMNS: Final = 6
+_ROW: Final = {"flex_flow": "row wrap", "align_items": "center"}
+_LOW: Final = {"height": "22px", "margin": "1px 2px"}
+_INSET: Final = {"margin": "0 0 0 calc(9em + 4px)", "width": "auto"}
+_SHOWN_COLUMNS: Final = 8  # a control each: a thousand of them would flood the notebook
+_READERS: Final = {
+    ".parquet": ("read_parquet", pd.read_parquet),
+    ".pq": ("read_parquet", pd.read_parquet),
+    ".csv": ("read_csv", pd.read_csv),
+    ".csv.gz": ("read_csv", pd.read_csv),
+    ".csv.zip": ("read_csv", pd.read_csv),
+}
+_WRITERS: Final[dict[str, Callable[[pd.DataFrame, str], Any]]] = {
+    ".parquet": pd.DataFrame.to_parquet,
+    ".csv": pd.DataFrame.to_csv,
+    ".csv.gz": pd.DataFrame.to_csv,
+}
+
+
+# -- the choices ---------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choices:
+    """What the form says.
+
+    Attributes
+    ----------
+    source : str
+        The data, as a Python expression.
+    endpoint : str
+        Empty: as the environment says.
+    stream : str
+        Where to.
+    columns, index, format, rows_per_record, partition_key, shard, client_info
+        As in ``put_records``.
+    delivery, journal
+        As in ``put_records``.
+    """
+
+    source: str = "df"
+    endpoint: str = ""
+    stream: str = ""
+    columns: tuple[str, ...] | None = None
+    index: bool = False
+    format: Format = "json"
+    rows_per_record: int = 1
+    partition_key: str | None = None
+    shard: str | int | None = None
+    client_info: str | bytes | None = None
+    delivery: DeliveryMode = "at_least_once"
+    journal: str | None = None
+
+    def check(self, names: Sequence[str]) -> None:
+        """Refuse what is not a choice, and columns that are not among ``names``.
+
+        Raises
+        ------
+        ConfigError
+            As ``put_records`` would, before there is a form.
+        """
+        check_choice("format", self.format, get_args(Format))
+        check_choice("delivery", self.delivery, get_args(DeliveryMode))
+        check_whole("rows_per_record", self.rows_per_record, least=1)
+        if self.columns == ():
+            raise ConfigError("columns: there are none to send; expected at least one.")
+        wanted = [("columns", name) for name in self.columns or ()]
+        for option, value in (
+            ("partition_key", self.partition_key),
+            ("shard", self.shard),
+            ("client_info", self.client_info),
+        ):
+            if isinstance(value, str):
+                wanted.append((option, value))
+            elif value is not None and not isinstance(value, _FIXED.get(option, ())):
+                raise ConfigError(
+                    f"{option} is a {type(value).__name__}; the form takes a column's name. Make "
+                    f"it a column, or call put_records."
+                )
+        for option, name in wanted:
+            if name not in names:
+                raise ColumnNotFound(name, option=option, available=list(names))
+
+    def options(self) -> dict[str, Any]:
+        """Return the options that are not at their defaults."""
+        return {
+            option.name: value
+            for option in fields(self)
+            if option.name not in _NOT_OPTIONS
+            and (value := getattr(self, option.name)) != option.default
+        }
+
+    def code(self) -> str:
+        """Write the same upload as code, to paste into a job; it holds no key."""
+        options = {name: _as_list(value) for name, value in self.options().items()}
+        if self.endpoint:
+            options["client"] = None
+        lines = [f"    {self.source},", f"    {self.stream!r},"]
+        lines += [
+            f"    client=v3io_frames_put.Client({self.endpoint!r}, access_key=...),"
+            if name == "client"
+            else f"    {name}={value!r},"
+            for name, value in options.items()
+        ]
+        return "\n".join(["results = v3io_frames_put.put_records(", *lines, ")"])
+
+
+def _as_list(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+# -- the data ------------------------------------------------------------------------------
+
+
+def notebook_names() -> Mapping[str, Any]:
+    """Return the variables of the notebook; none outside of one."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython else None
+    return {} if shell is None else shell.user_ns
+
+
+def find_frames(names: Mapping[str, Any]) -> dict[str, pd.DataFrame]:
+    """Find the DataFrames among variables, in order; ``_`` names are the shell's own."""
+    return {
+        name: value
+        for name, value in list(names.items())
+        if isinstance(value, pd.DataFrame) and not name.startswith("_")
+    }
+
+
+def name_columns(frame: pd.DataFrame) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Name what the form offers of a frame: its columns, and the levels of its index."""
+    levels = tuple(str(name) for name in frame.index.names if name is not None)
+    return tuple(map(str, frame.columns)), levels
+
+
+def read_file(path: str) -> tuple[pd.DataFrame, str]:
+    """Read a Parquet or CSV file; return it, and the reading as code.
+
+    Raises
+    ------
+    ConfigError
+        It is neither, or cannot be read.
+    """
+    name, read = _by_ending(path, _READERS, "the field File")
+    try:
+        frame: pd.DataFrame = read(path)
+    except (OSError, ValueError) as error:  # what pandas and pyarrow raise for files
+        raise ConfigError(f"the file {path!r} cannot be read: {error}") from error
+    return frame, f"pd.{name}({path!r})"
+
+
+def write_results(results: pd.DataFrame, path: str) -> None:
+    """Write results in the format that the name's ending says.
+
+    Raises
+    ------
+    ConfigError
+        It says none.
+    """
+    _by_ending(path, _WRITERS, "the field beside Save results")(results, path)
+
+
+def _by_ending(path: str, known: Mapping[str, Any], where: str) -> Any:
+    name = Path(path).name.lower()
+    for suffix, entry in known.items():
+        if name.endswith(suffix):
+            return entry
+    raise ConfigError(
+        f"{where} says {path!r}; expected a name that ends in {', '.join(known)}. Correct it."
+    )
+
+
+# -- the controls --------------------------------------------------------------------------
+
+
+class SecretText(widgets.Password):  # type: ignore[misc]  # ipywidgets has no types
+    """Takes a secret and empties itself.
+
+    What a widget's traits hold is sent to every browser that shows it, and saved with
+    the notebook. So the text goes into a private attribute and the trait is cleared in
+    the same callback; and it is not echoed, as other traits are, to all front ends.
+    """
+
+    value = Unicode("", help="Empty again as soon as it was read").tag(sync=True, echo_update=False)
+
+    def __init__(self, **options: Any) -> None:
+        self._secret: str | None = None
+        super().__init__(continuous_update=False, **options)
+        self.observe(self._take, names="value")
+
+    @property
+    def secret(self) -> str | None:
+        """What was typed last. None: nothing yet."""
+        return self._secret
+
+    def _take(self, change: Any) -> None:
+        if change["new"]:
+            self._secret = change["new"]
+            self.value = ""
+            self.placeholder = "taken; type another to replace it"
+
+
+class ColumnList:
+    """A list of columns with a search field and a check box each, shown a page at a time.
+
+    Attributes
+    ----------
+    names : tuple of str
+        All columns, in the order in which they are sent.
+    """
+
+    def __init__(self) -> None:
+        self.names: tuple[str, ...] = ()
+        self._frame = pd.DataFrame()
+        self._chosen: set[str] = set()
+        self._facts: dict[str, str] = {}
+        self._first = 0
+        self._is_filling = False
+        self._calls: list[Callable[[Any], Any]] = []
+        self.search = widgets.Text(
+            description="Columns", placeholder="search", continuous_update=True, **_WIDE
+        )
+        self.check = widgets.Button(description="Check all", layout={"width": "auto"})
+        self.uncheck = widgets.Button(description="Uncheck all", layout={"width": "auto"})
+        self.back = widgets.Button(description="Previous", layout={"width": "auto"})
+        self.on = widgets.Button(description="Next", layout={"width": "auto"})
+        self.count, self.place = widgets.HTML(), widgets.HTML()
+        self.boxes = [
+            widgets.Checkbox(indent=False, layout={**_LOW, "width": "auto", "flex": "1 1 auto"})
+            for _ in range(_SHOWN_COLUMNS)
+        ]
+        self.told = [widgets.HTML(layout={**_LOW, "flex": "0 0 auto"}) for _ in self.boxes]
+        self._rows = [
+            widgets.HBox(pair, layout={"justify_content": "space-between"})
+            for pair in zip(self.boxes, self.told, strict=True)
+        ]
+        self._pager = widgets.HBox([self.back, self.on, self.place], layout=_ROW)
+        self.box = widgets.VBox(
+            [
+                self.search,
+                widgets.VBox(
+                    [
+                        *self._rows,
+                        self._pager,
+                        widgets.HBox([self.check, self.uncheck, self.count], layout=_ROW),
+                    ],
+                    layout=_INSET,
+                ),
+            ]
+        )
+        self.search.observe(lambda _: self._turn(0), names="value")
+        self.check.on_click(lambda _: self._choose_all(is_chosen=True))
+        self.uncheck.on_click(lambda _: self._choose_all(is_chosen=False))
+        self.back.on_click(lambda _: self._turn(self._first - _SHOWN_COLUMNS))
+        self.on.on_click(lambda _: self._turn(self._first + _SHOWN_COLUMNS))
+        for box in self.boxes:
+            box.observe(self._take, names="value")
+
+    @property
+    def value(self) -> tuple[str, ...]:
+        """The chosen columns."""
+        return tuple(name for name in self.names if name in self._chosen)
+
+    @value.setter
+    def value(self, names: Sequence[str]) -> None:
+        self._chosen = set(names)
+        self._change()
+
+    @property
+    def frame_order(self) -> tuple[str, ...]:
+        """All columns, in the order of the frame."""
+        return name_columns(self._frame)[0]
+
+    def offer(self, frame: pd.DataFrame, chosen: Sequence[str]) -> None:
+        """Offer the columns of a frame; those that are chosen come first, in that order."""
+        names = name_columns(frame)[0]
+        is_all = set(chosen) >= set(names)
+        first = [] if is_all and tuple(chosen) == names else [n for n in chosen if n in names]
+        self.names = (*first, *(name for name in names if name not in first))
+        self._frame, self._facts = frame, {}
+        self._chosen = set(first or names)
+        self.search.value = ""
+        self._first = 0
+        self._change()
+
+    def observe(self, call: Callable[[Any], Any]) -> None:
+        """Call back when other columns are chosen."""
+        self._calls.append(call)
+
+    def count_missing(self) -> None:
+        """Say of each column that is shown how many of its cells are missing."""
+        for name in self._page():
+            if name not in self._facts:
+                column = self._frame.iloc[:, self.frame_order.index(name)]
+                share = float(column.isna().mean()) if len(column) else 0.0
+                missing = f" · {_percent(share)} missing" if share else ""
+                self._facts[name] = f"{column.dtype}{missing}"
+        self._fill()
+
+    def _matching(self) -> list[str]:
+        wanted = self.search.value.strip().lower()
+        return [name for name in self.names if wanted in name.lower()]
+
+    def _page(self) -> list[str]:
+        return self._matching()[self._first : self._first + _SHOWN_COLUMNS]
+
+    def _turn(self, first: int) -> None:
+        last = max(0, (len(self._matching()) - 1) // _SHOWN_COLUMNS * _SHOWN_COLUMNS)
+        self._first = min(max(0, first), last)
+        self._fill()
+        self._call("page")
+
+    def _choose_all(self, *, is_chosen: bool) -> None:
+        matching = set(self._matching())
+        self._chosen = self._chosen | matching if is_chosen else self._chosen - matching
+        self._change()
+
+    def _take(self, change: Any) -> None:
+        """Take in a check box that was pressed."""
+        if not self._is_filling:
+            name = self._page()[self.boxes.index(change["owner"])]
+            self._chosen ^= {name}
+            self._change()
+
+    def _change(self) -> None:
+        self._fill()
+        self._call("value")
+
+    def _call(self, what: str) -> None:
+        for call in self._calls:
+            call(what)
+
+    def _fill(self) -> None:
+        """Show the page."""
+        matching, page = self._matching(), self._page()
+        self._is_filling = True
+        for place, (box, told, row) in enumerate(
+            zip(self.boxes, self.told, self._rows, strict=True)
+        ):
+            row.layout.display = "" if place < len(page) else "none"
+            name = page[place] if place < len(page) else ""
+            box.description = name
+            box.value = name in self._chosen
+            told.value = _faint(self._facts.get(name, ""))
+        self._is_filling = False
+        many = len(matching) > _SHOWN_COLUMNS
+        self._pager.layout.display = "" if many else "none"
+        self.back.disabled = self._first == 0
+        self.on.disabled = self._first + _SHOWN_COLUMNS >= len(matching)
+        self.place.value = _faint(
+            f"{self._first + 1:,} to {self._first + len(page):,} of {len(matching):,}"
+        )
+        self.count.value = _faint(
+            f"{len(self.value):,} of {_html.plural(len(self.names), 'column')} checked"
+        )
 
 
 class Form:
@@ -34,65 +395,89 @@ class Form:
     def __init__(self, choices: Choices, *, has_client: bool) -> None:
         self._first = choices
         self.frame = widgets.Dropdown(description="DataFrame", **_WIDE)
-        self.file = _text("or a file", "", "Parquet or CSV, a path where the kernel runs")
-        self.endpoint = _text("Endpoint", "", "empty: as V3IO_API says")
+        self.frame.layout.flex = "1 1 auto"
+        self.find = widgets.Button(description="Find DataFrames", layout={"width": "auto"})
+        self.file = _text("File", "", "or the path of a Parquet or CSV file")
+        self.shape = widgets.HTML()
+        self.columns = ColumnList()
+        self.index = widgets.Checkbox(
+            choices.index, description="Send the index, too", indent=False, layout={"width": "auto"}
+        )
+        self.endpoint = _text("Endpoint", choices.endpoint, "empty: as V3IO_API says")
         self.key = SecretText(
             description="Access key",
             placeholder="empty: as V3IO_ACCESS_KEY says, if Endpoint is empty",
             **_WIDE,
         )
         self.stream = _text("Stream", choices.stream, "container/path/to/stream")
-        self.columns = widgets.SelectMultiple(description="Columns", rows=_SHOWN_COLUMNS, **_WIDE)
-        self.index = widgets.Checkbox(choices.index, description="Send the index, too", **_WIDE)
-        self.format = _choice("Format", ("json", "arrow", "raw"), choices.format)
-        self.rows_per_record = widgets.BoundedIntText(
-            choices.rows_per_record, 1, 1_000_000, description="Rows a record", **_WIDE
-        )
         self.partition_key = _choice("Partition key", (NOTHING,), NOTHING)
+        self.more = widgets.ToggleButton(description="Options", layout={"width": "auto"})
+        self.format = _choice("Format", get_args(Format), choices.format)
+        self.rows_per_record = widgets.BoundedIntText(
+            choices.rows_per_record, 1, 1_000_000, description="Rows per record", **_WIDE
+        )
         self.shard = _choice("Shard", (NOTHING,), NOTHING)
         self.client_info = _choice("Client info", (NOTHING,), NOTHING)
         self.delivery = _choice("Delivery", get_args(DeliveryMode), choices.delivery)
         hint = "a file that lets it go on after a kill; empty: none"
         self.journal = _text("Journal", choices.journal or "", hint)
-        self._has_client = has_client
-
-    @property
-    def box(self) -> Any:
-        """All controls, in the order of a reader and of the Tab key."""
-        platform = [] if self._has_client else [self.endpoint, self.key]
-        left = widgets.VBox([self.frame, self.file, *platform, self.stream, self.columns])
-        right = widgets.VBox(
+        self._data = widgets.VBox(
             [
-                self.index,
-                self.format,
-                self.rows_per_record,
-                self.partition_key,
-                self.shard,
-                self.client_info,
-                self.delivery,
-                self.journal,
+                self.columns.box,
+                widgets.HBox([self.index], layout={**_INSET, "padding": "0 0 0 2px"}),
             ]
         )
-        for side in (left, right):
-            side.layout.flex = "1 1 22em"
-        return widgets.Box([left, right], layout={"flex_flow": "row wrap", "width": "100%"})
+        self._options = widgets.VBox(
+            [
+                self.format, self.rows_per_record, self.shard, self.client_info, self.delivery,
+                self.journal,
+            ]
+        )  # fmt: skip
+        self.box = self._compose(has_client=has_client)
+        self.more.value = any(
+            getattr(choices, name) != getattr(Choices(), name)
+            for name in ("format", "rows_per_record", "shard", "client_info", "delivery", "journal")
+        )
+        self.more.observe(lambda _: self._show_options(), names="value")
+        self._show_options()
+        self._data.layout.display = "none"
+
+    def _compose(self, *, has_client: bool) -> Any:
+        """Put the controls in the order of a reader and of the Tab key."""
+        platform = [] if has_client else [self.endpoint, self.key]
+        source = widgets.HBox([self.frame, self.find], layout={"align_items": "center"})
+        what = widgets.VBox([_heading("What"), source, self.file, self.shape, self._data])
+        where = widgets.VBox(
+            [
+                _heading("Where to"), *platform, self.stream, self.partition_key,
+                widgets.HBox([self.more], layout={"margin": "8px 0 0 0"}), self._options,
+            ]
+        )  # fmt: skip
+        for side in (what, where):
+            side.layout.flex = "1 1 24em"
+            side.layout.padding = "0 12px 0 0"
+        return widgets.Box([what, where], layout={"flex_flow": "row wrap", "width": "100%"})
+
+    def _show_options(self) -> None:
+        self._options.layout.display = "" if self.more.value else "none"
+        self.more.icon = "caret-down" if self.more.value else "caret-right"
 
     def on_change(self, call: Callable[[Any], None]) -> None:
         """Call back when a choice changes that a plan depends on."""
         for control in (
-            self.stream, self.columns, self.index, self.format, self.rows_per_record,
-            self.partition_key, self.shard, self.client_info, self.delivery,
+            self.stream, self.index, self.format, self.rows_per_record, self.partition_key,
+            self.shard, self.client_info, self.delivery,
         ):  # fmt: skip
             control.observe(call, names="value")
+        self.columns.observe(call)
 
-    def offer_columns(self, frame: pd.DataFrame) -> None:
+    def offer(self, frame: pd.DataFrame) -> None:
         """Offer the columns of a frame; choices that it has, too, stay."""
         names, levels = name_columns(frame)
-        first = self._first
-        was_all = self.columns.value == tuple(self.columns.options)
-        kept = first.columns or names if was_all else self.columns.value
-        self.columns.options = names
-        self.columns.value = tuple(name for name in kept if name in names) or names
+        first, columns = self._first, self.columns
+        was_all = len(columns.value) == len(columns.names)
+        columns.offer(frame, first.columns or names if was_all else columns.value)
+        self._data.layout.display = ""
         for control, wanted in (
             (self.partition_key, first.partition_key),
             (self.shard, first.shard),
@@ -107,12 +492,12 @@ class Form:
 
     def read(self, source: str) -> Choices:
         """Return what the controls say."""
-        all_chosen = self.columns.value == tuple(self.columns.options)
+        chosen, frame_order = self.columns.value, self.columns.frame_order
         return Choices(
             source=source,
             endpoint=self.endpoint.value.strip(),
             stream=self.stream.value.strip(),
-            columns=None if all_chosen else self.columns.value,
+            columns=None if chosen == frame_order else chosen,
             index=self.index.value,
             format=self.format.value,
             rows_per_record=self.rows_per_record.value,
@@ -122,12 +507,6 @@ class Form:
             delivery=self.delivery.value,
             journal=self.journal.value.strip() or None,
         )
-
-
-def name_columns(frame: pd.DataFrame) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Name what the form offers of a frame: its columns, and the levels of its index."""
-    levels = tuple(str(name) for name in frame.index.names if name is not None)
-    return tuple(map(str, frame.columns)), levels
 
 
 def _chosen(control: Any) -> Any:
@@ -142,3 +521,17 @@ def _text(description: str, value: str, placeholder: str) -> Any:
 
 def _choice(description: str, options: tuple[str, ...], value: str) -> Any:
     return widgets.Dropdown(options=options, value=value, description=description, **_WIDE)
+
+
+def _heading(words: str) -> Any:
+    return widgets.HTML(f'<b style="font-size:14px">{_html.text(words)}</b>')
+
+
+def _faint(words: str) -> str:
+    return f'<span style="opacity:0.75;margin:0 6px">{_html.text(words)}</span>' if words else ""
+
+
+def _percent(share: float) -> str:
+    """Write a share so that neither few look like none nor nearly all like all."""
+    shown = min(max(share, 0.001), 0.999) if 0 < share < 1 else share
+    return f"{shown:.1%}".replace("%", " %")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
@@ -9,75 +10,111 @@ import pandas as pd
 
 from v3io_frames_put import _html
 from v3io_frames_put.errors import PutRecordsError
-from v3io_frames_put.plan.page import draw_preview
-from v3io_frames_put.summary import summarize
-from v3io_frames_put.summary_page import draw_head, draw_shards
+from v3io_frames_put.plan.page import draw_live_plan
+from v3io_frames_put.progress import CellOutput, has_cells
+from v3io_frames_put.summary import draw_summary, summarize
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from v3io_frames_put.plan import RecordsPlan
-    from v3io_frames_put.widget.run import Ended
+    from v3io_frames_put.widget.background import Ended
 
 SHOWN_ROWS: Final = 50
-SHOWN_RECORDS: Final = 3
-_PROSE: Final = "white-space:normal;line-height:1.4"
-_ALARM: Final = "border-left:4px solid var(--jp-error-color1,#d32f2f);padding-left:8px"
-_CALM: Final = "border-left:4px solid var(--jp-brand-color1,#1976d2);padding-left:8px"
+_NOTHING: Final = "Nothing uploaded yet."
+_PROSE: Final = "white-space:normal;line-height:1.45;max-width:860px"
+# What a message of the library says, and what it means in the form.
+_IN_THE_FORM: Final = {
+    r"Check access_key= or V3IO_ACCESS_KEY, or username= and password=": (
+        "Correct the field Access key (or V3IO_ACCESS_KEY, if it is empty)"
+    ),
+    r"(Check|Set) endpoint= or V3IO_API( to that address)?": "Correct the field Endpoint",
+    r"Check the endpoint and the network; error\.results tells what to send again": (
+        "Check the field Endpoint and the network"
+    ),
+    r"Name it with columns=\[\.\.\.\]": "Check one in the list Columns",
+    r"Give verify= the file of the authority that signed it; verify=False trusts anyone": (
+        "Make the uploader with client=Client(..., verify=file), the file of its authority"
+    ),
+    r"client_info: delivery='exactly_once' writes its tags there\. Leave one of them out": (
+        "Delivery exactly_once writes its tags into the client info. Choose none in the field "
+        "Client info, or another Delivery"
+    ),
+    r"there are no columns to send; expected at least one\. See columns=": (
+        "No column is checked; expected at least one in the list Columns"
+    ),
+}
+_FIELDS: Final = {
+    "columns": "Columns", "format": "Format", "rows_per_record": "Rows per record",
+    "partition_key": "Partition key", "shard": "Shard", "client_info": "Client info",
+    "delivery": "Delivery", "journal": "Journal", "endpoint": "Endpoint", "stream": "Stream",
+    "access_key": "Access key",
+}  # fmt: skip
+_OPTION: Final = re.compile(rf"\b({'|'.join(_FIELDS)})(=|:)(?=['\" ])\s?")
 
 
 def draw_message(message: str, *, is_alarm: bool = False) -> str:
-    """Draw what happened last; screen readers say it."""
-    style = _ALARM if is_alarm else _CALM
-    said = _html.text(message, 2_000)
-    return f'<div role="status" style="{style};{_PROSE}">{said}</div>'
+    """Draw what happened last; screen readers say it. Nothing is drawn for nothing."""
+    if not message:
+        return ""
+    color = _html.COLORS["rejected" if is_alarm else "running"]
+    style = f"border-left:4px solid {color};padding:2px 0 2px 10px;margin:6px 0;{_PROSE}"
+    kind = "alarm" if is_alarm else "calm"
+    words = _html.text(message, 2_000)
+    return f'<div role="status" class="v3io-{kind}" style="{style}">{words}</div>'
+
+
+def in_form_words(error: BaseException) -> str:
+    """Say what went wrong in the words of the form: fields and buttons, not parameters."""
+    if not isinstance(error, PutRecordsError):
+        return f"{type(error).__name__}: {error}"
+    words = str(error)
+    for ours, theirs in _IN_THE_FORM.items():
+        words = re.sub(ours, theirs, words)
+    return _OPTION.sub(lambda found: f"{_FIELDS[found[1]]}{':' * (found[2] == ':')} ", words)
 
 
 def last_word(ended: Ended) -> str:
-    """Say in a sentence how an upload ended."""
+    """Say in a sentence or two how an upload ended; the page below says the numbers."""
     if ended.error is not None:
-        known = isinstance(ended.error, PutRecordsError)
-        return str(ended.error) if known else f"{type(ended.error).__name__}: {ended.error}"
+        return in_form_words(ended.error)
     if ended.results is None:
         return "Stopped: nothing was sent."
     summary = summarize(ended.results)
-    word = "Stopped. " if ended.status == "stopped" else ""
+    said = "Stopped." if ended.status == "stopped" else "Done."
     if summary.receipt.get("already_complete"):
-        word = "Already complete, nothing was sent. "
-    if summary.counts["stored"] == summary.rows:
-        return f"{word}All {summary.rows:,} rows are stored."
-    return word + summary.unstored_message()
+        said = "Already complete: nothing was sent."
+    rejected = summary.counts["rejected"]
+    if rejected:
+        rows = _html.plural(rejected, "row was", "rows were")
+        said += f" {rows} rejected, for the reasons below."
+    if summary.counts["unknown"]:
+        said += f" {_html.plural(summary.counts['unknown'], 'row')} may or may not be stored."
+    return said
 
 
-def draw_plan(plan: RecordsPlan, *, sampled_of: int | None) -> str:
-    """Draw a live plan: a few numbers, advice, the first records.
+def draw_plan(plan: RecordsPlan, *, total: int, is_open: bool) -> str:
+    """Draw a live plan of the first rows, or of all; ``total`` rows are there."""
+    drawn = draw_live_plan(plan, total, is_open=is_open)
+    return f'<div class="v3io-plan" style="{_PROSE}">{drawn}</div>'
 
-    Parameters
-    ----------
-    plan : RecordsPlan
-        Of all rows, or of the first ones.
-    sampled_of : int, optional
-        How many rows there are in all, if the plan saw only the first of them.
-    """
-    whose = "" if sampled_of is None else f"Of the first {plan.rows:,} of {sampled_of:,} rows: "
-    refused = f", {plan.refused_rows:,} rows refused" if plan.refused_rows else ""
-    sent = f"{plan.records:,} records in {plan.requests_text} request{'s'[: plan.requests != 1]}"
-    lines = [f"{whose}{sent}, {plan.body_bytes:,} bytes on the wire{refused}"]
-    details = plan.refused.head(3)["error_detail"].items()
-    lines += [f"Row {row}: {detail}" for row, detail in details]
-    return _html.paragraph(*lines, *plan.advice) + draw_preview(plan.preview[:SHOWN_RECORDS])
+
+def draw_shape(rows: int, columns: int) -> str:
+    """Draw how large a DataFrame is, below its name."""
+    said = f"{_html.plural(rows, 'row')}, {_html.plural(columns, 'column')}"
+    return f'<div style="margin-left:calc(9em + 6px);opacity:0.75">{said}</div>'
 
 
 def draw_results(results: pd.DataFrame, history: Sequence[tuple[float, int]]) -> str:
-    """Draw how it went: the summary, throughput over time, and rows that are not stored."""
-    summary = summarize(results)
-    parts = [draw_head(summary), _draw_unstored(results)]
+    """Draw how it went: the summary, rows that are not stored, and throughput over time."""
+    parts = [_draw_unstored(results)]
     rates = rates_of(history)
     if len(rates) > 1:
-        highest = max(rate for _, rate in rates)
-        said = f"Rows stored a second over {rates[-1][0]:.1f} s, at most {highest:,.0f}"
-        parts += [_html.paragraph(said), _html.area_chart(said, rates)]
-    return "".join([*parts, draw_shards(summary.shards)])
+        highest = _html.short_number(max(rate for _, rate in rates))
+        said = f"over {rates[-1][0]:.1f} s, at most {highest} rows/s"
+        parts.append(_html.fold("Rows per second", said, _html.area_chart(said, rates)))
+    summary = summarize(results)
+    return draw_summary(summary, more="".join(parts), go_on="The first button above")
 
 
 def rates_of(history: Sequence[tuple[float, int]]) -> list[tuple[float, float]]:
@@ -93,13 +130,42 @@ def _draw_unstored(results: pd.DataFrame) -> str:
     unstored = results[results["status"] != "stored"]
     if unstored.empty:
         return ""
-    caption = f"{len(unstored):,} rows are not stored"
-    if len(unstored) > SHOWN_ROWS:
-        caption += f"; the first {SHOWN_ROWS}, all in .results"
+    aside = f"the first {SHOWN_ROWS}, all in .results" if len(unstored) > SHOWN_ROWS else ""
     rows = [
         (str(label), *("" if pd.isna(cell) else str(cell) for cell in cells))
         for label, *cells in unstored.head(SHOWN_ROWS)[
             ["status", "error_message", "error_detail", "attempts"]
         ].itertuples(name=None)
     ]
-    return _html.table(caption, ["Row", "Status", "Reason", "Detail", "Attempts"], rows)
+    header = ["Row", "Status", "Reason", "Detail", "Attempts"]
+    heading = f"{_html.plural(len(unstored), 'row')} not stored, row by row"
+    return _html.fold(heading, aside, _html.table(header, rows))
+
+
+class LastState:
+    """A static copy of the last state, below the widget, that stays in a saved notebook.
+
+    A notebook saved without its widgets' state shows of a widget only its repr.
+    """
+
+    def __init__(self) -> None:
+        self._output = CellOutput()
+        self._html = _NOTHING
+
+    def show(self) -> None:
+        """Make a place for it in the cell that runs now; outside of a kernel, none."""
+        if has_cells():
+            self._output = CellOutput()  # of a widget that is shown again, the newest place
+            self._show()
+
+    def replace(self, html: str = _NOTHING) -> None:
+        """Replace it; from any thread."""
+        self._html = html
+        if self._output.is_shown:
+            self._show()
+
+    def _show(self) -> None:
+        """Fold it away: beside the living widget it says nothing new."""
+        summary = "<summary>Last state, kept with the notebook</summary>"
+        folded = f"<details>{summary}{self._html}</details>"
+        self._output.show(folded, "Last state of the uploader")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import html
+import re
 import threading
 
 import numpy as np
 import pandas as pd
 import pytest
+from ipywidgets import Button
 
 from v3io_frames_put import Uploader
 
@@ -18,17 +21,61 @@ class Hands:
     """What a person does with an uploader, and sees of it."""
 
     def settle(self, uploader):
+        assert uploader.wait(SECONDS)
         assert uploader._background.wait_idle(SECONDS)
         assert uploader.wait(SECONDS)
 
-    def press(self, uploader, name):
-        getattr(uploader._controls, name).click()
+    def seen(self, widget):
+        """Yield the controls that are shown, in order."""
+        if widget.layout.display != "none":
+            yield widget
+            for child in getattr(widget, "children", ()):
+                yield from self.seen(child)
+
+    def buttons(self, uploader):
+        """Return the labels of the buttons below the form that can be pressed."""
+        form = set(self.seen(uploader._form.box))
+        return [
+            button.description
+            for button in self.seen(uploader)
+            if isinstance(button, Button) and button not in form and not button.disabled
+        ]
+
+    def press(self, uploader, label):
+        (found,) = [
+            button
+            for button in self.seen(uploader)
+            if isinstance(button, Button) and button.description.startswith(label)
+        ]
+        assert not found.disabled
+        found.click()
+
+    def primary(self, uploader):
+        """Return the first button, and whether it is marked as the one to press."""
+        button = uploader._primary
+        return button.description, button.button_style == "primary"
 
     def message(self, uploader):
-        return uploader._controls.message.value
+        return html.unescape(uploader._message.value)
 
     def preview(self, uploader):
-        return uploader._controls.preview.value
+        return html.unescape(uploader._preview.value)
+
+    def page(self, uploader):
+        """Return the words of the results page."""
+        return html.unescape(re.sub("<[^>]*>", "", uploader._page.value))
+
+    def columns(self, uploader):
+        """Return the columns that are shown, and whether each is checked."""
+        columns = uploader._form.columns
+        shown = [box for box in columns.boxes if box.description]
+        return {box.description: box.value for box in shown}
+
+    def check(self, uploader, column):
+        """Press the box of a column."""
+        boxes = uploader._form.columns.boxes
+        (box,) = [box for box in boxes if box.description == column]
+        box.value = not box.value
 
     def make_readings(self, rows=3_000):
         sensors = np.resize(["attic", "cellar", "hall"], rows)

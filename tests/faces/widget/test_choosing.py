@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+
+import ipywidgets
 import numpy as np
 import pandas as pd
 import pytest
@@ -15,22 +18,31 @@ STREAM = "projects/house/readings"
 def test_the_plan_follows_the_choices(hands, make_uploader, client):
     uploader = make_uploader(hands.make_readings(5), STREAM, client=client)
     hands.settle(uploader)
-    assert '{"sensor":"attic","celsius":0.0}'.replace('"', "&quot;") in hands.preview(uploader)
-    uploader._form.columns.value = ("celsius",)
-    hands.settle(uploader)
-    assert '{"celsius":0.0}'.replace('"', "&quot;") in hands.preview(uploader)
+    assert '{"sensor":"attic","celsius":0.0}' in hands.preview(uploader)
     uploader._form.format.value = "raw"
     hands.settle(uploader)
     assert uploader.plan is None
-    assert "raw" in hands.preview(uploader)
+    assert "Format 'raw' sends one column, and 2 are chosen. Check one in the list Columns." in (
+        hands.preview(uploader)
+    )
+    uploader._form.format.value = "json"
+    hands.check(uploader, "sensor")
+    hands.settle(uploader)
+    assert '{"celsius":0.0}' in hands.preview(uploader)
+    hands.check(uploader, "celsius")
+    hands.settle(uploader)
+    assert "No column is checked" in hands.preview(uploader)
 
 
-def test_a_big_frame_is_sampled_and_says_so(hands, make_uploader, client):
+def test_a_big_frame_is_sampled_and_the_sample_scaled(hands, make_uploader, client):
     wide = pd.DataFrame(np.zeros((2_000, 1_000)), columns=[f"c{n}" for n in range(1_000)])
     uploader = make_uploader(wide, STREAM, client=client)
     hands.settle(uploader)
     assert uploader.plan.rows == 500
-    assert "Of the first 500 of 2,000 rows" in hands.preview(uploader)
+    assert (
+        "<b>2,000 rows</b> make about 2,000 records, about 29.1 MB on the wire "
+        "(by the first 500 rows)"
+    ) in hands.preview(uploader)
 
 
 def test_the_options_are_the_same_upload_as_code(hands, make_uploader, client):
@@ -67,26 +79,49 @@ def test_frames_of_the_notebook_are_found(hands, make_uploader):
     uploader = make_uploader(names=names)
     assert uploader._form.frame.options == ("clicks",)
     names["later"] = hands.make_readings(4)
-    hands.press(uploader, "find")
+    hands.press(uploader, "Find DataFrames")
     assert uploader._form.frame.options == ("clicks", "later")
+    assert hands.primary(uploader) == ("Upload 2 rows", True)
     uploader._form.frame.value = "later"
-    assert "later: 4 rows, 2 columns" in hands.message(uploader)
+    assert "4 rows, 2 columns" in uploader._form.shape.value
+    assert hands.primary(uploader) == ("Upload 4 rows", True)
     assert uploader.options.startswith("results = v3io_frames_put.put_records(\n    later,")
 
 
 def test_no_frame_in_the_notebook_says_what_to_do(hands, make_uploader):
     uploader = make_uploader(names={})
     assert "press Find DataFrames" in hands.message(uploader)
-    hands.press(uploader, "upload")
-    assert "There is nothing to send" in hands.message(uploader)
+    assert hands.buttons(uploader) == []
+    shown = [w for w in hands.seen(uploader) if isinstance(w, ipywidgets.HTML) and w.value]
+    said = (
+        "There is no DataFrame here. Make one and press Find DataFrames, or fill in the field File."
+    )
+    assert [re.sub("<[^>]*>", "", w.value) for w in shown] == ["What", "Where to", said]
+
+
+def test_a_stream_is_needed(hands, make_uploader):
+    uploader = make_uploader(hands.make_readings(2), names={})
+    hands.press(uploader, "Upload")
+    assert "The field Stream is empty" in hands.message(uploader)
     assert uploader.status == "idle"
+
+
+def test_what_does_nothing_yet_is_not_shown(hands, make_uploader):
+    uploader = make_uploader(hands.make_readings(2), STREAM, names={})
+    assert hands.buttons(uploader) == ["Upload 2 rows"]
+    assert uploader._page.value == uploader._numbers.value == uploader._message.value == ""
+    assert uploader._form.format not in list(hands.seen(uploader))
+    uploader._form.more.value = True
+    assert uploader._form.format in list(hands.seen(uploader))
+    with_options = make_uploader(hands.make_readings(2), STREAM, names={}, format="arrow")
+    assert with_options._form.format in list(hands.seen(with_options))
 
 
 def test_the_frame_in_use_stays_though_its_name_is_gone(hands, make_uploader):
     names = {"clicks": hands.make_readings(2)}
     uploader = make_uploader(names=names)
     del names["clicks"]
-    hands.press(uploader, "find")
+    hands.press(uploader, "Find DataFrames")
     assert uploader._form.frame.options == ("clicks",)
 
 
@@ -99,7 +134,23 @@ def test_a_file_is_read(hands, make_uploader, tmp_path, suffix):
     uploader._form.file.value = path
     hands.settle(uploader)
     assert f"pd.read_{suffix}({path!r})" in uploader.options
-    assert uploader._form.columns.options == ("sensor", "celsius")
+    assert hands.columns(uploader) == {"sensor": True, "celsius": True}
+
+
+def test_a_file_and_a_frame_can_be_chosen_back_and_forth(hands, make_uploader, tmp_path):
+    path = str(tmp_path / "readings.csv")
+    hands.make_readings(7).to_csv(path, index=False)
+    uploader = make_uploader(names={"clicks": hands.make_readings(3)})
+    uploader._form.file.value = path
+    hands.settle(uploader)
+    read = f"pd.read_csv({path!r})"
+    assert uploader._form.frame.options == ("clicks", read)
+    for name, rows in (("clicks", 3), (read, 7), ("clicks", 3)):
+        uploader._form.frame.value = name
+        hands.settle(uploader)
+        assert uploader.options.startswith(f"results = v3io_frames_put.put_records(\n    {name},")
+        assert hands.primary(uploader) == (f"Upload {rows} rows", True)
+        assert uploader.plan.rows == rows
 
 
 @pytest.mark.parametrize("name", ["missing.parquet", "notes.txt"])
@@ -117,7 +168,7 @@ def test_what_is_no_frame_is_refused():
 
 def test_the_accessor_makes_an_uploader(hands, make_uploader):
     uploader = hands.make_readings(2).v3io.uploader(STREAM, names={})
-    assert "2 rows" in hands.message(uploader)
+    assert hands.primary(uploader) == ("Upload 2 rows", True)
     uploader.close()
 
 
@@ -151,14 +202,59 @@ def test_a_shard_and_a_client_info_for_every_row_are_sent(hands, make_uploader, 
     assert set(records.client_info) == {b"abc"}
 
 
-def test_all_columns_of_one_frame_are_all_of_the_next(make_uploader, client):
+def test_all_columns_of_one_frame_are_all_of_the_next(hands, make_uploader, client):
     frames = {
         "one": pd.DataFrame({"a": [1], "b": [2]}),
         "two": pd.DataFrame({"b": [3], "c": [4]}),
     }
     uploader = make_uploader(names=frames, stream=STREAM, client=client)
     uploader._form.frame.value = "two"
-    assert uploader._picker.read_choices().columns is None
-    uploader._form.columns.value = ("b",)
+    assert "columns=" not in uploader.options
+    hands.check(uploader, "c")
     uploader._form.frame.value = "one"
-    assert uploader._picker.read_choices().columns == ("b",)
+    assert "columns=['b']" in uploader.options
+
+
+def test_columns_are_sent_in_the_order_that_was_asked_for(hands, make_uploader):
+    uploader = make_uploader(
+        hands.make_readings(2), STREAM, names={}, columns=["celsius", "sensor"]
+    )
+    assert "columns=['celsius', 'sensor']" in uploader.options
+
+
+def wide_frame(columns=1_000):
+    names = [f"c{n:03}" for n in range(columns)]
+    return pd.DataFrame(np.arange(2.0 * columns).reshape(2, -1), columns=names)
+
+
+def test_a_thousand_columns_are_searched_and_paged(hands, make_uploader):
+    uploader = make_uploader(wide_frame(), STREAM, names={})
+    columns = uploader._form.columns
+    assert len(list(hands.columns(uploader))) == 8
+    assert "1 to 8 of 1,000" in columns.place.value
+    columns.on.click()
+    assert next(iter(hands.columns(uploader))) == "c008"
+    columns.search.value = "C99"
+    assert list(hands.columns(uploader)) == [f"c{n}" for n in range(990, 998)]
+    columns.on.click()
+    assert list(hands.columns(uploader)) == ["c998", "c999"]
+    assert columns.on.disabled
+    columns.uncheck.click()
+    assert "990 of 1,000 columns checked" in columns.count.value
+    columns.search.value = ""
+    columns.uncheck.click()
+    columns.search.value = "c42"
+    columns.check.click()
+    assert uploader.options.count("'c42") == 10
+
+
+def test_columns_show_type_and_share_of_missing_cells(hands, make_uploader):
+    data = pd.DataFrame(
+        {"full": [1, 2], "half": [1.5, None], "few": [None, *[1.0] * 1]}, index=[0, 1]
+    )
+    data = pd.concat([data] * 2_000, ignore_index=True)
+    data.loc[1:, "few"] = 1.0
+    uploader = make_uploader(data, STREAM, names={})
+    hands.settle(uploader)
+    told = [re.sub("<[^>]*>", "", html.value) for html in uploader._form.columns.told[:3]]
+    assert told == ["int64", "float64 · 50.0 % missing", "float64 · 0.1 % missing"]

@@ -11,7 +11,7 @@ from ipywidgets.embed import dependency_state
 from v3io_frames_put import Uploader
 from v3io_frames_put.local import LocalPlatform
 from v3io_frames_put.widget.background import Background
-from v3io_frames_put.widget.secret import SecretText
+from v3io_frames_put.widget.form import SecretText
 
 STREAM = "projects/house/readings"
 SECONDS = 30
@@ -49,24 +49,19 @@ def test_the_key_is_used(hands, make_uploader):
             client.create_stream(STREAM)
         uploader = make_uploader(hands.make_readings(2), STREAM, names={})
         uploader._form.endpoint.value = platform.endpoint
-        hands.press(uploader, "upload")
+        hands.press(uploader, "Upload")
         hands.settle(uploader)
-        assert "did not accept who we are" in hands.message(uploader)
+        assert "Correct the field Access key" in hands.message(uploader)
         uploader._form.key.set_state({"value": "s3cret"})
-        hands.press(uploader, "upload")
+        hands.press(uploader, "Upload")
         hands.settle(uploader)
         assert uploader.stored == 2
 
 
-def controls_of(widget):
-    yield widget
-    for child in getattr(widget, "children", ()):
-        yield from controls_of(child)
-
-
 def test_every_control_has_a_name(hands, make_uploader):
     uploader = make_uploader(hands.make_readings(2), STREAM, names={})
-    takes_input = [w for w in controls_of(uploader) if hasattr(w, "disabled")]
+    uploader._form.more.value = True
+    takes_input = [w for w in hands.seen(uploader) if hasattr(w, "disabled")]
     assert len(takes_input) > 15
     assert [w for w in takes_input if not w.description] == []
 
@@ -74,7 +69,7 @@ def test_every_control_has_a_name(hands, make_uploader):
 def test_closing_stops_the_upload_and_its_threads(hands, client, local_platform):
     uploader = Uploader(hands.make_readings(20_000), STREAM, client=client)
     with local_platform.hold():
-        hands.press(uploader, "upload")
+        hands.press(uploader, "Upload")
         local_platform.wait_until(lambda platform: platform.in_flight() == 8)
         uploader.stop()
     uploader.close()
@@ -89,7 +84,7 @@ def test_an_observer_that_fails_does_not_stop_an_upload(hands, make_uploader, cl
         raise RuntimeError("ours")
 
     uploader.observe(fail, names="stored")
-    hands.press(uploader, "upload")
+    hands.press(uploader, "Upload")
     hands.settle(uploader)
     assert uploader.status == "done"
 
