@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from pyarrow import parquet as pq
 
 from v3io_frames_put.cli import main
-from v3io_frames_put.local import RecordErrors, Refused
+from v3io_frames_put.local import faults
 
 STREAM = "projects/house/readings"
 
@@ -42,7 +42,7 @@ def job(tmp_path):
 @pytest.fixture
 def failed(run, job, local_platform, tmp_path):
     """The rows 3 and 13 of the job, which failed for a passing reason."""
-    local_platform.faults = [RecordErrors(containing="3}", times=None)]
+    local_platform.faults = [faults.RecordErrors(containing="3}", times=None)]
     assert run("publish", "--config", job).exit_code == 1
     local_platform.faults = []
     for name in ("r.parquet", "s.json"):
@@ -70,7 +70,7 @@ def test_the_jobs_rows_go_where_the_job_sends_them(run, job, failed, local_platf
 def test_what_is_left_stands_beside_it_and_can_be_sent_again(
     run, job, failed, local_platform, tmp_path
 ):
-    local_platform.faults = [RecordErrors(containing="13}", times=None)]
+    local_platform.faults = [faults.RecordErrors(containing="13}", times=None)]
     done = run("retry", "--config", job, failed)
     assert done.exit_code == 1
     left = tmp_path / "f-left.parquet"
@@ -109,7 +109,7 @@ def test_lines_that_are_not_objects_are_sent_as_lines(run, tmp_path, local_platf
 
 
 def test_the_platform_can_stop_it(run, job, failed, local_platform):
-    local_platform.faults = [Refused(status=401, times=None)]
+    local_platform.faults = [faults.refused(status=401, times=None)]
     assert run("retry", "--config", job).exit_code == 4
 
 

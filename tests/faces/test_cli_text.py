@@ -23,7 +23,7 @@ from v3io_frames_put import Client
 from v3io_frames_put.cli import main
 from v3io_frames_put.cli._main import escape, to_json, to_options
 from v3io_frames_put.errors import ConfigError
-from v3io_frames_put.local import RecordErrors, Refused
+from v3io_frames_put.local import faults
 
 STREAM = "projects/house/readings"
 COUNTS = ["stored", "rejected", "unsent", "unknown"]
@@ -109,7 +109,7 @@ class TestLastLine:
         assert last == "Already complete: 3 rows are stored. Nothing was sent."
 
     def test_a_failure_ends_with_its_error(self, run, file, local_platform):
-        local_platform.faults = [RecordErrors(containing='"n":2', times=None)]
+        local_platform.faults = [faults.RecordErrors(containing='"n":2', times=None)]
         last = run("publish", file, STREAM).stderr.splitlines()[-1]
         assert last.startswith("Error: 1 of 3 rows are not stored (1 rejected). 1 x ")
 
@@ -130,7 +130,7 @@ class TestJsonLog:
         assert [lines[1][name] for name in COUNTS] == [3, 0, 0, 0]
 
     def test_a_failure_too(self, run, file, local_platform):
-        local_platform.faults = [RecordErrors(containing='"n":2', times=None)]
+        local_platform.faults = [faults.RecordErrors(containing='"n":2', times=None)]
         last = self.read(run("publish", file, STREAM, "--log-format", "json"))[-1]
         assert (last["event"], last["level"], last["exit_code"]) == ("failed", "error", 1)
         assert [last[name] for name in COUNTS] == [2, 1, 0, 0]
@@ -141,7 +141,7 @@ class TestJsonLog:
         assert (line["event"], line["run_id"], line["exit_code"]) == ("failed", None, 2)
 
     def test_what_is_tried_again(self, run, file, local_platform):
-        local_platform.faults = [Refused(status=503, times=1)]
+        local_platform.faults = [faults.refused(status=503, times=1)]
         lines = self.read(run("publish", file, STREAM, "--log-format", "json"))
         (retried,) = (line for line in lines if line["event"] == "retried")
         assert (retried["level"], retried["requests"], retried["rows"]) == ("warning", 1, 3)
@@ -166,7 +166,7 @@ class TestAnyTerminal:
 
     def test_what_it_would_obey_is_escaped(self, run, file, local_platform):
         text = "\x1b[2J\x1b]0;gone\x07\x9b1m"
-        refused = Refused(status=400, message=text, function="DescribeStream", times=None)
+        refused = faults.refused(status=400, message=text, function="DescribeStream", times=None)
         local_platform.faults = [refused]
         done = run("describe", STREAM)
         assert done.exit_code == 4
@@ -182,7 +182,7 @@ class TestOtherProcesses:
     """Where nobody reads stderr, or every warning is an error."""
 
     def test_warnings_as_errors_end_no_run(self, start, file, local_platform):
-        local_platform.faults = [RecordErrors(containing='"n":2', times=None)]
+        local_platform.faults = [faults.RecordErrors(containing='"n":2', times=None)]
         done = start(
             "publish", file, STREAM, "--insecure", "--summary", "-", python=["-W", "error"]
         )
@@ -259,12 +259,12 @@ class TestSecrets:
     def test_a_401_says_that_the_key_of_the_environment_was_not_sent(
         self, run, file, local_platform, monkeypatch
     ):
-        local_platform.faults = [Refused(status=401, times=None)]
+        local_platform.faults = [faults.refused(status=401, times=None)]
         words = ("publish", file, STREAM)
         assert "Check --access-key-file or V3IO_ACCESS_KEY" in run(*words).stderr
         monkeypatch.setenv("V3IO_ACCESS_KEY", self.KEY)
         assert "Check --access-key-file or V3IO_ACCESS_KEY" in run(*words).stderr
-        describe = Refused(status=401, function="DescribeStream", times=None)
+        describe = faults.refused(status=401, function="DescribeStream", times=None)
         local_platform.faults = [*local_platform.faults, describe]
         for command in (words, ("describe", STREAM)):
             done = run(*command, "--endpoint", local_platform.endpoint)

@@ -16,7 +16,7 @@ from v3io_frames_put.errors import PutRecordsError
 from v3io_frames_put.jobs._failed_rows import check_failed_rows
 from v3io_frames_put.jobs._reader import FileTable
 from v3io_frames_put.jobs._sink import FILE, FILE_ROW, Places
-from v3io_frames_put.local import LostAnswer, RecordErrors
+from v3io_frames_put.local import faults
 
 pytestmark = pytest.mark.filterwarnings("default::v3io_frames_put.UnstoredRowsWarning")
 
@@ -86,7 +86,7 @@ class TestWhatIsWritten:
     def test_unknown_rows_where_they_may_be_sent_again(
         self, publish, folder, failed, local_platform, delivery, count
     ):
-        local_platform.faults = [LostAnswer(times=None)]
+        local_platform.faults = [faults.lost_answer(times=None)]
         with pytest.raises((PartialFailure, Interrupted)) as caught:
             publish(folder, delivery=delivery, cancel=_after_one(local_platform), failed=failed)
         assert caught.value.results.counts["unknown"] > 0
@@ -186,7 +186,7 @@ def _after_one(platform):
 
 class TestSendingThemAgain:
     def test_without_the_columns_of_ours(self, publish, folder, failed, sent, local_platform):
-        local_platform.faults = [RecordErrors(containing='"n":7,', times=None)]
+        local_platform.faults = [faults.RecordErrors(containing='"n":7,', times=None)]
         with pytest.raises(PartialFailure):
             publish(folder, failed=failed)
         local_platform.faults = []

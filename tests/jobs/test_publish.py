@@ -32,7 +32,7 @@ from v3io_frames_put import (
 )
 from v3io_frames_put.errors import ColumnNotFound, PutRecordsError
 from v3io_frames_put.jobs._results_file import ParquetOutput
-from v3io_frames_put.local import LostAnswer, Throttled
+from v3io_frames_put.local import faults
 
 ODD = 2**53 + 1  # the first whole number that no double holds
 
@@ -425,7 +425,7 @@ class TestTrouble:
         assert len(read_table(failed)) == 30
 
     def test_a_stop_tells_of_every_row(self, publish, folder, tmp_path, local_platform):
-        local_platform.faults = [Throttled(times=None, retry_after_seconds=30)]
+        local_platform.faults = [faults.throttled(times=None, retry_after_seconds=30)]
         stop = threading.Event()
 
         def press(snapshot):
@@ -573,7 +573,7 @@ def test_exactly_once_through_lost_answers(local_platform, folder, tmp_path, sen
     from v3io_frames_put import Client, Retry, jobs
 
     local_platform.create_stream(STREAM, shards=2)
-    local_platform.faults = [LostAnswer(times=2)]
+    local_platform.faults = [faults.lost_answer(times=2)]
     retry = Retry(settle_seconds=0.01, base_seconds=0.01)
     with Client(local_platform.endpoint, retry=retry) as client:
         told = jobs.publish(

@@ -36,18 +36,25 @@ if TYPE_CHECKING:
 )
 @option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @option(
+    "--allow-host",
+    multiple=True,
+    metavar="NAME",
+    help="Another name that clients use for this machine; without a key, others are refused.",
+)
+@option(
     "--data-dir",
     type=click.Path(file_okay=False, path_type=Path),
     help="Keep what is stored here; it survives a kill.  [default: in memory]",
 )
 @takes_access_key("Ask clients for the key in this file.", "Options")
-@option("--faults", type=FILE, help="What is to go wrong: a TOML file of [[fault]] tables.")
+@option("--faults", type=FILE, help="What goes wrong: a TOML file of [[fault]] tables.")
 @option("--tls-cert", type=FILE, help="Serve HTTPS with this certificate.")
 @option("--tls-key", type=FILE, help="The certificate's private key.")
 def serve(  # its options
     *,
     port: int,
     host: str,
+    allow_host: tuple[str, ...],
     data_dir: Path | None,
     access_key: str | None,
     faults: Path | None,
@@ -61,19 +68,19 @@ def serve(  # its options
     if (tls_cert is None) != (tls_key is None):
         raise click.UsageError("--tls-cert and --tls-key go together.")
     local = load_local()
-    with contextlib.ExitStack() as stack:
-        try:
-            platform = local.LocalPlatform(
-                data_dir,
-                port,
-                access_key,
-                (tls_cert, tls_key) if tls_cert else None,
-                local.load_faults(faults) if faults else None,
-                host=host,
-            )
-            stack.enter_context(platform)
-        except (local.FaultScriptError, local.StoreError, OSError) as error:
-            raise click.UsageError(f"cannot serve on {host}:{port}: {error}") from error
+    try:
+        platform = local.LocalPlatform(
+            data_dir,
+            port,
+            access_key,
+            (tls_cert, tls_key) if tls_cert else None,
+            local.load_faults(faults) if faults else None,
+            host=host,
+            allowed_hosts=allow_host,
+        ).start()
+    except (local.FaultScriptError, local.StoreError, OSError) as error:
+        raise click.UsageError(f"cannot serve on {host}:{port}: {error}") from error
+    with platform:
         click.echo(platform.endpoint)
         platform.wait()
 

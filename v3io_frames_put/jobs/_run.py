@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import pandas as pd
 import pyarrow as pa
 
-from v3io_frames_put._producer.outcomes import STATUSES
+from v3io_frames_put._producer.values import STATUSES
 from v3io_frames_put._run import Run, stop_error
 from v3io_frames_put.errors import (
     ConfigError,

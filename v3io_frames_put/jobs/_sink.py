@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from v3io_frames_put._encode.json_lines import FILE, FILE_ROW
-from v3io_frames_put._producer.outcomes import PAGE_ROWS, RECORD_ROW, SCHEMA, STATUSES
+from v3io_frames_put._producer.values import PAGE_ROWS, RECORD_ROW, SCHEMA, STATUSES
 from v3io_frames_put.errors import ConfigError
 from v3io_frames_put.jobs._results_file import ParquetOutput, ResultsFile, Tally, result_schema
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from typing_extensions import Self
 
-    from v3io_frames_put._producer.reconciler import Copy
+    from v3io_frames_put._producer.values import Copy
     from v3io_frames_put.jobs._reader import FileTable
     from v3io_frames_put.results import Receipt
 
