@@ -116,9 +116,7 @@ class ParquetFile(_TypedFile):
                 opened.metadata.row_group(n).num_rows for n in range(opened.num_row_groups)
             ]
             self._batch_rows = _batch_rows(opened.metadata)
-            leaves = [opened.schema.column(n) for n in range(len(opened.schema))]
-            int96 = (leaf.path for leaf in leaves if leaf.physical_type == "INT96")
-            self._int96 = {path.partition(".")[0] for path in int96}
+            self._int96 = self._find_int96(opened)
 
     def pieces(self, names: Sequence[str], schema: pa.Schema) -> Iterator[Piece]:
         """Yield columns, of row groups alone whose statistics do not exclude every row."""
@@ -135,6 +133,15 @@ class ParquetFile(_TypedFile):
                         self._check_dates(piece, next(fine), schema)
                     yield piece
                     row += batch.num_rows
+
+    def _find_int96(self, opened: pq.ParquetFile) -> set[str]:
+        """Find the columns with timestamps of Parquet's old type, also inside other values."""
+        leaves = map(opened.schema.column, range(len(opened.schema)))
+        if not any(leaf.physical_type == "INT96" for leaf in leaves):
+            return set()
+        with self._open("ns") as other:
+            pairs = zip(opened.schema_arrow, other.schema_arrow, strict=True)
+            return {one.name for one, two in pairs if one.type != two.type}
 
     def _check_dates(self, piece: Piece, exact: pa.RecordBatch, schema: pa.Schema) -> None:
         """Keep INT96 whole: microseconds hold any date, nanoseconds those of 1678 to 2261."""

@@ -56,7 +56,7 @@ from v3io_frames_put.jobs._json_lines import (
 from v3io_frames_put.jobs._where import parse_where
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from v3io_frames_put._encode.sources import Reader as ColumnReader
     from v3io_frames_put.jobs._files import InputFile
@@ -299,8 +299,10 @@ class FileTable:
         own = [name for name in self.schema.names if name not in self.index]
         return [*self.index, *own] if index else own
 
-    def check_members(self, named: Iterable[str]) -> None:
+    def check_members(self, named: Mapping[str, str]) -> None:
         """Refuse a member that no line has, as far as the first lines of all files tell.
+
+        ``named`` are members with the option that names each.
 
         Raises
         ------
@@ -320,7 +322,7 @@ class FileTable:
                 return
         for name in sorted(left - seen) if self.is_lines else ():
             if is_whole:
-                raise ColumnNotFound(name, option="a member", available=sorted(seen))
+                raise ColumnNotFound(name, option=named[name], available=sorted(seen))
             _LOG.warning("no line of the first megabyte has the member %r", name)
 
     # -- reading --------------------------------------------------------------------------
