@@ -55,11 +55,11 @@ class LineSource(StreamSource):
         self, schema: pa.Schema, batches: Callable[[list[int]], Iterator[pa.RecordBatch]]
     ) -> None:
         super().__init__(schema, batches)
-        self._places = [self.open(schema.names.index(name)) for name in (FILE, FILE_ROW)]
+        self._beside = [self.open(schema.names.index(name)) for name in (FILE, FILE_ROW)]
 
     def describe(self, row: int) -> str:
         """Say where a row stands that was read just now."""
-        file, line = (place.read(row, row + 1, 1)[0].as_py() for place in self._places)
+        file, line = (place.read(row, row + 1, 1)[0].as_py() for place in self._beside)
         return f"{file}, line {line:,}"
 
 
@@ -116,6 +116,7 @@ class LineEncoder:
     """
 
     row_bytes = 64
+    payload_type = pa.binary()
 
     def __init__(self, selection: LineSelection, columns: Sequence[Column]) -> None:
         self._selection = selection

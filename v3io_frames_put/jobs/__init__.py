@@ -354,10 +354,11 @@ def _open_table(
         agreed=agreed,
     )
     columns = mapping["columns"]
-    named = [] if columns is None or isinstance(columns, str) else list(columns)
-    routes = [mapping[option] for option in ("partition_key", "shard", "client_info")]
-    beside = table.where.columns if table.where else ()
-    table.check_members(name for name in (*named, *routes, *beside) if isinstance(name, str))
+    named = dict.fromkeys([] if columns is None or isinstance(columns, str) else columns, "columns")
+    named |= dict.fromkeys(table.where.columns if table.where else (), "where")
+    routes = ("partition_key", "shard", "client_info")
+    named |= {mapping[option]: option for option in routes if isinstance(mapping[option], str)}
+    table.check_members(named)
     return table, {**mapping, "columns": table.data_columns(columns, index=index)}
 
 

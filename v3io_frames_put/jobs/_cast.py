@@ -308,21 +308,7 @@ def cast_text(
     if pt.is_time(dtype):  # which Arrow casts from times of day with a day alone
         moments = pc.binary_join_element_wise("1970-01-01T", cells, "")
         return _fit(moments, lambda part: part.cast(pa.timestamp(dtype.unit)).cast(dtype))
-    fits = None
-    if pt.is_integer(dtype):
-        # Arrow's own cast also reads 0x1F.
-        pattern = _WHOLE if is_strict else r"^-?[0-9]+$"
-        fits = pc.match_substring_regex(cells, pattern)
-    elif pt.is_floating(dtype) or pt.is_decimal(dtype):
-        if point != ".":
-            fits = pc.invert(pc.match_substring(cells, "."))
-            cells = pc.replace_substring(cells, point, ".")
-        if is_strict:
-            fits = _and(fits, pc.match_substring_regex(cells, _REAL))
-        if pt.is_floating(dtype):
-            fits = _and(fits, _is_exact(cells, dtype))
-    elif pt.is_boolean(dtype) and is_strict:
-        fits = pc.is_in(cells, _BOOLS)
+    cells, fits = _check_text(cells, dtype, is_strict=is_strict, point=point)
     bad = None
     if fits is not None:
         bad = _none_if_false(pc.and_(cells.is_valid(), pc.invert(pc.fill_null(fits, False))))  # noqa: FBT003 - Arrow's signature
@@ -330,6 +316,25 @@ def cast_text(
             cells = pc.if_else(bad, None, cells)
     cast, misfits = _fit(cells, lambda part: part.cast(dtype))
     return cast, misfits if bad is None else bad if misfits is None else pc.or_(bad, misfits)
+
+
+def _check_text(
+    cells: pa.Array, dtype: pa.DataType, *, is_strict: bool, point: str
+) -> tuple[pa.Array, pa.BooleanArray | None]:
+    """Return numbers with Arrow's point, and which texts may be cast; None: all."""
+    if pt.is_integer(dtype):  # Arrow's own cast also reads 0x1F
+        return cells, pc.match_substring_regex(cells, _WHOLE if is_strict else r"^-?[0-9]+$")
+    if pt.is_boolean(dtype):
+        return cells, pc.is_in(cells, _BOOLS) if is_strict else None
+    if not (pt.is_floating(dtype) or pt.is_decimal(dtype)):
+        return cells, None
+    fits = None
+    if point != ".":
+        fits = pc.invert(pc.match_substring(cells, "."))
+        cells = pc.replace_substring(cells, point, ".")
+    if is_strict:
+        fits = _and(fits, pc.match_substring_regex(cells, _REAL))
+    return cells, _and(fits, _is_exact(cells, dtype)) if pt.is_floating(dtype) else fits
 
 
 def _is_exact(cells: pa.Array, dtype: pa.DataType) -> pa.BooleanArray | None:

@@ -138,6 +138,72 @@ class _Rows(NamedTuple):
     is_malformed: NDArray[np.bool_]  # text follows quotes that are closed
     breaks: NDArray[np.intp]  # where lines end
 
+    def head(self, count: int) -> _Rows:
+        """Return the first rows only."""
+        ends, cells, is_malformed = self.ends[:count], self.cells[:count], self.is_malformed[:count]
+        return self._replace(ends=ends, cells=cells, is_malformed=is_malformed, is_open=False)
+
+
+class _Text:
+    """Text on its way through the scanner: what was read, and not taken yet.
+
+    Parameters
+    ----------
+    stream
+        Text in UTF-8, read piece by piece.
+    block_bytes : int
+        How much is looked at, unless a row is longer.
+    skip_lines : int
+        Lines to leave out at the beginning.
+    """
+
+    def __init__(self, stream: Any, block_bytes: int, skip_lines: int) -> None:
+        self.line = 1  # that the text begins in
+        self._stream, self._block_bytes, self._to_skip = stream, block_bytes, skip_lines
+        self._rest, self._room = b"", block_bytes
+        self._is_begun = self._is_over = False
+        self._failure: Exception | None = None
+
+    def read(self) -> tuple[bytes, bool]:
+        """Return the text to look at, and whether the last row ends with it."""
+        while not self._is_over and (len(self._rest) < self._room or not self._is_begun):
+            try:
+                fresh = self._stream.read(self._block_bytes)
+            except (OSError, EOFError) as error:  # what was read before it comes first
+                fresh, self._failure = b"", error
+            self._is_over, self._rest = not fresh, self._rest + fresh
+            if not self._is_begun and (self._is_over or len(self._rest) >= len(BYTE_ORDER_MARK)):
+                self._rest, self._is_begun = self._rest.removeprefix(BYTE_ORDER_MARK), True
+        while self._to_skip and (end := _line_end(self._rest)):
+            self._to_skip -= 1
+            self.take(end)
+        is_whole = self._is_over and self._failure is None and not self._to_skip
+        return self._rest[: self._room], is_whole and len(self._rest) <= self._room
+
+    def take(self, size: int) -> None:
+        """Go past rows; look at more the next time."""
+        self.line += _count_lines(self._rest[:size])
+        self._rest = self._rest[size:]
+        self._room = min(self._block_bytes, self._room * 2)
+
+    def take_line(self) -> bytes | None:
+        """Go past a line, and look at little the next time; None: it is too long to be held."""
+        end = _line_end(self._rest)
+        line = self._rest[: end or len(self._rest)]
+        is_held = len(line) <= MAX_LINE_BYTES
+        self._rest = self._rest[len(line) :] if end or is_held else skip_line(self._stream)
+        self.line, self._room = self.line + 1, min(self._block_bytes, _LEAST_BYTES)
+        return line if is_held else None
+
+    def grow(self) -> bool:
+        """Look at more the next time; False: there is no more. Raises what reading ran into."""
+        if self._is_over and self._room >= len(self._rest):
+            if self._failure is not None:
+                raise self._failure
+            return False
+        self._room = min(self._room * 4, MAX_LINE_BYTES + 1)
+        return True
+
 
 class CsvFile:
     """A file of comma-separated values.
@@ -181,77 +247,46 @@ class CsvFile:
         is_begun = False
         with self._file.open_text() as raw:
             stream = raw if self._dialect.is_utf8 else _Decoded(raw, self._dialect.csv_encoding)
-            for text, line, rows in self._scan(stream):
+            for found in self._scan(_Text(stream, self._block_bytes, self._dialect.skip_lines)):
                 self.position = raw.position
-                if isinstance(rows, Piece):
+                if isinstance(found, Piece):
                     if not is_begun:
-                        raise DataError(f"its first row: {rows.lost[0][1]}. Correct it.")
-                    yield rows
-                    continue
-                skip = 0
-                if not is_begun:
+                        raise DataError(f"its first row: {found.lost[0][1]}. Correct it.")
+                    yield found
+                elif is_begun:
+                    yield self._parse(*found)
+                else:
+                    text, line, rows = found
                     skip = self._take_header(text, rows)
                     is_begun = bool(self._names)
-                if skip:
                     text, line = text[skip:], line + _count_lines(text[:skip])
-                    rows = self._find_rows(text, is_whole=True)
-                if is_begun and len(rows.ends):
-                    yield self._parse(text, line, rows)
+                    if is_begun and text:
+                        yield self._parse(text, line, self._find_rows(text, is_whole=True))
 
-    def _scan(self, stream: Any) -> Iterator[tuple[bytes, int, _Rows | Piece]]:
+    def _scan(self, text: _Text) -> Iterator[tuple[bytes, int, _Rows] | Piece]:
         """Yield blocks of whole rows with the line they begin in, and rows that are lost.
 
         A row over several lines that has another number of cells than the header, text after
         its closing quotes, or quotes that are never closed, is lost with its first line alone:
         reading goes on with the next line. So an unclosed quote costs no other row.
         """
-        rest, line, room = b"", 1, self._block_bytes
-        is_over, failure, to_skip = False, None, self._dialect.skip_lines
-        is_begun = False
         while True:
-            if len(rest) < room and not is_over:
-                try:
-                    fresh = stream.read(self._block_bytes)
-                except (OSError, EOFError) as error:  # what was read before comes first
-                    fresh, failure = b"", error
-                is_over, rest = not fresh, rest + fresh
-                if not is_begun and (is_over or len(rest) >= len(BYTE_ORDER_MARK)):
-                    rest, is_begun = rest.removeprefix(BYTE_ORDER_MARK), True
-                if not is_begun:
-                    continue
-            while to_skip and (end := _line_end(rest)):
-                rest, line, to_skip = rest[end:], line + 1, to_skip - 1
-            part = rest[:room]
-            is_whole = is_over and len(part) == len(rest) and failure is None
-            rows = self._find_rows(part, is_whole=is_whole and not to_skip)
+            part, is_whole = text.read()
+            rows = self._find_rows(part, is_whole=is_whole)
             broken = self._find_broken(rows)
             end = int(rows.ends[broken - 1]) if broken else 0
             if end:
-                yield part[:end], line, self._head(rows, broken)
-                rest, line = rest[end:], line + _count_lines(part[:end])
-                room = min(self._block_bytes, room * 2)
-            if broken < len(rows.ends) or (not end and self._is_lost(rows, part, is_whole)):
-                end = _line_end(rest) or len(rest)
-                if end > MAX_LINE_BYTES:
-                    yield b"", line, lose_line(rest, line)
-                    rest = rest[end:] if _line_end(rest) else skip_line(stream)
+                yield part[:end], text.line, rows.head(broken)
+                text.take(end)
+            if broken < len(rows.ends) or (not end and _is_lost(rows, part, is_whole=is_whole)):
+                number, line = text.line, text.take_line()
+                if line is None:
+                    yield lose_line(part, number)
                 else:
                     reason = "quotes that are not closed, or other cells than the header"
-                    yield b"", line, _lose(rest[:end], line, reason)
-                    rest = rest[end:]
-                line, room = line + 1, min(self._block_bytes, _LEAST_BYTES)
-            elif not end:
-                if is_over and (failure is not None or len(part) == len(rest)):
-                    if failure is not None:
-                        raise failure
-                    return
-                room *= 4
-
-    def _is_lost(self, rows: _Rows, part: bytes, is_whole: bool) -> bool:  # noqa: FBT001 - a fact
-        """Tell whether the row that begins a block, and ends nowhere in it, is given up."""
-        if rows.is_open:
-            return is_whole or len(part) > _MAX_QUOTED_BYTES
-        return len(part) > MAX_LINE_BYTES
+                    yield _lose(line, number, reason)
+            elif not end and not text.grow():
+                return
 
     def _find_broken(self, rows: _Rows) -> int:
         """Return the first row over several lines that is not what it should be."""
@@ -262,12 +297,6 @@ class CsvFile:
         is_broken = rows.is_malformed | ((rows.cells != len(self._names)) & bool(self._names))
         broken = np.flatnonzero(is_broken & (inside > 0))
         return int(broken[0]) if len(broken) else len(rows.ends)
-
-    @staticmethod
-    def _head(rows: _Rows, count: int) -> _Rows:
-        return _Rows(
-            rows.ends[:count], False, rows.cells[:count], rows.is_malformed[:count], rows.breaks
-        )
 
     def _find_rows(self, text: bytes, *, is_whole: bool) -> _Rows:
         """Find the rows of a text that begins with one.
@@ -288,7 +317,7 @@ class CsvFile:
         ends, is_open, malformed = breaks, False, np.zeros(0, np.intp)
         if self._quote and self._quote in text:
             changes, is_quoted = self._find_quoted(text)
-            state = np.append(False, is_quoted)
+            state = np.append([False], is_quoted)
             ends = breaks[~state[np.searchsorted(changes, breaks, side="right")]]
             cells = cells[~state[np.searchsorted(changes, cells, side="right")]]
             is_open = bool(state[-1])
@@ -502,6 +531,13 @@ class CsvFile:
 
 def _count_whole(cells: pa.BinaryArray) -> int:
     return int(pc.sum(pc.match_substring_regex(cells.cast(pa.string()), r"^-?[0-9]+$")).as_py())
+
+
+def _is_lost(rows: _Rows, part: bytes, *, is_whole: bool) -> bool:
+    """Tell whether the row that begins a block, and ends nowhere in it, is given up."""
+    if rows.is_open:
+        return is_whole or len(part) > _MAX_QUOTED_BYTES
+    return len(part) > MAX_LINE_BYTES
 
 
 def _is_utf8(cell: bytes) -> bool:

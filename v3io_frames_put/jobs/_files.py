@@ -165,7 +165,7 @@ class TextStream:
             if packing == ".xz":
                 import lzma
 
-                self._stream = lzma.open(buffered)
+                self._stream = lzma.LZMAFile(buffered)  # noqa: SIM115 - closed with what it reads
             else:
                 self._stream = pa.CompressedInputStream(buffered, pa.Codec.detect(name).name)
 
@@ -600,7 +600,7 @@ def _prune(
     import pyarrow.dataset as ds
 
     schema = pa.schema(list(types.items()))
-    condition = parse_where(where, schema, "open")
+    condition = parse_where(where, schema, others=True)
     kind, nowhere = ds.ParquetFileFormat(), fs.LocalFileSystem()  # nothing is opened: any will do
     fragments = []
     for place, file in enumerate(files):

@@ -33,7 +33,7 @@ LINE_FIELD: Final = pa.field(LINE, pa.binary(), metadata={"v3io_holds": "json-li
 """The column of lines that are sent as they are, also in a file of failed rows."""
 
 _BLANKS: Final = " \t\r\n"  # white space of JSON
-_UINT64_END: Final = 2**64
+_NUMBERS: Final = (int, float)
 _MOST: Final = 10**300
 _KEPT_BYTES: Final = 1_000  # of a line that is too long
 _INVALID: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
@@ -154,40 +154,16 @@ class JsonColumnsFile(_TextFile):
 
     def __init__(self, file: InputFile, block_bytes: int = BLOCK_BYTES) -> None:
         super().__init__(file, block_bytes)
-        self._lenient: set[str] = set()  # text of whatever a line has
+        # Values without a common type are text, as the line has them.
         columns: dict[str, list[Any]] = {}
         for line in self._sample.to_pylist():
             for name, value in (_load(_OBJECT, line) or {}).items():
                 columns.setdefault(name, []).append(value)
         if len(self._sample) and not columns:
             raise DataError("no line of the first block is a JSON object. Is it JSON Lines?")
-        self.schema = pa.schema([(name, self._infer(name, v)) for name, v in columns.items()])
-
-    def _infer(self, name: str, values: list[Any]) -> pa.DataType:
-        """Return the type of the first value, with room for all values of its kind."""
-        values = [value for value in values if value is not None]
-        if not values:
-            return pa.null()
-        kind = type(values[0])
-        numbers = (int, float) if kind in (int, float) else (kind,)
-        values = [value for value in values if type(value) in numbers]
-        if kind in (int, float) and all(type(value) is int for value in values):
-            least, most = min(values), max(values)
-            if least >= -(2**63) and most < 2**63:
-                return pa.int64()
-            if least >= 0 and most < _UINT64_END:
-                return pa.uint64()
-        elif kind in (int, float):
-            return pa.float64()
-        elif kind in (str, bool):
-            return pa.string() if kind is str else pa.bool_()
-        else:
-            try:
-                return pa.infer_type(values)
-            except pa.ArrowException:
-                pass
-        self._lenient.add(name)
-        return pa.string()
+        types = {name: _infer_type(values) for name, values in columns.items()}
+        self._lenient = {name for name, dtype in types.items() if dtype is None}
+        self.schema = pa.schema([(name, dtype or pa.string()) for name, dtype in types.items()])
 
     def pieces(self, names: Sequence[str], schema: pa.Schema) -> Iterator[Piece]:
         """Yield members as JSON text, in blocks."""
@@ -262,21 +238,40 @@ def _load(decoder: msgspec.json.Decoder[Any], line: bytes) -> Any:
         return None
 
 
+def _infer_type(values: list[Any]) -> pa.DataType | None:
+    """Return the type of the first value, with room for all of its kind; None: there is none."""
+    values = [value for value in values if value is not None]
+    if not values:
+        return pa.null()
+    kinds = _NUMBERS if type(values[0]) in _NUMBERS else (type(values[0]),)
+    values = [value for value in values if type(value) in kinds]
+    try:
+        if all(type(value) is int for value in values) and max(values) >= 2**63:
+            return pa.array(values, pa.uint64()).type
+        return pa.infer_type(values)
+    except (pa.ArrowException, OverflowError):
+        return None
+
+
 def _cast_values(values: list[Any], dtype: pa.DataType) -> tuple[pa.Array, pa.BooleanArray | None]:
     fits = [_fits(value, dtype) for value in values]
     try:
         found = pa.array([v if fit else None for v, fit in zip(values, fits, strict=True)], dtype)
     except (pa.ArrowException, OverflowError):  # a number that is too large: one by one
-        for row, value in enumerate(values):
-            try:
-                pa.scalar(value, dtype)
-            except (pa.ArrowException, OverflowError):
-                fits[row] = False
+        fits = [_can_hold(value, dtype) for value in values]
         found = pa.array([v if fit else None for v, fit in zip(values, fits, strict=True)], dtype)
     return found, None if all(fits) else pa.array([not fit for fit in fits])
 
 
-def _fits(value: Any, dtype: pa.DataType) -> bool:
+def _can_hold(value: Any, dtype: pa.DataType) -> bool:
+    try:
+        pa.scalar(value, dtype)
+    except (pa.ArrowException, OverflowError):
+        return False
+    return _fits(value, dtype)
+
+
+def _fits(value: Any, dtype: pa.DataType) -> bool:  # noqa: PLR0911 - one return a kind
     """Tell whether a JSON value has the shape of a type, and members that it does not lose."""
     if value is None:
         return True

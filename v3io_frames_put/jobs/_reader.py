@@ -13,28 +13,21 @@ A row with invalid cells is rejected by whoever sends it; none of the four is ev
 
 from __future__ import annotations
 
-import json
 import logging
 from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pt
-from pyarrow import parquet as pq
 
 from v3io_frames_put._encode.columns import INTERNAL
 from v3io_frames_put._encode.json_lines import FILE, FILE_ROW, LINE, LineSource
 from v3io_frames_put._encode.layouts import (
     DETAIL,
     INVALID,
-    find_invalid,
-    is_list,
-    is_text,
-    list_parents,
-    map_as_list,
-    to_numpy,
 )
 from v3io_frames_put._encode.sources import StreamSource
 from v3io_frames_put.errors import ColumnNotFound, ConfigError, DataError, UnsupportedType
@@ -42,10 +35,8 @@ from v3io_frames_put.jobs._cast import (
     BLOCK_BYTES,
     Piece,
     can_cast,
-    cast_cells,
     merge_schemas,
     read_as,
-    show_bytes,
 )
 from v3io_frames_put.jobs._csv import CsvFile, Dialect
 from v3io_frames_put.jobs._files import (
@@ -54,6 +45,7 @@ from v3io_frames_put.jobs._files import (
     partition_value,
     public_cause,
 )
+from v3io_frames_put.jobs._formats import INDEX, ArrowFile, ParquetFile, extension_of
 from v3io_frames_put.jobs._json_lines import (
     LINE_FIELD,
     JsonColumnsFile,
@@ -64,32 +56,24 @@ from v3io_frames_put.jobs._json_lines import (
 from v3io_frames_put.jobs._where import parse_where
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-
-    from numpy.typing import NDArray
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from v3io_frames_put._encode.sources import Reader as ColumnReader
     from v3io_frames_put.jobs._files import InputFile
-    from v3io_frames_put.jobs._sink import Places
     from v3io_frames_put.jobs._where import Where
 
 _LOG: Final = logging.getLogger("v3io_frames_put")
 
+_CELLS: Final = pa.field(INVALID, pa.map_(pa.string(), pa.string()))
+_DETAIL: Final = pa.field(DETAIL, pa.string())
 INTERNAL_FIELDS: Final = (
-    pa.field(INVALID, pa.map_(pa.string(), pa.string())),
+    _CELLS,
     pa.field(FILE, pa.dictionary(pa.int32(), pa.string())),
     pa.field(FILE_ROW, pa.int64()),
-    pa.field(DETAIL, pa.string()),
+    _DETAIL,
 )
-_BATCH_ROWS: Final = 8_192
-_BATCH_BYTES: Final = 8 << 20
-_BUFFER_BYTES: Final = 1 << 18
 _RELEASE_ROWS: Final = 8_192
 _SHOWN: Final = 60  # characters of a cell
-_MAGIC: Final = b"ARROW1"  # of the file format; a stream begins with its schema
-_EXTENSION: Final = b"ARROW:extension:name"
-_INDEX: Final = {b"v3io_holds": b"index"}  # of a column, in a file of failed rows
-_KNOWN_EXTENSIONS: Final = ("arrow.uuid", "arrow.json", "arrow.bool8")
 _UNREADABLE: Final = (OSError, EOFError, pa.ArrowException, DataError, ValueError)
 
 
@@ -114,249 +98,6 @@ class Reader(Protocol):
 
     def show(self, cell: pa.Scalar) -> str:
         """Return the text of a cell that does not fit."""
-
-
-class _TypedFile:
-    """A file that knows its types."""
-
-    is_text = False
-    notes: tuple[str, ...] = ()
-    position = 0
-    schema: pa.Schema
-
-    def _take_schema(self, stored: pa.Schema) -> None:
-        """Name index columns of pandas as ``reset_index`` does."""
-        self.stored = stored
-        described = json.loads((stored.metadata or {}).get(b"pandas", b"{}")) or {}
-        index = [name for name in described.get("index_columns", ()) if name in stored.names]
-        unnamed = ["index"] if len(index) == 1 else [f"level_{n}" for n in range(len(index))]
-        renamed = {
-            old: new
-            for old, new in zip(index, unnamed, strict=True)
-            if old.startswith("__index_level_") and new not in stored.names
-        }
-        marked = [own.name for own in stored if own.metadata == _INDEX]
-        # A copy by another program has no metadata.
-        data = [own for own in stored if not own.name.startswith(INTERNAL)]
-        is_alone = [own.name for own in data] == [LINE] and len(data) < len(stored)
-        self.is_lines = is_alone or any(own.metadata == LINE_FIELD.metadata for own in data)
-        self.index = [*(renamed.get(name, name) for name in index), *marked]
-        self.schema = pa.schema([own.with_name(renamed.get(own.name, own.name)) for own in stored])
-        self._stored_names = dict(zip(self.schema.names, stored.names, strict=True))
-
-    @staticmethod
-    def cast(
-        _name: str,
-        cells: pa.Array,
-        dtype: pa.DataType,
-        *,
-        is_asked: bool,  # noqa: ARG004 - of text
-    ) -> tuple[pa.Array, pa.BooleanArray | None]:
-        """Cast cells, and tell which do not fit: text that is not UTF-8, too."""
-        odd = find_invalid(cells)
-        if not odd:
-            return cast_cells(cells, dtype)
-        mask = pa.array(np.isin(np.arange(len(cells)), list(odd)))
-        cast, bad = cast_cells(
-            cells.take(
-                pa.array([None if row in odd else row for row in range(len(cells))], pa.int64())
-            ),
-            dtype,
-        )
-        return cast, mask if bad is None else pc.or_(mask, bad)
-
-    @staticmethod
-    def show(cell: pa.Scalar) -> str:
-        """Return the text of a cell that does not fit."""
-        if is_text(cell.type):
-            return show_bytes(bytes(cell.as_buffer()))
-        try:
-            return str(cell.as_py())
-        except UnicodeDecodeError:
-            return "text that is not UTF-8"
-        except ValueError:  # a date beyond Python's
-            return str(cell)
-
-
-class ParquetFile(_TypedFile):
-    """A Parquet file, decoded a few thousand rows at a time, whatever its row groups."""
-
-    def __init__(self, file: InputFile, where: str | None = None) -> None:
-        self._file, self._where = file, where
-        with self._open("us") as opened:
-            self._take_schema(opened.schema_arrow)
-            self.num_rows = opened.metadata.num_rows
-            self._group_rows = [
-                opened.metadata.row_group(n).num_rows for n in range(opened.num_row_groups)
-            ]
-            self._batch_rows = _batch_rows(opened.metadata)
-            leaves = [opened.schema.column(n) for n in range(len(opened.schema))]
-            int96 = (leaf.path for leaf in leaves if leaf.physical_type == "INT96")
-            self._int96 = {path.partition(".")[0] for path in int96}
-
-    def pieces(self, names: Sequence[str], schema: pa.Schema) -> Iterator[Piece]:
-        """Yield columns, of row groups alone whose statistics do not exclude every row."""
-        stored = [self._stored_names[name] for name in names] or self.stored.names[:1]
-        dated = [name for name in stored if name in self._int96]
-        with self._open("us") as opened, self._open("ns") as exact:
-            for groups, first in self._runs(schema):
-                row = first
-                fine = self._read(exact, groups, dated) if dated else None
-                for batch in self._read(opened, groups, stored):
-                    numbers = np.arange(row, row + batch.num_rows)
-                    piece = Piece({n: batch.column(self._stored_names[n]) for n in names}, numbers)
-                    if fine is not None:
-                        self._check_dates(piece, next(fine), schema)
-                    yield piece
-                    row += batch.num_rows
-
-    def _check_dates(self, piece: Piece, exact: pa.RecordBatch, schema: pa.Schema) -> None:
-        """Keep INT96 whole: microseconds hold any date, nanoseconds those of 1678 to 2261."""
-        for name, coarse in list(piece.columns.items()):
-            if self._stored_names[name] not in exact.schema.names:
-                continue
-            fine = exact.column(self._stored_names[name])
-            bad, shown = _find_differing(coarse, fine, lambda us, ns: us * 1_000 != ns), fine
-            if schema.field(name).type == fine.type:
-                bad, shown = _find_differing(coarse, fine, lambda us, ns: us != ns // 1_000), coarse
-                piece.columns[name] = fine
-            if bad.any():
-                piece.invalid[name] = pa.array(bad), shown
-
-    def _runs(self, schema: pa.Schema) -> Iterator[tuple[list[int], int]]:
-        """Yield row groups to read that follow each other, with their first row."""
-        wanted = self._select_groups(schema)
-        run: list[int] = []
-        row, first = 1, 1
-        for group, count in enumerate(self._group_rows):
-            if wanted is None or group in wanted:
-                first = first if run else row
-                run.append(group)
-            elif run:
-                yield run, first
-                run = []
-            row += count
-        if run:
-            yield run, first
-
-    def _select_groups(self, schema: pa.Schema) -> set[int] | None:
-        """Find the row groups whose statistics leave a chance that the condition holds in them.
-
-        They are about other values than the condition where a column is read as another
-        type; and those of floating numbers tell neither of NaN nor of the sign of zero.
-        """
-        if self._where is None:
-            return None
-        known = [
-            own
-            for own in self.stored
-            if own.name in schema.names
-            and own.name not in self._file.partitions
-            and own.type == schema.field(own.name).type
-            and not pt.is_floating(own.type)
-        ]
-        import pyarrow.dataset as ds
-
-        condition = parse_where(self._where, pa.schema(known), "open")
-        fragment = ds.ParquetFileFormat().make_fragment(self._file.path, self._file.filesystem)
-        schema = pa.unify_schemas([pa.schema(known), condition.schema])
-        return {group.id for group in fragment.subset(condition.expression, schema).row_groups}
-
-    def _read(
-        self, opened: pq.ParquetFile, groups: list[int], columns: list[str]
-    ) -> Iterator[pa.RecordBatch]:
-        """Yield the batches of row groups; at a damaged one, first all that stands before it."""
-        rows = 0
-        try:
-            for batch in self._decode(opened, groups, columns):
-                yield batch
-                rows += batch.num_rows
-        except (OSError, pa.ArrowException):  # one by one: a batch reaches from group to group
-            for group in groups:
-                size = self._group_rows[group]
-                if rows >= size:
-                    rows -= size
-                    continue
-                for batch in self._decode(opened, [group], columns):
-                    yield batch.slice(min(rows, batch.num_rows))
-                    rows = max(0, rows - batch.num_rows)
-
-    def _decode(
-        self, opened: pq.ParquetFile, groups: list[int], columns: list[str]
-    ) -> Iterator[pa.RecordBatch]:
-        # In this thread: each of Arrow's own would keep memory that nobody can give back.
-        batches: Iterator[pa.RecordBatch] = opened.iter_batches(
-            self._batch_rows, groups, columns, use_threads=False
-        )
-        return batches
-
-    def _open(self, unit: str) -> pq.ParquetFile:
-        # Read ahead by small buffers: to buffer whole row groups would take what they take.
-        return pq.ParquetFile(
-            self._file.open(),
-            buffer_size=_BUFFER_BYTES,
-            pre_buffer=False,
-            coerce_int96_timestamp_unit=unit,
-        )
-
-
-def _find_differing(column: pa.Array, exact: pa.Array, differ: Any) -> NDArray[np.bool_]:
-    """Return which values hold a time that is another one in nanoseconds, at any depth.
-
-    Nanoseconds beyond 64 bits wrap around, and so does a product with microseconds.
-    """
-    differing = np.zeros(len(column), np.bool_)
-    if pt.is_struct(column.type):
-        for child, exact_child in zip(column.flatten(), exact.flatten(), strict=True):
-            differing |= _find_differing(child, exact_child, differ)
-    elif pt.is_map(column.type):
-        differing = _find_differing(map_as_list(column), map_as_list(exact), differ)
-    elif is_list(column.type):
-        inside = _find_differing(column.flatten(), exact.flatten(), differ)
-        differing[list_parents(column)[inside]] = True
-    elif column.type != exact.type:
-        differing = differ(*(to_numpy(a.view(pa.int64()).fill_null(0)) for a in (column, exact)))
-    return differing
-
-
-def _batch_rows(metadata: Any) -> int:
-    """Return how many rows take a few megabytes."""
-    size = sum(metadata.row_group(n).total_byte_size for n in range(metadata.num_row_groups))
-    row_bytes = size / max(1, metadata.num_rows)
-    return max(1, min(_BATCH_ROWS, int(_BATCH_BYTES / max(1, row_bytes))))
-
-
-class ArrowFile(_TypedFile):
-    """A file of Arrow record batches: the file format (Feather 2) or a stream."""
-
-    num_rows = None
-
-    def __init__(self, file: InputFile) -> None:
-        self._file = file
-        with file.open() as opened:
-            self._is_stream = opened.read(len(_MAGIC)) != _MAGIC
-            opened.seek(0)
-            open_ipc = pa.ipc.open_stream if self._is_stream else pa.ipc.open_file
-            self._take_schema(open_ipc(opened).schema)
-
-    def pieces(self, names: Sequence[str], _schema: pa.Schema) -> Iterator[Piece]:
-        """Yield columns of the batches, the large ones in slices."""
-        row = 1
-        with self._file.open() as opened:
-            for batch in self._batches(opened):
-                for start in range(0, batch.num_rows, _BATCH_ROWS):
-                    part = batch.slice(start, _BATCH_ROWS)
-                    columns = {name: part.column(self._stored_names[name]) for name in names}
-                    yield Piece(columns, np.arange(row, row + part.num_rows))
-                    row += part.num_rows
-
-    def _batches(self, opened: Any) -> Iterator[pa.RecordBatch]:
-        if self._is_stream:
-            yield from pa.ipc.open_stream(opened)
-            return
-        reader = pa.ipc.open_file(opened)
-        for number in range(reader.num_record_batches):
-            yield reader.get_batch(number)
 
 
 class FileTable:
@@ -389,8 +130,8 @@ class FileTable:
         Bytes of all files, where all are text; see ``bytes_read``.
     rows_read : int
         How many rows were read.
-    places : Places or None
-        Takes note of where each row stands, as rows are read.
+    places
+        Its ``note`` is called with file and row of the rows that are read. None: nobody asks.
     starts, ends : list of int
         The first row of each file that was begun, and the row after the last of each that
         was read to its end.
@@ -438,7 +179,7 @@ class FileTable:
             if n in self.schema.names
         ]
         self.schema = pa.schema(
-            [own.with_metadata(_INDEX) if own.name in self.index else own for own in self.schema]
+            [own.with_metadata(INDEX) if own.name in self.index else own for own in self.schema]
         )
         self.notes = [f"{file.name}: {note}" for file, reader in opened for note in reader.notes]
         self._unsupported: dict[str, str] = {}
@@ -446,8 +187,8 @@ class FileTable:
             self._check_types(file, reader)
         self.where: Where | None = None
         if where is not None:
-            unknown: Any = "member" if self.is_lines else "refuse"
-            self.where = parse_where(where, self._columns_beside(), unknown)
+            beside = [own for own in self.schema if not (self.is_lines and own.name == LINE)]
+            self.where = parse_where(where, pa.schema(beside), others=self.is_lines)
         self._members = Members(self.where.schema) if self.where and self.is_lines else None
         self.num_rows = self._count_rows()
         sizes = [file.size for file in self.files]
@@ -458,7 +199,7 @@ class FileTable:
         self.ends: list[int] = []
         self.broken: DataError | None = None
         self.rows_read = self._unreleased = 0
-        self.places: Places | None = None
+        self.places: Any = None  # takes note of where rows stand
         self.on_read: Callable[[], object] | None = None
 
     def _open(self, file: InputFile, where: str | None, *, as_lines: bool) -> Any:
@@ -526,10 +267,6 @@ class FileTable:
             ]
         )
 
-    def _columns_beside(self) -> pa.Schema:
-        """Return the columns that a condition compares by type."""
-        return pa.schema([own for own in self.schema if not (self.is_lines and own.name == LINE)])
-
     def _check_types(self, file: InputFile, reader: Reader) -> None:
         """Refuse a type that a file's column can never have; note types that nothing sends."""
         for name in file.partitions:
@@ -539,7 +276,7 @@ class FileTable:
             if own.name in file.partitions or own.name not in self.schema.names:
                 continue
             dtype = self.schema.field(own.name).type
-            if kind := _extension_of(own):
+            if kind := extension_of(own):
                 self._unsupported[own.name] = kind
             if isinstance(reader, JsonColumnsFile) and pt.is_nested(dtype):
                 continue
@@ -562,8 +299,10 @@ class FileTable:
         own = [name for name in self.schema.names if name not in self.index]
         return [*self.index, *own] if index else own
 
-    def check_members(self, named: Iterable[str]) -> None:
+    def check_members(self, named: Mapping[str, str]) -> None:
         """Refuse a member that no line has, as far as the first lines of all files tell.
+
+        ``named`` are members with the option that names each.
 
         Raises
         ------
@@ -583,7 +322,7 @@ class FileTable:
                 return
         for name in sorted(left - seen) if self.is_lines else ():
             if is_whole:
-                raise ColumnNotFound(name, option="a member", available=sorted(seen))
+                raise ColumnNotFound(name, option=named[name], available=sorted(seen))
             _LOG.warning("no line of the first megabyte has the member %r", name)
 
     # -- reading --------------------------------------------------------------------------
@@ -647,21 +386,17 @@ class FileTable:
         names = [*self.schema.names, *(own.name for own in INTERNAL_FIELDS)]
         return (batch for batch, _ in self._read_file(number, names))
 
-    def _describe(self, number: int, file_row: int) -> str:
-        what = "line" if self._readers[number].is_text else "row"
-        return f"{self.files[number].name}, {what} {file_row:,}"
-
     def _batches(self, positions: list[int]) -> Iterator[pa.RecordBatch]:
         every = [*self.schema.names, *(own.name for own in INTERNAL_FIELDS)]
         names = [every[position] for position in positions]
         for number in range(len(self.files)):
             self.starts.append(self.rows_read)
             try:
-                for batch, rows in self._read_file(number, names):
-                    self.rows_read += len(rows)
+                for batch, places in self._read_file(number, names):
+                    self.rows_read += places.num_rows
                     if self.places is not None:
-                        self.places.note(self._place(number, rows))
-                    self._release(len(rows))
+                        self.places.note(places)
+                    self._release(places.num_rows)
                     if self.on_read is not None:
                         self.on_read()
                     yield batch
@@ -681,14 +416,10 @@ class FileTable:
             self._unreleased = 0
             pa.default_memory_pool().release_unused()
 
-    def _place(self, number: int, rows: NDArray[np.int64]) -> pa.RecordBatch:
-        columns = [self._internal(name, number, rows, {}, {}) for name in (FILE, FILE_ROW)]
-        return pa.record_batch(columns, [FILE, FILE_ROW])
-
     def _read_file(
         self, number: int, names: Sequence[str]
-    ) -> Iterator[tuple[pa.RecordBatch, NDArray[np.int64]]]:
-        """Yield columns of a file as the table has them, and where the rows stand in it."""
+    ) -> Iterator[tuple[pa.RecordBatch, pa.RecordBatch]]:
+        """Yield columns of a file as the table has them, and where the rows stand."""
         file, reader = self.files[number], self._readers[number]
         if isinstance(reader, DataError):
             raise reader
@@ -709,108 +440,113 @@ class FileTable:
 
     def _convert(
         self, number: int, piece: Piece, wanted: Sequence[str], names: Sequence[str]
-    ) -> tuple[pa.RecordBatch, np.ndarray]:
+    ) -> tuple[pa.RecordBatch, pa.RecordBatch]:
         """Make a batch of a piece: columns cast, rows filtered, invalid cells named."""
-        file, reader, rows = self.files[number], self._readers[number], piece.rows
-        columns: dict[str, pa.Array] = {}
-        invalid: dict[int, dict[str, str]] = {}
-        details: dict[int, str] = {}
+        count, marks = len(piece.rows), _Marks()
         for row, (text, reason) in piece.lost.items():
-            place, shown = self._describe(number, int(rows[row])), _shorten(text)
-            invalid[row] = {LINE: text}
-            details[row] = f"{place}: {reason}: {shown}. Correct the line."
-        for name in wanted:
-            dtype = self.schema.field(name).type
-            if name in file.partitions:
-                columns[name] = pa.repeat(partition_value(file, name, dtype), len(rows))
-                continue
-            cells = piece.columns.get(name)
-            if cells is None:
-                columns[name] = pa.nulls(len(rows), dtype)
-                continue
-            if name == LINE and self.is_lines:
-                columns[name] = clean_lines(cells)
-                continue
-            columns[name], bad = reader.cast(name, cells, dtype, is_asked=name in self._types)
-            if name in piece.invalid:
-                own, cells = piece.invalid[name]
-                bad = own if bad is None else pc.or_(bad, own)
-            if bad is None:
-                continue
-            columns[name] = pc.if_else(bad, None, columns[name])
-            for row in pc.indices_nonzero(bad).to_pylist():
-                text = reader.show(cells[row])
-                invalid.setdefault(row, {})[name] = text
-                details.setdefault(
-                    row,
-                    f"{self._describe(number, int(rows[row]))}: column {name!r} holds "
-                    f"{_shorten(text)}, which is not {dtype}. Correct the cell, or give the column "
-                    f"another type by types.",
-                )
-        _keep_marks(piece, invalid, details)
-        if self.where is not None:
-            keep = self._find_rows(piece, columns, invalid)
-            if keep is not None:
-                columns = {name: column.filter(keep) for name, column in columns.items()}
-                kept = np.flatnonzero(keep.to_numpy(zero_copy_only=False))
-                moved = {old: new for new, old in enumerate(kept.tolist())} if invalid else {}
-                invalid = {moved[row]: cells for row, cells in invalid.items() if row in moved}
-                details = {moved[row]: text for row, text in details.items() if row in moved}
-                rows = rows[kept]
-        for name in names:
-            if name not in columns:
-                columns[name] = self._internal(name, number, rows, invalid, details)
-        return pa.record_batch([columns[name] for name in names], list(names)) if names else (
-            pa.record_batch([pa.nulls(len(rows))], ["rows"])
-        ), rows
+            place = self._describe(number, piece, row)
+            detail = f"{place}: {reason}: {_shorten(text)}. Correct the line."
+            marks.add(row, {LINE: text}, detail)
+        columns = {
+            FILE: _repeat_file(self.files[number].name, count),
+            FILE_ROW: pa.array(piece.rows, pa.int64()),
+            **{name: self._take_column(number, piece, name, marks) for name in wanted},
+        }
+        marks.keep(piece)
+        columns |= marks.to_columns(count)
+        if self.where is None:
+            batch = pa.record_batch(list(columns.values()), list(columns))
+        else:
+            keep = self._find_rows(piece, columns, marks)
+            batch = pa.record_batch(list(columns.values()), list(columns)).filter(keep)
+        return batch.select(list(names)), batch.select([FILE, FILE_ROW])
+
+    def _take_column(self, number: int, piece: Piece, name: str, marks: _Marks) -> pa.Array:
+        """Return a column in the table's type; mark the cells that do not fit."""
+        file, reader, dtype = (
+            self.files[number],
+            self._readers[number],
+            self.schema.field(name).type,
+        )
+        if name in file.partitions:
+            return pa.repeat(partition_value(file, name, dtype), len(piece.rows))
+        cells = piece.columns.get(name)
+        if cells is None:
+            return pa.nulls(len(piece.rows), dtype)
+        if name == LINE and self.is_lines:
+            return clean_lines(cells)
+        column, bad = reader.cast(name, cells, dtype, is_asked=name in self._types)
+        if name in piece.invalid:
+            own, cells = piece.invalid[name]
+            bad = own if bad is None else pc.or_(bad, own)
+        if bad is None:
+            return column
+        for row in pc.indices_nonzero(bad).to_pylist():
+            text = reader.show(cells[row])
+            place, shown = self._describe(number, piece, row), _shorten(text)
+            detail = f"{place}: column {name!r} holds {shown}, which is not {dtype}. Correct the"
+            advice = f"{detail} cell, or give the column another type by types."
+            marks.add(row, {name: text}, advice)
+        return pc.if_else(bad, None, column)
+
+    def _describe(self, number: int, piece: Piece, row: int) -> str:
+        what = "line" if self._readers[number].is_text else "row"
+        return f"{self.files[number].name}, {what} {piece.rows[row]:,}"
 
     def _find_rows(
-        self,
-        piece: Piece,
-        columns: Mapping[str, pa.Array],
-        invalid: Mapping[int, Mapping[str, str]],
-    ) -> pa.BooleanArray | None:
-        """Find the rows to keep; one that is invalid stays where nobody can tell. None: all."""
+        self, piece: Piece, columns: Mapping[str, pa.Array], marks: _Marks
+    ) -> pa.BooleanArray:
+        """Find the rows to keep; one that is invalid stays where nobody can tell."""
         where: Any = self.where
         unsure = {
-            row for row, cells in invalid.items() if row in piece.lost or where.columns & {*cells}
+            row
+            for row, cells in marks.cells.items()
+            if row in piece.lost or where.columns & {*cells}
         }
+        odd: set[int] = set()
         if self._members is not None:
             read, odd = self._members.read(columns[LINE])
-            columns, unsure = {**columns, **read}, unsure | odd
+            columns = {**columns, **read}
         mask = where.evaluate(columns)
         if unsure:
-            doubt = pa.array(np.isin(np.arange(len(mask)), list(unsure)))
-            mask = pc.if_else(pc.and_(mask.is_null(), doubt), True, mask)  # noqa: FBT003 - a value
-            if self._members is not None:  # what "is null" says of a line that is not an object
-                mask = pc.or_kleene(mask, doubt)
-        mask = pc.fill_null(mask, False)  # noqa: FBT003 - Arrow's signature
-        return None if mask.true_count == len(mask) else mask
+            mask = pc.if_else(mask.is_null(), _mask(unsure, len(mask)), mask)
+        if odd:  # lines that are not objects, whatever "is null" says of them
+            mask = pc.or_kleene(mask, _mask(odd, len(mask)))
+        return pc.fill_null(mask, False)  # noqa: FBT003 - Arrow's signature
 
-    def _internal(
-        self,
-        name: str,
-        number: int,
-        rows: np.ndarray,
-        invalid: Mapping[int, Mapping[str, str]],
-        details: Mapping[int, str],
-    ) -> pa.Array:
-        """Return a column of ours."""
-        if name == FILE_ROW:
-            return pa.array(rows, pa.int64())
-        if name == FILE:
-            return _file_column([self.files[number].name], 0, len(rows))
-        if name == DETAIL:
-            return (
-                pa.array([details.get(row) for row in range(len(rows))], pa.string())
-                if details
-                else pa.nulls(len(rows), pa.string())
-            )
-        dtype = INTERNAL_FIELDS[0].type
-        if not invalid:
-            return pa.nulls(len(rows), dtype)
-        cells = [list(invalid[row].items()) if row in invalid else None for row in range(len(rows))]
-        return pa.array(cells, dtype)
+
+@dataclass(slots=True)
+class _Marks:
+    """Rows with invalid cells, by their place in a piece."""
+
+    cells: dict[int, dict[str, str]] = field(default_factory=dict)
+    details: dict[int, str] = field(default_factory=dict)
+
+    def add(self, row: int, cells: Mapping[str, str], detail: str) -> None:
+        """Mark cells of a row; its first detail stands."""
+        self.cells[row] = {**self.cells.get(row, {}), **cells}
+        self.details.setdefault(row, detail)
+
+    def keep(self, piece: Piece) -> None:
+        """Add the marks that a file of failed rows has itself, until they are cleared."""
+        marks, texts = piece.columns.get(INVALID), piece.columns.get(DETAIL)
+        if marks is None:
+            return
+        for row in pc.indices_nonzero(marks.is_valid()).to_pylist():
+            cells = dict(marks[row].as_py())
+            if cells:
+                known = None if texts is None else texts[row].as_py()
+                self.add(row, cells, known or f"cells that did not fit: {_shorten(str(cells))}.")
+
+    def to_columns(self, count: int) -> dict[str, pa.Array]:
+        """Return the columns that tell of the marks."""
+        if not self.cells:
+            return {own.name: pa.nulls(count, own.type) for own in (_CELLS, _DETAIL)}
+        cells = [
+            list(self.cells[row].items()) if row in self.cells else None for row in range(count)
+        ]
+        details = [self.details.get(row) for row in range(count)]
+        return {INVALID: pa.array(cells, _CELLS.type), DETAIL: pa.array(details, pa.string())}
 
 
 class _TypedSource(StreamSource):
@@ -831,36 +567,13 @@ class _TypedSource(StreamSource):
         return super().open(position)
 
 
-def _extension_of(own: pa.Field) -> str | None:
-    """Return the name of an extension type that nothing can send, at any depth.
-
-    It is known by the metadata of the file, whatever types this process has registered.
-    """
-    name = (own.metadata or {}).get(_EXTENSION, b"").decode()
-    name = name or str(getattr(own.type, "extension_name", ""))
-    if name:
-        return None if name in _KNOWN_EXTENSIONS else name
-    children = (own.type.field(n) for n in range(own.type.num_fields))
-    return next(filter(None, map(_extension_of, children)), None)
+def _repeat_file(name: str, count: int) -> pa.DictionaryArray:
+    codes = pa.repeat(pa.scalar(0, pa.int32()), count)
+    return pa.DictionaryArray.from_arrays(codes, pa.array([name], pa.string()))
 
 
-def _file_column(names: list[str], code: int | None, count: int) -> pa.DictionaryArray:
-    codes = pa.repeat(pa.scalar(code, pa.int32()), count)
-    return pa.DictionaryArray.from_arrays(codes, pa.array(names, pa.string()))
-
-
-def _keep_marks(piece: Piece, invalid: dict[int, dict[str, str]], details: dict[int, str]) -> None:
-    """Add the marks that a file of failed rows has itself, until they are cleared."""
-    marks = piece.columns.get(INVALID)
-    if marks is None:
-        return
-    texts = piece.columns.get(DETAIL)
-    for row in pc.indices_nonzero(marks.is_valid()).to_pylist():
-        cells = dict(marks[row].as_py() or ())
-        if cells:
-            invalid[row] = {**cells, **invalid.get(row, {})}
-            known = None if texts is None else texts[row].as_py()
-            details.setdefault(row, known or f"cells that did not fit: {_shorten(str(cells))}.")
+def _mask(rows: set[int], count: int) -> pa.BooleanArray:
+    return pa.array(np.isin(np.arange(count), list(rows)))
 
 
 def _shorten(text: str) -> str:

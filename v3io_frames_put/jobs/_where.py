@@ -20,7 +20,7 @@ import operator
 import re
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -31,16 +31,11 @@ from v3io_frames_put.errors import ColumnNotFound, ConfigError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-Value: TypeAlias = "int | Decimal | str | bool"
-
 _TOKEN: Final = re.compile(
     r"""\s*(?:
-        (?P<number>[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)
-      | (?P<text>'(?:[^']|'')*')
-      | (?P<quoted>"(?:[^"]|"")+"|`[^`]+`)
-      | (?P<word>[^\W\d]\w*)
-      | (?P<sign><=|>=|<>|!=|==|[=<>(),])
-      | (?P<end>$) | (?P<odd>\S+)
+        (?P<number>[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?) | (?P<text>'(?:[^']|'')*')
+      | (?P<quoted>"(?:[^"]|"")+"|`[^`]+`) | (?P<word>[^\W\d]\w*)
+      | (?P<sign><=|>=|<>|!=|==|[=<>(),]) | (?P<end>$) | (?P<odd>\S+)
     )""",
     re.VERBOSE,
 )
@@ -49,19 +44,14 @@ _COMPARE: Final[dict[str, Any]] = {
     "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge,
 }  # fmt: skip
 _MIRRORED: Final = {"<": ">", "<=": ">=", ">": "<", ">=": "<="}
-_OPEN: Final = pa.field("__v3io_open", pa.bool_())  # stands for what nothing is known of
-_NULL: Final = pa.scalar(None, pa.bool_())
 _MAX_DEPTH: Final = 50
 _MAX_TESTS: Final = 500  # Arrow's stack has no room for thousands: the process would die
 
 MEMBER_TYPES: Final = {
-    "bool": pa.bool_(),
-    "int": pa.int64(),
-    "float": pa.float64(),
-    "text": pa.string(),
+    "bool": pa.bool_(), "int": pa.int64(), "float": pa.float64(), "text": pa.string(),
     "given": pa.bool_(),
-}
-"""A member is read as a column for each JSON type, null where a line has another type."""
+}  # fmt: skip
+"""A name that is no column is read as one for each JSON type, null where a line has another."""
 
 
 def member_column(name: str, kind: str) -> str:
@@ -71,24 +61,11 @@ def member_column(name: str, kind: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Where:
-    """Which rows to publish.
+    """Which rows to publish."""
 
-    Attributes
-    ----------
-    expression : pyarrow.compute.Expression
-        True for the rows to keep.
-    columns : frozenset of str
-        Columns and members that it names.
-    schema : Schema
-        What the expression reads.
-    text : str
-        What was asked for.
-    """
-
-    expression: Any
-    columns: frozenset[str]
-    schema: pa.Schema
-    text: str
+    expression: Any  # true for the rows to keep
+    columns: frozenset[str]  # that it names, members among them
+    schema: pa.Schema  # what the expression reads
 
     def evaluate(self, columns: Mapping[str, pa.Array]) -> pa.BooleanArray:
         """Return for each row true, false, or null where nobody can tell."""
@@ -99,35 +76,18 @@ class Where:
         return pa.concat_arrays(found.column("keep").chunks)
 
 
-def parse_where(
-    text: object, schema: pa.Schema, unknown: Literal["refuse", "open", "member"] = "refuse"
-) -> Where:
-    """Parse a condition on the columns of a schema.
+def parse_where(text: object, schema: pa.Schema, *, others: bool = False) -> Where:
+    """Parse a condition on the columns of a schema; ``others``: and names it does not have.
 
-    Parameters
-    ----------
-    text : str
-        The condition.
-    schema : Schema
-        The columns.
-    unknown : {"refuse", "open", "member"}
-        What a name is that is not in the schema: an error, a column of which nothing is
-        known, or a member of JSON lines.
-
-    Raises
-    ------
-    ConfigError
-        It is malformed, or a literal cannot be cast to its column's type.
-    ColumnNotFound
-        It names a column that is not there.
+    Raises ColumnNotFound, or ConfigError where it is malformed or a literal cannot be cast.
     """
     if not isinstance(text, str) or not text.strip():
         raise ConfigError(f"where={text!r}: expected a condition as text, or nothing for all rows.")
-    parser = _Parser(text, schema, unknown)
-    expression = parser.condition()
+    parser = _Parser(text, schema, others)
+    expression = parser.parse("or")
     if parser.kind != "end":
         parser.fail("the end, 'and' or 'or'")
-    where = Where(expression, frozenset(parser.columns), pa.schema(parser.read), text)
+    where = Where(expression, frozenset(parser.columns), pa.schema(parser.read))
     try:  # one row finds comparisons that have no meaning
         where.evaluate({one.name: pa.nulls(1, one.type) for one in where.schema})
     except pa.ArrowException as error:
@@ -138,10 +98,10 @@ def parse_where(
 class _Parser:
     """Recursive descent over the tokens; ``kind`` and ``token`` are the next one."""
 
-    def __init__(self, text: str, schema: pa.Schema, unknown: str) -> None:
+    def __init__(self, text: str, schema: pa.Schema, others: bool) -> None:  # noqa: FBT001
         self.columns: set[str] = set()
         self.read: dict[str, pa.DataType] = {}
-        self._text, self._schema, self._unknown = text, schema, unknown
+        self._text, self._schema, self._others = text, schema, others
         self._tokens = _TOKEN.finditer(text)
         self._depth = self._tests = 0
         self.kind, self.token, self._place = "", "", 0
@@ -162,25 +122,17 @@ class _Parser:
 
     def _take(self, word: str) -> bool:
         is_there = self.kind in ("word", "sign") and self.token.lower() == word
-        if is_there:
-            self._advance()
-        return is_there
+        return is_there and bool(self._advance())
 
     def _require(self, word: str) -> None:
         if not self._take(word):
             self.fail(repr(word))
 
-    def condition(self) -> Any:
-        """Parse alternatives."""
-        result = self._both()
-        while self._take("or"):
-            result = result | self._both()
-        return result
-
-    def _both(self) -> Any:
-        result = self._one()
-        while self._take("and"):
-            result = result & self._one()
+    def parse(self, word: Literal["or", "and"]) -> Any:
+        """Parse alternatives, or what must all hold."""
+        result = self.parse("and") if word == "or" else self._one()
+        while self._take(word):
+            result = result | self.parse("and") if word == "or" else result & self._one()
         return result
 
     def _one(self) -> Any:
@@ -190,7 +142,7 @@ class _Parser:
         if self._take("not"):
             result = ~self._one()
         elif self._take("("):
-            result = self.condition()
+            result = self.parse("or")
             self._require(")")
         else:
             result = self._test()
@@ -201,9 +153,19 @@ class _Parser:
         self._tests += 1
         if self._tests > _MAX_TESTS:
             self.fail(f"at most {_MAX_TESTS} comparisons; column in (1, 2, ...) takes any number")
-        name = None if self._is_literal() else self._name()
-        if name is None or self.token in _COMPARE:
-            return self._compare(name)
+        if self._is_literal():
+            value = self._value()
+            if self.token not in _COMPARE:
+                self.fail("a comparison")
+            sign = self._advance()
+            name, sign = self._name(), _MIRRORED.get(sign, sign)
+            return _first([_COMPARE[sign](*side) for side in self._sides(name, value)])
+        name = self._name()
+        if self.token in _COMPARE:
+            sign = self._advance()
+            if not self._is_literal():
+                self.fail("a value (compare columns in DuckDB or pandas, and publish the result)")
+            return _first([_COMPARE[sign](*side) for side in self._sides(name, self._value())])
         if self._take("is"):
             is_not = self._take("not")
             self._require("null")
@@ -212,19 +174,6 @@ class _Parser:
         if not self._take("in"):
             self.fail("=, !=, <, <=, >, >=, in, not in, is null or is not null")
         return ~self._is_in(name) if is_not else self._is_in(name)
-
-    def _compare(self, name: str | None) -> Any:
-        value = self._value() if name is None else None
-        if self.token not in _COMPARE:
-            self.fail("a comparison")
-        sign = self._advance()
-        if name is None:
-            sign, name = _MIRRORED.get(sign, sign), self._name()
-        elif self._is_literal():
-            value = self._value()
-        else:
-            self.fail("a value (compare two columns in DuckDB or pandas, and publish the result)")
-        return _first(_COMPARE[sign](*side) for side in self._sides(name, value))
 
     def _is_in(self, name: str) -> Any:
         self._require("(")
@@ -236,13 +185,13 @@ class _Parser:
         for value in values:
             for column, literal in self._sides(name, value):
                 lists.setdefault(str(column), (column, []))[1].append(literal)
-        return _first(_in_list(column, literals) for column, literals in lists.values())
+        return _first([_in_list(column, literals) for column, literals in lists.values()])
 
     def _is_literal(self) -> bool:
         is_word = self.token.lower() in ("true", "false") and self.token not in self._schema.names
         return self.kind in ("number", "text") or (self.kind == "word" and is_word)
 
-    def _value(self) -> Value:
+    def _value(self) -> Any:
         if not self._is_literal():
             self.fail("a number or 'text'")
         kind, token = self.kind, self._advance()
@@ -256,51 +205,46 @@ class _Parser:
         is_quoted, name = self.kind == "quoted", self._advance()
         if is_quoted:
             name = name[1:-1].replace('""', '"') if name[0] == '"' else name[1:-1]
-        if name not in self._schema.names and self._unknown == "refuse":
+        if name not in self._schema.names and not self._others:
             raise ColumnNotFound(name, option="where", available=self._schema.names)
         self.columns.add(name)
         return name
 
-    def _field(self, name: str, dtype: pa.DataType) -> Any:
+    def _field(self, name: str, kind: str | None = None) -> Any:
+        dtype = self._schema.field(name).type if kind is None else MEMBER_TYPES[kind]
+        name = name if kind is None else member_column(name, kind)
         self.read[name] = dtype
         return pc.field(name)
 
-    def _member(self, name: str, kind: str) -> Any:
-        return self._field(member_column(name, kind), MEMBER_TYPES[kind])
-
     def _is_given(self, name: str) -> Any:
-        if name in self._schema.names:
-            return self._field(name, self._schema.field(name).type).is_valid()
-        is_open = self._unknown == "open"
-        return self._field(_OPEN.name, _OPEN.type) if is_open else self._member(name, "given")
+        is_column = name in self._schema.names
+        return self._field(name).is_valid() if is_column else self._field(name, "given")
 
-    def _sides(self, name: str, value: Value | None) -> list[tuple[Any, pa.Scalar]]:
+    def _sides(self, name: str, value: Any) -> list[tuple[Any, pa.Scalar]]:
         """Return what a literal is compared with, and the literal in that type."""
         if name in self._schema.names:
             dtype = self._schema.field(name).type
             try:
-                return [(self._field(name, dtype), _as_type(value, dtype))]
+                return [(self._field(name), _as_type(value, dtype))]
             except (pa.ArrowException, TypeError, ValueError, ArithmeticError):
                 raise ConfigError(
                     f"where: {value!s:.60} is not a value of column {name!r}, which is {dtype}. "
                     f"Write a literal of that type (text in '')."
                 ) from None
-        if self._unknown == "open":
-            return [(self._field(_OPEN.name, _OPEN.type), pa.scalar(value=True))]
         if isinstance(value, (bool, str)):
-            return [
-                (self._member(name, "text" if isinstance(value, str) else "bool"), pa.scalar(value))
-            ]
-        whole, real = self._member(name, "int"), self._member(name, "float")
-        literal = pa.scalar(float(value or 0))
+            kind = "text" if isinstance(value, str) else "bool"
+            return [(self._field(name, kind), pa.scalar(value))]
+        whole, real = (
+            self._field(name, "int"),
+            (self._field(name, "float"), pa.scalar(float(value))),
+        )
         if isinstance(value, int) and -(2**63) <= value < 2**63:
-            return [(whole, pa.scalar(value, pa.int64())), (real, literal)]
-        return [(whole.cast(pa.float64(), safe=False), literal), (real, literal)]
+            return [(whole, pa.scalar(value, pa.int64())), real]
+        return [(whole.cast(pa.float64(), safe=False), real[1]), real]
 
 
-def _first(tests: Any) -> Any:
+def _first(tests: list[Any]) -> Any:
     """Return the first test that can be told: of a member, that of the type that it has."""
-    tests = list(tests)
     return tests[0] if len(tests) == 1 else pc.coalesce(*tests)
 
 
@@ -309,27 +253,22 @@ def _in_list(column: Any, literals: list[pa.Scalar]) -> Any:
     values = pa.array([one.as_py() for one in literals], literals[0].type)
     if pt.is_floating(values.type) and 0 in values.to_pylist():  # equal, unlike their bits
         values = pa.concat_arrays([values, pa.array([0.0, -0.0], values.type)])
-    return pc.if_else(column.is_valid(), column.isin(values), _NULL)
+    return pc.if_else(column.is_valid(), column.isin(values), pa.scalar(None, pa.bool_()))
 
 
 def _as_type(value: Any, dtype: pa.DataType) -> pa.Scalar:
     """Cast a literal; raise where its type or value does not fit."""
     if isinstance(value, str):
-        if (
-            pt.is_timestamp(dtype)
-            and dtype.tz is not None
-            and not re.search(r"(Z|[+-]\d\d:?\d\d)$", value)
-        ):
+        is_zoned = pt.is_timestamp(dtype) and dtype.tz is not None
+        if is_zoned and not re.search(r"(Z|[+-]\d\d:?\d\d)$", value):
             value += "Z"  # without a zone it is UTC
         return pa.scalar(value).cast(dtype)
-    if isinstance(value, bool) or pt.is_boolean(dtype):
-        if not (isinstance(value, bool) and pt.is_boolean(dtype)):
-            raise TypeError
+    if isinstance(value, bool) != pt.is_boolean(dtype):
+        raise TypeError
+    if pt.is_boolean(dtype):
         return pa.scalar(value)
-    if pt.is_floating(dtype):
-        return pa.scalar(float(value), dtype)
-    if pt.is_decimal(dtype):
-        return pa.scalar(Decimal(value), dtype)
+    if pt.is_floating(dtype) or pt.is_decimal(dtype):
+        return pa.scalar(float(value) if pt.is_floating(dtype) else Decimal(value), dtype)
     if not pt.is_integer(dtype) or value != int(value):
         raise TypeError
     return pa.scalar(int(value), dtype)

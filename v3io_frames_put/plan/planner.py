@@ -142,6 +142,7 @@ def plan_source(  # noqa: PLR0913  # what every face passes on
         encoding=encoding,
         limits=policy.limits,
         window_bytes=policy.window_bytes,
+        held_bytes=policy.max_in_flight_bytes,
     )
     survey = _Survey(rows, policy)
     requests = survey.requests
