@@ -1,4 +1,4 @@
-"""`python -m v3io_frames_put` is `v3io-put`."""
+"""``python -m v3io_frames_put``: the command ``v3io-put``."""
 
 from __future__ import annotations
 

@@ -107,7 +107,7 @@ def open_progress(progress: ProgressOption) -> Iterator[Callable[[Progress], Non
     try:
         yield _Guard(bar)  # what it is drawn on may be full
     finally:
-        with suppress(OSError, ValueError):
+        with suppress(OSError, ValueError):  # stderr is full, or closed meanwhile
             bar.close()
 
 
@@ -152,8 +152,12 @@ def someone_looks_on() -> bool:
 
 
 def _can_write() -> bool:
-    """Whether there is a stderr, and nobody closed it: a daemon has none."""
-    return sys.stderr is not None and not getattr(sys.stderr, "closed", False)
+    """Whether there is a stderr that can be written to: a daemon may have closed it."""
+    try:
+        sys.stderr.write("")
+    except (AttributeError, OSError, ValueError):  # None, not writable, closed
+        return False
+    return True
 
 
 # -- outputs of a notebook -----------------------------------------------------------------

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,21 +15,18 @@ from v3io_frames_put._encode.packs import LineJoiner
 from v3io_frames_put._encode.records import Records, RowEncoder
 from v3io_frames_put._encode.routing import Mapping
 from v3io_frames_put._encode.sources import open_source
-from v3io_frames_put.config import Encoding, Limits, or_default
-from v3io_frames_put.errors import ConfigError
+from v3io_frames_put.config import WINDOW_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     import pandas as pd
 
     from v3io_frames_put._encode.blocks import Blocks
-    from v3io_frames_put._encode.formats import Format, RowsPerRecord
     from v3io_frames_put._encode.packs import Packer
     from v3io_frames_put._encode.records import EncodedRows, Encoder, Skip
     from v3io_frames_put._encode.sources import Column
-
-WINDOW_BYTES: Final = 2 * 2**20
+    from v3io_frames_put.config import Limits, RowOptions
 
 
 @dataclass(frozen=True)
@@ -86,18 +83,11 @@ class RowPlan:
         )
 
 
-def plan_rows(  # noqa: PLR0913 - the options of put_records that are about rows
+def plan_rows(
     data: Any,
+    options: RowOptions,
     *,
-    columns: Sequence[Any] | None = None,
-    index: bool = False,
-    format: Format = "json",  # noqa: A002 - the option's public name
-    rows_per_record: RowsPerRecord = 1,
-    partition_key: Any = None,
-    shard: Any = None,
-    client_info: Any = None,
-    encoding: Encoding | None = None,
-    limits: Limits | None = None,
+    limits: Limits,
     window_bytes: int = WINDOW_BYTES,
     held_bytes: int | None = None,
 ) -> RowPlan:
@@ -110,9 +100,9 @@ def plan_rows(  # noqa: PLR0913 - the options of put_records that are about rows
     ----------
     data : DataFrame, Table, RecordBatch, RecordBatchReader, Dataset or Arrow stream
         The rows.
-    columns, index, format, rows_per_record, partition_key, shard, client_info, encoding
-        As in ``put_records``.
-    limits : Limits, optional
+    options : RowOptions
+        What becomes of which column.
+    limits : Limits
         What a record may hold.
     window_bytes : int
         About how many bytes are read, and encoded, at once.
@@ -130,28 +120,27 @@ def plan_rows(  # noqa: PLR0913 - the options of put_records that are about rows
     ConfigError, ColumnNotFound, UnsupportedType
         An option or a column cannot be used. Nothing was sent.
     """
-    encoding, limits = or_default("encoding", encoding, Encoding()), limits or Limits()
-    packed = limits
-    if not isinstance(index, (bool, np.bool_)):
-        raise ConfigError(f"index={index!r}: expected True or False. Correct it.")
     source = open_source(data)
     is_lines = isinstance(source, LineSource)
     selection = LineSelection(source) if is_lines else Selection(source)
-    chosen = selection.add_data(columns, index=index)
+    chosen = selection.add_data(options.columns, index=options.index)
     mapping = Mapping(
-        selection, limits, partition_key=partition_key, shard=shard, client_info=client_info
+        selection,
+        limits,
+        partition_key=options.partition_key,
+        shard=options.shard,
+        client_info=options.client_info,
     )
-    gathered = window_bytes
+    packed, gathered = limits, window_bytes
     if held_bytes is not None:
-        body_bytes = min(limits.max_body_bytes, held_bytes)
-        packed = replace(limits, max_body_bytes=body_bytes)
+        packed = replace(limits, max_body_bytes=min(limits.max_body_bytes, held_bytes))
         gathered = max(window_bytes, held_bytes) if mapping.is_given else window_bytes
-    options = FormatPlan(format, rows_per_record, encoding, packed, window_bytes, gathered)
+    formats = FormatPlan(options, packed, window_bytes, gathered)
     if isinstance(selection, LineSelection):
         encoder: Encoder = LineEncoder(selection, chosen)
-        packer = options.packer(LineJoiner())
+        packer = formats.packer(LineJoiner())
     else:
-        encoder, packer = options.plan(chosen, selection)
+        encoder, packer = formats.plan(chosen, selection)
     invalid = None
     if INVALID in source.names:
         number = selection.add_position(source.names.index(INVALID)).number

@@ -11,10 +11,16 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from v3io_frames_put._journal import open_journal
-from v3io_frames_put._producer.policy import check_choice
 from v3io_frames_put._run_plan import check_event, plan_run
 from v3io_frames_put.client import Client, pick_client
-from v3io_frames_put.config import Encoding
+from v3io_frames_put.config import (
+    DeliveryOptions,
+    Encoding,
+    Limits,
+    RowOptions,
+    check_choice,
+    or_default,
+)
 from v3io_frames_put.errors import ConfigError
 from v3io_frames_put.jobs._cast import read_types
 from v3io_frames_put.jobs._csv import Dialect
@@ -35,8 +41,8 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from v3io_frames_put._producer.policy import DeliveryMode, MaxInFlight, Order
     from v3io_frames_put._run_plan import RunPlan
+    from v3io_frames_put.config import DeliveryMode, MaxInFlight, Order
     from v3io_frames_put.jobs._files import InputFile, Inputs
     from v3io_frames_put.jobs._run import JobContext
     from v3io_frames_put.plan import RecordsPlan
@@ -178,14 +184,15 @@ def publish(  # noqa: PLR0913 - one keyword for each option of a job
     if journal is not None and any(file.name == STDIN for file in found):
         raise ConfigError("journal: standard input cannot be read again. Publish a file.")
     outputs = Outputs.check(found, results=results, failed=failed, journal=journal)
-    mapping = {
-        "columns": columns,
-        "format": format,
-        "rows_per_record": rows_per_record,
-        "partition_key": partition_key,
-        "shard": shard,
-        "client_info": client_info,
-    }
+    rows = RowOptions(
+        columns=columns,
+        format=format,
+        rows_per_record=rows_per_record,
+        partition_key=partition_key,
+        shard=shard,
+        client_info=client_info,
+        encoding=or_default("encoding", encoding, Encoding()),
+    )
     with open_journal(journal) as kept, log_to(context) as log:
         pinned = None if kept is None else kept.pinned
         picked, later = (found, []) if pinned is None else pick_files(found, pinned)
@@ -199,17 +206,20 @@ def publish(  # noqa: PLR0913 - one keyword for each option of a job
         def plan(
             agreed: pa.Schema | None, *, ends_where_broken: bool = False
         ) -> tuple[FileTable, RunPlan]:
-            table, own = _open_table(picked, types, where, dialect, mapping, index, agreed)
+            table, own = _open_table(picked, types, where, dialect, rows, index, agreed)
             return table, plan_run(
                 table.source(ends_where_broken=ends_where_broken),
                 stream,
                 client=client,
-                mapping=own,
-                delivery=delivery,
-                order=order,
-                max_in_flight=max_in_flight,
-                max_in_flight_bytes=max_in_flight_bytes,
-                encoding=encoding or Encoding(),
+                rows=own,
+                delivery=DeliveryOptions(
+                    delivery=delivery,
+                    order=order,
+                    max_in_flight=max_in_flight,
+                    max_in_flight_bytes=max_in_flight_bytes,
+                    retry=client.retry,
+                    limits=client.limits,
+                ),
                 progress=progress,
                 cancel=Brake(cancel),
                 reading={"where": where, "types": str(types), "dialect": str(dialect)},
@@ -217,25 +227,26 @@ def publish(  # noqa: PLR0913 - one keyword for each option of a job
 
         agreed = kept.agree(stamps, lambda schema: plan(schema)[1]) if kept else None
         table, job = plan(agreed)
-        for note in _notes(table, mapping, index=index):
+        for note in _notes(table, rows, index=index):
             _LOG.info("%s", note)
         if outputs.failed is not None:
             check_columns(table.schema)
         with Sink(
-            table, outputs.results, outputs.failed, packed=job.packed, brake=job.cancel
+            table, outputs.results, outputs.failed, packed=job.is_packed, brake=job.cancel
         ) as sink:
+            prior = None
             if kept is not None:
-                job = kept.resume(
+                prior = kept.resume(
                     job,
                     files=stamps,
-                    replan=lambda: plan(agreed, ends_where_broken=True)[1].plan,
+                    replan=lambda: plan(agreed, ends_where_broken=True)[1].rows,
                 )
             if create:
                 client.create_stream(
                     stream, shards=shards, retention_hours=retention_hours, exist_ok=True
                 )
             try:
-                told = log(run_job(job, table, sink, outputs))
+                told = log(run_job(job, table, sink, outputs, prior=prior, run_log=kept))
             finally:
                 if kept is not None:
                     kept.unpin(table.broken_files, table.schema)
@@ -308,31 +319,33 @@ def plan(  # noqa: PLR0913 - the options of publish that say what is sent
         decimal_point=decimal_point,
         all_text=all_text,
     )
-    mapping = {
-        "columns": columns,
-        "format": format,
-        "rows_per_record": rows_per_record,
-        "partition_key": partition_key,
-        "shard": shard,
-        "client_info": client_info,
-    }
+    rows = RowOptions(
+        columns=columns,
+        format=format,
+        rows_per_record=rows_per_record,
+        partition_key=partition_key,
+        shard=shard,
+        client_info=client_info,
+        encoding=or_default("encoding", encoding, Encoding()),
+    )
     found = find_files(files, input_format)
     picked = select_files(found, where, read_types(types)) or found[:1]
-    table, own = _open_table(picked, types, where, dialect, mapping, index, None)
+    table, own = _open_table(picked, types, where, dialect, rows, index, None)
     if progress is not None:
         table.on_read = lambda: progress(table.rows_read, estimate_rows(table))
     planned = plan_source(
         table.source(),
         stream,
-        client=client,
-        mapping=own,
-        delivery=delivery,
-        order=order,
-        max_in_flight=max_in_flight,
-        max_in_flight_bytes=max_in_flight_bytes,
-        encoding=encoding,
+        rows=own,
+        delivery=DeliveryOptions(
+            delivery=delivery,
+            order=order,
+            max_in_flight=max_in_flight,
+            max_in_flight_bytes=max_in_flight_bytes,
+            limits=client.limits if client else Limits(),
+        ),
     )
-    return replace(planned, advice=(*_notes(table, mapping, index=index), *planned.advice))
+    return replace(planned, advice=(*_notes(table, rows, index=index), *planned.advice))
 
 
 def _open_table(
@@ -340,35 +353,36 @@ def _open_table(
     types: Mapping[str, Any] | None,
     where: str | None,
     dialect: Dialect,
-    mapping: Mapping[str, Any],
+    rows: RowOptions,
     index: bool,  # noqa: FBT001 - passed on
     agreed: pa.Schema | None,
-) -> tuple[FileTable, dict[str, Any]]:
+) -> tuple[FileTable, RowOptions]:
     """Open files as a table; settle which columns are sent."""
     table = FileTable(
         files,
         read_types(types),
         where,
         dialect=dialect,
-        as_lines=mapping["format"] == "json",
+        as_lines=rows.format == "json",
         agreed=agreed,
     )
-    columns = mapping["columns"]
+    columns = rows.columns
     named = dict.fromkeys([] if columns is None or isinstance(columns, str) else columns, "columns")
     named |= dict.fromkeys(table.where.columns if table.where else (), "where")
-    routes = ("partition_key", "shard", "client_info")
-    named |= {mapping[option]: option for option in routes if isinstance(mapping[option], str)}
+    for option in ("partition_key", "shard", "client_info"):
+        if isinstance(name := getattr(rows, option), str):
+            named[name] = option
     table.check_members(named)
-    return table, {**mapping, "columns": table.data_columns(columns, index=index)}
+    return table, replace(rows, columns=table.data_columns(columns, index=index))
 
 
-def _notes(table: FileTable, mapping: Mapping[str, Any], *, index: bool) -> list[str]:
+def _notes(table: FileTable, rows: RowOptions, *, index: bool) -> list[str]:
     """Say what reading the files changes on the way."""
     notes = list(table.notes)
-    if table.index and not index and mapping["columns"] is None:
+    if table.index and not index and rows.columns is None:
         names = ", ".join(map(repr, table.index))
         notes.append(f"The index of the pandas frame is not sent: {names}. index=True sends it.")
-    if table.is_lines and mapping["columns"] is None and len(table.schema) > 1:
+    if table.is_lines and rows.columns is None and len(table.schema) > 1:
         names = ", ".join(repr(name) for name in table.schema.names[1:])
         notes.append(f"Lines are sent as they are, without what their folders say: {names}.")
     if table.is_inferred:
