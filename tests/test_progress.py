@@ -102,6 +102,26 @@ def test_a_bar_that_cannot_be_drawn_costs_no_results(platform, monkeypatch, capl
     assert "showing progress failed" in caplog.text
 
 
+def closed():
+    stream = io.StringIO()
+    stream.close()
+    return stream
+
+
+class Unwritable(io.StringIO):
+    """A stream that was opened for reading, as a daemon may have it."""
+
+    def write(self, _text):
+        raise io.UnsupportedOperation("not writable")
+
+
+@pytest.mark.parametrize("progress", [True, None])
+@pytest.mark.parametrize("make", [lambda: None, closed, Unwritable], ids=["none", "closed", "full"])
+def test_without_a_stderr_there_is_no_bar(platform, monkeypatch, progress, make):
+    monkeypatch.setattr(sys, "stderr", make())
+    assert put(platform, FRAME, progress=progress).status.eq("stored").all()
+
+
 def test_a_total_that_nobody_knows_is_none_until_the_end(platform):
     seen = []
     reader = pa.table({"row": [1, 2, 3]}).to_reader()

@@ -99,7 +99,11 @@ def open_progress(progress: ProgressOption) -> Iterator[Callable[[Progress], Non
     if progress is False or not can_show:
         yield _ignore
         return
-    bar = CellBar() if has_cells() else TerminalBar()
+    try:
+        bar = CellBar() if has_cells() else TerminalBar()  # which draws it
+    except (OSError, ValueError):
+        yield _ignore
+        return
     try:
         yield _Guard(bar)  # what it is drawn on may be full
     finally:
@@ -384,10 +388,17 @@ class RetryLog:
         if not self._throttle.is_due(now):
             return
         self._throttle.every_seconds = min(2 * self._throttle.every_seconds, _LOG_RARELY_SECONDS)
+        fields = {
+            "event": "retried",
+            "run_id": self._run_id,
+            "requests": self._requests,
+            "rows": self._rows,
+        }
         why = retried[-1].why
         _LOG.warning(
             "run %s: requests tried again: %s (%s rows); the last: %s",
             self._run_id, f"{self._requests:,}", f"{self._rows:,}", describe_cause(why),
+            extra={"fields": fields},
         )  # fmt: skip
         self._requests = self._rows = 0
 

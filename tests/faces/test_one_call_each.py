@@ -125,7 +125,7 @@ def test_dask(client, rows_on_the_stream, require_module, tmp_path):
 
 def test_the_package_runs_as_a_program():
     done = subprocess.run(
-        [sys.executable, "-m", "v3io_frames_put.cli", "--help"],
+        [sys.executable, "-m", "v3io_frames_put", "--help"],
         capture_output=True,
         text=True,
         timeout=60,

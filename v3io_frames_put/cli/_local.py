@@ -1,4 +1,4 @@
-"""`demo`: a real table onto a stream and back, and the proof that nothing was lost."""
+"""`serve` and `demo`: the local platform, and a real table onto a stream and back."""
 
 from __future__ import annotations
 
@@ -12,29 +12,103 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from v3io_frames_put.cli.connection import FILE, read_secret
-from v3io_frames_put.cli.exits import judge_results
-from v3io_frames_put.cli.serve import load_local
+from v3io_frames_put.cli._main import judge_results, reading_bar
+from v3io_frames_put.cli._options import FILE, GroupedCommand, option
+from v3io_frames_put.cli._options import access_key_file as takes_access_key
 from v3io_frames_put.errors import MissingExtra
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from types import ModuleType
 
     import pandas as pd
 
     from v3io_frames_put.client import Client
 
+
+@click.command(cls=GroupedCommand)
+@option(
+    "--port",
+    type=click.IntRange(0, 65_535),
+    default=8081,
+    show_default=True,
+    help="Port to listen on; 0 finds one.",
+)
+@option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@option(
+    "--allow-host",
+    multiple=True,
+    metavar="NAME",
+    help="Another name that clients use for this machine; without a key, others are refused.",
+)
+@option(
+    "--data-dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Keep what is stored here; it survives a kill.  [default: in memory]",
+)
+@takes_access_key("Ask clients for the key in this file.", "Options")
+@option("--faults", type=FILE, help="What goes wrong: a TOML file of [[fault]] tables.")
+@option("--tls-cert", type=FILE, help="Serve HTTPS with this certificate.")
+@option("--tls-key", type=FILE, help="The certificate's private key.")
+def serve(  # its options
+    *,
+    port: int,
+    host: str,
+    allow_host: tuple[str, ...],
+    data_dir: Path | None,
+    access_key: str | None,
+    faults: Path | None,
+    tls_cert: Path | None,
+    tls_key: Path | None,
+) -> None:
+    """Run a local platform until Ctrl-C, and print its address.
+
+    It speaks the web API of the platform, and has the containers projects, users and bigdata.
+    """
+    if (tls_cert is None) != (tls_key is None):
+        raise click.UsageError("--tls-cert and --tls-key go together.")
+    local = load_local()
+    try:
+        platform = local.LocalPlatform(
+            data_dir,
+            port,
+            access_key,
+            (tls_cert, tls_key) if tls_cert else None,
+            local.load_faults(faults) if faults else None,
+            host=host,
+            allowed_hosts=allow_host,
+        ).start()
+    except (local.FaultScriptError, local.StoreError, OSError) as error:
+        raise click.UsageError(f"cannot serve on {host}:{port}: {error}") from error
+    with platform:
+        click.echo(platform.endpoint)
+        platform.wait()
+
+
+def load_local() -> ModuleType:
+    """Import the local platform, which needs an extra."""
+    try:
+        from v3io_frames_put import local
+    except ModuleNotFoundError as error:
+        if error.name != "aiohttp":
+            raise
+        raise MissingExtra(package="aiohttp", extra="local") from error
+    return local
+
+
+# -- demo ------------------------------------------------------------------------------------
+
 SHARDS: Final = 8
 TEXT: Final = ("carrier", "tailnum", "origin", "dest")
 
 
-@click.command()
-@click.option("--endpoint", metavar="URL", help="Use this platform instead of a local one.")
-@click.option("--stream", metavar="PATH", help="Where to write there; must not exist yet.")
-@click.option("--access-key-file", type=FILE, help="File that holds the access key for it.")
-@click.option("--rows", type=click.IntRange(min=1), help="Only so many flights.  [default: all]")
+@click.command(cls=GroupedCommand)
+@option("--endpoint", metavar="URL", help="Use this platform instead of a local one.")
+@option("--stream", metavar="PATH", help="Where to write there; must not exist yet.")
+@takes_access_key("File that holds the access key for it.", "Options")
+@option("--rows", type=click.IntRange(min=1), help="Only so many flights.  [default: all]")
 def demo(
-    endpoint: str | None, stream: str | None, access_key_file: Path | None, rows: int | None
+    endpoint: str | None, stream: str | None, access_key: str | None, rows: int | None
 ) -> None:
     """Put 336,776 real flights onto a stream, and read them back.
 
@@ -48,7 +122,7 @@ def demo(
         if endpoint:
             from v3io_frames_put.client import Client
 
-            client = stack.enter_context(Client(endpoint, read_secret(access_key_file)))
+            client = stack.enter_context(Client(endpoint, access_key))
         else:
             client = stack.enter_context(start_platform())
         stream = stream or f"projects/demo/flights-{secrets.token_hex(3)}"
@@ -108,11 +182,17 @@ def show_results(results: pd.DataFrame) -> None:
 def check_read_back(
     client: Client, stream: str, flights: pd.DataFrame, results: pd.DataFrame
 ) -> None:
-    """Compare each row with what stands where its result says it stands."""
+    """Compare each row with the record at the place that its result names."""
     import pandas as pd
 
-    records = client.read_records(stream)
-    decoded = client.decode_records(records, format="json", schema=flights)
+    parts, done = [], 0
+    with reading_bar("Reading back") as show:
+        for shard in range(SHARDS):
+            records = client.read_records(stream, start={shard: 1})
+            parts.append(client.decode_records(records, format="json", schema=flights))
+            done += len(records)
+            show(done, len(flights))
+    decoded = pd.concat(parts)
     stored = results.loc[results["status"] == "stored", ["shard_id", "sequence_number"]]
     place = pd.MultiIndex.from_frame(stored)
     arrived = decoded.reindex(place).set_index(stored.index)
