@@ -313,6 +313,7 @@ def test_a_wrong_key_is_told_and_saved_nowhere(open_uploader, lab, request):
         fill(ui, "Access key", "s3cret-wrong")
         press(ui, "Upload")
         says(ui, "Correct the field Access key", kind="alarm")
+        shows(ui, "0 of 20,000 rows stored")
         assert shares(ui) == {"stored": 0, "rejected": 0, "unknown": 0}
         fill(ui, "Access key", "right")
         press(ui, "Upload")
