@@ -74,7 +74,7 @@ lint: $(DEV)  ## Check style, types and the direction of imports
 bench: $(BENCH)  ## Measure rows a second beside other clients (five minutes); needs a C compiler
 	@$(PY) -m tests.bench $(ARGS)
 
-bench-all: $(BENCH)  ## Measure every shape of table, too (a quarter of an hour)
+bench-all: $(BENCH)  ## Measure every shape of table, too (ten minutes)
 	@$(PY) -m tests.bench --all $(ARGS)
 
 docs: $(DEV)  ## Build the documentation into docs/_build/html; a warning is an error

@@ -6,16 +6,17 @@
 from __future__ import annotations
 
 import json
-import statistics
 import sys
 import threading
-import time
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
+import pandas as pd
 import psutil
 
-from tests.bench.ours import connect, put
+from tests.bench.measure import Comparison, time_run
+from tests.bench.ours import Client, connect, put
 from tests.bench.shapes import repeat_flights
 from tests.bench.sink import Sink
 
@@ -43,6 +44,23 @@ class PeakMemory:
         self._thread.join()
 
 
+def put_large(rows: int, sink: Sink, client: Client) -> dict[str, Any]:
+    """Put one large frame."""
+    frame = repeat_flights(rows)
+    results: list[pd.DataFrame] = []
+    sink.reset()
+    with PeakMemory() as peak:
+        run = time_run(rows, lambda: results.append(put(frame, client, **OPTIONS)))
+    return {
+        "rows": rows,
+        "rate": run.rate,
+        "cpu_rate": run.cpu_rate,
+        "first_seconds": sink.stats()["first_seconds"],
+        "results_bytes": int(results[0].memory_usage(index=False, deep=True).sum()),
+        "peak_bytes": peak.bytes - peak.start_bytes,
+    }
+
+
 def main(endpoint: str, small_rows: int, rows: int) -> dict[str, Any]:
     """Measure.
 
@@ -50,27 +68,13 @@ def main(endpoint: str, small_rows: int, rows: int) -> dict[str, Any]:
     memory that was freed once is not all given back.
     """
     sink, client = Sink(urlsplit(endpoint).port or 0), connect(endpoint)
-    frame = repeat_flights(rows)
-    sink.reset()
-    start = time.perf_counter()
-    with PeakMemory() as peak:
-        results = put(frame, client, **OPTIONS)
-    seconds = time.perf_counter() - start
-    first = sink.stats()["first_seconds"]
-    results_bytes = int(results.memory_usage(index=False, deep=True).sum())
-    del frame, results
-    small, rates = repeat_flights(small_rows), []
-    for _ in range(SMALL_RUNS):
-        start = time.perf_counter()
-        put(small, client, **OPTIONS)
-        rates.append(small_rows / (time.perf_counter() - start))
+    figures = put_large(rows, sink, client)
+    work = partial(put, repeat_flights(small_rows), client, **OPTIONS)
+    small = Comparison({"small": (small_rows, work)}, SMALL_RUNS)
     return {
-        "rows": rows,
-        "rate": rows / seconds,
-        "small_rate": statistics.median(rates),
-        "first_seconds": first,
-        "results_bytes": results_bytes,
-        "peak_bytes": peak.bytes - peak.start_bytes,
+        **figures,
+        "small_rate": small.rate("small"),
+        "small_cpu_rate": small.cpu_rate("small"),
     }
 
 

@@ -10,8 +10,6 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 import pandas as pd
-from v3io.dataplane import Client
-from v3io.dataplane.request import encode_put_records
 
 from tests.bench.sink import Sink
 
@@ -38,6 +36,8 @@ def _records(rows: pd.DataFrame, key: str | None) -> list[dict[str, Any]]:
 
 def encode_with_v3io(frame: pd.DataFrame, key: str | None) -> int:
     """Encode every row to a request's body with the v3io package; return the bytes."""
+    from v3io.dataplane.request import encode_put_records
+
     size = 0
     for start in range(0, len(frame), MAX_RECORDS):
         records = _records(frame[start : start + MAX_RECORDS], key)
@@ -51,6 +51,8 @@ def send_with_v3io(
     frame: pd.DataFrame, sink: Sink, key: str | None, max_records: int = MAX_RECORDS
 ) -> None:
     """Send a frame with the v3io package in eight threads."""
+    from v3io.dataplane import Client
+
     client = Client(endpoint=sink.endpoint, access_key="bench", max_connections=THREADS)
 
     def send(start: int) -> None:

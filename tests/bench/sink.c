@@ -74,7 +74,7 @@ static int64_t now_ns(void) {
 
 static int send_all(int fd, const char *bytes, size_t length) {
     while (length > 0) {
-        ssize_t sent = send(fd, bytes, length, MSG_NOSIGNAL);
+        ssize_t sent = send(fd, bytes, length, 0);
         if (sent <= 0) return -1;
         bytes += sent;
         length -= (size_t)sent;
