@@ -127,7 +127,7 @@ class _Guard:
 
 
 class Throttle:
-    """Lets an update through every so often."""
+    """Limits how often updates are shown."""
 
     def __init__(self, every_seconds: float = _EVERY_SECONDS) -> None:
         self.every_seconds = every_seconds
@@ -150,7 +150,7 @@ def someone_looks_on() -> bool:
 
 
 def has_cells() -> bool:
-    """Whether this code runs in a kernel, whose outputs stand below cells."""
+    """Whether this code runs in a kernel, so that outputs appear below a cell."""
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython else None
     return shell is not None and hasattr(shell, "kernel")

@@ -26,7 +26,7 @@ _SHOWN_REJECTED: Final = 5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedRecord:
-    """A record as it will stand on the stream.
+    """A record as it will be on the stream.
 
     Attributes
     ----------
@@ -129,7 +129,7 @@ class RecordsPlan:
     advice: tuple[str, ...]
 
     def seconds_at(self, rows_per_second: float) -> float:
-        """Return how long an upload takes at a rate; a receipt tells the rate of a run."""
+        """Return how long an upload takes at a rate; a run's receipt has its rate."""
         if not rows_per_second > 0:
             raise ConfigError(f"rows_per_second={rows_per_second!r}; expected more than 0.")
         return (self.rows - self.rejected_rows) / rows_per_second

@@ -349,6 +349,8 @@ class Uploader(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
         data = self._data
         if data is None:
             return
+        if self._form.columns.is_stale:
+            self._form.offer(data)
         self._form.columns.count_missing()
         rows = max(1, min(_SAMPLE_ROWS, _SAMPLE_CELLS // max(1, len(data.columns))))
         choices = self._read_choices()
