@@ -6,11 +6,11 @@ from v3io_frames_put._cluster.folder import ResultsFolder, StopFlag
 from v3io_frames_put._cluster.receipt import find_copies, merge_receipts, places_of
 from v3io_frames_put._cluster.run import begin_run, check_options
 from v3io_frames_put._cluster.task import send_partition
-from v3io_frames_put._encode.arrow_rows import is_flat, write_stream
+from v3io_frames_put._encode.arrow_rows import StreamWriter
 from v3io_frames_put._encode.base64 import decode_base64, encode_base64
 from v3io_frames_put._encode.decode import decode_records
 from v3io_frames_put._encode.json_writer import RowWriter, write_cells
-from v3io_frames_put._encode.layouts import make_plain
+from v3io_frames_put._encode.layouts import make_plain, plain_type
 from v3io_frames_put._encode.plan import RowPlan, plan_rows
 from v3io_frames_put._encode.records import Records, Rejections
 from v3io_frames_put._encode.sources import StreamSource
@@ -23,7 +23,7 @@ from v3io_frames_put._io.stream_admin import RetryingRequests
 from v3io_frames_put._io.transport import KINDS, NETWORK_ERRORS, Transport, fault_kind, fault_text
 from v3io_frames_put._journal import open_journal
 from v3io_frames_put._journal.store import Store, from_blob, narrow, to_blob
-from v3io_frames_put._producer.accumulator import Lanes
+from v3io_frames_put._producer.accumulator import Accumulator
 from v3io_frames_put._producer.batch import Batch
 from v3io_frames_put._producer.classification import (
     GAVE_UP,
@@ -31,29 +31,22 @@ from v3io_frames_put._producer.classification import (
     classify_response,
     describe_failure,
 )
-from v3io_frames_put._producer.completion import Retried
 from v3io_frames_put._producer.flow_control import (
     AdaptiveLimit,
     FixedLimit,
+    Moment,
     next_delay,
     open_limit,
     parse_retry_after,
 )
-from v3io_frames_put._producer.outcomes import (
-    BLANK,
-    PAGE_ROWS,
-    SCHEMA,
-    STATUSES,
-    Failure,
-    Outcomes,
-    Texts,
-)
+from v3io_frames_put._producer.outcomes import Outcomes
 from v3io_frames_put._producer.policy import Policy
 from v3io_frames_put._producer.prior_run import PriorInDoubt, PriorOutcomes
-from v3io_frames_put._producer.producer import Producer
+from v3io_frames_put._producer.producer import Producer, Retried
 from v3io_frames_put._producer.queries import (
     Query,
     QueryScheduler,
+    QueryStep,
     ShardPosition,
     StreamSurvey,
     check_reading,
@@ -61,8 +54,17 @@ from v3io_frames_put._producer.queries import (
     scan_shard,
     survey_stream,
 )
-from v3io_frames_put._producer.reconciler import Copy, Reconciler, make_places
+from v3io_frames_put._producer.reconciler import Reconciler, make_positions
 from v3io_frames_put._producer.run_log import RunLog
+from v3io_frames_put._producer.values import (
+    BLANK,
+    PAGE_ROWS,
+    SCHEMA,
+    STATUSES,
+    Copy,
+    Failure,
+    Texts,
+)
 from v3io_frames_put._run import Run, RunReport, Runtime, StopSwitch
 from v3io_frames_put._run_plan import RunPlan
 from v3io_frames_put._wire import api, responses
@@ -78,11 +80,12 @@ from v3io_frames_put._wire.api import (
     put_records_request,
 )
 from v3io_frames_put._wire.bodies import (
+    ENVELOPE_BYTES,
     NO_SHARD,
     EncodedWindow,
     Entries,
+    EntryRange,
     build_body,
-    count_fitting,
     encode_entries,
     encode_window,
     format_tags,
@@ -94,6 +97,7 @@ from v3io_frames_put._wire.bodies import (
 )
 from v3io_frames_put._wire.paths import StreamPath, parse_stream_path
 from v3io_frames_put._wire.responses import (
+    ListedObject,
     ListingPage,
     StreamDescription,
     UnbelievableAnswerError,

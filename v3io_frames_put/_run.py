@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from v3io_frames_put._io.senders import RequestDone, Senders, ThreadFailed
 from v3io_frames_put._producer import classification
 from v3io_frames_put._producer.classification import Stop
-from v3io_frames_put._producer.outcomes import PAGE_ROWS, Outcomes
+from v3io_frames_put._producer.outcomes import Outcomes
 from v3io_frames_put._producer.producer import Producer
 from v3io_frames_put._producer.reconciler import Reconciler
+from v3io_frames_put._producer.values import PAGE_ROWS
 from v3io_frames_put._wire.api import Answer, Fault
 from v3io_frames_put._wire.bodies import encode_window
 from v3io_frames_put.errors import Interrupted, PlatformUnavailable, PutRecordsError
@@ -31,8 +32,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from v3io_frames_put._io.senders import Event
-    from v3io_frames_put._producer.reconciler import Copy
     from v3io_frames_put._producer.run_log import RunLog
+    from v3io_frames_put._producer.values import Copy
     from v3io_frames_put._run_plan import RunPlan
     from v3io_frames_put._wire.api import Request
     from v3io_frames_put._wire.bodies import EncodedWindow
@@ -186,7 +187,7 @@ class Loop:
                 self._run_log.commit()
         except PutRecordsError as error:
             for ticket, _ in jobs:
-                delivery.finish(ticket, _UNRECORDED, now=now, draw=self._random())
+                delivery.complete(ticket, _UNRECORDED, now=now, draw=self._random())
             delivery.stop()
             return error
         for job in jobs:
@@ -204,7 +205,7 @@ class Loop:
         """Take in what happened; return what a thread ran into."""
         delivery = self._delivery
         if isinstance(event, RequestDone):
-            delivery.finish(event.ticket, event.attempt, now=now, draw=draw)
+            delivery.complete(event.ticket, event.attempt, now=now, draw=draw)
         elif isinstance(event, ThreadFailed):
             if event.is_from_source:  # what was read before is sent
                 delivery.close()

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from v3io_frames_put._encode.plan import plan_rows
-from v3io_frames_put._producer.outcomes import PAGE_ROWS
 from v3io_frames_put._producer.policy import check_policy
+from v3io_frames_put._producer.values import PAGE_ROWS
 from v3io_frames_put.config import Encoding
 from v3io_frames_put.errors import ConfigError
 from v3io_frames_put.progress import check_progress
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from v3io_frames_put._encode.plan import RowPlan
     from v3io_frames_put._producer.policy import Policy
     from v3io_frames_put._producer.prior_run import PriorInDoubt, PriorRun
-    from v3io_frames_put._producer.reconciler import Copy
     from v3io_frames_put._producer.run_log import RunLog
+    from v3io_frames_put._producer.values import Copy
     from v3io_frames_put._wire.paths import StreamPath
     from v3io_frames_put.client import Client
     from v3io_frames_put.progress import ProgressOption
@@ -147,6 +147,7 @@ def plan_run(  # noqa: PLR0913  # what every face passes on
         limits=client.limits,
         refused=refused,
         window_bytes=policy.window_bytes,
+        held_bytes=policy.max_in_flight_bytes,
     )
     return RunPlan(
         plan=plan,

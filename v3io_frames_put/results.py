@@ -9,13 +9,12 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from v3io_frames_put._producer.outcomes import RECORD_ROW, SCHEMA, STATUSES
+from v3io_frames_put._producer.values import RECORD_ROW, SCHEMA, STATUSES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from v3io_frames_put._producer.outcomes import Status
-    from v3io_frames_put._producer.reconciler import Copy
+    from v3io_frames_put._producer.values import Copy, Status
 
 Order: TypeAlias = Literal["key", "shard", "unknown", "none"]
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import pandas as pd
 
-from v3io_frames_put._producer.outcomes import BLANK, NO_CODE, STATUSES, Texts
 from v3io_frames_put._producer.prior_run import PriorInDoubt, PriorOutcomes, PriorRun
+from v3io_frames_put._producer.values import BLANK, NO_CODE, STATUSES, Texts
 from v3io_frames_put.config import MAX_SHARDS
 from v3io_frames_put.errors import ConfigError
 from v3io_frames_put.results import ATTRS_KEY, count_and_first
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from v3io_frames_put._encode.plan import RowPlan
-    from v3io_frames_put._producer.outcomes import Status
     from v3io_frames_put._producer.policy import DeliveryMode
+    from v3io_frames_put._producer.values import Status
     from v3io_frames_put._run_plan import RunPlan
     from v3io_frames_put._wire.bodies import Tag
     from v3io_frames_put._wire.paths import StreamPath
@@ -160,7 +160,7 @@ def resume_run(job: RunPlan, results: pd.DataFrame) -> RunPlan:
         past = PriorInDoubt(
             earlier,
             find_tagged_rows(lambda: job.plan),
-            floor=read_starts(starts),
+            low_watermark=read_starts(starts),
             starts=starts,
             knows_requests=True,
         )

@@ -25,7 +25,7 @@ from v3io_frames_put._cluster.receipt import (
 from v3io_frames_put._cluster.run import begin_run, check_options, spool
 from v3io_frames_put._cluster.task import all_unknown, send_partition
 from v3io_frames_put._io.clock import Clock
-from v3io_frames_put._producer.outcomes import RECORD_ROW, SCHEMA, Failure
+from v3io_frames_put._producer.values import RECORD_ROW, SCHEMA, Failure
 from v3io_frames_put.errors import (
     ColumnNotFound,
     ConfigError,

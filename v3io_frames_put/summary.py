@@ -13,7 +13,7 @@ import pandas as pd
 
 from v3io_frames_put import _html
 from v3io_frames_put._html import plural
-from v3io_frames_put._producer.outcomes import STATUSES
+from v3io_frames_put._producer.values import STATUSES
 from v3io_frames_put.errors import ConfigError
 from v3io_frames_put.results import ATTRS_KEY
 

@@ -8,14 +8,16 @@ from tests.internals import (
     GAVE_UP,
     Answer,
     Fault,
+    Moment,
     QueryScheduler,
+    QueryStep,
+    Request,
     ShardPosition,
     find_shard_position,
 )
 from v3io_frames_put.config import Retry
 
 OK = Answer(200, {}, b"{}")
-PAUSE = (0.0, 0.5)
 
 
 @pytest.fixture
@@ -35,12 +37,12 @@ class Queued:
 
     def ask(self, now):
         asked = self.queue.next_query(now)
-        self.job, self.request = asked or (None, None)
+        self.query, self.request = asked or (None, None)
         return asked is not None
 
-    def end(self, attempt=None, *, now=0.0, pause=PAUSE):
+    def end(self, attempt=None, *, now=0.0, retry_after=0.0):
         attempt = attempt or self.talk.answer(self.request)
-        return self.queue.finish(self.job, attempt, now=now, pause=pause)
+        return self.queue.complete(self.query, attempt, Moment(now, 0.5, retry_after))
 
 
 def test_an_errand_that_is_over_hands_its_find_on(talk):
@@ -83,7 +85,7 @@ def test_passing_trouble_asks_the_same_again_after_a_pause(talk, trouble):
 def test_a_retry_after_is_the_floor_of_the_pause(talk):
     queued = Queued(talk)
     queued.ask(0.0)
-    queued.end(Answer(429, {}, b""), now=0.0, pause=(7.0, 0.5))
+    queued.end(Answer(429, {}, b""), now=0.0, retry_after=7.0)
     assert queued.queue.wake_at() == 7.0
 
 
@@ -111,3 +113,27 @@ def test_what_comes_for_a_cleared_errand_is_ignored(talk):
     queued.queue.clear()
     assert queued.end(OK) is None
     assert queued.found == []
+
+
+class Endless:
+    """A query that goes on for ever, a page with next to nothing each time."""
+
+    def __init__(self):
+        self.pages = 0
+
+    def steps(self):
+        while True:
+            yield QueryStep(Request("GET", "/"), lambda answer: answer, follows_little=True)
+            self.pages += 1
+
+
+def test_a_query_without_progress_ends_with_the_deadline():
+    endless, queue = Endless(), QueryScheduler(Retry(deadline_seconds=30))
+    queue.add(endless.steps(), lambda _: None)
+    now, verdict = 0.0, None
+    while verdict is None:
+        query, _ = queue.next_query(now)
+        verdict = queue.complete(query, OK, Moment(now, 0.5))
+        now += 1.0
+    assert verdict is GAVE_UP
+    assert endless.pages == 31

@@ -1,16 +1,20 @@
 """What is read of a stream, and when not finding something proves that it is not there."""
 
+import orjson
 import pytest
 
 from tests.delivery.examples import PLACE, STREAM
 from tests.delivery.talk import Talk
 from tests.internals import (
+    Answer,
+    ListedObject,
     ListingPage,
     ShardPosition,
     StreamDescription,
     StreamSurvey,
     check_reading,
     find_shard_position,
+    scan_shard,
     survey_stream,
 )
 from v3io_frames_put.config import MAX_SHARDS
@@ -201,3 +205,53 @@ def test_a_listing_without_an_end_is_given_up():
     with pytest.raises(StopIteration) as over:
         query.send(page)
     assert over.value.value == StreamSurvey(1, {})
+
+
+# -- absurd answers --------------------------------------------------------------------------
+
+
+def page_of(*numbers, behind, location="on"):
+    record = {"ArrivalTimeSec": 1, "ArrivalTimeNSec": 0, "Data": "eA=="}
+    body = {
+        "Records": [{**record, "SequenceNumber": number} for number in numbers],
+        "NextLocation": location,
+        "RecordsBehindLatest": behind,
+    }
+    return Answer(200, {}, orjson.dumps(body))
+
+
+def lead_through(query, *answers):
+    """Give a query these answers, and return what it finds."""
+    step = next(query)
+    try:
+        for answer in answers:
+            step = query.send(step.parse(answer))
+    except StopIteration as over:
+        return over.value
+    return step
+
+
+def test_more_records_than_any_reading_could_bring_are_not_believed():
+    query = scan_shard(PLACE, 0, ShardPosition(0), lambda _shard, _page: None)
+    seek = Answer(200, {}, b'{"Location": "first"}')
+    assert lead_through(query, seek, page_of(1, behind=10**9)) is False
+
+
+def test_a_page_with_next_to_nothing_counts_against_the_deadline():
+    query = scan_shard(PLACE, 0, ShardPosition(0), lambda _shard, _page: None)
+    seek = Answer(200, {}, b'{"Location": "first"}')
+    step = lead_through(query, seek, page_of(1, behind=50))
+    assert step.follows_little
+    step = query.send(step.parse(page_of(*range(2, 30), behind=50)))
+    assert not step.follows_little
+
+
+def test_listed_names_that_are_not_shards_are_left_out():
+    query = survey_stream(PLACE)
+    next(query)
+    query.send(StreamDescription(shards=2, retention_hours=1))
+    keys = ["model/stream/1", "model/stream/" + "9" * 5_000, "model/stream/x"]
+    page = ListingPage(tuple(ListedObject(key, 3) for key in keys), (), next_marker=None)
+    with pytest.raises(StopIteration) as over:
+        query.send(page)
+    assert over.value.value == StreamSurvey(2, {1: 3})

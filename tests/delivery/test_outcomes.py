@@ -25,7 +25,7 @@ def table(batches):
 def test_the_columns_and_their_types_are_those_of_the_contract():
     outcomes = Outcomes()
     outcomes.open(1)
-    outcomes.settle(rows(0), "stored")
+    outcomes.record(rows(0), "stored")
     (batch,) = outcomes.finish()
     assert [(field.name, str(field.type)) for field in batch.schema] == [
         ("status", "dictionary<values=string, indices=int8, ordered=0>"),
@@ -45,7 +45,7 @@ def test_the_columns_and_their_types_are_those_of_the_contract():
 def test_a_stored_row_tells_its_place_and_no_error():
     outcomes = Outcomes()
     outcomes.open(1)
-    outcomes.settle(rows(0), "stored", shard_id=2, sequence_number=2**40, attempts=3)
+    outcomes.record(rows(0), "stored", shard_id=2, sequence_number=2**40, attempts=3)
     assert table(outcomes.finish()) == [
         {
             "status": "stored", "shard_id": 2, "sequence_number": 1_099_511_627_776,
@@ -58,7 +58,7 @@ def test_a_stored_row_tells_its_place_and_no_error():
 def test_a_failed_row_tells_its_reason_and_no_place():
     outcomes = Outcomes()
     outcomes.open(1)
-    outcomes.fail(rows(0), "unknown", NOTES, attempts=2, maybe_duplicate=True)
+    outcomes.record_failure(rows(0), "unknown", NOTES, attempts=2, maybe_duplicate=True)
     assert table(outcomes.finish()) == [
         {
             "status": "unknown", "shard_id": None, "sequence_number": None,
@@ -71,7 +71,7 @@ def test_a_failed_row_tells_its_reason_and_no_place():
 def test_a_failure_without_a_number_or_detail_leaves_them_missing():
     outcomes = Outcomes()
     outcomes.open(1)
-    outcomes.fail(rows(0), "unsent", Failure("Stopped"))
+    outcomes.record_failure(rows(0), "unsent", Failure("Stopped"))
     (row,) = table(outcomes.finish())
     assert (row["error_code"], row["error_message"], row["error_detail"]) == (None, "Stopped", None)
 
@@ -79,8 +79,8 @@ def test_a_failure_without_a_number_or_detail_leaves_them_missing():
 def test_code_zero_and_shard_zero_are_not_missing():
     outcomes = Outcomes()
     outcomes.open(2)
-    outcomes.fail(rows(0), "rejected", Failure("Odd", code=0))
-    outcomes.settle(rows(1), "stored", shard_id=0, sequence_number=0)
+    outcomes.record_failure(rows(0), "rejected", Failure("Odd", code=0))
+    outcomes.record(rows(1), "stored", shard_id=0, sequence_number=0)
     first, second = table(outcomes.finish())
     assert first["error_code"] == 0
     assert (second["shard_id"], second["sequence_number"]) == (0, 0)
@@ -89,8 +89,8 @@ def test_code_zero_and_shard_zero_are_not_missing():
 def test_rejections_have_each_their_own_reason():
     outcomes = Outcomes()
     outcomes.open(3)
-    outcomes.reject(rows(2, 0), ["DataTooLarge", "UnencodableValue"], ["long", "odd"])
-    outcomes.settle(rows(1), "stored")
+    outcomes.record_rejections(rows(2, 0), ["DataTooLarge", "UnencodableValue"], ["long", "odd"])
+    outcomes.record(rows(1), "stored")
     told = [
         (row["status"], row["error_message"], row["error_detail"])
         for row in table(outcomes.finish())
@@ -106,14 +106,14 @@ def test_packed_rows_know_their_place_in_their_record():
     outcomes = Outcomes(packed=True)
     outcomes.open(6)
     outcomes.number_rows(make_entries([1, 2], row_count=3))
-    outcomes.settle(np.arange(6), "stored")
+    outcomes.record(np.arange(6), "stored")
     assert [row["record_row"] for row in table(outcomes.finish())] == [0, 1, 2, 0, 1, 2]
 
 
 def test_a_row_that_never_was_in_a_record_has_no_place_in_one():
     outcomes = Outcomes(packed=True)
     outcomes.open(1)
-    outcomes.fail(rows(0), "rejected", Failure("DataTooLarge"))
+    outcomes.record_failure(rows(0), "rejected", Failure("DataTooLarge"))
     assert table(outcomes.finish())[0]["record_row"] is None
 
 
@@ -124,14 +124,14 @@ def test_no_rows_make_no_batch():
 def test_a_page_leaves_once_it_and_all_before_it_are_settled():
     outcomes = Outcomes()
     outcomes.open(2 * PAGE_ROWS + 5)
-    outcomes.settle(np.arange(PAGE_ROWS, 2 * PAGE_ROWS), "stored")
+    outcomes.record(np.arange(PAGE_ROWS, 2 * PAGE_ROWS), "stored")
     assert list(outcomes.drain()) == []
-    outcomes.settle(np.arange(1, PAGE_ROWS), "stored")
+    outcomes.record(np.arange(1, PAGE_ROWS), "stored")
     assert list(outcomes.drain()) == []
-    outcomes.settle(rows(0), "rejected")
+    outcomes.record(rows(0), "rejected")
     assert [batch.num_rows for batch in outcomes.drain()] == [65_536, 65_536]
     assert list(outcomes.drain()) == []
-    outcomes.settle(np.arange(2 * PAGE_ROWS, 2 * PAGE_ROWS + 5), "unsent")
+    outcomes.record(np.arange(2 * PAGE_ROWS, 2 * PAGE_ROWS + 5), "unsent")
     assert list(outcomes.drain()) == []
     assert [batch.num_rows for batch in outcomes.finish()] == [5]
 
@@ -139,10 +139,10 @@ def test_a_page_leaves_once_it_and_all_before_it_are_settled():
 def test_a_page_that_may_still_grow_does_not_leave():
     outcomes = Outcomes()
     outcomes.open(PAGE_ROWS - 1)
-    outcomes.settle(np.arange(PAGE_ROWS - 1), "stored")
+    outcomes.record(np.arange(PAGE_ROWS - 1), "stored")
     assert list(outcomes.drain()) == []
     outcomes.open(1)
-    outcomes.settle(rows(PAGE_ROWS - 1), "stored")
+    outcomes.record(rows(PAGE_ROWS - 1), "stored")
     assert [batch.num_rows for batch in outcomes.drain()] == [65_536]
 
 
@@ -164,7 +164,7 @@ def test_any_order_of_settling_tells_every_row_once_in_input_order(total, cuts, 
     for at, (start, stop) in enumerate(parts):
         status = STATUSES[at % len(STATUSES)]
         theirs = np.arange(start, stop)[::-1]
-        outcomes.settle(theirs, status, shard_id=at, sequence_number=theirs + 1)
+        outcomes.record(theirs, status, shard_id=at, sequence_number=theirs + 1)
         expected[start:stop] = at
         counts[status] += stop - start
         assert outcomes.counts == counts
@@ -185,7 +185,7 @@ def test_any_order_of_settling_tells_every_row_once_in_input_order(total, cuts, 
 def test_equal_reasons_are_kept_once_for_any_number_of_rows(count):
     outcomes = Outcomes()
     outcomes.open(count)
-    outcomes.fail(np.arange(count), "unsent", NOTES)
+    outcomes.record_failure(np.arange(count), "unsent", NOTES)
     for batch in outcomes.finish():
         assert set(batch.column("error_detail").to_pylist()) == {"given up"}
     assert outcomes._texts._values == ["RetriesExhausted", "given up"]

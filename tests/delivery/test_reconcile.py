@@ -18,6 +18,7 @@ from tests.internals import (
     STATUSES,
     Answer,
     Batch,
+    Moment,
     Policy,
     PriorInDoubt,
     PriorOutcomes,
@@ -25,7 +26,7 @@ from tests.internals import (
     Texts,
     build_body,
     encode_window,
-    make_places,
+    make_positions,
     number_tags,
     plan_rows,
     put_records_request,
@@ -66,7 +67,7 @@ def test_starts_that_the_listing_tells_are_not_asked_for():
 
 
 def test_a_look_up_reads_only_shards_that_grew():
-    sent = Sent(shards=100, lists_numbers=True, faults=[local.LostAnswer()])
+    sent = Sent(shards=100, lists_numbers=True, faults=[local.faults.lost_answer()])
     grown = {record.shard_id for record in sent.platform.records(STREAM) if record.data != b"older"}
     # One is read to see that we may; a look-up, and the last scan over the same shards.
     assert sent.asked()["Seek"] == 1 + 2 * len(grown)
@@ -80,7 +81,7 @@ class InDoubt:
         platform = local.Platform(clock=Clock())
         platform.create_stream(STREAM, shards=MAX_SHARDS)
         platform.add_records(STREAM, [b"older"], shard=MAX_SHARDS - 1)
-        self.front = local.Front(platform, ())
+        self.proxy = local.FaultProxy(platform, ())
         self.reconciler = Reconciler(PLACE, RUN_ID, Retry())
         self.clock = count(0.0, 10.0)
         self.read()  # where the shards end
@@ -90,7 +91,7 @@ class InDoubt:
         for window in (encode_window(records, RUN_ID) for records in plan.records()):
             for first in range(0, len(window.entries), per_batch):
                 entries = window.entries.slice(first, first + per_batch)
-                self.batches.append(Batch(entries, frozenset()))
+                self.batches.append(Batch(entries, ()))
                 self.exchange(put_records_request(PLACE, build_body(entries)))
 
     def exchange(self, request):
@@ -99,15 +100,15 @@ class InDoubt:
         asked = local.Request(
             request.method, path, query, dict(request.headers), bytes(request.body)
         )
-        response = self.front.exchange(asked).response
+        response = self.proxy.exchange(asked).response
         return Answer(response.status, response.headers, response.body)
 
     def read(self):
         """Read what the reconciler wants to."""
         while asked := self.reconciler.next_query(next(self.clock)):
-            job, request = asked
+            query, request = asked
             answer = self.exchange(request)
-            self.reconciler.finish(job, answer, now=next(self.clock), pause=(0.0, 0.5))
+            self.reconciler.complete(query, answer, Moment(next(self.clock), 0.5))
 
     def resolve(self):
         """Look all of them up, then see whether any came late."""
@@ -115,7 +116,7 @@ class InDoubt:
             self.reconciler.prepare(batch)
             self.reconciler.look_up(batch, next(self.clock))
         self.read()
-        self.reconciler.finish_up()
+        self.reconciler.begin_last_scan()
         self.read()
 
 
@@ -126,7 +127,7 @@ def test_a_record_in_doubt_costs_at_most_200_bytes(records, per_batch):
     doubt.resolve()
     _, peak_bytes = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    found = sum(int((one.places["shard_id"] >= 0).sum()) for one in doubt.reconciler.lookups)
+    found = sum(int(one.is_found.sum()) for one in doubt.reconciler.take_lookups())
     assert found == records
     assert doubt.reconciler.late() == doubt.reconciler.duplicates() == []
     assert peak_bytes <= 200 * records + 3_000_000  # what reading a page takes
@@ -138,10 +139,10 @@ def test_a_row_in_doubt_since_an_earlier_process_costs_at_most_200_bytes():
     status = np.full(rows, STATUSES.index("unknown"), np.int8)
     earlier = PriorOutcomes(status, lambda _: page, texts=Texts(), final=["stored"], doubts=True)
     past = PriorInDoubt(
-        earlier, lambda _: np.zeros(0), floor=np.zeros(1), starts={}, knows_requests=True
+        earlier, lambda _: np.zeros(0), low_watermark=np.zeros(1), starts={}, knows_requests=True
     )
     tracemalloc.start()
-    found = make_places(number_tags(np.arange(rows), None), 3, np.arange(rows))
+    found = make_positions(number_tags(np.arange(rows), None), 3, np.arange(rows))
     past.take(found, proves_absence=True)
     past.take_last(found)
     _, peak_bytes = tracemalloc.get_traced_memory()

@@ -21,18 +21,18 @@ from tests.internals import (
 )
 
 NAMED = {
-    200: ("read", "read", None),
+    200: ("parse", "parse", None),
     400: ("not stored", "bisect", None),
     401: ("not stored", "stop", "authentication"),
     403: ("not stored", "stop", "permission"),
     404: ("not stored", "stop", "missing"),
-    409: ("not stored", "again", None),
-    413: ("not stored", "halve", None),
-    429: ("not stored", "again", None),
+    409: ("not stored", "retry", None),
+    413: ("not stored", "split", None),
+    429: ("not stored", "retry", None),
 }
 MOVED = ("not stored", "stop", "moved")
-NOT_STORED = ("not stored", "again", None)
-UNKNOWN = ("unknown", "again", None)
+NOT_STORED = ("not stored", "retry", None)
+UNKNOWN = ("unknown", "retry", None)
 
 
 def told(verdict):
@@ -127,23 +127,23 @@ def test_every_fault_has_its_verdict(kind, stage, verdict):
 @pytest.mark.parametrize(
     ("status", "step"),
     [
-        (200, "read"),
-        (204, "read"),
+        (200, "parse"),
+        (204, "parse"),
         (301, "stop"),
         (308, "stop"),
-        (400, "read"),
+        (400, "parse"),
         (401, "stop"),
         (403, "stop"),
-        (404, "read"),
-        (408, "again"),
-        (409, "again"),
-        (413, "again"),
-        (416, "read"),
-        (429, "again"),
-        (500, "again"),
-        (502, "again"),
-        (503, "again"),
-        (599, "again"),
+        (404, "parse"),
+        (408, "retry"),
+        (409, "retry"),
+        (413, "retry"),
+        (416, "parse"),
+        (429, "retry"),
+        (500, "retry"),
+        (502, "retry"),
+        (503, "retry"),
+        (599, "retry"),
     ],
 )
 def test_a_question_is_asked_again_unless_it_is_answered_or_refused_for_good(status, step):
@@ -153,7 +153,7 @@ def test_a_question_is_asked_again_unless_it_is_answered_or_refused_for_good(sta
 @pytest.mark.parametrize("stage", ["connecting", "sending", "waiting"])
 @pytest.mark.parametrize("kind", [kind for kind in FAULTS if kind != "certificate"])
 def test_a_question_that_got_no_answer_is_asked_again(kind, stage):
-    assert classify_query_response(Fault(kind, stage, "")).step == "again"
+    assert classify_query_response(Fault(kind, stage, "")).step == "retry"
 
 
 def test_an_answer_is_described_by_its_name_and_number():

@@ -10,12 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.delivery.examples import make_entries
 from tests.internals import (
+    ENVELOPE_BYTES,
     NO_SHARD,
+    EntryRange,
     Records,
     Rejections,
     build_body,
-    count_fitting,
     encode_entries,
     encode_window,
     join_entries,
@@ -154,8 +156,14 @@ def test_each_entry_is_counted_with_its_comma():
     ]
 
 
-# An envelope is 14 bytes and the first comma is left out: ten of them make a body of 213.
-TEN = np.arange(0, 220, 20, dtype=np.int32)
+def count_fitting(entries, limits, *, used=0, held=0):
+    """Count what fits a body that already has ``held`` records of ``used`` bytes."""
+    room = limits.max_body_bytes - ENVELOPE_BYTES - used
+    return EntryRange(entries, 0, len(entries)).count_fitting(room, limits.max_records - held)
+
+
+# An envelope is 14 bytes and the first comma is left out: ten of 20 bytes make a body of 213.
+TEN = make_entries([0] * 10, size=20)
 
 
 @pytest.mark.parametrize(
@@ -180,11 +188,18 @@ def test_what_a_body_has_already_counts(used, held, fitting):
     assert count_fitting(TEN, limits, used=used, held=held) == fitting
 
 
+def test_a_range_counts_from_its_own_first_entry():
+    part = EntryRange(TEN, 4, 9)
+    assert part.count_fitting(60, 10) == 3
+    assert part.count_fitting(2**40, 10) == 5
+    assert (part.nbytes, part.first_row) == (100, 4)
+
+
 @pytest.mark.parametrize(("extra", "fitting"), [(-1, 2), (0, 3), (1, 3)])
 def test_a_full_body_is_within_the_limit_to_the_byte(extra, fitting):
     entries = entries_of([b"aaa", b"bb", b'{"x":1}'], key=["ä", '"', None], info=[b"i", None, b""])
     limits = Limits(max_body_bytes=len(build_body(entries)) + extra)
-    count = count_fitting(entries.offsets, limits)
+    count = count_fitting(entries, limits)
     assert count == fitting
     assert len(build_body(entries.slice(0, count))) <= limits.max_body_bytes
 
@@ -257,27 +272,32 @@ def test_no_records_make_no_entries():
     assert entries_of([]).nbytes == 0
 
 
+def whole(entries):
+    return EntryRange(entries, 0, len(entries))
+
+
 @given(st.integers(0, 5), st.integers(0, 5), st.booleans())
-def test_slices_joined_are_the_whole(first, second, are_packs):
+def test_ranges_joined_are_the_whole(first, second, are_packs):
     low, high = sorted((first, second))
     counts = [1, 3, 2, 1, 4] if are_packs else None
-    whole = entries_of([b"a", b"b", b"c", b"d", b"e"], key=list("vwxyz"), row_counts=counts)
-    parts = [whole.slice(0, low), whole.slice(low, high), whole.slice(high, 5)]
+    all_of_it = entries_of([b"a", b"b", b"c", b"d", b"e"], key=list("vwxyz"), row_counts=counts)
+    cuts = [(0, low), (low, high), (high, 5)]
+    parts = [EntryRange(all_of_it, start, stop) for start, stop in cuts if stop > start]
     joined = join_entries(parts)
-    assert build_body(joined) == build_body(whole)
-    assert joined.sizes.tolist() == whole.sizes.tolist()
-    assert describe(joined)[1:] == describe(whole)[1:]
+    assert build_body(joined) == build_body(all_of_it)
+    assert joined.sizes.tolist() == all_of_it.sizes.tolist()
+    assert describe(joined)[1:] == describe(all_of_it)[1:]
 
 
 def test_joined_entries_are_held_once_inside_their_body():
-    joined = join_entries([entries_of([b"a", b"b"]), entries_of([b"c"])])
+    joined = join_entries([whole(entries_of([b"a", b"b"])), whole(entries_of([b"c"]))])
     assert joined.text.buffers()[2].address == pa.py_buffer(build_body(joined)).address
 
 
 @pytest.mark.parametrize("kept", [[0], [0, 2], [1, 2], [2]])
 def test_some_of_joined_entries_build_their_own_body(kept):
     keys = ["v", "w", "x"]
-    joined = join_entries([entries_of([b"a", b"b", b"c"], key=keys)])
+    joined = join_entries([whole(entries_of([b"a", b"b", b"c"], key=keys))])
     expected = entries_of([[b"a", b"b", b"c"][at] for at in kept], key=[keys[at] for at in kept])
     assert build_body(joined.take(np.array(kept))) == build_body(expected)
     assert build_body(joined.slice(kept[0], kept[0] + 1)) == build_body(expected.slice(0, 1))

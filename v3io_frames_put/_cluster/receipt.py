@@ -12,7 +12,7 @@ import numpy as np
 from v3io_frames_put import errors
 from v3io_frames_put._cluster.run import remote_stream
 from v3io_frames_put._io.reader import EARLIEST, StartPosition, find_ends, read_shard
-from v3io_frames_put._producer.outcomes import STATUSES
+from v3io_frames_put._producer.values import STATUSES
 from v3io_frames_put._wire.bodies import RUN_BYTES, TAG_BYTES, parse_tag
 from v3io_frames_put.errors import PartialFailure, UnstoredRowsWarning
 from v3io_frames_put.put import callers_level

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from v3io_frames_put._producer.outcomes import Failure, Outcomes
+from v3io_frames_put._producer.outcomes import Outcomes
+from v3io_frames_put._producer.values import Failure
 from v3io_frames_put._run import Run, stop_error
 from v3io_frames_put.errors import PutRecordsError
 from v3io_frames_put.put import send_rows
@@ -103,7 +104,7 @@ def all_unknown(num_rows: int, failure: Failure, *, index: Any, packed: bool) ->
     """Make the results of rows that nobody knows anything about."""
     outcomes = Outcomes(packed=packed)
     outcomes.open(num_rows)
-    outcomes.fail(np.arange(num_rows), "unknown", failure)
+    outcomes.record_failure(np.arange(num_rows), "unknown", failure)
     return collect_results(list(outcomes.finish()), index=index, packed=packed)
 
 

@@ -15,9 +15,9 @@ import pyarrow as pa
 from v3io_frames_put._encode.blocks import Blocks
 from v3io_frames_put._journal.recovery import read_blocks, read_copies, read_left
 from v3io_frames_put._journal.store import Store, narrow, set_aside, to_blob
-from v3io_frames_put._producer.outcomes import PAGE_ROWS, STATUSES, Texts, to_table
 from v3io_frames_put._producer.prior_run import PriorInDoubt, PriorRun
 from v3io_frames_put._producer.run_log import RunLog
+from v3io_frames_put._producer.values import PAGE_ROWS, STATUSES, Texts, to_table
 from v3io_frames_put.errors import ConfigError, DataError, PutRecordsError
 from v3io_frames_put.resume import find_tagged_rows, keep_unknown
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from v3io_frames_put._encode.plan import RowPlan
     from v3io_frames_put._producer.batch import Batch
-    from v3io_frames_put._producer.reconciler import Copy
+    from v3io_frames_put._producer.values import Copy
     from v3io_frames_put._run_plan import RunPlan
 
 _LOG: Final = logging.getLogger("v3io_frames_put")
@@ -225,7 +225,7 @@ class Journal(RunLog):
             past = PriorInDoubt(
                 left.earlier,
                 find_tagged_rows(replan),
-                floor=left.floor,
+                low_watermark=left.floor,
                 starts=left.starts,
                 knows_requests=False,
             )
@@ -286,10 +286,10 @@ class Journal(RunLog):
 
     # -- what happens -----------------------------------------------------------------
 
-    def begin(self, floor: NDArray[np.int64]) -> None:
+    def begin(self, low_watermark: NDArray[np.int64]) -> None:
         """Take where each shard ends, before the first record."""
         if not self._has_starts:
-            self._starts = floor
+            self._starts = low_watermark
 
     def send(self, batch: Batch) -> None:
         """Take the records that the next request carries."""
@@ -297,8 +297,8 @@ class Journal(RunLog):
 
     def _note_request(self, batch: Batch) -> int:
         moment, rows, floor = self._next_moment(), batch.entries.rows, None
-        if batch.floor is not None:
-            floor = _column("sequence_number", np.trim_zeros(batch.floor, "b"))
+        if batch.low_watermark is not None:
+            floor = _column("sequence_number", np.trim_zeros(batch.low_watermark, "b"))
         self._sent.append((moment, int(rows.max()), _column("row", rows), floor))
         return moment
 
@@ -306,23 +306,23 @@ class Journal(RunLog):
         """Take that a request got an answer for each of its records."""
         self._answered.append((self._moments.pop(request),))
 
-    def refuse(self, request: int) -> None:
+    def rejected(self, request: int) -> None:
         """Take that nothing of a request is stored."""
         self._refused.append((self._moments.pop(request),))
 
-    def doubt(self, batch: Batch) -> None:
+    def in_doubt(self, batch: Batch) -> None:
         """Take that nobody knows of some records of a request whether they are stored."""
         if self._moments.pop(batch.request, None) is None:  # it was answered for the others
             self._note_request(batch)
 
-    def settle(
+    def record(
         self, rows: NDArray[np.int64], columns: Mapping[str, NDArray[Any]], texts: Texts
     ) -> None:
         """Take the outcome of rows."""
         self._settled[tuple(columns)].append({"row": rows, **columns})
         self._texts = texts
 
-    def complete(self, number: int, batch: pa.RecordBatch) -> None:
+    def complete_page(self, number: int, batch: pa.RecordBatch) -> None:
         """Take a page of which every row has its outcome."""
         self._pages.append((number, batch))
 
@@ -358,7 +358,7 @@ class Journal(RunLog):
             rows, shards, numbers = np.array(late, np.int64).T
             stored = np.full(len(rows), STATUSES.index("stored"), np.int8)
             columns = {"status": stored, "shard_id": shards, "sequence_number": numbers}
-            self.settle(rows, columns, Texts())
+            self.record(rows, columns, Texts())
             self.commit()
         with self._store.transaction():
             self._store.write("insert or ignore into copies values (?, ?, ?)", duplicates)

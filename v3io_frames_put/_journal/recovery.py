@@ -10,16 +10,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from v3io_frames_put._encode.blocks import Block
-from v3io_frames_put._producer.outcomes import (
+from v3io_frames_put._producer.prior_run import PriorOutcomes
+from v3io_frames_put._producer.reconciler import lower_watermark
+from v3io_frames_put._producer.values import (
     BLANK,
     OPEN,
     STATUSES,
+    Copy,
     Texts,
     from_arrow,
     from_table,
 )
-from v3io_frames_put._producer.prior_run import PriorOutcomes
-from v3io_frames_put._producer.reconciler import Copy, lower_floor
 from v3io_frames_put.config import MAX_SHARDS
 from v3io_frames_put.resume import read_starts
 
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from v3io_frames_put._journal.store import Store
-    from v3io_frames_put._producer.outcomes import Status
+    from v3io_frames_put._producer.values import Status
 
 _STORED = STATUSES.index("stored")
 _UNKNOWN = STATUSES.index("unknown")
@@ -133,7 +134,7 @@ class _Reading:
 
     def floor(self) -> NDArray[np.int64]:
         """Per shard, the number behind which everything stands that is in doubt."""
-        return self._highest if self._floor is None else lower_floor(self._highest, self._floor)
+        return self._highest if self._floor is None else lower_watermark(self._highest, self._floor)
 
     def read_all(self) -> None:
         """Read everything that is on record."""
@@ -164,7 +165,9 @@ class _Reading:
         for moment, rows, floor, is_refused in self._store.read(query):
             if floor is not None and not is_refused:
                 numbers = np.asarray(self._store.load(floor).column(0), np.int64)
-                self._floor = numbers if self._floor is None else lower_floor(self._floor, numbers)
+                self._floor = (
+                    numbers if self._floor is None else lower_watermark(self._floor, numbers)
+                )
             row = np.asarray(self._store.load(rows).column("row"), np.int64)
             yield moment, row, None, bool(is_refused)
 

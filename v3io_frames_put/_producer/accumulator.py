@@ -1,4 +1,21 @@
-"""Records that wait to be sent, in lanes that keep each destination in order."""
+"""Records that wait to be sent, in lanes that keep each destination in order.
+
+A destination (a shard, or else a partition key) hashes to a lane, and a lane has at most one
+batch under way, so that rows of a destination are never in two requests at once. Records
+without a destination wait in a lane that is never busy.
+
+Each batch is cut from the front of a few lanes. Which ones decides how full the requests are
+in the end, and how long a row may wait. The longest lane goes first, so that the commonest
+key does not come last and alone:
+
+    lane 1: a a a a a a      batch 1: a a a a   (lane 1 is busy until its answer)
+    lane 2: b b              batch 2: b b c     (lanes 2 and 3)
+    lane 3: c                batch 3: a a       when batch 1 has its outcome
+    no destination: - - -    fill up what the lanes leave of a batch
+
+A short lane would then wait until the end of the data. So a lane whose first row was passed
+by 65,536 newer ones goes before all others, the one that waits longest first.
+"""
 
 from __future__ import annotations
 
@@ -6,217 +23,80 @@ import heapq
 import itertools
 from collections import deque
 from itertools import pairwise
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from v3io_frames_put._producer.batch import Batch, links
-from v3io_frames_put._wire.bodies import Entries, count_fitting, join_entries
+from v3io_frames_put._producer.batch import Batch, iterate_parts
+from v3io_frames_put._wire.bodies import ENVELOPE_BYTES, EntryRange, join_entries
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
     from numpy.typing import NDArray
 
+    from v3io_frames_put._wire.bodies import Entries
     from v3io_frames_put.config import Limits
 
-_BUCKETS: Final = 1 << 16
-_UNASSIGNED: Final = -1
-FREE: Final = -1  # the queue of records without a destination; never busy
+FREE: Final = 0  # the lane of records without a destination, which is never busy
 LANES_PER_BATCH: Final = 4  # at most, but for the last ones: the rest is left to other batches
+_BUCKETS: Final = 1 << 16
 _LATE_ROWS: Final = 1 << 16  # about a page of outcomes, which stays in memory for its last row
+_SHARED_WINDOWS: Final = 4  # lanes show parts of so many windows; of older ones they hold copies
 
 
-class _Queue:
-    """Entries in data order, cut from the front."""
+class _Lane:
+    """Ranges of entries in data order, cut from the front."""
 
-    __slots__ = ("nbytes", "parts", "records")
+    __slots__ = ("first_row", "is_busy", "nbytes", "number", "ranges", "records")
 
-    def __init__(self) -> None:
-        self.parts: deque[Entries] = deque()
-        self.records = 0
-        self.nbytes = 0
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.ranges: deque[EntryRange] = deque()
+        self.first_row = self.records = self.nbytes = 0
+        self.is_busy = False
 
-    @property
-    def first_row(self) -> int:
-        return int(self.parts[0].rows[0])
+    def append(self, part: EntryRange) -> None:
+        """Add records after all that wait."""
+        if not self.ranges:
+            self.first_row = part.first_row
+        self.ranges.append(part)
+        self.records += part.stop - part.start
+        self.nbytes += part.nbytes
 
-    def append(self, entries: Entries) -> None:
-        self.parts.append(entries)
-        self.records += len(entries)
-        self.nbytes += entries.nbytes
+    def cut(self, room: int, records: int, *, is_first: bool) -> tuple[list[EntryRange], int, int]:
+        """Cut off what fits into ``room`` bytes, at most so many records.
 
-    def take(self, limits: Limits, *, used: int, held: int) -> list[Entries]:
-        """Cut off what fits a body that already holds ``held`` records of ``used`` bytes."""
-        taken: list[Entries] = []
-        while self.parts:
-            first = self.parts[0]
-            count = count_fitting(first.offsets, limits, used=used, held=held)
-            if held == 0:
-                count = max(count, 1)  # a learned limit never keeps a single record back
-            if count <= 0:
-                break
-            head = first.slice(0, count)
-            if count == len(first):
-                self.parts.popleft()
-            else:
-                self.parts[0] = first.slice(count, len(first))
-            taken.append(head)
-            used, held = used + head.nbytes, held + count
-            self.records -= count
-            self.nbytes -= head.nbytes
-        return taken
-
-    def drop(self, lost: Callable[[Entries], NDArray[np.bool_]]) -> list[Entries]:
-        """Remove the entries that ``lost`` marks, and return them."""
-        dropped = []
-        parts, self.parts, self.records, self.nbytes = self.parts, deque(), 0, 0
-        for part in parts:
-            mask = lost(part)
-            if mask.any():
-                dropped.append(part.take(np.flatnonzero(mask)))
-                part = part.take(np.flatnonzero(~mask))  # noqa: PLW2901  # what is left of it
-            if len(part):
-                self.append(part)
-        return dropped
-
-
-class Lanes:
-    """What waits to be sent.
-
-    Parameters
-    ----------
-    count : int
-        Number of lanes: several times the batches under way, so that one batch
-        needs few of them and the rest stay free for the others.
-    """
-
-    def __init__(self, count: int) -> None:
-        self._queues = {FREE: _Queue(), **{lane: _Queue() for lane in range(count)}}
-        self._lane_of = np.full(_BUCKETS, _UNASSIGNED, np.int32)
-        self._assigned = 0
-        self._count = count
-        self._busy: set[int] = set()
-        self._newest_row = 0
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of all entries that wait."""
-        return sum(queue.nbytes for queue in self._queues.values())
-
-    @property
-    def records(self) -> int:
-        """Number of records that wait."""
-        return sum(queue.records for queue in self._queues.values())
-
-    @property
-    def idle_records(self) -> int:
-        """Number of records that wait in lanes without a batch under way."""
-        return sum(self._queues[lane].records for lane in self._idle())
-
-    def add(self, entries: Entries) -> None:
-        """Queue records behind the earlier ones of their destinations."""
-        if len(entries):
-            self._newest_row = max(self._newest_row, int(entries.rows[-1]))
-        if not entries.destination.any():
-            if len(entries):
-                self._queues[FREE].append(entries)
-            return
-        lanes = self._lanes_of(entries.destination)
-        order = np.argsort(lanes, kind="stable")
-        lanes = lanes[order]
-        cuts = [0, *(np.flatnonzero(np.diff(lanes)) + 1).tolist(), len(lanes)]
-        for start, stop in pairwise(cuts):
-            # A copy: a lane that waits must not hold the whole window in memory.
-            self._queues[int(lanes[start])].append(entries.take(order[start:stop]))
-
-    def _lanes_of(self, destination: NDArray[np.uint64]) -> NDArray[np.int32]:
-        """Give each destination its lane: new ones in turn, so few destinations share none."""
-        buckets = (destination & np.uint64(_BUCKETS - 1)).astype(np.intp)
-        lanes = self._lane_of[buckets]
-        new = (lanes == _UNASSIGNED) & (destination != 0)
-        if new.any():
-            fresh, first = np.unique(buckets[new], return_index=True)
-            fresh = fresh[np.argsort(first)]  # in order of appearance
-            self._lane_of[fresh] = (self._assigned + np.arange(len(fresh))) % self._count
-            self._assigned += len(fresh)
-            lanes = self._lane_of[buckets]
-        return np.where(destination == 0, np.int32(FREE), lanes)
-
-    def _idle(self) -> list[int]:
-        return [lane for lane in self._queues if lane not in self._busy]
-
-    def gather(self, limits: Limits, *, partial: bool) -> tuple[Entries, frozenset[int]] | None:
-        """Gather the next batch, longest queue first, and hold its lanes.
-
-        Before that come queues whose first row was passed by too many: short ones, and
-        the free records, would else wait to the end of the data.
-
-        Parameters
-        ----------
-        limits : Limits
-            Records and bytes of one body.
-        partial : bool
-            Whether a batch may leave with less than fits (nothing more is coming).
+        A limit on bytes that was learned from the platform never holds a single record
+        back: the first one of a batch is taken whatever its size.
 
         Returns
         -------
-        entries, lanes : Entries and frozenset of int
-            What to send, and the lanes to ``release`` once it has its outcomes.
-            None: nothing to send now.
+        ranges, count, nbytes : list of EntryRange, int and int
+            What was cut off, its records and their bytes.
         """
-        idle = [lane for lane in self._idle() if self._queues[lane].records]
-        # Free records last: they fit anywhere, lanes only while they are idle.
-        idle.sort(key=self._turn)
-        if not idle or not (partial or self._fills_a_batch(idle, limits)):
-            return None
-        parts: list[Entries] = []
-        lanes = set()
-        used = held = 0
-        for lane in idle:
-            taken = self._queues[lane].take(limits, used=used, held=held)
-            if not taken:
+        taken: list[EntryRange] = []
+        count = nbytes = 0
+        while self.ranges and count < records:
+            part = self.ranges[0]
+            fitting = part.count_fitting(room - nbytes, records - count)
+            if not fitting and is_first and not taken:
+                fitting = 1
+            if not fitting:
                 break
-            parts += taken
-            lanes.add(lane)
-            used += sum(part.nbytes for part in taken)
-            held += sum(len(part) for part in taken)
-        lanes.discard(FREE)
-        self._busy |= lanes
-        return join_entries(parts), frozenset(lanes)
-
-    def _turn(self, lane: int) -> tuple[int, int, int]:
-        """Say when a lane's turn is: late ones first, the latest of them before all."""
-        queue = self._queues[lane]
-        late_since = min(0, queue.first_row + _LATE_ROWS - self._newest_row)
-        return late_since, int(lane == FREE), -queue.records
-
-    def _fills_a_batch(self, idle: list[int], limits: Limits) -> bool:
-        idle = [lane for at, lane in enumerate(idle) if at < LANES_PER_BATCH or lane == FREE]
-        records = sum(self._queues[lane].records for lane in idle)
-        return (
-            records >= limits.max_records
-            or sum(self._queues[lane].nbytes for lane in idle) >= limits.max_body_bytes
-        )
-
-    def release(self, lanes: Iterable[int]) -> None:
-        """Let the lanes of a settled batch lend records again."""
-        self._busy -= set(lanes)
-
-    def drop(self, destinations: NDArray[np.uint64]) -> list[Entries]:
-        """Remove all that waits for the given destinations, and return it."""
-
-        def lost(part: Entries) -> NDArray[np.bool_]:
-            return np.isin(part.destination, destinations)
-
-        return [part for queue in self._queues.values() for part in queue.drop(lost)]
-
-    def clear(self) -> list[Entries]:
-        """Remove all that waits, and return it."""
-        parts = [part for queue in self._queues.values() for part in queue.parts]
-        for lane in self._queues:
-            self._queues[lane] = _Queue()
-        return parts
+            head, rest = part.split(fitting)
+            if rest is None:
+                self.ranges.popleft()
+            else:
+                self.ranges[0] = rest
+            taken.append(head)
+            count += fitting
+            nbytes += head.nbytes
+        self.records -= count
+        self.nbytes -= nbytes
+        if self.ranges:
+            self.first_row = self.ranges[0].first_row
+        return taken, count, nbytes
 
 
 class Accumulator:
@@ -225,68 +105,196 @@ class Accumulator:
     Parameters
     ----------
     lanes : int
-        Number of lanes; see ``Lanes``.
+        Number of lanes: several times the batches under way, so that one batch
+        needs few of them and the rest stay free for the others.
+
+    Attributes
+    ----------
+    records : int
+        Records that wait in lanes.
+    idle_records : int
+        Those of them in lanes without a batch under way: they could be sent now.
+    nbytes : int
+        Encoded bytes that wait, in lanes and in batches that pause.
     """
 
     def __init__(self, lanes: int) -> None:
-        self._lanes = Lanes(lanes)
+        self.records = self.idle_records = self.nbytes = 0
+        self._lanes = [_Lane(number) for number in range(lanes + 1)]  # FREE is the first
+        self._lane_of = np.full(_BUCKETS, FREE, np.int16 if lanes < 1 << 15 else np.int32)
+        self._assigned = 0
+        self._newest_row = 0
+        self._windows: deque[Entries] = deque()
         self._pauses: list[tuple[float, int, Batch]] = []
         self._numbers = itertools.count()
         self._given_up = np.zeros(0, np.uint64)
 
     def __bool__(self) -> bool:
-        return bool(self._pauses or self._lanes.records)
+        return bool(self._pauses or self.records)
 
-    @property
-    def nbytes(self) -> int:
-        """Encoded bytes that wait."""
-        return self._lanes.nbytes + sum(b.nbytes for _, _, b in self._pauses)
-
-    @property
-    def idle_records(self) -> int:
-        """Number of records that could be sent now."""
-        return self._lanes.idle_records
+    # -- in ------------------------------------------------------------------------------
 
     def add(self, entries: Entries) -> Entries:
-        """Queue records; return those that stand behind a destination given up."""
-        if not len(self._given_up):
-            self._lanes.add(entries)
-            return entries.slice(0, 0)
-        held = np.isin(entries.destination, self._given_up)
-        self._lanes.add(entries.take(np.flatnonzero(~held)))
-        return entries.take(np.flatnonzero(held))
+        """Queue records after the earlier ones of their destinations.
 
-    def pause(self, batch: Batch, until: float) -> None:
-        """Keep a batch, and its lanes, until a time."""
-        heapq.heappush(self._pauses, (until, next(self._numbers), batch))
+        Returns those whose destination was given up: they are not queued.
+        """
+        if not len(self._given_up):
+            self._queue(entries)
+            return entries.slice(0, 0)
+        is_held = np.isin(entries.destination, self._given_up)
+        self._queue(entries.take(np.flatnonzero(~is_held)))
+        return entries.take(np.flatnonzero(is_held))
+
+    def _queue(self, entries: Entries) -> None:
+        if not len(entries):
+            return
+        self._newest_row = max(self._newest_row, int(entries.rows[-1]))
+        lanes = self._lanes_of(entries.destination)
+        if lanes is None:
+            self._append(FREE, EntryRange(entries, 0, len(entries)))
+        else:
+            order = lanes.argsort(kind="stable")
+            entries, lanes = entries.take(order), lanes[order]
+            cuts = [0, *((lanes[1:] != lanes[:-1]).nonzero()[0] + 1).tolist(), len(lanes)]
+            for start, stop in pairwise(cuts):
+                self._append(int(lanes[start]), EntryRange(entries, start, stop))
+        self._windows.append(entries)
+        if len(self._windows) > _SHARED_WINDOWS:
+            self._copy_remains(self._windows.popleft())
+
+    def _append(self, lane: int, part: EntryRange) -> None:
+        self._lanes[lane].append(part)
+        self._count(self._lanes[lane], part.stop - part.start, part.nbytes)
+
+    def _count(self, lane: _Lane, records: int, nbytes: int) -> None:
+        self.records += records
+        self.nbytes += nbytes
+        if not lane.is_busy:
+            self.idle_records += records
+
+    def _lanes_of(self, destination: NDArray[np.uint64]) -> NDArray[Any] | None:
+        """Return the lane of each record; None: none has a destination.
+
+        New destinations get lanes in turn, so that few of them share none.
+        """
+        has_destination = destination != 0
+        if not has_destination.any():
+            return None
+        buckets = (destination & np.uint64(_BUCKETS - 1)).astype(np.intp)
+        lanes: NDArray[Any] = self._lane_of[buckets]
+        is_new = (lanes == FREE) & has_destination
+        if is_new.any():
+            fresh, first = np.unique(buckets[is_new], return_index=True)
+            fresh = fresh[np.argsort(first)]  # in order of appearance
+            turn = self._assigned + np.arange(len(fresh))
+            self._lane_of[fresh] = 1 + turn % (len(self._lanes) - 1)
+            self._assigned += len(fresh)
+            lanes = self._lane_of[buckets]
+        lanes[~has_destination] = FREE
+        return lanes
+
+    def _copy_remains(self, window: Entries) -> None:
+        """Copy what still waits of a window, if that is little: it holds all of it in memory.
+
+        A lane whose batch pauses for minutes would else hold every window that came since.
+        """
+        places = [
+            (lane, at)
+            for lane in self._lanes
+            for at, part in enumerate(lane.ranges)
+            if part.entries is window
+        ]
+        waiting = sum(lane.ranges[at].nbytes for lane, at in places)
+        if 2 * waiting < window.nbytes:
+            for lane, at in places:
+                lane.ranges[at] = lane.ranges[at].copy()
+
+    # -- out -----------------------------------------------------------------------------
 
     def next_batch(self, now: float, limits: Limits, *, partial: bool) -> Batch | None:
-        """Take the batch whose pause is over, else gather one from idle lanes."""
-        if self._pauses and self._pauses[0][0] <= now:
-            return heapq.heappop(self._pauses)[2]
-        gathered = self._lanes.gather(limits, partial=partial)
-        return None if gathered is None else Batch(*gathered)
+        """Return the batch whose pause is over, else cut one from idle lanes.
 
-    def wake_at(self, now: float, gate: float) -> float | None:
-        """Say when something may be sent; None: not by waiting alone."""
-        times = [max(gate, self._pauses[0][0])] if self._pauses else []
-        if now < gate and self._lanes.idle_records:
-            times.append(gate)
+        Parameters
+        ----------
+        now : float
+            The clock.
+        limits : Limits
+            Records and bytes of one body.
+        partial : bool
+            Whether a batch may leave with less than fits (nothing more is coming).
+
+        Returns
+        -------
+        Batch or None
+            What to send; ``advance`` or ``give_up`` takes it when it has its outcomes.
+            None: nothing can be sent now.
+        """
+        if self._pauses and self._pauses[0][0] <= now:
+            batch = heapq.heappop(self._pauses)[2]
+            self.nbytes -= batch.nbytes
+            return batch
+        late_before = self._newest_row - _LATE_ROWS
+        idle = sorted(
+            [
+                (min(0, lane.first_row - late_before), lane.number == FREE, -lane.records, number)
+                for number, lane in enumerate(self._lanes)
+                if lane.records and not lane.is_busy
+            ]
+        )
+        lanes = [self._lanes[place[-1]] for place in idle]
+        if not lanes or not (partial or _fills_a_batch(lanes, limits)):
+            return None
+        return self._cut(lanes, limits)
+
+    def _cut(self, lanes: list[_Lane], limits: Limits) -> Batch:
+        """Cut a batch from the first of some lanes, and mark these as busy."""
+        room, records = limits.max_body_bytes - ENVELOPE_BYTES, limits.max_records
+        ranges: list[EntryRange] = []
+        busy = []
+        for lane in lanes:
+            taken, count, nbytes = lane.cut(room, records, is_first=not ranges)
+            if not taken:
+                break
+            ranges += taken
+            room, records = room - nbytes, records - count
+            self._count(lane, -count, -nbytes)
+            if lane.number != FREE:
+                lane.is_busy = True
+                self.idle_records -= lane.records
+                busy.append(lane.number)
+        return Batch(join_entries(ranges), tuple(busy))
+
+    def wake_at(self, now: float, opens_at: float) -> float | None:
+        """Return when something may be sent, not before ``opens_at``; None: after an event."""
+        times = [max(opens_at, self._pauses[0][0])] if self._pauses else []
+        if now < opens_at and self.idle_records:
+            times.append(opens_at)
         return min(times, default=None)
 
     def first_pause(self) -> tuple[float, Batch] | None:
-        """Show the pause that ends first."""
+        """Return the pause that ends first."""
         return (self._pauses[0][0], self._pauses[0][2]) if self._pauses else None
 
+    # -- after a batch -------------------------------------------------------------------
+
+    def pause(self, batch: Batch, until: float) -> None:
+        """Keep a batch, and its lanes, until a time."""
+        self.nbytes += batch.nbytes
+        heapq.heappush(self._pauses, (until, next(self._numbers), batch))
+
     def advance(self, batch: Batch) -> None:
-        """Go on behind a settled batch: its other half, or its lanes' next records."""
+        """Send what comes after a batch that is over: its other half, or its lanes' records."""
         if batch.rest is not None:
             self.pause(batch.rest, 0.0)
-        else:
-            self._lanes.release(batch.lanes)
+            return
+        for number in batch.lanes:
+            lane = self._lanes[number]
+            lane.is_busy = False
+            self.idle_records += lane.records
 
     def give_up(self, batch: Batch) -> tuple[list[Entries], list[Batch]]:
-        """Hold for good what stands behind a batch's destinations.
+        """Hold for good what comes after a batch in its destinations.
 
         Returns
         -------
@@ -296,20 +304,53 @@ class Accumulator:
         """
         lost = np.unique(batch.entries.destination)
         self._given_up = np.union1d(self._given_up, lost[lost != 0])
-        behind, kept = [], []
-        for link in links(batch.rest):
-            held = np.isin(link.entries.destination, self._given_up)
-            if held.any():
-                behind.append(link.pick(np.flatnonzero(held)))
-            if not held.all():
-                kept.append(link.pick(np.flatnonzero(~held)))
+        held, remaining = [], []
+        for part in iterate_parts(batch.rest):
+            is_held = np.isin(part.entries.destination, self._given_up)
+            if is_held.any():
+                held.append(part.pick(np.flatnonzero(is_held)))
+            if not is_held.all():
+                remaining.append(part.pick(np.flatnonzero(~is_held)))
         batch.rest = None
-        for link in reversed(kept):
-            link.rest, batch.rest = batch.rest, link
-        return self._lanes.drop(self._given_up), behind
+        for part in reversed(remaining):
+            part.rest, batch.rest = batch.rest, part
+        return self._drop(self._given_up), held
+
+    def _drop(self, destinations: NDArray[np.uint64]) -> list[Entries]:
+        """Remove all that waits for the given destinations, and return it."""
+        dropped = []
+        for lane in self._lanes:
+            ranges, lane.ranges = lane.ranges, deque()
+            self._count(lane, -lane.records, -lane.nbytes)
+            lane.records = lane.nbytes = 0
+            for part in ranges:
+                is_lost = np.isin(part.entries.destination[part.start : part.stop], destinations)
+                if is_lost.any():
+                    dropped.append(part.take(np.flatnonzero(is_lost)))
+                    rest = part.take(np.flatnonzero(~is_lost))
+                    part = EntryRange(rest, 0, len(rest))  # noqa: PLW2901  # what is left of it
+                if part.stop > part.start:
+                    self._append(lane.number, part)
+        return dropped
 
     def clear(self) -> tuple[list[Entries], list[Batch]]:
-        """Take out all that waits: records never sent, and batches in a pause."""
+        """Remove all that waits: records never sent, and batches that pause."""
+        queued = [part.copy().entries for lane in self._lanes for part in lane.ranges]
         batches = [batch for _, _, batch in self._pauses]
+        for lane in self._lanes:
+            lane.ranges.clear()
+            lane.records = lane.nbytes = 0
         self._pauses.clear()
-        return self._lanes.clear(), batches
+        self._windows.clear()
+        self.records = self.idle_records = self.nbytes = 0
+        return queued, batches
+
+
+def _fills_a_batch(lanes: Iterable[_Lane], limits: Limits) -> bool:
+    """Return whether the first lanes, and the one without destinations, fill a body."""
+    records = nbytes = 0
+    for place, lane in enumerate(lanes):
+        if place < LANES_PER_BATCH or lane.number == FREE:
+            records += lane.records
+            nbytes += lane.nbytes
+    return records >= limits.max_records or nbytes >= limits.max_body_bytes

@@ -1,4 +1,4 @@
-"""A batch: the records of one request and what happened to them so far."""
+"""A batch: the records of one request, and what happened to each of them so far."""
 
 from __future__ import annotations
 
@@ -13,34 +13,47 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from v3io_frames_put._producer.outcomes import Failure
+    from v3io_frames_put._producer.values import Failure
     from v3io_frames_put._wire.bodies import Entries
 
 NOT_REORDERED: Final = np.int64(np.iinfo(np.int64).max)
-_PER_RECORD = ("maybe_stored", "sent_twice", "reordered_at", "is_in_doubt", "why")
+
+RECORD_STATE: Final = np.dtype(
+    [
+        # An earlier request may have stored it, and no look-up has resolved that yet.
+        ("maybe_stored", np.bool_),
+        # It was sent again although it may have been stored.
+        ("sent_twice", np.bool_),
+        # A request that carried it ended unknown; stays set when that is resolved.
+        ("in_doubt", np.bool_),
+        # The least number that a later record of its destination is stored under.
+        ("reordered_at", np.int64),
+        # The ``Failure`` of its last request. None: that did not fail.
+        ("why", object),
+    ]
+)
+_NEW: Final = np.array([(False, False, False, NOT_REORDERED, None)], RECORD_STATE)
 
 
 @dataclass(slots=True)
 class Batch:
     """Records that travel together until each has its outcome.
 
+    A batch is sent, and sent again, with the same entries. Records that get an outcome leave
+    it; when it is split, the second half waits in ``rest`` until the first is over, because
+    both may hold rows of one destination:
+
+        [1 2 3 4 5 6 7 8]  -413->  [1 2 3 4] rest [5 6 7 8]
+                           -413->  [1 2] rest [3 4] rest [5 6 7 8]
+
     Attributes
     ----------
     entries : Entries
         The records that have no outcome yet.
-    lanes : frozenset of int
+    lanes : tuple of int
         Lanes that wait for this batch and its ``rest``.
-    maybe_stored : ndarray of bool
-        Per record: an earlier request may have stored it, and nobody has looked.
-    sent_twice : ndarray of bool
-        Per record: it was sent again although it may have been stored.
-    reordered_at : ndarray of int64
-        Per record: the least number that a later record of its destination is stored under.
-        NOT_REORDERED: none is known to be.
-    is_in_doubt : ndarray of bool
-        Per record: a request that carried it ended unknown, though it may be resolved.
-    why : ndarray of Failure
-        Per record: what its last request failed with. None: it did not fail.
+    state : ndarray of RECORD_STATE
+        What happened to each record.
     request : int
         The number of the last request that carried them.
     attempts : int
@@ -49,7 +62,7 @@ class Batch:
         Those of them that ended without an outcome.
     resets : int
         Those of them that were cut off while the body was leaving.
-    floor : ndarray of int64 or None
+    low_watermark : ndarray of int64 or None
         The highest number of each shard before the first request (``exactly_once``).
     first_failure : float
         When the first of them failed; the deadline counts from it. Infinity: none did.
@@ -58,13 +71,9 @@ class Batch:
     """
 
     entries: Entries
-    lanes: frozenset[int]
-    maybe_stored: NDArray[np.bool_] = field(init=False)
-    sent_twice: NDArray[np.bool_] = field(init=False)
-    reordered_at: NDArray[np.int64] = field(init=False)
-    is_in_doubt: NDArray[np.bool_] = field(init=False)
-    why: NDArray[Any] = field(init=False)
-    floor: NDArray[np.int64] | None = None
+    lanes: tuple[int, ...]
+    state: NDArray[Any] = field(init=False)
+    low_watermark: NDArray[np.int64] | None = None
     request: int = -1
     attempts: int = 0
     failures: int = 0
@@ -73,48 +82,44 @@ class Batch:
     rest: Batch | None = None
 
     def __post_init__(self) -> None:
-        count = len(self.entries)
-        self.maybe_stored = np.zeros(count, np.bool_)
-        self.sent_twice = np.zeros(count, np.bool_)
-        self.reordered_at = np.full(count, NOT_REORDERED)
-        self.is_in_doubt = np.zeros(count, np.bool_)
-        self.why = np.full(count, None, object)
+        self.state = _NEW.repeat(len(self.entries.shard))
 
     def __len__(self) -> int:
         return len(self.entries)
 
     @property
     def nbytes(self) -> int:
-        """Encoded bytes of these records and of those that wait behind them."""
-        return sum(link.entries.nbytes for link in links(self))
+        """Encoded bytes of these records and of those in ``rest``."""
+        if self.rest is None:
+            return self.entries.nbytes
+        return sum(part.entries.nbytes for part in iterate_parts(self))
 
     def pick(self, positions: NDArray[np.intp]) -> Batch:
-        """Leave only some of the records, with their story."""
+        """Return a batch of only some of the records, with their state."""
         picked = replace(self, entries=self.entries.take(positions))
-        for name in _PER_RECORD:
-            setattr(picked, name, getattr(self, name)[positions])
+        picked.state = self.state[positions]
         return picked
 
-    def halves(self) -> Batch:
-        """Split in two; the second half waits behind the first, which is returned."""
+    def split(self) -> Batch:
+        """Return the first half of the records; the second half waits in its ``rest``."""
         middle = len(self) // 2
         second = self.pick(np.arange(middle, len(self)))
         first = self.pick(np.arange(middle))
         first.rest = second
         return first
 
-    def fail_at(self, now: float) -> None:
-        """Note that a request of all records ended without an outcome."""
+    def note_failure(self, now: float) -> None:
+        """Count a request of all records that ended without an outcome."""
         self.failures += 1
         self.first_failure = min(self.first_failure, now)
 
-    def blame(self, failure: Failure) -> None:
-        """Note what the last request of all records failed with."""
-        self.why[:] = failure
+    def set_reason(self, failure: Failure) -> None:
+        """Set what the last request of all records failed with."""
+        self.state["why"][:] = failure
 
 
-def links(batch: Batch | None) -> Iterator[Batch]:
-    """Go through a batch and the halves that wait behind it, in order."""
+def iterate_parts(batch: Batch | None) -> Iterator[Batch]:
+    """Yield a batch and the halves in its ``rest``, in the order in which they are sent."""
     while batch is not None:
         yield batch
         batch = batch.rest

@@ -1,4 +1,7 @@
-"""Answers and faults -> what is known of the records, what to do next, what a user sees."""
+"""Answers and faults -> what is known of the records, what to do next, which error to raise.
+
+The tables are contract section 3, "Classification"; status codes and names decide, never wording.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias, TypeVar
 from urllib.parse import urlsplit
 
-from v3io_frames_put._producer.outcomes import Failure
+from v3io_frames_put._producer.values import Failure
 from v3io_frames_put._wire import api
 from v3io_frames_put._wire.api import Answer, parse_error
 from v3io_frames_put.errors import (
@@ -23,11 +26,11 @@ if TYPE_CHECKING:
     from v3io_frames_put._wire.api import Attempt, Fault, PlatformError
     from v3io_frames_put._wire.paths import StreamPath
 
-Knowledge: TypeAlias = Literal["not stored", "unknown", "read"]
-"""Of the records of a request: none is stored; nobody knows; the answer says so."""
+Knowledge: TypeAlias = Literal["not stored", "unknown", "parse"]
+"""Of the records of a request: none is stored; it is not known; the answer says it of each."""
 
-Step: TypeAlias = Literal["read", "again", "halve", "bisect", "stop"]
-"""Read the answer record by record; send again after a pause; send the halves one
+Step: TypeAlias = Literal["parse", "retry", "split", "bisect", "stop"]
+"""Parse the answer record by record; send again after a pause; send the halves one
 after the other; the same down to the one record at fault; stop the whole run."""
 
 Cause: TypeAlias = Literal[
@@ -40,7 +43,7 @@ Cause: TypeAlias = Literal[
     "unavailable",
     "stopped",
 ]
-"""Why a run stops: what no retry cures and every row shares, silence, or the user."""
+"""Why a run stops: what no retry can change and every row shares, silence, or the user."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +72,7 @@ class Stop:
     Attributes
     ----------
     cause : Cause
-        What no retry cures, silence for the deadline, or the user.
+        What no retry can change, silence for the deadline, or the user.
     attempt : Answer, Fault or None
         What the platform said, where it did.
     """
@@ -78,25 +81,25 @@ class Stop:
     attempt: Attempt | None = None
 
 
-_RETRY: Final = Classification("not stored", "again")
-_UNKNOWN: Final = Classification("unknown", "again")
+_RETRY: Final = Classification("not stored", "retry")
+_UNKNOWN: Final = Classification("unknown", "retry")
 _BISECT: Final = Classification("not stored", "bisect")
 GAVE_UP: Final = _RETRY
-"""The patience with a question ended."""
+"""The deadline of a query ended."""
 
 _DENIED: Final = Classification("not stored", "stop", "permission")
 _MISSING: Final = Classification("not stored", "stop", "missing")
 _UNTRUSTED: Final = Classification("not stored", "stop", "certificate")
 
 STATUS_CLASSES: Final[dict[int, Classification]] = {
-    200: Classification("read", "read"),
+    200: Classification("parse", "parse"),
     **dict.fromkeys(range(300, 400), Classification("not stored", "stop", "moved")),
     400: _BISECT,
     401: Classification("not stored", "stop", "authentication"),
     403: _DENIED,
     404: _MISSING,
     409: _RETRY,
-    413: Classification("not stored", "halve"),
+    413: Classification("not stored", "split"),
     429: _RETRY,
 }
 """By HTTP status. A status that is not here is unknown: 408, every 5xx, all others."""
@@ -115,7 +118,7 @@ REJECTING_NAMES: Final = frozenset(NAMED_400_CLASSES)
 
 
 def classify_response(attempt: Attempt) -> Classification:
-    """Judge how a PutRecords request ended."""
+    """Classify how a PutRecords request ended."""
     if isinstance(attempt, Answer):
         return _classify_answer(attempt)
     return _classify_fault(attempt)
@@ -134,10 +137,11 @@ def _classify_fault(fault: Fault) -> Classification:
 
 
 def describe_failure(attempt: Attempt) -> Failure:
-    """Say in the terms of the error columns how a request failed."""
+    """Return the error columns of a request that failed."""
     if isinstance(attempt, Answer):
-        said = parse_error(attempt)
-        return Failure(said.name, f"the platform answered {said.status}: {said.text}", said.code)
+        error = parse_error(attempt)
+        detail = f"the platform answered {error.status}: {error.text}"
+        return Failure(error.name, detail, error.code)
     return Failure("NoAnswer", f"{attempt.kind} while {attempt.stage}: {attempt.detail}")
 
 
@@ -146,14 +150,14 @@ QUERY_STOPS: Final[dict[int, Classification]] = {
     for status, verdict in STATUS_CLASSES.items()
     if verdict.step == "stop" and verdict.cause != "missing"
 }
-"""By HTTP status of a request that only reads; what is missing is an answer there."""
+"""By HTTP status of a request that only reads; 404 is an answer there."""
 
 _RETRY_QUERY: Final = frozenset({408, 409, 413, 429})
 _FIRST_SERVER_ERROR: Final = 500
 
 
 def classify_query_response(attempt: Attempt) -> Classification:
-    """Judge how a request that only reads ended: read it, ask again, or stop."""
+    """Classify how a request that only reads ended: parse it, retry, or stop."""
     if not isinstance(attempt, Answer):
         return _classify_fault(attempt)
     if attempt.status in _RETRY_QUERY or attempt.status >= _FIRST_SERVER_ERROR:
@@ -169,7 +173,7 @@ _NOT_FOUND: Final = 404
 
 
 def request_error(answer: Answer, *, doing: str, stream: StreamPath, where: str) -> RequestError:
-    """Make the error for an answer that no retry can better."""
+    """Return the error for an answer that no retry can change."""
     error = api.parse_error(answer)
     if answer.status == _UNAUTHORIZED:
         return _make(AuthenticationError, f"{doing} {stream} at {where}: {_BAD_KEY}", error)
@@ -181,7 +185,7 @@ def request_error(answer: Answer, *, doing: str, stream: StreamPath, where: str)
         return stream_not_found(stream, error)
     if answer.status // 100 == 3:  # noqa: PLR2004  # any redirect
         return moved(answer, doing=f"{doing} {stream}", where=where)
-    text = f"{doing} {stream} at {where}: the platform answered {_told(error)}."
+    text = f"{doing} {stream} at {where}: the platform answered {_format_error(error)}."
     return _make(RequestError, text, error)
 
 
@@ -195,27 +199,27 @@ _NO_PERMISSION: Final = (
 
 
 def is_missing(answer: Answer) -> bool:
-    """Say whether an answer means that nothing is there, in any of its forms."""
+    """Return whether an answer means that nothing is there, in any of its forms."""
     name = api.parse_error(answer).name
     return answer.status == _NOT_FOUND or name == api.RESOURCE_NOT_FOUND
 
 
 def stream_not_found(stream: StreamPath, error: PlatformError | None = None) -> StreamNotFound:
-    """Make the error for a path where nothing is."""
-    told = f" ({_told(error)})" if error else ""
+    """Return the error for a path where nothing is."""
+    detail = f" ({_format_error(error)})" if error else ""
     text = (
-        f"stream {str(stream)!r}: nothing is there{told}; expected an existing stream. Correct the "
-        f"path, or create it: client.create_stream({str(stream)!r}, shards=8)"
+        f"stream {str(stream)!r}: nothing is there{detail}; expected an existing stream. Correct "
+        f"the path, or create it: client.create_stream({str(stream)!r}, shards=8)"
     )
     return _make(StreamNotFound, text, error)
 
 
 def container_not_found(stream: StreamPath, answer: Answer) -> RequestError:
-    """Make the error for a stream that cannot be created, for its container is not there."""
+    """Return the error for a stream that cannot be created, for its container is not there."""
     error = api.parse_error(answer)
     text = (
         f"create stream {str(stream)!r}: the container {stream.container!r} is not there "
-        f"({_told(error)}); expected an existing one, such as 'projects'. Correct the path."
+        f"({_format_error(error)}); expected an existing one, such as 'projects'. Correct the path."
     )
     return _make(RequestError, text, error)
 
@@ -223,13 +227,13 @@ def container_not_found(stream: StreamPath, answer: Answer) -> RequestError:
 def not_a_stream(
     stream: StreamPath, error: PlatformError | None = None, *, found: str = "something else"
 ) -> NotAStream:
-    """Make the error for a path that holds something else."""
+    """Return the error for a path that holds something else."""
     text = f"stream {str(stream)!r}: {found} is there; expected a stream. Correct the path."
     return _make(NotAStream, text, error)
 
 
 def moved(answer: Answer, *, doing: str, where: str) -> RequestError:
-    """Make the error for a redirect, which is never followed with our key in hand."""
+    """Return the error for a redirect, which is never followed with our key in hand."""
     what = "which no v3io web API does. Check endpoint= or V3IO_API."
     with suppress(ValueError):  # the platform says where, or nonsense
         to = urlsplit(answer.headers.get("location", ""))
@@ -242,7 +246,7 @@ def moved(answer: Answer, *, doing: str, where: str) -> RequestError:
 
 
 def untrusted(fault: Fault, *, doing: str) -> RequestError:
-    """Make the error for a certificate that is not trusted."""
+    """Return the error for a certificate that is not trusted."""
     return RequestError(
         f"{doing}: the platform's certificate is not trusted ({fault.detail}). Give verify= the "
         f"file of the authority that signed it; verify=False trusts anyone."
@@ -252,7 +256,7 @@ def untrusted(fault: Fault, *, doing: str) -> RequestError:
 def unavailable(
     last: Attempt, *, doing: str, where: str, seconds: float, tries: int
 ) -> PlatformUnavailable:
-    """Make the error for a platform that did not answer usefully in time."""
+    """Return the error for a platform that did not answer usefully in time."""
     text = (
         f"{doing} at {where}: no usable answer in {tries} tries within {seconds:.0f} s; the last: "
         f"{describe_last(last)}. Check the endpoint and the network, or try again later."
@@ -261,7 +265,7 @@ def unavailable(
 
 
 def undecided(last: Attempt, *, doing: str, where: str) -> PlatformUnavailable:
-    """Make the error for a change of which nobody knows whether it was made."""
+    """Return the error for a change that may have been made, or not."""
     text = (
         f"{doing} at {where}: {describe_last(last)}, so it is not known whether it was done. "
         f"Look with describe_stream, then decide."
@@ -277,14 +281,14 @@ def _unavailable(text: str, last: Attempt) -> PlatformUnavailable:
 
 
 def describe_last(last: Attempt) -> str:
-    """Say in a few words what came of a try."""
+    """Return in a few words how a request ended."""
     if isinstance(last, Answer):
-        return f"the platform answered {_told(api.parse_error(last))}"
+        return f"the platform answered {_format_error(api.parse_error(last))}"
     return f"{last.kind} ({last.detail})"
 
 
-def _told(error: PlatformError) -> str:
-    """Repeat an error: status, name, number."""
+def _format_error(error: PlatformError) -> str:
+    """Format an error: status, name, number."""
     number = "" if error.code is None else f", ErrorCode {error.code}"
     return f"{error.status} {error.text}{number}"
 

@@ -1,4 +1,4 @@
-"""How many requests may be in flight, and how long to wait before a retry."""
+"""How many requests may be in flight, and how long to wait before the next one."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from email.utils import parsedate_to_datetime
 from statistics import fmean, median
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple, Protocol
 
-from v3io_frames_put._wire.api import Answer
+from v3io_frames_put._wire.api import Answer, Fault
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,7 +21,7 @@ _MAX_DOUBLINGS: Final = 62  # beyond it 2**n leaves what a float holds exactly; 
 
 
 def next_delay(retry: Retry, *, failures: int, draw: float) -> float:
-    """Say how many seconds to wait after a failure.
+    """Return how many seconds to wait after a failure: exponential backoff with full jitter.
 
     Parameters
     ----------
@@ -37,7 +37,7 @@ def next_delay(retry: Retry, *, failures: int, draw: float) -> float:
 
 
 def parse_retry_after(headers: Mapping[str, str]) -> float | None:
-    """Read the pause that an answer asks for, in seconds.
+    """Parse the pause that an answer asks for, in seconds.
 
     A date is read against the answer's own Date header, so that no two clocks are
     compared. None: nothing was asked for, or nothing that can be read.
@@ -61,10 +61,95 @@ def _parse_date(text: str) -> datetime | None:
     return date if date.tzinfo else date.replace(tzinfo=timezone.utc)
 
 
+class Moment(NamedTuple):
+    """When a request ended, and what its pause is made of.
+
+    Attributes
+    ----------
+    now : float
+        The clock.
+    draw : float
+        An even draw from [0, 1).
+    retry_after : float
+        Seconds that a Retry-After asked for.
+    """
+
+    now: float
+    draw: float
+    retry_after: float = 0.0
+
+
+class Availability:
+    """Whether the platform answers, and from when on requests may be sent.
+
+    Parameters
+    ----------
+    retry : Retry
+        Backoff and deadline.
+
+    Attributes
+    ----------
+    throttled_until : float
+        No request is sent before it: a Retry-After holds for all.
+    reconnect_at : float
+        Nor before this, while no connection can be made.
+    """
+
+    def __init__(self, retry: Retry) -> None:
+        self.throttled_until = self.reconnect_at = 0.0
+        self._retry = retry
+        self._silent_since: float | None = None  # the first fault since the last answer
+        self._failed_connections = 0  # since then
+
+    @property
+    def opens_at(self) -> float:
+        """When requests may be sent."""
+        return max(self.throttled_until, self.reconnect_at)
+
+    def is_unavailable(self, now: float) -> bool:
+        """Return whether no request was answered for as long as the deadline."""
+        since = self._silent_since
+        return since is not None and now - since >= self._retry.deadline_seconds
+
+    def note(self, attempt: Attempt, *, now: float, draw: float, requests: int) -> float:
+        """Note how a request ended, of ``requests`` that may be in flight.
+
+        Returns the seconds of a Retry-After.
+        """
+        if isinstance(attempt, Fault):
+            if self._silent_since is None:
+                self._silent_since = now
+            self._failed_connections += attempt.stage == "connecting"
+            self._space_reconnects(self._silent_since, now, draw, requests)
+            return 0.0
+        self._silent_since, self._failed_connections, self.reconnect_at = None, 0, 0.0
+        retry_after = parse_retry_after(attempt.headers)
+        if retry_after is None:
+            return 0.0
+        pause = min(retry_after, self._retry.deadline_seconds)
+        self.throttled_until = max(self.throttled_until, now + pause)
+        return retry_after
+
+    def _space_reconnects(
+        self, silent_since: float, now: float, draw: float, requests: int
+    ) -> None:
+        """Set when to connect again to a platform that cannot be reached.
+
+        Each batch pauses by itself; hundreds of them together would connect without a pause.
+        As many failures as requests may be in flight are one try, and the first of them
+        draws the pause: the longest of many draws would have no jitter.
+        """
+        tries = self._failed_connections // requests
+        if not tries or now < self.reconnect_at:
+            return
+        pause = next_delay(self._retry, failures=tries, draw=draw)
+        self.reconnect_at = min(now + pause, silent_since + self._retry.deadline_seconds)
+
+
 MOST_REQUESTS: Final = 64  # of them, with 1,000 small records each, fill 64 MiB
 FIRST_REQUESTS: Final = 8  # as by default, so that a short upload loses nothing
 _ANSWERS: Final = 8  # make a round at least: the median of fewer is chance
-_ROOTS: Final = 2.5  # a queue of so many square roots of the ceiling is borne
+_ROOTS: Final = 2.5  # a queue of so many square roots of the limit is accepted
 _DRAINED: Final = 0.9  # of what the link carries without a queue: it empties, and shows its base
 _EASED: Final = 0.8  # after a refusal: it came back at once and left no queue
 _HALVED: Final = 0.5  # after worse
@@ -74,21 +159,21 @@ _OVERLOADED: Final = frozenset({408, _REFUSED, 503, 504})
 
 
 class ConcurrencyLimit(Protocol):
-    """How many requests may be under way at once."""
+    """How many requests may be in flight at once."""
 
     @property
     def requests(self) -> int:
         """The number, now."""
 
     def note_sent(self, ticket: int, *, now: float, nbytes: int) -> None:
-        """Take note of a request; ``nbytes`` is 0 where it only reads."""
+        """Note a request; ``nbytes`` is 0 where it only reads."""
 
     def note_ended(self, ticket: int, attempt: Attempt, *, now: float) -> None:
-        """Take note of how it ended."""
+        """Note how it ended."""
 
 
 def open_limit(max_in_flight: int | Literal["auto"]) -> ConcurrencyLimit:
-    """Make the ceiling that a run was asked for."""
+    """Return the limit that a run was asked for."""
     return AdaptiveLimit() if max_in_flight == "auto" else FixedLimit(max_in_flight)
 
 
@@ -112,7 +197,7 @@ class FixedLimit:
 
 
 class _Sent(NamedTuple):
-    """A request under way."""
+    """A request in flight."""
 
     at: float
     nbytes: int
@@ -125,7 +210,7 @@ class _Time(NamedTuple):
     nbytes: float
 
     def expected(self, nbytes: float) -> float:
-        """Say how long another size may take: in proportion if larger, as long if smaller."""
+        """Return how long another size may take: in proportion if larger, as long if smaller."""
         return self.seconds * max(1.0, nbytes / self.nbytes)
 
 
@@ -137,27 +222,27 @@ class AdaptiveLimit:
 
     Additive increase, multiplicative decrease. The number doubles from round to round
     until a queue shows, then it grows by one for each round of answers that used it.
-    It sinks, once for all requests that were under way, after a refusal or a timeout
+    It sinks, once for all requests that were in flight, after a refusal or a timeout
     and when answers have become slow.
 
     Notes
     -----
-    Slow is what TCP Vegas calls it: of ``n`` requests under way, ``n * (1 - base / now)``
-    stand in a queue, where ``base`` is the time of an answer when there is none. Vegas
-    bears a few; we bear ``2.5 * sqrt(n)``, since the median of more answers is surer, and
+    Slow is what TCP Vegas calls it: of ``n`` requests in flight, ``n * (1 - base / now)``
+    wait in a queue, where ``base`` is the time of an answer when there is none. Vegas
+    accepts a few; we accept ``2.5 * sqrt(n)``, since the median of more answers is surer, and
     since then of two uploaders the larger gives way first. Vegas then takes off one; we
     leave a little less than fills the link, so that its queue empties: only then can
     another uploader, which came when there was a queue, learn the true base.
 
     The base is the fastest round since the decrease before the last one, so that a link
-    that has become slower is believed in the end. Rounds are compared by the median of
+    that has become slower is accepted in the end. Rounds are compared by the median of
     their answers, and it takes two slow rounds, for platforms pause now and then.
     """
 
     def __init__(self) -> None:
         self._limit = float(FIRST_REQUESTS)
         self._doubles = True
-        self._under_way: dict[int, _Sent] = {}
+        self._in_flight: dict[int, _Sent] = {}
         self._round: list[_Time] = []
         self._first_ticket = self._next_ticket = 0
         self._is_used = self._was_slow = False
@@ -169,16 +254,16 @@ class AdaptiveLimit:
         return int(self._limit)
 
     def note_sent(self, ticket: int, *, now: float, nbytes: int) -> None:
-        """Take note of a request; ``nbytes`` is 0 where it only reads."""
-        self._under_way[ticket] = _Sent(now, nbytes)
+        """Note a request; ``nbytes`` is 0 where it only reads."""
+        self._in_flight[ticket] = _Sent(now, nbytes)
         self._next_ticket = ticket + 1
-        self._is_used = self._is_used or len(self._under_way) >= self.requests
+        self._is_used = self._is_used or len(self._in_flight) >= self.requests
 
     def note_ended(self, ticket: int, attempt: Attempt, *, now: float) -> None:
-        """Take note of how it ended."""
-        sent = self._under_way.pop(ticket)
+        """Note how it ended."""
+        sent = self._in_flight.pop(ticket)
         if ticket < self._first_ticket:
-            return  # sent before the last change, of which it can tell nothing
+            return  # sent before the last change: its time is not about that
         status = attempt.status if isinstance(attempt, Answer) else None
         if status in _OVERLOADED or (not isinstance(attempt, Answer) and attempt.kind == "timeout"):
             self._lower(_EASED if status == _REFUSED else _HALVED)
@@ -191,10 +276,10 @@ class AdaptiveLimit:
         if self._is_used and not (self._doubles or self._was_slow):
             self._raise(1 / self._limit)
         if len(self._round) >= max(_ANSWERS, self.requests):
-            self._judge()
+            self._compare_round()
 
-    def _judge(self) -> None:
-        """Look at a round, whether there is a queue."""
+    def _compare_round(self) -> None:
+        """Compare a round with the base: slower answers show a queue."""
         seconds, sizes = zip(*self._round, strict=True)
         time, is_used = _Time(median(seconds), fmean(sizes)), self._is_used
         self._round, self._is_used = [], False
@@ -202,15 +287,15 @@ class AdaptiveLimit:
         if time.seconds < self._bases[1].expected(time.nbytes):
             self._bases[1] = time
         flow = base / time.seconds if time.seconds > base else 1.0
-        queued, borne = self._limit * (1 - flow), _ROOTS * math.sqrt(self._limit)
-        was_slow, self._was_slow = self._was_slow, queued > borne
-        self._doubles = self._doubles and queued <= borne / 2
+        queued, accepted = self._limit * (1 - flow), _ROOTS * math.sqrt(self._limit)
+        was_slow, self._was_slow = self._was_slow, queued > accepted
+        self._doubles = self._doubles and queued <= accepted / 2
         if was_slow and self._was_slow:
             self._lower(_DRAINED * flow)
             self._bases = [self._bases[1], _NEVER]
         elif self._doubles and is_used:
             self._raise(self._limit)
-            self._begin_anew()
+            self._begin_round()
 
     def _raise(self, by: float) -> None:
         self._limit = min(float(MOST_REQUESTS), self._limit + by)
@@ -218,9 +303,9 @@ class AdaptiveLimit:
     def _lower(self, factor: float) -> None:
         self._limit = max(1.0, self._limit * factor)
         self._doubles = self._was_slow = False
-        self._begin_anew()
+        self._begin_round()
 
-    def _begin_anew(self) -> None:
-        """Hear no more of what is under way: it was sent before a change."""
+    def _begin_round(self) -> None:
+        """Ignore what is in flight from now on: it was sent before a change."""
         self._first_ticket = self._next_ticket
         self._round, self._is_used = [], False

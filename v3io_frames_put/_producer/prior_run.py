@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from v3io_frames_put._producer.outcomes import (
+from v3io_frames_put._producer.values import (
     BLANK,
-    DOUBTED,
+    IN_DOUBT,
     NOT_GIVEN,
     OPEN,
     PAGE_ROWS,
     STATUSES,
+    Copy,
     Failure,
     Texts,
 )
-from v3io_frames_put._producer.reconciler import Copy
 from v3io_frames_put._wire.bodies import Tag, split_tags
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from v3io_frames_put._producer.outcomes import Status
+    from v3io_frames_put._producer.values import Status
 
 _UNKNOWN: Final = STATUSES.index("unknown")
 _STORED: Final = STATUSES.index("stored")
@@ -127,7 +127,7 @@ class PriorOutcomes:
         told[again] = BLANK
         told["attempts"][again] = left["attempts"]
         told["maybe_duplicate"][again] = left["maybe_duplicate"]
-        told["status"][doubted] = DOUBTED
+        told["status"][doubted] = IN_DOUBT
         return told
 
     def places(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -272,8 +272,8 @@ class PriorInDoubt:
         What they left; what is found is written into it.
     rows_of : callable
         Finds the rows of the record with a tag.
-    floor : ndarray of int64
-        Per shard, the number behind which everything stands that is in doubt.
+    low_watermark : ndarray of int64
+        Per shard, the number after which everything is stored that is in doubt.
     starts : mapping of str to int
         Per shard, the last number before the run, as a receipt tells it.
     knows_requests : bool
@@ -285,11 +285,11 @@ class PriorInDoubt:
         earlier: PriorOutcomes,
         rows_of: Callable[[Tag], NDArray[np.int64]],
         *,
-        floor: NDArray[np.int64],
+        low_watermark: NDArray[np.int64],
         starts: Mapping[str, int],
         knows_requests: bool,
     ) -> None:
-        self.floor = floor
+        self.low_watermark = low_watermark
         self.starts = starts
         self._earlier = earlier
         self._rows_of = rows_of
@@ -353,10 +353,10 @@ class PriorInDoubt:
         """Tell of which tags an earlier request may yet bring rows."""
         of, rows, _ = self._spread(tags)
         expected = np.zeros(len(tags), np.bool_)
-        expected[of[self._earlier.is_stored(rows) | self.doubts(rows)]] = True
+        expected[of[self._earlier.is_stored(rows) | self.in_doubt(rows)]] = True
         return expected
 
-    def doubts(self, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+    def in_doubt(self, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Tell of which rows an earlier request may yet bring another copy."""
         if self.is_over:
             return np.zeros(len(rows), np.bool_)
@@ -366,14 +366,14 @@ class PriorInDoubt:
 
     def note_stored(self, rows: NDArray[np.int64], places: NDArray[np.int64]) -> None:
         """Note where rows stand now: shard and sequence number of each."""
-        doubted = self.doubts(rows)
+        doubted = self.in_doubt(rows)
         self._places[np.searchsorted(self._rows, rows[doubted])] = places[doubted]
 
     def take_last(self, found: NDArray[Any]) -> None:
         """Take where expected tags stand at the end of the run."""
         of, rows, _ = self._spread(found["tag"])
         known = self._earlier.places(rows)
-        is_told = self.doubts(rows) | (known[:, 0] != NOT_GIVEN)
+        is_told = self.in_doubt(rows) | (known[:, 0] != NOT_GIVEN)
         self._note_copies(rows[is_told], _places_of(found, of[is_told]), known[is_told])
 
     def duplicates(self) -> list[Copy]:
@@ -383,13 +383,13 @@ class PriorInDoubt:
 
     def late(self) -> list[Copy]:
         """List copies of rows that had been settled as not, or maybe, stored."""
-        is_late = self.doubts(self._copies[:, 0]) & (self._told()[:, 0] == NOT_GIVEN)
+        is_late = self.in_doubt(self._copies[:, 0]) & (self._told()[:, 0] == NOT_GIVEN)
         return [Copy(*copy) for copy in self._copies[is_late].tolist()]
 
     def _told(self) -> NDArray[np.int64]:
         """Return where the row of each copy came to stand; NOT_GIVEN: nowhere, or before."""
         told = np.full((len(self._copies), 2), NOT_GIVEN, np.int64)
-        doubted = self.doubts(self._copies[:, 0])
+        doubted = self.in_doubt(self._copies[:, 0])
         told[doubted] = self._places[np.searchsorted(self._rows, self._copies[doubted, 0])]
         return told
 

@@ -1,35 +1,67 @@
-"""The run as a state machine."""
+"""The state machine of a run: what is sent when, and what each answer means.
+
+Records wait in the accumulator; a batch of them is one request. What becomes of a batch:
+
+    offer -> accumulator -> next_request -> in flight -> complete
+                 ^                                          |
+                 |  200, believed ...... stored, rejected   |
+                 |  413, 400 ........... split: the halves go one after the other
+                 |<- not stored ........ pause, then the same bytes again
+                 |   unknown:
+                 |<-   at_least_once ... pause, then the same bytes again: maybe_duplicate
+                 |     at_most_once .... unknown
+                 |<-   exactly_once .... look-up: found is stored, absent is sent again
+                     401, 403, 404 ..... the run stops, what waits is unsent
+                     deadline .......... given up; later rows of its destinations are held
+
+Nothing here waits or does I/O: ``next_request`` returns what to send now, ``complete`` takes
+how it ended, ``wake_at`` says when to ask again.
+"""
 
 from __future__ import annotations
 
 import itertools
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 import numpy as np
 
 from v3io_frames_put._producer import completion
 from v3io_frames_put._producer.accumulator import Accumulator
-from v3io_frames_put._producer.batch import NOT_REORDERED, links
-from v3io_frames_put._producer.classification import Stop, describe_failure
-from v3io_frames_put._producer.completion import Completion, Moment
-from v3io_frames_put._producer.flow_control import next_delay, open_limit, parse_retry_after
+from v3io_frames_put._producer.batch import iterate_parts
+from v3io_frames_put._producer.classification import Stop, classify_response, describe_failure
+from v3io_frames_put._producer.completion import HELD, STOPPED, Reordering, record_status
+from v3io_frames_put._producer.flow_control import Availability, Moment, next_delay, open_limit
 from v3io_frames_put._producer.run_log import RunLog
-from v3io_frames_put._wire.api import Fault, put_records_request
-from v3io_frames_put._wire.bodies import NO_SHARD, build_body
+from v3io_frames_put._producer.values import Failure
+from v3io_frames_put._wire.api import Answer, Fault, put_records_request
+from v3io_frames_put._wire.bodies import ENVELOPE_BYTES, NO_SHARD, build_body
+from v3io_frames_put._wire.responses import UnbelievableAnswerError, parse_put_answer
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from numpy.typing import NDArray
+
     from v3io_frames_put._producer.batch import Batch
-    from v3io_frames_put._producer.completion import Retried
+    from v3io_frames_put._producer.classification import Cause, Classification
     from v3io_frames_put._producer.outcomes import Outcomes
     from v3io_frames_put._producer.policy import Policy
     from v3io_frames_put._producer.queries import PendingQuery
-    from v3io_frames_put._producer.reconciler import Copy, Reconciler
+    from v3io_frames_put._producer.reconciler import Lookup, Reconciler
+    from v3io_frames_put._producer.values import Copy
     from v3io_frames_put._wire.api import Attempt, Request
     from v3io_frames_put._wire.bodies import EncodedWindow
     from v3io_frames_put._wire.paths import StreamPath
+
+_RESETS_BEFORE_SPLIT: Final = 2  # contract section 3, Retry
+
+
+class Retried(NamedTuple):
+    """Rows that are tried again: looked up, or sent once more."""
+
+    num_rows: int
+    why: Failure  # what the last request of the first of them failed with
 
 
 class Producer:
@@ -47,10 +79,14 @@ class Producer:
         Looks up what became of records whose request got no answer; what
         ``exactly_once`` needs. None: nothing is looked up.
     run_log : RunLog, optional
-        Is told of every request before it leaves, and of what is known of it.
+        Records every request before it leaves, and what is known of it.
 
     Attributes
     ----------
+    stopped : Stop or None
+        Why the run ended early. None: it did not.
+    requests, retried_rows, bytes_sent : int
+        PutRecords requests that were sent, rows that were sent again, bytes of all bodies.
     sharded_records, free_records : int
         Records offered to which a shard was given, and to which neither shard nor key was.
     """
@@ -68,22 +104,19 @@ class Producer:
         self.stopped: Stop | None = None
         self.requests = self.retried_rows = self.bytes_sent = 0
         self.sharded_records = self.free_records = 0
-        self._policy = policy
-        self._stream = stream
+        self._policy, self._stream = policy, stream
+        self._limits = policy.limits  # the body limit sinks when the platform says 413
         self._limit = open_limit(policy.max_in_flight)
+        self._availability = Availability(policy.retry)
         self._accumulator = Accumulator(policy.lanes)
         self._reconciler = reconciler
         self._run_log = run_log or RunLog()
-        self._completion = Completion(
-            policy, outcomes, self._accumulator, reconciler, self._run_log
-        )
+        self._reordering = Reordering()
+        self._retried: list[Retried] = []
         self._in_flight: dict[int, Batch] = {}
-        self._readings: dict[int, PendingQuery] = {}
+        self._bytes_in_flight = 0
+        self._queries: dict[int, PendingQuery] = {}
         self._tickets = itertools.count()
-        self._throttled_until = 0.0  # no request before it: a Retry-After holds for all
-        self._silent_since: float | None = None
-        self._unreached = 0  # connections since then that were not made
-        self._reconnect_at = 0.0  # no request before it either, while nobody can be reached
         self._closed = False
         self._window_bytes = 0
 
@@ -93,39 +126,42 @@ class Producer:
     def held_bytes(self) -> int:
         """Encoded bytes of records that wait, or are under way."""
         looked_up = self._reconciler.batches if self._reconciler else ()
-        batches = [*self._in_flight.values(), *looked_up]
-        total: int = self._accumulator.nbytes + sum(batch.nbytes for batch in batches)
-        return total
+        held = self._accumulator.nbytes + self._bytes_in_flight
+        return held + sum(batch.nbytes for batch in looked_up)
 
     @property
     def wants_records(self) -> bool:
         """Whether another window of records is of use, and fits the budget."""
-        if self._closed or self.stopped or (self._reconciler and not self._reconciler.is_ready):
+        if self._closed or self.stopped or not self._is_ready:
             return False
         if self._accumulator.idle_records >= self._policy.records_ahead(self._limit.requests):
             return False  # more would take memory and make nothing faster
         held = self.held_bytes
         return not held or held + self._window_bytes <= self._policy.max_in_flight_bytes
 
+    @property
+    def _is_ready(self) -> bool:
+        return self._reconciler is None or self._reconciler.is_ready
+
     def offer(self, window: EncodedWindow) -> None:
         """Take the next window of rows; they follow the last window's."""
         self.outcomes.open(window.num_rows)
         refused = window.rejections
-        self.outcomes.reject(refused.rows, refused.names, refused.details)
-        most_bytes = self._policy.most_body_bytes
-        entries = completion.reject_too_large(self.outcomes, window.entries, most_bytes)
+        self.outcomes.record_rejections(refused.rows, refused.names, refused.details)
+        max_bytes = self._policy.most_body_bytes
+        entries = completion.reject_too_large(self.outcomes, window.entries, max_bytes)
         self.sharded_records += int(np.count_nonzero(entries.shard != NO_SHARD))
         self.free_records += int(np.count_nonzero(entries.destination == 0))
         if self._policy.order == "none":
             entries = replace(entries, destination=np.zeros_like(entries.destination))
         self._window_bytes = max(self._window_bytes, window.entries.nbytes)
         self.outcomes.number_rows(entries)
-        completion.hold_back(self.outcomes, self._accumulator.add(entries))
+        completion.record_held(self.outcomes, self._accumulator.add(entries))
         if self.stopped:
             self._drop_waiting()
 
     def close(self) -> None:
-        """Say that no more records come."""
+        """Note that no more records come."""
         self._closed = True
 
     # -- requests out -----------------------------------------------------------------
@@ -133,122 +169,98 @@ class Producer:
     @property
     def is_done(self) -> bool:
         """Whether every row offered has its outcome, and no more rows come."""
-        over = self._closed or self.stopped is not None
-        return over and not (self.in_flight or self._accumulator or self._must_read)
-
-    @property
-    def _must_read(self) -> bool:
-        return self._reconciler is not None and not self.stopped and self._reconciler.has_work
-
-    @property
-    def out_of_order(self) -> list[int]:
-        """Rows that stand behind later ones of their destination."""
-        return self._completion.out_of_order
-
-    def late_out_of_order(self, late: Iterable[Copy]) -> list[int]:
-        """List those of the rows found late that stand behind later ones of their destination."""
-        least = self._completion.reordered_at
-        behind = (
-            copy for copy in late if copy.sequence_number > least.get(copy.row, NOT_REORDERED)
-        )
-        return sorted({copy.row for copy in behind})
-
-    def count_left(self, late: Sequence[Copy]) -> int:
-        """Count the rows that the same call again has to deal with, given those found late."""
-        counts, is_again = self.outcomes.counts, self._policy.delivery != "at_most_once"
-        left = counts["unsent"] + is_again * counts["unknown"]
-        if self._reconciler is None or not late:
-            return left
-        # A rejected row that is found late was not among those left.
-        return left - len(late) + self._reconciler.count_rejected(copy.row for copy in late)
+        if not (self._closed or self.stopped) or self.in_flight or self._accumulator:
+            return False
+        return self.stopped is not None or not (self._reconciler and self._reconciler.has_work)
 
     @property
     def in_flight(self) -> int:
         """Requests under way."""
-        return len(self._in_flight) + len(self._readings)
+        return len(self._in_flight) + len(self._queries)
 
     @property
     def rows_in_flight(self) -> int:
         """Rows of requests under way."""
         return sum(batch.entries.num_rows for batch in self._in_flight.values())
 
-    @property
-    def _opens_at(self) -> float:
-        return max(self._throttled_until, self._reconnect_at)
-
     def next_request(self, now: float) -> tuple[int, Request] | None:
-        """Decide what to send now.
+        """Return what to send now.
 
         Returns
         -------
         ticket, request : int and Request
-            The ticket goes back to ``finish``. None: nothing can be sent now.
+            The ticket goes back to ``complete``. None: nothing can be sent now.
         """
-        if self.stopped or now < self._opens_at or self.in_flight >= self._limit.requests:
+        if self.stopped or now < self._availability.opens_at:
             return None
-        reading = self._next_reading(now)
-        if reading is not None or (self._reconciler and not self._reconciler.is_ready):
-            return reading
-        batch = self._accumulator.next_batch(
-            now, self._completion.limits, partial=not self.wants_records
-        )
-        if batch is None:
+        if self.in_flight >= self._limit.requests:
             return None
+        if self._reconciler is not None:
+            query = self._next_query(self._reconciler, now)
+            if query is not None or not self._reconciler.is_ready:
+                return query
+        batch = self._accumulator.next_batch(now, self._limits, partial=not self.wants_records)
+        return None if batch is None else self._send(batch, now)
+
+    def _send(self, batch: Batch, now: float) -> tuple[int, Request]:
         batch.request = next(self._tickets)
-        if self._reconciler:
+        if self._reconciler is not None:
             self._reconciler.prepare(batch)
-        if not self.requests and batch.floor is not None:
-            self._run_log.begin(batch.floor)
+        if not self.requests and batch.low_watermark is not None:
+            self._run_log.begin(batch.low_watermark)
         self._run_log.send(batch)
         body = build_body(batch.entries)
         batch.attempts += 1
-        batch.sent_twice |= batch.maybe_stored
+        if batch.attempts > 1:
+            batch.state["sent_twice"] |= batch.state["maybe_stored"]
+            self.retried_rows += batch.entries.num_rows
         self.requests += 1
         self.bytes_sent += len(body)
-        self.retried_rows += batch.entries.num_rows if batch.attempts > 1 else 0
         self._in_flight[batch.request] = batch
+        self._bytes_in_flight += batch.nbytes
         self._limit.note_sent(batch.request, now=now, nbytes=len(body))
         return batch.request, put_records_request(self._stream, body)
 
-    def _next_reading(self, now: float) -> tuple[int, Request] | None:
-        """Decide what to look up now."""
-        if self._reconciler is None:
-            return None
+    def _next_query(self, reconciler: Reconciler, now: float) -> tuple[int, Request] | None:
+        """Return what to read now."""
         if self._closed and not (self._in_flight or self._accumulator):
-            self._reconciler.finish_up()
-        asked = self._reconciler.next_query(now)
-        if asked is None:
+            reconciler.begin_last_scan()
+        query = reconciler.next_query(now)
+        if query is None:
             return None
         ticket = next(self._tickets)
-        self._readings[ticket] = asked[0]
+        self._queries[ticket] = query[0]
         self._limit.note_sent(ticket, now=now, nbytes=0)
-        return ticket, asked[1]
+        return ticket, query[1]
 
     def wake_at(self, now: float) -> float | None:
-        """Say when ``next_request`` may have something new; None: only after an event."""
+        """Return when ``next_request`` may have something new; None: only after an event."""
         if self.stopped or self.in_flight >= self._limit.requests:
             return None
-        times = [self._accumulator.wake_at(now, self._opens_at)]
+        opens_at = self._availability.opens_at
+        times = [self._accumulator.wake_at(now, opens_at)]
         if self._reconciler:
             times.append(self._reconciler.wake_at())
-        return min((max(time, self._opens_at) for time in times if time is not None), default=None)
+        return min((max(time, opens_at) for time in times if time is not None), default=None)
 
     def waiting(self, now: float) -> str | None:
-        """Say why nothing is sent; None: something is under way, or nothing waits."""
-        if now < self._throttled_until:
-            return f"the platform asked for a pause of {self._throttled_until - now:.1f} s"
+        """Return why nothing is sent; None: something is under way, or nothing waits."""
+        if now < self._availability.throttled_until:
+            seconds = self._availability.throttled_until - now
+            return f"the platform asked for a pause of {seconds:.1f} s"
         pause = self._accumulator.first_pause()
         if pause is None or self._in_flight:
             return None
         until, batch = pause
-        why = next((why for why in batch.why if why is not None), None)
+        why = next((why for why in batch.state["why"] if why is not None), None)
         reason = f" after {why.message}" if why else ""
-        return f"trying again in {max(0.0, until - now, self._reconnect_at - now):.1f} s{reason}"
+        seconds = max(0.0, until - now, self._availability.reconnect_at - now)
+        return f"trying again in {seconds:.1f} s{reason}"
 
-    # -- ends of requests in ----------------------------------------------------------
+    # -- answers in -------------------------------------------------------------------
 
-    def finish(self, ticket: int, attempt: Attempt, *, now: float, draw: float) -> None:
-        """Take in how a request ended.
+    def complete(self, ticket: int, attempt: Attempt, *, now: float, draw: float) -> None:
+        """Take how a request ended.
 
         Parameters
         ----------
@@ -260,97 +272,221 @@ class Producer:
             The clock, and an even draw from [0, 1) for the pause.
         """
         self._limit.note_ended(ticket, attempt, now=now)
-        moment = Moment(now, draw, self._note_answer(attempt, now, draw))
-        if ticket in self._readings:
-            self._finish_reading(self._readings.pop(ticket), attempt, moment)
+        retry_after = self._availability.note(
+            attempt, now=now, draw=draw, requests=self._limit.requests
+        )
+        moment = Moment(now, draw, retry_after)
+        if ticket in self._queries:
+            self._complete_query(self._queries.pop(ticket), attempt, moment)
         else:
-            stop = self._completion.complete(self._in_flight.pop(ticket), attempt, moment)
-            self.stopped = self.stopped or stop
-        silent_since = now if self._silent_since is None else self._silent_since
-        if now - silent_since >= self._policy.retry.deadline_seconds:
-            self.stopped = self.stopped or Stop("unavailable", attempt)
+            batch = self._in_flight.pop(ticket)
+            self._bytes_in_flight -= batch.nbytes
+            self._complete_batch(batch, attempt, moment)
+        if self._availability.is_unavailable(now):
+            self._stop("unavailable", attempt)
         if self.stopped:
             self._drop_waiting()
 
-    def _finish_reading(self, job: PendingQuery, attempt: Attempt, moment: Moment) -> None:
-        """Take in an answer to a look-up, and what it resolves."""
-        assert self._reconciler is not None  # noqa: S101  # it asked
-        pause = (moment.floor, moment.draw)
-        verdict = self._reconciler.finish(job, attempt, now=moment.now, pause=pause)
+    def _complete_query(self, query: PendingQuery, attempt: Attempt, moment: Moment) -> None:
+        """Take an answer to a look-up, and what it resolves."""
+        assert self._reconciler is not None  # noqa: S101  # the query is one of its
+        verdict = self._reconciler.complete(query, attempt, moment)
         if verdict is not None:
-            self.stopped = self.stopped or Stop(verdict.cause or "unavailable", attempt)
+            self._stop(verdict.cause or "unavailable", attempt)
         elif self._reconciler.is_stream_missing:
-            self.stopped = self.stopped or Stop("missing", attempt)
-        lookups, self._reconciler.lookups = self._reconciler.lookups, []
-        for lookup in lookups:
-            self._completion.complete_lookup(lookup, moment)
+            self._stop("missing", attempt)
+        for lookup in self._reconciler.take_lookups():
+            self._complete_lookup(lookup, moment)
 
-    def _note_answer(self, attempt: Attempt, now: float, draw: float) -> float:
-        """Note whether anybody is there, and what pause is asked for: it holds for all.
+    def _complete_batch(self, batch: Batch, attempt: Attempt, moment: Moment) -> None:
+        verdict = classify_response(attempt)
+        if isinstance(attempt, Answer) and verdict.step == "parse":
+            self._parse(batch, attempt, moment)
+            return
+        batch.set_reason(describe_failure(attempt))
+        if verdict.knowledge == "not stored":
+            self._run_log.rejected(batch.request)
+        if verdict.cause is not None:
+            self._finish(batch, "unsent")
+            self._stop(verdict.cause, attempt)
+        elif verdict.knowledge == "unknown":
+            batch.resets += isinstance(attempt, Fault) and attempt.stage == "sending"
+            self._retry_in_doubt(batch, moment)
+        elif verdict.step == "retry":
+            batch.note_failure(moment.now)
+            self._retry_later(batch, moment)
+        else:
+            self._split(batch, verdict)
 
-        Returns the seconds of a Retry-After.
-        """
-        if isinstance(attempt, Fault):
-            self._silent_since = now if self._silent_since is None else self._silent_since
-            self._unreached += attempt.stage == "connecting"
-            self._reconnect_at = self._space_reconnects(self._silent_since, now, draw)
-            return 0.0
-        self._silent_since, self._unreached, self._reconnect_at = None, 0, 0.0
-        floor = parse_retry_after(attempt.headers) or 0.0
-        pause = min(floor, self._policy.retry.deadline_seconds)
-        self._throttled_until = max(self._throttled_until, now + pause)
-        return floor
+    def _parse(self, batch: Batch, answer: Answer, moment: Moment) -> None:
+        """Take a 200: stored, rejected and open records."""
+        try:
+            parsed = parse_put_answer(answer.body, batch.entries)
+        except UnbelievableAnswerError as error:
+            batch.set_reason(Failure("NoAnswer", f"not believed: {error}"))
+            self._retry_in_doubt(batch, moment)
+            return
+        self._run_log.acked(batch.request)
+        shards, numbers = parsed.shard_id, parsed.sequence_number
+        stored = None if parsed.all_stored else np.flatnonzero(parsed.stored)
+        completion.record_stored(self.outcomes, batch, stored, shards, numbers)
+        if batch.attempts > 1:
+            at = np.flatnonzero(parsed.stored)
+            self._reordering.note_stored(batch, at, numbers)
+        if self._reconciler:
+            self._reconciler.note_stored(batch, np.flatnonzero(parsed.stored), parsed)
+        if stored is None:
+            self._accumulator.advance(batch)
+            return
+        self._note_open(batch, parsed.stored, numbers)
+        rejected, still_open = completion.record_rejected(self.outcomes, batch, parsed)
+        if self._reconciler and rejected is not None:
+            self._reconciler.note_rejected(rejected)
+        if still_open is None:
+            self._accumulator.advance(batch)
+        else:
+            self._retry_in_doubt(still_open, moment)
 
-    def _space_reconnects(self, silent_since: float, now: float, draw: float) -> float:
-        """Say when to try again to reach a platform that no request under way could reach.
+    def _complete_lookup(self, lookup: Lookup, moment: Moment) -> None:
+        """Take what was found out about a batch whose request got no answer."""
+        is_found = lookup.is_found
+        numbers = lookup.positions["sequence_number"]
+        self._reordering.note_stored(lookup.batch, np.flatnonzero(is_found), numbers)
+        self._note_open(lookup.batch, is_found, numbers)
+        absent = completion.record_lookup(self.outcomes, lookup)
+        if absent is None:
+            self._accumulator.advance(lookup.batch)
+        else:
+            self._retry_later(absent, moment)
 
-        Each batch pauses by itself; hundreds of them together would knock without a pause.
-        As many failures as requests may be under way are one try, and the first of them
-        draws the pause: the longest of many draws would have no jitter.
-        """
-        tries = self._unreached // self._limit.requests
-        if not tries or now < self._reconnect_at:
-            return self._reconnect_at
-        pause = next_delay(self._policy.retry, failures=tries, draw=draw)
-        return min(now + pause, silent_since + self._policy.retry.deadline_seconds)
+    def _note_open(
+        self, batch: Batch, is_stored: NDArray[np.bool_], sequence_number: NDArray[np.int64]
+    ) -> None:
+        self._run_log.reordered(*self._reordering.note_open(batch, is_stored, sequence_number))
+
+    def _split(self, batch: Batch, verdict: Classification) -> None:
+        """Send the halves one after the other, down to the one record at fault."""
+        size = batch.entries.nbytes + ENVELOPE_BYTES
+        if len(batch) > 1:
+            half = batch.entries.nbytes // 2 + ENVELOPE_BYTES
+            if verdict.step == "split" and half < self._limits.max_body_bytes:
+                self._limits = replace(self._limits, max_body_bytes=half)
+            self._note_retry(batch)
+            self._accumulator.pause(batch.split(), 0.0)
+            return
+        if verdict.step == "split":
+            detail = f"the platform refused this record alone, a request of {size:,} bytes"
+            batch.set_reason(Failure("DataTooLarge", f"{detail}. Shorten it."))
+        if self._reconciler:
+            self._reconciler.note_rejected(batch)
+        self._finish(batch, "rejected")
+
+    def _retry_in_doubt(self, batch: Batch, moment: Moment) -> None:
+        """Go on with records that may be stored, or may not."""
+        self._run_log.in_doubt(batch)
+        batch.state["maybe_stored"] = True
+        if self._policy.delivery == "at_most_once":
+            self._finish(batch, "unknown")
+            return
+        batch.note_failure(moment.now)
+        if self._reconciler:
+            self._note_retry(batch)
+            self._reconciler.look_up(batch, moment.now)
+        else:
+            self._retry_later(batch, moment)
+
+    def _retry_later(self, batch: Batch, moment: Moment) -> None:
+        """Send a batch again after a pause, or give it up."""
+        retry = self._policy.retry
+        failing_seconds = moment.now - batch.first_failure
+        left = retry.deadline_seconds - failing_seconds
+        if left <= 0 or moment.retry_after > left or batch.attempts == retry.attempts:
+            self._give_up(batch, failing_seconds)
+            return
+        self._note_retry(batch)
+        delay = min(left, next_delay(retry, failures=batch.failures, draw=moment.draw))
+        if batch.resets >= _RESETS_BEFORE_SPLIT and len(batch) > 1:
+            batch = batch.split()
+        self._accumulator.pause(batch, moment.now + max(moment.retry_after, delay))
+
+    def _note_retry(self, batch: Batch) -> None:
+        self._retried.append(Retried(batch.entries.num_rows, batch.state["why"][0]))
 
     def take_retried(self) -> list[Retried]:
-        """Hand out what is tried again since the last call."""
-        retried, self._completion.retried = self._completion.retried, []
+        """Return what is tried again since the last call."""
+        retried, self._retried = self._retried, []
         return retried
+
+    def _give_up(self, batch: Batch, failing_seconds: float) -> None:
+        """End the retries of a batch; what comes after it in its destinations is not sent."""
+        completion.set_retries_exhausted(batch, failing_seconds)
+        queued, split = self._accumulator.give_up(batch)
+        for entries in queued:
+            completion.record_held(self.outcomes, entries)
+        for part in split:
+            part.set_reason(HELD)
+            record_status(self.outcomes, part, "unsent")
+        self._finish(batch, "unsent")
+
+    def _finish(self, batch: Batch, status: Literal["rejected", "unsent", "unknown"]) -> None:
+        """Record a batch that is over, and let what comes after it go."""
+        record_status(self.outcomes, batch, status)
+        self._accumulator.advance(batch)
 
     # -- the end ----------------------------------------------------------------------
 
+    def _stop(self, cause: Cause, attempt: Attempt | None = None) -> None:
+        self.stopped = self.stopped or Stop(cause, attempt)
+
     def stop(self) -> None:
-        """Send nothing new. What is under way still gets its outcome by ``finish``."""
-        self.stopped = self.stopped or Stop("stopped")
+        """Send nothing new. What is under way still gets its outcome by ``complete``."""
+        self._stop("stopped")
         self._drop_waiting()
 
-    def _drop_waiting(self) -> None:
-        queued, paused = self._accumulator.clear()
-        for entries in queued:
-            self.outcomes.fail(entries.rows, "unsent", completion.STOPPED)
-        looked_up = self._reconciler.clear() if self._reconciler else []
-        for batch in [*paused, *looked_up]:
-            for link in links(batch):
-                self._drop(link)
-
     def abandon(self) -> None:
-        """Take every request still under way as cut off: nobody knows of its records."""
+        """Record every request still under way as cut off: its records are unknown."""
         cut_off = Fault("stopped", "waiting", "the run was stopped before an answer came")
         for batch in self._in_flight.values():
-            batch.maybe_stored[:] = True
-            batch.blame(describe_failure(cut_off))
-            for link in links(batch):
-                self._drop(link)
+            batch.state["maybe_stored"] = True
+            batch.set_reason(describe_failure(cut_off))
+            self._drop(batch)
         self._in_flight.clear()
-        self._readings.clear()
+        self._queries.clear()
+        self._bytes_in_flight = 0
+
+    def _drop_waiting(self) -> None:
+        """Record all that waits as it is: unsent, or unknown if it may be stored."""
+        queued, paused = self._accumulator.clear()
+        for entries in queued:
+            self.outcomes.record_failure(entries.rows, "unsent", STOPPED)
+        looked_up = self._reconciler.clear() if self._reconciler else []
+        for batch in (*paused, *looked_up):
+            self._drop(batch)
 
     def _drop(self, batch: Batch) -> None:
-        """Leave a batch that waits as it is."""
-        batch.why[batch.why == None] = completion.STOPPED  # noqa: E711  # element by element
-        completion.record_status(self.outcomes, batch, "unsent")
+        for part in iterate_parts(batch):
+            reasons = part.state["why"]
+            reasons[reasons == None] = STOPPED  # noqa: E711  # element by element
+            record_status(self.outcomes, part, "unsent")
 
     def finish_rows(self, num_rows: int) -> None:
-        """Leave unsent the rows of the data that were never offered."""
-        completion.leave_unsent(self.outcomes, num_rows)
+        """Record as unsent the rows of the data that were never read; it has so many."""
+        completion.record_unread(self.outcomes, num_rows)
+
+    @property
+    def out_of_order(self) -> list[int]:
+        """Rows that are stored after later ones of their destination."""
+        return self._reordering.rows
+
+    def late_out_of_order(self, late: Iterable[Copy]) -> list[int]:
+        """Return those of the rows found late that are stored after later ones."""
+        return self._reordering.late_rows(late)
+
+    def count_left(self, late: Sequence[Copy]) -> int:
+        """Return how many rows the same call again has to deal with, given those found late."""
+        counts, is_sent_again = self.outcomes.counts, self._policy.delivery != "at_most_once"
+        left = counts["unsent"] + is_sent_again * counts["unknown"]
+        if self._reconciler is None or not late:
+            return left
+        # A rejected row that is found late was not among those left.
+        return left - len(late) + self._reconciler.count_rejected(copy.row for copy in late)

@@ -1,4 +1,9 @@
-"""What ``exactly_once`` reads: conversations with the platform, without a network."""
+"""Queries: generators that read a stream, without a network.
+
+A query yields a ``QueryStep``, gets what the step parsed of the answer, and returns its result.
+Whoever drives it sends the requests: the run among its own requests (``QueryScheduler``), or a
+synchronous reader one after the other.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +16,7 @@ from v3io_frames_put._producer.flow_control import next_delay
 from v3io_frames_put._wire import api
 from v3io_frames_put._wire.api import ILLEGAL_LOCATION, Answer, parse_error
 from v3io_frames_put._wire.responses import (
+    MAX_SHARD_COUNT,
     RecordPage,
     parse_description,
     parse_last_sequence_number,
@@ -25,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
     from v3io_frames_put._producer.classification import Classification
+    from v3io_frames_put._producer.flow_control import Moment
     from v3io_frames_put._wire.api import Attempt, Request
     from v3io_frames_put._wire.paths import StreamPath
     from v3io_frames_put.config import Retry
@@ -33,27 +40,32 @@ Result = TypeVar("Result")
 Query: TypeAlias = "Generator[QueryStep, Any, Result]"
 
 PAGE_RECORDS: Final = 1_000
+# A page with less of both is no progress: a platform could go on like that for ever.
+_FEW_RECORDS: Final = 10
+_FEW_BYTES: Final = 100_000
+_MAX_PAGES: Final = 1_000_000  # that a shard may need, of as many records as its first page has
 _SUCCESS: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
 class QueryStep:
-    """A request, and how to read its answer; a ``ProtocolError`` asks again."""
+    """A request, and how to parse its answer; after a ``ProtocolError`` it is sent again."""
 
     request: Request
     parse: Callable[[Answer], Any]
+    follows_little: bool = False  # the last page brought next to nothing: that is no progress
 
 
 @dataclass(frozen=True, slots=True)
 class ShardPosition:
-    """Where the records that are not ours to look at end.
+    """Where a scan starts: after the last record that existed before.
 
     Attributes
     ----------
     number : int
-        Sequence number of the last of them; 0: there are none.
+        Sequence number of that record; 0: there is none.
     location : str or None
-        The place behind it, where the platform tells no number.
+        The place after it, where its number is not known.
     """
 
     number: int = 0
@@ -62,14 +74,14 @@ class ShardPosition:
 
 @dataclass(frozen=True, slots=True)
 class StreamSurvey:
-    """How a stream stands.
+    """The shards of a stream, and where they end.
 
     Attributes
     ----------
     shards : int
         Number of shards.
     written : dict of int to (int or None)
-        Shards that hold or held records; their last number, where it is told.
+        Shards that hold or held records; their last number, where the platform lists it.
     """
 
     shards: int
@@ -77,29 +89,33 @@ class StreamSurvey:
 
 
 def survey_stream(stream: StreamPath) -> Query[StreamSurvey | None]:
-    """Ask for shards and their last numbers; None: there is no stream."""
-    described = yield QueryStep(api.describe_stream_request(stream), _if_success(parse_description))
-    if described is None:
+    """List the shards and their last numbers; None: there is no stream."""
+    description = yield QueryStep(
+        api.describe_stream_request(stream), _if_success(parse_description)
+    )
+    if description is None:
         return None
     written: dict[int, int | None] = {}
     marker = None
-    for _ in range(MAX_SHARDS):  # pages: a listing that never ends is none
+    follows_little = False
+    for _ in range(MAX_SHARDS):  # pages: a listing that never ends is not believed
         request = api.list_request(stream.container, stream.path, marker=marker)
-        page = yield QueryStep(request, _if_success(parse_listing))
+        page = yield QueryStep(request, _if_success(parse_listing), follows_little)
         if page is None:  # nothing was ever written to it
-            return StreamSurvey(described.shards, written)
+            return StreamSurvey(description.shards, written)
         for entry in page.objects:
             name = entry.key.rpartition("/")[2]
-            if name.isascii() and name.isdigit():
+            if len(name) <= len(str(MAX_SHARD_COUNT)) and name.isascii() and name.isdigit():
                 written[int(name)] = entry.last_sequence_number
+        follows_little = len(page.objects) < _FEW_RECORDS
         if page.next_marker is None:
             break
         marker = page.next_marker
-    return StreamSurvey(described.shards, written)
+    return StreamSurvey(description.shards, written)
 
 
 def find_shard_position(stream: StreamPath, shard: int) -> Query[ShardPosition]:
-    """Find where a shard ends now, when the listing does not tell."""
+    """Return where a shard ends now, when the listing does not have it."""
     request = api.last_sequence_number_request(stream, shard)
     number = yield QueryStep(request, _if_success(parse_last_sequence_number))
     if number is not None:
@@ -110,7 +126,7 @@ def find_shard_position(stream: StreamPath, shard: int) -> Query[ShardPosition]:
 
 
 def check_reading(stream: StreamPath) -> Query[None]:
-    """Read a record of the first shard, or find that it has none: that we may."""
+    """Check that we may read: read a record of the first shard, or learn that it has none."""
     location = yield QueryStep(api.seek_earliest_request(stream, 0), _if_success(parse_location))
     if location is not None:
         get = api.get_records_request(stream, 0, location=location, limit=1)
@@ -120,7 +136,7 @@ def check_reading(stream: StreamPath) -> Query[None]:
 def scan_shard(
     stream: StreamPath, shard: int, start: ShardPosition, take: Callable[[int, RecordPage], None]
 ) -> Query[bool]:
-    """Read a shard from a start to its end as it stood at the first answer.
+    """Read a shard from a start position to its end as it was at the first answer.
 
     Returns
     -------
@@ -129,15 +145,15 @@ def scan_shard(
         section 3, "a tag counts as absent only if".
     """
     location, is_gapless = yield from _enter(stream, shard, start)
-    # Behind a number, the first record read tells whether any was lost before it.
+    # After a number, the first record read shows whether any was lost before it.
     must_begin_by = start.number + 1 if start.location is None else None
     end = last = start.number
-    is_first = True
+    is_first, follows_little = True, False
     while location is not None:
         get = api.get_records_request(stream, shard, location=location, limit=PAGE_RECORDS)
-        page = yield QueryStep(get, _page_or_lost)
+        page = yield QueryStep(get, _page_or_lost, follows_little)
         if page is None:
-            # Retention was faster; what it dropped, nobody can look up.
+            # Retention was faster: what it dropped cannot be looked up.
             return False
         numbers = page.records.column("sequence_number")
         if len(numbers):
@@ -148,25 +164,28 @@ def scan_shard(
             take(shard, page)
         if is_first:
             end, is_first = last + page.records_behind, False
+            if page.records_behind > _MAX_PAGES * len(numbers):
+                return False  # no stream is read so: the number is not believed
         if not len(numbers) or last >= end:
-            # An end before the start: somebody made the stream anew.
+            # An end before the start: the stream was created anew.
             return is_gapless and must_begin_by is None and last >= end >= start.number
         location = page.next_location
+        follows_little = len(numbers) < _FEW_RECORDS and page.records.nbytes < _FEW_BYTES
     return is_gapless
 
 
 def _enter(stream: StreamPath, shard: int, start: ShardPosition) -> Query[tuple[str | None, bool]]:
-    """Seek a start: its location, and whether nothing can lie between the two."""
+    """Seek a start position: its location, and whether nothing can lie between the two."""
     if start.location is not None:
         return start.location, True
     if start.number:
-        # The record before is read once more: it proves that none behind it was dropped.
+        # The record before is read once more: it proves that none after it was dropped.
         request = api.seek_sequence_request(stream, shard, sequence_number=start.number)
         location = yield QueryStep(request, _parse_seek)
         if location is not None:
             return location, True
     location = yield QueryStep(api.seek_earliest_request(stream, shard), _parse_seek)
-    # A shard that was never written holds nothing of ours for certain.
+    # A shard that was never written holds none of our records for certain.
     return location, location is not None or start.number == 0
 
 
@@ -178,132 +197,142 @@ _parse_seek: Final = _if_success(parse_location)
 
 
 def _page_or_lost(answer: Answer) -> RecordPage | None:
-    """Read a page; None: its location is gone, with whatever stood there."""
+    """Parse a page; None: its location has expired, with whatever was stored there."""
     if answer.status == _SUCCESS:
         return parse_record_page(answer)
     if parse_error(answer).name != ILLEGAL_LOCATION:
-        parse_record_page(answer)  # what else it says breaks the protocol, and is asked again
+        parse_record_page(answer)  # raises, so that the request is sent again
     return None
 
 
 @dataclass(slots=True, eq=False)
 class PendingQuery:
-    """An errand under way.
+    """A query that is being driven.
 
     Attributes
     ----------
     query : generator
-        What asks.
+        The generator.
     done : callable
-        Takes what it found out.
-    ask : Ask or None
-        Its open question. None: it has not begun.
+        Takes its result.
+    step : QueryStep or None
+        Its open request. None: it has not begun, or is over.
     """
 
     query: Query[Any]
     done: Callable[[Any], None]
-    ask: QueryStep | None = None
+    step: QueryStep | None = None
     failures: int = 0
     first_failure: float | None = None
     not_before: float = 0.0
 
 
 class QueryScheduler:
-    """Runs errands side by side.
+    """Drives queries side by side.
 
     Parameters
     ----------
     retry : Retry
-        Pauses, and how long one question may fail.
+        Backoff, and how long one request may fail.
     """
 
     def __init__(self, retry: Retry) -> None:
         self._retry = retry
         self._waiting: deque[PendingQuery] = deque()
-        self._under_way: set[PendingQuery] = set()
+        self._in_flight: set[PendingQuery] = set()
 
     def __bool__(self) -> bool:
-        return bool(self._waiting or self._under_way)
+        return bool(self._waiting or self._in_flight)
 
     def add(
         self, query: Query[Any], done: Callable[[Any], None], *, not_before: float = 0.0
     ) -> None:
-        """Queue an errand; ``done`` takes its result."""
+        """Queue a query; ``done`` takes its result."""
         self._waiting.append(PendingQuery(query, done, not_before=not_before))
 
     def next_query(self, now: float) -> tuple[PendingQuery, Request] | None:
-        """Decide what to ask now."""
-        while job := next((job for job in self._waiting if job.not_before <= now), None):
-            self._waiting.remove(job)
-            if job.ask is None and not self._step(job, None):
+        """Return what to send now."""
+        while query := next((one for one in self._waiting if one.not_before <= now), None):
+            self._waiting.remove(query)
+            if query.step is None and not self._advance(query, None):
                 continue
-            self._under_way.add(job)
-            assert job.ask is not None  # noqa: S101  # _step set it
-            return job, job.ask.request
+            self._in_flight.add(query)
+            assert query.step is not None  # noqa: S101  # _advance set it
+            return query, query.step.request
         return None
 
     def wake_at(self) -> float | None:
-        """Say when there may be something to ask; None: only after an event."""
-        return min((job.not_before for job in self._waiting), default=None)
+        """Return when there may be something to send; None: only after an event."""
+        return min((query.not_before for query in self._waiting), default=None)
 
-    def finish(
-        self, job: PendingQuery, attempt: Attempt, *, now: float, pause: tuple[float, float]
+    def complete(
+        self, query: PendingQuery, attempt: Attempt, moment: Moment
     ) -> Classification | None:
-        """Take in how a question ended.
+        """Take how a request ended.
 
         Returns
         -------
         Classification or None
-            Why the errand cannot go on: the run stops, or (``again``) its patience
+            Why the query cannot go on: the run stops, or (``GAVE_UP``) its deadline
             ended. None: it goes on, or is over.
         """
-        if job not in self._under_way:
+        if query not in self._in_flight:
             return None  # it was cleared meanwhile
-        self._under_way.remove(job)
+        self._in_flight.remove(query)
         verdict = classify_query_response(attempt)
         if verdict.step == "stop":
             return verdict
-        if isinstance(attempt, Answer) and verdict.step == "read" and self._read(job, attempt):
-            return None
-        return self._retry_later(job, now, pause)
+        if isinstance(attempt, Answer) and verdict.step == "parse" and self._parse(query, attempt):
+            return self._go_on(query, moment.now)
+        return self._retry_later(query, moment)
 
-    def _read(self, job: PendingQuery, answer: Answer) -> bool:
-        """Hand the answer to the errand; False: it breaks the protocol."""
-        assert job.ask is not None  # noqa: S101  # it was asked
+    def _parse(self, query: PendingQuery, answer: Answer) -> bool:
+        """Hand the answer to the query; False: it breaks the protocol."""
+        assert query.step is not None  # noqa: S101  # its request was sent
         try:
-            value = job.ask.parse(answer)
+            value = query.step.parse(answer)
         except ProtocolError:
-            return False  # half an answer, a proxy's page: asked again like any trouble
-        job.failures, job.first_failure = 0, None
-        if self._step(job, value):
-            self._waiting.appendleft(job)
+            return False  # half an answer, a proxy's page: sent again like any fault
+        query.failures = 0
+        self._advance(query, value)
         return True
 
-    def _step(self, job: PendingQuery, value: Any) -> bool:
-        """Run an errand to its next question; False: it is over."""
+    def _go_on(self, query: PendingQuery, now: float) -> Classification | None:
+        """Queue a query again, unless it is over or makes no progress until the deadline."""
+        if query.step is None:
+            return None
+        if not query.step.follows_little:
+            query.first_failure = None
+        elif query.first_failure is None:
+            query.first_failure = now
+        elif now - query.first_failure >= self._retry.deadline_seconds:
+            return GAVE_UP
+        self._waiting.appendleft(query)
+        return None
+
+    def _advance(self, query: PendingQuery, value: Any) -> bool:
+        """Run a query to its next request; False: it is over."""
         try:
-            job.ask = job.query.send(value)
+            query.step = query.query.send(value)
         except StopIteration as over:
-            job.done(over.value)
+            query.step = None
+            query.done(over.value)
             return False
         return True
 
-    def _retry_later(
-        self, job: PendingQuery, now: float, pause: tuple[float, float]
-    ) -> Classification | None:
-        floor, draw = pause
-        job.failures += 1
-        if job.first_failure is None:
-            job.first_failure = now
-        left = job.first_failure + self._retry.deadline_seconds - now
-        if left <= 0 or floor > left:
+    def _retry_later(self, query: PendingQuery, moment: Moment) -> Classification | None:
+        query.failures += 1
+        if query.first_failure is None:
+            query.first_failure = moment.now
+        left = query.first_failure + self._retry.deadline_seconds - moment.now
+        if left <= 0 or moment.retry_after > left:
             return GAVE_UP
-        delay = min(left, next_delay(self._retry, failures=job.failures, draw=draw))
-        job.not_before = now + max(floor, delay)
-        self._waiting.append(job)
+        delay = next_delay(self._retry, failures=query.failures, draw=moment.draw)
+        query.not_before = moment.now + max(moment.retry_after, min(left, delay))
+        self._waiting.append(query)
         return None
 
     def clear(self) -> None:
-        """Forget all errands."""
+        """Forget all queries."""
         self._waiting.clear()
-        self._under_way.clear()
+        self._in_flight.clear()

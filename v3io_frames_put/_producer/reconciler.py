@@ -1,10 +1,24 @@
-"""``exactly_once``: records without an answer are looked up on the stream."""
+"""``exactly_once``: records whose request got no answer are looked up on the stream.
+
+Each record carries a tag: the run, its first row, its number of rows. A look-up reads the
+shards from the low watermark, the highest number known there before the batch was first sent,
+to the end as it was when the look-up began, and collects the tags of the run:
+
+    shard 0, low watermark 17:   16   17 | 18 tag 3   19 other   20 tag 5 | end
+    in doubt: tags 3, 4, 5       tags 3 and 5 are stored as 0:18 and 0:20
+    tag 4                        absent: the first record read is numbered at most 17 + 1 and
+                                 no location expired, so nothing between was missed
+
+Record 17 is read once more to prove that nothing after it was dropped. Absent records are sent
+again; those whose absence is not proven end unknown. A request that a dead connection left
+behind may be stored even later: a last scan, when all is sent, finds such copies.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import partial, reduce
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -19,6 +33,7 @@ from v3io_frames_put._producer.queries import (
     scan_shard,
     survey_stream,
 )
+from v3io_frames_put._producer.values import Copy
 from v3io_frames_put._wire.bodies import NO_SHARD, read_tags, split_tags
 from v3io_frames_put.config import MAX_SHARDS
 
@@ -29,6 +44,7 @@ if TYPE_CHECKING:
 
     from v3io_frames_put._producer.batch import Batch
     from v3io_frames_put._producer.classification import Classification
+    from v3io_frames_put._producer.flow_control import Moment
     from v3io_frames_put._producer.prior_run import PriorInDoubt
     from v3io_frames_put._producer.queries import Query
     from v3io_frames_put._wire.api import Attempt, Request
@@ -36,52 +52,54 @@ if TYPE_CHECKING:
     from v3io_frames_put._wire.responses import PutAnswer, RecordPage
     from v3io_frames_put.config import Retry
 
-NOWHERE: Final = -1  # the shard of a record that is known to stand in none
-PLACE: Final = np.dtype(
+NOWHERE: Final = -1  # the shard of a record that is not known to be stored
+POSITION: Final = np.dtype(
     [("tag", np.uint64), ("sequence_number", np.int64), ("shard_id", np.int32)], align=True
 )
-"""Where a record stands: 24 bytes, for there may be millions in doubt at once."""
+"""Where a record is stored: 24 bytes, for there may be millions in doubt at once."""
 
 
-def make_places(
+def make_positions(
     tags: NDArray[np.uint64], shard_id: Any = NOWHERE, sequence_number: Any = NOWHERE
 ) -> NDArray[Any]:
-    """Put together where records stand; a value serves all, an array has one each."""
-    places = np.empty(len(tags), PLACE)
-    places["tag"], places["shard_id"] = tags, shard_id
-    places["sequence_number"] = sequence_number
-    return places
+    """Return an array of positions; a value serves all, an array has one each."""
+    positions = np.empty(len(tags), POSITION)
+    positions["tag"], positions["shard_id"] = tags, shard_id
+    positions["sequence_number"] = sequence_number
+    return positions
 
 
-def sort_places(*parts: NDArray[Any]) -> NDArray[Any]:
-    """Join places, each once; those of a tag follow one another, the first one first."""
-    places = np.concatenate(parts) if len(parts) > 1 else parts[0]
-    places = places[np.lexsort((places["sequence_number"], places["shard_id"], places["tag"]))]
-    is_new: NDArray[np.bool_] = np.r_[True, places[1:] != places[:-1]][: len(places)]
-    return places[is_new]
+def sort_positions(*parts: NDArray[Any]) -> NDArray[Any]:
+    """Return the distinct positions by tag, the first one of a tag first."""
+    positions = np.concatenate(parts) if len(parts) > 1 else parts[0]
+    positions = positions[
+        np.lexsort((positions["sequence_number"], positions["shard_id"], positions["tag"]))
+    ]
+    is_new: NDArray[np.bool_] = np.r_[True, positions[1:] != positions[:-1]][: len(positions)]
+    return positions[is_new]
 
 
 def find_tags(
-    places: NDArray[Any], tags: NDArray[np.uint64]
+    positions: NDArray[Any], tags: NDArray[np.uint64]
 ) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
-    """Find where the first place of each tag is among sorted ones, and whether it is."""
-    at = np.searchsorted(places["tag"], tags)
-    if not len(places):
+    """Return where the first position of each tag is among sorted ones, and whether it is there."""
+    at = np.searchsorted(positions["tag"], tags)
+    if not len(positions):
         return at, np.zeros(len(tags), np.bool_)
-    is_there: NDArray[np.bool_] = places["tag"][np.minimum(at, len(places) - 1)] == tags
+    is_there: NDArray[np.bool_] = positions["tag"][np.minimum(at, len(positions) - 1)] == tags
     return at, is_there
 
 
-def first_places(places: NDArray[Any], tags: NDArray[np.uint64]) -> NDArray[Any]:
-    """Return the first place of each tag among sorted ones, or none."""
-    at, is_there = find_tags(places, tags)
-    first = make_places(tags)
-    first[is_there] = places[at[is_there]]
+def first_positions(positions: NDArray[Any], tags: NDArray[np.uint64]) -> NDArray[Any]:
+    """Return the first position of each tag among sorted ones; NOWHERE: there is none."""
+    at, is_there = find_tags(positions, tags)
+    first = make_positions(tags)
+    first[is_there] = positions[at[is_there]]
     return first
 
 
-def lower_floor(one: NDArray[np.int64], other: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the lower one of two floors in each shard; behind its end, a floor is 0."""
+def lower_watermark(one: NDArray[np.int64], other: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the lower watermark of each shard; beyond its end, a watermark is 0."""
     shards = min(len(one), len(other))
     lower: NDArray[np.int64] = np.minimum(one[:shards], other[:shards])
     return lower
@@ -89,29 +107,29 @@ def lower_floor(one: NDArray[np.int64], other: NDArray[np.int64]) -> NDArray[np.
 
 @dataclass(slots=True)
 class Scan:
-    """One reading of all shards that may hold what is looked for.
+    """Reads all shards that may hold what is looked for, once.
 
     Attributes
     ----------
     run_id : bytes
         Whose tags.
-    floor : ndarray of int64
-        Per shard, the number behind which to begin; behind its end, 0.
+    low_watermark : ndarray of int64
+        Per shard, the number after which to begin; beyond its end, 0.
     batches : list of Batch
         What is looked for.
     wants : callable, optional
-        Tells of which tags to note where they stand. None: every tag of the run.
+        Returns which tags are of interest. None: every tag of the run.
     gapless : dict of int to bool
         Per shard that was to be read, whether nothing in it was missed.
     """
 
     run_id: bytes
-    floor: NDArray[np.int64]
+    low_watermark: NDArray[np.int64]
     batches: list[Batch] = field(default_factory=list)
     wants: Callable[[NDArray[np.uint64]], NDArray[np.bool_]] | None = None
     gapless: dict[int, bool] = field(default_factory=dict)
     _open: set[int] = field(default_factory=set)
-    _seen: bytearray = field(default_factory=bytearray)  # places, as they were read
+    _seen: bytearray = field(default_factory=bytearray)  # positions, as they were read
 
     @property
     def is_over(self) -> bool:
@@ -121,19 +139,19 @@ class Scan:
     def queries(
         self, stream: StreamPath, survey: StreamSurvey, locations: Mapping[int, str]
     ) -> Iterator[tuple[Query[bool], Callable[[bool], None]]]:
-        """Begin: what to read, and who takes the end of it.
+        """Yield what to read, and what takes its result.
 
         Parameters
         ----------
         stream : StreamPath
             Of which.
         survey : StreamSurvey
-            How it stands now; shards that did not grow are not read.
+            Its shards now; those that did not grow are not read.
         locations : mapping of int to str
-            Where to begin in shards whose number was not told.
+            Where to begin in shards whose number is not known.
         """
         for shard in self._shards(survey):
-            number = int(self.floor[shard]) if shard < len(self.floor) else 0
+            number = int(self.low_watermark[shard]) if shard < len(self.low_watermark) else 0
             start = ShardPosition(number, None if number else locations.get(shard))
             self.gapless[shard] = not _has_grown(survey, shard, start)
             if not self.gapless[shard]:
@@ -144,37 +162,37 @@ class Scan:
                 )
 
     def _shards(self, survey: StreamSurvey) -> list[int]:
-        """List the shards that may hold what is looked for."""
-        asked = [batch.entries.shard for batch in self.batches]
-        named = set(np.concatenate(asked).tolist()) if asked else {NO_SHARD}
+        """Return the shards that may hold what is looked for."""
+        given = [batch.entries.shard for batch in self.batches]
+        named = set(np.concatenate(given).tolist()) if given else {NO_SHARD}
         if NO_SHARD in named:
-            # A shard that is named may be none of the stream's: then it holds nothing.
+            # A shard that is named may not be one of the stream: then it holds nothing.
             named = named - {NO_SHARD} | set(range(survey.shards))
         return sorted(named)
 
     def _take(self, shard: int, page: RecordPage) -> None:
-        """Note the tags of this run on a page."""
+        """Collect the tags of this run on a page."""
         at, tags = read_tags(page.records.column("client_info"), self.run_id)
         numbers = np.asarray(page.records.column("sequence_number"))[at]
-        places = make_places(tags, shard, numbers)
-        self._seen += (places if self.wants is None else places[self.wants(tags)]).tobytes()
+        positions = make_positions(tags, shard, numbers)
+        self._seen += (positions if self.wants is None else positions[self.wants(tags)]).tobytes()
 
-    def _end_shard(self, shard: int, is_gapless: bool) -> None:  # noqa: FBT001  # an errand's end
+    def _end_shard(self, shard: int, is_gapless: bool) -> None:  # noqa: FBT001  # the result of a query
         self.gapless[shard] = is_gapless
         self._open.discard(shard)
 
-    def found(self) -> NDArray[Any]:
-        """Hand out where the tags stand, sorted; all shards have been read."""
+    def take_positions(self) -> NDArray[Any]:
+        """Return where the tags are stored, sorted; all shards have been read."""
         seen, self._seen = self._seen, bytearray()
-        return sort_places(np.frombuffer(seen, PLACE))
+        return sort_positions(np.frombuffer(seen, POSITION))
 
     @property
     def proves_absence(self) -> bool:
-        """Whether what was not found anywhere is nowhere."""
+        """Whether what was not found anywhere is not stored."""
         return bool(self.gapless) and all(self.gapless.values())
 
     def proven(self, batch: Batch) -> NDArray[np.bool_]:
-        """Tell for each record whether every shard it may be in was read without a gap."""
+        """Return for each record whether every shard it may be in was read without a gap."""
         everywhere = self.proves_absence
         return np.array(
             [
@@ -185,39 +203,37 @@ class Scan:
 
 
 def _has_grown(survey: StreamSurvey, shard: int, start: ShardPosition) -> bool:
-    """Whether a shard can hold anything behind a start."""
+    """Return whether a shard can hold anything after a start position."""
     if start.location is not None:
         return True
     if shard not in survey.written:
-        return start.number > 0  # it was written once: somebody made the stream anew
+        return start.number > 0  # it was written once: the stream was created anew
     return survey.written[shard] != start.number
-
-
-class Copy(NamedTuple):
-    """Where a row stands, too."""
-
-    row: int
-    shard_id: int
-    sequence_number: int
 
 
 @dataclass(slots=True)
 class Lookup:
-    """What a scan found out about a batch.
+    """What a scan learned about a batch.
 
     Attributes
     ----------
     batch : Batch
         What was looked for.
-    places : ndarray of PLACE
-        Per record, where it stands, or ``NOWHERE``.
+    positions : ndarray of POSITION
+        Per record, where it is stored, or ``NOWHERE``.
     is_proven : ndarray of bool
-        Per record: if it was not found, it is not there.
+        Per record: if it was not found, it is not stored.
     """
 
     batch: Batch
-    places: NDArray[Any]
+    positions: NDArray[Any]
     is_proven: NDArray[np.bool_]
+
+    @property
+    def is_found(self) -> NDArray[np.bool_]:
+        """Per record, whether it was found."""
+        is_found: NDArray[np.bool_] = self.positions["shard_id"] != NOWHERE
+        return is_found
 
 
 class RecordsInDoubt:
@@ -225,94 +241,99 @@ class RecordsInDoubt:
 
     Attributes
     ----------
-    floor : ndarray of int64 or None
-        Per shard, the number behind which all of them stand. None: there are none.
+    low_watermark : ndarray of int64 or None
+        Per shard, the number after which all of them are stored. None: there are none.
     """
 
     def __init__(self) -> None:
-        self.floor: NDArray[np.int64] | None = None
-        # Where each is known to stand, by tag. Each part is at least twice as long as the
+        self.low_watermark: NDArray[np.int64] | None = None
+        # Where each is known to be stored, by tag. Each part is at least twice as long as the
         # next, so that the many that are added, some at a time, are seldom sorted again.
         self._parts: list[NDArray[Any]] = []
         self._packs: list[tuple[NDArray[np.uint64], NDArray[np.int64]]] = []  # tags, their rows
-        self._copies = np.empty(0, PLACE)  # that scans saw elsewhere
+        self._copies = np.empty(0, POSITION)  # that scans saw elsewhere
 
     def add(self, batch: Batch) -> None:
-        """RecordInDoubt the records of a batch whose request ended unknown."""
-        batch.is_in_doubt[:] = True
-        assert batch.floor is not None  # noqa: S101  # it was sent
-        self.floor = batch.floor if self.floor is None else lower_floor(self.floor, batch.floor)
+        """Add the records of a batch whose request ended unknown."""
+        batch.state["in_doubt"] = True
+        watermark = batch.low_watermark
+        assert watermark is not None  # noqa: S101  # it was sent
+        if self.low_watermark is not None:
+            watermark = lower_watermark(self.low_watermark, watermark)
+        self.low_watermark = watermark
         tags = batch.entries.tags
-        is_new = ~self.among(tags)
-        part = make_places(np.sort(tags[is_new]))
+        is_new = ~self.contains(tags)
+        part = make_positions(np.sort(tags[is_new]))
         while self._parts and len(self._parts[-1]) < 2 * len(part):
-            part = sort_places(self._parts.pop(), part)
+            part = sort_positions(self._parts.pop(), part)
         self._parts.append(part)
         if batch.entries.row_counts is not None:
             self._packs.append((tags[is_new], batch.entries.rows_of(is_new)))
 
-    def among(self, tags: NDArray[np.uint64]) -> NDArray[np.bool_]:
-        """Tell which tags are of suspects."""
-        suspected = np.zeros(len(tags), np.bool_)
+    def contains(self, tags: NDArray[np.uint64]) -> NDArray[np.bool_]:
+        """Return which tags are those of records in doubt."""
+        contained = np.zeros(len(tags), np.bool_)
         for _, _, is_there in self._find(tags):
-            suspected |= is_there
-        return suspected
+            contained |= is_there
+        return contained
 
     def _find(
         self, tags: NDArray[np.uint64]
     ) -> Iterator[tuple[NDArray[Any], NDArray[np.intp], NDArray[np.bool_]]]:
-        """Go through the parts: where in each its tags are, and which of ``tags`` these are."""
+        """Yield each part, where in it its tags are, and which of ``tags`` these are."""
         for part in self._parts:
             at, is_there = find_tags(part, tags)
             yield part, at[is_there], is_there
 
-    def note_stored(self, batch: Batch, stored: NDArray[np.intp], told: PutAnswer) -> None:
-        """Note where an answer says that suspects stand."""
-        at = stored[batch.is_in_doubt[stored]]
+    def note_stored(self, batch: Batch, stored: NDArray[np.intp], answer: PutAnswer) -> None:
+        """Note where an answer says that records in doubt are stored."""
+        at = stored[batch.state["in_doubt"][stored]]
         if len(at):
-            shards, numbers = told.shard_id[at], told.sequence_number[at]
-            self.note_places(make_places(batch.entries.tags[at], shards, numbers))
+            shards, numbers = answer.shard_id[at], answer.sequence_number[at]
+            self.note_positions(make_positions(batch.entries.tags[at], shards, numbers))
 
-    def note_places(self, places: NDArray[Any]) -> None:
-        """Note where suspects are known to stand, one place for each."""
-        for part, at, is_there in self._find(places["tag"]):
-            part[at] = places[is_there]
+    def note_positions(self, positions: NDArray[Any]) -> None:
+        """Note where records in doubt are stored, one position for each."""
+        for part, at, is_there in self._find(positions["tag"]):
+            part[at] = positions[is_there]
 
-    def _places(self, tags: NDArray[np.uint64]) -> NDArray[Any]:
-        """Return where suspects are known to stand."""
-        places = make_places(tags)
+    def _positions(self, tags: NDArray[np.uint64]) -> NDArray[Any]:
+        """Return where records in doubt are known to be stored."""
+        positions = make_positions(tags)
         for part, at, is_there in self._find(tags):
-            places[is_there] = part[at]
-        return places
+            positions[is_there] = part[at]
+        return positions
 
     def note_copies(self, found: NDArray[Any]) -> None:
-        """Note wherever a scan saw suspects."""
+        """Note wherever a scan saw records in doubt."""
         is_elsewhere = np.zeros(len(found), np.bool_)
         for part, at, is_there in self._find(found["tag"]):
             for name in ("shard_id", "sequence_number"):
                 is_elsewhere[is_there] |= part[name][at] != found[name][is_there]
-        self._copies = sort_places(self._copies, found[is_elsewhere])
+        self._copies = sort_positions(self._copies, found[is_elsewhere])
 
     def duplicates(self) -> list[Copy]:
-        """List copies that stand besides the place where a record is known to stand."""
-        return self._spread(self._copies[self._copies != self._places(self._copies["tag"])])
+        """Return copies that are stored besides the position that is known."""
+        return self._spread(self._copies[self._copies != self._positions(self._copies["tag"])])
 
     def late(self) -> list[Copy]:
-        """List copies of records that had been settled as not, or maybe, stored."""
-        return self._spread(self._copies[self._places(self._copies["tag"])["shard_id"] == NOWHERE])
+        """Return copies of records that had been recorded as not, or maybe, stored."""
+        return self._spread(
+            self._copies[self._positions(self._copies["tag"])["shard_id"] == NOWHERE]
+        )
 
-    def _spread(self, places: NDArray[Any]) -> list[Copy]:
-        """Give the rows of records their records' places."""
-        rows_of = dict(self._rows(places["tag"]))
-        told = (places[name].tolist() for name in ("tag", "shard_id", "sequence_number"))
+    def _spread(self, positions: NDArray[Any]) -> list[Copy]:
+        """Return the positions of records for each of their rows."""
+        rows_of = dict(self._rows(positions["tag"]))
+        columns = (positions[name].tolist() for name in ("tag", "shard_id", "sequence_number"))
         return [
             Copy(row, shard, number)
-            for tag, shard, number in zip(*told, strict=True)
+            for tag, shard, number in zip(*columns, strict=True)
             for row in rows_of[tag]
         ]
 
     def _rows(self, tags: NDArray[np.uint64]) -> Iterator[tuple[int, list[int]]]:
-        """Tell which rows records hold."""
+        """Yield the tag of each record, and the rows that it holds."""
         if not self._packs:
             yield from zip(tags.tolist(), split_tags(tags)[0][:, None].tolist(), strict=True)
         for held, rows in self._packs:
@@ -323,31 +344,29 @@ class RecordsInDoubt:
 
 
 _STARTS_KEPT: Final = 512  # in a receipt of at most 20 kB
-_FLOOR_BYTES: Final = 40  # for each record: batches share a floor, or it weighs more than they
+_WATERMARK_BYTES: Final = 40  # for each record: batches share a watermark, or it outweighs them
 
 
 class Reconciler:
-    """Finds out what became of records whose request got no answer.
+    """Looks up what became of records whose request got no answer.
 
     Parameters
     ----------
     stream : StreamPath
         Where they were sent.
     run_id : bytes
-        What their tags begin with.
+        The beginning of their tags.
     retry : Retry
-        Patience, and ``settle_seconds``.
-    past : Past, optional
-        An earlier process of the run, to be looked up before anything is sent.
+        Deadline, backoff and ``settle_seconds``.
+    past : PriorInDoubt, optional
+        What earlier processes of the run left in doubt: looked up before anything is sent.
 
     Attributes
     ----------
-    lookups : list of Lookup
-        What scans found out; whoever takes it empties it.
-    in_doubt : RecordInDoubts
+    in_doubt : RecordsInDoubt
         Records that had an unknown outcome once.
     starts : dict of str to int
-        Per shard, its last number before the run; the first of them. One that is not
+        Per shard, its last number before the run; of the first shards only. One that is not
         there is read from its beginning, which is slower and as right.
     is_stream_missing : bool
         Whether a survey found no stream.
@@ -356,10 +375,10 @@ class Reconciler:
     def __init__(
         self, stream: StreamPath, run_id: bytes, retry: Retry, *, past: PriorInDoubt | None = None
     ) -> None:
-        self._past = past
-        self._is_past_open = past is not None
-        self._past_floor: NDArray[np.int64] | None = None
-        self.lookups: list[Lookup] = []
+        self._prior = past
+        self._is_prior_open = past is not None
+        self._prior_watermark: NDArray[np.int64] | None = None
+        self._lookups: list[Lookup] = []
         self._rejected: list[NDArray[np.int64]] = []
         self.in_doubt = RecordsInDoubt()
         self.is_stream_missing = False
@@ -367,8 +386,8 @@ class Reconciler:
         self._settle_seconds = retry.settle_seconds
         self._queries = QueryScheduler(retry)
         self.starts = dict(past.starts) if past else {}
-        self._floor = np.zeros(MAX_SHARDS, np.int64)
-        self._shared_floor: NDArray[np.int64] | None = None
+        self._acknowledged = np.zeros(MAX_SHARDS, np.int64)  # the highest number of each shard
+        self._shared_watermark: NDArray[np.int64] | None = None
         self._sharing = 0  # records
         self._locations: dict[int, str] = {}
         self._waiting: list[tuple[float, Batch]] = []
@@ -383,7 +402,7 @@ class Reconciler:
     @property
     def is_ready(self) -> bool:
         """Whether records may be sent: the starts are noted."""
-        return not self._is_past_open and (not self._queries or self._scan is not None)
+        return not self._is_prior_open and (not self._queries or self._scan is not None)
 
     def _note_starts(self, survey: StreamSurvey | None) -> None:
         if survey is None:
@@ -399,9 +418,9 @@ class Reconciler:
 
     def _note(self, shard: int, start: ShardPosition) -> None:
         if shard >= MAX_SHARDS:
-            return  # more than the documents allow: such a shard is read from its beginning
-        self._floor[shard] = start.number
-        if self._past is None and len(self.starts) < _STARTS_KEPT and start.number:
+            return  # more than the documents allow: such a shard is read from its start
+        self._acknowledged[shard] = start.number
+        if self._prior is None and len(self.starts) < _STARTS_KEPT and start.number:
             self.starts[str(shard)] = start.number
         if start.location is not None:
             self._locations[shard] = start.location
@@ -409,47 +428,47 @@ class Reconciler:
     # -- while records are sent -------------------------------------------------------
 
     def prepare(self, batch: Batch) -> None:
-        """Note, before a batch is sent, the highest number known in each shard.
+        """Set the low watermark of a batch, before it is sent: the highest number of each shard.
 
         Small batches share what was known before the first of them: a look-up from there
         reads a little more.
         """
-        if batch.floor is not None:
+        if batch.low_watermark is not None:
             return
-        shared = self._shared_floor
-        if shared is None or self._sharing * _FLOOR_BYTES >= shared.nbytes:
-            shared = self._shared_floor = np.trim_zeros(self._floor, "b").copy()
+        shared = self._shared_watermark
+        if shared is None or self._sharing * _WATERMARK_BYTES >= shared.nbytes:
+            shared = self._shared_watermark = np.trim_zeros(self._acknowledged, "b").copy()
             self._sharing = 0
         self._sharing += len(batch)
-        batch.floor = shared
+        batch.low_watermark = shared
 
-    def note_stored(self, batch: Batch, stored: NDArray[np.intp], told: PutAnswer) -> None:
-        """Note acknowledged records, and where those of them stand that may come twice."""
-        shards, numbers = told.shard_id[stored], told.sequence_number[stored]
+    def note_stored(self, batch: Batch, stored: NDArray[np.intp], answer: PutAnswer) -> None:
+        """Note acknowledged records, and where those of them are stored that may come twice."""
+        shards, numbers = answer.shard_id[stored], answer.sequence_number[stored]
         is_known = shards < MAX_SHARDS
-        np.maximum.at(self._floor, shards[is_known], numbers[is_known])
-        self.in_doubt.note_stored(batch, stored, told)
+        np.maximum.at(self._acknowledged, shards[is_known], numbers[is_known])
+        self.in_doubt.note_stored(batch, stored, answer)
         self._note_rows(batch, stored, np.stack([shards, numbers], axis=1))
 
     def note_rejected(self, batch: Batch) -> None:
-        """Note rejected records that an earlier request may yet bring."""
+        """Note rejected records that an earlier request may still store."""
         rows = batch.entries.rows
-        doubted = np.isin(rows, batch.entries.rows_of(np.flatnonzero(batch.is_in_doubt)))
-        if self._past is not None:
-            doubted |= self._past.doubts(rows)
-        if doubted.any():
-            self._rejected.append(rows[doubted])
+        in_doubt = np.isin(rows, batch.entries.rows_of(np.flatnonzero(batch.state["in_doubt"])))
+        if self._prior is not None:
+            in_doubt |= self._prior.in_doubt(rows)
+        if in_doubt.any():
+            self._rejected.append(rows[in_doubt])
 
     def count_rejected(self, rows: Iterable[int]) -> int:
-        """Count those of some rows that were rejected while they were in doubt."""
+        """Return how many of some rows were rejected while they were in doubt."""
         rejected = np.concatenate([np.zeros(0, np.int64), *self._rejected])
         return int(np.isin(np.fromiter(rows, np.int64), rejected).sum())
 
-    def _note_rows(self, batch: Batch, at: NDArray[np.intp], places: NDArray[np.int64]) -> None:
-        if self._past is not None and not self._past.is_over:
+    def _note_rows(self, batch: Batch, at: NDArray[np.intp], positions: NDArray[np.int64]) -> None:
+        if self._prior is not None and not self._prior.is_over:
             counts = batch.entries.row_counts
-            places = places if counts is None else np.repeat(places, counts[at], axis=0)
-            self._past.note_stored(batch.entries.rows_of(at), places)
+            positions = positions if counts is None else np.repeat(positions, counts[at], axis=0)
+            self._prior.note_stored(batch.entries.rows_of(at), positions)
 
     def look_up(self, batch: Batch, now: float) -> None:
         """Queue a batch whose connection was closed just now."""
@@ -466,78 +485,87 @@ class Reconciler:
     # -- scans ------------------------------------------------------------------------
 
     def next_query(self, now: float) -> tuple[PendingQuery, Request] | None:
-        """Decide what to read now."""
+        """Return what to read now."""
         if self._scan is None and not self._queries:
-            if self._is_past_open and self._past is not None:
-                scan = Scan(self._run_id, self._past.floor)
+            if self._is_prior_open and self._prior is not None:
+                scan = Scan(self._run_id, self._prior.low_watermark)
                 self._begin(scan, not_before=now + self._settle_seconds)
             due = [batch for until, batch in self._waiting if until <= now]
             if due and self._scan is None:
                 self._waiting = [pair for pair in self._waiting if pair[0] > now]
-                floor = reduce(lower_floor, (b.floor for b in due if b.floor is not None))
-                self._begin(Scan(self._run_id, floor, due, wants=self._wants))
+                watermark = reduce(
+                    lower_watermark, (b.low_watermark for b in due if b.low_watermark is not None)
+                )
+                self._begin(Scan(self._run_id, watermark, due, wants=self._wants))
         return self._queries.next_query(now)
 
     def wake_at(self) -> float | None:
-        """Say when there may be something to read; None: only after an event."""
+        """Return when there may be something to read; None: only after an event."""
         if self._queries:
             return self._queries.wake_at()
         return min((until for until, _ in self._waiting), default=None)
 
-    def finish(
-        self, job: PendingQuery, attempt: Attempt, *, now: float, pause: tuple[float, float]
+    def complete(
+        self, query: PendingQuery, attempt: Attempt, moment: Moment
     ) -> Classification | None:
-        """Take in how a reading request ended; see ``QueryScheduler.finish``."""
-        verdict = self._queries.finish(job, attempt, now=now, pause=pause)
+        """Take how a reading request ended; see ``QueryScheduler.complete``."""
+        verdict = self._queries.complete(query, attempt, moment)
         if verdict is GAVE_UP and self._scan is not None:
             self._queries.clear()
             self._conclude()  # shards that were not read prove nothing
             return None
         return verdict
 
+    def take_lookups(self) -> list[Lookup]:
+        """Return what scans learned since the last call."""
+        lookups, self._lookups = self._lookups, []
+        return lookups
+
     @property
     def has_work(self) -> bool:
         """Whether anything is to be read before the run is over."""
         return bool(
-            self._queries or self._waiting or self._scan or self._is_last_due or self._is_past_open
+            self._queries or self._waiting or self._scan or self._is_last_due or self._is_prior_open
         )
 
-    def finish_up(self) -> None:
-        """Say that all is sent: the last scan, if one is due, may begin."""
+    def begin_last_scan(self) -> None:
+        """Begin the last scan if one is due: all is sent."""
         if self._is_last_due and not (self._waiting or self._scan or self._queries):
             self._is_last_due = False
             late = self._last_cut_off + self._settle_seconds
-            self._begin(Scan(self._run_id, self._last_floor(), wants=self._wants), not_before=late)
+            self._begin(
+                Scan(self._run_id, self._last_watermark(), wants=self._wants), not_before=late
+            )
 
     def clear(self) -> list[Batch]:
-        """Give up all reading; return the batches that waited for it."""
+        """Cancel all queries; return the batches that waited for them."""
         batches = self.batches
-        self._waiting, self._scan, self._is_last_due, self._is_past_open = [], None, False, False
+        self._waiting, self._scan, self._is_last_due, self._is_prior_open = [], None, False, False
         self._queries.clear()
         return batches
 
     def _wants(self, tags: NDArray[np.uint64]) -> NDArray[np.bool_]:
-        """Tell which tags a scan during the run is to note the places of."""
-        suspected = self.in_doubt.among(tags)
-        return suspected if self._past is None else suspected | self._past.expects(tags)
+        """Return which tags a scan during the run is to collect."""
+        in_doubt = self.in_doubt.contains(tags)
+        return in_doubt if self._prior is None else in_doubt | self._prior.expects(tags)
 
-    def _last_floor(self) -> NDArray[np.int64]:
-        """Per shard, the number behind which all stands that may have come late."""
-        floors = (self._past_floor, self.in_doubt.floor)
-        return reduce(lower_floor, (floor for floor in floors if floor is not None))
+    def _last_watermark(self) -> NDArray[np.int64]:
+        """Return per shard the number after which all is stored that may have come late."""
+        watermarks = (self._prior_watermark, self.in_doubt.low_watermark)
+        return reduce(lower_watermark, (one for one in watermarks if one is not None))
 
     def duplicates(self) -> list[Copy]:
-        """List copies that stand besides the one that the results tell of."""
-        past = self._past.duplicates() if self._past else []
-        return sorted({*past, *self.in_doubt.duplicates()} - {*self.late()})
+        """Return copies that are stored besides the one in the results."""
+        prior = self._prior.duplicates() if self._prior else []
+        return sorted({*prior, *self.in_doubt.duplicates()} - {*self.late()})
 
     def late(self) -> list[Copy]:
-        """List rows that scans saw after they had been settled as not, or maybe, stored.
+        """Return rows that scans saw after they had been recorded as not, or maybe, stored.
 
         Of several copies of a row it is the first.
         """
-        past = self._past.late() if self._past else []
-        seen = {copy.row: copy for copy in sorted([*past, *self.in_doubt.late()], reverse=True)}
+        prior = self._prior.late() if self._prior else []
+        seen = {copy.row: copy for copy in sorted([*prior, *self.in_doubt.late()], reverse=True)}
         return sorted(seen.values())
 
     def _begin(self, scan: Scan, not_before: float = 0.0) -> None:
@@ -560,24 +588,24 @@ class Reconciler:
             self._conclude()
 
     def _conclude(self) -> None:
-        """Say what the scan found out."""
+        """Publish what the scan learned."""
         scan, self._scan = self._scan, None
         assert scan is not None  # noqa: S101  # only a scan is concluded
-        found = scan.found()
+        found = scan.take_positions()
         for batch in scan.batches:
-            places = first_places(found, batch.entries.tags)
-            self.lookups.append(Lookup(batch, places, scan.proven(batch)))
-            self.in_doubt.note_places(places)
-            at = np.flatnonzero(places["shard_id"] != NOWHERE)
-            told = np.stack([places["shard_id"], places["sequence_number"]], axis=1)
-            self._note_rows(batch, at, told[at])
+            positions = first_positions(found, batch.entries.tags)
+            self._lookups.append(Lookup(batch, positions, scan.proven(batch)))
+            self.in_doubt.note_positions(positions)
+            at = np.flatnonzero(positions["shard_id"] != NOWHERE)
+            stored = np.stack([positions["shard_id"], positions["sequence_number"]], axis=1)
+            self._note_rows(batch, at, stored[at])
         self.in_doubt.note_copies(found)
-        if self._past is None:
+        if self._prior is None:
             return
-        if self._is_past_open:
-            self._is_past_open = False
-            self._past.take(found, proves_absence=scan.proves_absence)
-            self._is_last_due = not self._past.is_over
-            self._past_floor = self._floor.copy()  # what comes late stands behind it
+        if self._is_prior_open:
+            self._is_prior_open = False
+            self._prior.take(found, proves_absence=scan.proves_absence)
+            self._is_last_due = not self._prior.is_over
+            self._prior_watermark = self._acknowledged.copy()  # what comes late is stored after it
         else:
-            self._past.take_last(found)
+            self._prior.take_last(found)

@@ -12,42 +12,41 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from v3io_frames_put._producer.batch import Batch
-    from v3io_frames_put._producer.outcomes import Texts
-    from v3io_frames_put._producer.reconciler import Copy
+    from v3io_frames_put._producer.values import Copy, Texts
 
 
 class RunLog:
-    """Is told what happens to requests and rows; this one keeps nothing.
+    """Takes what happens to requests and rows; this one keeps nothing.
 
-    A request is told of before it leaves, and again when its end is known. What it
-    left unknown stays on record until its rows have an outcome.
+    A request is taken before it leaves, and again when its end is known. Records that it
+    leaves in doubt stay recorded until their rows have an outcome.
     """
 
-    def begin(self, floor: NDArray[np.int64]) -> None:
-        """Take where each shard ends, before the first record (``exactly_once``)."""
+    def begin(self, low_watermark: NDArray[np.int64]) -> None:
+        """Take the last number of each shard, before the first record (``exactly_once``)."""
 
     def send(self, batch: Batch) -> None:
-        """Take the records that the next request carries; its number is ``batch.request``."""
+        """Take the records of the next request; its number is ``batch.request``."""
 
     def acked(self, request: int) -> None:
         """Take that a request got an answer for each of its records."""
 
-    def refuse(self, request: int) -> None:
+    def rejected(self, request: int) -> None:
         """Take that nothing of a request is stored."""
 
-    def doubt(self, batch: Batch) -> None:
-        """Take that nobody knows of some records of ``batch.request`` whether they are stored."""
+    def in_doubt(self, batch: Batch) -> None:
+        """Take that some records of ``batch.request`` may be stored, or may not."""
 
-    def settle(
+    def record(
         self, rows: NDArray[np.int64], columns: Mapping[str, NDArray[Any]], texts: Texts
     ) -> None:
         """Take the outcome of rows: columns of a page, the others are blank."""
 
-    def complete(self, number: int, batch: pa.RecordBatch) -> None:
+    def complete_page(self, number: int, batch: pa.RecordBatch) -> None:
         """Take a page of which every row has its outcome."""
 
     def reordered(self, rows: NDArray[np.int64], least: NDArray[np.int64]) -> None:
-        """Take open rows that have a stored one of their destination behind them: its number."""
+        """Take open rows that are stored after a later one of their destination: its number."""
 
     def commit(self) -> None:
         """Make durable what was taken; raises a PutRecordsError where that fails."""
@@ -62,6 +61,6 @@ class RunLog:
     ) -> None:
         """Take how the run ended.
 
-        How many rows it had, whether anything is left to do, and where scans saw rows: those
-        that stand after all, and further copies.
+        How many rows it had, whether anything is left to do, and what scans saw: rows that
+        are stored after all, and further copies.
         """

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from v3io_frames_put._encode.records import Records, Rejections
-    from v3io_frames_put.config import Limits
 
 RUN_BYTES: Final = 8
 TAG_BYTES: Final = 16
@@ -133,11 +132,11 @@ class Entries:
     row_counts : ndarray of int32 or None
         Rows of each record. None: one row each.
     destination : ndarray of uint64
-        What must stay in order among itself; 0: nothing.
+        A hash of what must stay in order among itself: a shard or a key; 0: nothing.
     shard : ndarray of int32
         The shard that was asked for, or ``NO_SHARD``.
     body : memoryview or None
-        The body that carries these records, where it is built; ``text`` shows a part of it.
+        The body that carries these records, once it is built; ``text`` shows a part of it.
     offsets : ndarray of int32
         Where each entry begins in the bytes of ``text``, and where the last one ends.
     """
@@ -151,7 +150,7 @@ class Entries:
     offsets: NDArray[np.int32] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "offsets", _offsets(self.text))  # asked for again and again
+        object.__setattr__(self, "offsets", _offsets(self.text))  # used again and again
 
     def __len__(self) -> int:
         return len(self.shard)
@@ -172,8 +171,13 @@ class Entries:
         """Rows in all records."""
         return len(self.rows)
 
+    @property
+    def tags(self) -> NDArray[np.uint64]:
+        """The number of each record's tag, which says which rows it holds."""
+        return number_tags(first_rows(self.rows, self.row_counts), self.row_counts)
+
     def rows_of(self, which: NDArray[Any]) -> NDArray[np.int64]:
-        """Row numbers of the records that a mask or positions choose."""
+        """Return the row numbers of the records that a mask or positions choose."""
         places: NDArray[Any] = which
         if self.row_counts is not None:
             chosen = np.arange(len(self))[which]
@@ -184,15 +188,17 @@ class Entries:
         rows: NDArray[np.int64] = self.rows[places]
         return rows
 
+    def rows_between(self, start: int, stop: int) -> NDArray[np.int64]:
+        """Return the row numbers of the records ``start`` to ``stop``, without a copy."""
+        if self.row_counts is None:
+            return self.rows[start:stop]
+        first = int(self.row_counts[:start].sum())
+        return self.rows[first : first + int(self.row_counts[start:stop].sum())]
+
     def spread(self, values: NDArray[Any], which: NDArray[Any]) -> NDArray[Any]:
         """Give every row of the chosen records its record's value."""
         chosen: NDArray[Any] = values[which]
         return chosen if self.row_counts is None else np.repeat(chosen, self.row_counts[which])
-
-    @property
-    def tags(self) -> NDArray[np.uint64]:
-        """Which rows each record holds, as the number of its tag says it."""
-        return number_tags(first_rows(self.rows, self.row_counts), self.row_counts)
 
     def take(self, positions: NDArray[np.intp]) -> Entries:
         """Copy some records out, in the order of ``positions``."""
@@ -205,18 +211,72 @@ class Entries:
         )
 
     def slice(self, start: int, stop: int) -> Entries:
-        """Show the records ``start`` to ``stop`` without a copy of their bytes."""
-        first, last = start, stop
-        if self.row_counts is not None:
-            first = int(self.row_counts[:start].sum())
-            last = first + int(self.row_counts[start:stop].sum())
+        """Return the records ``start`` to ``stop`` without a copy of their bytes."""
         return Entries(
             text=self.text.slice(start, stop - start),
-            rows=self.rows[first:last],
+            rows=self.rows_between(start, stop),
             row_counts=None if self.row_counts is None else self.row_counts[start:stop],
             destination=self.destination[start:stop],
             shard=self.shard[start:stop],
         )
+
+
+class EntryRange:
+    """Some consecutive records of ``entries``: a reference, which costs no copy.
+
+    Attributes
+    ----------
+    entries : Entries
+        Of which.
+    start, stop : int
+        The first of them, and the one after the last.
+    """
+
+    __slots__ = ("entries", "start", "stop")
+
+    def __init__(self, entries: Entries, start: int, stop: int) -> None:
+        self.entries, self.start, self.stop = entries, start, stop
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the entries."""
+        offsets = self.entries.offsets
+        return int(offsets[self.stop] - offsets[self.start])
+
+    @property
+    def first_row(self) -> int:
+        """The first row of the first record."""
+        if self.entries.row_counts is None:
+            return int(self.entries.rows[self.start])
+        return int(self.entries.rows_between(self.start, self.stop)[0])
+
+    def count_fitting(self, room: int, records: int) -> int:
+        """Return how many of the leading entries fit ``room`` bytes; at most ``records``."""
+        offsets, start = self.entries.offsets, self.start
+        count = min(self.stop - start, records)
+        end = int(offsets[start]) + room
+        if offsets[start + count] <= end:
+            return count
+        return int(offsets[start + 1 : start + count + 1].searchsorted(end, side="right"))
+
+    def split(self, count: int) -> tuple[EntryRange, EntryRange | None]:
+        """Return the first ``count`` records, and the others if there are any."""
+        middle = self.start + count
+        if middle == self.stop:
+            return self, None
+        return (
+            EntryRange(self.entries, self.start, middle),
+            EntryRange(self.entries, middle, self.stop),
+        )
+
+    def take(self, positions: NDArray[np.intp]) -> Entries:
+        """Copy some of the records out; ``positions`` count from ``start``."""
+        return self.entries.take(positions + self.start)
+
+    def copy(self) -> EntryRange:
+        """Return the same records in memory of their own."""
+        count = self.stop - self.start
+        return EntryRange(self.take(np.arange(count)), 0, count)
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,17 +325,19 @@ def _offsets(text: pa.Array) -> NDArray[np.int32]:
     return offsets[text.offset : text.offset + len(text) + 1]
 
 
-def join_entries(parts: Sequence[Entries]) -> Entries:
-    """Put the records of several parts behind one another, in a body of their own."""
-    parts = [part for part in parts if len(part)]
-    counts = [part.row_counts for part in parts]
-    text, body = _join_body([part.text for part in parts])
+def join_entries(ranges: Sequence[EntryRange]) -> Entries:
+    """Join ranges of records, each at least one, in a body of their own."""
+    parts = [(part.entries, part.start, part.stop) for part in ranges]
+    text, body = _join_body([of.text.slice(start, stop - start) for of, start, stop in parts])
+    counts = None
+    if ranges[0].entries.row_counts is not None:
+        counts = np.concatenate([of.row_counts[start:stop] for of, start, stop in parts])  # type: ignore[index]
     return Entries(
         text=text,
-        rows=np.concatenate([part.rows for part in parts]),
-        row_counts=None if counts[0] is None else np.concatenate(counts),  # type: ignore[arg-type]
-        destination=np.concatenate([part.destination for part in parts]),
-        shard=np.concatenate([part.shard for part in parts]),
+        rows=np.concatenate([of.rows_between(start, stop) for of, start, stop in parts]),
+        row_counts=counts,
+        destination=np.concatenate([of.destination[start:stop] for of, start, stop in parts]),
+        shard=np.concatenate([of.shard[start:stop] for of, start, stop in parts]),
         body=body,
     )
 
@@ -345,25 +407,6 @@ def _shard_numbers(shard: pa.Int32Array | None, count: int) -> NDArray[np.int32]
     if shard is None:
         return np.full(count, NO_SHARD, np.int32)
     return np.asarray(shard.fill_null(NO_SHARD), np.int32)
-
-
-def count_fitting(
-    offsets: NDArray[np.int32], limits: Limits, *, used: int = 0, held: int = 0
-) -> int:
-    """Count the leading entries that still fit a body.
-
-    Parameters
-    ----------
-    offsets : ndarray of int32
-        Where each entry, its comma included, begins, and where the last one ends.
-    limits : Limits
-        Records and bytes of one body.
-    used, held : int
-        Bytes and number of the entries that the body has already.
-    """
-    end = int(offsets[0]) + limits.max_body_bytes - ENVELOPE_BYTES - used
-    fitting = int(np.searchsorted(offsets[1:], end, side="right"))
-    return min(fitting, limits.max_records - held)
 
 
 def build_body(entries: Entries) -> memoryview:

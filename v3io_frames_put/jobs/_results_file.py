@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import parquet as pq
 
-from v3io_frames_put._producer.outcomes import PAGE_ROWS, RECORD_ROW, SCHEMA, STATUSES
+from v3io_frames_put._producer.values import PAGE_ROWS, RECORD_ROW, SCHEMA, STATUSES
 from v3io_frames_put.errors import ConfigError
 from v3io_frames_put.results import ATTRS_KEY, amend_results, collect_results
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from v3io_frames_put._producer.reconciler import Copy
+    from v3io_frames_put._producer.values import Copy
     from v3io_frames_put.results import Receipt
 
 _LOG: Final = logging.getLogger("v3io_frames_put")

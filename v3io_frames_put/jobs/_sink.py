@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import pyarrow as pa
 
-from v3io_frames_put._producer.outcomes import PAGE_ROWS, RECORD_ROW, SCHEMA, STATUSES
+from v3io_frames_put._producer.values import PAGE_ROWS, RECORD_ROW, SCHEMA, STATUSES
 from v3io_frames_put.errors import ConfigError
 from v3io_frames_put.jobs._results_file import ParquetOutput, ResultsFile, Tally
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from v3io_frames_put._producer.reconciler import Copy
+    from v3io_frames_put._producer.values import Copy
     from v3io_frames_put.jobs._table import FileTable
     from v3io_frames_put.results import Receipt
 

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
     from v3io_frames_put._encode.records import Records, Rejections
     from v3io_frames_put._producer.batch import Batch
-    from v3io_frames_put._producer.outcomes import Failure
     from v3io_frames_put._producer.policy import Policy
+    from v3io_frames_put._producer.values import Failure
     from v3io_frames_put._wire.bodies import EncodedWindow
 
 MAX_REFUSED: Final = 1_000

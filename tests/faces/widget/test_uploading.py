@@ -10,7 +10,7 @@ import pytest
 from packaging.version import Version
 
 import v3io_frames_put
-from v3io_frames_put.local import LostAnswer, RecordErrors, Refused, Unavailable
+from v3io_frames_put.local import faults
 
 STREAM = "projects/house/readings"
 
@@ -229,7 +229,7 @@ def test_failed_rows_are_shown_capped_and_whole_in_results(hands, make_uploader,
 
 
 def test_a_refusal_of_the_platform_is_shown(hands, make_uploader, client, local_platform):
-    local_platform.faults = [RecordErrors(places=(1,), message="ShardIDOutOfRangeException")]
+    local_platform.faults = [faults.RecordErrors(places=(1,), message="ShardIDOutOfRangeException")]
     uploader = make_uploader(hands.make_readings(3), STREAM, client=client)
     hands.press(uploader, "Upload")
     hands.settle(uploader)
@@ -238,7 +238,7 @@ def test_a_refusal_of_the_platform_is_shown(hands, make_uploader, client, local_
 
 
 def test_what_is_never_sent_twice_is_not_left_to_send(hands, make_uploader, client, local_platform):
-    local_platform.faults = [LostAnswer()]
+    local_platform.faults = [faults.lost_answer()]
     uploader = make_uploader(hands.make_readings(3), STREAM, client=client, delivery="at_most_once")
     hands.press(uploader, "Upload")
     hands.settle(uploader)
@@ -271,9 +271,9 @@ def test_a_missing_stream_is_created_from_the_widget(hands, make_uploader, clien
 @pytest.mark.parametrize(
     ("fault", "choices", "said"),
     [
-        (Refused(status=401), {}, "Correct the field Access key"),
-        (Refused(status=308), {}, "Correct the field Endpoint"),
-        (LostAnswer(times=None), {}, "Check the field Endpoint and the network"),
+        (faults.refused(401), {}, "Correct the field Access key"),
+        (faults.redirected(), {}, "Correct the field Endpoint"),
+        (faults.lost_answer(times=None), {}, "Check the field Endpoint and the network"),
         (None, {"format": "raw"}, "Format 'raw' sends one column, and 2 are chosen. Check one in"),
         (None, {"delivery": "exactly_once", "client_info": b"x"}, "in the field Client info, or"),
     ],
@@ -293,7 +293,7 @@ def test_messages_speak_of_fields(hands, make_uploader, local_platform, fault, c
 
 
 def test_a_platform_that_is_down_is_shown(hands, make_uploader, local_platform):
-    local_platform.faults = [Unavailable(times=None)]
+    local_platform.faults = [faults.unavailable(times=None)]
     retry = v3io_frames_put.Retry(deadline_seconds=0.2, base_seconds=0.05)
     with local_platform.client() as client:
         client.create_stream(STREAM)

@@ -1,0 +1,166 @@
+"""Values that the modules of this folder share: statuses, reasons, pages of outcomes, copies."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias
+
+import numpy as np
+import pyarrow as pa
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+Status: TypeAlias = Literal["stored", "rejected", "unsent", "unknown"]
+STATUSES: Final[tuple[Status, ...]] = ("stored", "rejected", "unsent", "unknown")
+
+PAGE_ROWS: Final = 1 << 16
+OPEN: Final = -1  # in the status column: no outcome yet
+IN_DOUBT: Final = -2  # likewise, and perhaps stored by an earlier process of the run
+NOT_GIVEN: Final = -1  # in shard, sequence number, name and detail: not given
+NO_CODE: Final = np.iinfo(np.int64).min  # the platform's codes are negative
+
+PAGE: Final = np.dtype(
+    [
+        ("status", np.int8),
+        ("maybe_duplicate", np.bool_),
+        ("attempts", np.int16),
+        ("shard_id", np.int32),
+        ("sequence_number", np.int64),
+        ("error_code", np.int64),
+        ("error_message", np.int32),
+        ("error_detail", np.int32),
+        ("record_row", np.int32),
+    ]
+)
+BLANK: Final = np.array(
+    (OPEN, False, 0, NOT_GIVEN, NOT_GIVEN, NO_CODE, NOT_GIVEN, NOT_GIVEN, NOT_GIVEN), PAGE
+)
+
+_TEXTS: Final = ("error_message", "error_detail")
+
+SCHEMA: Final = pa.schema(
+    [
+        ("status", pa.dictionary(pa.int8(), pa.string())),
+        ("shard_id", pa.int32()),
+        ("sequence_number", pa.int64()),
+        ("error_code", pa.int64()),
+        ("error_message", pa.string()),
+        ("error_detail", pa.string()),
+        ("attempts", pa.int16()),
+        ("maybe_duplicate", pa.bool_()),
+    ]
+)
+"""Columns of the results, in order (contract section 2)."""
+
+RECORD_ROW: Final = pa.field("record_row", pa.int32())
+"""The last column, where records hold several rows."""
+
+
+class Copy(NamedTuple):
+    """Another place where a row is stored."""
+
+    row: int
+    shard_id: int
+    sequence_number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why rows are not stored: the error columns."""
+
+    message: str
+    detail: str = ""
+    code: int | None = None
+
+
+class Texts:
+    """Interns texts: each distinct one once, under a number."""
+
+    def __init__(self) -> None:
+        self._number_of: dict[str, int] = {}
+        self._values: list[str] = []
+
+    def number(self, text: str) -> int:
+        """Return the number of a text; the empty one means not given."""
+        if not text:
+            return NOT_GIVEN
+        if text not in self._number_of:
+            self._number_of[text] = len(self._values)
+            self._values.append(text)
+        return self._number_of[text]
+
+    def column(self, numbers: NDArray[np.int32]) -> pa.StringArray:
+        """Return an Arrow column of the texts of numbers."""
+        used, positions = np.unique(numbers, return_inverse=True)
+        texts = pa.array([self._values[n] if n != NOT_GIVEN else None for n in used], pa.string())
+        return texts.take(pa.array(positions))
+
+    def numbers(self, column: pa.Array) -> NDArray[np.int32]:
+        """Return the numbers of an Arrow column of texts."""
+        encoded = column.dictionary_encode()
+        known = [self.number(text) for text in encoded.dictionary.to_pylist()]
+        places = np.asarray(encoded.indices.fill_null(len(known)))
+        numbers: NDArray[np.int32] = np.array([*known, NOT_GIVEN], np.int32)[places]
+        return numbers
+
+
+def to_arrow(page: NDArray[Any], texts: Texts, *, packed: bool) -> pa.RecordBatch:
+    """Return the rows of a page as columns of the results."""
+    code = page["error_code"]
+    columns = [
+        pa.DictionaryArray.from_arrays(pa.array(page["status"]), pa.array(STATUSES)),
+        _nullable(page["shard_id"], NOT_GIVEN),
+        _nullable(page["sequence_number"], NOT_GIVEN),
+        _nullable(code, NO_CODE),
+        texts.column(page["error_message"]),
+        texts.column(page["error_detail"]),
+        pa.array(page["attempts"]),
+        pa.array(page["maybe_duplicate"]),
+    ]
+    if not packed:
+        return pa.record_batch(columns, schema=SCHEMA)
+    columns.append(_nullable(page["record_row"], NOT_GIVEN))
+    return pa.record_batch(columns, schema=SCHEMA.append(RECORD_ROW))
+
+
+def to_table(columns: Mapping[str, NDArray[Any]], texts: Texts) -> pa.RecordBatch:
+    """Return columns of a page as they are, but texts in place of their numbers."""
+    arrays = [
+        texts.column(values) if name in _TEXTS else pa.array(values)
+        for name, values in columns.items()
+    ]
+    return pa.record_batch(arrays, list(columns))
+
+
+def from_table(table: pa.RecordBatch, texts: Texts) -> NDArray[Any]:
+    """Return a page of the columns that ``to_table`` made; the others are blank."""
+    page = np.full(table.num_rows, BLANK)
+    for name in set(table.schema.names) & set(PAGE.names or ()):
+        column = table.column(name)
+        is_text = pa.types.is_string(column.type)
+        values = texts.numbers(column) if is_text else column.to_numpy(zero_copy_only=False)
+        page[name] = values
+    return page
+
+
+def from_arrow(batch: pa.RecordBatch, texts: Texts) -> NDArray[Any]:
+    """Return the page of a batch of results."""
+    page = np.full(batch.num_rows, BLANK)
+    for name in batch.schema.names:
+        column = batch.column(name)
+        if name == "status":
+            page[name] = np.asarray(column.indices)
+        elif pa.types.is_string(column.type):
+            page[name] = texts.numbers(column)
+        elif pa.types.is_boolean(column.type):
+            page[name] = column.to_numpy(zero_copy_only=False)
+        else:
+            page[name] = np.asarray(column.fill_null(int(BLANK[name])))
+    return page
+
+
+def _nullable(values: NDArray[Any], missing: int) -> pa.Array:
+    return pa.array(values, mask=values == missing)
