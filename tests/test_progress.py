@@ -6,6 +6,7 @@ import errno
 import io
 import logging
 import re
+import socket
 import sys
 import threading
 from dataclasses import replace
@@ -16,8 +17,11 @@ import pytest
 
 from v3io_frames_put import (
     AuthenticationError,
+    Client,
     Limits,
+    PlatformUnavailable,
     Progress,
+    Retry,
     UnstoredRowsWarning,
     _html,
     local,
@@ -28,6 +32,14 @@ from v3io_frames_put.progress import Pace, draw_progress, progress_words
 STREAM = "projects/house/readings"
 FRAME = pd.DataFrame({"row": range(6)})
 BAD = pd.DataFrame({"value": [0.5, float("inf"), 0.5]})
+
+
+@pytest.fixture
+def free_port():
+    """Return a port of this machine where nobody listens."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
 
 
 @pytest.fixture
@@ -199,3 +211,26 @@ def test_a_bar_fills_with_stored_rows_and_takes_the_color_of_the_outcome(
 
 def test_a_bar_says_its_numbers_to_those_who_do_not_see_it():
     assert 'role="img" aria-label="198 stored, 2 not sent"' in draw(stored=198, unsent=2)
+
+
+def test_a_platform_that_is_not_there_counts_for_nothing_and_is_named(free_port):
+    """What was never carried was not sent again, and no bytes of it were sent."""
+    endpoint = f"http://127.0.0.1:{free_port}"
+    client = Client(endpoint, retry=Retry(deadline_seconds=0.5, base_seconds=0.05))
+    seen = []
+    with pytest.raises(PlatformUnavailable) as caught:
+        put_records(FRAME, STREAM, client=client, progress=seen.append)
+    assert {(snapshot.retried, snapshot.bytes_sent) for snapshot in seen} == {(0, 0)}
+    assert {snapshot.stored for snapshot in seen} == {0}
+    receipt = caught.value.results.attrs["v3io"]
+    assert (receipt["retried"], receipt["bytes"]) == (0, 0)
+    (why, *_) = [snapshot.waiting for snapshot in seen if snapshot.waiting]
+    assert re.search(rf"{endpoint}.*refused.*; trying again in [\d.]+ s$", why)
+
+
+def test_what_the_platform_took_and_did_not_answer_was_sent_again(platform):
+    platform.faults = [local.faults.lost_answer()]
+    seen = []
+    put(platform, FRAME, max_records=6, progress=seen.append)
+    assert seen[-1].retried == 6
+    assert seen[-1].bytes_sent == sum(arrival.body_bytes for arrival in platform.requests)

@@ -15,10 +15,13 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 from uuid import uuid4
 
 from v3io_frames_put import _html
+from v3io_frames_put._producer.classification import describe_cause
 from v3io_frames_put.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+
+    from v3io_frames_put._producer.values import Failure
 
 _LOG: Final = logging.getLogger("v3io_frames_put")
 _EVERY_SECONDS: Final = 0.1  # a notebook drops a flood of updates, the last one included
@@ -344,18 +347,11 @@ def about_seconds(seconds: float) -> str:
 # -- the log -------------------------------------------------------------------------------
 
 
-class _Why(Protocol):
-    @property
-    def message(self) -> str: ...
-    @property
-    def detail(self) -> str: ...
-
-
 class _Retried(Protocol):
     @property
     def num_rows(self) -> int: ...
     @property
-    def why(self) -> _Why: ...
+    def why(self) -> Failure: ...
 
 
 class _Run(Protocol):
@@ -394,8 +390,3 @@ class RetryLog:
             self._run_id, f"{self._requests:,}", f"{self._rows:,}", describe_cause(why),
         )  # fmt: skip
         self._requests = self._rows = 0
-
-
-def describe_cause(why: _Why) -> str:
-    """Say why a request failed; NoAnswer alone would name no cause."""
-    return why.detail if why.message == "NoAnswer" else f"{why.message}, {why.detail}"
