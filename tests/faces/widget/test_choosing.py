@@ -167,7 +167,7 @@ def test_what_is_no_frame_is_refused():
 
 
 def test_the_accessor_makes_an_uploader(hands, make_uploader):
-    uploader = hands.make_readings(2).v3io.uploader(STREAM, names={})
+    uploader = hands.make_readings(2).v3io.uploader(STREAM)
     assert hands.primary(uploader) == ("Upload 2 rows", True)
     uploader.close()
 
