@@ -145,6 +145,11 @@ def describe_failure(attempt: Attempt) -> Failure:
     return Failure("NoAnswer", f"{attempt.kind} while {attempt.stage}: {attempt.detail}")
 
 
+def describe_cause(failure: Failure) -> str:
+    """Return why a request failed, for people: a name such as NoAnswer says nothing of it."""
+    return failure.detail or failure.message
+
+
 QUERY_STOPS: Final[dict[int, Classification]] = {
     status: verdict
     for status, verdict in STATUS_CLASSES.items()
