@@ -130,16 +130,16 @@ class PriorOutcomes:
         entries["status"][in_doubt] = IN_DOUBT
         return entries
 
-    def places(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    def positions(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the shard and the sequence number of rows; NOT_GIVEN: they are not stored."""
-        places = np.full((len(rows), 2), NOT_GIVEN, np.int64)
+        positions = np.full((len(rows), 2), NOT_GIVEN, np.int64)
         stored = np.flatnonzero(self.is_stored(rows))
         numbers = rows[stored] // self._page_rows
         for number in np.unique(numbers).tolist():
             here = stored[numbers == number]
             entries = self._page(number)[rows[here] % self._page_rows]
-            places[here] = np.stack([entries["shard_id"], entries["sequence_number"]], axis=1)
-        return places
+            positions[here] = np.stack([entries["shard_id"], entries["sequence_number"]], axis=1)
+        return positions
 
     def find(self, rows: NDArray[np.int64], **columns: Any) -> None:
         """Record rows as stored: they were found on the stream."""
@@ -248,7 +248,7 @@ class PriorRun:
         """List the rows that stand behind later ones of their destination."""
         rows, least = self.earlier.reordered_at.T
         stood = self.earlier.is_stored(rows)
-        numbers = self.earlier.places(rows[stood])[:, 1]
+        numbers = self.earlier.positions(rows[stood])[:, 1]
         is_late = numbers > least[stood]  # else it was found in order
         reordered_at = np.concatenate([rows, *self._overtaken])
         sent_now = reordered_at[np.isin(reordered_at, self.earlier.stored_now())]
@@ -304,13 +304,13 @@ class PriorInDoubt:
         order = np.argsort(rows, kind="stable")  # a row may be in several records
         of, rows, within = of[order], rows[order], within[order]
         is_first = np.r_[True, rows[1:] != rows[:-1]][: len(rows)]
-        places, known = _positions_of(found, of), self._earlier.places(rows)
+        positions, known = _positions_of(found, of), self._earlier.positions(rows)
         is_fresh = known[:, 0] == NOT_GIVEN
         before = np.flatnonzero(is_first)[np.cumsum(is_first) - 1]  # the first of the same row
-        known[is_fresh] = places[before[is_fresh]]
-        self._note_copies(rows, places, known)
+        known[is_fresh] = positions[before[is_fresh]]
+        self._note_copies(rows, positions, known)
         chosen = np.flatnonzero(is_first & is_fresh)
-        del of, order, places, before  # as large as the pages that are copied next
+        del of, order, positions, before  # as large as the pages that are copied next
         shards, numbers = known[chosen].T
         self._earlier.find(
             rows[chosen], shard_id=shards, sequence_number=numbers, record_row=within[chosen]
@@ -337,11 +337,11 @@ class PriorInDoubt:
         return of, np.concatenate(parts), np.arange(len(of)) - (np.cumsum(lengths) - lengths)[of]
 
     def _note_copies(
-        self, rows: NDArray[np.int64], places: NDArray[np.int64], known: NDArray[np.int64]
+        self, rows: NDArray[np.int64], positions: NDArray[np.int64], known: NDArray[np.int64]
     ) -> None:
         """Note positions of rows that are not the known ones."""
-        is_copy = (places != known).any(axis=1)
-        copies = np.column_stack([rows[is_copy], places[is_copy]])
+        is_copy = (positions != known).any(axis=1)
+        copies = np.column_stack([rows[is_copy], positions[is_copy]])
         self._copies = np.unique(np.concatenate([self._copies, copies]), axis=0)
 
     @property
@@ -372,7 +372,7 @@ class PriorInDoubt:
     def take_last(self, found: NDArray[Any]) -> None:
         """Take where expected tags are stored at the end of the run."""
         of, rows, _ = self._spread(found["tag"])
-        known = self._earlier.places(rows)
+        known = self._earlier.positions(rows)
         is_known = self.in_doubt(rows) | (known[:, 0] != NOT_GIVEN)
         self._note_copies(rows[is_known], _positions_of(found, of[is_known]), known[is_known])
 
