@@ -8,7 +8,7 @@ import pickle
 import signal
 import threading
 import warnings
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import pandas as pd
 import pyarrow as pa
@@ -106,10 +106,14 @@ def test_on_error_raise_returns_when_all_is_stored(platform):
 @pytest.mark.parametrize(
     ("fault", "error_class", "status"),
     [
-        (local.Refused(status=401, nth=2), AuthenticationError, 401),
-        (local.Refused(status=403, nth=2, message="Permission denied"), PermissionDenied, 403),
-        (local.StreamRemoved(nth=2), StreamNotFound, 404),
-        (local.Redirected(nth=2), RequestError, 308),
+        (local.faults.refused(status=401, nth=2), AuthenticationError, 401),
+        (
+            local.faults.refused(status=403, nth=2, message="Permission denied"),
+            PermissionDenied,
+            403,
+        ),
+        (local.faults.Change(action="delete", nth=2), StreamNotFound, 404),
+        (local.faults.redirected(nth=2), RequestError, 308),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
@@ -128,7 +132,7 @@ def test_what_every_row_shares_raises_at_once_with_true_results(
 
 
 def test_a_redirect_says_where_the_platform_moved(platform):
-    platform.faults = [local.Redirected(location="https://user:pw@new.example:8443/x?key=s")]
+    platform.faults = [local.faults.redirected(location="https://user:pw@new.example:8443/x?key=s")]
     with pytest.raises(RequestError, match=r"moved to https://new\.example:8443\. Set") as caught:
         put(platform)
     assert "pw" not in str(caught.value)
@@ -136,7 +140,7 @@ def test_a_redirect_says_where_the_platform_moved(platform):
 
 @pytest.mark.parametrize("location", ["http://[::1", "/login", ""])
 def test_a_redirect_to_nowhere_is_no_web_api(platform, location):
-    platform.faults = [local.Redirected(nth=2, location=location)]
+    platform.faults = [local.faults.redirected(nth=2, location=location)]
     with pytest.raises(RequestError, match=rf"on {STREAM} at .* answered 308, which no v3io web"):
         put(platform)
 
@@ -147,9 +151,9 @@ KEY = "s3cret-s3cret"
 @pytest.mark.parametrize(
     "fault",
     [
-        local.Refused(status=400, message=f"the key {KEY} may not", times=None),
-        local.Refused(status=503, message=f"X-v3io-session-key: {KEY}", times=None),
-        local.RecordErrors(places=(0,), message=f"not for {KEY}", code=-7, times=None),
+        local.faults.refused(status=400, message=f"the key {KEY} may not", times=None),
+        local.faults.refused(status=503, message=f"X-v3io-session-key: {KEY}", times=None),
+        local.faults.RecordErrors(places=(0,), message=f"not for {KEY}", code=-7, times=None),
     ],
     ids=["request", "front end", "record"],
 )
@@ -166,7 +170,7 @@ def test_no_text_repeats_the_key(fault):
 
 
 def test_silence_for_the_deadline_raises_whatever_on_error_says(platform):
-    platform.faults = [local.Reset(**FOR_EVER)]
+    platform.faults = [local.faults.reset(**FOR_EVER)]
     with pytest.raises(PlatformUnavailable) as caught:
         put(platform, retry=Retry(deadline_seconds=0.3, base_seconds=0.01))
     assert caught.value.results.status.tolist() == ["unknown"] * 6
@@ -176,14 +180,14 @@ def test_silence_for_the_deadline_raises_whatever_on_error_says(platform):
 @pytest.mark.parametrize(
     "fault",
     [
-        local.HtmlError(status=200, stored="all", **FOR_EVER),
-        local.EmptyAnswer(**FOR_EVER),
-        local.TruncatedAnswer(**FOR_EVER),
-        local.WrongCounts(entries=-1, **FOR_EVER),
-        local.WrongCounts(entries=1, **FOR_EVER),
-        local.WrongCounts(entries=0, failed=1, **FOR_EVER),
-        local.PermutedAnswer(**FOR_EVER),
-        local.HtmlError(status=502, **FOR_EVER),
+        local.faults.html_error(status=200, stored="all", **FOR_EVER),
+        local.faults.empty_answer(**FOR_EVER),
+        local.faults.truncated_answer(**FOR_EVER),
+        local.faults.WrongEntries(entries=-1, **FOR_EVER),
+        local.faults.WrongEntries(entries=1, **FOR_EVER),
+        local.faults.WrongEntries(entries=0, failed=1, **FOR_EVER),
+        local.faults.WrongEntries(order="reversed", **FOR_EVER),
+        local.faults.html_error(status=502, **FOR_EVER),
     ],
     ids=["page", "empty", "half", "too few", "too many", "miscounted", "permuted", "502"],
 )
@@ -198,11 +202,10 @@ def test_an_answer_that_cannot_be_believed_leaves_rows_unknown(platform, fault):
     assert results.attempts.tolist() == [1] * 6
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeepAnswer(local.Fault):
+class DeepAnswer(local.Fault, frozen=True):
     """Everything stored, and an answer whose JSON is nested deep."""
 
-    def play(self, platform, request):
+    def apply(self, platform, request):
         answer = platform.handle(request)
         deep = b'{"FailedRecordCount":0,"More":' + b"[" * 3_000 + b"]" * 3_000 + b","
         return local.Exchange(response=replace(answer, body=deep + answer.body[1:]))
@@ -227,7 +230,7 @@ def test_rows_of_an_answer_nested_deep_are_unknown(platform, delivery, status, t
 
 
 def test_an_answer_that_cannot_be_believed_once_is_asked_for_again(platform):
-    platform.faults = [local.TruncatedAnswer(times=1)]
+    platform.faults = [local.faults.truncated_answer(times=1)]
     results = put(platform)
     assert results.status.tolist() == ["stored"] * 6
     assert results.maybe_duplicate.tolist() == [True] * 2 + [False] * 4
@@ -267,11 +270,14 @@ def _raised(platform, faults, **options):
 @pytest.mark.parametrize(
     ("faults", "options"),
     [
-        ([local.Refused(status=401, nth=2)], {}),
-        ([local.Redirected()], {}),
-        ([local.StreamRemoved()], {}),
+        ([local.faults.refused(status=401, nth=2)], {}),
+        ([local.faults.redirected()], {}),
+        ([local.faults.Change(action="delete")], {}),
         ([], {"data": BAD, "on_error": "raise"}),
-        ([local.Reset(**FOR_EVER)], {"retry": Retry(deadline_seconds=0.1, base_seconds=0.01)}),
+        (
+            [local.faults.reset(**FOR_EVER)],
+            {"retry": Retry(deadline_seconds=0.1, base_seconds=0.01)},
+        ),
     ],
     ids=["401", "308", "missing", "partial", "unavailable"],
 )
@@ -352,7 +358,7 @@ def test_ctrl_c_while_a_missing_stream_is_looked_at_leaves_the_results(platform,
         signal.raise_signal(signal.SIGINT)
 
     monkeypatch.setattr("v3io_frames_put.client.Client.diagnose_missing_stream", diagnose)
-    error = _raised(platform, [local.StreamRemoved(nth=2)])
+    error = _raised(platform, [local.faults.Change(action="delete", nth=2)])
     assert isinstance(error, Interrupted)
     assert error.results.status.tolist() == ["stored"] * 2 + ["unsent"] * 4
 

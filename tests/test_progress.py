@@ -68,7 +68,7 @@ def test_progress_ends_true_when_rows_are_not_stored(platform):
 
 def test_progress_ends_true_when_the_run_is_stopped(platform):
     seen = []
-    platform.faults = [local.Refused(status=401, nth=2)]
+    platform.faults = [local.faults.refused(status=401, nth=2)]
     with pytest.raises(AuthenticationError):
         put(platform, FRAME, progress=seen.append)
     assert (seen[-1].stored, seen[-1].unsent) == (2, 4)
@@ -126,7 +126,7 @@ def test_a_bar_in_a_terminal_fills_with_stored_rows_only(platform, capsys):
     shown = capsys.readouterr().err.split("\r")[-1]
     assert "67%" in shown
     assert "2 of 3 rows stored · 1 rejected" in shown
-    platform.faults = [local.Refused(status=401)]
+    platform.faults = [local.faults.refused(status=401)]
     with pytest.raises(AuthenticationError):
         put(platform, FRAME, progress=True)
     shown = capsys.readouterr().err.split("\r")[-1]

@@ -15,7 +15,7 @@ import pytest
 from tests.internals import Copy, Reconciler
 from v3io_frames_put import Client, Interrupted, Limits, Retry, put_records
 from v3io_frames_put.errors import ConfigError, RequestError
-from v3io_frames_put.local import LocalPlatform, LostAnswer, RecordErrors, Redirected
+from v3io_frames_put.local import LocalPlatform, faults
 
 STREAM = "projects/house/readings"
 FRAME = pd.DataFrame({"row": range(40), "key": [f"k{row % 7}" for row in range(40)]})
@@ -62,7 +62,7 @@ def test_a_stopped_run_goes_on_and_stores_every_row_once(platform):
 
 
 def test_stored_rows_are_not_sent_again(platform):
-    platform.faults = [RecordErrors(places=(3, 4))]  # refuses two rows for good
+    platform.faults = [faults.RecordErrors(places=(3, 4))]  # refuses two rows for good
     before = put(platform)
     assert before.status.value_counts()["rejected"] == 2
     after = put(platform, resume=before)
@@ -72,7 +72,7 @@ def test_stored_rows_are_not_sent_again(platform):
 
 
 def test_unknown_rows_are_sent_again_and_marked_with_at_least_once(platform):
-    platform.faults = [LostAnswer(times=None)]
+    platform.faults = [faults.lost_answer(times=None)]
     client = platform.client(retry=Retry(attempts=1))
     before = put_records(FRAME, STREAM, partition_key="key", client=client)
     assert before.status.tolist() == ["unknown"] * 40
@@ -84,7 +84,7 @@ def test_unknown_rows_are_sent_again_and_marked_with_at_least_once(platform):
 
 
 def test_unknown_rows_stay_unknown_with_at_most_once(platform):
-    platform.faults = [LostAnswer()]
+    platform.faults = [faults.lost_answer()]
     before = put(platform, delivery="at_most_once")
     assert before.status.tolist() == ["unknown"] * 40
     after = put(platform, delivery="at_most_once", resume=before)
@@ -95,7 +95,7 @@ def test_unknown_rows_stay_unknown_with_at_most_once(platform):
 @pytest.mark.parametrize("rows_per_record", [1, 4])
 def test_unknown_rows_are_looked_up_with_exactly_once(platform, rows_per_record):
     options = {"delivery": "exactly_once", "rows_per_record": rows_per_record}
-    platform.faults = [LostAnswer()]
+    platform.faults = [faults.lost_answer()]
     cancel = threading.Event()
     # The answer is lost, and the run is stopped while it settles, before any look-up.
     with pytest.raises(Interrupted) as stopped:
@@ -140,7 +140,7 @@ def test_what_is_not_the_same_run_is_refused_before_anything_is_sent(platform, c
 
 
 def test_a_resumed_run_that_is_stopped_before_its_look_up_leaves_unknown_rows_unknown(platform):
-    platform.faults = [LostAnswer()]
+    platform.faults = [faults.lost_answer()]
     cancel = threading.Event()
     with pytest.raises(Interrupted) as stopped:
         put_records(
@@ -161,7 +161,7 @@ def test_a_resumed_run_that_is_stopped_before_its_look_up_leaves_unknown_rows_un
 
 def test_a_row_that_is_resumed_behind_later_ones_is_listed(platform):
     frame = pd.DataFrame({"row": range(6), "key": ["a", "b", "a", "b", "a", "c"]})
-    platform.faults = [RecordErrors(places=(2,))]
+    platform.faults = [faults.RecordErrors(places=(2,))]
     before = put(platform, frame, max_in_flight=1)
     assert before.status.tolist().index("rejected") == 2
     after = put(platform, frame, resume=before)
@@ -229,7 +229,7 @@ def test_the_receipt_names_the_host_that_a_path_names(platform):
 
 
 def test_a_row_that_was_overtaken_is_listed_when_a_scan_sees_it_late(platform, monkeypatch):
-    platform.faults = [RecordErrors(places=(0,), message="Busy", code=-11)]
+    platform.faults = [faults.RecordErrors(places=(0,), message="Busy", code=-11)]
     monkeypatch.setattr(Reconciler, "late", lambda _self: [Copy(0, 2, 9)])
     client = platform.client(retry=Retry(attempts=1, settle_seconds=0.01))
     data = pd.DataFrame({"row": [0, 1], "key": ["a", "a"]})
@@ -240,7 +240,7 @@ def test_a_row_that_was_overtaken_is_listed_when_a_scan_sees_it_late(platform, m
 
 
 def test_a_row_that_was_stored_though_the_answer_named_an_error_is_in_order(platform):
-    platform.faults = [RecordErrors(places=(0, 2), message="Busy", code=-11, is_stored=True)]
+    platform.faults = [faults.RecordErrors(places=(0, 2), message="Busy", code=-11, is_stored=True)]
     client = platform.client(retry=Retry(settle_seconds=0.01))
     data = pd.DataFrame({"row": range(4), "key": ["a", "a", "b", "b"]})
     results = put_records(data, STREAM, partition_key="key", delivery="exactly_once", client=client)
@@ -254,8 +254,8 @@ def test_what_the_earlier_run_listed_as_out_of_order_stays_listed(platform):
     frame = pd.DataFrame({"row": range(8), "key": "k"})
     client = platform.client(limits=Limits(max_records=4))
     platform.faults = [
-        RecordErrors(nth=1, places=(1,), code=-1, message="Weird"),
-        Redirected(nth=3),
+        faults.RecordErrors(nth=1, places=(1,), code=-1, message="Weird"),
+        faults.redirected(nth=3),
     ]
     with pytest.raises(RequestError) as stopped:
         put_records(frame, STREAM, client=client, partition_key="key")

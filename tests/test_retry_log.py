@@ -10,7 +10,7 @@ import pytest
 from tests.internals import Failure, Retried
 from tests.test_endings import STREAM
 from v3io_frames_put import Retry, put_records
-from v3io_frames_put.local import LostAnswer, Throttled, Unavailable
+from v3io_frames_put.local import faults
 from v3io_frames_put.progress import RetryLog
 
 FRAME = pd.DataFrame({"row": range(6)})
@@ -21,9 +21,9 @@ QUICK = Retry(base_seconds=0.01, settle_seconds=0.01)
 @pytest.mark.parametrize(
     ("fault", "told"),
     [
-        (LostAnswer(), "reset while waiting"),
-        (Throttled(), "the platform answered 429"),
-        (Unavailable(), "the platform answered 503"),
+        (faults.lost_answer(), "reset while waiting"),
+        (faults.throttled(), "the platform answered 429"),
+        (faults.unavailable(), "the platform answered 503"),
     ],
 )
 def test_what_is_tried_again_is_a_warning(local_platform, caplog, delivery, fault, told):
@@ -40,7 +40,7 @@ def test_what_is_tried_again_is_a_warning(local_platform, caplog, delivery, faul
 
 
 @pytest.mark.parametrize(
-    ("fault", "delivery"), [(LostAnswer(), "at_most_once"), (None, "at_least_once")]
+    ("fault", "delivery"), [(faults.lost_answer(), "at_most_once"), (None, "at_least_once")]
 )
 def test_what_is_not_tried_again_is_none(local_platform, caplog, fault, delivery):
     local_platform.create_stream(STREAM)

@@ -10,7 +10,7 @@ import pytest
 from tests.internals import put_records_request, reader
 from v3io_frames_put.config import Retry
 from v3io_frames_put.errors import ConfigError, RequestError
-from v3io_frames_put.local import LocalPlatform, RecordsDropped, Rules
+from v3io_frames_put.local import LocalPlatform, Rules, faults
 
 STREAM = "projects/tests/s"
 COLUMNS = ["shard_id", "sequence_number", "arrival_time", "partition_key", "client_info", "data"]
@@ -163,7 +163,9 @@ def test_retention_that_overtakes_the_reading_is_told_and_the_rest_is_read(
     local_platform, client, caplog, small_pages
 ):
     local_platform.add_records(STREAM, texts(3_000), shard=0)
-    local_platform.faults = [RecordsDropped(function="GetRecords", nth=2, keep_last=500)]
+    local_platform.faults = [
+        faults.Change(action="drop_records", function="GetRecords", nth=2, keep_last=500)
+    ]
     frame = client.read_records(STREAM)
     assert frame.sequence_number.tolist() == [*range(1, 1_001), *range(2_501, 3_001)]
     assert "retention overtook" in caplog.text
@@ -171,7 +173,7 @@ def test_retention_that_overtakes_the_reading_is_told_and_the_rest_is_read(
 
 def test_numbers_that_retention_dropped_are_skipped(local_platform, client):
     local_platform.add_records(STREAM, texts(10), shard=0)
-    local_platform.faults = [RecordsDropped(function="Seek", keep_last=5)]
+    local_platform.faults = [faults.Change(action="drop_records", function="Seek", keep_last=5)]
     assert places(client.read_records(STREAM, {0: 2})) == [(0, n) for n in range(6, 11)]
 
 

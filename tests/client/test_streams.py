@@ -15,16 +15,7 @@ from v3io_frames_put.errors import (
     RequestError,
     StreamNotFound,
 )
-from v3io_frames_put.local import (
-    HtmlError,
-    LocalPlatform,
-    LostAnswer,
-    Redirected,
-    Refused,
-    Reset,
-    Rules,
-    StalledAnswer,
-)
+from v3io_frames_put.local import LocalPlatform, Rules, faults
 
 STREAM = "projects/tests/s"
 
@@ -80,26 +71,26 @@ def test_an_existing_stream_may_be_fine_and_is_left_as_it_is(any_release, caplog
 
 
 def test_a_creation_whose_answer_is_lost_is_not_repeated(local_platform, client):
-    local_platform.faults = [LostAnswer(function="CreateStream")]
+    local_platform.faults = [faults.lost_answer(function="CreateStream")]
     with pytest.raises(PlatformUnavailable, match="not known whether it was done"):
         client.create_stream(STREAM)
     assert functions(local_platform) == ["CreateStream"]
 
 
 def test_a_creation_that_does_not_mind_is_repeated(local_platform, client):
-    local_platform.faults = [LostAnswer(function="CreateStream")]
+    local_platform.faults = [faults.lost_answer(function="CreateStream")]
     assert shape(client.create_stream(STREAM, shards=3, exist_ok=True)) == (3, 24)
 
 
 def test_a_growth_whose_answer_is_lost_is_found_done(local_platform, client):
     client.create_stream(STREAM)
-    local_platform.faults = [LostAnswer(function="UpdateStream")]
+    local_platform.faults = [faults.lost_answer(function="UpdateStream")]
     assert client.update_stream(STREAM, shards=2).shards == 2
 
 
 def test_growing_to_what_is_there_asks_for_nothing(local_platform, client):
     client.create_stream(STREAM, shards=2)
-    local_platform.faults = [HtmlError(function="UpdateStream", times=None)]
+    local_platform.faults = [faults.html_error(function="UpdateStream", times=None)]
     assert client.update_stream(STREAM, shards=2).shards == 2
 
 
@@ -116,7 +107,9 @@ def test_shard_counts_are_checked_before_anything_is_sent(shards, local_platform
     assert local_platform.requests == []
 
 
-@pytest.mark.parametrize("fault", [Reset(function="*", times=2), HtmlError(function="*", times=2)])
+@pytest.mark.parametrize(
+    "fault", [faults.reset(function="*", times=2), faults.html_error(function="*", times=2)]
+)
 def test_reading_outlives_passing_faults(fault, local_platform, client):
     client.create_stream(STREAM)
     local_platform.faults = [fault]
@@ -168,7 +161,7 @@ def test_a_diagnosis_is_returned_and_not_raised(client):
 
 
 def test_a_diagnosis_that_cannot_be_made_is_the_platforms_own_word(local_platform, client):
-    local_platform.faults = [HtmlError(function="*", times=None)]
+    local_platform.faults = [faults.html_error(function="*", times=None)]
     assert isinstance(client.diagnose_missing_stream(STREAM), StreamNotFound)
 
 
@@ -191,7 +184,7 @@ def test_a_stream_of_several_listing_pages_is_deleted_whole(local_platform, clie
 def test_a_deletion_outlives_lost_answers(local_platform, client):
     client.create_stream(STREAM, shards=2)
     local_platform.add_records(STREAM, [b"x", b"y"])
-    local_platform.faults = [LostAnswer(function="DELETE", every=2, times=None)]
+    local_platform.faults = [faults.lost_answer(function="DELETE", every=2, times=None)]
     client.delete_stream(STREAM)
     assert isinstance(client.diagnose_missing_stream(STREAM), StreamNotFound)
 
@@ -206,7 +199,7 @@ def test_a_wrong_key_says_what_to_check(local_platform):
 
 
 def test_a_platform_that_moved_is_not_followed(local_platform, client):
-    local_platform.faults = [Redirected(function="DescribeStream", times=None)]
+    local_platform.faults = [faults.redirected(function="DescribeStream", times=None)]
     with pytest.raises(RequestError, match=r"308.*moved to .*Set endpoint="):
         client.describe_stream(STREAM)
     assert functions(local_platform) == ["DescribeStream"]
@@ -227,7 +220,7 @@ def test_a_client_closes_and_can_still_be_used(client):
 
 
 def test_permission_is_told_from_authentication(local_platform, client):
-    local_platform.faults = [Refused(function="DescribeStream", status=403)]
+    local_platform.faults = [faults.refused(function="DescribeStream", status=403)]
     with pytest.raises(PermissionDenied, match="Ask for access"):
         client.describe_stream(STREAM)
 
@@ -236,12 +229,12 @@ def test_a_client_that_another_thread_closes_asks_again(client, local_platform):
     client.create_stream(STREAM)
     asked = threading.Event()
 
-    class Asked(StalledAnswer):
-        def play(self, platform, request):
+    class Asked(faults.Answer, frozen=True):
+        def apply(self, platform, request):
             asked.set()
-            return super().play(platform, request)
+            return faults.Answer.apply(self, platform, request)
 
-    local_platform.faults = [Asked(function="DescribeStream")]
+    local_platform.faults = [Asked(function="DescribeStream", wait_seconds=None)]
     told = []
     thread = threading.Thread(target=lambda: told.append(client.describe_stream(STREAM)))
     thread.start()

@@ -103,7 +103,7 @@ def test_different_keys_have_no_order_between_them(platform):
 
 
 def test_what_the_run_itself_lists_as_out_of_order_is_proven(platform):
-    platform.faults = [local.RecordErrors(places=(0,), message="Busy", code=-11)]
+    platform.faults = [local.faults.RecordErrors(places=(0,), message="Busy", code=-11)]
     results = put(platform, FRAME.assign(key="one"))
     assert results.attrs["v3io"]["out_of_order"]["first"] == [0]
     told = verify(platform, results)

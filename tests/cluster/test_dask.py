@@ -23,7 +23,7 @@ from v3io_frames_put import (
     UnstoredRowsWarning,
     UnsupportedType,
 )
-from v3io_frames_put.local import Refused, StalledAnswer, StreamRemoved
+from v3io_frames_put.local import faults
 
 pytestmark = pytest.mark.filterwarnings("default")  # Dask's own
 
@@ -125,7 +125,7 @@ def test_on_error_return_warns(dd, put, clicks):
 
 
 def test_what_no_retry_cures_stops_every_task_and_is_raised(dd, put, clicks, local_platform):
-    local_platform.faults = [StreamRemoved(nth=3, times=1)]
+    local_platform.faults = [faults.Change(action="delete", nth=3, times=1)]
     with pytest.raises(StreamNotFound) as caught:
         put(dd.from_pandas(clicks(4_000), npartitions=8), max_in_flight=1)
     told = caught.value.results.compute()
@@ -236,7 +236,7 @@ def test_a_delayed_run_keeps_its_run_id_and_goes_on(
     ddf = dd.from_pandas(clicks(4_000), npartitions=4)
     delayed = put(ddf, compute=False, delivery="exactly_once", max_in_flight=1)
     assert local_platform.records(STREAM) == []
-    local_platform.faults = [Refused(status=403, nth=3, times=None)]
+    local_platform.faults = [faults.refused(status=403, nth=3, times=None)]
     with pytest.raises(PutRecordsError):
         delayed.compute()
     first = read_receipt(tmp_path)
@@ -298,7 +298,7 @@ def put_with_a_death(cluster, client, local_platform, wait_for_sender, tmp_path)
     """One worker waits for an answer that never comes, and dies with half of its rows stored."""
 
     def put_with_a_death(ddf, **options):
-        local_platform.faults = [StalledAnswer(nth=1)]
+        local_platform.faults = [faults.stalled_answer(nth=1)]
         path = str(tmp_path / "results")
         delayed = ddf.v3io.put_records(
             STREAM, results_path=path, client=client, max_in_flight=2, compute=False, **options

@@ -28,7 +28,7 @@ from v3io_frames_put import (
     StreamNotFound,
     UnstoredRowsWarning,
 )
-from v3io_frames_put.local import Refused, Reset, StalledAnswer
+from v3io_frames_put.local import faults
 
 pytestmark = [
     pytest.mark.filterwarnings("default"),  # Spark's own
@@ -128,7 +128,7 @@ def put_with_a_death(put, local_platform, wait_for_sender):
         os.kill(wait_for_sender(find_workers), signal.SIGKILL)
 
     def put_with_a_death(sdf, **options):
-        local_platform.faults = [StalledAnswer(nth=1)]
+        local_platform.faults = [faults.stalled_answer(nth=1)]
         killer = threading.Thread(target=kill_the_sender)
         killer.start()
         results = put(sdf, max_in_flight=2, **options)
@@ -186,7 +186,7 @@ def test_data_without_rows_has_results_without_rows(put, clicks, tmp_path):
 
 
 def test_what_no_retry_cures_is_raised_with_the_table(put, clicks, local_platform):
-    local_platform.faults = [Refused(status=403, nth=2, times=None)]
+    local_platform.faults = [faults.refused(status=403, nth=2, times=None)]
     with pytest.raises(PermissionDenied) as caught:
         put(clicks(4_000), max_in_flight=1, rows_per_record=2)
     told = caught.value.results.toPandas()
@@ -199,7 +199,7 @@ def test_a_job_that_spark_gives_up_tells_of_every_row_as_unknown(
     spark, put, client, local_platform, tmp_path
 ):
     """No request is ever answered; Spark tries each task four times."""
-    local_platform.faults = [Reset(times=None)]
+    local_platform.faults = [faults.reset(times=None)]
     impatient = Client(client.endpoint, retry=Retry(deadline_seconds=0.2))
     with pytest.raises(
         PutRecordsError, match=r"PlatformUnavailable: .* no request was answered"

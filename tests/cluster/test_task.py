@@ -21,7 +21,7 @@ from tests.internals import (
     send_partition,
 )
 from v3io_frames_put import Client, ConfigError, PutRecordsError, Retry, StreamNotFound
-from v3io_frames_put.local import LocalPlatform, LostAnswer
+from v3io_frames_put.local import LocalPlatform, faults
 
 
 @pytest.fixture
@@ -122,7 +122,7 @@ def test_absence_is_not_proven_where_records_were_dropped(begin, clicks, local_p
 
 def test_rows_that_an_attempt_left_open_are_taken_up(begin, clicks, read_numbers, local_platform):
     run = begin(delivery="at_most_once", max_in_flight=1)
-    local_platform.faults = [LostAnswer(nth=2)]
+    local_platform.faults = [faults.lost_answer(nth=2)]
     first = send_partition(run, 0, clicks(3_000), is_first=True)
     assert first.status.value_counts()["unknown"] == 1_000
     second = send_partition(run, 0, clicks(3_000), is_first=True, earlier=first)

@@ -8,7 +8,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from v3io_frames_put.local import Front, Platform, Request, Rules, Unavailable
+from v3io_frames_put.local import FaultProxy, Platform, Request, Rules, faults
 
 PAGES = Path(__file__).parent / "pages"
 STREAM = "mycontainer/MyDirectory/MyStream"
@@ -106,7 +106,7 @@ def test_listing(platform):
 
 
 def test_errors_are_spelled_as_they_were_captured(platform):
-    front = Front(platform, [Unavailable()])
+    front = FaultProxy(platform, [faults.unavailable()])
     busy = front.exchange(read_request("putrecords")).response
     assert (busy.status, busy.body) == (503, (PAGES / "unavailable.error.json").read_bytes())
     gone = Request("GET", "/bigdata/nothing", "", {"X-v3io-session-key": KEY})

@@ -133,7 +133,7 @@ class KilledError(BaseException):
     """The process is gone."""
 
 
-class Watched(local.Front):
+class Watched(local.FaultProxy):
     """Remembers every record that ever stood on the stream, and every lie about one."""
 
     def __init__(self, platform: local.Platform, case: Case, clock: Clock) -> None:
@@ -155,9 +155,9 @@ class Watched(local.Front):
                 self._compare(orjson.loads(request.body)["Records"], exchange.response)
         return exchange
 
-    def haunt(self, ghost: local.Ghost) -> None:
-        """Handle a ghost, and look."""
-        super().haunt(ghost)
+    def apply_delayed_write(self, write: local.DelayedWrite) -> None:
+        """Handle a delayed write, and look."""
+        super().apply_delayed_write(write)
         self.look()
 
     def look(self) -> None:
@@ -174,7 +174,7 @@ class Watched(local.Front):
             return
         try:
             told = answer.json()
-        except orjson.JSONDecodeError:
+        except ValueError:
             return
         if not looks_right(records, told, by_key=self._case.policy.order == "key"):
             return
@@ -273,7 +273,7 @@ class Process:
     def _open_network(self, _job: RunPlan, windows: Iterator[EncodedWindow]) -> Network:
         bench = self._bench
         network = Network(
-            bench.front,
+            bench.proxy,
             bench.clock,
             self._noted(windows),
             partial(bench.random.uniform, 0.001, 0.05),
@@ -313,7 +313,7 @@ class Bench:
         self.platform = local.Platform(clock=self.clock, rules=rules)
         self.platform.create_stream(STREAM_PATH, shards=3)
         self.platform.add_records(STREAM_PATH, [OLDER] * 7, shard=1)
-        self.front = Watched(self.platform, case, self.clock)
+        self.proxy = Watched(self.platform, case, self.clock)
         self.networks: list[Network] = []
         self.windows: list[list[int]] = []
         self.peak_bytes = 0
@@ -389,7 +389,7 @@ def play(case: Case) -> Ran:
         network.settle()
     bench.platform.close()
     stands: dict[int, list[tuple[Place, int]]] = {}
-    for place, stood in sorted(bench.front.log.items()):
+    for place, stood in sorted(bench.proxy.log.items()):
         for at, row in enumerate(parse_rows(stood.data, case.format)):
             assert row == {"row": row["row"], "text": "x" * case.rows[row["row"]][2]}
             stands.setdefault(row["row"], []).append((place, at))
@@ -398,11 +398,11 @@ def play(case: Case) -> Ran:
         is_finished=is_finished,
         again=again,
         stands=stands,
-        log=bench.front.log,
-        life=bench.front.life,
-        put_last=bench.front.put_last,
-        asked_last=bench.front.asked_last,
-        deceived=bench.front.deceived,
+        log=bench.proxy.log,
+        life=bench.proxy.life,
+        put_last=bench.proxy.put_last,
+        asked_last=bench.proxy.asked_last,
+        deceived=bench.proxy.deceived,
         peak_bytes=bench.peak_bytes,
         windows=bench.windows,
     )

@@ -7,6 +7,7 @@ A case is a value whose ``repr`` makes it again: what was found once is kept in
 from __future__ import annotations
 
 from base64 import b64encode
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -23,15 +24,14 @@ SETTLE_SECONDS = 5.0
 OTHERS = b"of another writer"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OthersWrite(local.Fault):
+class OthersWrite(local.Fault, frozen=True, kw_only=True):
     """Another writer puts records while ours are under way; the request goes on."""
 
     records: int = 1
     into: int | None = None  # shard
     info: str | None = None  # hexadecimal digits
 
-    def play(self, platform: Any, request: Any) -> None:
+    def apply(self, platform: Any, request: Any) -> None:
         """Write."""
         fields: dict[str, Any] = {"Data": b64encode(OTHERS).decode()}
         if self.into is not None:
@@ -43,13 +43,12 @@ class OthersWrite(local.Fault):
         platform.handle(local.Request("POST", f"/{STREAM_PATH}", "", headers, body))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LostRefusals(local.RecordErrors):
+class LostRefusals(local.faults.RecordErrors, frozen=True, kw_only=True):
     """Some records are not stored for a passing reason, and nobody hears of it."""
 
-    def play(self, platform: Any, request: Any) -> local.Exchange:
+    def apply(self, platform: Any, request: Any) -> local.Exchange:
         """Store the others and hang up."""
-        local.RecordErrors.play(self, platform, request)
+        local.faults.RecordErrors.apply(self, platform, request)
         return local.Exchange(response=None, ending="reset")
 
 
@@ -121,10 +120,15 @@ class Case:
         return frozenset(map(type, self.faults))
 
     @property
-    def has_late_ghosts(self) -> bool:
-        """Whether a dead connection delivers after the settle time."""
-        ghosts = [fault for fault in self.faults if isinstance(fault, local.LateGhost)]
-        return any(ghost.after_seconds > SETTLE_SECONDS for ghost in ghosts)
+    def changes(self) -> frozenset[str]:
+        """What others do to the stream."""
+        return frozenset(f.action for f in self.faults if isinstance(f, local.faults.Change))
+
+    @property
+    def has_late_writes(self) -> bool:
+        """Whether a request is stored later than the settle time after its connection ended."""
+        ended = [f for f in self.faults if isinstance(f, local.faults.Disconnect)]
+        return any((fault.stored_after_seconds or 0) > SETTLE_SECONDS for fault in ended)
 
 
 stored = st.sampled_from(["none", "all", "even_shards", "odd_shards"])
@@ -145,7 +149,7 @@ infos = st.sampled_from(
 )
 
 
-def _make(kind: type[local.Fault], **values: Any) -> st.SearchStrategy[local.Fault]:
+def _make(kind: Callable[..., local.Fault], **values: Any) -> st.SearchStrategy[local.Fault]:
     """Generate faults of a kind: each value is a strategy, or what it always is."""
     given = {**which, **values}
     return st.builds(
@@ -157,52 +161,68 @@ def _make(kind: type[local.Fault], **values: Any) -> st.SearchStrategy[local.Fau
     )
 
 
-def _lost(ghost_seconds: list[float]) -> list[st.SearchStrategy[local.Fault]]:
+def _lost(delayed_seconds: list[float]) -> list[st.SearchStrategy[local.Fault]]:
     """Faults that leave nobody knowing."""
     return [
-        _make(local.Unavailable, stored=stored),
-        _make(local.HtmlError, status=st.sampled_from([502, 504])),
-        _make(local.EmptyAnswer, stored=stored),
-        _make(local.TruncatedAnswer, breaks=st.booleans()),
-        _make(local.WrongCounts, entries=st.sampled_from([-1, 1])),
-        _make(local.WrongCounts, entries=0, failed=1),
-        _make(local.RecordErrors, places=(0, 2), message="Busy", is_stored=st.booleans()),
+        _make(local.faults.unavailable, stored=stored),
+        _make(local.faults.html_error, status=st.sampled_from([502, 504])),
+        _make(local.faults.empty_answer, stored=stored),
+        _make(local.faults.truncated_answer, breaks=st.booleans()),
+        _make(local.faults.WrongEntries, entries=st.sampled_from([-1, 1])),
+        _make(local.faults.WrongEntries, entries=0, failed=1),
+        _make(local.faults.RecordErrors, places=(0, 2), message="Busy", is_stored=st.booleans()),
         _make(LostRefusals, places=st.sampled_from([(0,), (1, 2)])),
-        _make(local.Reset),
-        _make(local.LostAnswer, stored=stored),
-        _make(local.LateGhost, after_seconds=st.sampled_from(ghost_seconds)),
-        _make(local.StalledAnswer, seconds=st.sampled_from([None, 5.0])),
-        _make(local.Restart, stored=stored, down_seconds=st.sampled_from([0.0, 9.0])),
+        _make(local.faults.reset),
+        _make(local.faults.lost_answer, stored=stored),
+        _make(local.faults.delayed_write, after_seconds=st.sampled_from(delayed_seconds)),
+        _make(local.faults.stalled_answer, seconds=st.sampled_from([None, 5.0])),
+        _make(local.faults.restart, stored=stored, down_seconds=st.sampled_from([0.0, 9.0])),
     ]
 
 
 _told = [  # faults that say what is the matter, or hide it from nobody
-    _make(local.Throttled, retry_after_seconds=st.sampled_from([None, 1, 7])),
-    _make(local.TooLarge, min_records=st.integers(2, 4)),
+    _make(local.faults.throttled, retry_after_seconds=st.sampled_from([None, 1, 7])),
+    _make(local.faults.too_large, min_records=st.integers(2, 4)),
     _make(
-        local.RecordErrors,
+        local.faults.RecordErrors,
         places=st.sampled_from([(0,), (1, 2), ()]),
         message=st.sampled_from(["InvalidArgumentException", "Busy", "Odd"]),
     ),
-    _make(local.Reset, when=st.sampled_from(["before_body", "in_body"])),
-    _make(local.Refused, status=401, nth=st.integers(2, 9), every=1, times=1),
-    _make(local.PermutedAnswer, order=st.sampled_from(["reversed", "rotated", "swapped"])),
+    _make(local.faults.reset, when=st.sampled_from(["before_body", "in_body"])),
+    _make(local.faults.refused, status=401, nth=st.integers(2, 9), every=1, times=1),
+    _make(local.faults.WrongEntries, order=st.sampled_from(["reversed", "rotated", "swapped"])),
 ]
 _reading = [  # faults of what looks and asks
-    _make(local.Unavailable, function=st.sampled_from(["GetRecords", "DescribeStream"]),
+    _make(local.faults.unavailable, function=st.sampled_from(["GetRecords", "DescribeStream"]),
           stored="none"),
-    _make(local.Throttled, function="Seek"),
-    _make(local.LostAnswer, function=anywhere),
+    _make(local.faults.throttled, function="Seek"),
+    _make(local.faults.lost_answer, function=anywhere),
 ]  # fmt: skip
 _changes = [  # what others do to the stream
-    _make(OthersWrite, function=anywhere, records=st.sampled_from([1, 3, 20]),
-          into=st.sampled_from([None, 0, 1, 2]), info=infos),
-    _make(local.ShardsAdded, shards=5, function=anywhere, target=STREAM_PATH),
-    _make(local.RecordsDropped, function=anywhere, keep_last=st.sampled_from([0, 1, 5]),
-          target=STREAM_PATH),
-    _make(local.StreamRemade, function=anywhere, target=STREAM_PATH, nth=st.integers(1, 9),
-          times=1),
-]  # fmt: skip
+    _make(
+        OthersWrite,
+        function=anywhere,
+        records=st.sampled_from([1, 3, 20]),
+        into=st.sampled_from([None, 0, 1, 2]),
+        info=infos,
+    ),
+    _make(local.faults.Change, action="resize", shards=5, function=anywhere, target=STREAM_PATH),
+    _make(
+        local.faults.Change,
+        action="drop_records",
+        function=anywhere,
+        keep_last=st.sampled_from([0, 1, 5]),
+        target=STREAM_PATH,
+    ),
+    _make(
+        local.faults.Change,
+        action="recreate",
+        function=anywhere,
+        target=STREAM_PATH,
+        nth=st.integers(1, 9),
+        times=1,
+    ),
+]
 
 
 def faults(*, late: bool) -> st.SearchStrategy[list[local.Fault]]:
@@ -226,10 +246,17 @@ def _plots(lost: list[st.SearchStrategy[local.Fault]]) -> st.SearchStrategy[list
         "times": st.sampled_from([1, 3]),
     }
     gone = [
-        _make(local.RecordsDropped, **look_up, keep_last=st.sampled_from([1, 2, 5]),
-              target=STREAM_PATH),
-        _make(local.StreamRemade, **{**look_up, "times": 1}, target=STREAM_PATH),
-    ]  # fmt: skip
+        _make(
+            local.faults.Change,
+            action="drop_records",
+            **look_up,
+            keep_last=st.sampled_from([1, 2, 5]),
+            target=STREAM_PATH,
+        ),
+        _make(
+            local.faults.Change, action="recreate", **{**look_up, "times": 1}, target=STREAM_PATH
+        ),
+    ]
     shard = st.sampled_from([None, 0, 1, 2])
     writes = _make(OthersWrite, **look_up, records=st.sampled_from([1, 3]), into=shard, info=infos)
     return st.tuples(st.one_of(lost), writes, st.one_of(gone)).map(list)

@@ -100,8 +100,8 @@ class Run:
         return results
 
     def _open_network(self, _job: RunPlan, windows: Iterator[EncodedWindow]) -> SimulatedNetwork:
-        front = local.Front(self.platform, self.faults)
-        self.network = SimulatedNetwork(front, self.clock, windows, self.delay)
+        proxy = local.FaultProxy(self.platform, self.faults)
+        self.network = SimulatedNetwork(proxy, self.clock, windows, self.delay)
         return self.network
 
     def _note(self) -> None:

@@ -5,17 +5,7 @@ from __future__ import annotations
 from tests.delivery.cases import RUN_ID, STREAM_PATH, Case, End, LostRefusals, OthersWrite
 from tests.internals import Policy
 from v3io_frames_put.config import Limits, Retry
-from v3io_frames_put.local import (
-    LateGhost,
-    LostAnswer,
-    PermutedAnswer,
-    RecordErrors,
-    RecordsDropped,
-    StreamRemade,
-    Throttled,
-    TruncatedAnswer,
-    Unavailable,
-)
+from v3io_frames_put.local import faults
 
 FREE = (None, None, 0)
 FOUND = {
@@ -29,7 +19,7 @@ FOUND = {
     "bodies count as held": Case(
         rows=[("a", None, 0)] * 40,
         policy=Policy(max_in_flight_bytes=900, limits=Limits(max_records=7)),
-        faults=[Throttled(retry_after_seconds=1)],
+        faults=[faults.throttled(retry_after_seconds=1)],
     ),
     "a window of Arrow packs in which every row is too large": Case(
         rows=[FREE],
@@ -40,31 +30,37 @@ FOUND = {
     "a shard that is none of the stream's, looked up beside a row without shard": Case(
         rows=[FREE, (None, 9, 0)],
         policy=Policy(delivery="exactly_once"),
-        faults=[Unavailable(stored="none")],
+        faults=[faults.unavailable(stored="none")],
     ),
     "a pack of one row that a resumed run finds": Case(
         rows=[FREE],
         policy=Policy(delivery="exactly_once"),
-        faults=[LostAnswer()],
+        faults=[faults.lost_answer()],
         rows_per_record=3,
         ends=[End("kill", 25)],
     ),
     "a row that an earlier process sent twice, and this one not at all": Case(
         rows=[FREE],
-        faults=[LostAnswer(), LostAnswer()],
+        faults=[faults.lost_answer(), faults.lost_answer()],
         ends=[End("kill", 4), End("kill", 16), End("stop", 1)],
         resumes=False,
     ),
-    "a ghost of an earlier process that came before this one": Case(
+    "a delayed write of an earlier process that came before this one": Case(
         rows=[("a", None, 0)] * 6,
         policy=Policy(delivery="exactly_once", limits=Limits(max_records=2)),
-        faults=[LateGhost(after_seconds=9), Throttled(nth=3, retry_after_seconds=7)],
+        faults=[
+            faults.delayed_write(after_seconds=9),
+            faults.throttled(nth=3, retry_after_seconds=7),
+        ],
         ends=[End("kill", 145)],
     ),
-    "a ghost of an earlier process that comes after this one looked": Case(
+    "a delayed write of an earlier process that comes after this one looked": Case(
         rows=[FREE] * 2,
         policy=Policy(delivery="exactly_once", max_in_flight=1, limits=Limits(max_records=1)),
-        faults=[LateGhost(after_seconds=9), Throttled(nth=3, retry_after_seconds=7)],
+        faults=[
+            faults.delayed_write(after_seconds=9),
+            faults.throttled(nth=3, retry_after_seconds=7),
+        ],
         ends=[End("kill", 25)],
     ),
     "a stream made anew that comes to the old one's last number before the look-up": Case(
@@ -77,16 +73,16 @@ FOUND = {
             limits=Limits(max_records=2, max_body_bytes=600, max_data_bytes=100),
         ),
         faults=[
-            TruncatedAnswer(),
+            faults.truncated_answer(),
             OthersWrite(nth=2, function="DescribeStream", records=1),
-            StreamRemade(nth=2, function="DescribeStream", target=STREAM_PATH),
+            faults.Change(action="recreate", nth=2, function="DescribeStream", target=STREAM_PATH),
         ],
         ends=[End("stop", 1)],
     ),
     "rows that a scan sees elsewhere than an answer said": Case(
         rows=[FREE, FREE],
         policy=Policy(delivery="exactly_once", max_in_flight=1, limits=Limits(max_records=2)),
-        faults=[Unavailable(stored="none"), PermutedAnswer()],
+        faults=[faults.unavailable(stored="none"), faults.WrongEntries(order="reversed")],
         lists_numbers=False,
     ),
     "a row that was overtaken, and then found by a look-up": Case(
@@ -98,10 +94,10 @@ FOUND = {
             limits=Limits(max_records=2, max_body_bytes=600),
         ),
         faults=[
-            TruncatedAnswer(),
-            TruncatedAnswer(nth=3),
-            Unavailable(every=2, stored="none"),
-            RecordErrors(places=(0, 2), message="Busy"),
+            faults.truncated_answer(),
+            faults.truncated_answer(nth=3),
+            faults.unavailable(every=2, stored="none"),
+            faults.RecordErrors(places=(0, 2), message="Busy"),
         ],
         lists_numbers=False,
     ),
@@ -112,7 +108,7 @@ FOUND = {
     ),
     "a row that two killed processes sent, and a stopped one did not": Case(
         rows=[FREE],
-        faults=[LostAnswer(), LostAnswer()],
+        faults=[faults.lost_answer(), faults.lost_answer()],
         ends=[End("kill", 11), End("kill", 11), End("stop", 1)],
         resumes=False,
     ),
@@ -125,7 +121,7 @@ FOUND = {
     "a row that a journal has for overtaken, and a look-up found in its order": Case(
         rows=[("a", None, 0)] * 2,
         policy=Policy(delivery="exactly_once", max_in_flight=1),
-        faults=[RecordErrors(places=(0,), message="Busy", is_stored=True)],
+        faults=[faults.RecordErrors(places=(0,), message="Busy", is_stored=True)],
         journal=True,
     ),
     "a rejected row that the last scan sees, and another one that is left": Case(
@@ -136,9 +132,11 @@ FOUND = {
             limits=Limits(max_records=1),
         ),
         faults=[
-            LateGhost(containing='"row":0', after_seconds=9),
-            RecordErrors(containing='"row":0', message="InvalidArgumentException", times=None),
-            Unavailable(containing='"row":1', stored="none", times=None),
+            faults.delayed_write(containing='"row":0', after_seconds=9),
+            faults.RecordErrors(
+                containing='"row":0', message="InvalidArgumentException", times=None
+            ),
+            faults.unavailable(containing='"row":1', stored="none", times=None),
         ],
         journal=True,
     ),
@@ -150,9 +148,9 @@ FOUND = {
             limits=Limits(max_records=1),
         ),
         faults=[
-            LateGhost(containing='"row":0', after_seconds=20),
-            LateGhost(containing='"row":0', after_seconds=15),
-            *[Unavailable(containing=f'"row":{row}', stored="none") for row in range(1, 6)],
+            faults.delayed_write(containing='"row":0', after_seconds=20),
+            faults.delayed_write(containing='"row":0', after_seconds=15),
+            *[faults.unavailable(containing=f'"row":{row}', stored="none") for row in range(1, 6)],
         ],
     ),
 }
@@ -163,16 +161,16 @@ CHOSEN = {
         rows=[("a", None, 0)],
         policy=Policy(delivery="exactly_once"),
         faults=[
-            LostAnswer(),
+            faults.lost_answer(),
             *[OthersWrite(**_AT_LOOK_UP, records=3, into=shard) for shard in range(3)],
-            RecordsDropped(**_AT_LOOK_UP, target=STREAM_PATH, keep_last=1),
+            faults.Change(action="drop_records", **_AT_LOOK_UP, target=STREAM_PATH, keep_last=1),
         ],
     ),
     "another run has the same rows": Case(
         rows=[FREE],
         policy=Policy(delivery="exactly_once"),
         faults=[
-            LostAnswer(stored="none"),
+            faults.lost_answer(stored="none"),
             OthersWrite(**_AT_LOOK_UP, info="fedcba9876543210" + "00" * 5 + "000001"),
         ],
     ),
@@ -180,23 +178,26 @@ CHOSEN = {
         rows=[FREE],
         policy=Policy(delivery="exactly_once"),
         faults=[
-            LostAnswer(stored="none"),
+            faults.lost_answer(stored="none"),
             OthersWrite(**_AT_LOOK_UP, info=RUN_ID + "00" * 5 + "0001"),
         ],
     ),
     "what a killed process sent comes within the settle time": Case(
         rows=[FREE],
         policy=Policy(delivery="exactly_once"),
-        faults=[LateGhost(after_seconds=4.5)],
+        faults=[faults.delayed_write(after_seconds=4.5)],
         ends=[End("kill", 30)],
     ),
     "what a killed process sent comes late": Case(
         rows=[FREE] * 3,
         policy=Policy(delivery="exactly_once", max_in_flight=1, limits=Limits(max_records=1)),
-        faults=[LateGhost(after_seconds=9), Throttled(nth=3, retry_after_seconds=7)],
+        faults=[
+            faults.delayed_write(after_seconds=9),
+            faults.throttled(nth=3, retry_after_seconds=7),
+        ],
         ends=[End("kill", 30)],
     ),
     "the answers of one shard come in another order": Case(
-        rows=[("a", None, 0)] * 3, faults=[PermutedAnswer(order="reversed")]
+        rows=[("a", None, 0)] * 3, faults=[faults.WrongEntries(order="reversed")]
     ),
 }

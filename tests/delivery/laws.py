@@ -13,7 +13,6 @@ import pandas as pd
 from tests.delivery.bench import Place, Ran
 from tests.delivery.cases import Case, LostRefusals
 from tests.internals import Copy
-from v3io_frames_put import local
 
 
 def check(case: Case, ran: Ran) -> None:
@@ -72,7 +71,7 @@ def _came_unseen(case: Case, ran: Ran, place: Place) -> bool:
         return False
     if place.life != ran.life or _has_outgrown(ran, place):
         return True
-    return _is_misled(case) or _is_ghost(case, ran, place)
+    return _is_misled(case) or _is_late_write(case, ran, place)
 
 
 def _has_outgrown(ran: Ran, place: Place) -> bool:
@@ -90,13 +89,13 @@ def _is_misled(case: Case) -> bool:
     Behind a number it sees that the shard holds less than before; a location, which is all
     there is where nothing tells numbers, leads to the end of any stream.
     """
-    return local.StreamRemade in case.has and not case.lists_numbers
+    return "recreate" in case.changes and not case.lists_numbers
 
 
-def _is_ghost(case: Case, ran: Ran, place: Place) -> bool:
+def _is_late_write(case: Case, ran: Ran, place: Place) -> bool:
     """Whether a record may have come when all was sent and the last look was taken."""
     over = max(ran.put_last, ran.asked_last)
-    return case.has_late_ghosts and (ran.log[place].since >= over or not ran.is_whole)
+    return case.has_late_writes and (ran.log[place].since >= over or not ran.is_whole)
 
 
 def check_copies(case: Case, ran: Ran) -> None:
@@ -109,15 +108,15 @@ def check_copies(case: Case, ran: Ran) -> None:
         elif delivery == "at_least_once":
             assert len(stands) == 1 or result.maybe_duplicate, (row, stands, result)
         elif len([p for p, _ in stands if p.life == ran.life]) > 1 and not _is_misled(case):
-            assert case.has_late_ghosts or local.StreamRemade in case.has, (row, stands)
-            if local.StreamRemade in case.has:
+            assert case.has_late_writes or "recreate" in case.changes, (row, stands)
+            if "recreate" in case.changes:
                 continue  # numbers of another life may prove what is not so
-            if not any(_is_ghost(case, ran, place) for place, _ in stands):
+            if not any(_is_late_write(case, ran, place) for place, _ in stands):
                 assert result.maybe_duplicate, (row, stands, result)
                 copies = {Copy(row, p.shard, p.number) for p, _ in stands if p.life == ran.life}
                 told = {Copy(row, result.shard_id, result.sequence_number)}
                 assert copies - told <= ran.duplicates, (row, stands, result, ran.duplicates)
-    if not case.has_late_ghosts and local.StreamRemade not in case.has:
+    if not case.has_late_writes and "recreate" not in case.changes:
         # Of the others a scan finds what an answer said.
         assert {copy.row for copy in ran.duplicates} <= ran.deceived
 
@@ -145,7 +144,7 @@ def check_listed(case: Case, ran: Ran) -> None:
     """A row that a whole run of ``exactly_once`` lists does stand behind a later one."""
     if case.policy.delivery != "exactly_once" or len(ran.windows) > 1 or ran.deceived:
         return
-    if local.StreamRemade in case.has:
+    if "recreate" in case.changes:
         return
     destinations = [("shard", s) if s is not None else ("key", key) for key, s, _ in case.rows]
     for row in ran.out_of_order:
@@ -161,7 +160,7 @@ def check_listed(case: Case, ran: Ran) -> None:
 def check_unknown(case: Case, ran: Ran) -> None:
     """With ``exactly_once`` nothing ends unknown once the platform answers again."""
     retry = case.policy.retry
-    forgets = {local.RecordsDropped, local.StreamRemade} & case.has
+    forgets = {"drop_records", "recreate"} & case.changes
     is_patient = retry.deadline_seconds >= 300 and retry.attempts is None
     if case.policy.delivery == "exactly_once" and ran.is_whole and is_patient and not forgets:
         unknown = ran.results.index[ran.results.status == "unknown"]

@@ -22,7 +22,7 @@ from tests.internals import (
     StopSwitch,
     WindowReady,
 )
-from v3io_frames_put.local import Exchange, Front
+from v3io_frames_put.local import Exchange, FaultProxy
 from v3io_frames_put.local import Request as Arriving
 
 READ_SECONDS = 60.0
@@ -63,7 +63,7 @@ class SimulatedNetwork:
 
     Parameters
     ----------
-    front : Front
+    proxy : FaultProxy
         The platform and its faults.
     clock : Clock
         What ``collect`` moves on.
@@ -78,7 +78,7 @@ class SimulatedNetwork:
 
     def __init__(
         self,
-        front: Front,
+        proxy: FaultProxy,
         clock: Clock,
         windows: Iterator[EncodedWindow],
         delay: Callable[[], float] = lambda: 0.01,
@@ -87,7 +87,7 @@ class SimulatedNetwork:
     ) -> None:
         self.peak_in_flight = 0
         self.sent: list[Request] = []
-        self._front, self._clock, self._windows, self._delay = front, clock, windows, delay
+        self._proxy, self._clock, self._windows, self._delay = proxy, clock, windows, delay
         self._agenda: list[tuple[float, int, Callable[[], Event | None]]] = []
         self._order = itertools.count()
         self._is_over = False
@@ -124,7 +124,7 @@ class SimulatedNetwork:
             self._end(now, ticket, Fault("connect", "connecting", "refused"))
             return
         path, _, query = request.path.partition("?")
-        exchange = self._front.exchange(_arriving(request, path, query))
+        exchange = self._proxy.exchange(_arriving(request, path, query))
         wait = exchange.wait_seconds
         if wait is None or wait + exchange.drip_seconds > READ_SECONDS:
             over, attempt = now + READ_SECONDS, Fault("timeout", "waiting", "no answer")
@@ -132,8 +132,9 @@ class SimulatedNetwork:
             over = now + wait + exchange.drip_seconds + self._delay()
             attempt = _attempt(exchange)
         self._end(over, ticket, attempt)
-        for ghost in exchange.ghosts:
-            self._at(over + ghost.after_seconds, lambda ghost=ghost: self._front.haunt(ghost))
+        for write in exchange.delayed_writes:
+            when = over + write.after_seconds
+            self._at(when, lambda write=write: self._proxy.apply_delayed_write(write))
         if exchange.down_seconds is not None:
             self._down_until = now + exchange.down_seconds
 
@@ -169,7 +170,7 @@ class SimulatedNetwork:
         """Let the run go; what is on its way still arrives."""
 
     def settle(self) -> None:
-        """Let all that is on its way arrive, ghosts included."""
+        """Let all that is on its way arrive, delayed writes included."""
         while self._agenda:
             time, _, action = heapq.heappop(self._agenda)
             self._clock.now = max(self._clock.now, time)

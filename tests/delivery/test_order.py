@@ -21,7 +21,7 @@ from v3io_frames_put.config import Limits, Retry
 
 
 def test_rows_behind_a_destination_that_was_given_up_are_held():
-    busy = local.Throttled(containing='"key":"a"', retry_after_seconds=None, **FOR_EVER)
+    busy = local.faults.throttled(containing='"key":"a"', retry_after_seconds=None, **FOR_EVER)
     run = Run([busy], Policy(max_in_flight=2, limits=Limits(max_records=2),
                              retry=Retry(deadline_seconds=5)))  # fmt: skip
     keys = ["a", "a", "b", "b", "a", "a", "b", "a"]
@@ -35,7 +35,7 @@ def test_rows_behind_a_destination_that_was_given_up_are_held():
 
 
 def test_rows_that_come_after_their_destination_was_given_up_are_held_too():
-    busy = local.Throttled(containing='"key":"a"', retry_after_seconds=None, **FOR_EVER)
+    busy = local.faults.throttled(containing='"key":"a"', retry_after_seconds=None, **FOR_EVER)
     run = Run([busy], one_by_one(4, max_in_flight_bytes=600, retry=Retry(attempts=1)))
     keys = ["a"] * 4 + ["b"] * 4 + ["a"] * 4
     results = run.send(rows_frame(12, key=keys), window_rows=4, partition_key="key")
@@ -44,14 +44,14 @@ def test_rows_that_come_after_their_destination_was_given_up_are_held_too():
 
 
 def test_with_order_none_nothing_is_held():
-    busy = local.Throttled(containing='"row":0,', retry_after_seconds=None, **FOR_EVER)
+    busy = local.faults.throttled(containing='"row":0,', retry_after_seconds=None, **FOR_EVER)
     run = Run([busy], one_by_one(1, order="none", retry=Retry(attempts=1)))
     results = run.send(rows_frame(3, key=["a"] * 3), partition_key="key")
     assert statuses(results) == ["unsent", "stored", "stored"]
 
 
 def test_a_row_that_a_later_one_overtook_in_its_own_request_is_listed():
-    faults = [local.RecordErrors(places=(0, 2), message="Busy", code=-11)]
+    faults = [local.faults.RecordErrors(places=(0, 2), message="Busy", code=-11)]
     run = Run(faults, one_by_one(4))
     keys = ["a", "a", "b", "b"]
     results = run.send(rows_frame(4, key=keys), partition_key="key")
@@ -62,7 +62,7 @@ def test_a_row_that_a_later_one_overtook_in_its_own_request_is_listed():
 
 
 def test_a_row_that_was_overtaken_is_listed_when_it_is_found_late():
-    busy = local.RecordErrors(places=(0, 2), message="Busy", code=-11)
+    busy = local.faults.RecordErrors(places=(0, 2), message="Busy", code=-11)
     run = Run([busy], one_by_one(4, retry=Retry(attempts=1)))
     results = run.send(rows_frame(4, key=["a", "a", "b", "c"]), partition_key="key")
     assert statuses(results)[1] == "stored"
@@ -73,7 +73,7 @@ def test_a_row_that_was_overtaken_is_listed_when_it_is_found_late():
 
 
 def test_rows_that_nobody_overtook_are_not_listed():
-    faults = [local.RecordErrors(places=(1, 3), message="Busy", code=-11)]
+    faults = [local.faults.RecordErrors(places=(1, 3), message="Busy", code=-11)]
     run = Run(faults, one_by_one(4))
     keys = ["a", "a", "b", "c"]
     results = run.send(rows_frame(4, key=keys), partition_key="key")
@@ -83,11 +83,11 @@ def test_rows_that_nobody_overtook_are_not_listed():
 
 
 SOME_FAULTS = [
-    local.Throttled(nth=3, every=7, times=None, retry_after_seconds=None),
-    local.LostAnswer(nth=2, every=5, times=None),
-    local.Reset(when="in_body", nth=4, every=6, times=None),
-    local.Unavailable(nth=5, every=11, times=None, stored="even_shards"),
-    local.TooLarge(min_records=40, times=None),
+    local.faults.throttled(nth=3, every=7, times=None, retry_after_seconds=None),
+    local.faults.lost_answer(nth=2, every=5, times=None),
+    local.faults.reset(when="in_body", nth=4, every=6, times=None),
+    local.faults.unavailable(nth=5, every=11, times=None, stored="even_shards"),
+    local.faults.too_large(min_records=40, times=None),
 ]
 
 

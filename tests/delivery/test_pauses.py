@@ -29,7 +29,7 @@ def arrivals(run):
 
 @pytest.mark.parametrize("as_date", [False, True])
 def test_a_retry_after_holds_for_all_requests(as_date):
-    faults = [local.Throttled(retry_after_seconds=7, as_date=as_date)]
+    faults = [local.faults.throttled(retry_after_seconds=7, as_date=as_date)]
     run = Run(faults, Policy(max_in_flight=2, limits=Limits(max_records=1)))
     results = run.send(rows_frame(6))
     assert statuses(results) == ["stored"] * 6
@@ -40,7 +40,7 @@ def test_a_retry_after_holds_for_all_requests(as_date):
 
 
 def test_a_retry_after_beyond_the_deadline_ends_with_the_deadline():
-    faults = [local.Throttled(retry_after_seconds=100_000, **FOR_EVER)]
+    faults = [local.faults.throttled(retry_after_seconds=100_000, **FOR_EVER)]
     run = Run(faults, Policy(max_in_flight=2, limits=Limits(max_records=1),
                              retry=Retry(deadline_seconds=30)))  # fmt: skip
     results = run.send(rows_frame(6))
@@ -49,7 +49,7 @@ def test_a_retry_after_beyond_the_deadline_ends_with_the_deadline():
 
 
 def test_a_platform_that_is_busy_for_ever_is_given_up_at_the_deadline():
-    faults = [local.Throttled(retry_after_seconds=None, **FOR_EVER)]
+    faults = [local.faults.throttled(retry_after_seconds=None, **FOR_EVER)]
     run = Run(faults, one_by_one(8, retry=Retry(deadline_seconds=30)))
     results = run.send(rows_frame(8))
     assert statuses(results) == ["unsent"] * 8
@@ -59,14 +59,14 @@ def test_a_platform_that_is_busy_for_ever_is_given_up_at_the_deadline():
 
 
 def test_a_platform_that_fails_for_ever_leaves_its_rows_unknown():
-    faults = [local.Unavailable(**FOR_EVER)]
+    faults = [local.faults.unavailable(**FOR_EVER)]
     run = Run(faults, one_by_one(8, retry=Retry(deadline_seconds=30)))
     assert statuses(run.send(rows_frame(8))) == ["unknown"] * 8
 
 
 @pytest.mark.parametrize("attempts", [1, 2, 5])
 def test_attempts_bound_the_requests_that_carry_a_row(attempts):
-    faults = [local.Throttled(retry_after_seconds=None, **FOR_EVER)]
+    faults = [local.faults.throttled(retry_after_seconds=None, **FOR_EVER)]
     run = Run(faults, one_by_one(8, retry=Retry(attempts=attempts)))
     results = run.send(rows_frame(8))
     assert results.attempts.tolist() == [attempts] * 8
@@ -74,7 +74,7 @@ def test_attempts_bound_the_requests_that_carry_a_row(attempts):
 
 
 def test_pauses_grow_to_the_cap_with_full_jitter():
-    faults = [local.Throttled(retry_after_seconds=None, times=10)]
+    faults = [local.faults.throttled(retry_after_seconds=None, times=10)]
     run = Run(faults, one_by_one(1), delay=lambda: 0.0, draw=lambda: 0.5)
     run.send(rows_frame(1))
     # half of 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 10, 10, 10
@@ -86,7 +86,7 @@ def test_a_platform_that_is_down_is_knocked_at_with_the_jitter_of_one(seed):
     """However many requests fail at once."""
     policy = Policy(max_in_flight=16, limits=Limits(max_records=1))
     moments = []
-    run = Run([local.Restart(down_seconds=9_999)], policy, draw=random.Random(seed).random)
+    run = Run([local.faults.restart(down_seconds=9_999)], policy, draw=random.Random(seed).random)
     run.at_round = lambda _number, run: moments.append((run.clock.now, len(run.network.sent)))
     run.send(rows_frame(300))
     knocks = [now for (now, sent), (_, before) in pairwise(reversed(moments)) if sent > before]
@@ -98,7 +98,7 @@ def test_a_platform_that_is_down_is_knocked_at_with_the_jitter_of_one(seed):
 def test_a_platform_that_is_down_is_knocked_at_as_by_one():
     """However many batches wait, each with a pause of its own."""
     policy = Policy(max_in_flight=4, limits=Limits(max_records=1), retry=Retry(deadline_seconds=60))
-    run = Run([local.Restart(down_seconds=3_600)], policy)
+    run = Run([local.faults.restart(down_seconds=3_600)], policy)
     results = run.send(rows_frame(300))
     assert set(statuses(results)) <= {"unsent", "unknown"}
     assert 60 <= run.seconds < 72  # it gives up at the deadline, and a pause later at the latest
@@ -109,7 +109,7 @@ def test_a_platform_that_is_down_is_knocked_at_as_by_one():
 
 def test_the_first_answer_of_a_platform_that_is_up_again_lets_all_go():
     policy = Policy(max_in_flight=4, limits=Limits(max_records=1))
-    run = Run([local.Restart(down_seconds=30)], policy)
+    run = Run([local.faults.restart(down_seconds=30)], policy)
     results = run.send(rows_frame(300))
     assert statuses(results) == ["stored"] * 300
     late = [moment for moment in arrivals(run) if moment > 31]

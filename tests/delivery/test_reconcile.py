@@ -67,7 +67,7 @@ def test_starts_that_the_listing_tells_are_not_asked_for():
 
 
 def test_a_look_up_reads_only_shards_that_grew():
-    sent = Sent(shards=100, lists_numbers=True, faults=[local.LostAnswer()])
+    sent = Sent(shards=100, lists_numbers=True, faults=[local.faults.lost_answer()])
     grown = {record.shard_id for record in sent.platform.records(STREAM) if record.data != b"older"}
     # One is read to see that we may; a look-up, and the last scan over the same shards.
     assert sent.asked()["Seek"] == 1 + 2 * len(grown)
@@ -81,7 +81,7 @@ class InDoubt:
         platform = local.Platform(clock=Clock())
         platform.create_stream(STREAM, shards=MAX_SHARDS)
         platform.add_records(STREAM, [b"older"], shard=MAX_SHARDS - 1)
-        self.front = local.Front(platform, ())
+        self.proxy = local.FaultProxy(platform, ())
         self.reconciler = Reconciler(PLACE, RUN_ID, Retry())
         self.clock = count(0.0, 10.0)
         self.read()  # where the shards end
@@ -100,7 +100,7 @@ class InDoubt:
         asked = local.Request(
             request.method, path, query, dict(request.headers), bytes(request.body)
         )
-        response = self.front.exchange(asked).response
+        response = self.proxy.exchange(asked).response
         return Answer(response.status, response.headers, response.body)
 
     def read(self):

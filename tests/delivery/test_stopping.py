@@ -21,13 +21,13 @@ from v3io_frames_put.config import Limits, Retry
 @pytest.mark.parametrize(
     ("fault", "cause"),
     [
-        (local.Refused(status=401, nth=4), "authentication"),
-        (local.Refused(status=403, nth=4, message="Permission denied"), "permission"),
-        (local.Refused(status=400, nth=4, message="Permission denied"), "permission"),
-        (local.Refused(status=404, nth=4, message="ResourceNotFoundException"), "missing"),
-        (local.Refused(status=400, nth=4, message="ResourceIsnotStream"), "not a stream"),
-        (local.Redirected(nth=4), "moved"),
-        (local.StreamRemoved(nth=4), "missing"),
+        (local.faults.refused(status=401, nth=4), "authentication"),
+        (local.faults.refused(status=403, nth=4, message="Permission denied"), "permission"),
+        (local.faults.refused(status=400, nth=4, message="Permission denied"), "permission"),
+        (local.faults.refused(status=404, nth=4, message="ResourceNotFoundException"), "missing"),
+        (local.faults.refused(status=400, nth=4, message="ResourceIsnotStream"), "not a stream"),
+        (local.faults.redirected(nth=4), "moved"),
+        (local.faults.Change(action="delete", nth=4), "missing"),
     ],
     ids=lambda value: value if isinstance(value, str) else type(value).__name__,
 )
@@ -39,13 +39,13 @@ def test_what_every_row_shares_stops_the_run_and_all_results_are_true(fault, cau
     assert len(results) == 60
     assert len(run.network.sent) <= 3 + max_in_flight
     assert set(statuses(results)) == {"stored", "unsent"}
-    if not isinstance(fault, local.StreamRemoved):  # which took what was stored with it
+    if not isinstance(fault, local.faults.Change):  # which took what was stored with it
         assert_true(run, results)
         assert sorted(run.stored) == results.index[results.status == "stored"].tolist()
 
 
 def test_silence_for_the_deadline_stops_the_run():
-    faults = [local.Restart(nth=3, down_seconds=100_000)]
+    faults = [local.faults.restart(nth=3, down_seconds=100_000)]
     run = Run(faults, Policy(max_in_flight=2, limits=Limits(max_records=2),
                              retry=Retry(deadline_seconds=60)))  # fmt: skip
     results = run.send(rows_frame(40))
@@ -57,7 +57,7 @@ def test_silence_for_the_deadline_stops_the_run():
 
 
 def test_a_platform_that_comes_back_in_time_is_not_given_up():
-    run = Run([local.Restart(nth=3, down_seconds=40)], one_by_one(2))
+    run = Run([local.faults.restart(nth=3, down_seconds=40)], one_by_one(2))
     results = run.send(rows_frame(10))
     assert statuses(results) == ["stored"] * 10
     assert run.seconds > 40
@@ -93,14 +93,14 @@ def test_a_stop_lets_what_is_under_way_end_and_sends_nothing_new(after):
 
 
 def test_a_stop_does_not_wait_for_ever_for_what_is_under_way():
-    run = Run([local.StalledAnswer(**FOR_EVER)], one_by_one(2), at_round=press(1, 2))
+    run = Run([local.faults.stalled_answer(**FOR_EVER)], one_by_one(2), at_round=press(1, 2))
     results = run.send(rows_frame(6))
     assert statuses(results) == ["unknown"] * 2 + ["unsent"] * 4
     assert 5 <= run.seconds < 6
 
 
 def test_a_second_press_leaves_at_once_and_calls_what_is_under_way_unknown():
-    run = Run([local.StalledAnswer(**FOR_EVER)], one_by_one(2), at_round=press(2, 2))
+    run = Run([local.faults.stalled_answer(**FOR_EVER)], one_by_one(2), at_round=press(2, 2))
     results = run.send(rows_frame(6))
     assert statuses(results) == ["unknown"] * 2 + ["unsent"] * 4
     assert reasons(results)[0] == "NoAnswer"
@@ -116,7 +116,7 @@ def test_a_stop_before_the_first_window_leaves_all_rows_unsent():
 
 
 def test_a_stop_leaves_what_pauses_as_it_is():
-    faults = [local.LostAnswer(nth=1), local.Throttled(nth=1)]
+    faults = [local.faults.lost_answer(nth=1), local.faults.throttled(nth=1)]
     run = Run(faults, one_by_one(2), at_round=press(1, 3), draw=lambda: 0.999)
     results = run.send(rows_frame(4))
     assert statuses(results)[:2] == ["unknown"] * 2

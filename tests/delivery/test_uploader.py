@@ -45,7 +45,7 @@ def test_an_empty_input_sends_nothing():
 
 
 def test_a_413_halves_and_the_limit_is_remembered():
-    faults = [local.TooLarge(min_records=3, **FOR_EVER)]
+    faults = [local.faults.too_large(min_records=3, **FOR_EVER)]
     run = Run(faults, one_by_one(8))
     results = run.send(rows_frame(20, text=[f"{row:02}" for row in range(20)]), columns=["text"])
     assert statuses(results) == ["stored"] * 20
@@ -57,7 +57,7 @@ def test_a_413_halves_and_the_limit_is_remembered():
 
 @pytest.mark.parametrize("max_in_flight", [1, 8])
 def test_a_learned_limit_never_keeps_a_single_row_back(max_in_flight):
-    faults = [local.TooLarge(min_records=2, times=1)]
+    faults = [local.faults.too_large(min_records=2, times=1)]
     policy = Policy(max_in_flight=max_in_flight, limits=Limits(max_records=2))
     run = Run(faults, policy)
     results = run.send(rows_frame(5, text=["", "", "x" * 5_000, "", "y" * 900]))
@@ -66,7 +66,7 @@ def test_a_learned_limit_never_keeps_a_single_row_back(max_in_flight):
 
 
 def test_one_row_that_is_too_large_alone_is_rejected_and_all_others_are_stored():
-    faults = [local.TooLarge(containing='"row":5}', **FOR_EVER)]
+    faults = [local.faults.too_large(containing='"row":5}', **FOR_EVER)]
     run = Run(faults, one_by_one(8))
     results = run.send(rows_frame(8))
     assert statuses(results) == ["stored"] * 5 + ["rejected"] + ["stored"] * 2
@@ -75,7 +75,7 @@ def test_one_row_that_is_too_large_alone_is_rejected_and_all_others_are_stored()
 
 
 def test_the_halves_of_a_destination_go_one_after_the_other():
-    faults = [local.TooLarge(min_records=3, **FOR_EVER)]
+    faults = [local.faults.too_large(min_records=3, **FOR_EVER)]
     run = Run(faults, Policy(max_in_flight=8, limits=Limits(max_records=8)))
     keys = ["a"] * 16 + ["b"] * 3
     results = run.send(rows_frame(19, key=keys), partition_key="key")
@@ -89,7 +89,7 @@ INVALID = {"status": 400, "code": -201326592, "message": "InvalidArgumentExcepti
 @pytest.mark.parametrize("bad", [0, 1, 6, 7])
 @pytest.mark.parametrize("max_in_flight", [1, 8])
 def test_an_invalid_request_is_bisected_down_to_the_one_bad_row(bad, max_in_flight):
-    faults = [local.Refused(**INVALID, containing=f'"row":{bad}}}', **FOR_EVER)]
+    faults = [local.faults.refused(**INVALID, containing=f'"row":{bad}}}', **FOR_EVER)]
     run = Run(faults, Policy(max_in_flight=max_in_flight, limits=Limits(max_records=8)))
     results = run.send(rows_frame(8))
     assert statuses(results) == ["rejected" if row == bad else "stored" for row in range(8)]
@@ -102,7 +102,8 @@ def test_an_invalid_request_is_bisected_down_to_the_one_bad_row(bad, max_in_flig
 
 def test_bisecting_finds_several_bad_rows():
     faults = [
-        local.Refused(**INVALID, containing=f'"row":{bad}}}', **FOR_EVER) for bad in (2, 3, 9)
+        local.faults.refused(**INVALID, containing=f'"row":{bad}}}', **FOR_EVER)
+        for bad in (2, 3, 9)
     ]
     run = Run(faults, one_by_one(16))
     results = run.send(rows_frame(16))
@@ -111,7 +112,7 @@ def test_bisecting_finds_several_bad_rows():
 
 
 def test_a_bad_row_of_a_key_does_not_hold_the_rows_behind_it():
-    faults = [local.Refused(**INVALID, containing='"row":1,', **FOR_EVER)]
+    faults = [local.faults.refused(**INVALID, containing='"row":1,', **FOR_EVER)]
     run = Run(faults, one_by_one(2))
     results = run.send(rows_frame(6, key=["a"] * 6), partition_key="key")
     assert statuses(results) == ["stored", "rejected"] + ["stored"] * 4
@@ -119,7 +120,7 @@ def test_a_bad_row_of_a_key_does_not_hold_the_rows_behind_it():
 
 
 def test_a_refusal_inside_an_answer_rejects_that_row_alone():
-    faults = [local.RecordErrors(containing='"row":2}', **FOR_EVER)]
+    faults = [local.faults.RecordErrors(containing='"row":2}', **FOR_EVER)]
     run = Run(faults, one_by_one(8))
     results = run.send(rows_frame(4))
     assert statuses(results) == ["stored", "stored", "rejected", "stored"]
@@ -133,7 +134,7 @@ def test_a_refusal_inside_an_answer_rejects_that_row_alone():
     ("times", "sizes"), [(1, [8, 8]), (2, [8, 8, 4, 4]), (3, [8, 8, 4, 2, 2, 4])]
 )
 def test_the_second_reset_while_the_body_was_leaving_halves(times, sizes):
-    run = Run([local.Reset(when="in_body", times=times)], one_by_one(8))
+    run = Run([local.faults.reset(when="in_body", times=times)], one_by_one(8))
     results = run.send(rows_frame(8))
     assert run.sizes == sizes
     assert statuses(results) == ["stored"] * 8
@@ -143,18 +144,18 @@ def test_the_second_reset_while_the_body_was_leaving_halves(times, sizes):
 
 @pytest.mark.parametrize("times", [1, 2, 3])
 def test_a_reset_after_the_whole_body_does_not_halve(times):
-    run = Run([local.Reset(when="after_body", times=times)], one_by_one(8))
+    run = Run([local.faults.reset(when="after_body", times=times)], one_by_one(8))
     run.send(rows_frame(8))
     assert run.sizes == [8] * (times + 1)
 
 
 def test_a_single_row_that_is_cut_off_again_and_again_is_still_sent():
-    run = Run([local.Reset(when="in_body", times=5)], one_by_one(8))
+    run = Run([local.faults.reset(when="in_body", times=5)], one_by_one(8))
     assert statuses(run.send(rows_frame(1))) == ["stored"]
 
 
 def test_what_is_sent_again_is_the_same_bytes():
-    run = Run([local.LostAnswer(times=2)], one_by_one(4))
+    run = Run([local.faults.lost_answer(times=2)], one_by_one(4))
     results = run.send(rows_frame(4, key=list('a"b\n')), partition_key="key")
     bodies = {bytes(request.body) for request in run.network.sent}
     assert (len(run.network.sent), len(bodies)) == (3, 1)
@@ -164,7 +165,7 @@ def test_what_is_sent_again_is_the_same_bytes():
 
 
 def test_at_most_once_never_sends_what_may_be_stored():
-    run = Run([local.LostAnswer(nth=2)], one_by_one(2, delivery="at_most_once"))
+    run = Run([local.faults.lost_answer(nth=2)], one_by_one(2, delivery="at_most_once"))
     results = run.send(rows_frame(6))
     assert statuses(results) == ["stored"] * 2 + ["unknown"] * 2 + ["stored"] * 2
     assert set(reasons(results).values()) == {"NoAnswer"}
@@ -172,14 +173,17 @@ def test_at_most_once_never_sends_what_may_be_stored():
 
 
 def test_at_most_once_sends_again_what_is_known_not_to_be_stored():
-    run = Run([local.Throttled(times=2)], one_by_one(2, delivery="at_most_once"))
+    run = Run([local.faults.throttled(times=2)], one_by_one(2, delivery="at_most_once"))
     results = run.send(rows_frame(2))
     assert statuses(results) == ["stored"] * 2
     assert not results.maybe_duplicate.any()
 
 
 def test_a_row_that_may_be_stored_never_ends_unsent():
-    faults = [local.LostAnswer(times=1), local.Throttled(**FOR_EVER, retry_after_seconds=None)]
+    faults = [
+        local.faults.lost_answer(times=1),
+        local.faults.throttled(**FOR_EVER, retry_after_seconds=None),
+    ]
     run = Run(faults, one_by_one(2, retry=Retry(deadline_seconds=20)))
     results = run.send(rows_frame(4))
     assert statuses(results)[:2] == ["unknown", "unknown"]

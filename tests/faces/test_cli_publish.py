@@ -20,7 +20,7 @@ from pyarrow import parquet as pq
 from v3io_frames_put import jobs
 from v3io_frames_put.cli import main
 from v3io_frames_put.cli.job_options import JOB_OPTIONS
-from v3io_frames_put.local import LostAnswer, Throttled
+from v3io_frames_put.local import faults
 
 STREAM = "projects/house/readings"
 
@@ -294,7 +294,7 @@ class TestExitCodes:
         assert sent(local_platform) == []
 
     def test_3_rows_nobody_knows_about(self, run, file, tmp_path, local_platform):
-        local_platform.faults = [LostAnswer()]
+        local_platform.faults = [faults.lost_answer()]
         failed = tmp_path / "f.parquet"
         done = run(file, STREAM, "--delivery", "at_most_once", "--failed", failed)
         assert done.exit_code == 3
@@ -317,7 +317,7 @@ class TestExitCodes:
     )
     def test_130_and_143_signals(self, file, tmp_path, local_platform, start, number, code):
         local_platform.create_stream(STREAM)
-        local_platform.faults = [Throttled(times=None, retry_after_seconds=60)]
+        local_platform.faults = [faults.throttled(times=None, retry_after_seconds=60)]
         results, failed = tmp_path / "r.parquet", tmp_path / "f.parquet"
         words = [
             "publish",

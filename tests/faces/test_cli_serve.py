@@ -68,7 +68,7 @@ def test_it_asks_for_the_key_in_a_file(serve, tmp_path):
 
 def test_what_is_to_go_wrong_comes_from_a_file(serve, tmp_path):
     script = tmp_path / "faults.toml"
-    script.write_text('[[fault]]\nkind = "Throttled"\nfunction = "CreateStream"\n')
+    script.write_text('[[fault]]\nkind = "answer"\nstatus = 429\nfunction = "CreateStream"\n')
     _, endpoint = serve("--faults", str(script))
     with Client(endpoint, retry=Retry(attempts=1)) as client:
         with pytest.raises(RequestError, match="429"):

@@ -10,7 +10,7 @@ import pytest
 
 import v3io_frames_put
 from v3io_frames_put import ConfigError, jobs, summarize
-from v3io_frames_put.local import RecordErrors, Throttled
+from v3io_frames_put.local import faults
 
 STREAM = "projects/house/readings"
 
@@ -85,7 +85,7 @@ def test_another_frame_is_refused_and_what_it_lacks_is_named():
 
 def test_a_run_tells_its_throughput(local_platform):
     data = pd.DataFrame({"key": ["a", "b", "c"] * 500, "text": "x" * 500})
-    local_platform.faults = [Throttled()]
+    local_platform.faults = [faults.throttled()]
     with local_platform.client() as client:
         client.create_stream(STREAM, shards=3)
         results = data.v3io.put_records(STREAM, partition_key="key", client=client)
@@ -100,7 +100,7 @@ def test_a_run_tells_its_throughput(local_platform):
 
 
 def test_the_page_holds_the_numbers_and_a_described_bar(local_platform):
-    local_platform.faults = [RecordErrors(places=(0,))]
+    local_platform.faults = [faults.RecordErrors(places=(0,))]
     data = pd.DataFrame({"key": ["a", "b"]}, index=["first", "second"])
     with local_platform.client() as client:
         client.create_stream(STREAM, shards=2)

@@ -16,7 +16,7 @@ from tests.jobs.conftest import STREAM, write_parquet, write_text
 from v3io_frames_put import ConfigError, DataError, Interrupted, PartialFailure, jobs
 from v3io_frames_put.errors import PutRecordsError
 from v3io_frames_put.jobs._columnar import ParquetFile
-from v3io_frames_put.local import Throttled
+from v3io_frames_put.local import faults
 
 
 @pytest.fixture
@@ -355,7 +355,7 @@ def test_a_file_that_is_not_what_it_was_is_refused(publish, stop, folder, path, 
 def test_a_file_that_only_looks_the_same_is_found_out(
     publish, local_platform, tmp_path, path, sent
 ):
-    local_platform.faults = [Throttled(nth=2, retry_after_seconds=60)]  # there it is stopped
+    local_platform.faults = [faults.throttled(nth=2, retry_after_seconds=60)]  # there it is stopped
     file = write_text(tmp_path / "t.csv", "n", *map(str, range(10_000, 40_000)))
     noted, cancel = file.stat(), threading.Event()
     with pytest.raises(Interrupted):
@@ -399,9 +399,9 @@ def test_the_same_night_twice_at_once(publish, folder, path, sent):
 
 def test_packs_are_looked_up_in_files_too(publish, local_platform, folder, path, sent):
     from v3io_frames_put import Retry
-    from v3io_frames_put.local import LostAnswer
+    from v3io_frames_put.local import faults
 
-    local_platform.faults = [LostAnswer()]
+    local_platform.faults = [faults.lost_answer()]
     cancel = threading.Event()
     options = {"delivery": "exactly_once", "rows_per_record": 3, "partition_key": "room"}
     patient = local_platform.client(retry=Retry(settle_seconds=60))

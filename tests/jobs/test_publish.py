@@ -32,7 +32,7 @@ from v3io_frames_put.errors import ColumnNotFound, PutRecordsError
 from v3io_frames_put.jobs._fit import Piece
 from v3io_frames_put.jobs._results_file import ParquetOutput
 from v3io_frames_put.jobs._table import FileTable
-from v3io_frames_put.local import LostAnswer, RecordErrors, Throttled
+from v3io_frames_put.local import faults
 
 ODD = 2**53 + 1  # the first whole number that no double holds
 
@@ -158,7 +158,7 @@ class TestFailed:
     def test_is_published_again_without_our_columns(
         self, publish, folder, tmp_path, sent, local_platform
     ):
-        local_platform.faults = [RecordErrors(containing='"n":7,', times=None)]
+        local_platform.faults = [faults.RecordErrors(containing='"n":7,', times=None)]
         with pytest.raises(PartialFailure):
             publish(folder, failed=tmp_path / "f.parquet")
         local_platform.faults = []
@@ -455,7 +455,7 @@ class TestFailed:
         assert read_table(tmp_path / "f.parquet").s.tolist() == ["c"]
 
     def test_a_cell_that_was_not_sent_is_not_lost_either(self, publish, tmp_path, local_platform):
-        local_platform.faults = [RecordErrors(places=(0, 1), times=None)]
+        local_platform.faults = [faults.RecordErrors(places=(0, 1), times=None)]
         file = write_text(tmp_path / "a.jsonl", '{"s": 1, "t": 1}', '{"s": 2, "t": "x"}')
         with pytest.raises(PartialFailure) as caught:
             publish(file, columns=["s"], types={"t": "int64"}, failed=tmp_path / "f.parquet")
@@ -767,7 +767,7 @@ class TestTrouble:
         assert len(read_table(failed)) == 30
 
     def test_a_stop_tells_of_every_row(self, publish, folder, tmp_path, local_platform):
-        local_platform.faults = [Throttled(times=None, retry_after_seconds=30)]
+        local_platform.faults = [faults.throttled(times=None, retry_after_seconds=30)]
         stop = threading.Event()
 
         def press(snapshot):
@@ -923,7 +923,7 @@ def test_exactly_once_through_lost_answers(local_platform, folder, tmp_path, sen
     from v3io_frames_put import Client, Retry, jobs
 
     local_platform.create_stream(STREAM, shards=2)
-    local_platform.faults = [LostAnswer(times=2)]
+    local_platform.faults = [faults.lost_answer(times=2)]
     retry = Retry(settle_seconds=0.01, base_seconds=0.01)
     with Client(local_platform.endpoint, retry=retry) as client:
         told = jobs.publish(

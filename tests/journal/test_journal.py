@@ -16,7 +16,7 @@ import pytest
 
 from v3io_frames_put import Encoding, Interrupted, Retry, put_records, summarize
 from v3io_frames_put.errors import ConfigError, DataError, PutRecordsError
-from v3io_frames_put.local import LocalPlatform, LostAnswer, RecordErrors
+from v3io_frames_put.local import LocalPlatform, faults
 
 STREAM = "projects/house/readings"
 FRAME = pd.DataFrame({"row": range(40), "key": [f"k{row % 7}" for row in range(40)]})
@@ -96,7 +96,7 @@ def test_results_of_all_processes_cover_all_rows(platform, path):
 def test_places_are_kept_of_a_page_of_which_a_row_is_found_by_the_look_up(platform, path):
     big = pd.DataFrame({"row": range(140_000)})
     options = {"data": big, "partition_key": None, "max_in_flight": 2, "delivery": "exactly_once"}
-    platform.faults = [LostAnswer()]
+    platform.faults = [faults.lost_answer()]
     slow = platform.client(retry=Retry(settle_seconds=1_000))  # not looked up by the first call
     before = stop_after(platform, path, 70_000, client=slow, **options)
     is_stored, is_unknown = before.status == "stored", before.status == "unknown"
@@ -122,7 +122,7 @@ def test_a_journal_is_small(platform, path):
 
 
 def test_a_finished_run_is_told_of_again_and_sends_nothing(platform, path, caplog):
-    platform.faults = [RecordErrors(places=(3, 4))]
+    platform.faults = [faults.RecordErrors(places=(3, 4))]
     before = put(platform, path)
     seen = len(platform.requests)
     with caplog.at_level(logging.INFO, "v3io_frames_put"):
@@ -357,7 +357,7 @@ def test_a_full_disk_stops_the_run_and_nothing_is_sent_unrecorded(platform, path
 
 @pytest.mark.parametrize("rows_per_record", [1, 3])
 def test_a_lost_answer_is_looked_up_by_the_next_process(platform, path, rows_per_record):
-    platform.faults = [LostAnswer()]
+    platform.faults = [faults.lost_answer()]
     patient = platform.client(retry=Retry(settle_seconds=60))
     cancel = threading.Event()
     options = {"delivery": "exactly_once", "rows_per_record": rows_per_record}
@@ -381,7 +381,7 @@ def test_a_lost_answer_is_looked_up_by_the_next_process(platform, path, rows_per
 
 def test_a_row_resumed_behind_later_ones_is_listed_by_every_later_process(platform, path):
     frame = pd.DataFrame({"row": range(6), "key": ["a", "b", "a", "b", "a", "c"]})
-    platform.faults = [RecordErrors(places=(2,), code=-99, message="BusyException")]
+    platform.faults = [faults.RecordErrors(places=(2,), code=-99, message="BusyException")]
     client = platform.client(retry=Retry(attempts=1))
     options = {"data": frame, "max_in_flight": 1}
     before = put(platform, path, client=client, **options)

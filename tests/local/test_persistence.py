@@ -9,12 +9,14 @@ from urllib.request import Request, urlopen
 
 import pytest
 
-from v3io_frames_put.local import LocalPlatform, Platform, Restart, StoreError
+from v3io_frames_put.local import LocalPlatform, Platform, StoreError, faults
 
 SERVE = """
 import sys
-from v3io_frames_put.local import LocalPlatform, serve_forever
-serve_forever(LocalPlatform(sys.argv[1]), lambda p: print(p.endpoint, flush=True))
+from v3io_frames_put.local import LocalPlatform
+with LocalPlatform(sys.argv[1]) as platform:
+    print(platform.endpoint, flush=True)
+    platform.wait()
 """
 
 
@@ -47,13 +49,6 @@ def test_what_was_acknowledged_survives_kill_9(served):
     platform.close()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_the_command_in_order(served, number):
-    process, _, _ = served
-    process.send_signal(number)
-    assert process.wait(timeout=20) == 0
-
-
 def test_one_platform_at_a_time_uses_a_directory(served):
     _, _, directory = served
     with pytest.raises(StoreError, match="One local platform at a time"):
@@ -61,7 +56,8 @@ def test_one_platform_at_a_time_uses_a_directory(served):
 
 
 def test_a_database_that_is_none_is_told(tmp_path):
-    (tmp_path / "platform.sqlite").write_bytes(b"no database, but long enough for a header" * 99)
+    other = b"not a database, but longer than a header"
+    (tmp_path / "local-platform.sqlite").write_bytes(other * 99)
     with pytest.raises(StoreError, match="cannot be opened"), LocalPlatform(tmp_path):
         pass
 
@@ -88,7 +84,7 @@ def test_a_restart_reopens_the_directory(tmp_path):
 
 
 def test_a_restart_in_mid_run_keeps_what_is_on_disk(tmp_path):
-    with LocalPlatform(tmp_path, faults=[Restart(stored="all")]) as platform:
+    with LocalPlatform(tmp_path, faults=[faults.restart(stored="all")]) as platform:
         platform.create_stream("projects/s")
         with pytest.raises(ConnectionResetError):
             post(platform.endpoint, "PutRecords", "/projects/s", b'{"Records":[{"Data":"QQ=="}]}')

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from v3io_frames_put.local import STRICTEST, Platform, Rules
+from v3io_frames_put.local import Platform, Rules
 
 STREAM = "/projects/s"
 
@@ -43,13 +43,6 @@ def test_explicit_shards_do_not_advance_the_turn(call, stream, make_record):
         "ErrorCode": -201326594,
         "ErrorMessage": "ShardIDOutOfRangeException",
     }
-
-
-def test_each_of_several_web_workers_counts_its_own_turns(make_platform, make_caller, make_record):
-    call = make_caller(make_platform(rules=Rules(web_workers=2)))
-    call("CreateStream", STREAM, {"ShardCount": 3})
-    given = [shards(call.put(STREAM, make_record())) for _ in range(4)]
-    assert given == [[0], [0], [1], [1]]
 
 
 def test_equal_keys_share_a_shard_and_the_shard_given_wins(call, stream, make_record):
@@ -153,11 +146,6 @@ def test_the_front_end_refuses_a_long_body_with_a_page(make_caller):
         call("PutRecords", STREAM, body.replace(b"QUFBQUFBQUFBQUFB", b"QUFBQUFBQUFB")).status == 200
     )
     call.platform.close()
-
-
-def test_the_strictest_reading_is_decimal_and_encoded():
-    assert (STRICTEST.max_body_bytes, STRICTEST.max_data_bytes) == (10_000_000, 1_000_000)
-    assert STRICTEST.data_counted == "encoded"
 
 
 RECORDS = st.lists(

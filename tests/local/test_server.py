@@ -13,7 +13,7 @@ from urllib.request import Request, urlopen
 import pytest
 import trustme
 
-from v3io_frames_put.local import Fault, LateGhost, LocalPlatform, Throttled
+from v3io_frames_put.local import Fault, LocalPlatform, faults
 
 ONE = b'{"Records":[{"Data":"QQ=="}]}'
 PUT = {"X-v3io-function": "PutRecords"}
@@ -79,7 +79,7 @@ def test_two_slashes_are_no_host(platform):
 def test_head_and_body_may_come_apart(platform):
     with connect(platform) as raw:
         raw.sendall(
-            b"POST /projects/s HTTP/1.1\r\nHost: x\r\nX-V3io-Function: PutRecords\r\n"
+            b"POST /projects/s HTTP/1.1\r\nHost: 127.0.0.1\r\nX-V3io-Function: PutRecords\r\n"
             b"Connection: close\r\nContent-Length: %d\r\n\r\n" % len(ONE)
         )
         platform.wait_until(lambda p: p.in_flight() == 1)
@@ -91,7 +91,7 @@ def test_head_and_body_may_come_apart(platform):
 def test_a_body_may_come_in_chunks(platform):
     with connect(platform) as raw:
         raw.sendall(
-            b"POST /projects/s HTTP/1.1\r\nHost: x\r\nX-v3io-function: PutRecords\r\n"
+            b"POST /projects/s HTTP/1.1\r\nHost: 127.0.0.1\r\nX-v3io-function: PutRecords\r\n"
             b"Connection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
             b"%x\r\n%b\r\n0\r\n\r\n" % (len(ONE), ONE)
         )
@@ -101,7 +101,7 @@ def test_a_body_may_come_in_chunks(platform):
 def test_who_waits_for_a_continue_gets_it(platform):
     with connect(platform) as raw:
         raw.sendall(
-            b"POST /projects/s HTTP/1.1\r\nHost: x\r\nX-v3io-function: PutRecords\r\n"
+            b"POST /projects/s HTTP/1.1\r\nHost: 127.0.0.1\r\nX-v3io-function: PutRecords\r\n"
             b"Expect: 100-continue\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(ONE)
         )
         assert raw.recv(25) == b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -115,7 +115,7 @@ def test_a_request_that_never_ends_or_is_no_http_stores_nothing_and_is_no_error_
 ):
     with connect(platform) as raw:
         raw.sendall(
-            b"POST /projects/s HTTP/1.1\r\nHost: x\r\nX-v3io-function: PutRecords\r\n"
+            b"POST /projects/s HTTP/1.1\r\nHost: 127.0.0.1\r\nX-v3io-function: PutRecords\r\n"
             b"Transfer-Encoding: chunked\r\n\r\n" + sent
         )
         platform.wait_until(lambda p: len(p.requests) == 1 or sent == b"no length\r\n")
@@ -124,13 +124,13 @@ def test_a_request_that_never_ends_or_is_no_http_stores_nothing_and_is_no_error_
     platform.check()
 
 
-def test_the_log_tells_what_arrived_and_what_became_of_it(platform):
-    platform.faults = [Throttled()]
+def test_the_log_lists_what_arrived_and_what_was_answered(platform):
+    platform.faults = [faults.throttled()]
     assert refuse(platform) == 429
     post(platform, path="/projects/s/")
     told = [(a.number, a.function, a.path, a.status, a.fault) for a in platform.requests]
     assert told == [
-        (1, "PutRecords", "/projects/s", 429, "Throttled"),
+        (1, "PutRecords", "/projects/s", 429, faults.throttled()),
         (2, "PutRecords", "/projects/s/", 200, None),
     ]
     assert platform.requests[1].body_bytes == len(ONE)
@@ -153,7 +153,7 @@ def test_a_wait_that_is_in_vain_ends(platform):
 
 
 def test_clearing_leaves_nothing_behind(platform):
-    platform.faults = [LateGhost(after_seconds=0.05)]
+    platform.faults = [faults.delayed_write(after_seconds=0.05)]
     with pytest.raises(ConnectionResetError):
         post(platform)
     platform.clear()
@@ -163,8 +163,8 @@ def test_clearing_leaves_nothing_behind(platform):
         platform.wait_until(lambda p: p.records("projects/s"), timeout_seconds=0.1)
 
 
-class OurMistake(Fault):
-    def play(self, platform, request):
+class OurMistake(Fault, frozen=True):
+    def apply(self, platform, request):
         raise ZeroDivisionError("a mistake of ours")
 
 
@@ -204,6 +204,33 @@ def test_a_platform_may_start_again():
         with platform:
             platform.create_stream("projects/s")
             assert b"SequenceNumber" in post(platform)
+
+
+def test_a_notebook_starts_and_stops_it_in_cells_that_may_run_twice():
+    platform = LocalPlatform()
+    assert platform.start() is platform
+    endpoint = platform.endpoint
+    platform.create_stream("projects/s")
+    assert platform.start().endpoint == endpoint
+    assert b"SequenceNumber" in post(platform)
+    with platform:  # which also stops it
+        assert len(platform.records("projects/s")) == 1
+    for _ in range(2):
+        platform.stop()
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", int(endpoint.rpartition(":")[2])), timeout=5)
+    with pytest.raises(RuntimeError, match=r"Call start\(\)"):
+        platform.records("projects/s")
+
+
+def test_waiting_ends_when_another_thread_stops_it():
+    platform = LocalPlatform().start()
+    waiting = threading.Thread(target=platform.wait)
+    waiting.start()
+    assert waiting.is_alive()
+    platform.stop()
+    waiting.join(10)
+    assert not waiting.is_alive()
 
 
 def test_it_speaks_tls_with_a_given_certificate(tmp_path):

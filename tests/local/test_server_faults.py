@@ -8,16 +8,7 @@ from time import monotonic
 
 import pytest
 
-from v3io_frames_put.local import (
-    LateGhost,
-    LostAnswer,
-    Reset,
-    Restart,
-    SlowAnswer,
-    StalledAnswer,
-    TooLarge,
-    TruncatedAnswer,
-)
+from v3io_frames_put.local import faults
 
 ONE = b'{"Records":[{"Data":"QQ=="}]}'
 LARGE = b'{"Records":[{"Data":"%b"}]}' % (b"QUFB" * 500_000)
@@ -49,7 +40,7 @@ def stored(platform):
 
 @pytest.mark.parametrize("when", ["before_body", "in_body", "after_body"])
 def test_a_reset_stores_nothing(platform, connection, when):
-    platform.faults = [Reset(when=when)]
+    platform.faults = [faults.reset(when=when)]
     with pytest.raises((ConnectionResetError, BrokenPipeError)):
         post(connection, LARGE)
     assert stored(platform) == 0
@@ -58,11 +49,11 @@ def test_a_reset_stores_nothing(platform, connection, when):
 
 
 def test_a_reset_in_the_body_comes_before_the_body_is_read(platform):
-    platform.faults = [Reset(when="in_body")]
+    platform.faults = [faults.reset(when="in_body")]
     host, port = platform.endpoint.partition("://")[2].split(":")
     with socket.create_connection((host, int(port)), timeout=10) as raw:
         raw.sendall(
-            b"POST /projects/s HTTP/1.1\r\nHost: x\r\nX-v3io-function: PutRecords\r\n"
+            b"POST /projects/s HTTP/1.1\r\nHost: 127.0.0.1\r\nX-v3io-function: PutRecords\r\n"
             b"Content-Length: 1000\r\n\r\n" + b"x" * 500
         )
         with pytest.raises(ConnectionResetError):
@@ -71,11 +62,11 @@ def test_a_reset_in_the_body_comes_before_the_body_is_read(platform):
 
 @pytest.mark.parametrize(("ending", "felt"), [("reset", ConnectionResetError), ("close", b"")])
 def test_an_answer_is_lost_by_reset_or_in_order(platform, ending, felt):
-    platform.faults = [LostAnswer(ending=ending)]
+    platform.faults = [faults.lost_answer(ending=ending)]
     host, port = platform.endpoint.partition("://")[2].split(":")
     with socket.create_connection((host, int(port)), timeout=10) as raw:
         raw.sendall(
-            b"POST /projects/s HTTP/1.1\r\nHost: x\r\nX-v3io-function: PutRecords\r\n"
+            b"POST /projects/s HTTP/1.1\r\nHost: 127.0.0.1\r\nX-v3io-function: PutRecords\r\n"
             b"Content-Length: %d\r\n\r\n%b" % (len(ONE), ONE)
         )
         if felt == b"":
@@ -87,11 +78,11 @@ def test_an_answer_is_lost_by_reset_or_in_order(platform, ending, felt):
 
 
 def test_an_early_413_can_be_read_while_the_body_is_being_sent(platform):
-    platform.faults = [TooLarge(closes_early=True)]
+    platform.faults = [faults.too_large(when="before_body")]
     host, port = platform.endpoint.partition("://")[2].split(":")
     with socket.create_connection((host, int(port)), timeout=10) as raw:
         raw.sendall(
-            b"POST /projects/s HTTP/1.1\r\nHost: x\r\nX-v3io-function: PutRecords\r\n"
+            b"POST /projects/s HTTP/1.1\r\nHost: 127.0.0.1\r\nX-v3io-function: PutRecords\r\n"
             b"Content-Length: 1000000\r\n\r\n"
         )
         answer = raw.recv(4096)
@@ -104,21 +95,21 @@ def test_an_early_413_can_be_read_while_the_body_is_being_sent(platform):
 
 @pytest.mark.parametrize("share", [0.0, 0.5])
 def test_an_answer_may_break_off(platform, connection, share):
-    platform.faults = [TruncatedAnswer(share=share, breaks=True)]
+    platform.faults = [faults.truncated_answer(share=share, breaks=True)]
     with pytest.raises((IncompleteRead, ConnectionResetError)):
         post(connection)
     assert stored(platform) == 1
 
 
 def test_an_answer_may_be_late(platform, connection):
-    platform.faults = [StalledAnswer(seconds=0.1)]
+    platform.faults = [faults.stalled_answer(seconds=0.1)]
     start = monotonic()
     assert post(connection)[0] == 200
     assert monotonic() - start >= 0.1
 
 
 def test_an_answer_may_drip(platform, connection):
-    platform.faults = [SlowAnswer(seconds=0.2)]
+    platform.faults = [faults.slow_answer(seconds=0.2)]
     connection.request("POST", "/projects/s", ONE, PUT)
     answer = connection.getresponse()
     start = monotonic()
@@ -127,7 +118,7 @@ def test_an_answer_may_drip(platform, connection):
 
 
 def test_who_goes_while_it_stalls_is_no_longer_under_way(platform, connection):
-    platform.faults = [StalledAnswer()]
+    platform.faults = [faults.stalled_answer()]
     connection.timeout = 0.1
     with pytest.raises(TimeoutError):
         post(connection)
@@ -136,8 +127,8 @@ def test_who_goes_while_it_stalls_is_no_longer_under_way(platform, connection):
     platform.wait_until(lambda p: p.in_flight() == 0)
 
 
-def test_a_ghost_comes_after_its_connection_died(platform, connection):
-    platform.faults = [LateGhost(after_seconds=0.05)]
+def test_a_delayed_write_comes_after_its_connection_died(platform, connection):
+    platform.faults = [faults.delayed_write(after_seconds=0.05)]
     with pytest.raises(ConnectionResetError):
         post(connection)
     assert stored(platform) == 0
@@ -149,7 +140,7 @@ def test_a_restart_cuts_every_connection_and_keeps_the_port(platform, connection
     post(connection)
     other = HTTPConnection(platform.endpoint.partition("://")[2], timeout=10)
     post(other)
-    platform.faults = [Restart(stored="all", down_seconds=0.1)]
+    platform.faults = [faults.restart(stored="all", down_seconds=0.1)]
     with pytest.raises(ConnectionResetError):
         post(connection)
     with pytest.raises(ConnectionResetError):

@@ -17,7 +17,7 @@ from tests.processes.harness import (
     uploading,
 )
 from tests.processes.uploader import STREAM, Spec
-from v3io_frames_put.local import LostAnswer, Throttled, Unavailable
+from v3io_frames_put.local import faults
 
 ROWS = 4_000  # 400 requests
 
@@ -35,9 +35,11 @@ def test_ctrl_c_leaves_true_results_that_resume(platform, tmp_path, seed):
     press_at = chance.randrange(1, 300)
     if chance.random() < 0.5:
         platform.faults = [
-            LostAnswer(nth=chance.randrange(1, 50), every=40, times=3),
-            Unavailable(nth=chance.randrange(1, 50), every=60, times=3, stored="even_shards"),
-            Throttled(nth=chance.randrange(1, 50), every=50, times=3),
+            faults.lost_answer(nth=chance.randrange(1, 50), every=40, times=3),
+            faults.unavailable(
+                nth=chance.randrange(1, 50), every=60, times=3, stored="even_shards"
+            ),
+            faults.throttled(nth=chance.randrange(1, 50), every=50, times=3),
         ]
     options = {"delivery": delivery, "max_in_flight": 4}
     first = Spec(platform.endpoint, str(tmp_path / "first"), ROWS, options=options)

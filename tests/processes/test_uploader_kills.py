@@ -19,7 +19,7 @@ from tests.processes.harness import (
 )
 from tests.processes.uploader import STREAM, Spec
 from tests.readers import read_shard
-from v3io_frames_put.local import LostAnswer, Throttled, Unavailable
+from v3io_frames_put.local import faults
 
 ROWS = 4_000  # 400 requests
 SHARDS = 3
@@ -57,9 +57,11 @@ def test_the_same_call_again_goes_on(platform, count_by_row, tmp_path, seed):
     chance, delivery = draws("uploader kills", seed), DELIVERIES[seed % 3]
     if chance.random() < 0.5:
         platform.faults = [
-            LostAnswer(nth=chance.randrange(1, 50), every=40, times=3),
-            Unavailable(nth=chance.randrange(1, 50), every=60, times=3, stored="even_shards"),
-            Throttled(nth=chance.randrange(1, 50), every=50, times=3),
+            faults.lost_answer(nth=chance.randrange(1, 50), every=40, times=3),
+            faults.unavailable(
+                nth=chance.randrange(1, 50), every=60, times=3, stored="even_shards"
+            ),
+            faults.throttled(nth=chance.randrange(1, 50), every=50, times=3),
         ]
     journal = str(tmp_path / "run.v3io")
     options = {"delivery": delivery, "max_in_flight": 4, "journal": journal}

@@ -14,7 +14,7 @@ from pathlib import Path
 from playwright.sync_api import expect, sync_playwright
 
 from tests.ui.lab import BROWSER_ARGS, CHROMIUM, ROOT, open_notebook, serve_lab, set_theme
-from v3io_frames_put.local import LocalPlatform, LostAnswer, StalledAnswer
+from v3io_frames_put.local import LocalPlatform, faults
 
 FOLDER = ROOT / "docs" / "how-to" / "images"
 STREAM = "projects/demo/flights"
@@ -81,7 +81,7 @@ def take_uploader(studio: Studio) -> None:
     studio.shoot(page, ui, "uploader-done")
     page.close()
 
-    studio.platform.faults = [StalledAnswer(nth=15, times=None)]
+    studio.platform.faults = [faults.stalled_answer(nth=15, times=None)]
     page, ui = studio.open_uploader("running")
     upload(ui)
     expect(ui).to_contain_text(re.compile("[1-9],000 of 27,004 rows stored"), timeout=SECONDS)
@@ -95,7 +95,7 @@ def take_uploader(studio: Studio) -> None:
     studio.shoot(page, ui, "uploader-rejected")
     page.close()
 
-    studio.platform.faults = [LostAnswer()]
+    studio.platform.faults = [faults.lost_answer()]
     page, ui = studio.open_uploader("unknown", more=", delivery='at_most_once'")
     upload(ui)
     expect(ui).to_contain_text("may or may not be stored", timeout=SECONDS)

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from v3io_frames_put.local import LocalPlatform, Restart, StalledAnswer
+from v3io_frames_put.local import LocalPlatform, faults
 
 pytestmark = [pytest.mark.ui, pytest.mark.timeout(180)]
 
@@ -237,7 +237,7 @@ def test_an_upload_that_is_halted_goes_on(open_uploader, local_platform, halt, h
 
 def test_a_platform_that_dies_in_mid_upload_is_told_and_the_rest_sent_later(open_cells, tmp_path):
     """What an error of the upload's thread shows: a notebook swallows what a callback raises."""
-    dies = Restart(nth=3, stored="all", down_seconds=3_600)
+    dies = faults.restart(nth=3, stored="all", down_seconds=3_600)
     with LocalPlatform(data_dir=tmp_path, faults=[dies]) as platform:
         platform.create_stream(STREAM)
         client = (
@@ -282,7 +282,7 @@ def test_a_restarted_kernel_goes_on_where_its_journal_ends(
     from tests.ui.lab import end_kernels
 
     local_platform.create_stream(STREAM)
-    local_platform.faults = [StalledAnswer(nth=3, times=None)]
+    local_platform.faults = [faults.stalled_answer(nth=3, times=None)]
     journal = tmp_path / "run.v3io"
     client = (
         f"client = v3io_frames_put.Client({local_platform.endpoint!r}, "

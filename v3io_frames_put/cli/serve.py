@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,18 +24,25 @@ if TYPE_CHECKING:
 )
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option(
+    "--allow-host",
+    multiple=True,
+    metavar="NAME",
+    help="Another name that clients use for this machine; without a key, others are refused.",
+)
+@click.option(
     "--data-dir",
     type=click.Path(file_okay=False, path_type=Path),
     help="Keep what is stored here; it survives a kill.  [default: in memory]",
 )
 @click.option("--access-key-file", type=FILE, help="Ask clients for the key in this file.")
-@click.option("--faults", type=FILE, help="What is to go wrong: a TOML file of [[fault]] tables.")
+@click.option("--faults", type=FILE, help="What goes wrong: a TOML file of [[fault]] tables.")
 @click.option("--tls-cert", type=FILE, help="Serve HTTPS with this certificate.")
 @click.option("--tls-key", type=FILE, help="The certificate's private key.")
 def serve(  # its options
     *,
     port: int,
     host: str,
+    allow_host: tuple[str, ...],
     data_dir: Path | None,
     access_key_file: Path | None,
     faults: Path | None,
@@ -50,19 +56,19 @@ def serve(  # its options
     if (tls_cert is None) != (tls_key is None):
         raise click.UsageError("--tls-cert and --tls-key go together.")
     local = load_local()
-    with contextlib.ExitStack() as stack:
-        try:
-            platform = local.LocalPlatform(
-                data_dir,
-                port,
-                read_secret(access_key_file),
-                (tls_cert, tls_key) if tls_cert else None,
-                local.load_faults(faults) if faults else None,
-                host=host,
-            )
-            stack.enter_context(platform)
-        except (local.FaultScriptError, local.StoreError, OSError) as error:
-            raise click.UsageError(f"cannot serve on {host}:{port}: {error}") from error
+    try:
+        platform = local.LocalPlatform(
+            data_dir,
+            port,
+            read_secret(access_key_file),
+            (tls_cert, tls_key) if tls_cert else None,
+            local.load_faults(faults) if faults else None,
+            host=host,
+            allowed_hosts=allow_host,
+        ).start()
+    except (local.FaultScriptError, local.StoreError, OSError) as error:
+        raise click.UsageError(f"cannot serve on {host}:{port}: {error}") from error
+    with platform:
         click.echo(platform.endpoint)
         platform.wait()
 

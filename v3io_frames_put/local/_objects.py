@@ -1,148 +1,358 @@
-"""Plain objects and directories: PUT, GET, HEAD, DELETE and append.
+"""Objects, directories, their listings as XML, and their attributes as items.
 
-A path that ends in a slash means the directory, any other the object. Shards are
-objects of their stream's directory; deleting them all lets the directory go.
+A path that ends in a slash means the directory, any other the object. The written shards
+of a stream appear as objects of its directory, named by their number; when all of them
+are deleted, the directory can be deleted as well.
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import parse_qs
+from xml.sax.saxutils import escape
 
-from v3io_frames_put.local._listing import Listing, http_date
-from v3io_frames_put.local._messages import (
-    NO_SUCH_FILE,
-    NOT_EMPTY,
-    ErrorAnswer,
+from v3io_frames_put.local._http import (
+    SECOND,
+    Errors,
     RefusedError,
     Request,
     Response,
+    clean_text,
+    html_response,
+    http_date,
+    json_response,
+    parse_number,
 )
+from v3io_frames_put.local._store import File
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
-    from v3io_frames_put.local._files import Files
-    from v3io_frames_put.local._store import Store, Stream
+    from v3io_frames_put.local._rules import Rules
+    from v3io_frames_put.local._store import Shard, Store, Stream
 
-_RANGE: Final = re.compile(r"(?:bytes=)?(\d*)-(\d*)$")
+_MAX_KEYS: Final = 1_000
+_DECLARATION: Final = '<?xml version="1.0" encoding="UTF-8"?>\n'
+_NOT_XML: Final = re.compile(r"[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+#: "bytes=4-6", "bytes=4-", "bytes=-2", and "bytes=4" as v3io-py sends it.
+_RANGE: Final = re.compile(r"(?:bytes=)?([0-9]{0,18})(?:(-)([0-9]{0,18}))?")
 _APPEND: Final = "-1"
-_BAD_METHOD: Final = ErrorAnswer(405, -22, "Method not allowed")
+_OBJECT, _DIRECTORY, _SHARD = 1, 2, 3  # __obj_type; only 3 is known from the platform
+_ATTRIBUTE_TYPES: Final = {"N", "S", "B", "BOOL", "TS"}
+#: What selects items. Nothing here evaluates it, and ignoring it would be wrong.
+_SELECTION: Final = ("FilterExpression", "ShardingKey", "SortKeyRangeStart", "SortKeyRangeEnd")
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """Where a request points, below a container."""
+class Entry:
+    """One entry of a directory; ``last_sequence`` only of shards, ``stream`` only of streams."""
 
-    container: str
-    path: str
-    is_directory: bool
+    file: File
+    last_sequence: int | None = None
+    stream: Stream | None = None
+
+    @property
+    def key(self) -> str:
+        """The path without its container, as listings have it."""
+        return self.file.path.partition("/")[2]
+
+    @property
+    def mode(self) -> int:
+        """File type and permissions; owners and permissions are constants here."""
+        return 0o40755 if self.file.is_directory else 0o100644
 
 
 class Objects:
-    """The verbs of plain HTTP over a store's files."""
+    """The verbs of plain HTTP, GetItem, GetItems and PutItem over a store."""
 
-    def __init__(
-        self, store: Store, files: Files, listing: Listing, now: Callable[[], int]
-    ) -> None:
-        self._store, self._files, self._listing, self._now = store, files, listing, now
+    def __init__(self, store: Store, rules: Rules, now: Callable[[], int]) -> None:
+        self._store, self._rules, self._now = store, rules, now
 
-    def answer(self, request: Request, place: Place) -> Response:
+    def answer(self, request: Request, path: str) -> Response:
         """Answer a request that names no function."""
-        verbs = {
-            "GET": self._get,
-            "HEAD": self._head,
-            "PUT": self._put,
-            "POST": self._put,
-            "DELETE": self._delete,
-        }
+        verbs = {"GET": self._get, "HEAD": self._head, "DELETE": self._delete}
+        verbs |= {"PUT": self._put, "POST": self._put}
         verb = verbs.get(request.method.upper())
         if verb is None:
-            raise RefusedError(_BAD_METHOD)
-        return verb(request, place)
+            raise RefusedError(Errors.BAD_METHOD)
+        return verb(request, path)
 
-    def _get(self, request: Request, place: Place) -> Response:
-        """Return an object or a part of it; a directory is listed."""
-        if place.is_directory or not place.path:
-            return self._listing.answer(place.container, place.path, request.query)
-        file = self._files.find_object(place.container, place.path)
+    def _get(self, request: Request, path: str) -> Response:
+        """Return an object or a part of it; list a directory."""
+        if request.is_directory or "/" not in path:
+            return self._list(path, request.query)
+        file = self._store.find_file(path)
         if file is None:
-            raise RefusedError(NO_SUCH_FILE)
-        body = self._files.read(place.container, place.path)
+            raise RefusedError(Errors.NO_SUCH_FILE)
         headers = {"Last-Modified": http_date(file.mtime), "Accept-Ranges": "bytes"}
-        return _cut(body, request.header("Range"), headers)
+        return _part(self._store.read_object(path), request.header("Range"), headers)
 
-    def _head(self, _request: Request, place: Place) -> Response:
-        """Tell an object's size and time."""
-        if place.is_directory and self._files.has_directory(place.container, place.path):
+    def _head(self, request: Request, path: str) -> Response:
+        """Return an object's size and time; a directory answers with or without its slash."""
+        file = None if request.is_directory else self._store.find_file(path)
+        if file is not None:
+            times = {"Last-Modified": http_date(file.mtime), "Accept-Ranges": "bytes"}
+            return Response(200, {"Content-Length": str(file.size), **times})
+        if self._store.has_directory(path):
             return Response(200, {"Content-Length": "0"})
-        file = self._files.find_object(place.container, place.path)
-        if file is None:
-            raise RefusedError(NO_SUCH_FILE)
-        times = {"Last-Modified": http_date(file.mtime), "Accept-Ranges": "bytes"}
-        return Response(200, {"Content-Length": str(file.size), **times})
+        raise RefusedError(Errors.NO_SUCH_FILE)
 
-    def _put(self, request: Request, place: Place) -> Response:
+    def _put(self, request: Request, path: str) -> Response:
         """Make, replace or append to an object; make a directory."""
-        if place.is_directory:
+        if request.is_directory or "/" not in path:
             with self._store.transaction():
-                self._files.add_directory(place.container, place.path, self._now())
+                self._store.add_directory(path, self._now())
             return Response(200)
         body = request.body
-        is_append = request.header("Range") == _APPEND
-        if is_append and self._files.has_object(place.container, place.path):
-            body = self._files.read(place.container, place.path) + body
-        self._files.write(place.container, place.path, body, self._now())
+        if request.header("Range") == _APPEND and self._store.find_file(path):
+            body = self._store.read_object(path) + body
+        if len(body) > self._rules.max_object_bytes:
+            return html_response(413)
+        self._store.write_object(path, body, self._now())
         return Response(200)
 
-    def _delete(self, _request: Request, place: Place) -> Response:
+    def _delete(self, request: Request, path: str) -> Response:
         """Remove an object, a shard, or an empty directory."""
         with self._store.transaction():
-            if place.is_directory and place.path:
-                self._remove_directory(place)
-            elif not self._remove_object(place):
-                raise RefusedError(NO_SUCH_FILE)
+            if request.is_directory and "/" in path:
+                self._remove_directory(path)
+            elif self._store.find_file(path):
+                self._store.remove_file(path)
+            else:
+                stream, shard = self._shard_at(path)
+                self._store.remove_shard(stream, shard.number)
         return Response(204)
 
-    def _remove_directory(self, place: Place) -> None:
-        """Remove a directory, which has to be empty, and the stream that it is."""
-        if self._listing.entries(place.container, place.path):
-            raise RefusedError(NOT_EMPTY)
-        stream = self._store.find_stream(place.container, place.path)
+    def _remove_directory(self, path: str) -> None:
+        """Remove an empty directory, and the stream that it is."""
+        if self._entries(path):
+            raise RefusedError(Errors.NOT_EMPTY)
+        stream = self._store.find_stream(path)
         if stream is not None:
             self._store.remove_stream(stream)
-        self._files.remove(place.container, place.path, is_directory=True)
+        self._store.remove_file(path, is_directory=True)
 
-    def _remove_object(self, place: Place) -> bool:
-        """Remove an object or a shard, and tell whether it was there."""
-        if self._files.has_object(place.container, place.path):
-            self._files.remove(place.container, place.path, is_directory=False)
-            return True
-        stream, number = self._shard(place)
-        if stream is None or self._store.find_shard(stream, number) is None:
-            return False
-        self._store.remove_shard(stream, number)
-        return True
+    def _shard_at(self, path: str) -> tuple[Stream, Shard]:
+        """Return the written shard that a path names, or refuse the request."""
+        above, _, name = path.rpartition("/")
+        number = parse_number(name)
+        stream = None if number is None else self._store.find_stream(above)
+        shard = None if stream is None else self._store.find_shard(stream, number or 0)
+        if stream is None or shard is None:
+            raise RefusedError(Errors.NO_SUCH_FILE)
+        return stream, shard
 
-    def _shard(self, place: Place) -> tuple[Stream | None, int]:
-        """Return the stream above a path and the number that the path ends in."""
-        above, _, name = place.path.rpartition("/")
-        if not name.isdecimal():
-            return None, 0
-        return self._store.find_stream(place.container, above), int(name)
+    # what is in a directory
+
+    def _entries(self, path: str) -> list[Entry]:
+        """Return the entries of a directory by name; refuse what is not a directory."""
+        if not self._store.has_directory(path):
+            raise RefusedError(Errors.NO_SUCH_FILE)
+        files = self._store.children(path)
+        entries = [Entry(file, stream=self._store.find_stream(file.path)) for file in files]
+        stream = self._store.find_stream(path)
+        shards = self._store.shards(stream) if stream else []
+        entries += [_shard_entry(path, shard) for shard in shards]
+        return sorted(entries, key=lambda entry: (entry.key, entry.file.is_directory))
+
+    def _list(self, path: str, query: str) -> Response:
+        """List a directory; ``prefix`` of the query names one below the path."""
+        options = {name: clean_text(values[-1]) for name, values in parse_qs(query).items()}
+        names = f"{path}/{options.get('prefix', '')}".split("/")
+        path = "/".join(name for name in names if name)
+        entries = self._entries(path)
+        if options.get("prefix-only") == "1":
+            entries = [entry for entry in entries if entry.file.is_directory]
+        marker = options.get("marker", "").rstrip("/")
+        entries = [entry for entry in entries if entry.key > marker]
+        max_keys = parse_number(options.get("max-keys", str(_MAX_KEYS)))
+        if max_keys is None:
+            raise RefusedError(Errors.INVALID_ARGUMENT)
+        max_keys = min(max_keys, _MAX_KEYS)  # the platform never sends more than a thousand
+        page = entries[:max_keys]
+        container, _, prefix = path.partition("/")
+        # v3io-py reads Name, NextMarker, MaxKeys and IsTruncated without asking for them.
+        head = {
+            "Name": container,
+            "Prefix": prefix,
+            "Marker": options.get("marker", ""),
+            "Delimiter": "/",
+            "NextMarker": page[-1].key if page else "",
+            "MaxKeys": max_keys,
+            "IsTruncated": str(len(page) < len(entries)).lower(),
+        }
+        full = options.get("prefix-info") == "1"
+        lines = [self._line(entry, full=full) for entry in page]
+        return _xml("ListBucketResult", _fields(head) + "".join(lines))
+
+    def _line(self, entry: Entry, *, full: bool) -> str:
+        """Format one entry of a listing; ``full`` adds what ``prefix-info`` asks for."""
+        time = _iso(entry.file.mtime)
+        fields: dict[str, object] = {"Prefix": f"{entry.key}/"}
+        if not entry.file.is_directory:
+            fields = {"Key": entry.key, "Size": entry.file.size}
+        if full or not entry.file.is_directory:
+            fields["LastModified"] = time
+        if entry.last_sequence is not None and self._rules.list_last_sequence_id:
+            fields["LastSequenceId"] = entry.last_sequence
+        if full:
+            fields |= {"AccessTime": time, "CreatingTime": time, "Mode": f"0{entry.mode:o}"}
+            fields |= {"GID": "0", "UID": "0", "InodeNumber": 1}
+        if full and entry.stream is not None:
+            hours = entry.stream.retention_hours
+            fields |= {"ShardCount": entry.stream.shard_count, "RetentionPeriodHours": hours}
+            fields["RetentionPeriodSec"] = hours * 3_600
+        name = "CommonPrefixes" if entry.file.is_directory else "Contents"
+        return _element(name, _fields(fields))
+
+    # items
+
+    def get_item(self, request: Request, path: str, body: dict[str, Any]) -> Response:
+        """GetItem: attributes of an object or a shard, or of a directory by its slash."""
+        file = self._store.find_file(path, is_directory=request.is_directory)
+        if file is not None:
+            entry = Entry(file)
+        elif request.is_directory:
+            raise RefusedError(Errors.NO_SUCH_FILE)
+        else:
+            stream, shard = self._shard_at(path)
+            entry = _shard_entry(stream.path, shard)
+        return json_response({"Item": self._item(entry, _names(body))})
+
+    def get_items(self, path: str, body: dict[str, Any]) -> Response:
+        """GetItems: the objects and shards of a directory, by name, page by page."""
+        marker, limit = body.get("Marker") or "", body.get("Limit", 1_000)
+        if (
+            any(body.get(name) for name in _SELECTION)
+            or not isinstance(marker, str)
+            or type(limit) is not int
+            or limit < 1
+        ):
+            raise RefusedError(Errors.INVALID_ARGUMENT)
+        names = _names(body)
+        entries = self._entries(path)
+        entries = [e for e in entries if not e.file.is_directory and e.key > marker]
+        page, is_last = entries[:limit], len(entries) <= limit
+        answer = {
+            "LastItemIncluded": str(is_last).upper(),
+            "NumItems": len(page),
+            "Items": [self._item(entry, names) for entry in page],
+        }
+        if not is_last:  # storey reads on for as long as the key is there
+            answer["NextMarker"] = page[-1].key
+        return json_response(answer)
+
+    def put_item(self, path: str, body: dict[str, Any]) -> Response:
+        """PutItem: give an object attributes; ``UpdateMode`` keeps those it already has."""
+        item = body.get("Item")
+        if body.get("ConditionExpression") or not _is_item(item) or "/" not in path:
+            raise RefusedError(Errors.INVALID_ARGUMENT)
+        attributes: dict[str, Any] = dict(item or {})
+        with self._store.transaction():
+            if body.get("UpdateMode"):
+                known = self._store.attributes(path)
+                attributes = {**known, **attributes}
+            self._store.write_object(path, b"", self._now())
+            self._store.set_attributes(path, attributes)
+        return Response(200)
+
+    def _item(self, entry: Entry, names: list[str]) -> dict[str, Any]:
+        """Return an entry's attributes: ``*`` asks for the user's, ``**`` for all."""
+        file = entry.file
+        sec, nsec = divmod(file.mtime, SECOND)
+        kind = _DIRECTORY if file.is_directory else _OBJECT
+        numbers = {
+            "__size": file.size,
+            "__mtime_secs": sec,
+            "__mtime_nsecs": nsec,
+            "__mode": entry.mode,
+            "__uid": 0,
+            "__gid": 0,
+            "__obj_type": kind if entry.last_sequence is None else _SHARD,
+            "__last_sequence_num": entry.last_sequence,
+        }
+        system: dict[str, Any] = {n: {"N": str(v)} for n, v in numbers.items() if v is not None}
+        system["__name"] = {"S": file.path.rpartition("/")[2]}
+        own = {} if file.is_directory else self._store.attributes(file.path)
+        if "**" in names:
+            return {**system, **own}
+        every = {**system, **own}
+        asked = {name: every[name] for name in names if name in every}
+        return {**own, **asked} if "*" in names else asked
 
 
-def _cut(body: bytes, wanted: str | None, headers: dict[str, str]) -> Response:
-    """Answer a range of an object; a range we cannot read means all of it, as HTTP has it."""
+def containers_response(containers: Mapping[str, int]) -> Response:
+    """List the containers."""
+    lines = [
+        _element("Bucket", _fields({"Name": name, "CreationDate": _iso(0), "Id": number}))
+        for name, number in containers.items()
+    ]
+    return _xml("ListAllMyBucketsResult", _element("Buckets", "".join(lines)))
+
+
+def _part(body: bytes, wanted: str | None, headers: dict[str, str]) -> Response:
+    """Answer a range of an object; one that is not valid means all of it, as in HTTP."""
     headers = {**headers, "Content-Type": "application/octet-stream"}
-    found = _RANGE.match(wanted) if wanted else None
-    if found is None or not any(found.groups()):
+    match = _RANGE.fullmatch(wanted) if wanted else None
+    if match is None or not (match[1] or match[3]):
         return Response(200, headers, body)
-    first, last = found.groups()
+    first, last = match[1], match[3]
     start = int(first) if first else max(0, len(body) - int(last))
     stop = min(int(last) + 1, len(body)) if first and last else len(body)
     if start >= stop:
         return Response(416, {**headers, "Content-Range": f"bytes */{len(body)}"})
     span = f"bytes {start}-{stop - 1}/{len(body)}"
     return Response(206, {**headers, "Content-Range": span}, body[start:stop])
+
+
+def _shard_entry(path: str, shard: Shard) -> Entry:
+    """Return the entry of a shard in its stream's directory."""
+    name = f"{path}/{shard.number}"
+    file = File(name, is_directory=False, size=shard.bytes, mtime=shard.mtime)
+    return Entry(file, last_sequence=shard.last)
+
+
+def _names(body: dict[str, Any]) -> list[str]:
+    """Return the attributes that are asked for."""
+    names = body.get("AttributesToGet", "*")
+    if not isinstance(names, str):
+        raise RefusedError(Errors.INVALID_ARGUMENT)
+    return [name.strip() for name in names.split(",")]
+
+
+def _is_item(item: object) -> bool:
+    """Return whether a value is attributes: ``{name: {type: value}}``."""
+    return isinstance(item, dict) and all(
+        not name.startswith("__")
+        and isinstance(typed, dict)
+        and len(typed) == 1
+        and typed.keys() <= _ATTRIBUTE_TYPES
+        and all(isinstance(value, bool if kind == "BOOL" else str) for kind, value in typed.items())
+        for name, typed in item.items()
+    )
+
+
+def _iso(nanoseconds: int) -> str:
+    """Format a time for a listing."""
+    moment = datetime.fromtimestamp(nanoseconds // SECOND, tz=timezone.utc)
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{nanoseconds % SECOND // 1_000_000:03d}Z"
+
+
+def _xml(root: str, content: str) -> Response:
+    body = _DECLARATION + _element(root, content)
+    return Response(200, {"Content-Type": "application/xml"}, body.encode())
+
+
+def _fields(values: Mapping[str, object]) -> str:
+    """Format values as child elements; characters that XML cannot hold are replaced."""
+    return "".join(
+        _element(name, escape(_NOT_XML.sub("\ufffd", str(value)))) for name, value in values.items()
+    )
+
+
+def _element(name: str, content: str) -> str:
+    """Format one element around escaped content."""
+    return f"<{name}>{content}</{name}>"

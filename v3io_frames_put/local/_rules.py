@@ -1,12 +1,16 @@
-"""What differs between versions of the platform, or is not known of it, as switches.
+"""Versions and limits of the platform as options, and who may use it.
 
-Every number the documentation leaves open stands here once, with the reading we took.
+Every number that the documentation leaves open is here once, with the reading we chose.
 """
 
 from __future__ import annotations
 
+import re
+from base64 import b64decode
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Literal
+
+from v3io_frames_put.local._http import Errors, RefusedError, Request
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -20,90 +24,99 @@ MAX_RETENTION_HOURS: Final = 366 * 24
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rules:
-    """How the local platform reads what the documentation leaves open.
+    """The chosen reading of what the documentation leaves open."""
 
-    Parameters
-    ----------
-    statuses : {"current", "2.10"}
-        "2.10": an existing stream and an unwritten shard answer 400, not 409 and 404.
-    list_last_sequence_id : bool
-        Whether listings carry ``LastSequenceId`` for shards; real ones differ.
-    max_records : int
-        Records in one PutRecords; more refuse the whole request.
-    max_body_bytes : int
-        Bytes of one request body; more are answered 413 by the front end. The
-        documentation says 10 MB; its authors' notes mean binary megabytes.
-    max_data_bytes : int
-        Bytes of one record's Data. One page says 1 MB, another 2 MB.
-    data_counted : {"decoded", "encoded"}
-        Whether Data is measured before or after Base64.
-    max_partition_key_bytes, max_client_info_bytes : int
-        Bytes of a partition key (UTF-8) and of decoded client info.
-    oversized_record : {"record", "request"}
-        Whether a record beyond its limits fails alone or with its request.
-    max_answer_bytes : int
-        Bytes of records in one GetRecords answer; one record always fits.
-    web_workers : int
-        Servers behind the front end, asked in turn. Each counts its own round
-        robin, so records without key and shard spread less evenly.
-    containers : mapping of str to int
-        The containers that exist, with their ids.
-    """
-
+    #: "2.10": an existing stream and an unwritten shard answer 400, not 409 and 404.
     statuses: Literal["current", "2.10"] = "current"
+    #: Whether listings carry ``LastSequenceId`` for shards; real ones differ.
     list_last_sequence_id: bool = True
+    #: Records in one PutRecords; more refuse the whole request.
     max_records: int = 1_000
+    #: Bytes of one function's body; more are answered 413 by the front end. The documentation
+    #: says 10 MB; its authors' notes mean binary megabytes.
     max_body_bytes: int = 10 * 2**20
+    #: Bytes of one record's Data. One page says 1 MB, another 2 MB.
     max_data_bytes: int = 2 * 2**20
+    #: Whether Data is measured before or after Base64.
     data_counted: Literal["decoded", "encoded"] = "decoded"
-    max_partition_key_bytes: int = 256
-    max_client_info_bytes: int = 16
+    max_partition_key_bytes: int = 256  #: Bytes of a partition key as UTF-8.
+    max_client_info_bytes: int = 16  #: Bytes of decoded client info.
+    #: Whether a record beyond its limits fails alone or with its request.
     oversized_record: Literal["record", "request"] = "record"
+    #: Bytes of records in one GetRecords answer; one record always fits.
     max_answer_bytes: int = 10 * 2**20
-    web_workers: int = 1
+    #: Bytes of a plain object. The real limit is far higher; here objects are in memory.
+    max_object_bytes: int = 256 * 2**20
+    #: The containers that exist, with their ids.
     containers: Mapping[str, int] = field(default_factory=lambda: DEFAULT_CONTAINERS)
-
-
-#: The narrowest reading of the documentation, for senders that must fit everywhere.
-STRICTEST: Final = Rules(
-    max_body_bytes=10_000_000, max_data_bytes=1_000_000, data_counted="encoded"
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccessKey:
-    """A key the platform accepts, and what it allows.
+    """A key the platform accepts, and what it allows; what it does not is answered 403."""
 
-    Parameters
-    ----------
-    key : str
-        Sent as ``X-v3io-session-key`` or in an AWS ``Authorization``.
-    username, password : str
-        Sent as Basic ``Authorization``. Without a password the key is the
-        password; without a user name any will do.
-    may_read, may_write : bool
-        What is answered otherwise is 403. DescribeStream needs neither.
-    """
-
+    #: Sent as ``X-v3io-session-key`` or in an AWS ``Authorization``.
     key: str = field(repr=False)
-    username: str = ""
-    password: str = field(default="", repr=False)
-    may_read: bool = True
-    may_write: bool = True
+    username: str = ""  #: Of Basic ``Authorization``; empty: any.
+    password: str = field(default="", repr=False)  #: Of Basic ``Authorization``; empty: the key.
+    may_read: bool = True  #: Whether it may read; DescribeStream is always allowed.
+    may_write: bool = True  #: Whether it may write.
 
     def __post_init__(self) -> None:
         if not self.key:
-            raise ValueError("AccessKey(key=''): expected a text. None lets everybody in.")
+            raise ValueError(
+                "AccessKey(key=''): expected a text. Without a key everybody may do everything."
+            )
 
     def accepts(self, username: str, password: str) -> bool:
-        """Tell whether these Basic credentials are this key's."""
+        """Return whether these Basic credentials belong to this key."""
         return self.username in {"", username} and password == (self.password or self.key)
 
 
 def access_keys(given: str | AccessKey | Iterable[AccessKey] | None) -> tuple[AccessKey, ...]:
-    """Bring the ways to give access keys to one; empty means that anybody may do anything."""
+    """Return the access keys as a tuple; empty means that anybody may do anything."""
     if given is None:
         return ()
     if isinstance(given, str):
         return (AccessKey(key=given),)
     return (given,) if isinstance(given, AccessKey) else tuple(given)
+
+
+_AWS: Final = re.compile(r"AWS ([^:\s]+):|AWS4-\S+ .*?Credential=([^/,\s]+)")
+_READING: Final = frozenset({"Seek", "GetRecords", "GetItem", "GetItems", "GET", "HEAD"})
+#: Older versions of the platform answer DescribeStream to those without permission.
+_OPEN: Final = frozenset({"DescribeStream"})
+
+
+def check_access(request: Request, keys: tuple[AccessKey, ...]) -> None:
+    """Refuse an unknown key (401) and what a key may not do (403); no keys, no checks.
+
+    The key comes in the platform's own header, as Basic credentials, or in an AWS header,
+    whose signature is not looked at.
+    """
+    if not keys:
+        return
+    key = _find_key(request, keys)
+    if key is None:
+        raise RefusedError(Errors.UNAUTHORIZED)
+    may = key.may_read if request.function in _READING else key.may_write
+    if not may and request.function not in _OPEN:
+        raise RefusedError(Errors.PERMISSION_DENIED)
+
+
+def _find_key(request: Request, keys: Iterable[AccessKey]) -> AccessKey | None:
+    """Return the key that a request carries."""
+    session = request.header("X-v3io-session-key")
+    authorization = request.header("Authorization") or ""
+    aws = _AWS.match(authorization)
+    sent = session or (aws and (aws[1] or aws[2]))
+    if sent:
+        return next((key for key in keys if key.key == sent), None)
+    scheme, _, coded = authorization.partition(" ")
+    if scheme.lower() != "basic":
+        return None
+    try:
+        username, _, password = b64decode(coded, validate=True).decode().partition(":")
+    except ValueError as error:
+        raise RefusedError(Errors.UNAUTHORIZED) from error
+    return next((key for key in keys if key.accepts(username, password)), None)

@@ -1,73 +1,115 @@
-"""The platform on a socket: one thread, one event loop; it plays exchanges, decides nothing."""
+"""The platform on a socket: one thread, one event loop, and the log of what arrives.
+
+It enacts exchanges. The only thing it decides is which requests may come in at all.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import re
 import socket
-from contextlib import suppress
-from threading import Event, Thread
-from typing import TYPE_CHECKING, Final, Protocol
+import struct
+from collections import Counter, deque
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from ipaddress import ip_address
+from threading import Condition, Event, Thread
+from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
 
-from v3io_frames_put.local._exchange import Exchange, Ghost
-from v3io_frames_put.local._messages import Request, Response
-from v3io_frames_put.local._play import play, reset
+from v3io_frames_put.local._http import DelayedWrite, ErrorAnswer, Exchange, Request, Response
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Coroutine
+    from collections.abc import Callable, Coroutine, Iterator
 
-    from v3io_frames_put.local._log import Arrival, Log
+    from v3io_frames_put.local.faults import Fault, FaultProxy
 
+_ARRIVALS_KEPT: Final = 100_000  # a server that runs for weeks must not grow
 _BACKLOG: Final = 512
 _TURNS_TO_ATTACH: Final = 4  # of the event loop, from accepting a connection to knowing it
+_RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)  # linger for 0 seconds
+_DRIPS: Final = 20
 
 
-class Front(Protocol):
-    """Decides what a request gets."""
+@dataclass(slots=True)
+class Arrival:
+    """One request that reached the platform."""
 
-    def begin(self, head: Request, arrival: Arrival) -> Exchange | None:
-        """Decide before the body is read, or leave it for later."""
+    number: int  #: Counted from 1.
+    function: str  #: The function, or the verb of a request that names none.
+    path: str  # as sent
+    in_flight: int  #: Requests of the same function in flight when it came, itself included.
+    body_bytes: int = 0  #: Bytes of its body that were read.
+    status: int | None = None  #: Status of the answer; None for no answer, or none yet.
+    fault: Fault | None = None  #: The last fault that happened to it.
 
-    def finish(self, request: Request, arrival: Arrival) -> Exchange:
-        """Decide on the whole request."""
 
-    def haunt(self, ghost: Ghost) -> None:
-        """Handle what a dead connection left behind."""
+class RequestLog:
+    """What arrived and what is in flight; one thread writes, others read and wait."""
 
-    def restart(self) -> None:
-        """Forget what is not on disk."""
+    def __init__(self) -> None:
+        self.changed = Condition()
+        self.arrivals: deque[Arrival] = deque(maxlen=_ARRIVALS_KEPT)
+        self.in_flight: Counter[str] = Counter()
+        self.peaks: Counter[str] = Counter()
+        self.errors: list[BaseException] = []  # of the platform itself
+        self._count = 0
+
+    @contextmanager
+    def record(self, function: str, path: str) -> Iterator[Arrival]:
+        """Log a request and count it as in flight during the block."""
+        with self.changed:
+            self.in_flight[function] = count = self.in_flight[function] + 1
+            self.peaks[function] = max(self.peaks[function], count)
+            self._count += 1
+            arrival = Arrival(self._count, function, path, count)
+            self.arrivals.append(arrival)
+            self.changed.notify_all()
+        try:
+            yield arrival
+        finally:
+            self.in_flight[function] -= 1
+            self.notify()
+
+    def notify(self) -> None:
+        """Let those who wait look again."""
+        with self.changed:
+            self.changed.notify_all()
+
+    def clear(self) -> None:
+        """Forget arrivals, peaks and errors; what is in flight stays counted."""
+        with self.changed:
+            self._count = 0
+            for part in (self.arrivals, self.peaks, self.errors):
+                part.clear()
 
 
 class Server:
-    """A running HTTP server.
+    """An HTTP server in a thread of its own, where ``proxy`` decides on every request.
 
-    Parameters
-    ----------
-    front : Front
-        Decides on every request, in this server's thread.
-    log : Log
-        Told what arrives, and of errors in ``front``.
-    address : (str, int)
-        Where to listen; port 0 finds a free one.
-    tls : SSLContext, optional
-        Serve HTTPS with it.
+    ``hosts`` are the names in ``Host`` that are answered; None: all, and any origin.
     """
 
     def __init__(
-        self, front: Front, log: Log, address: tuple[str, int], tls: ssl.SSLContext | None = None
+        self,
+        proxy: FaultProxy,
+        log: RequestLog,
+        address: tuple[str, int],
+        tls: ssl.SSLContext | None = None,
+        hosts: frozenset[str] | None = None,
     ) -> None:
-        self._front, self._log, self._tls = front, log, tls
+        self._proxy, self._log, self._tls, self._hosts = proxy, log, tls, hosts
         self._socket = socket.create_server(address, backlog=_BACKLOG)
         self.host, self.port = self._socket.getsockname()[:2]
-        self._ready, self._open = Event(), asyncio.Event()
-        self._open.set()
+        self._ready, self._released = Event(), asyncio.Event()
+        self._released.set()
         self._failure: BaseException | None = None
         self._thread = Thread(target=self._run, name="v3io-local-platform", daemon=True)
 
     def start(self) -> None:
-        """Start serving; returns when requests are taken."""
+        """Start serving; return when requests are taken."""
         self._thread.start()
         self._ready.wait()
         if self._failure is not None:
@@ -79,51 +121,53 @@ class Server:
             self._loop.call_soon_threadsafe(self._stopped.set)
         self._thread.join()
 
-    def hold(self) -> None:
-        """Keep every answer back that has not begun to leave when this returns."""
-        asyncio.run_coroutine_threadsafe(self._hold(), self._loop).result()
+    @contextmanager
+    def hold(self) -> Iterator[None]:
+        """Hold back every answer that has not begun to leave when the block begins."""
+        self._call(self._released.clear)
+        try:
+            yield
+        finally:
+            self._call(self._released.set)
 
-    async def _hold(self) -> None:
-        self._open.clear()
+    def cancel_delayed_writes(self) -> None:
+        """Drop delayed writes; none happens after this returns."""
+        self._call(lambda: [task.cancel() for task in self._delayed])
 
-    def release(self) -> None:
-        """Let the answers go that were kept back."""
-        self._loop.call_soon_threadsafe(self._open.set)
+    def _call(self, action: Callable[[], object]) -> None:
+        """Do something in the server's thread, and wait for it."""
 
-    def forget_ghosts(self) -> None:
-        """Drop what dead connections left behind; returns when none can come any more."""
-        asyncio.run_coroutine_threadsafe(self._forget_ghosts(), self._loop).result()
+        async def call() -> None:
+            action()
 
-    async def _forget_ghosts(self) -> None:
-        for task in self._ghosts:
-            task.cancel()
+        asyncio.run_coroutine_threadsafe(call(), self._loop).result()
 
     def _run(self) -> None:
         try:
             asyncio.run(self._main())
         except BaseException as error:  # noqa: BLE001  # start() raises it in the caller's thread
             self._failure = error
-            self._log.note_error(error)
+            self._log.errors.append(error)
         finally:
             self._ready.set()
 
     async def _main(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._stopped = asyncio.Event()
-        self._ghosts: set[asyncio.Task[None]] = set()
+        self._delayed: set[asyncio.Task[None]] = set()
         self._restarts: set[asyncio.Task[None]] = set()
         self._web = web.Server(self._answer, access_log=None, handler_cancellation=True)
         await self._serve()
         self._ready.set()
         await self._stopped.wait()
-        for task in self._ghosts | self._restarts:
+        for task in self._delayed | self._restarts:
             task.cancel()
         await self._stop_listening()
         self._cut_connections()
         await self._web.shutdown(timeout=0)
 
     async def _serve(self) -> None:
-        """Take connections on our socket."""
+        """Accept connections."""
         self._listener = await self._loop.create_server(self._web, sock=self._socket, ssl=self._tls)
 
     async def _stop_listening(self) -> None:
@@ -142,76 +186,181 @@ class Server:
         """Reset every connection, as the death of the server would."""
         for connection in self._web.connections:
             if connection.transport is not None:
-                reset(connection.transport)
+                _reset(connection.transport)
 
     async def _answer(self, http: web.BaseRequest) -> web.StreamResponse:
         """Answer one request of aiohttp's."""
-        target = http.raw_path
-        path, _, query = target.partition("?")
+        path, _, query = http.raw_path.partition("?")
         head = Request(http.method, path, query, dict(http.headers))
         with self._log.record(head.function, path) as arrival:
             try:
-                exchange = self._front.begin(head, arrival)
-                if exchange is None:
-                    exchange = await self._read_and_finish(http, head, arrival)
-            except Exception as error:  # noqa: BLE001  # checked by tests; the client sees a 500
-                self._log.note_error(error)
+                exchange = await self._decide(http, head, arrival)
+            except Exception as error:  # noqa: BLE001  # LocalPlatform.check() raises it
+                self._log.errors.append(error)
                 exchange = Exchange(response=Response(500, {}, repr(error).encode()))
             if exchange.response is not None:
                 arrival.status = exchange.response.status
-            await self._open.wait()
+            await self._released.wait()
             if exchange.down_seconds:
                 await self._stop_listening()  # before the client can know and come again
             try:
-                return await play(http, exchange)
-            finally:  # the end of the connection cancels us
+                return await _enact(http, exchange)
+            finally:  # also when the client goes, which cancels this task
                 self._follow_up(exchange)
 
-    async def _read_and_finish(
-        self, http: web.BaseRequest, head: Request, arrival: Arrival
-    ) -> Exchange:
-        """Read the body and decide on the whole request."""
+    async def _decide(self, http: web.BaseRequest, head: Request, arrival: Arrival) -> Exchange:
+        """Return what a request gets, having read its body if that matters."""
+        refusal = None if self._hosts is None else refuse_foreign(head, self._hosts)
+        if refusal is not None:
+            return Exchange(response=refusal)
+        exchange = self._proxy.before_body(head, arrival)
+        if exchange is not None:
+            return exchange
+        # The rest of a body that is too long is not kept: aiohttp drops it and hangs up.
+        refusal = self._proxy.platform.refuse_size(head, http.content_length or 0)
+        if refusal is not None:
+            return Exchange(response=refusal)
         if (head.header("Expect") or "").lower() == "100-continue":
             await http.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        body = bytearray()
         try:
-            body = await http.content.read()
+            async for part in http.content.iter_any():
+                body += part
+                refusal = self._proxy.platform.refuse_size(head, len(body))
+                if refusal is not None:
+                    return Exchange(response=refusal)
         except (ConnectionError, web.RequestPayloadError):  # the client went, or sent no HTTP
             return Exchange(response=None, ending="reset")
         arrival.body_bytes = len(body)
-        request = Request(head.method, head.path, head.query, head.headers, body)
-        return self._front.finish(request, arrival)
+        request = Request(head.method, head.path, head.query, head.headers, bytes(body))
+        return self._proxy.after_body(request, arrival)
 
     def _follow_up(self, exchange: Exchange) -> None:
-        """Start what an exchange leaves behind."""
-        for ghost in exchange.ghosts:
-            self._spawn(self._haunt(ghost), self._ghosts)
+        """Start what happens after an exchange."""
+        for write in exchange.delayed_writes:
+            self._spawn(self._write_later(write), self._delayed)
         if exchange.down_seconds is not None:
             self._spawn(self._restart(exchange.down_seconds), self._restarts)
 
     def _spawn(self, work: Coroutine[None, None, None], tasks: set[asyncio.Task[None]]) -> None:
-        """Run work beside the requests; its errors are ours."""
+        """Run work beside the requests and log its errors."""
 
         def reap(task: asyncio.Task[None]) -> None:
             tasks.discard(task)
             error = None if task.cancelled() else task.exception()
             if error is not None:
-                self._log.note_error(error)
+                self._log.errors.append(error)
 
         task = self._loop.create_task(work)
         tasks.add(task)
         task.add_done_callback(reap)
 
-    async def _haunt(self, ghost: Ghost) -> None:
-        await asyncio.sleep(ghost.after_seconds)
-        self._front.haunt(ghost)
-        self._log.touch()
+    async def _write_later(self, write: DelayedWrite) -> None:
+        await asyncio.sleep(write.after_seconds)
+        self._proxy.apply_delayed_write(write)
+        self._log.notify()
 
     async def _restart(self, down_seconds: float) -> None:
-        """Die and come back on the same port."""
+        """Go down and come back on the same port."""
         self._cut_connections()
-        self._front.restart()
+        self._proxy.restart()
         if down_seconds:
             await asyncio.sleep(down_seconds)
             self._socket = socket.create_server((self.host, self.port), backlog=_BACKLOG)
             await self._serve()
-            self._log.touch()
+            self._log.notify()
+
+
+def refuse_foreign(head: Request, hosts: frozenset[str]) -> Response | None:
+    """Return the 403 of a request that a foreign web page may have sent, else None.
+
+    Only for a platform without an access key. A page whose own name is made to lead here
+    (DNS rebinding) sends that name as Host; an address or a name of this machine is not
+    one. A page of another site that posts here is known by Origin and Sec-Fetch-Site.
+    """
+    host = (head.header("Host") or "").lower()
+    name = re.sub(r":[0-9]*$", "", host).strip("[]").rstrip(".")
+    if host and name not in hosts and name != "localhost" and not _is_address(name):
+        return _forbid(
+            f"Host {name[:99]!r} is not a name of this local platform, which asks for no access"
+            " key. Start it with an access key, or allow the name (allowed_hosts=[...] in"
+            " Python, --allow-host NAME of v3io-put serve)."
+        )
+    if head.method.upper() in {"GET", "HEAD"}:
+        return None
+    origin, site = head.header("Origin"), head.header("Sec-Fetch-Site")
+    is_own = origin is None or origin.lower().partition("://")[2] == host
+    if is_own and (site is None or site.lower() in {"same-origin", "none"}):
+        return None
+    return _forbid(
+        "The request comes from a web page of another site, and this local platform asks for no"
+        " access key. Start it with an access key."
+    )
+
+
+def _forbid(message: str) -> Response:
+    return ErrorAnswer(403, -13, message).response()
+
+
+def _is_address(name: str) -> bool:
+    """Return whether a name is an IP address, to which no other name can lead."""
+    try:
+        ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+async def _enact(http: web.BaseRequest, exchange: Exchange) -> web.StreamResponse:
+    """Give a request its exchange; aiohttp ends or keeps a connection that stays open."""
+    if exchange.body_read < 1:  # and not a byte more than one read brings
+        wanted = int((http.content_length or 0) * exchange.body_read)
+        while wanted > 0 and not http.content.at_eof():
+            wanted -= len(await http.content.read(wanted))
+    if exchange.wait_seconds is None:
+        await asyncio.Event().wait()  # until the client goes, which cancels this task
+    elif exchange.wait_seconds:
+        await asyncio.sleep(exchange.wait_seconds)
+    answer = None if exchange.response is None else await _send(http, exchange.response, exchange)
+    if exchange.ending == "keep" and exchange.body_sent >= 1 and answer is not None:
+        return answer
+    if http.transport is not None:
+        if exchange.ending == "reset":
+            _reset(http.transport)
+        else:
+            http.transport.close()
+        await asyncio.sleep(0)  # the loop tells aiohttp that the connection is gone
+    return answer or web.Response()  # nobody receives it
+
+
+async def _send(
+    http: web.BaseRequest, response: Response, exchange: Exchange
+) -> web.StreamResponse:
+    """Send an answer as far as the exchange goes."""
+    status, reason, headers = response.status, response.reason, response.headers
+    if exchange.body_sent >= 1 and not exchange.drip_seconds:
+        whole = web.Response(
+            status=status, reason=reason, headers=headers, body=response.body or None
+        )
+        if exchange.ending != "keep":
+            whole.force_close()
+            await whole.prepare(http)
+            await whole.write_eof()
+        return whole
+    answer = web.StreamResponse(status=status, reason=reason, headers=headers)
+    answer.content_length = len(response.body)
+    await answer.prepare(http)
+    body = response.body[: int(len(response.body) * exchange.body_sent)]
+    step = max(1, -(-len(body) // _DRIPS)) if exchange.drip_seconds else max(1, len(body))
+    for start in range(0, len(body), step):
+        await asyncio.sleep(exchange.drip_seconds / _DRIPS)
+        await answer.write(body[start : start + step])
+    return answer
+
+
+def _reset(transport: asyncio.BaseTransport) -> None:
+    """Close a connection by a reset."""
+    raw = transport.get_extra_info("socket")
+    if raw is not None:
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+    transport.abort()  # type: ignore[attr-defined]  # every transport of a stream has it

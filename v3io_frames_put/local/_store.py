@@ -1,9 +1,10 @@
-"""Streams, shards and records in SQLite; no HTTP, no clock, no rules of the API.
+"""Streams, shards, records, objects and directories in SQLite; no HTTP and no clock.
 
-Records that one request brings to one shard are one row: their wire JSON. So a thousand
-records cost a handful of inserts, and reading them back converts nothing. A store on
-disk keeps what was committed when its process is killed (write-ahead log, no sync per commit:
-a power cut may take the last commits, never the file).
+Paths begin with their container, which is a directory that always exists. The records
+that one request brings to one shard are one row: their JSON as GetRecords
+sends it. So a thousand records cost a handful of inserts, and reading them converts
+nothing. A store on disk keeps what was committed when its process is killed (write-ahead
+log, no sync per commit: a power cut may take the last commits, but never the file).
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import orjson
+from v3io_frames_put.local._http import encode_json, parse_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS streams (
-    id INTEGER PRIMARY KEY AUTOINCREMENT, container TEXT NOT NULL, path TEXT NOT NULL,
-    shard_count INTEGER NOT NULL, retention_hours INTEGER NOT NULL, UNIQUE (container, path));
+    id INTEGER PRIMARY KEY AUTOINCREMENT, path TEXT NOT NULL UNIQUE,
+    shard_count INTEGER NOT NULL, retention_hours INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS shards (
     stream INTEGER NOT NULL, shard INTEGER NOT NULL, first INTEGER NOT NULL,
     last INTEGER NOT NULL, bytes INTEGER NOT NULL, mtime INTEGER NOT NULL,
@@ -32,8 +33,9 @@ CREATE TABLE IF NOT EXISTS batches (
     last INTEGER NOT NULL, arrival INTEGER NOT NULL, records BLOB NOT NULL);
 CREATE UNIQUE INDEX IF NOT EXISTS batch_order ON batches (stream, shard, first);
 CREATE TABLE IF NOT EXISTS files (
-    container TEXT NOT NULL, path TEXT NOT NULL, is_directory INTEGER NOT NULL,
-    body BLOB NOT NULL, mtime INTEGER NOT NULL, PRIMARY KEY (container, path, is_directory));
+    path TEXT NOT NULL, is_directory INTEGER NOT NULL, body BLOB NOT NULL,
+    mtime INTEGER NOT NULL, PRIMARY KEY (path, is_directory));
+CREATE TABLE IF NOT EXISTS items (path TEXT PRIMARY KEY, attributes BLOB NOT NULL);
 """
 
 
@@ -43,10 +45,9 @@ class StoreError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """A stream's row; ``id`` is never used again, not even for the same path."""
+    """A stream; ``id`` is never used again, not even for the same path."""
 
     id: int
-    container: str
     path: str
     shard_count: int
     retention_hours: int
@@ -54,7 +55,7 @@ class Stream:
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """A shard that was written: the numbers it still holds are ``first`` to ``last``."""
+    """A shard that was written; it holds the sequence numbers ``first`` to ``last``."""
 
     number: int
     first: int
@@ -65,7 +66,7 @@ class Shard:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Records that came together to one shard: wire JSON without ``ShardId``."""
+    """Records of one request and one shard, as JSON values without ``ShardId``."""
 
     first: int
     last: int
@@ -73,14 +74,18 @@ class Batch:
     records: list[dict[str, Any]]
 
 
-class Store:
-    """One SQLite database.
+@dataclass(frozen=True, slots=True)
+class File:
+    """An object or a directory."""
 
-    Parameters
-    ----------
-    path : Path, optional
-        The file. None keeps everything in memory.
-    """
+    path: str
+    is_directory: bool  # 0 or 1, as SQLite has it
+    size: int
+    mtime: int  # nanoseconds
+
+
+class Store:
+    """One SQLite database: a file, or for None in memory."""
 
     def __init__(self, path: Path | None = None) -> None:
         self._path = path
@@ -112,18 +117,18 @@ class Store:
             self._database = self._open()
 
     def close(self) -> None:
-        """Close the database; closing twice is fine."""
+        """Close the database; closing twice is allowed."""
         self._database.close()
 
     def clear(self) -> None:
         """Remove everything."""
         with self.transaction():
-            for table in ("streams", "shards", "batches", "files"):
-                self.run(f"DELETE FROM {table}")  # noqa: S608  # the names stand above
+            for table in ("streams", "shards", "batches", "files", "items"):
+                self._run(f"DELETE FROM {table}")  # noqa: S608  # one of the names above
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """Store all of what follows or nothing; transactions may nest."""
+        """Store all of the block or nothing; transactions may nest."""
         if self._database.in_transaction:
             yield
             return
@@ -135,130 +140,161 @@ class Store:
             raise
         self._database.execute("COMMIT")
 
-    def run(self, statement: str, *values: object) -> sqlite3.Cursor:
-        """Run one statement."""
+    def _run(self, statement: str, *values: object) -> sqlite3.Cursor:
         return self._database.execute(statement, values)
 
     # streams
 
-    def find_stream(self, container: str, path: str) -> Stream | None:
+    def find_stream(self, path: str) -> Stream | None:
         """Return the stream at a path, or None."""
-        columns = "id, container, path, shard_count, retention_hours"
-        row = self.run(
-            f"SELECT {columns} FROM streams WHERE container = ? AND path = ?",  # noqa: S608
-            container,
-            path,
+        row = self._run(
+            "SELECT id, path, shard_count, retention_hours FROM streams WHERE path = ?", path
         ).fetchone()
         return None if row is None else Stream(*row)
 
-    def add_stream(self, container: str, path: str, shard_count: int, retention_hours: int) -> None:
-        """Make a stream; its shards come with their first record."""
-        self.run(
-            "INSERT INTO streams (container, path, shard_count, retention_hours)"
-            " VALUES (?, ?, ?, ?)",
-            container,
-            path,
-            shard_count,
-            retention_hours,
-        )
+    def add_stream(self, path: str, shard_count: int, retention_hours: int) -> None:
+        """Make a stream; a shard is made by its first record."""
+        self._run(
+            "INSERT INTO streams (path, shard_count, retention_hours) VALUES (?, ?, ?)",
+            path, shard_count, retention_hours,
+        )  # fmt: skip
 
     def resize_stream(self, stream: Stream, shard_count: int) -> None:
         """Change how many shards a stream may have."""
-        self.run("UPDATE streams SET shard_count = ? WHERE id = ?", shard_count, stream.id)
+        self._run("UPDATE streams SET shard_count = ? WHERE id = ?", shard_count, stream.id)
 
     def remove_stream(self, stream: Stream) -> None:
         """Remove a stream with all its shards."""
-        self.run("DELETE FROM streams WHERE id = ?", stream.id)
-        self.run("DELETE FROM shards WHERE stream = ?", stream.id)
-        self.run("DELETE FROM batches WHERE stream = ?", stream.id)
+        self._run("DELETE FROM streams WHERE id = ?", stream.id)
+        self._run("DELETE FROM shards WHERE stream = ?", stream.id)
+        self._run("DELETE FROM batches WHERE stream = ?", stream.id)
 
     # shards
 
     def find_shard(self, stream: Stream, number: int) -> Shard | None:
         """Return a shard, or None before its first record."""
-        row = self.run(
+        row = self._run(
             "SELECT shard, first, last, bytes, mtime FROM shards WHERE stream = ? AND shard = ?",
-            stream.id,
-            number,
-        ).fetchone()
+            stream.id, number,
+        ).fetchone()  # fmt: skip
         return None if row is None else Shard(*row)
 
     def shards(self, stream: Stream) -> list[Shard]:
         """Return the shards that were written, by number."""
-        rows = self.run(
+        rows = self._run(
             "SELECT shard, first, last, bytes, mtime FROM shards WHERE stream = ? ORDER BY shard",
             stream.id,
         )
         return [Shard(*row) for row in rows]
 
     def remove_shard(self, stream: Stream, number: int) -> None:
-        """Remove one shard; its next record is number 1 again."""
-        self.run("DELETE FROM shards WHERE stream = ? AND shard = ?", stream.id, number)
-        self.run("DELETE FROM batches WHERE stream = ? AND shard = ?", stream.id, number)
+        """Remove one shard; its next record has number 1 again."""
+        self._run("DELETE FROM shards WHERE stream = ? AND shard = ?", stream.id, number)
+        self._run("DELETE FROM batches WHERE stream = ? AND shard = ?", stream.id, number)
 
     # records
 
     def append(self, stream: Stream, number: int, records: bytes, *, count: int, now: int) -> int:
-        """Put records, a JSON array, at the end of a shard and return the first one's number."""
+        """Append records, a JSON array, to a shard and return the number of the first."""
         shard = self.find_shard(stream, number) or Shard(number, 1, 0, 0, now)
         first, last = shard.last + 1, shard.last + count
-        arrival = max(now, shard.mtime)  # a clock set back does not turn a shard's order
-        self.run(
-            "INSERT INTO batches VALUES (?, ?, ?, ?, ?, ?)",
-            stream.id, number, first, last, arrival, records,
-        )  # fmt: skip
-        self.run(
-            "REPLACE INTO shards VALUES (?, ?, ?, ?, ?, ?)",
-            stream.id, number, shard.first, last, shard.bytes + len(records), arrival,
-        )  # fmt: skip
+        arrival = max(now, shard.mtime)  # a clock set back does not change a shard's order
+        batch = (stream.id, number, first, last, arrival, records)
+        self._run("INSERT INTO batches VALUES (?, ?, ?, ?, ?, ?)", *batch)
+        size = shard.bytes + len(records)
+        changed = (stream.id, number, shard.first, last, size, arrival)
+        self._run("REPLACE INTO shards VALUES (?, ?, ?, ?, ?, ?)", *changed)
         return first
 
     def batches(self, stream: Stream, number: int, sequence: int) -> Iterator[Batch]:
-        """Yield a shard's batches from the one that holds a sequence number on."""
-        rows = self.run(
+        """Yield a shard's batches, beginning with the one that holds a sequence number."""
+        rows = self._run(
             "SELECT first, last, arrival, records FROM batches"
             " WHERE stream = ? AND shard = ? AND first >= coalesce((SELECT max(first) FROM batches"
             " WHERE stream = ? AND shard = ? AND first <= ?), 0) ORDER BY first",
             stream.id, number, stream.id, number, sequence,
         )  # fmt: skip
         for first, last, arrival, records in rows:
-            yield Batch(first, last, arrival, orjson.loads(records))
+            yield Batch(first, last, arrival, parse_json(records))
 
     def first_at(self, stream: Stream, number: int, arrival: int) -> int | None:
-        """Return the number of the earliest record that came at this time or later."""
-        row = self.run(
+        """Return the number of the earliest record that arrived at this time or later."""
+        row = self._run(
             "SELECT min(first) FROM batches WHERE stream = ? AND shard = ? AND arrival >= ?",
-            stream.id,
-            number,
-            arrival,
-        ).fetchone()
-        return row[0] if row else None
-
-    def arrival_of(self, stream: Stream, number: int, sequence: int) -> int | None:
-        """Return when a record came, or None where there is none."""
-        row = self.run(
-            "SELECT arrival FROM batches WHERE stream = ? AND shard = ? AND first <= ?"
-            " AND last >= ?",
-            stream.id, number, sequence, sequence,
+            stream.id, number, arrival,
         ).fetchone()  # fmt: skip
         return row[0] if row else None
 
     def expire(self, stream: Stream, number: int, before: int) -> None:
-        """Drop a shard's records that came before a time."""
+        """Drop a shard's records that arrived before a time."""
         kept = self.first_at(stream, number, before)
         shard = self.find_shard(stream, number)
         if shard is not None:
-            self.forget(stream, shard, kept or shard.last + 1)
+            self.drop(stream, shard, kept or shard.last + 1)
 
-    def forget(self, stream: Stream, shard: Shard, first: int) -> None:
+    def drop(self, stream: Stream, shard: Shard, first: int) -> None:
         """Drop a shard's records below a sequence number."""
         if first <= shard.first:
             return
-        self.run(
-            "UPDATE shards SET first = ? WHERE stream = ? AND shard = ?",
-            first, stream.id, shard.number,
+        where = "WHERE stream = ? AND shard = ?"
+        self._run(f"UPDATE shards SET first = ? {where}", first, stream.id, shard.number)  # noqa: S608
+        self._run(f"DELETE FROM batches {where} AND last < ?", stream.id, shard.number, first)  # noqa: S608
+
+    # objects and directories: they may share a name, as on the platform
+
+    def has_directory(self, path: str) -> bool:
+        """Return whether a directory exists; a container always does."""
+        return "/" not in path or self.find_file(path, is_directory=True) is not None
+
+    def find_file(self, path: str, *, is_directory: bool = False) -> File | None:
+        """Return an object or a directory, or None."""
+        row = self._run(
+            "SELECT path, is_directory, length(body), mtime FROM files"
+            " WHERE path = ? AND is_directory = ?",
+            path, is_directory,
+        ).fetchone()  # fmt: skip
+        return None if row is None else File(*row)
+
+    def read_object(self, path: str) -> bytes:
+        """Return the content of an object that exists."""
+        statement = "SELECT body FROM files WHERE path = ? AND is_directory = 0"
+        return bytes(self._run(statement, path).fetchone()[0])
+
+    def write_object(self, path: str, body: bytes, now: int) -> None:
+        """Make or replace an object, and the directories above it."""
+        with self.transaction():
+            self.add_directory(path.rpartition("/")[0], now)
+            self._run("REPLACE INTO files VALUES (?, 0, ?, ?)", path, body, now)
+
+    def add_directory(self, path: str, now: int) -> None:
+        """Make a directory and those above it; an existing one stays as it is."""
+        parts = path.split("/")
+        for depth in range(2, len(parts) + 1):
+            above = "/".join(parts[:depth])
+            self._run("INSERT OR IGNORE INTO files VALUES (?, 1, x'', ?)", above, now)
+
+    def remove_file(self, path: str, *, is_directory: bool = False) -> None:
+        """Remove an object with its attributes, or an empty directory."""
+        self._run("DELETE FROM files WHERE path = ? AND is_directory = ?", path, is_directory)
+        if not is_directory:
+            self._run("DELETE FROM items WHERE path = ?", path)
+
+    def children(self, path: str) -> list[File]:
+        """Return the direct entries of a directory, by name."""
+        # "0" is the character after "/": a range that the index serves, unlike LIKE.
+        rows = self._run(
+            "SELECT path, is_directory, length(body), mtime FROM files"
+            " WHERE path >= ? AND path < ? ORDER BY path, is_directory",
+            f"{path}/", f"{path}0",
         )  # fmt: skip
-        self.run(
-            "DELETE FROM batches WHERE stream = ? AND shard = ? AND last < ?",
-            stream.id, shard.number, first,
-        )  # fmt: skip
+        return [File(*row) for row in rows if "/" not in row[0][len(path) + 1 :]]
+
+    def attributes(self, path: str) -> dict[str, dict[str, Any]]:
+        """Return the attributes that PutItem gave an object: name -> {type: value}."""
+        row = self._run("SELECT attributes FROM items WHERE path = ?", path).fetchone()
+        attributes: dict[str, dict[str, Any]] = parse_json(row[0]) if row else {}
+        return attributes
+
+    def set_attributes(self, path: str, attributes: dict[str, dict[str, Any]]) -> None:
+        """Replace the attributes of an object."""
+        self._run("REPLACE INTO items VALUES (?, ?)", path, encode_json(attributes))

@@ -1,116 +1,342 @@
-"""CreateStream, DescribeStream, UpdateStream, and finding a stream or shard for the others.
+"""The stream functions: CreateStream, DescribeStream, UpdateStream, PutRecords, Seek, GetRecords.
 
 Status codes and names follow the documentation and what the platform's own clients
-accept. A non-stream directory is "not found" to PutRecords: a known bug of the real one.
+accept. To PutRecords a directory that is not a stream is "not found": a known bug of the
+real platform.
 """
 
 from __future__ import annotations
 
+import hashlib
+import struct
+from base64 import b64decode, b64encode
+from collections import Counter, defaultdict
+from collections.abc import Callable
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
-from v3io_frames_put.local._messages import (
-    INVALID_ARGUMENT,
-    INVALID_SHARD_COUNT,
-    RESOURCE_IN_USE,
-    RESOURCE_IS_NOT_STREAM,
-    RESOURCE_NOT_FOUND,
-    RESOURCE_NOT_STREAM,
-    SHARD_OUT_OF_RANGE,
+import msgspec
+
+from v3io_frames_put.local._http import (
+    SECOND,
     ErrorAnswer,
+    Errors,
     RefusedError,
     Response,
+    encode_json,
+    http_date,
     json_response,
 )
 from v3io_frames_put.local._rules import MAX_RETENTION_HOURS, MAX_SHARDS, Rules
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Container, Sequence
 
-    from v3io_frames_put.local._files import Files
     from v3io_frames_put.local._store import Shard, Store, Stream
 
-NANOSECONDS: Final = 1_000_000_000
+_HOUR: Final = 3_600 * SECOND
+_MAX: Final = 2**63 - 1  # SQLite's and JSON's widest whole number
+_RECORD_OVERHEAD: Final = 128  # bytes of field names and numbers around one record's texts
+_LOCATION: Final = struct.Struct("<IIQ")
+_LOCATION_VERSION: Final = 1
+
+ShardFilter = Callable[[int], bool]
+
+
+class Record(msgspec.Struct, rename="pascal", kw_only=True, omit_defaults=True, gc=False):
+    """A record of a request, its fields in the order of GetRecords' answer.
+
+    A null counts as a field left out: what the platform does with it is unknown.
+    """
+
+    client_info: bytes | None = None
+    partition_key: str | None = None
+    data: bytes
+    shard_id: int | None = None
+
+
+class PutRecords(msgspec.Struct, rename="pascal"):
+    """The body of a PutRecords request."""
+
+    records: list[Record]
+    stream_name: str | None = None
+
+
+_PUT_RECORDS: Final = msgspec.json.Decoder(PutRecords)
+
+
+def parse_put_records(body: bytes) -> PutRecords:
+    """Parse a PutRecords body; one malformed record refuses the whole request."""
+    try:
+        if not body.isascii():
+            body.decode()  # msgspec does not check the text of fields that it leaves out
+        return _PUT_RECORDS.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise RefusedError(Errors.INVALID_ARGUMENT) from error
 
 
 class Streams:
-    """Streams of one store.
+    """The streams of one store; ``now`` returns nanoseconds since 1970."""
 
-    Parameters
-    ----------
-    store : Store
-        Where streams and records are.
-    files : Files
-        Where directories and plain objects are.
-    rules : Rules
-        What is left open by the documentation.
-    now : callable
-        Nanoseconds since 1970.
-    """
+    def __init__(self, store: Store, rules: Rules, now: Callable[[], int]) -> None:
+        self._store, self._rules, self._now = store, rules, now
+        self._turns: Counter[int] = Counter()
 
-    def __init__(self, store: Store, files: Files, rules: Rules, now: Callable[[], int]) -> None:
-        self.store, self.rules, self.now = store, rules, now
-        self._files = files
-
-    def create(self, container: str, path: str, body: dict[str, Any]) -> Response:
+    def create(self, path: str, body: dict[str, Any]) -> Response:
         """CreateStream: 204, or 409 when something is there."""
-        shard_count = whole_number(body, "ShardCount", 1, 1, MAX_SHARDS)
-        hours = whole_number(body, "RetentionPeriodHours", 24, 1, MAX_RETENTION_HOURS)
-        if not path:
-            raise RefusedError(INVALID_ARGUMENT)
-        if self._files.has_directory(container, path):
-            raise RefusedError(self._by_version(RESOURCE_IN_USE))
-        with self.store.transaction():
-            self._files.add_directory(container, path, self.now())
-            self.store.add_stream(container, path, shard_count, hours)
+        shard_count = _whole_number(body, "ShardCount", 1, 1, MAX_SHARDS)
+        hours = _whole_number(body, "RetentionPeriodHours", 24, 1, MAX_RETENTION_HOURS)
+        if "/" not in path:
+            raise RefusedError(Errors.INVALID_ARGUMENT)
+        if self._store.has_directory(path):
+            raise RefusedError(self._by_version(Errors.RESOURCE_IN_USE))
+        with self._store.transaction():
+            self._store.add_directory(path, self._now())
+            self._store.add_stream(path, shard_count, hours)
         return Response(204)
 
-    def describe(self, container: str, path: str) -> Response:
+    def describe(self, path: str) -> Response:
         """DescribeStream."""
-        stream = self.find(container, path)
+        stream = self._find(path)
         hours = stream.retention_hours
         return json_response({"ShardCount": stream.shard_count, "RetentionPeriodHours": hours})
 
-    def update(self, container: str, path: str, body: dict[str, Any]) -> Response:
-        """UpdateStream: only growth, at once."""
-        if self.store.find_stream(container, path) is None and self._files.exists(container, path):
-            raise RefusedError(RESOURCE_NOT_STREAM)
-        stream = self.find(container, path)
-        shard_count = whole_number(body, "ShardCount", None, 1, MAX_SHARDS)
+    def update(self, path: str, body: dict[str, Any]) -> Response:
+        """UpdateStream: shards can only be added, and are there at once."""
+        if self._store.find_stream(path) is None and (
+            self._store.has_directory(path) or self._store.find_file(path)
+        ):
+            raise RefusedError(Errors.RESOURCE_NOT_STREAM)
+        stream = self._find(path)
+        shard_count = _whole_number(body, "ShardCount", None, 1, MAX_SHARDS)
         if shard_count <= stream.shard_count:
-            raise RefusedError(INVALID_SHARD_COUNT)
-        self.store.resize_stream(stream, shard_count)
+            raise RefusedError(Errors.INVALID_SHARD_COUNT)
+        self._store.resize_stream(stream, shard_count)
         return Response(204)
 
-    def find(self, container: str, path: str) -> Stream:
+    def _find(self, path: str) -> Stream:
         """Return the stream at a path or refuse the request."""
-        stream = self.store.find_stream(container, path)
+        stream = self._store.find_stream(path)
         if stream is not None:
             return stream
-        is_object = self._files.has_object(container, path)
-        if is_object and not self._files.has_directory(container, path):
-            raise RefusedError(RESOURCE_IS_NOT_STREAM)
-        raise RefusedError(RESOURCE_NOT_FOUND)
+        is_object = self._store.find_file(path) is not None
+        if is_object and not self._store.has_directory(path):
+            raise RefusedError(Errors.RESOURCE_IS_NOT_STREAM)
+        raise RefusedError(Errors.RESOURCE_NOT_FOUND)
 
-    def find_shard(self, container: str, path: str, number: int) -> tuple[Stream, Shard]:
+    def _find_shard(self, path: str, number: int) -> tuple[Stream, Shard]:
         """Return a written shard or refuse the request."""
-        stream = self.find(container, path)
+        stream = self._find(path)
         if not 0 <= number < stream.shard_count:
-            raise RefusedError(SHARD_OUT_OF_RANGE)
-        shard = self.store.find_shard(stream, number)
+            raise RefusedError(Errors.SHARD_OUT_OF_RANGE)
+        shard = self._store.find_shard(stream, number)
         if shard is None:
-            raise RefusedError(self._by_version(RESOURCE_NOT_FOUND))
+            raise RefusedError(self._by_version(Errors.RESOURCE_NOT_FOUND))
         return stream, shard
 
     def _by_version(self, error: ErrorAnswer) -> ErrorAnswer:
-        """Give an error the status it had in the version that the rules name."""
-        if self.rules.statuses == "current":
+        """Return an error with the status of the version that the rules name."""
+        if self._rules.statuses == "current":
             return error
         return ErrorAnswer(400, error.code, error.message)
 
+    # PutRecords
 
-def whole_number(body: dict[str, Any], name: str, default: int | None, low: int, high: int) -> int:
+    def reset_turns(self) -> None:
+        """Restart every round robin, as a restarted server does."""
+        self._turns.clear()
+
+    def put(
+        self, path: str, records: Sequence[Record], keep_shard: ShardFilter | None = None
+    ) -> Response:
+        """PutRecords, in one transaction; records of shards not in ``keep_shard`` are lost."""
+        stream = self._find(path)
+        if not 0 < len(records) <= self._rules.max_records:
+            raise RefusedError(Errors.INVALID_ARGUMENT)
+        refused = _refused_records(stream, records, self._rules)
+        entries = [
+            refused[place].entry() if place in refused else {} for place in range(len(records))
+        ]
+        with self._store.transaction():
+            for shard, places in self._by_shard(stream, records, refused).items():
+                if keep_shard is None or keep_shard(shard):
+                    first = self._append(stream, shard, [records[place] for place in places])
+                    for sequence, place in enumerate(places, first):
+                        entries[place] = {"SequenceNumber": sequence, "ShardId": shard}
+        return json_response({"FailedRecordCount": len(refused), "Records": entries})
+
+    def _by_shard(
+        self, stream: Stream, records: Sequence[Record], refused: Container[int]
+    ) -> dict[int, list[int]]:
+        """Return the places in the request of each shard's records."""
+        places: defaultdict[int, list[int]] = defaultdict(list)
+        for place, record in enumerate(records):
+            if place in refused:
+                continue
+            shard = record.shard_id
+            if shard is None and record.partition_key is not None:
+                shard = _shard_of_key(record.partition_key, stream.shard_count)
+            elif shard is None:
+                shard = self._turns[stream.id] % stream.shard_count
+                self._turns[stream.id] += 1
+            places[shard].append(place)
+        return places
+
+    def _append(self, stream: Stream, shard: int, batch: list[Record]) -> int:
+        """Append records to a shard; as on the platform, old ones are dropped only now."""
+        now = self._now()
+        self._store.expire(stream, shard, now - stream.retention_hours * _HOUR)
+        for record in batch:
+            record.shard_id = None  # the row has it
+        return self._store.append(stream, shard, encode_json(batch), count=len(batch), now=now)
+
+    # Seek and GetRecords
+
+    def seek(self, path: str, number: int, body: dict[str, Any]) -> Response:
+        """Seek."""
+        stream, shard = self._find_shard(path, number)
+        location = _encode_location(stream.id, self._records_before(stream, shard, body))
+        return json_response({"Location": location}, _change_headers(shard))
+
+    def _records_before(self, stream: Stream, shard: Shard, body: dict[str, Any]) -> int:
+        """Return how many records of the shard come before the wanted position."""
+        kind = body.get("Type")
+        if kind == "EARLIEST":
+            return shard.first - 1
+        if kind == "LATEST":
+            return shard.last
+        if kind == "TIME":
+            first = self._store.first_at(stream, shard.number, _time(body))
+            return shard.last if first is None else max(first, shard.first) - 1
+        if kind != "SEQUENCE":
+            raise RefusedError(Errors.INVALID_ARGUMENT)
+        # Consumer groups seek the number after the last one, so that one is valid as well.
+        return _whole_number(body, "StartingSequenceNumber", None, shard.first, shard.last + 1) - 1
+
+    def get(self, path: str, number: int, body: dict[str, Any]) -> Response:
+        """GetRecords."""
+        stream, shard = self._find_shard(path, number)
+        limit = _whole_number(body, "Limit", 1_000, 1, _MAX)
+        before = _decode_location(body.get("Location"), stream.id)
+        if not shard.first - 1 <= before <= shard.last:
+            raise RefusedError(Errors.ILLEGAL_LOCATION)
+        records = self._read(stream, shard, before + 1, limit)
+        last = before + len(records)
+        left, lag = shard.last - last, 0
+        if left:  # then at least one record was read
+            newest = records[-1]
+            lag = shard.mtime - newest["ArrivalTimeSec"] * SECOND - newest["ArrivalTimeNSec"]
+        answer = {
+            "NextLocation": _encode_location(stream.id, last),
+            "MSecBehindLatest": lag // 1_000_000,
+            "RecordsBehindLatest": left,
+            "Records": records,
+        }
+        return json_response(answer, _change_headers(shard))
+
+    def _read(
+        self, stream: Stream, shard: Shard, sequence: int, limit: int
+    ) -> list[dict[str, Any]]:
+        """Return records from a sequence number on, as many as fit into one answer."""
+        records: list[dict[str, Any]] = []
+        room = self._rules.max_answer_bytes
+        for batch in self._store.batches(stream, shard.number, sequence):
+            sec, nsec = divmod(batch.arrival, SECOND)
+            for number, record in enumerate(batch.records, batch.first):
+                if number < sequence:
+                    continue
+                room -= sum(map(len, record.values())) + _RECORD_OVERHEAD
+                if len(records) == limit or (records and room < 0):
+                    return records
+                times = {"ArrivalTimeSec": sec, "ArrivalTimeNSec": nsec}
+                records.append({**times, "SequenceNumber": number, **record})
+        return records
+
+
+def _whole_number(body: dict[str, Any], name: str, default: int | None, low: int, high: int) -> int:
     """Return a whole number of the body, or refuse the request."""
     value = body.get(name, default)
     if type(value) is not int or not low <= value <= high:
-        raise RefusedError(INVALID_ARGUMENT)
+        raise RefusedError(Errors.INVALID_ARGUMENT)
     return value
+
+
+def _refused_records(
+    stream: Stream, records: Sequence[Record], rules: Rules
+) -> dict[int, ErrorAnswer]:
+    """Return the places of records that are refused alone, with their errors."""
+    most_data = rules.max_data_bytes
+    if rules.data_counted == "encoded":
+        most_data = most_data // 4 * 3  # so many bytes have a Base64 text of that length
+    refused = {}
+    for place, record in enumerate(records):
+        if record.shard_id is not None and not 0 <= record.shard_id < stream.shard_count:
+            refused[place] = Errors.SHARD_OUT_OF_RANGE
+        if (
+            len(record.data) > most_data
+            or len(record.client_info or b"") > rules.max_client_info_bytes
+            or len((record.partition_key or "").encode()) > rules.max_partition_key_bytes
+        ):
+            if rules.oversized_record == "request":
+                raise RefusedError(Errors.INVALID_ARGUMENT)
+            refused[place] = Errors.INVALID_ARGUMENT
+    return refused
+
+
+@lru_cache(maxsize=65_536)
+def _shard_of_key(key: str, shard_count: int) -> int:
+    """Assign a partition key to a shard by jump consistent hashing.
+
+    It is not the platform's function, which is not published, but it keeps the documented
+    promise: when shards are added, a key stays or moves to one of the new ones.
+    """
+    state = int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest(), "little")
+    shard, jump = 0, 0
+    while jump < shard_count:
+        shard = jump
+        state = (state * 2862933555777941757 + 1) % 2**64
+        jump = int((shard + 1) * (2**31 / ((state >> 33) + 1)))
+    return shard
+
+
+def _time(body: dict[str, Any]) -> int:
+    """Return the time to seek in nanoseconds; old samples write its names with a capital S."""
+    old = "TimeStampSec" in body
+    names = ("TimeStampSec", "TimeStampNSec") if old else ("TimestampSec", "TimestampNSec")
+    sec, nsec = (_whole_number(body, name, None, 0, _MAX) for name in names)
+    if sec * SECOND + nsec > _MAX:  # after 2262: does not fit into 64 bits
+        raise RefusedError(Errors.INVALID_ARGUMENT)
+    return sec * SECOND + nsec
+
+
+def _change_headers(shard: Shard) -> dict[str, str]:
+    """Return the headers that say when a shard changed."""
+    sec, nsec = divmod(shard.mtime, SECOND)
+    return {
+        "Last-Modified": http_date(shard.mtime),
+        "X-v3io-transaction-verifier": f"__mtime_secs=={sec} and __mtime_nsecs=={nsec}",
+    }
+
+
+def _encode_location(stream_id: int, records_before: int) -> str:
+    """Return the token for the position after so many records of a shard.
+
+    The start of a fresh shard was captured as version 1 and zeros. Other tokens carry
+    their stream, so that those of a deleted stream are not valid for its successor.
+    """
+    mark = stream_id % 2**32 if records_before else 0
+    return b64encode(_LOCATION.pack(_LOCATION_VERSION, mark, records_before)).decode()
+
+
+def _decode_location(text: object, stream_id: int) -> int:
+    """Return how many records of the shard come before a token's position."""
+    if not isinstance(text, str):
+        raise RefusedError(Errors.INVALID_ARGUMENT)
+    try:
+        version, mark, records_before = _LOCATION.unpack(b64decode(text, validate=True))
+    except (ValueError, struct.error) as error:
+        raise RefusedError(Errors.ILLEGAL_LOCATION) from error
+    expected = stream_id % 2**32 if records_before else 0
+    if (version, mark) != (_LOCATION_VERSION, expected):
+        raise RefusedError(Errors.ILLEGAL_LOCATION)
+    return int(records_before)

@@ -8,7 +8,7 @@ import pytest
 from packaging.version import Version
 
 import v3io_frames_put
-from v3io_frames_put.local import LostAnswer, RecordErrors, Unavailable
+from v3io_frames_put.local import faults
 
 STREAM = "projects/house/readings"
 
@@ -227,7 +227,7 @@ def test_failed_rows_are_shown_capped_and_whole_in_results(hands, make_uploader,
 
 
 def test_a_refusal_of_the_platform_is_shown(hands, make_uploader, client, local_platform):
-    local_platform.faults = [RecordErrors(places=(1,), message="ShardIDOutOfRangeException")]
+    local_platform.faults = [faults.RecordErrors(places=(1,), message="ShardIDOutOfRangeException")]
     uploader = make_uploader(hands.make_readings(3), STREAM, client=client)
     hands.press(uploader, "Upload")
     hands.settle(uploader)
@@ -236,7 +236,7 @@ def test_a_refusal_of_the_platform_is_shown(hands, make_uploader, client, local_
 
 
 def test_what_is_never_sent_twice_is_not_left_to_send(hands, make_uploader, client, local_platform):
-    local_platform.faults = [LostAnswer()]
+    local_platform.faults = [faults.lost_answer()]
     uploader = make_uploader(hands.make_readings(3), STREAM, client=client, delivery="at_most_once")
     hands.press(uploader, "Upload")
     hands.settle(uploader)
@@ -267,7 +267,7 @@ def test_a_missing_stream_is_created_from_the_widget(hands, make_uploader, clien
 
 
 def test_a_platform_that_is_down_is_shown(hands, make_uploader, local_platform):
-    local_platform.faults = [Unavailable(times=None)]
+    local_platform.faults = [faults.unavailable(times=None)]
     retry = v3io_frames_put.Retry(deadline_seconds=0.2, base_seconds=0.05)
     with local_platform.client() as client:
         client.create_stream(STREAM)

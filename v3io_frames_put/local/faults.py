@@ -1,0 +1,640 @@
+"""Faults: what goes wrong, and for which requests.
+
+There are five kinds of faults. Each is a value that says which requests it takes, and what
+happens to them:
+
+================  =====================================================================
+``Answer``        another answer, or the platform's own one late, slowly or cut off
+``Disconnect``    no answer: the connection ends before, in or after the request's body
+``WrongEntries``  all is stored; the answer to PutRecords counts or orders it wrongly
+``RecordErrors``  some records fail in an answer of status 200
+``Change``        somebody changes the stream; the request goes on
+================  =====================================================================
+
+The functions of this module are presets of the first two. Their further arguments are those
+of the class, above all which requests are meant (see ``Fault``)::
+
+    >>> from v3io_frames_put.local import faults
+    >>> faults.throttled(retry_after_seconds=5, times=2)
+    Answer(times=2, status=429, retry_after_seconds=5)
+    >>> faults.lost_answer(nth=3)
+    Disconnect(nth=3, stored='all')
+
+The first fault of a list that is due takes the request; a ``Change`` lets the next have it.
+
+In a TOML file each fault is a ``[[fault]]`` table: ``kind`` is ``"answer"``,
+``"disconnect"``, ``"wrong_entries"``, ``"record_errors"`` or ``"change"``, the other keys
+are those of the class. ``times = "forever"`` and ``wait_seconds = "never"`` mean None.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from base64 import b64decode
+from dataclasses import replace
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal, get_args, get_origin, get_type_hints
+
+import msgspec
+
+from v3io_frames_put.local._http import (
+    JSON_TYPE,
+    SECOND,
+    DelayedWrite,
+    Ending,
+    ErrorAnswer,
+    Errors,
+    Exchange,
+    Request,
+    Response,
+    encode_json,
+    html_response,
+    http_date,
+    json_response,
+    parse_json,
+    parse_number,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from v3io_frames_put.local._platform import Platform
+    from v3io_frames_put.local._server import Arrival
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+_OK: Final = 200
+_FIRST_ERROR: Final = 300
+_BODY_READ: Final = {"before_body": 0.0, "in_body": 0.5, "after_body": 1.0}
+_ON_SHARDS: Final = frozenset({"Seek", "GetRecords"})
+#: What only the body can tell, and the value that does not ask for it.
+_IN_BODY: Final = {"shard": None, "containing": None, "min_records": 0}
+
+#: What of a request is stored, whatever the answer says. A tuple names shards.
+Stored = Literal["none", "all", "even_shards", "odd_shards"] | tuple[int, ...]
+
+
+class Fault(
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    forbid_unknown_fields=True,
+    repr_omit_defaults=True,
+    tag_field="kind",
+):
+    """What every kind of fault has: which requests it means, and which of them it takes."""
+
+    #: ``X-v3io-function``, the verb of requests without one, or ``"*"`` for all.
+    function: str = "PutRecords"
+    stream: str | None = None  #: ``"container/path"`` as the request names it.
+    shard: int | None = None  #: Requests to this shard, or with a record for it.
+    containing: str | None = None  #: Requests with a record whose Data contains this text.
+    min_records: int = 0  #: Requests with at least so many records.
+    min_body_bytes: int = 0  #: Requests with at least so long a body.
+    nth: int = 1  #: The first matching request to take, from 1.
+    every: int = 1  #: Then every n-th matching request.
+    times: int | None = 1  #: How many requests to take. None: no end.
+    #: Before a byte of the request's body is read, in the middle of it, or when it is complete.
+    when: Literal["before_body", "in_body", "after_body"] = "after_body"
+
+    def __post_init__(self) -> None:
+        kind = type(self).__name__
+        for name in ("nth", "every", "times"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{kind}({name}={value}): expected 1 or more.")
+        asked = [*self._asked_of_body(), *(["stored"] if self._needs_body else [])]
+        if self.is_early and asked:
+            raise ValueError(
+                f"{kind}(when={self.when!r}): it happens before the body is read, and"
+                f" {asked[0]!r} needs the body. Match by stream, nth and every; store nothing."
+            )
+
+    @property
+    def is_early(self) -> bool:
+        """Whether it happens before the request's body is read."""
+        return self.when != "after_body"
+
+    @property
+    def _needs_body(self) -> bool:
+        """Whether it stores something of the request."""
+        return True
+
+    def apply(self, platform: Platform, request: Request) -> Exchange | None:
+        """Make it happen; None lets the request go on."""
+        raise NotImplementedError
+
+    def matches(self, request: Request) -> bool:
+        """Return whether this fault means a request."""
+        return (
+            self.function in {"*", request.function}
+            and (self.stream is None or _stream_of(request) == self.stream.strip("/"))
+            and _body_bytes(request) >= self.min_body_bytes
+            and (not self._asked_of_body() or self._matches_body(request))
+        )
+
+    def _asked_of_body(self) -> list[str]:
+        """Return the names of the conditions that need the body."""
+        return [name for name, absent in _IN_BODY.items() if getattr(self, name) != absent]
+
+    def _matches_body(self, request: Request) -> bool:
+        records = _records_of(request)
+        shards = [record.get("ShardId") for record in records]
+        if request.function in _ON_SHARDS:
+            shards = [_body_of(request).get("ShardId", parse_number("".join(request.parts[-1:])))]
+        return (
+            len(records) >= self.min_records
+            and (self.shard is None or self.shard in shards)
+            and (self.containing is None or any(_contains(r, self.containing) for r in records))
+        )
+
+
+class Answer(Fault, frozen=True, kw_only=True, tag="answer"):
+    """Another answer than the platform's, or its own one late, slowly or cut off."""
+
+    status: int | None = None  #: The HTTP status. None: the platform's own answer.
+    headers: dict[str, str] = {}  #: Headers of the answer.
+    body: str | None = None  #: Body of the answer. None: an error page of the front end.
+    #: What is stored, at once. None: all with a status below 300 or the platform's own answer,
+    #: else none.
+    stored: Stored | None = None
+    retry_after_seconds: int | None = None  #: The ``Retry-After`` header.
+    retry_after_as_date: bool = False  #: Send it as a date, counted from the answer's ``Date``.
+    wait_seconds: float | None = 0.0  #: Time until the answer begins. None: never.
+    drip_seconds: float = 0.0  #: Time from the first byte of the body to the last.
+    #: How much of the body is sent. With ``ending="keep"`` the shorter length is announced, and
+    #: only a parser notices; else the connection ends there.
+    body_share: float = 1.0
+    #: What happens to the connection after the answer; before the body is read, it is closed.
+    ending: Ending = "keep"
+
+    def __post_init__(self) -> None:
+        Fault.__post_init__(self)
+        if self.status is None and self._stored != "all" and self.wait_seconds is not None:
+            raise ValueError(
+                f"Answer(stored={self.stored!r}): expected a status, since the platform's own"
+                " answer would say that all is stored."
+            )
+
+    @property
+    def _needs_body(self) -> bool:
+        return self._stored != "none"
+
+    @property
+    def _stored(self) -> Stored:
+        """What is stored, by default according to the status."""
+        if self.stored is not None:
+            return self.stored
+        return "all" if self.status is None or self.status < _FIRST_ERROR else "none"
+
+    def apply(self, platform: Platform, request: Request) -> Exchange:
+        """Store what is to be stored, and answer."""
+        own = _store(platform, request, self._stored)
+        response = own if self.status is None else self._response(platform, self.status)
+        sent = self.body_share
+        if response is not None and self.ending == "keep":
+            body = response.body[: int(len(response.body) * sent)]
+            response, sent = replace(response, body=body), 1.0
+        return Exchange(
+            response=response,
+            body_read=_BODY_READ[self.when],
+            wait_seconds=self.wait_seconds,
+            drip_seconds=self.drip_seconds,
+            body_sent=sent,
+            ending="close" if self.is_early and self.ending == "keep" else self.ending,
+        )
+
+    def _response(self, platform: Platform, status: int) -> Response:
+        headers = dict(self.headers)
+        if self.retry_after_seconds is not None:
+            moment = round((platform.clock() + self.retry_after_seconds) * SECOND)
+            as_date = self.retry_after_as_date
+            headers["Retry-After"] = http_date(moment) if as_date else str(self.retry_after_seconds)
+        if self.body is None:
+            return platform.sign(html_response(status, headers))
+        return platform.sign(Response(status, headers, self.body.encode()))
+
+
+class Disconnect(Fault, frozen=True, kw_only=True, tag="disconnect"):
+    """The connection ends without a byte of an answer."""
+
+    stored: Stored = "none"  #: What is stored before the connection ends.
+    #: The whole request is stored so long after the connection ended.
+    stored_after_seconds: float | None = None
+    ending: Literal["reset", "close"] = "reset"  #: How the connection ends.
+    #: The platform is killed: all connections are reset and refused for so long, then it comes
+    #: back on the same address. What it had acknowledged is there again; in memory, too.
+    down_seconds: float | None = None
+
+    @property
+    def _needs_body(self) -> bool:
+        return self.stored != "none" or self.stored_after_seconds is not None
+
+    def apply(self, platform: Platform, request: Request) -> Exchange:
+        """Store what is to be stored, and end the connection."""
+        _store(platform, request, self.stored)
+        later = self.stored_after_seconds
+        return Exchange(
+            response=None,
+            body_read=_BODY_READ[self.when],
+            ending=self.ending,
+            delayed_writes=() if later is None else (DelayedWrite(later, request),),
+            down_seconds=self.down_seconds,
+        )
+
+
+class WrongEntries(Fault, frozen=True, kw_only=True, tag="wrong_entries"):
+    """All is stored, and the entries of the answer to PutRecords are wrong."""
+
+    entries: int = 0  #: How many too many (the last one again), or too few when negative.
+    failed: int = 0  #: Added to ``FailedRecordCount``.
+    #: As they should be; back to front; the first entry last; the first two exchanged.
+    order: Literal["kept", "reversed", "rotated", "swapped"] = "kept"
+
+    def apply(self, platform: Platform, request: Request) -> Exchange:
+        """Store everything, and answer with other entries."""
+        answer = platform.handle(request)
+        if request.function != "PutRecords" or answer.status != _OK:
+            return Exchange(response=answer)
+        body = answer.json()
+        entries = body["Records"]
+        entries = {
+            "kept": entries,
+            "reversed": entries[::-1],
+            "rotated": entries[1:] + entries[:1],
+            "swapped": entries[1:2] + entries[:1] + entries[2:],
+        }[self.order]
+        entries = entries[: self.entries or None] if self.entries < 0 else entries
+        entries = entries + entries[-1:] * max(0, self.entries)
+        changed = {"FailedRecordCount": body["FailedRecordCount"] + self.failed, "Records": entries}
+        return Exchange(response=replace(answer, body=encode_json(changed)))
+
+
+class RecordErrors(Fault, frozen=True, kw_only=True, tag="record_errors"):
+    """Some records of a request fail in an answer of status 200.
+
+    By default the error passes: the same records are stored when they come again. With
+    ``containing`` and ``times=None`` the error belongs to the records and is permanent.
+    """
+
+    #: Positions in the request, from 0. With neither places nor ``containing`` all fail.
+    places: tuple[int, ...] = ()
+    code: int = -201326592  #: ``ErrorCode``; any number, documented or not.
+    message: str = "InvalidArgumentException"  #: ``ErrorMessage``.
+    is_stored: bool = False  #: Whether they are stored although the answer says they failed.
+
+    def apply(self, platform: Platform, request: Request) -> Exchange:
+        """Fail some records and store the others."""
+        records = _records_of(request)
+        failing = {place for place, record in enumerate(records) if self._fails(place, record)}
+        kept = [r for place, r in enumerate(records) if self.is_stored or place not in failing]
+        if kept or not records:
+            body = encode_json({**_body_of(request), "Records": kept}) if records else request.body
+            answer = platform.handle(replace(request, body=body))
+        else:
+            answer = platform.sign(json_response({"Records": []}))
+        if answer.status != _OK or not records:
+            return Exchange(response=answer)
+        given = iter(answer.json()["Records"])
+        error = {"ErrorCode": self.code, "ErrorMessage": self.message}
+        entries: list[dict[str, Any]] = []
+        for place in range(len(records)):
+            entry = next(given) if self.is_stored or place not in failing else {}
+            entries.append(error if place in failing else entry)
+        count = sum("ErrorCode" in entry for entry in entries)
+        changed = {"FailedRecordCount": count, "Records": entries}
+        return Exchange(response=replace(answer, body=encode_json(changed)))
+
+    def _fails(self, place: int, record: dict[str, Any]) -> bool:
+        if not self.places and self.containing is None:
+            return True
+        is_named = self.containing is not None and _contains(record, self.containing)
+        return place in self.places or is_named
+
+
+class Change(Fault, frozen=True, kw_only=True, tag="change"):
+    """Somebody changes the stream before the request is handled."""
+
+    #: Change the shard count, drop records as retention does, delete the stream, or delete it
+    #: and make it anew with as many shards.
+    action: Literal["resize", "drop_records", "delete", "recreate"]
+    target: str | None = None  #: The stream that changes. None: the one the request names.
+    shards: int | None = None  #: Of ``"resize"``: the new shard count.
+    keep_last: int = 0  #: Of ``"drop_records"``: how many records each shard keeps.
+
+    def __post_init__(self) -> None:
+        Fault.__post_init__(self)
+        if self.action == "resize" and self.shards is None:
+            raise ValueError("Change(action='resize'): expected shards, the new shard count.")
+
+    @property
+    def _needs_body(self) -> bool:
+        return False
+
+    def apply(self, platform: Platform, request: Request) -> None:
+        """Change the stream and let the request go on."""
+        stream = self.target or _stream_of(request)
+        if self.action == "resize":
+            platform.resize_stream(stream, self.shards or 1)
+        elif self.action == "drop_records":
+            platform.drop_records(stream, keep_last=self.keep_last)
+        else:
+            before = platform.describe_stream(stream)
+            platform.delete_stream(stream)
+            if self.action == "recreate":
+                platform.create_stream(stream, before.shard_count, before.retention_hours)
+
+
+def throttled(
+    retry_after_seconds: int | None = 1, *, as_date: bool = False, **values: Any
+) -> Answer:
+    """Answer 429 with ``Retry-After``, or without it for None; nothing is stored."""
+    values |= {"retry_after_seconds": retry_after_seconds, "retry_after_as_date": as_date}
+    return Answer(status=429, **values)
+
+
+def unavailable(**values: Any) -> Answer:
+    """Answer 503 with the platform's own error; nothing is stored, or what ``stored`` says."""
+    return _error(Errors.UNAVAILABLE, values)
+
+
+def refused(
+    status: int = 401, *, code: int = -1, message: str = "Unauthorized", **values: Any
+) -> Answer:
+    """Answer with an error of the platform, nothing stored: 401 in mid-run, 403, 404, 400."""
+    return _error(ErrorAnswer(status, code, message), values)
+
+
+def _error(error: ErrorAnswer, values: dict[str, Any]) -> Answer:
+    headers = {"Content-Type": JSON_TYPE}
+    return Answer(status=error.status, headers=headers, body=error.body(), **values)
+
+
+def html_error(status: int = 502, **values: Any) -> Answer:
+    """Answer with a page of the front end: 502, 504, or any other status."""
+    return Answer(status=status, **values)
+
+
+def redirected(location: str = "https://platform.example:8443/", **values: Any) -> Answer:
+    """Answer 308 with ``Location``, as the ingress answers plain HTTP."""
+    return Answer(status=308, headers={"Location": location}, **values)
+
+
+def too_large(**values: Any) -> Answer:
+    """Answer 413, nothing stored; ``when="before_body"``: while the body is being sent."""
+    return Answer(status=413, **values)
+
+
+def empty_answer(status: int = 200, **values: Any) -> Answer:
+    """Store everything, and answer with a status and no body."""
+    return Answer(status=status, body="", **values)
+
+
+def truncated_answer(share: float = 0.5, *, breaks: bool = False, **values: Any) -> Answer:
+    """Store everything, and end the answer's JSON in the middle, or with its connection."""
+    return Answer(body_share=share, ending="reset" if breaks else "keep", **values)
+
+
+def slow_answer(seconds: float = 1.0, **values: Any) -> Answer:
+    """Store everything, and spread the body of the answer over some time."""
+    return Answer(drip_seconds=seconds, **values)
+
+
+def stalled_answer(seconds: float | None = None, **values: Any) -> Answer:
+    """Store everything, and answer after some time, or never for None."""
+    return Answer(wait_seconds=seconds, **values)
+
+
+def reset(**values: Any) -> Disconnect:
+    """Reset the connection; nothing is stored. ``when`` says how much of the body is read."""
+    return Disconnect(**values)
+
+
+def lost_answer(stored: Stored = "all", **values: Any) -> Disconnect:
+    """Store, and end the connection without an answer."""
+    return Disconnect(stored=stored, **values)
+
+
+def delayed_write(after_seconds: float = 3.0, **values: Any) -> Disconnect:
+    """Reset the connection, and store everything some time after that."""
+    return Disconnect(stored_after_seconds=after_seconds, **values)
+
+
+def restart(stored: Stored = "none", *, down_seconds: float = 0.0, **values: Any) -> Disconnect:
+    """Kill the platform, which comes back on the same address."""
+    return Disconnect(stored=stored, down_seconds=down_seconds, **values)
+
+
+class FaultProxy:
+    """A platform behind its faults: what each request gets, decided without a socket.
+
+    A server and a simulation both ask here, and enact the answer on their own clock.
+    Delayed writes and restarts come back through ``apply_delayed_write`` and ``restart``
+    when their time has come.
+
+    Examples
+    --------
+    >>> from v3io_frames_put.local import FaultProxy, Platform, Request, faults
+    >>> now = 0.0
+    >>> proxy = FaultProxy(Platform(clock=lambda: now), [faults.delayed_write(4)])
+    >>> proxy.platform.create_stream("projects/s")
+    >>> body = b'{"Records": [{"Data": "QQ=="}]}'
+    >>> put = Request("POST", "/projects/s", "", {"X-v3io-function": "PutRecords"}, body)
+    >>> exchange = proxy.exchange(put)
+    >>> exchange.response, exchange.ending
+    (None, 'reset')
+    >>> proxy.apply_delayed_write(exchange.delayed_writes[0])  # when ``now`` is 4
+    >>> [record.data for record in proxy.platform.records("projects/s")]
+    [b'A']
+    """
+
+    def __init__(self, platform: Platform, faults: Iterable[Fault] = ()) -> None:
+        self.platform = platform
+        self.faults = tuple(faults)
+
+    @property
+    def faults(self) -> tuple[Fault, ...]:
+        """The faults; setting them restarts their counts."""
+        return self._faults
+
+    @faults.setter
+    def faults(self, faults: Iterable[Fault]) -> None:
+        self._faults = tuple(faults)
+        self._seen = [0] * len(self._faults)
+        self._taken = [0] * len(self._faults)
+
+    def exchange(self, request: Request) -> Exchange:
+        """Return what a request gets; what is stored at once is stored on return."""
+        return self.before_body(request) or self.after_body(request)
+
+    def before_body(self, head: Request, arrival: Arrival | None = None) -> Exchange | None:
+        """Return what a request gets before its body is read, if anything."""
+        return self._apply(head, arrival, is_early=True)
+
+    def after_body(self, request: Request, arrival: Arrival | None = None) -> Exchange:
+        """Return what a complete request gets."""
+        taken = self._apply(request, arrival, is_early=False)
+        return taken or Exchange(response=self.platform.handle(request))
+
+    def apply_delayed_write(self, write: DelayedWrite) -> None:
+        """Handle a request whose connection has ended; nobody reads the answer."""
+        self.platform.handle(write.request)
+
+    def restart(self) -> None:
+        """Forget what is not on disk."""
+        self.platform.restart()
+
+    def _apply(
+        self, request: Request, arrival: Arrival | None, *, is_early: bool
+    ) -> Exchange | None:
+        """Apply the faults that are due until one takes the request; the others stay unused."""
+        due = []
+        for place, fault in enumerate(self._faults):
+            if fault.is_early == is_early and fault.matches(request):
+                turn = self._seen[place] - fault.nth + 1
+                self._seen[place] += 1
+                is_left = fault.times is None or self._taken[place] < fault.times
+                if is_left and turn >= 0 and turn % fault.every == 0:
+                    due.append(place)
+        for place in due:
+            self._taken[place] += 1
+            if arrival is not None:
+                arrival.fault = self._faults[place]
+            exchange = self._faults[place].apply(self.platform, request)
+            if exchange is not None:
+                return exchange
+        return None
+
+
+def _store(platform: Platform, request: Request, stored: Stored) -> Response | None:
+    """Handle as much of a request as is to be stored."""
+    if stored == "none":
+        return None
+    if stored == "all":
+        return platform.handle(request)
+    if isinstance(stored, tuple):
+        return platform.handle(request, keep_shard=lambda shard: shard in stored)
+    parity = 0 if stored == "even_shards" else 1
+    return platform.handle(request, keep_shard=lambda shard: shard % 2 == parity)
+
+
+def _body_of(request: Request) -> dict[str, Any]:
+    """Return a request's body as JSON, empty when it is not a JSON object."""
+    try:
+        parsed = parse_json(request.body or b"{}")
+    except ValueError:
+        return {}  # the platform refuses it; no fault asks for more
+    return parsed if isinstance(parsed, dict) else {}
+
+
+def _records_of(request: Request) -> list[dict[str, Any]]:
+    """Return the records of a PutRecords, none for other requests."""
+    records = _body_of(request).get("Records") if request.function == "PutRecords" else None
+    return [r for r in records if isinstance(r, dict)] if isinstance(records, list) else []
+
+
+def _contains(record: dict[str, Any], text: str) -> bool:
+    """Return whether a record's Data contains a text."""
+    data = record.get("Data")
+    try:
+        return isinstance(data, str) and text.encode() in b64decode(data)
+    except ValueError:
+        return False  # not Base64: the platform refuses it
+
+
+def _body_bytes(request: Request) -> int:
+    """Return how long a body is, or is announced to be."""
+    announced = request.header("Content-Length") or ""
+    return len(request.body) or (int(announced) if announced.isdecimal() else 0)
+
+
+def _stream_of(request: Request) -> str:
+    """Return the stream that a request names, in its path or its body."""
+    parts, body = request.parts, _body_of(request)
+    named = body.get("StreamName")
+    if isinstance(named, str) and named:
+        parts = [*parts, named]
+    elif request.function in _ON_SHARDS and "ShardId" not in body:
+        parts = parts[:-1]
+    return "/".join(parts)
+
+
+_KINDS: Final[Mapping[str, type[Fault]]] = {
+    str(kind.__struct_config__.tag): kind
+    for kind in (Answer, Disconnect, WrongEntries, RecordErrors, Change)
+}
+_ANY_KIND: Final[Any] = Answer | Disconnect | WrongEntries | RecordErrors | Change
+_NULLS: Final = {"times": "forever", "wait_seconds": "never"}
+
+
+class FaultScriptError(ValueError):
+    """A file of faults cannot be used; the message says where and why."""
+
+
+def load_faults(path: str | Path) -> list[Fault]:
+    """Read faults from a TOML file.
+
+    Parameters
+    ----------
+    path : path
+        A file with one ``[[fault]]`` table for each fault, in the order in which they are
+        asked.
+
+    Raises
+    ------
+    FaultScriptError
+        The file is not valid TOML, or has a kind, a name or a value that does not exist.
+    """
+    try:
+        content = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise FaultScriptError(f"{path} is not valid TOML: {error}. Correct the file.") from error
+    for name in content:
+        _expect(f"{path}: unknown name", name, ["fault"])
+    tables = content.get("fault", [])
+    if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
+        raise FaultScriptError(f"{path}: 'fault' is not a list. Write [[fault]] before each.")
+    return [_read_fault(f"{path}, fault {place}", table) for place, table in enumerate(tables, 1)]
+
+
+def _read_fault(where: str, table: dict[str, Any]) -> Fault:
+    """Make one fault of its table."""
+    kind = table.get("kind")
+    _expect(f"{where}: kind =", kind, _KINDS)
+    where = f"{where} ({kind})"
+    for name in table:  # rather than ignore some and run other faults than were meant
+        _expect(f"{where}: unknown name", name, ["kind", *_KINDS[str(kind)].__struct_fields__])
+    values = {n: None if value == _NULLS.get(n, ...) else value for n, value in table.items()}
+    try:
+        fault: Fault = msgspec.convert(values, _ANY_KIND)
+    except msgspec.ValidationError as error:
+        raise FaultScriptError(f"{where}: {_explain(str(error), table, str(kind))}") from error
+    return fault
+
+
+def _explain(error: str, table: Mapping[str, Any], kind: str) -> str:
+    """Turn msgspec's message into one about the file: which key, its value, what is expected."""
+    reason, _, path = error.partition(" - at `$")
+    match = re.match(r"\.(\w+)", path)
+    if match is None:
+        return reason
+    name = match[1]
+    hint = get_type_hints(_KINDS[kind])[name]
+    literals = [part for part in (hint, *get_args(hint)) if get_origin(part) is Literal]
+    words = [repr(word) for literal in literals for word in get_args(literal)]
+    words += [repr(_NULLS[name])] if name in _NULLS else []
+    choices = f" (one of {', '.join(words)})" if words else ""
+    return f"{name} = {table[name]!r}: {reason.replace(' | null', '')}{choices}"
+
+
+def _expect(what: str, name: object, known: Iterable[str]) -> None:
+    """Refuse an unknown name, and suggest a known one."""
+    if name not in list(known):
+        close = get_close_matches(str(name), list(known), n=1)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        raise FaultScriptError(f"{what} {name!r}; expected one of {', '.join(known)}.{hint}")
