@@ -6,11 +6,11 @@ from v3io_frames_put._cluster.folder import ResultsFolder, StopFlag
 from v3io_frames_put._cluster.receipt import find_copies, merge_receipts, places_of
 from v3io_frames_put._cluster.run import begin_run, check_options
 from v3io_frames_put._cluster.task import send_partition
-from v3io_frames_put._encode.arrow_rows import is_flat, write_stream
+from v3io_frames_put._encode.arrow_rows import StreamWriter
 from v3io_frames_put._encode.base64 import decode_base64, encode_base64
 from v3io_frames_put._encode.decode import decode_records
 from v3io_frames_put._encode.json_writer import RowWriter, write_cells
-from v3io_frames_put._encode.layouts import make_plain
+from v3io_frames_put._encode.layouts import make_plain, plain_type
 from v3io_frames_put._encode.plan import RowPlan, plan_rows
 from v3io_frames_put._encode.records import Records, Rejections
 from v3io_frames_put._encode.sources import StreamSource

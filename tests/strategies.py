@@ -14,6 +14,7 @@ NAMES = st.text(st.characters(codec="utf-8", exclude_categories=("Cs",)), min_si
 FIELD_NAMES = NAMES.filter(lambda name: "\0" not in name)  # Arrow's C interface ends names there
 TEXT = st.text(st.characters(codec="utf-8", exclude_categories=("Cs",)), max_size=12)
 TOP = 2  # levels of nesting
+UUIDS = [pa.uuid] if hasattr(pa, "uuid") else []  # from pyarrow 18 on
 UNITS = ("s", "ms", "us", "ns")
 PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 FIRST_SECOND, END_SECOND = -62_135_596_800, 253_402_300_800  # the years 1 - 9999
@@ -74,7 +75,7 @@ LEAVES: list[tuple[pa.DataType, st.SearchStrategy[Any], pa.DataType | None]] = [
     (pa.large_binary(), st.binary(max_size=12), None),
     (pa.binary_view(), st.binary(max_size=40), None),
     (pa.binary(5), st.binary(min_size=5, max_size=5), None),
-    (pa.uuid(), st.binary(min_size=16, max_size=16), pa.binary(16)),
+    *((make(), st.binary(min_size=16, max_size=16), pa.binary(16)) for make in UUIDS),
     (pa.date32(), st.dates(), None),
     (pa.date64(), st.dates(), None),
     (pa.null(), st.none(), None),

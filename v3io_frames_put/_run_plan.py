@@ -147,6 +147,7 @@ def plan_run(  # noqa: PLR0913  # what every face passes on
         limits=client.limits,
         refused=refused,
         window_bytes=policy.window_bytes,
+        held_bytes=policy.max_in_flight_bytes,
     )
     return RunPlan(
         plan=plan,

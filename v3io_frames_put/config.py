@@ -126,9 +126,12 @@ class Limits:
         _check_numbers(self)
 
 
+ArrowCompression = Literal["zstd", "lz4"]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Encoding:
-    """The few choices that the JSON encoding leaves.
+    """The few choices that the encodings leave.
 
     Parameters
     ----------
@@ -136,14 +139,23 @@ class Encoding:
         What an infinite float becomes. JSON has none: ``"refuse"`` rejects its
         row, ``"null"`` writes null, ``"string"`` writes ``"Infinity"`` or
         ``"-Infinity"``.
+    arrow_compression : {"zstd", "lz4"}, optional
+        How the buffers of ``format="arrow"`` are compressed. None: not at all. Any
+        reader of Arrow IPC reads them; packs of few rows hardly get smaller.
     """
 
     infinity: Literal["refuse", "null", "string"] = "refuse"
+    arrow_compression: ArrowCompression | None = None
 
     def __post_init__(self) -> None:
         if self.infinity not in ("refuse", "null", "string"):
             raise ConfigError(
                 f"Encoding(infinity={self.infinity!r}): expected 'refuse', 'null' or 'string'."
+            )
+        if self.arrow_compression not in (None, "zstd", "lz4"):
+            raise ConfigError(
+                f"Encoding(arrow_compression={self.arrow_compression!r}): expected 'zstd', 'lz4' "
+                f"or None."
             )
 
 

@@ -23,7 +23,8 @@ from v3io_frames_put.config import Encoding
 
 DEPTH = 3
 NESTED = ["struct", "list", "large list", "fixed", "map", "view"]
-LEAVES = ["int", "text", "bytes", "bool", "float", "dictionary", "uuid", "bool8"]
+LEAVES = ["int", "text", "bytes", "bool", "float", "dictionary"]
+EXTENSIONS = ["uuid", "bool8"] if hasattr(pa, "uuid") else []
 
 
 def _leaf(kind, cells):
@@ -56,7 +57,7 @@ def cut_arrays(draw, size, kinds):
 @st.composite
 def _arrays(draw, size, kinds):
     kind, *inner = kinds
-    if kind in LEAVES:
+    if kind in LEAVES + EXTENSIONS:
         cells = draw(st.lists(st.none() | st.integers(0, 99), min_size=size, max_size=size))
         return _leaf(kind, cells)
     flags = draw(st.lists(st.booleans(), min_size=size, max_size=size))
@@ -107,7 +108,7 @@ def columns(draw):
     """Draw a column in chunks, each a slice, and its values as JSON has them."""
     nested = draw(st.lists(st.sampled_from(NESTED), min_size=1, max_size=DEPTH))
     # Arrow cannot take list views apart that hold extension types.
-    leaves = st.sampled_from(LEAVES[:-2] if "view" in nested else LEAVES)
+    leaves = st.sampled_from(LEAVES if "view" in nested else LEAVES + EXTENSIONS)
     kinds = [f"struct {draw(leaves)}" if kind == "struct" else kind for kind in nested]
     kinds.append(draw(leaves))
     sizes = draw(st.lists(st.integers(0, 5), min_size=1, max_size=3))

@@ -63,22 +63,6 @@ CELLS = {
     "binary": (pa.array([b"abcd", b"", None]), ['"YWJjZA=="', '""', "null"]),
     "binary view": (pa.array([b"abcde"], pa.binary_view()), ['"YWJjZGU="']),
     "fixed binary": (pa.array([b"abc", None], pa.binary(3)), ['"YWJj"', "null"]),
-    "list of uuids": (
-        pa.ListArray.from_arrays(
-            [0, 1, 1],
-            pa.ExtensionArray.from_storage(pa.uuid(), pa.array([b"\0" * 16], pa.binary(16))),
-            mask=pa.array([False, True]),
-        ),
-        ['["00000000-0000-0000-0000-000000000000"]', "null"],
-    ),
-    "uuid": (
-        pa.ExtensionArray.from_storage(pa.uuid(), pa.array([b"0123456789abcdef"], pa.binary(16))),
-        ['"30313233-3435-3637-3839-616263646566"'],
-    ),
-    "bool8": (
-        pa.ExtensionArray.from_storage(pa.bool8(), pa.array([1, 0], pa.int8())),
-        ["true", "false"],
-    ),
     "dictionary": (pa.array(["x", None, "x"]).dictionary_encode(), ['"x"', "null", '"x"']),
     "dictionary of zoned timestamps": (
         pa.array([0], pa.timestamp("s", "Europe/Berlin")).dictionary_encode(),
@@ -99,20 +83,9 @@ CELLS = {
         ),
         ['["x","x"]', "[]"],
     ),
-    "null lists of uuids and dictionaries": (
-        pa.nulls(
-            2,
-            pa.list_(pa.struct([("u", pa.uuid()), ("d", pa.dictionary(pa.int8(), pa.string()))])),
-        ),
-        ["null", "null"],
-    ),
     "large list views of nulls": (
         pa.LargeListViewArray.from_arrays([1, 0, 0], [2, 1, 0], pa.nulls(3)),
         ["[null,null]", "[null]", "[]"],
-    ),
-    "null maps of uuids": (
-        pa.nulls(1, pa.map_(pa.dictionary(pa.int8(), pa.string()), pa.uuid())),
-        ["null"],
     ),
     "runs of views": (
         pa.RunEndEncodedArray.from_arrays([2, 3], pa.array(["x", None], pa.string_view())),
@@ -127,12 +100,6 @@ CELLS = {
             [2, 0], pa.RunEndEncodedArray.from_arrays([2, 3], ["x", "y"])
         ),
         ['"y"', '"x"'],
-    ),
-    "runs of uuids": (
-        pa.RunEndEncodedArray.from_arrays(
-            [2], pa.ExtensionArray.from_storage(pa.uuid(), pa.array([b"\0" * 16], pa.binary(16)))
-        ),
-        ['"00000000-0000-0000-0000-000000000000"'] * 2,
     ),
     "struct of runs": (
         pa.StructArray.from_arrays(
@@ -218,6 +185,47 @@ for bits, precision in ((32, 8), (64, 17), (128, 5), (128, 38), (256, 76)):
             [f'"{Decimal(f"{number}E{-scale}")}"' for number in numbers],
         )
 
+if hasattr(pa, "uuid"):  # not in the oldest pyarrow we work with
+    CELLS |= {
+        "list of uuids": (
+            pa.ListArray.from_arrays(
+                [0, 1, 1],
+                pa.ExtensionArray.from_storage(pa.uuid(), pa.array([b"\0" * 16], pa.binary(16))),
+                mask=pa.array([False, True]),
+            ),
+            ['["00000000-0000-0000-0000-000000000000"]', "null"],
+        ),
+        "uuid": (
+            pa.ExtensionArray.from_storage(
+                pa.uuid(), pa.array([b"0123456789abcdef"], pa.binary(16))
+            ),
+            ['"30313233-3435-3637-3839-616263646566"'],
+        ),
+        "bool8": (
+            pa.ExtensionArray.from_storage(pa.bool8(), pa.array([1, 0], pa.int8())),
+            ["true", "false"],
+        ),
+        "null lists of uuids and dictionaries": (
+            pa.nulls(
+                2,
+                pa.list_(
+                    pa.struct([("u", pa.uuid()), ("d", pa.dictionary(pa.int8(), pa.string()))])
+                ),
+            ),
+            ["null", "null"],
+        ),
+        "null maps of uuids": (
+            pa.nulls(1, pa.map_(pa.dictionary(pa.int8(), pa.string()), pa.uuid())),
+            ["null"],
+        ),
+        "runs of uuids": (
+            pa.RunEndEncodedArray.from_arrays(
+                [2],
+                pa.ExtensionArray.from_storage(pa.uuid(), pa.array([b"\0" * 16], pa.binary(16))),
+            ),
+            ['"00000000-0000-0000-0000-000000000000"'] * 2,
+        ),
+    }
 if hasattr(pa, "decimal32"):  # not in the oldest pyarrow we work with
     CELLS["decimal32"] = (pa.array([Decimal("1.50")], pa.decimal32(9, 2)), ['"1.50"'])
     CELLS["decimal64"] = (pa.array([Decimal("-1.50")], pa.decimal64(18, 2)), ['"-1.50"'])
@@ -255,7 +263,7 @@ def test_the_text_of_a_cell_does_not_depend_on_its_neighbors(name):
         ("é", '"é"'),
         (b"abcd", '"YWJjZA=="'),
         (bytearray(b"abc"), '"YWJj"'),
-        (memoryview(b"abcd")[::2], '"YWM="'),
+        pytest.param(memoryview(b"abcd")[::2], '"YWM="', id="a view of every second byte"),
         (UUID(int=1), '"00000000-0000-0000-0000-000000000001"'),
         (dt.date(1, 1, 1), '"0001-01-01"'),
         (dt.time(10, 0, 0, 120_000), '"10:00:00.120"'),
@@ -283,7 +291,7 @@ def test_the_text_of_a_cell_does_not_depend_on_its_neighbors(name):
         ({1: 2}, None),
         ({1, 2}, None),
         (1j, None),
-        (object(), None),
+        pytest.param(object(), None, id="an object"),
         (pd.Period("2026"), None),
         (np.datetime64(10**6, "Y"), None),
         (pd.Timestamp(np.datetime64(2**40, "s")), None),
@@ -343,6 +351,7 @@ def test_infinities_become_strings_inside_nested_values_too():
     ]
 
 
+@pytest.mark.skipif(not hasattr(pa, "uuid"), reason="this pyarrow has no UUID type")
 @pytest.mark.parametrize("kind", ["list", "large list", "fixed list", "map", "struct"])
 def test_uuids_and_bool8_beside_floats_keep_their_text_in_lists_and_maps(kind):
     uuids = pa.ExtensionArray.from_storage(pa.uuid(), pa.array([b"\0" * 16], pa.binary(16)))

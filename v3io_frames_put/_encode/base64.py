@@ -9,20 +9,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pybase64 import b64decode_as_bytearray, b64encode
 
-from v3io_frames_put._encode.layouts import to_numpy
+from v3io_frames_put._encode.layouts import make_plain, to_numpy
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-_INLINE_BYTES: Final = 12  # a binary view holds as many itself, and points to more
 _EQUAL_SIGN: Final = ord("=")
-# The last character of a value before its equal signs, by the value's last byte.
-_AFTER_ONE_BYTE: Final = np.frombuffer(
-    b64encode(bytes(b for last in range(256) for b in (last, 0, 0))), np.uint8
-)[1::4]
-_AFTER_TWO_BYTES: Final = np.frombuffer(
-    b64encode(bytes(b for last in range(256) for b in (0, last, 0))), np.uint8
-)[2::4]
+_SHORT_BYTES: Final = 64  # of a value: up to it Arrow's join costs more than a mask
+_ZEROS: Final = pa.array([b"", b"\0", b"\0\0"], pa.binary())
 
 
 def encode_base64(column: pa.Array) -> pa.StringArray:
@@ -42,55 +36,56 @@ def encode_base64(column: pa.Array) -> pa.StringArray:
 
 
 def join_base64(before: str, column: pa.Array, *after: pa.StringArray | str) -> pa.StringArray:
-    """Write ``before``, the Base64 of a value, and what comes after it, row by row.
+    r"""Write ``before``, the Base64 of a value, and what comes after it, row by row.
 
-    Null where any of it is null. The text is copied once: by the join, into memory of
-    its own, where the last characters of the values are mended before anybody sees it.
+    Null where any of it is null. Values are filled up with zeros to a multiple of three
+    bytes and encoded end to end; only the equal signs are missing then. For example::
+
+        values      b"ab" b"abc"
+        filled up   b"ab\0" b"abc"
+        encoded     YWIA YWJj
+        mended      YWI= YWJj
+
+    The text is copied once, by the join, into memory of its own, and mended there.
     """
     column = _as_binary(column)
-    offsets = _offsets(column)
-    lengths = np.diff(offsets)
-    groups = (lengths + 2) // 3
-    padding = groups * 3 - lengths
+    lengths = np.diff(_offsets(column))
+    padding = -lengths % 3
+    sizes = (lengths + padding) // 3 * 4
     ends = np.zeros(len(column) + 1, np.int32)
-    np.cumsum(groups * 4, out=ends[1:])
-    raw = pa.Array.from_buffers(
-        pa.string(),
-        len(column),
-        [_validity(column), pa.py_buffer(ends), pa.py_buffer(_encode(column, groups * 3))],
-    )
+    np.cumsum(sizes, out=ends[1:])
+    encoded = b64encode(_fill_up(column, lengths, padding))
+    buffers = [_validity(column), pa.py_buffer(ends), pa.py_buffer(encoded)]
+    raw = pa.Array.from_buffers(pa.string(), len(column), buffers)
     text = pc.binary_join_element_wise(before, raw, *after, "")
     if text.null_count:
         padding = np.where(to_numpy(text.is_null()), 0, padding)
     if padding.any():
-        ends_in_text = _offsets(text)[:-1] + (len(before.encode()) + groups * 4)
-        last_bytes = np.frombuffer(column.buffers()[2], np.uint8), offsets[1:] - 1
-        _mend(np.frombuffer(text.buffers()[2], np.uint8), ends_in_text, padding, *last_bytes)
+        stops = _offsets(text)[:-1] + (len(before.encode()) + sizes)
+        characters = np.frombuffer(text.buffers()[2], np.uint8)
+        characters[stops[padding > 0] - 1] = _EQUAL_SIGN
+        characters[stops[padding == 2] - 2] = _EQUAL_SIGN  # noqa: PLR2004
     return text
 
 
-def _encode(column: pa.BinaryArray, lengths: np.ndarray) -> bytes:
-    """Encode values end to end, each read on to a length that is a multiple of three."""
+def _fill_up(column: pa.BinaryArray, lengths: np.ndarray, padding: np.ndarray) -> memoryview:
+    """Return the bytes of all values, each followed by its padding of zeros."""
     if len(column) == 0:
-        return b""
+        return memoryview(b"")
+    if lengths.mean() > _SHORT_BYTES:
+        values = pc.fill_null(column, b"") if column.null_count else column
+        filled = pc.binary_join_element_wise(values, _ZEROS.take(pa.array(padding)), b"")
+        offsets = _offsets(filled)
+        return memoryview(filled.buffers()[2] or b"")[offsets[0] : offsets[-1]]
     offsets = _offsets(column)
-    lengths[-1] = offsets[-1] - offsets[-2]  # nothing need be there to read on into
-    padded = _copy_pieces(column.buffers()[2] or pa.py_buffer(b""), offsets[:-1], lengths)
-    return b64encode(memoryview(padded.buffers()[2] or b"")[: _offsets(padded)[-1]])
-
-
-def _copy_pieces(data: pa.Buffer, starts: np.ndarray, lengths: np.ndarray) -> pa.BinaryArray:
-    """Copy pieces of a buffer, which may overlap."""
-    views = np.zeros((len(starts), 4), np.int32)  # length, first bytes, buffer, start
-    views[:, 0] = lengths
-    views[:, 3] = starts
-    short = np.flatnonzero(lengths <= _INLINE_BYTES)
-    if len(short) and data.size:
-        places = starts[short, np.newaxis] + np.arange(_INLINE_BYTES)
-        inline = np.frombuffer(data, np.uint8)[np.minimum(places, data.size - 1)]
-        views[short, 1:] = inline.view(np.int32)
-    pieces = pa.Array.from_buffers(pa.binary_view(), len(starts), [None, pa.py_buffer(views), data])
-    return pieces.cast(pa.binary())
+    ends = np.cumsum(lengths + padding)
+    is_data = np.ones(ends[-1], np.bool_)
+    is_data[ends[padding > 0] - 1] = False
+    is_data[ends[padding == 2] - 2] = False  # noqa: PLR2004
+    filled = np.zeros(ends[-1], np.uint8)
+    data = memoryview(column.buffers()[2] or b"")
+    filled[is_data] = np.frombuffer(data[offsets[0] : offsets[-1]], np.uint8)
+    return filled.data
 
 
 def decode_base64(texts: Iterable[str | bytes | None]) -> pa.BinaryArray:
@@ -105,7 +100,7 @@ def _as_binary(column: pa.Array) -> pa.BinaryArray:
     """Bring any binary or text layout to offsets of 32 bits."""
     if pa.types.is_fixed_size_binary(column.type):
         column = column.cast(pa.large_binary())
-    return column.cast(pa.binary())
+    return make_plain(column).cast(pa.binary())
 
 
 def _offsets(column: pa.BinaryArray) -> np.ndarray:
@@ -119,14 +114,3 @@ def _offsets(column: pa.BinaryArray) -> np.ndarray:
 def _validity(column: pa.Array) -> pa.Buffer | None:
     """Return the validity bits of a column that may be a slice, from bit 0 on."""
     return column.is_valid().buffers()[1] if column.null_count else None
-
-
-def _mend(
-    text: np.ndarray, ends: np.ndarray, padding: np.ndarray, data: np.ndarray, last: np.ndarray
-) -> None:
-    """Write what Base64 wants at the end of values: equal signs, and a last character."""
-    text[ends[padding > 0] - 1] = _EQUAL_SIGN
-    after_one, after_two = np.flatnonzero(padding == 2), np.flatnonzero(padding == 1)  # noqa: PLR2004
-    text[ends[after_one] - 2] = _EQUAL_SIGN
-    text[ends[after_one] - 3] = _AFTER_ONE_BYTE[data[last[after_one]]]
-    text[ends[after_two] - 2] = _AFTER_TWO_BYTES[data[last[after_two]]]

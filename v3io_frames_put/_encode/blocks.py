@@ -99,7 +99,7 @@ class Blocks:
         payloads, routes = zip(*self._pieces, strict=True)
         columns = [
             payloads,
-            *zip(*((r.partition_key, r.shard, r.client_info) for r in routes), strict=True),
+            *zip(*(part.columns for part in routes), strict=True),
         ]
         checksum = 0
         for pieces in columns:

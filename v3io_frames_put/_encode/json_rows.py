@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import pyarrow as pa
 
-from v3io_frames_put._encode.json_cells import Unencodable, encode_cell
 from v3io_frames_put._encode.json_types import (
     AS_IT_IS,
     NoEncoding,
@@ -26,6 +25,7 @@ from v3io_frames_put._encode.json_writer import (
     strip_braces,
     write_cells,
 )
+from v3io_frames_put._encode.objects import Unencodable, encode_cell
 from v3io_frames_put._encode.records import CELL_BYTES, binary_sizes
 from v3io_frames_put.errors import UnsupportedType
 
@@ -65,6 +65,8 @@ class JsonEncoder:
     UnsupportedType
         A column's type has no JSON.
     """
+
+    payload_type = pa.binary()
 
     def __init__(self, columns: Sequence[Column], encoding: Encoding, max_bytes: int) -> None:
         self._columns = columns

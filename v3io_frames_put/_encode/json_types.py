@@ -42,6 +42,7 @@ _DECIMALS: Final = {  # by bits: the type, and the most digits and scale
     for bits, digits in ((32, 9), (64, 18), (128, 38), (256, 76))
     if hasattr(pa, f"decimal{bits}")
 }
+_PLAIN_DIGITS: Final = 6  # after the point: with more, older Arrow may write 1.E-7 for 1E-7
 _SAMPLE_ROWS: Final = 256  # looked at before all are
 _FEW: Final = 4  # rows to a value from where spelling each value once pays
 
@@ -148,7 +149,10 @@ def spell_decimals(array: pa.Array) -> pa.StringArray:
     dtype = array.type
     make, most_digits = _DECIMALS[dtype.bit_width]
     if abs(dtype.scale) <= most_digits:
-        return array.cast(pa.string())
+        texts = array.cast(pa.string())
+        return (
+            texts if 0 <= dtype.scale <= _PLAIN_DIGITS else pc.replace_substring(texts, ".E", "E")
+        )
     digits = array.view(make(dtype.precision, 0)).cast(pa.string()).to_pylist()
     texts = [None if d is None else str(Decimal(f"{d}E{-dtype.scale}")) for d in digits]
     return pa.array(texts, pa.string())

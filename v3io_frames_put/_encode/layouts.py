@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from v3io_frames_put._encode.records import RejectionLog
-    from v3io_frames_put._encode.sources import Window
 
 
 def is_text(dtype: pa.DataType) -> bool:
@@ -116,6 +115,8 @@ def make_plain(array: pa.Array) -> pa.Array:  # noqa: PLR0911 - one return a kin
     target = plain_type(array.type)
     if array.type == target:
         return array
+    if array.type in _VIEWS and not _CASTS_VIEWS:
+        return pa.array(array.to_pylist(), target)
     if pt.is_dictionary(array.type):
         return _spread(array.dictionary, array.indices)
     if pt.is_run_end_encoded(array.type):
@@ -211,6 +212,7 @@ def list_parents(array: pa.Array) -> np.ndarray:
 
 
 _VIEWS: Final = {pa.string_view(): pa.string(), pa.binary_view(): pa.binary()}
+_CASTS_VIEWS: Final = int(pa.__version__.split(".")[0]) >= 18  # noqa: PLR2004 - pyarrow 17 does not
 _LISTS: Final = (
     pt.is_list,
     pt.is_large_list,
@@ -220,16 +222,14 @@ _LISTS: Final = (
 )
 
 
-def refuse_invalid(window: Window, names: Sequence[str], log: RejectionLog) -> Window:
-    """Refuse rows with text that is not UTF-8, or a date64 within a day; null these cells."""
-    for number, column in enumerate(window.columns):
-        bad = find_invalid(column) if isinstance(column, pa.Array) else {}
-        for row, why in bad.items():
-            log.add(row, "UnencodableValue", f"column {names[number]!r} holds {why}. Correct it.")
-        if bad:
-            good = [None if row in bad else row for row in range(len(column))]
-            window.columns[number] = column.take(pa.array(good, pa.int64()))
-    return window
+def reject_invalid(column: pa.Array, name: str, log: RejectionLog) -> pa.Array:
+    """Reject rows with text that is not UTF-8, or a date64 within a day; null these cells."""
+    bad = find_invalid(column)
+    for row, why in bad.items():
+        log.add(row, "UnencodableValue", f"column {name!r} holds {why}. Correct it.")
+    if not bad:
+        return column
+    return column.take(pa.array([None if r in bad else r for r in range(len(column))], pa.int64()))
 
 
 def find_invalid(column: pa.Array) -> dict[int, str]:
@@ -315,7 +315,7 @@ def _measure_dictionary(array: pa.DictionaryArray) -> int:
     longest = _longest(array.dictionary)
     if longest < 256:  # noqa: PLR2004 - short values need no exact count
         return len(array) * longest
-    lengths = pc.binary_length(array.dictionary.cast(pa.large_binary()))
+    lengths = pc.binary_length(make_plain(array.dictionary).cast(pa.large_binary()))
     return int(pc.sum(lengths.take(array.indices)).as_py() or 0)
 
 
@@ -323,7 +323,9 @@ def _longest(values: pa.Array) -> int:
     """Return the bytes of the longest value, at least 8."""
     if not (is_text(values.type) or is_bytes(values.type)) or len(values) == 0:
         return max(8, int(values.nbytes) // max(1, len(values)))
-    longest: int | None = pc.max(pc.binary_length(values.cast(pa.large_binary()))).as_py()
+    longest: int | None = pc.max(
+        pc.binary_length(make_plain(values).cast(pa.large_binary()))
+    ).as_py()
     return max(8, longest or 0)
 
 

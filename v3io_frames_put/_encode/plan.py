@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from v3io_frames_put._encode.columns import Selection
 from v3io_frames_put._encode.formats import FormatPlan
-from v3io_frames_put._encode.records import Records, RowEncoder, recut
+from v3io_frames_put._encode.records import Records, RowEncoder
 from v3io_frames_put._encode.routing import Mapping
 from v3io_frames_put._encode.sources import open_source
 from v3io_frames_put.config import Encoding, Limits, or_default
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from v3io_frames_put._encode.blocks import Blocks
-    from v3io_frames_put._encode.formats import Format, Packer, RowsPerRecord
+    from v3io_frames_put._encode.formats import Format, RowsPerRecord
+    from v3io_frames_put._encode.packs import Packer
     from v3io_frames_put._encode.records import EncodedRows, Skip
     from v3io_frames_put._encode.sources import Column
 
@@ -63,7 +64,7 @@ class RowPlan:
         windows = self._rows.windows(skip, blocks)
         if self._packer is None:
             return map(_as_records, windows)
-        return map(self._packer.pack, recut(windows, self._rows.window_bytes))
+        return self._packer.pack(windows)
 
     def destinations(self) -> tuple[np.ndarray, np.ndarray]:
         """Find each row's destination, by going through all of the input once.
@@ -96,6 +97,7 @@ def plan_rows(  # noqa: PLR0913 - the options of put_records that are about rows
     limits: Limits | None = None,
     refused: str | None = None,
     window_bytes: int = WINDOW_BYTES,
+    held_bytes: int | None = None,
 ) -> RowPlan:
     """Plan how the rows of a table become records.
 
@@ -111,10 +113,14 @@ def plan_rows(  # noqa: PLR0913 - the options of put_records that are about rows
     limits : Limits, optional
         What a record may hold.
     refused : str, optional
-        A column that tells why a row cannot be sent, null where it can. It is not data:
-        ``columns`` has to leave it out.
+        A column with the reason why a row cannot be sent, null where it can. It is not
+        data: ``columns`` has to leave it out.
     window_bytes : int
         About how many bytes are read, and encoded, at once.
+    held_bytes : int, optional
+        The ``max_in_flight_bytes`` of the run: packs by destination are gathered from
+        as many bytes of rows, and no body is larger. None: ``window_bytes``, and bodies
+        are as large as the limits allow.
 
     Returns
     -------
@@ -126,6 +132,7 @@ def plan_rows(  # noqa: PLR0913 - the options of put_records that are about rows
         An option or a column cannot be used. Nothing was sent.
     """
     encoding, limits = or_default("encoding", encoding, Encoding()), limits or Limits()
+    packed = limits
     if not isinstance(index, (bool, np.bool_)):
         raise ConfigError(f"index={index!r}: expected True or False. Correct it.")
     source = open_source(data)
@@ -134,7 +141,12 @@ def plan_rows(  # noqa: PLR0913 - the options of put_records that are about rows
     mapping = Mapping(
         selection, limits, partition_key=partition_key, shard=shard, client_info=client_info
     )
-    options = FormatPlan(format, rows_per_record, encoding, limits, window_bytes)
+    gathered = window_bytes
+    if held_bytes is not None:
+        body_bytes = min(limits.max_body_bytes, held_bytes)
+        packed = replace(limits, max_body_bytes=body_bytes)
+        gathered = max(window_bytes, held_bytes) if mapping.is_given else window_bytes
+    options = FormatPlan(format, rows_per_record, encoding, packed, window_bytes, gathered)
     encoder, packer = options.plan(chosen, selection)
     reasons = None if refused is None else selection.add_position(source.names.index(refused))
     rows = RowEncoder(selection, mapping, encoder, limits, window_bytes, reasons)

@@ -1,31 +1,32 @@
-"""Rows -> encoded records: read, encoded, routed, checked, and cut into windows."""
+"""Rows -> encoded rows: read window by window, encoded, routed and checked."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Protocol, SupportsInt
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from v3io_frames_put._encode.layouts import refuse_invalid, to_numpy
+from v3io_frames_put._encode.layouts import reject_invalid, to_numpy
 from v3io_frames_put._encode.routing import Routes, hash_destinations
-from v3io_frames_put._encode.sources import MAX_ROWS, read_window
+from v3io_frames_put._encode.sources import MAX_ROWS, Window, read_window
+from v3io_frames_put.errors import DataError, PutRecordsError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from v3io_frames_put._encode.blocks import Blocks
     from v3io_frames_put._encode.columns import Selection
     from v3io_frames_put._encode.routing import Mapping
-    from v3io_frames_put._encode.sources import Column, Window
+    from v3io_frames_put._encode.sources import Column
     from v3io_frames_put.config import Limits
 
 
 @dataclass(frozen=True, slots=True)
 class Rejections:
-    """Rows refused here, each alone.
+    """Rows rejected before they were sent, each alone.
 
     Attributes
     ----------
@@ -45,13 +46,27 @@ class Rejections:
     def __len__(self) -> int:
         return len(self.names)
 
+    @staticmethod
+    def concat(parts: Sequence[Rejections]) -> Rejections:
+        """Return the rejections of windows that follow each other."""
+        return Rejections(
+            np.concatenate([part.rows for part in parts]),
+            [name for part in parts for name in part.names],
+            [detail for part in parts for detail in part.details],
+        )
+
+
+NO_REJECTIONS: Final = Rejections(np.zeros(0, np.int64), [], [])
+
 
 @dataclass(frozen=True, slots=True)
 class Records:
     """Encoded records of one window of consecutive rows, in data order.
 
     Every row of the window is in exactly one record or in ``rejections``, except
-    those the caller asked to skip. Packs stand in the order of their first rows.
+    those the caller asked to skip. Packs come in the order of their first rows; those of
+    one window may come in several pieces, of which only the first has a ``num_rows``
+    above 0 and rejections.
 
     Attributes
     ----------
@@ -90,16 +105,16 @@ class Records:
 
 @dataclass(slots=True)
 class RejectionLog:
-    """Collects refusals of one window; the first reason of a row stands."""
+    """Collects the rejections of one window; the first reason of a row counts."""
 
     reasons: dict[int, tuple[str, str]] = field(default_factory=dict)
 
     def add(self, row: SupportsInt, name: str, detail: str) -> None:
-        """Refuse one row of the window, counted from the window's first."""
+        """Reject one row of the window, counted from the window's first."""
         self.reasons.setdefault(int(row), (name, detail))
 
     def keep(self, num_rows: int) -> np.ndarray | None:
-        """Return the mask of rows that are not refused; None when all are fine."""
+        """Return the mask of rows that are not rejected; None when all are fine."""
         if not self.reasons:
             return None
         mask = np.ones(num_rows, dtype=bool)
@@ -107,7 +122,7 @@ class RejectionLog:
         return mask
 
     def close(self, first_row: int, num_rows: int, skip: np.ndarray | None) -> Rejections:
-        """Return what was refused among the first ``num_rows`` rows, skipped ones left out."""
+        """Return the rejections among the first ``num_rows`` rows, skipped ones left out."""
         rows = sorted(
             row for row in self.reasons if row < num_rows and not (skip is not None and skip[row])
         )
@@ -122,10 +137,13 @@ CELL_BYTES: Final = 8  # a number as text, about
 # Of long values fewer are read at once: encoding takes several times as much for a moment.
 # Half as many would take 1.4 times as long: a window costs its calls.
 _LONG_BYTES: Final = 2**20
+_MOST_AT_FAULT: Final = 32
 
 
 class Encoder(Protocol):
     """Turns windows into one payload a row."""
+
+    payload_type: pa.DataType
 
     @property
     def row_bytes(self) -> int:
@@ -150,7 +168,7 @@ class Skip(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class EncodedRows:
-    """Consecutive rows with their payloads; refused and skipped ones are left out.
+    """Consecutive rows with their payloads; rejected and skipped ones are left out.
 
     Attributes
     ----------
@@ -174,9 +192,29 @@ class EncodedRows:
     rejections: Rejections
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
+class _Payloads:
+    """The first rows of a window, encoded and routed; rejected ones are in the log."""
+
+    payload: pa.Array
+    sizes: np.ndarray
+    routes: Routes
+    log: RejectionLog
+
+
+@dataclass
 class RowEncoder:
-    """Reads a source window by window and encodes its rows."""
+    """Reads a source window by window and encodes its rows.
+
+    Whatever an encoder raises that was not foreseen (a panic of a native library, too)
+    does not end the run, since it may depend on how memory was sliced, or on one cell::
+
+        rows 0 - 99 fail        copy them, and encode the copy
+        the copy fails, too     encode 0 - 49 and 50 - 99, each copied, and so on
+        row 37 fails alone      reject it, with the error's text
+
+    33 rows at fault are a fault of the encoder, and raise a DataError.
+    """
 
     selection: Selection
     mapping: Mapping
@@ -184,19 +222,21 @@ class RowEncoder:
     limits: Limits
     window_bytes: int
     refused: Column | None = None  # why a row cannot be sent
+    _num_at_fault: int = field(default=0, init=False)
 
     def windows(self, skip: Skip | None, blocks: Blocks | None = None) -> Iterator[EncodedRows]:
         """Yield all rows but the skipped, in order; every row is in one window."""
-        row = 0
-        held: list[EncodedRows] = []
+        row = self._num_at_fault = 0
+        held: list[EncodedRows] = []  # until the block of rows that they are of is checked
         while (window := self._read(row, blocks)) is not None:
-            encoded, is_checked = self._encode(window, skip, blocks)
-            row += encoded.num_rows
-            held.append(encoded)
+            done = self._encode(window)
+            is_checked = blocks is None or blocks.take(row, done.payload, done.routes)
+            held.append(self._leave_out(row, done, skip))
+            row += len(done.payload)
+            del window, done  # their memory is the next window's
             if is_checked:
                 yield from held
                 held.clear()
-            del window, encoded  # their memory is the next window's
         if blocks is not None:
             blocks.finish(row)
 
@@ -208,47 +248,103 @@ class RowEncoder:
             max_rows = blocks.room(max_rows)
         return read_window(selection.source, selection.readers, row, max_rows, max_bytes)
 
-    def _encode(
-        self, window: Window, skip: Skip | None, blocks: Blocks | None
-    ) -> tuple[EncodedRows, bool]:
-        """Encode a window, or its first rows; tell whether they are checked."""
+    def _encode(self, window: Window) -> _Payloads:
+        """Encode a window, or its first rows."""
+        try:
+            return self._encode_once(window)
+        except BaseException as error:
+            if not _is_unforeseen(error):
+                raise
+        return self._encode_parts(window)
+
+    def _encode_once(self, window: Window) -> _Payloads:
         log = RejectionLog()
-        window = refuse_invalid(window, self.selection.names, log)
+        columns = [
+            reject_invalid(column, name, log) if isinstance(column, pa.Array) else column
+            for name, column in zip(self.selection.names, window.columns, strict=True)
+        ]
+        window = Window(window.first_row, window.num_rows, columns)
         payload = self.encoder.encode(window, log)
-        window = window.head(len(payload))
+        window = window.slice(0, len(payload))
         if self.refused is not None:
-            _refuse_unreadable(window.columns[self.refused.number], log)
+            _reject_unreadable(window.columns[self.refused.number], log)
         routes = self.mapping.apply(window, log)
-        is_checked = blocks is None or blocks.take(window.first_row, payload, routes)
-        skipped = None
-        if skip is not None:
-            skipped = skip.among(window.first_row, window.num_rows)
-            skip.note_destinations(window.first_row, _hash(routes))
         sizes = self.encoder.measure(payload)
-        _refuse_large(window.first_row, sizes, self.limits.max_data_bytes, log)
-        rejections = log.close(window.first_row, window.num_rows, skipped)
-        keep = _keep(log, window.num_rows, skipped)
-        rows = np.arange(window.first_row, window.first_row + window.num_rows)
+        _reject_large(window.first_row, sizes, self.limits.max_data_bytes, log)
+        return _Payloads(payload, sizes, routes, log)
+
+    def _encode_parts(self, window: Window) -> _Payloads:
+        """Encode a copy of a window; where that fails, its halves."""
+        window = window.copy()
+        try:
+            return self._encode_once(window)
+        except BaseException as error:
+            if not _is_unforeseen(error):
+                raise
+            if window.num_rows == 1:
+                return self._reject(window, error)
+        middle = window.num_rows // 2
+        head = self._encode_parts(window.slice(0, middle))
+        if len(head.payload) < middle:
+            return head
+        tail = self._encode_parts(window.slice(middle, window.num_rows))
+        reasons = {middle + row: reason for row, reason in tail.log.reasons.items()}
+        return _Payloads(
+            pa.concat_arrays([head.payload, tail.payload]),
+            np.concatenate([head.sizes, tail.sizes]),
+            Routes.concat([head.routes, tail.routes]),
+            RejectionLog(head.log.reasons | reasons),
+        )
+
+    def _reject(self, window: Window, error: BaseException) -> _Payloads:
+        """Reject the one row of a window for what encoding it raised."""
+        self._num_at_fault += 1
+        what = f"row {window.first_row:,} cannot be encoded ({type(error).__name__}: {error})"
+        if self._num_at_fault > _MOST_AT_FAULT:
+            raise DataError(
+                f"{what}, like {_MOST_AT_FAULT} rows before it; expected none. Convert the "
+                f"columns they have in common, or leave them out with columns=."
+            ) from error
+        log = RejectionLog()
+        log.add(0, "UnencodableValue", f"{what}. Convert its cells, or leave the row out.")
+        dtype = self.encoder.payload_type
+        blank = pa.array([b""], dtype) if pa.types.is_binary(dtype) else pa.nulls(1, dtype)
+        return _Payloads(blank, np.zeros(1, np.int64), self.mapping.blank(), log)
+
+    def _leave_out(self, first_row: int, done: _Payloads, skip: Skip | None) -> EncodedRows:
+        """Return the rows of a window without those that are rejected or skipped."""
+        num_rows = len(done.payload)
+        keep, skipped = done.log.keep(num_rows), None
+        destination = hash_destinations(done.routes.partition_key, done.routes.shard)
+        if skip is not None:
+            skipped = skip.among(first_row, num_rows)
+            skip.note_destinations(first_row, destination)
+            if skipped.any():
+                keep = ~skipped if keep is None else keep & ~skipped
+        rows, sizes = np.arange(first_row, first_row + num_rows), done.sizes
+        payload, routes = done.payload, done.routes
         if keep is not None:
-            rows, sizes = rows[keep], sizes[keep]
             mask = pa.array(keep)
-            payload = payload.filter(mask)
+            rows, sizes, payload = rows[keep], sizes[keep], payload.filter(mask)
             routes = routes.each(lambda column: column.filter(mask))
-        encoded = EncodedRows(
-            first_row=window.first_row,
-            num_rows=window.num_rows,
+            destination = None if destination is None else destination[keep]
+        return EncodedRows(
+            first_row=first_row,
+            num_rows=num_rows,
             rows=rows,
             payload=payload,
             sizes=sizes,
             routes=routes,
-            destination=_hash(routes),
-            rejections=rejections,
+            destination=destination,
+            rejections=done.log.close(first_row, num_rows, skipped),
         )
-        return encoded, is_checked
 
 
-def _hash(routes: Routes) -> np.ndarray | None:
-    return hash_destinations(routes.partition_key, routes.shard)
+def _is_unforeseen(error: BaseException) -> bool:
+    """Return whether what an encoder raised may be a fault of single rows."""
+    if isinstance(error, (MemoryError, OSError, PutRecordsError)):
+        return False
+    return isinstance(error, Exception) or type(error).__name__ == "PanicException"
 
 
 def binary_sizes(payload: pa.Array) -> np.ndarray:
@@ -256,118 +352,16 @@ def binary_sizes(payload: pa.Array) -> np.ndarray:
     return to_numpy(pc.binary_length(payload)).astype(np.int64)
 
 
-def _keep(log: RejectionLog, num_rows: int, skipped: np.ndarray | None) -> np.ndarray | None:
-    """Return the mask of rows to go on with; None for all."""
-    keep = log.keep(num_rows)
-    if skipped is None or not skipped.any():
-        return keep
-    return ~skipped if keep is None else keep & ~skipped
-
-
-def _refuse_unreadable(reasons: pa.Array, log: RejectionLog) -> None:
-    """Refuse rows that came with a reason: what they hold in its place says nothing."""
+def _reject_unreadable(reasons: pa.Array, log: RejectionLog) -> None:
+    """Reject rows that came with a reason: their cells are not to be trusted."""
     for row in pc.indices_nonzero(reasons.is_valid()).to_pylist():
         log.reasons[row] = ("UnencodableValue", reasons[row].as_py())
 
 
-def _refuse_large(first_row: int, sizes: np.ndarray, max_bytes: int, log: RejectionLog) -> None:
+def _reject_large(first_row: int, sizes: np.ndarray, max_bytes: int, log: RejectionLog) -> None:
     for row in np.flatnonzero(sizes > max_bytes):
         detail = (
             f"row {first_row + row:,} encodes to {sizes[row]:,} bytes; a record may hold at most "
             f"{max_bytes:,}. Leave out or shorten its largest column."
         )
         log.add(row, "DataTooLarge", detail)
-
-
-_ROW_BYTES: Final = 64  # what a row costs beside its payload
-
-
-def recut(windows: Iterable[EncodedRows], window_bytes: int) -> Iterator[EncodedRows]:
-    """Yield windows that each end right after the row that fills ``window_bytes``.
-
-    What ``windows`` raises comes after the rows that it gave before.
-    """
-    gathered: list[EncodedRows] = []
-    room = window_bytes
-    try:
-        for window in windows:
-            rest, filled = window, _fill(window)
-            while len(filled) and filled[-1] >= room:
-                head, rest = _split(rest, int(np.searchsorted(filled, room)) + 1)
-                yield _concat([*gathered, head])
-                gathered, room, filled = [], window_bytes, _fill(rest)
-            if rest.num_rows:
-                gathered.append(rest)
-                room -= int(filled[-1]) if len(filled) else 0
-    except Exception:
-        if gathered:
-            yield _concat(gathered)
-        raise
-    if gathered:
-        yield _concat(gathered)
-
-
-def _fill(window: EncodedRows) -> np.ndarray:
-    """Return how many bytes the rows take up to each one."""
-    filled: np.ndarray = np.cumsum(window.sizes + _ROW_BYTES)
-    return filled
-
-
-def _split(window: EncodedRows, count: int) -> tuple[EncodedRows, EncodedRows]:
-    """Split a window after its first ``count`` payloads."""
-    end = int(window.rows[count - 1]) + 1
-    stop = window.first_row + window.num_rows
-    return (
-        _cut(window, slice(0, count), window.first_row, end),
-        _cut(window, slice(count, None), end, stop),
-    )
-
-
-def _cut(window: EncodedRows, part: slice, start: int, stop: int) -> EncodedRows:
-    """Return the rows from ``start`` to ``stop``, whose payloads are ``part``."""
-    refused = window.rejections
-    inside = slice(*np.searchsorted(refused.rows, [start, stop]).tolist())
-    return replace(
-        window,
-        first_row=start,
-        num_rows=stop - start,
-        rows=window.rows[part],
-        payload=window.payload[part],
-        sizes=window.sizes[part],
-        routes=window.routes.each(lambda column: column[part]),
-        destination=None if window.destination is None else window.destination[part],
-        rejections=Rejections(refused.rows[inside], refused.names[inside], refused.details[inside]),
-    )
-
-
-def _concat(windows: Sequence[EncodedRows]) -> EncodedRows:
-    """Put windows that follow each other together."""
-    first = windows[0]
-    if len(windows) == 1:
-        return first
-    destination = None
-    if first.destination is not None:
-        destination = np.concatenate([window.destination for window in windows])
-    return EncodedRows(
-        first_row=first.first_row,
-        num_rows=sum(window.num_rows for window in windows),
-        rows=np.concatenate([window.rows for window in windows]),
-        payload=pa.concat_arrays([window.payload for window in windows]),
-        sizes=np.concatenate([window.sizes for window in windows]),
-        routes=_concat_routes([window.routes for window in windows]),
-        destination=destination,
-        rejections=_concat_rejections([window.rejections for window in windows]),
-    )
-
-
-def _concat_routes(routes: Sequence[Routes]) -> Routes:
-    columns = zip(*((r.partition_key, r.shard, r.client_info) for r in routes), strict=True)
-    return Routes(*(None if c[0] is None else pa.concat_arrays(c) for c in columns))
-
-
-def _concat_rejections(rejections: Sequence[Rejections]) -> Rejections:
-    return Rejections(
-        np.concatenate([refused.rows for refused in rejections]),
-        [name for refused in rejections for name in refused.names],
-        [detail for refused in rejections for detail in refused.details],
-    )

@@ -11,14 +11,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pt
 
-from v3io_frames_put._encode.json_cells import is_missing
 from v3io_frames_put._encode.json_types import format_uuids, is_uuid
 from v3io_frames_put._encode.layouts import is_bytes, is_text, to_numpy
+from v3io_frames_put._encode.objects import is_missing
 from v3io_frames_put.config import MAX_SHARDS
 from v3io_frames_put.errors import ConfigError, UnsupportedType
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from v3io_frames_put._encode.columns import Selection
     from v3io_frames_put._encode.records import RejectionLog
@@ -244,7 +244,7 @@ def _take_bytes(cell: Any) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Routes:
-    """What routes each record of a window, and what its reader is told about it."""
+    """Partition key, shard and client info of each row; None: no row has one."""
 
     partition_key: pa.StringArray | None
     shard: pa.Int32Array | None
@@ -252,8 +252,18 @@ class Routes:
 
     def each(self, change: Callable[[pa.Array], pa.Array]) -> Routes:
         """Return the routes with every column that is there changed alike."""
-        columns = (self.partition_key, self.shard, self.client_info)
-        return Routes(*(None if column is None else change(column) for column in columns))
+        return Routes(*(None if column is None else change(column) for column in self.columns))
+
+    @property
+    def columns(self) -> tuple[pa.Array | None, ...]:
+        """All three."""
+        return self.partition_key, self.shard, self.client_info
+
+    @staticmethod
+    def concat(parts: Sequence[Routes]) -> Routes:
+        """Return the routes of rows that follow each other."""
+        columns = zip(*(part.columns for part in parts), strict=True)
+        return Routes(*(None if c[0] is None else pa.concat_arrays(c) for c in columns))
 
 
 class Mapping:
@@ -292,10 +302,25 @@ class Mapping:
     def apply(self, window: Window, log: RejectionLog) -> Routes:
         """Return the routes of a window's rows; a shard takes the place of the key."""
         shard = self._number_shards(window, log)
-        key = self._spell_keys(window, shard, log)
+        key = self._format_keys(window, shard, log)
         return Routes(key, shard, self._take_client_info(window, log))
 
-    def _spell_keys(
+    @property
+    def is_given(self) -> bool:
+        """Whether rows may differ in where they go, or in what their readers see."""
+        return any(column is not None for column in (self._key, self._shard, self._info))
+
+    def blank(self) -> Routes:
+        """Return the routes of one row that is rejected."""
+        has_shard = self._fixed_shard is not None or self._shard is not None
+        has_info = self._fixed_info is not None or self._info is not None
+        return Routes(
+            pa.nulls(1, pa.string()) if self._key is not None else None,
+            pa.nulls(1, pa.int32()) if has_shard else None,
+            pa.nulls(1, pa.binary()) if has_info else None,
+        )
+
+    def _format_keys(
         self, window: Window, shard: pa.Int32Array | None, log: RejectionLog
     ) -> pa.StringArray | None:
         """Return the keys of rows without a shard; what the others have as key does not matter."""

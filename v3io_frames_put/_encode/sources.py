@@ -89,11 +89,19 @@ class Window:
     num_rows: int
     columns: list[pa.Array | np.ndarray]
 
-    def head(self, num_rows: int) -> Window:
-        """Return the first rows only, if there are more."""
-        if num_rows >= self.num_rows:
+    def slice(self, start: int, stop: int) -> Window:
+        """Return some of the rows, without a copy."""
+        if start == 0 and stop >= self.num_rows:
             return self
-        return Window(self.first_row, num_rows, [column[:num_rows] for column in self.columns])
+        columns = [column[start:stop] for column in self.columns]
+        return Window(self.first_row + start, stop - start, columns)
+
+    def copy(self) -> Window:
+        """Return the window in memory of its own at every level."""
+        columns = [
+            pa.concat_arrays([c, c[:0]]) if isinstance(c, pa.Array) else c for c in self.columns
+        ]
+        return Window(self.first_row, self.num_rows, columns)
 
 
 def read_window(
@@ -127,6 +135,36 @@ class ArrowReader:
         return combine(piece.chunks, piece.type)
 
 
+def _split_index(schema: pa.Schema) -> tuple[list[str], list[str], list[int]]:
+    """Tell the index levels of pandas, which its metadata names, from the data columns.
+
+    Returns
+    -------
+    names, level_names : list of str
+        The levels as ``reset_index`` names them.
+    places : list of int
+        The place in the schema of each column, then of each level.
+    """
+    metadata = schema.pandas_metadata or {}
+    levels = [
+        schema.get_field_index(name)
+        for name in metadata.get("index_columns", ())
+        if isinstance(name, str) and schema.names.count(name) == 1
+    ]
+    columns = [place for place in range(len(schema)) if place not in levels]
+    names = [schema.names[place] for place in columns]
+    labels = {of.get("field_name"): of.get("name") for of in metadata.get("columns", ())}
+    nameless = _name_levels([labels.get(schema.names[place]) for place in levels], names)
+    return names, nameless, [*columns, *levels]
+
+
+def _name_levels(levels: Sequence[Any], names: Sequence[Any]) -> list[str]:
+    """Name index levels as ``reset_index`` does beside columns of some names."""
+    if len(levels) == 1 and levels[0] is None and "index" not in names:
+        return ["index"]
+    return [f"level_{at}" if name is None else str(name) for at, name in enumerate(levels)]
+
+
 class TableSource:
     """A table in memory."""
 
@@ -134,13 +172,12 @@ class TableSource:
 
     def __init__(self, table: pa.Table) -> None:
         self.num_rows: int = table.num_rows
-        self.names = list(table.column_names)
-        self.level_names: list[str] = []
+        self.names, self.level_names, self._places = _split_index(table.schema)
         self._table = table
 
     def open(self, position: int) -> ArrowReader:
         """Return a reader of a column."""
-        return ArrowReader(self._table.column(position))
+        return ArrowReader(self._table.column(self._places[position]))
 
     def available(self, start: int, num_rows: int, max_bytes: int) -> int:  # noqa: ARG002 - all is here
         """Return how many rows there are from ``start``."""
@@ -165,8 +202,7 @@ class StreamSource:
     def __init__(
         self, schema: pa.Schema, batches: Callable[[list[int]], Iterator[pa.RecordBatch]]
     ) -> None:
-        self.names = list(schema.names)
-        self.level_names: list[str] = []
+        self.names, self.level_names, self._places = _split_index(schema)
         self._schema = schema
         self._open_batches = batches
         self._batches: Iterator[pa.RecordBatch] | None = None
@@ -176,9 +212,10 @@ class StreamSource:
 
     def open(self, position: int) -> Reader:
         """Return a reader of a column."""
-        if position not in self._opened:
-            self._opened.append(position)
-        return _StreamReader(self, self._opened.index(position), self._schema.field(position).type)
+        place = self._places[position]
+        if place not in self._opened:
+            self._opened.append(place)
+        return _StreamReader(self, self._opened.index(place), self._schema.field(place).type)
 
     def available(self, start: int, num_rows: int, max_bytes: int) -> int:
         """Take batches in until there are enough rows or bytes, or no more."""
@@ -254,14 +291,14 @@ class FrameSource:
         self.num_rows = len(frame)
         self.index = frame.index
         self.names = [str(label) for label in frame.columns]
-        self.level_names = _name_levels(frame)
+        self.level_names = _name_levels(frame.index.names, list(frame.columns))
         self._frame = frame
 
     def open(self, position: int) -> Reader:
         """Return a reader of a column; positions from ``len(names)`` are index levels."""
         if position >= len(self.names):
             level = position - len(self.names)
-            return open_values(*_slice_level(self.index, level), self.level_names[level])
+            return _open_level(self.index, level, self.level_names[level])
         series = self._frame.iloc[:, position]
         return open_series(series, self.names[position])
 
@@ -281,7 +318,8 @@ def open_values(cut: Slice, dtype: Any, name: str) -> Reader:
     if isinstance(dtype, pd.SparseDtype):
         return open_values(lambda start, stop: np.asarray(cut(start, stop)), dtype.subtype, name)
     if isinstance(dtype, pd.CategoricalDtype) and _is_python(dtype.categories.dtype):
-        return _CellReader(_cut_categories(cut, dtype.categories))
+        codes = lambda start, stop: cut(start, stop).codes  # noqa: E731
+        return _CellReader(_cut_coded(codes, dtype.categories))
     if _is_python(dtype):
         return _CellReader(cut)
     try:
@@ -291,24 +329,26 @@ def open_values(cut: Slice, dtype: Any, name: str) -> Reader:
         raise UnsupportedType(column=name, dtype=dtype, advice=advice) from None
 
 
-def _name_levels(frame: pd.DataFrame) -> list[str]:
-    """Name index levels as ``reset_index`` does."""
-    nameless = [f"level_{number}" for number in range(frame.index.nlevels)]
-    if frame.index.nlevels == 1 and "index" not in frame.columns:
-        nameless = ["index"]
-    return [
-        nameless[number] if name is None else str(name)
-        for number, name in enumerate(frame.index.names)
-    ]
+def _open_level(index: pd.Index[Any], level: int, name: str) -> Reader:
+    """Return a reader of one index level, without making the whole of it.
 
-
-def _slice_level(index: pd.Index[Any], level: int) -> tuple[Slice, Any]:
-    """Return how to cut one index level, and its dtype, without making the whole of it."""
+    The labels of a MultiIndex have one type for the whole index; what pandas makes of a
+    part of it depends on whether labels are missing there.
+    """
+    if not isinstance(index, pd.MultiIndex):
+        values = _bare(index)
+        return open_values(lambda start, stop: values[start:stop], index.dtype, name)
+    labels, codes = index.levels[level], index.codes[level]
+    if _is_python(labels.dtype):
+        return _CellReader(_cut_coded(lambda start, stop: codes[start:stop], labels))
+    reader = open_values(lambda start, stop: _bare(labels[start:stop]), labels.dtype, name)
 
     def cut(start: int, stop: int) -> Values:
-        return _bare(index[start:stop].get_level_values(level))
+        places = np.asarray(codes[start:stop], np.int64)
+        values = _to_arrow(_bare(labels.take(np.maximum(places, 0)) if len(labels) else labels))
+        return values.take(pa.array(np.arange(len(places)), mask=places < 0))
 
-    return cut, index[:0].get_level_values(level).dtype
+    return _ValueReader(cut, reader.type)
 
 
 def _bare(column: pd.Series[Any] | pd.Index[Any]) -> Values:
@@ -323,12 +363,12 @@ def _is_python(dtype: Any) -> bool:
     )
 
 
-def _cut_categories(cut: Slice, categories: pd.Index[Any]) -> Slice:
-    """Cut a categorical to its values, as objects."""
-    objects = categories.to_numpy(dtype=object)
+def _cut_coded(cut: Slice, labels: pd.Index[Any]) -> Slice:
+    """Cut codes to the labels that they number, as objects."""
+    objects = labels.to_numpy(dtype=object)
 
     def cut_values(start: int, stop: int) -> np.ndarray:
-        codes = cut(start, stop).codes
+        codes = np.asarray(cut(start, stop))
         values = np.where(codes < 0, None, objects[codes] if len(objects) else None)
         return np.asarray(values, dtype=object)
 
@@ -337,6 +377,8 @@ def _cut_categories(cut: Slice, categories: pd.Index[Any]) -> Slice:
 
 def _to_arrow(values: Values) -> pa.Array | pa.ChunkedArray:
     """Bring values to Arrow; a float NaN stays one, which saves a mask and means the same."""
+    if isinstance(values, pa.Array):
+        return values
     if isinstance(values.dtype, pd.DatetimeTZDtype):
         dtype = values.dtype
         ticks = np.asarray(values, f"M8[{dtype.unit}]").view(np.int64)

@@ -146,6 +146,7 @@ def plan_source(  # noqa: PLR0913  # what every face passes on
         limits=policy.limits,
         refused=refused,
         window_bytes=policy.window_bytes,
+        held_bytes=policy.max_in_flight_bytes,
     )
     survey = _Survey(rows, policy)
     requests = survey.requests

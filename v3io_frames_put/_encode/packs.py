@@ -1,0 +1,325 @@
+"""Packs: several rows of one destination in one record.
+
+Rows are gathered up to ``max_in_flight_bytes``, sorted once by destination, and cut
+into packs. The packs leave in pieces of about a window, in the order of their first
+rows. For example, with two rows in a pack and the destinations ``a b a b a``::
+
+    gathered        a0 b1 a2 b3 a4
+    sorted          a0 a2 a4 b1 b3
+    packs           a0 a2 | a4 | b1 b3
+    by first row    a0 a2 | b1 b3 | a4
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import TYPE_CHECKING, Final, Protocol
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from v3io_frames_put._encode.layouts import own_copy, to_numpy
+from v3io_frames_put._encode.records import NO_REJECTIONS, Records, Rejections, binary_sizes
+from v3io_frames_put._encode.routing import Routes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from v3io_frames_put._encode.arrow_rows import ArrowRows
+    from v3io_frames_put._encode.records import EncodedRows
+    from v3io_frames_put.config import Limits
+
+_ROW_BYTES: Final = 24  # its number, size and destination, beside its payload
+_MOST_BYTES: Final = 2**30  # gathered: text has offsets of 31 bits
+_ENTRY_BYTES: Final = 128  # of a request's body beside one record's data, key and client info
+_ESCAPED_BYTES: Final = 6  # of a character of a key that JSON escapes
+
+
+class Joiner(Protocol):
+    """Joins the payloads of rows to the data of packs."""
+
+    extra_bytes: int  # what a pack has beside its rows
+    row_bytes: int  # what each row adds beside its payload
+
+    def join(
+        self, payload: pa.Array, ends: np.ndarray, rooms: np.ndarray
+    ) -> tuple[pa.Array, np.ndarray]:
+        """Return the data of each pack, and the packs' ends.
+
+        ``payload`` has the rows pack after pack; ``ends`` counts the rows up to the end
+        of each pack; ``rooms`` says how many bytes each may have. A pack that is too
+        large is cut, so that more ends may come back.
+        """
+
+
+class LineJoiner:
+    """Joins JSON texts to JSON Lines, without a newline at the end."""
+
+    extra_bytes = 0
+    row_bytes = 1
+
+    def join(
+        self,
+        payload: pa.Array,
+        ends: np.ndarray,
+        rooms: np.ndarray,  # noqa: ARG002 - sizes of text are exact
+    ) -> tuple[pa.Array, np.ndarray]:
+        """Return the lines of each pack."""
+        offsets = pa.array(np.concatenate([[0], ends]).astype(np.int32))
+        return pc.binary_join(pa.ListArray.from_arrays(offsets, payload), b"\n"), ends
+
+
+class StreamJoiner:
+    """Joins rows to one Arrow stream per pack."""
+
+    row_bytes = 0
+
+    def __init__(self, rows: ArrowRows) -> None:
+        self.extra_bytes = rows.frame_bytes
+        self._writer = rows.writer
+
+    def join(
+        self, payload: pa.Array, ends: np.ndarray, rooms: np.ndarray
+    ) -> tuple[pa.Array, np.ndarray]:
+        """Return the stream of each pack; one that is too large is halved."""
+        payload = own_copy(payload)
+        while True:
+            data = self._writer.write(payload, ends.tolist())
+            counts = np.diff(ends, prepend=0)
+            is_large = (binary_sizes(data) > rooms) & (counts > 1)
+            if not is_large.any():
+                return data, ends
+            middles = (ends - counts // 2)[is_large]
+            rooms = np.insert(rooms, np.flatnonzero(is_large), rooms[is_large])
+            ends = np.sort(np.concatenate([ends, middles]))
+
+
+@dataclass(frozen=True, slots=True)
+class Packer:
+    """Packs rows to records.
+
+    Parameters
+    ----------
+    max_rows : int
+        Rows in one record, at most.
+    limits : Limits
+        Of a record, and of the body that has to hold it.
+    joiner : Joiner
+        Of the format.
+    gathered_bytes : int
+        Of the rows that are sorted by destination together.
+    piece_bytes : int
+        About how much of the packs leaves at once.
+    """
+
+    max_rows: int
+    limits: Limits
+    joiner: Joiner
+    gathered_bytes: int
+    piece_bytes: int
+
+    def pack(self, windows: Iterable[EncodedRows]) -> Iterator[Records]:
+        """Yield the packs of all rows."""
+        for window in gather(windows, min(self.gathered_bytes, _MOST_BYTES)):
+            yield from self._pack(window)
+
+    def _pack(self, window: EncodedRows) -> Iterator[Records]:
+        """Yield the packs of a window in the order of their first rows.
+
+        The first piece has all of the window's rows and rejections, the others none.
+        """
+        order, borders = _group(window)
+        room = self._room(window)[order]
+        ends = self._cut(window.sizes[order], room, borders)
+        starts = np.concatenate([[0], ends[:-1]]).astype(np.int64)
+        if len(ends):
+            by_first = np.argsort(order[starts], kind="stable")
+            starts, counts = starts[by_first], (ends - starts)[by_first]
+            room = room[starts]
+            # Places of all rows, pack after pack: each pack's start, counted on.
+            ends = np.cumsum(counts)
+            order = order[np.repeat(starts - ends + counts, counts) + np.arange(len(order))]
+        filled = np.concatenate([[0], np.cumsum(window.sizes[order])])[ends]
+        filled += np.arange(len(ends)) * self.joiner.extra_bytes
+        pieces = np.flatnonzero(np.diff(filled // self.piece_bytes)) + 1
+        for start, stop in pairwise([0, *pieces.tolist(), len(ends)]):
+            first = int(ends[start - 1]) if start else 0
+            rows = order[first : int(ends[stop - 1]) if stop else 0]
+            yield self._join(window, rows, ends[start:stop] - first, room[start:stop])
+            window = replace(
+                window,
+                first_row=window.first_row + window.num_rows,
+                num_rows=0,
+                rejections=NO_REJECTIONS,
+            )
+
+    def _join(
+        self, window: EncodedRows, order: np.ndarray, ends: np.ndarray, room: np.ndarray
+    ) -> Records:
+        """Return the packs of some rows of a window, which stand pack after pack."""
+        data, ends = self.joiner.join(_take(window.payload, order), ends, room)
+        firsts = order[np.concatenate([[0], ends[:-1]]).astype(np.int64)] if len(ends) else ends
+        routes = window.routes.each(lambda column: _take(column, firsts))
+        return Records(
+            first_row=window.first_row,
+            num_rows=window.num_rows,
+            data=data,
+            partition_key=routes.partition_key,
+            shard=routes.shard,
+            client_info=routes.client_info,
+            rows=window.rows[order],
+            row_counts=np.diff(ends, prepend=0).astype(np.int32),
+            destination=None if window.destination is None else window.destination[firsts],
+            rejections=window.rejections,
+        )
+
+    def _room(self, window: EncodedRows) -> np.ndarray:
+        """Return the bytes that a pack beginning with each row may have.
+
+        A record, or a body with nothing else: four bytes of Base64 hold three of data.
+        """
+        beside = np.full(len(window.rows), _ENTRY_BYTES)
+        for column in (window.routes.partition_key, window.routes.client_info):
+            if column is not None:
+                beside += _ESCAPED_BYTES * to_numpy(pc.fill_null(pc.binary_length(column), 0))
+        in_body = (self.limits.max_body_bytes - beside) // 4 * 3
+        room: np.ndarray = np.minimum(in_body, self.limits.max_data_bytes)
+        return room
+
+    def _cut(self, sizes: np.ndarray, room: np.ndarray, borders: np.ndarray) -> np.ndarray:
+        """Return where packs end among rows that are sorted by destination.
+
+        ``total`` counts the bytes before each row, so that the last row that fits is
+        found by bisection. Rows of 4, 4 and 5 bytes: ``total`` is 0 4 8 13, room for 9
+        from row 0 on ends before 0 + 9 < 13, after two rows.
+        """
+        total = np.concatenate([[0], np.cumsum(sizes + self.joiner.row_bytes)])
+        # A line's separator is not needed after the last line.
+        room = room - self.joiner.extra_bytes + self.joiner.row_bytes
+        fits = np.searchsorted(total, total[:-1] + room, side="right") - 1
+        ends, start = [], 0
+        for border in borders.tolist():
+            while start < border:
+                start = max(start + 1, min(border, start + self.max_rows, int(fits[start])))
+                ends.append(start)
+        return np.array(ends, dtype=np.int64)
+
+
+def _take(column: pa.Array, places: np.ndarray) -> pa.Array:
+    """Return the values at some places; a slice where they follow each other."""
+    if len(places) and places[-1] - places[0] == len(places) - 1 and (np.diff(places) == 1).all():
+        return column[int(places[0]) : int(places[-1]) + 1]
+    return own_copy(column).take(pa.array(places, pa.int64()))
+
+
+def _group(window: EncodedRows) -> tuple[np.ndarray, np.ndarray]:
+    """Return rows sorted by destination, in data order, and where a pack must end.
+
+    A pack leaves no row of its destination out: then its first row and its number of
+    rows determine all of them, which is what a tag holds.
+    """
+    num_rows = len(window.rows)
+    order = np.arange(num_rows)
+    marks = [window.rows - order]  # how many rows were rejected or skipped before
+    if window.destination is not None:
+        order = np.argsort(window.destination, kind="stable")
+        marks.append(window.destination)
+    routes = window.routes
+    marks += [_codes(c) for c in (routes.partition_key, routes.client_info) if c is not None]
+    changes = np.zeros(num_rows, dtype=bool)
+    for mark in marks:
+        changes[1:] |= mark[order][1:] != mark[order][:-1]
+    return order, np.append(np.flatnonzero(changes), num_rows)
+
+
+def _codes(column: pa.Array) -> np.ndarray:
+    """Return numbers by first appearance of the values; -1 for null."""
+    return to_numpy(pc.fill_null(column.dictionary_encode().indices, -1))
+
+
+def gather(windows: Iterable[EncodedRows], num_bytes: int) -> Iterator[EncodedRows]:
+    """Yield windows that each end right after the row that fills ``num_bytes``.
+
+    So packs do not depend on how the input was batched. What ``windows`` raises comes
+    after the rows before it. For example, 100 bytes, of windows of rows of 40, 40 |
+    40, 40, 40 bytes: the first window returned ends within the second one read, after
+    its first row, which makes 120.
+    """
+    gathered: list[EncodedRows] = []
+    room = num_bytes
+    try:
+        for window in windows:
+            rest, filled = window, _fill(window)
+            while len(filled) and filled[-1] >= room:
+                head, rest = _split(rest, int(np.searchsorted(filled, room)) + 1)
+                gathered.append(head)
+                yield _concat(gathered)
+                room, filled = num_bytes, _fill(rest)
+            if rest.num_rows:
+                gathered.append(rest)
+                room -= int(filled[-1]) if len(filled) else 0
+    except Exception:
+        if gathered:
+            yield _concat(gathered)
+        raise
+    if gathered:
+        yield _concat(gathered)
+
+
+def _fill(window: EncodedRows) -> np.ndarray:
+    """Return how many bytes the rows take up to each one."""
+    filled: np.ndarray = np.cumsum(window.sizes + _ROW_BYTES)
+    return filled
+
+
+def _split(window: EncodedRows, count: int) -> tuple[EncodedRows, EncodedRows]:
+    """Split a window after its first ``count`` payloads."""
+    end = int(window.rows[count - 1]) + 1
+    stop = window.first_row + window.num_rows
+    return (
+        _slice(window, slice(0, count), window.first_row, end),
+        _slice(window, slice(count, None), end, stop),
+    )
+
+
+def _slice(window: EncodedRows, part: slice, start: int, stop: int) -> EncodedRows:
+    """Return the rows from ``start`` to ``stop``, whose payloads are ``part``."""
+    rejected = window.rejections
+    inside = slice(*np.searchsorted(rejected.rows, [start, stop]).tolist())
+    return replace(
+        window,
+        first_row=start,
+        num_rows=stop - start,
+        rows=window.rows[part],
+        payload=window.payload[part],
+        sizes=window.sizes[part],
+        routes=window.routes.each(lambda column: column[part]),
+        destination=None if window.destination is None else window.destination[part],
+        rejections=Rejections(
+            rejected.rows[inside], rejected.names[inside], rejected.details[inside]
+        ),
+    )
+
+
+def _concat(windows: list[EncodedRows]) -> EncodedRows:
+    """Put windows that follow each other together, and empty the list: its memory is needed."""
+    first = windows[0]
+    if len(windows) > 1:
+        rejected = [window.rejections for window in windows]
+        destination = None
+        if first.destination is not None:
+            destination = np.concatenate([window.destination for window in windows])
+        first = replace(
+            first,
+            num_rows=sum(window.num_rows for window in windows),
+            rows=np.concatenate([window.rows for window in windows]),
+            payload=pa.concat_arrays([window.payload for window in windows]),
+            sizes=np.concatenate([window.sizes for window in windows]),
+            routes=Routes.concat([window.routes for window in windows]),
+            destination=destination,
+            rejections=Rejections.concat(rejected),
+        )
+    windows.clear()
+    return first
