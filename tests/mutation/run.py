@@ -24,7 +24,8 @@ import pytest
 from tests.mutation.mutants import Mutant, make_mutants
 
 # These take seconds: imported once, before the fork. The package itself is not among them.
-PRELOADED = [
+HEAVY = ("numpy", "orjson", "pandas", "pyarrow.compute")
+PRELOADED = [importlib.import_module(name) for name in HEAVY]
     importlib.import_module(name) for name in ("numpy", "orjson", "pandas", "pyarrow.compute")
 ]
 PACKAGE = "v3io_frames_put._producer"
@@ -42,7 +43,7 @@ LAWS = [  # the cheapest first
     "tests/delivery/test_model.py",
     "tests/delivery/test_reconcile.py",
 ]
-OPTIONS = [
+OPTIONS = [*"-x -q --assert=plain -p no:cacheprovider -p no:xdist".split(), "--hypothesis-profile=mutant"]
     "-x",
     "-q",
     "--assert=plain",
