@@ -26,8 +26,6 @@ from tests.mutation.mutants import Mutant, make_mutants
 # These take seconds: imported once, before the fork. The package itself is not among them.
 HEAVY = ("numpy", "orjson", "pandas", "pyarrow.compute")
 PRELOADED = [importlib.import_module(name) for name in HEAVY]
-    importlib.import_module(name) for name in ("numpy", "orjson", "pandas", "pyarrow.compute")
-]
 PACKAGE = "v3io_frames_put._producer"
 MODULES = ("classification", "outcomes", "prior_run", "reconciler")
 SECONDS = 300  # a mutant that hangs is noticed, too
@@ -43,15 +41,9 @@ LAWS = [  # the cheapest first
     "tests/delivery/test_model.py",
     "tests/delivery/test_reconcile.py",
 ]
-OPTIONS = [*"-x -q --assert=plain -p no:cacheprovider -p no:xdist".split(), "--hypothesis-profile=mutant"]
-    "-x",
-    "-q",
-    "--assert=plain",
-    "-p",
-    "no:cacheprovider",
-    "-p",
-    "no:xdist",
-    "--hypothesis-profile=mutant",
+OPTIONS = [
+    *("-x", "-q", "--assert=plain", "--hypothesis-profile=mutant"),
+    *("-p", "no:cacheprovider", "-p", "no:xdist"),
 ]
 
 
