@@ -30,13 +30,13 @@ PACKAGE = "v3io_frames_put._producer"
 MODULES = ("classification", "outcomes", "prior_run", "reconciler")
 SECONDS = 300  # a mutant that hangs is noticed, too
 LAWS = [  # the cheapest first
-    "tests/delivery/test_verdicts.py",
-    "tests/delivery/test_errand_queue.py",
+    "tests/delivery/test_classification.py",
+    "tests/delivery/test_query_scheduler.py",
     "tests/delivery/test_outcomes.py",
-    "tests/delivery/test_errands.py",
+    "tests/delivery/test_queries.py",
     "tests/delivery/test_stopping.py",
     "tests/delivery/test_pauses.py",
-    "tests/delivery/test_uploader.py",
+    "tests/delivery/test_runs.py",
     "tests/delivery/test_order.py",
     "tests/delivery/test_model.py",
     "tests/delivery/test_reconcile.py",
