@@ -240,7 +240,7 @@ def not_a_stream(
 def moved(answer: Answer, *, doing: str, where: str) -> RequestError:
     """Return the error for a redirect, which is never followed with our key in hand."""
     what = "which no v3io web API does. Check endpoint= or V3IO_API."
-    with suppress(ValueError):  # the platform says where, or nonsense
+    with suppress(ValueError):  # the header may hold anything
         to = urlsplit(answer.headers.get("location", ""))
         if to.netloc:  # only scheme and host: the rest is the platform's business
             host = f"{to.scheme}://{to.netloc.rpartition('@')[2]}"

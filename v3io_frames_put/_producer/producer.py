@@ -15,7 +15,7 @@ Records wait in the accumulator; a batch of them is one request. What becomes of
                      deadline .......... given up; later rows of its destinations are held
 
 Nothing here waits or does I/O: ``next_request`` returns what to send now, ``complete`` takes
-how it ended, ``wake_at`` says when to ask again.
+how it ended, ``wake_at`` returns when to call again.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ class Producer:
         self.requests = self.retried_rows = self.bytes_sent = 0
         self.sharded_records = self.free_records = 0
         self._policy, self._stream = policy, stream
-        self._limits = policy.limits  # the body limit sinks when the platform says 413
+        self._limits = policy.limits  # the body limit sinks after a 413
         self._limit = open_limit(policy.max_in_flight)
         self._availability = Availability(policy.retry)
         self._accumulator = Accumulator(policy.lanes)
