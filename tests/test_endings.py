@@ -17,15 +17,8 @@ import pyarrow as pa
 import pytest
 
 from tests.internals import (
-    DeliveryOptions,
-    RowOptions,
-    Run,
-    Runtime,
-    Senders,
     StopSwitch,
     collect_results,
-    plan_run,
-    run_to_results,
 )
 from v3io_frames_put import (
     Interrupted,
@@ -418,42 +411,6 @@ def test_what_no_one_foresaw_carries_true_results(platform, error, number):
     assert {row for row in range(6) if is_stored[row]} <= stored
     is_unsent = results.status.eq("unsent").tolist()
     assert not {row for row in range(6) if is_unsent[row]} & stored
-
-
-class NoThreads(Senders):
-    """Can start so many threads and no more."""
-
-    def __init__(self, left, *args):
-        super().__init__(*args)
-        self.left = left
-
-    def _start(self, *args):
-        self.left -= 1
-        if self.left < 0:
-            raise RuntimeError("can't start new thread")
-        return super()._start(*args)
-
-
-@pytest.mark.parametrize("threads", [0, 1])
-def test_a_machine_that_starts_no_more_threads_costs_no_result(platform, threads):
-    client = platform.client(limits=Limits(max_records=2))
-    plan = plan_run(
-        FRAME,
-        STREAM,
-        client=client,
-        rows=RowOptions(),
-        delivery=DeliveryOptions(limits=client.limits),
-        progress=False,
-        cancel=None,
-    )
-
-    def open_network(plan, windows):
-        return NoThreads(threads, lambda: plan.client.transport(plan.stream), windows)
-
-    results, report = run_to_results(Run(plan, runtime=Runtime(open_network)))
-    assert isinstance(report.broken, RuntimeError)
-    assert results.status.tolist() == ["unsent"] * 6
-    assert platform.records(STREAM) == []
 
 
 def test_a_warning_that_is_an_error_carries_the_results(platform):

@@ -69,6 +69,7 @@ class RetryingRequests:
         self._clock = clock or Clock()
         self._lock = threading.Lock()
         self._transports: dict[tuple[int, int], Carrier] = {}
+        self._had_contact = False  # a connection was accepted
 
     def ask(self, request: Request, *, doing: str, is_repeatable: bool = True) -> Answer:
         """Ask until there is an answer that another try would not better.
@@ -88,19 +89,21 @@ class RetryingRequests:
         PlatformUnavailable
             No such answer within ``Retry``, or nobody knows whether it was done.
         RequestError
-            The platform's certificate is not trusted.
+            The platform's certificate is not trusted, or the scheme is not that of its port.
         """
-        failures, first_failure = 0, 0.0
+        failures, first_failure, began = 0, 0.0, self._clock.now()
         while True:
             attempt = self._transport().attempt(request)
+            self._had_contact |= isinstance(attempt, Answer) or attempt.stage != "connecting"
             if isinstance(attempt, Answer) and attempt.status not in _PASSING:
                 return attempt
             self._check(attempt, doing=doing, is_repeatable=is_repeatable)
             failures += 1
             first_failure = first_failure if failures > 1 else self._clock.now()
-            delay = self._delay(attempt, failures, self._clock.now() - first_failure)
+            now = self._clock.now()
+            delay = self._delay(attempt, failures, now - first_failure, now - began)
             if delay is None:
-                seconds = self._clock.now() - first_failure
+                seconds = now - (first_failure if self._had_contact else began)
                 raise classification.unavailable(
                     attempt, doing=doing, where=self.where, seconds=seconds, tries=failures
                 )
@@ -129,18 +132,23 @@ class RetryingRequests:
 
     def _check(self, attempt: Attempt, *, doing: str, is_repeatable: bool) -> None:
         """Raise where asking again would be useless, or could do a thing twice."""
-        if isinstance(attempt, Fault) and attempt.kind == "certificate":
-            raise classification.untrusted(attempt, doing=doing)
+        if isinstance(attempt, Fault) and attempt.kind in classification.CONNECTING_STOPS:
+            raise classification.fault_error(attempt, doing=doing)
         if not (is_repeatable or _is_surely_not_done(attempt)):
             raise classification.undecided(attempt, doing=doing, where=self.where)
 
-    def _delay(self, attempt: Attempt, failures: int, elapsed: float) -> float | None:
-        """Say how long to wait, or None when it is time to give up."""
+    def _delay(
+        self, attempt: Attempt, failures: int, elapsed: float, since_began: float
+    ) -> float | None:
+        """Return how long to wait, or None when it is time to give up."""
         if self._retry.attempts is not None and failures >= self._retry.attempts:
             return None
-        floor = parse_retry_after(attempt.headers) if isinstance(attempt, Answer) else None
+        retry_after = parse_retry_after(attempt.headers) if isinstance(attempt, Answer) else None
         drawn = next_delay(self._retry, failures=failures, draw=self._clock.draw())
-        delay = max(floor or 0.0, drawn)
+        delay = max(retry_after or 0.0, drawn)
+        if not self._had_contact and self._retry.first_contact_seconds is not None:
+            left = self._retry.first_contact_seconds - since_began
+            return min(delay, left) if left > 0 else None
         return delay if elapsed + delay <= self._retry.deadline_seconds else None
 
     def _transport(self) -> Carrier:
@@ -408,6 +416,6 @@ class Session:
         with self._lock:
             if url not in self._askers:
                 self._askers[url] = RetryingRequests(
-                    lambda: self.transport(place), self.retry, where=url
+                    lambda: self.transport(place), self.retry.where_a_person_waits(), where=url
                 )
             return self._askers[url]

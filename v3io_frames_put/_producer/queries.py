@@ -328,7 +328,7 @@ class QueryScheduler:
         if left <= 0 or moment.retry_after > left:
             return GAVE_UP
         delay = next_delay(self._retry, failures=query.failures, draw=moment.draw)
-        query.not_before = moment.now + max(moment.retry_after, min(left, delay))
+        query.not_before = moment.now + max(moment.retry_after, min(left, moment.longest, delay))
         self._waiting.append(query)
         return None
 
