@@ -104,7 +104,7 @@ def test_the_demo(require_module):
 def test_the_uploader(client, rows_on_the_stream):
     uploader = v3io_frames_put.Uploader(pd.DataFrame(ROWS), STREAM, client=client)
     try:
-        uploader._primary.click()
+        uploader.upload()
         assert uploader.wait(30)
         assert uploader.results["status"].eq("stored").all()
         assert rows_on_the_stream() == ROWS

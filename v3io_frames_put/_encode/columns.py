@@ -10,7 +10,13 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from v3io_frames_put._encode.layouts import NoPlainLayout, reject_invalid
+from v3io_frames_put._encode.layouts import (
+    NO_EXTENSION,
+    NoPlainLayout,
+    contains,
+    is_foreign,
+    reject_invalid,
+)
 from v3io_frames_put._encode.objects import CellType, Unencodable, build_array
 from v3io_frames_put._encode.sources import ArrowReader, Column, open_series
 from v3io_frames_put.errors import ColumnNotFound, ConfigError, UnsupportedType
@@ -80,10 +86,13 @@ class Selection:
         self.readers.append(reader)
         self.names.append(name)
         try:
-            return Column(len(self.readers) - 1, name, reader.type)
+            dtype = reader.type
         except NoPlainLayout as found:
             advice = "whose layout cannot be taken apart. Cast it to plain lists"
             raise UnsupportedType(column=name, dtype=found, advice=advice) from None
+        if dtype is not None and contains(dtype, is_foreign):
+            raise UnsupportedType(column=name, dtype=dtype, advice=NO_EXTENSION)
+        return Column(len(self.readers) - 1, name, dtype)
 
     def add_position(self, position: int) -> Column:
         """Read a column of the source."""

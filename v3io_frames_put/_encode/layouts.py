@@ -38,6 +38,20 @@ def is_list(dtype: pa.DataType) -> bool:
     return any(is_type(dtype) for is_type in _LISTS)
 
 
+def is_foreign(dtype: pa.DataType) -> bool:
+    """Return whether this is an extension type that cannot be sent, such as pandas' Period."""
+    name = getattr(dtype, "extension_name", "")
+    return is_extension(dtype) and name not in ("arrow.uuid", "arrow.bool8")
+
+
+NO_EXTENSION: Final = "whose values mean nothing without it. Cast it, or leave the column out"
+
+
+def is_json(dtype: pa.DataType) -> bool:
+    """Return whether values of the type are JSON texts, which are sent as text."""
+    return getattr(dtype, "extension_name", "") == "arrow.json"
+
+
 class NoPlainLayout(Exception):
     """Arrow cannot take an array of this type apart."""
 
@@ -52,10 +66,12 @@ def plain_type(dtype: pa.DataType) -> pa.DataType:  # noqa: PLR0911 - one return
     """
     is_view = pt.is_list_view(dtype) or pt.is_large_list_view(dtype)
     has_runs = (is_list(dtype) or pt.is_map(dtype)) and contains(dtype, pt.is_run_end_encoded)
-    if has_runs or (is_view and contains(dtype, _is_extension)):
+    if has_runs or (is_view and contains(dtype, is_extension)):
         raise NoPlainLayout(str(dtype))
     if pt.is_dictionary(dtype) or pt.is_run_end_encoded(dtype):
         return plain_type(dtype.value_type)
+    if is_json(dtype):
+        return plain_type(dtype.storage_type)
     if dtype in _VIEWS:
         return _VIEWS[dtype]
     if pt.is_map(dtype):
@@ -75,7 +91,7 @@ def _plain_field(field: pa.Field) -> pa.Field:
 
 def storage_type(dtype: pa.DataType) -> pa.DataType:
     """Return a plain type with its extension types as what they are stored in."""
-    if _is_extension(dtype):
+    if is_extension(dtype):
         return storage_type(dtype.storage_type)
     if pt.is_map(dtype):
         return pa.map_(dtype.key_type, dtype.item_field.with_type(storage_type(dtype.item_type)))
@@ -91,7 +107,7 @@ def list_values(array: pa.Array) -> pa.Array:
 
     Arrow cannot put extension types together anew, which flattening may need.
     """
-    if not contains(array.type, _is_extension):
+    if not contains(array.type, is_extension):
         return _flatten(array)
     return array.cast(pa.large_list(storage_type(array.type.value_type))).flatten()
 
@@ -105,11 +121,12 @@ def contains(dtype: pa.DataType, is_kind: Callable[[pa.DataType], bool]) -> bool
     """Tell whether a type, or one inside it, is of a kind."""
     inside = (dtype.field(number).type for number in range(dtype.num_fields))
     return is_kind(dtype) or (
-        not _is_extension(dtype) and any(contains(child, is_kind) for child in inside)
+        not is_extension(dtype) and any(contains(child, is_kind) for child in inside)
     )
 
 
-def _is_extension(dtype: pa.DataType) -> bool:
+def is_extension(dtype: pa.DataType) -> bool:
+    """Return whether this is an extension type that this pyarrow knows."""
     return isinstance(dtype, pa.BaseExtensionType)
 
 
@@ -120,6 +137,8 @@ def make_plain(array: pa.Array) -> pa.Array:  # noqa: PLR0911 - one return a kin
         return array
     if array.type in _VIEWS and not _CASTS_VIEWS:
         return pa.array(array.to_pylist(), target)
+    if is_json(array.type):
+        return make_plain(array.storage)
     if pt.is_dictionary(array.type):
         return _spread(array.dictionary, array.indices)
     if pt.is_run_end_encoded(array.type):

@@ -143,7 +143,9 @@ _MOST_AT_FAULT: Final = 32
 class Encoder(Protocol):
     """Turns windows into one payload a row."""
 
-    payload_type: pa.DataType
+    @property
+    def payload_type(self) -> pa.DataType:
+        """Of what ``encode`` returns."""
 
     @property
     def row_bytes(self) -> int:

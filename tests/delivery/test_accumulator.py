@@ -1,4 +1,4 @@
-"""Whatever comes, in whatever order batches settle: each destination keeps its order."""
+"""Whatever comes, in whatever order batches end: each destination keeps its order."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""Errands wait, ask one thing at a time, and ask again after passing trouble."""
+"""Queries wait, send one request at a time, and send it again after passing trouble."""
 
 import pytest
 
@@ -28,7 +28,7 @@ def talk():
 
 
 class Queued:
-    """One errand in a queue, asked and answered by hand."""
+    """One query in a scheduler, sent and answered by hand."""
 
     def __init__(self, talk, **retry):
         self.queue = QueryScheduler(Retry(**retry))
@@ -45,11 +45,11 @@ class Queued:
         return self.queue.complete(self.query, attempt, Moment(now, 0.5, retry_after))
 
 
-def test_an_errand_that_is_over_hands_its_find_on(talk):
+def test_a_query_that_is_over_hands_its_result_on(talk):
     talk.write(4)
     queued = Queued(talk)
     assert queued.ask(0.0)
-    assert not queued.ask(0.0)  # one question at a time
+    assert not queued.ask(0.0)  # one request at a time
     queued = Queued(talk)
     queued.ask(0.0)
     assert queued.end() is None
@@ -68,7 +68,7 @@ def test_an_errand_that_is_over_hands_its_find_on(talk):
     ],
     ids=lambda trouble: getattr(trouble, "kind", None) or str(trouble.status),
 )
-def test_passing_trouble_asks_the_same_again_after_a_pause(talk, trouble):
+def test_passing_trouble_sends_the_same_again_after_a_pause(talk, trouble):
     talk.write(4)
     queued = Queued(talk, base_seconds=2)
     queued.ask(10.0)
@@ -89,15 +89,15 @@ def test_a_retry_after_is_the_floor_of_the_pause(talk):
     assert queued.queue.wake_at() == 7.0
 
 
-def test_patience_ends_with_the_deadline(talk):
+def test_retries_end_with_the_deadline(talk):
     queued = Queued(talk, deadline_seconds=30)
-    now, told = 0.0, None
-    while told is None:
+    now, ended = 0.0, None
+    while ended is None:
         assert queued.ask(now)
-        told = queued.end(Answer(503, {}, b""), now=now)
+        ended = queued.end(Answer(503, {}, b""), now=now)
         now = queued.queue.wake_at() or now
         assert now <= 30
-    assert told is GAVE_UP
+    assert ended is GAVE_UP
 
 
 def test_a_refusal_for_good_stops(talk):
@@ -107,7 +107,7 @@ def test_a_refusal_for_good_stops(talk):
     assert (verdict.step, verdict.cause) == ("stop", "permission")
 
 
-def test_what_comes_for_a_cleared_errand_is_ignored(talk):
+def test_what_comes_for_a_cleared_query_is_ignored(talk):
     queued = Queued(talk)
     queued.ask(0.0)
     queued.queue.clear()

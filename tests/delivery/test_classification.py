@@ -1,4 +1,4 @@
-"""The verdict table of contract section 3, written out from its words, not from the code.
+"""The table of contract section 3, written out from its words, not from the code.
 
 "Not stored: DNS, connect, proxy CONNECT and TLS-handshake failures, 3xx, 400, 401, 403,
 404, 409, 413, 429. Everything else after the body began to leave is unknown: timeout,
@@ -35,8 +35,8 @@ NOT_STORED = ("not stored", "retry", None)
 UNKNOWN = ("unknown", "retry", None)
 
 
-def told(verdict):
-    return (verdict.knowledge, verdict.step, verdict.cause)
+def fields(classified):
+    return (classified.knowledge, classified.step, classified.cause)
 
 
 def answer(status, message=None, code=-1):
@@ -50,22 +50,22 @@ def expected(status):
 
 
 @pytest.mark.parametrize("status", range(100, 600))
-def test_every_status_has_its_verdict(status):
-    assert told(classify_response(answer(status))) == expected(status)
+def test_every_status_has_its_class(status):
+    assert fields(classify_response(answer(status))) == expected(status)
 
 
 @pytest.mark.parametrize("status", [0, 99, 600, 999])
 def test_a_number_that_is_no_status_is_unknown(status):
-    assert told(classify_response(answer(status))) == UNKNOWN
+    assert fields(classify_response(answer(status))) == UNKNOWN
 
 
 @pytest.mark.parametrize("status", [201, 202, 204, 206, 408, 418, 425, 500, 502, 503, 504, 507])
 def test_these_are_unknown_however_final_they_sound(status):
-    assert told(classify_response(answer(status, "ResourceNotFoundException"))) == UNKNOWN
+    assert fields(classify_response(answer(status, "ResourceNotFoundException"))) == UNKNOWN
 
 
 @pytest.mark.parametrize(
-    ("message", "verdict"),
+    ("message", "expected"),
     [
         ("InvalidArgumentException", ("not stored", "bisect", None)),
         ("ShardIDOutOfRangeException", ("not stored", "bisect", None)),
@@ -79,18 +79,18 @@ def test_these_are_unknown_however_final_they_sound(status):
         (None, ("not stored", "bisect", None)),
     ],
 )
-def test_a_400_is_told_by_its_name(message, verdict):
-    assert told(classify_response(answer(400, message))) == verdict
+def test_a_400_is_classified_by_its_name(message, expected):
+    assert fields(classify_response(answer(400, message))) == expected
 
 
-def test_a_400_is_not_told_by_words_in_its_text():
+def test_a_400_is_not_classified_by_words_in_its_text():
     sentence = "the ResourceNotFoundException is what this is not"
-    assert told(classify_response(answer(400, sentence))) == ("not stored", "bisect", None)
+    assert fields(classify_response(answer(400, sentence))) == ("not stored", "bisect", None)
 
 
 def test_a_page_with_status_400_is_bisected():
     page = Answer(400, {}, b"<html><title>400 Bad Request</title></html>")
-    assert told(classify_response(page)) == ("not stored", "bisect", None)
+    assert fields(classify_response(page)) == ("not stored", "bisect", None)
 
 
 FAULTS = {
@@ -108,9 +108,9 @@ FAULTS = {
 }  # fmt: skip
 STAGES = ("connecting", "sending", "waiting")
 EVERY_FAULT = [
-    (kind, stage, verdict)
-    for kind, verdicts in FAULTS.items()
-    for stage, verdict in zip(STAGES, verdicts, strict=True)
+    (kind, stage, expected)
+    for kind, by_stage in FAULTS.items()
+    for stage, expected in zip(STAGES, by_stage, strict=True)
 ]
 
 
@@ -119,9 +119,9 @@ def test_the_table_of_faults_is_complete():
     assert set(STAGES) == set(get_args(Stage))
 
 
-@pytest.mark.parametrize(("kind", "stage", "verdict"), EVERY_FAULT)
-def test_every_fault_has_its_verdict(kind, stage, verdict):
-    assert told(classify_response(Fault(kind, stage, ""))) == verdict
+@pytest.mark.parametrize(("kind", "stage", "expected"), EVERY_FAULT)
+def test_every_fault_has_its_class(kind, stage, expected):
+    assert fields(classify_response(Fault(kind, stage, ""))) == expected
 
 
 @pytest.mark.parametrize(
@@ -157,19 +157,19 @@ def test_a_question_that_got_no_answer_is_asked_again(kind, stage):
 
 
 def test_an_answer_is_described_by_its_name_and_number():
-    told = describe_failure(answer(400, "InvalidArgumentException", -201326592))
-    assert (told.message, told.code) == ("InvalidArgumentException", -201326592)
-    assert told.detail == "the platform answered 400: InvalidArgumentException"
+    failure = describe_failure(answer(400, "InvalidArgumentException", -201326592))
+    assert (failure.message, failure.code) == ("InvalidArgumentException", -201326592)
+    assert failure.detail == "the platform answered 400: InvalidArgumentException"
 
 
 def test_a_page_is_described_by_its_status_and_title():
     page = Answer(502, {}, b"<html><head><title>502 Bad Gateway</title></head></html>")
-    told = describe_failure(page)
-    assert (told.message, told.code) == ("HTTP 502", None)
-    assert told.detail == "the platform answered 502: 502 Bad Gateway"
+    failure = describe_failure(page)
+    assert (failure.message, failure.code) == ("HTTP 502", None)
+    assert failure.detail == "the platform answered 502: 502 Bad Gateway"
 
 
 def test_a_fault_is_described_as_no_answer():
-    told = describe_failure(Fault("timeout", "waiting", "read timed out"))
-    assert (told.message, told.code) == ("NoAnswer", None)
-    assert told.detail == "timeout while waiting: read timed out"
+    failure = describe_failure(Fault("timeout", "waiting", "read timed out"))
+    assert (failure.message, failure.code) == ("NoAnswer", None)
+    assert failure.detail == "timeout while waiting: read timed out"
