@@ -114,7 +114,11 @@ class Selection:
     def add_data(self, columns: Sequence[Any] | None, *, index: bool) -> list[Column]:
         """Read the columns that go into Data, in order."""
         if columns is None:
-            chosen = [self.add_position(place) for place in range(len(self.source.names))]
+            chosen = [
+                self.add_position(place)
+                for place, name in enumerate(self.source.names)
+                if name != self._hidden
+            ]
         else:
             chosen = [self.add_name(str(name), "columns") for name in _as_list(columns)]
         if index:

@@ -9,9 +9,9 @@ import numpy as np
 
 from v3io_frames_put._encode.columns import Selection
 from v3io_frames_put._encode.formats import FormatPlan
+from v3io_frames_put._encode.inputs import open_source
 from v3io_frames_put._encode.records import Records, RowEncoder
 from v3io_frames_put._encode.routing import Mapping
-from v3io_frames_put._encode.sources import open_source
 from v3io_frames_put.config import WINDOW_BYTES
 
 if TYPE_CHECKING:
@@ -122,6 +122,7 @@ def plan_rows(
         An option or a column cannot be used. Nothing was sent.
     """
     source = open_source(data)
+    refused = refused or getattr(source, "refused", None)
     selection = Selection(source, hidden=refused)
     chosen = selection.add_data(options.columns, index=options.index)
     mapping = Mapping(
