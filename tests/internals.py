@@ -11,7 +11,7 @@ from v3io_frames_put._encode.arrow_rows import StreamWriter
 from v3io_frames_put._encode.base64 import decode_base64, encode_base64
 from v3io_frames_put._encode.decode import decode_records
 from v3io_frames_put._encode.json_writer import RowWriter, write_cells
-from v3io_frames_put._encode.layouts import make_plain, plain_type
+from v3io_frames_put._encode.layouts import DETAIL, INVALID, make_plain, plain_type
 from v3io_frames_put._encode.plan import RowPlan
 from v3io_frames_put._encode.records import Records, Rejections
 from v3io_frames_put._encode.sources import StreamSource
@@ -114,14 +114,13 @@ from v3io_frames_put.resume import read_prior_run
 
 
 def plan_rows(  # those of the function
-    data, *, limits=None, refused=None, window_bytes=WINDOW_BYTES, held_bytes=None, **options
+    data, *, limits=None, window_bytes=WINDOW_BYTES, held_bytes=None, **options
 ):
     """Plan rows, with the options of ``RowOptions`` as keywords."""
     return _plan.plan_rows(
         data,
         RowOptions(**options),
         limits=limits or Limits(),
-        refused=refused,
         window_bytes=window_bytes,
         held_bytes=held_bytes,
     )

@@ -15,6 +15,7 @@ from v3io_frames_put.config import Limits, Retry, Timeouts, or_default
 from v3io_frames_put.errors import ConfigError, InsecureConnectionWarning
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from os import PathLike
 
     import pandas as pd
@@ -322,15 +323,22 @@ class Client:
         frame: pd.DataFrame = decode_records(records, format=format, schema=schema)
         return frame
 
-    def verify_results(self, results: pd.DataFrame, stream: str | StreamPath) -> Verification:
+    def verify_results(
+        self,
+        results: pd.DataFrame,
+        stream: str | StreamPath,
+        *,
+        progress: Callable[[int, int], object] | None = None,
+    ) -> Verification:
         """Read a stream again, and tell whether stored rows stand where results say.
 
         A negative answer raises nothing: ask ``is_proven``. Order is compared between
         rows of one partition key and, where all others were given one, of one shard.
+        ``progress`` is called with the records read so far, and those to read.
         """
         from v3io_frames_put._io.verify import verify_results
 
-        return verify_results(results, self._access.remote(stream))
+        return verify_results(results, self._access.remote(stream), progress)
 
 
 def pick_client(client: Client | None) -> Client:

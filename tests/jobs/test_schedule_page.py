@@ -14,7 +14,7 @@ import pytest
 from tests.jobs.conftest import write_parquet
 from tests.jobs.test_context import Context
 from v3io_frames_put.cli import main
-from v3io_frames_put.cli.exits import Exit
+from v3io_frames_put.cli._main import Exit
 
 PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "schedule.md"
 TEXT = PAGE.read_text(encoding="utf-8")

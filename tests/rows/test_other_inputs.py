@@ -113,6 +113,16 @@ def test_a_csv_in_chunks_rejects_the_cell_that_does_not_fit_and_no_other():
     assert "column 'name': 7.0 is not a value of " in rejected[5]  # pandas took the zeros
 
 
+def test_rows_that_failed_before_stay_rejected_until_their_cells_are_cleared():
+    failed = pd.DataFrame({"a": [None, 2.0], "__v3io_invalid": [{"a": "one"}, None]})
+    later = pd.DataFrame({"a": ["x"], "__v3io_invalid": [None]})
+    sent, rejected = read([failed, later])
+    assert sent == [{"a": 2.0}]
+    assert list(rejected) == [0, 2]
+    assert "'one' is not a valid double" in rejected[0]
+    assert "'x' is not a value of double" in rejected[2]
+
+
 def test_a_number_is_not_text():
     parts = [pd.DataFrame({"zip": ["00501"]}), pd.DataFrame({"zip": [10001, 10002]})]
     sent, rejected = read(parts)

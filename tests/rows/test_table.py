@@ -386,6 +386,41 @@ def test_a_type_without_json_raises_before_anything_is_encoded(values):
     assert raised.value.column == "odd"
 
 
+@pytest.mark.parametrize("data_format", ["json", "arrow"])
+@pytest.mark.parametrize("name", [b"pandas.period", b"geoarrow.point", b"arrow.unheard"])
+@pytest.mark.parametrize("is_inside", [False, True])
+def test_an_extension_that_only_metadata_knows_is_refused(data_format, name, is_inside):
+    field = pa.field("odd", pa.int64(), metadata={"ARROW:extension:name": name})
+    if is_inside:
+        field = pa.field("odd", pa.list_(field))
+    schema = pa.schema([pa.field("fine", pa.int64()), field])
+    values = [[1]] if is_inside else [1]
+    table = pa.Table.from_arrays([pa.array([1]), pa.array(values, field.type)], schema=schema)
+    for data in (table, table.to_reader()):
+        with pytest.raises(UnsupportedType, match=name.decode()) as raised:
+            plan_rows(data, format=data_format)
+        assert raised.value.column == "odd"
+    assert plan_rows(table, columns=["fine"], format=data_format).num_rows == 1
+
+
+@pytest.mark.parametrize("data_format", ["json", "arrow"])
+def test_a_registered_extension_is_refused_alike(data_format):
+    periods = pa.array(pd.period_range("2026", periods=1, freq="D").array)
+    for values in (periods, pa.ListArray.from_arrays([0, 1], periods)):
+        with pytest.raises(UnsupportedType, match=r"pandas\.period"):
+            plan_rows(pa.table({"odd": values}), format=data_format)
+
+
+def test_json_texts_are_text():
+    storage = pa.array(['{"x":1}', None])
+    expected = ['"{\\"x\\":1}"', "null"]
+    field = pa.field("a", pa.string(), metadata={"ARROW:extension:name": b"arrow.json"})
+    (records,) = plan_rows(pa.Table.from_arrays([storage], schema=pa.schema([field]))).records()
+    assert [data.decode()[5:-1] for data in records.data.to_pylist()] == expected
+    if hasattr(pa, "json_"):
+        assert encode(pa.ExtensionArray.from_storage(pa.json_(), storage)) == expected
+
+
 @pytest.mark.parametrize(
     "series",
     [

@@ -91,10 +91,14 @@ class ArrowRows:
         self._max_data_bytes = max_data_bytes
         schema = pa.schema([pa.field(column.name, column.type) for column in columns])
         self.writer = StreamWriter(schema, compression)
-        self.payload_type: pa.DataType = pa.struct(list(schema))
-        no_rows = [pa.nulls(0, self.payload_type)]
-        self.frame_bytes = int(binary_sizes(self.writer.write(no_rows[0], [0]))[0])
+        no_rows = pa.nulls(0, pa.struct(list(schema)))
+        self.frame_bytes = int(binary_sizes(self.writer.write(no_rows, [0]))[0])
         self.frame_bytes += 2 * _BUFFER_BYTES * len(columns)
+
+    @property
+    def payload_type(self) -> pa.DataType:
+        """Structs of the columns."""
+        return pa.struct(list(self.writer.schema))
 
     @property
     def row_bytes(self) -> int:
@@ -119,6 +123,11 @@ class ArrowRows:
 
 class ArrowRecords(ArrowRows):
     """Brings windows to one stream a row."""
+
+    @property
+    def payload_type(self) -> pa.DataType:
+        """The bytes of a stream."""
+        return pa.binary()
 
     @property
     def row_bytes(self) -> int:

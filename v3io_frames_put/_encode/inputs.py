@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pt
 
-from v3io_frames_put._encode.layouts import is_text
+from v3io_frames_put._encode.layouts import DETAIL, INVALID, is_text
 from v3io_frames_put._encode.sources import (
     ArrowReader,
     FrameSource,
@@ -28,9 +28,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from v3io_frames_put._encode.sources import Reader, Source
-
-REASONS: Final = "__v3io_reason"
-"""A hidden column of a source: why a row cannot be sent; null where it can."""
 
 _HELP: Final = {  # by the beginning of a type's full name: the call that helps
     "pandas.core.series.Series": "data.to_frame()",
@@ -46,6 +43,7 @@ _EXPECTED: Final = (
     "expected a pandas DataFrame, a pyarrow Table, RecordBatch, RecordBatchReader, Dataset or "
     "Scanner, a polars frame, another object with __arrow_c_stream__, or an iterable of frames"
 )
+_INTERNAL_TYPES: Final = {INVALID: pa.map_(pa.string(), pa.string()), DETAIL: pa.string()}
 _SHOWN: Final = 60  # characters of a cell in a message
 _read: WeakSet[Any] = WeakSet()  # readers that a source has begun to read
 
@@ -248,29 +246,27 @@ class ChunkSource:
 
     index = None
     num_rows = None
-    refused = REASONS
 
     def __init__(self, first: FrameSource | TableSource, rest: Iterator[Any]) -> None:
-        self.names = [*first.names, REASONS]
+        own = [*first.names, *first.level_names]
+        self._types = {name: _first_type(first, position) for position, name in enumerate(own)}
+        for name, dtype in _INTERNAL_TYPES.items():  # rows that failed before have their own
+            self._types[name] = None if name in own else dtype
+        self.names = list(dict.fromkeys([*first.names, *_INTERNAL_TYPES]))
         self.level_names = first.level_names
-        self._own = [*first.names, REASONS, *first.level_names]
-        self._types = {
-            name: _first_type(first, position)
-            for position, name in enumerate([*first.names, *first.level_names])
-        }
         self._chunks = chain([first], map(_open_chunk, rest, count(1)))
         self._opened: list[str] = []
         self._number = -1  # of the chunk that is read
         self._first_row = self._end = 0  # its rows
         self._columns: dict[str, Any] = {}
-        self._reasons: dict[int, str] = {}
+        self._invalid: dict[int, tuple[str, str, str]] = {}  # by row: column, cell, reason
 
     def open(self, position: int) -> _ChunkReader:
         """Return a reader of a column; positions from ``len(names)`` are index levels."""
-        name = self._own[position]
+        name = [*self.names, *self.level_names][position]
         if name not in self._opened:
             self._opened.append(name)
-        return _ChunkReader(self, name, pa.string() if name == REASONS else self._types[name])
+        return _ChunkReader(self, name, self._types[name])
 
     def available(self, start: int, num_rows: int, max_bytes: int) -> int:  # noqa: ARG002  # a chunk is in memory
         """Return how many rows of the chunk that holds ``start`` there are from it."""
@@ -284,18 +280,29 @@ class ChunkSource:
     def cells(self, name: str, start: int, stop: int, max_bytes: int) -> pa.Array | np.ndarray:
         """Return rows of a column of the chunk that is read."""
         first, last = start - self._first_row, stop - self._first_row
-        if name == REASONS:
-            return pa.array([self._reasons.get(row) for row in range(first, last)], pa.string())
+        if name in _INTERNAL_TYPES and self._invalid:
+            return self._internal_cells(name, range(first, last))
         column = self._columns[name]
         if isinstance(column, np.ndarray):
             return column[first:last]
         return ArrowReader(pa.chunked_array([column])).read(first, last, max_bytes)
 
+    def _internal_cells(self, name: str, rows: range) -> pa.Array | np.ndarray:
+        """Return what is wrong with rows, and what their own internal columns say."""
+        column = self._columns[name]
+        cells = column[rows.start : rows.stop]
+        known = cells.tolist() if isinstance(cells, np.ndarray) else cells.to_pylist()
+        for row in self._invalid.keys() & set(rows):
+            where, cell, reason = self._invalid[row]
+            known[row - rows.start] = reason if name == DETAIL else [(where, cell)]
+        dtype = self._types[name]
+        return _as_objects(known) if dtype is None else pa.array(known, dtype)
+
     def _take(self, chunk: FrameSource | TableSource) -> None:
         """Bring the columns of the next chunk to the types of the first."""
         self._number += 1
         self._first_row, self._end = self._end, self._end + chunk.num_rows
-        self._columns, self._reasons = {}, {}
+        self._columns, self._invalid = {}, {}
         own = [*chunk.names, *chunk.level_names]
         unknown = [name for name in chunk.names if name not in self._types]
         if unknown:
@@ -305,8 +312,6 @@ class ChunkSource:
                 f"first table all columns."
             )
         for name in self._opened:
-            if name == REASONS:
-                continue
             dtype = self._types[name]
             if name not in own:
                 self._columns[name] = _nulls(chunk.num_rows, dtype)
@@ -316,11 +321,12 @@ class ChunkSource:
             cells, bad = _fit(values, reader.type, dtype)
             self._columns[name] = cells
             for row in bad:
-                self._reasons.setdefault(
-                    row,
-                    f"column {name!r}: {_show(values, row)} is not a value of {dtype}, its type "
-                    f"in the first table. Correct it.",
+                cell = _show(values, row)
+                reason = (
+                    f"column {name!r}: {cell} is not a value of {dtype}, its type in the first "
+                    f"table. Correct it."
                 )
+                self._invalid.setdefault(row, (name, cell, reason))
 
 
 class _ChunkReader:
@@ -366,11 +372,12 @@ def _nulls(count: int, dtype: pa.DataType | None) -> pa.Array | np.ndarray:
     return np.full(count, None, object) if dtype is None else pa.nulls(count, dtype)
 
 
-def _as_objects(values: pa.Array | np.ndarray) -> np.ndarray:
+def _as_objects(values: pa.Array | np.ndarray | list[Any]) -> np.ndarray:
     if isinstance(values, np.ndarray):
         return values
     cells = np.empty(len(values), object)
-    cells[:] = values.to_pylist()
+    for place, cell in enumerate(values if isinstance(values, list) else values.to_pylist()):
+        cells[place] = cell  # at once, NumPy would take lists apart
     return cells
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pt
@@ -35,6 +38,20 @@ def is_list(dtype: pa.DataType) -> bool:
     return any(is_type(dtype) for is_type in _LISTS)
 
 
+def is_foreign(dtype: pa.DataType) -> bool:
+    """Return whether this is an extension type that cannot be sent, such as pandas' Period."""
+    name = getattr(dtype, "extension_name", "")
+    return is_extension(dtype) and name not in ("arrow.uuid", "arrow.bool8")
+
+
+NO_EXTENSION: Final = "whose values mean nothing without it. Cast it, or leave the column out"
+
+
+def is_json(dtype: pa.DataType) -> bool:
+    """Return whether values of the type are JSON texts, which are sent as text."""
+    return getattr(dtype, "extension_name", "") == "arrow.json"
+
+
 class NoPlainLayout(Exception):
     """Arrow cannot take an array of this type apart."""
 
@@ -49,10 +66,12 @@ def plain_type(dtype: pa.DataType) -> pa.DataType:  # noqa: PLR0911 - one return
     """
     is_view = pt.is_list_view(dtype) or pt.is_large_list_view(dtype)
     has_runs = (is_list(dtype) or pt.is_map(dtype)) and contains(dtype, pt.is_run_end_encoded)
-    if has_runs or (is_view and contains(dtype, _is_extension)):
+    if has_runs or (is_view and contains(dtype, is_extension)):
         raise NoPlainLayout(str(dtype))
     if pt.is_dictionary(dtype) or pt.is_run_end_encoded(dtype):
         return plain_type(dtype.value_type)
+    if is_json(dtype):
+        return plain_type(dtype.storage_type)
     if dtype in _VIEWS:
         return _VIEWS[dtype]
     if pt.is_map(dtype):
@@ -72,7 +91,7 @@ def _plain_field(field: pa.Field) -> pa.Field:
 
 def storage_type(dtype: pa.DataType) -> pa.DataType:
     """Return a plain type with its extension types as what they are stored in."""
-    if _is_extension(dtype):
+    if is_extension(dtype):
         return storage_type(dtype.storage_type)
     if pt.is_map(dtype):
         return pa.map_(dtype.key_type, dtype.item_field.with_type(storage_type(dtype.item_type)))
@@ -88,7 +107,7 @@ def list_values(array: pa.Array) -> pa.Array:
 
     Arrow cannot put extension types together anew, which flattening may need.
     """
-    if not contains(array.type, _is_extension):
+    if not contains(array.type, is_extension):
         return _flatten(array)
     return array.cast(pa.large_list(storage_type(array.type.value_type))).flatten()
 
@@ -102,11 +121,12 @@ def contains(dtype: pa.DataType, is_kind: Callable[[pa.DataType], bool]) -> bool
     """Tell whether a type, or one inside it, is of a kind."""
     inside = (dtype.field(number).type for number in range(dtype.num_fields))
     return is_kind(dtype) or (
-        not _is_extension(dtype) and any(contains(child, is_kind) for child in inside)
+        not is_extension(dtype) and any(contains(child, is_kind) for child in inside)
     )
 
 
-def _is_extension(dtype: pa.DataType) -> bool:
+def is_extension(dtype: pa.DataType) -> bool:
+    """Return whether this is an extension type that this pyarrow knows."""
     return isinstance(dtype, pa.BaseExtensionType)
 
 
@@ -117,6 +137,8 @@ def make_plain(array: pa.Array) -> pa.Array:  # noqa: PLR0911 - one return a kin
         return array
     if array.type in _VIEWS and not _CASTS_VIEWS:
         return pa.array(array.to_pylist(), target)
+    if is_json(array.type):
+        return make_plain(array.storage)
     if pt.is_dictionary(array.type):
         return _spread(array.dictionary, array.indices)
     if pt.is_run_end_encoded(array.type):
@@ -220,6 +242,71 @@ _LISTS: Final = (
     pt.is_list_view,
     pt.is_large_list_view,
 )
+
+
+INVALID: Final = "__v3io_invalid"
+"""Column that maps the name of each column whose cell did not fit to the cell's text."""
+
+DETAIL: Final = "__v3io_detail"
+"""Column that says what is wrong with a row that has invalid cells."""
+
+_SHOWN_CHARACTERS: Final = 60
+
+
+@dataclass(frozen=True, slots=True)
+class InvalidCells:
+    """Rejects the rows that came with invalid cells: a null must not be sent in their place.
+
+    Attributes
+    ----------
+    number : int
+        Place of ``__v3io_invalid`` in a window.
+    detail : int or None
+        Place of ``__v3io_detail``, if there is such a column.
+    types : mapping of str to DataType or None
+        Types of the columns that are sent.
+    """
+
+    number: int
+    detail: int | None
+    types: Mapping[str, pa.DataType | None]
+
+    def refuse(self, columns: Sequence[Any], log: RejectionLog) -> None:
+        """Reject the rows whose cell of the column is not empty, whatever else they hold."""
+        cells = columns[self.number]
+        if isinstance(cells, pa.Array):
+            if cells.null_count == len(cells):
+                return
+            cells = cells.to_pylist()
+        for row, cell in enumerate(cells):
+            found = _entries(cell)
+            if found:
+                known = None if self.detail is None else columns[self.detail][row]
+                known = known.as_py() if isinstance(known, pa.Scalar) else known
+                detail = known if isinstance(known, str) else self._explain(found)
+                log.reasons[row] = ("UnencodableValue", detail)
+
+    def _explain(self, found: list[tuple[str, str]]) -> str:
+        name, text = found[0]
+        shown = text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}..."
+        dtype = self.types.get(name)
+        fit = "is not valid" if dtype is None else f"is not a valid {dtype}"
+        more = f" (and {len(found) - 1} more columns)" if len(found) > 1 else ""
+        return (
+            f"column {name!r}: {shown!r} {fit}{more}. Correct the cell where it comes from, or "
+            f"fill it in and remove its entry from {INVALID}."
+        )
+
+
+def _entries(cell: Any) -> list[tuple[str, str]]:
+    """Return the pairs of a map as Arrow, pandas, polars or a person may hold it."""
+    if isinstance(cell, Mapping):
+        cell = list(cell.items())
+    if isinstance(cell, str) or not hasattr(cell, "__iter__"):
+        is_empty = not cell if isinstance(cell, str) else pd.isna(cell)
+        return [] if is_empty else [(INVALID, str(cell))]
+    pairs = [tuple(pair.values()) if isinstance(pair, Mapping) else tuple(pair) for pair in cell]
+    return [(str(pair[0]), str(pair[-1])) for pair in pairs if pair]
 
 
 def reject_invalid(column: pa.Array, name: str, log: RejectionLog) -> pa.Array:

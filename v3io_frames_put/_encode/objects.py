@@ -439,7 +439,7 @@ def build_array(cells: Iterable[Any], dtype: pa.DataType) -> pa.Array:
         texts = [c if c is None else str.encode(c, "utf-8", "surrogatepass") for c in cells]
         return pa.array(texts, pa.binary()).view(dtype)
     if pt.is_list(dtype):
-        mask = pa.array([cell is None for cell in cells])
+        mask = pa.array([cell is None for cell in cells], pa.bool_())
         lists = [() if cell is None else cell for cell in cells]
         offsets = np.cumsum([0, *map(len, lists)]).astype(np.int32)
         items = build_array(list(chain.from_iterable(lists)), dtype.value_type)
@@ -449,7 +449,7 @@ def build_array(cells: Iterable[Any], dtype: pa.DataType) -> pa.Array:
             build_array([None if cell is None else cell[field.name] for cell in cells], field.type)
             for field in dtype
         ]
-        mask = pa.array([cell is None for cell in cells])
+        mask = pa.array([cell is None for cell in cells], pa.bool_())
         return pa.StructArray.from_arrays(children, fields=list(dtype), mask=mask)
     if pt.is_timestamp(dtype) or pt.is_duration(dtype):
         measure = _since_epoch if pt.is_timestamp(dtype) else _nanoseconds

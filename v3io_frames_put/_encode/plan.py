@@ -10,6 +10,9 @@ import numpy as np
 from v3io_frames_put._encode.columns import Selection
 from v3io_frames_put._encode.formats import FormatPlan
 from v3io_frames_put._encode.inputs import open_source
+from v3io_frames_put._encode.json_lines import LineEncoder, LineSelection, LineSource
+from v3io_frames_put._encode.layouts import DETAIL, INVALID, InvalidCells
+from v3io_frames_put._encode.packs import LineJoiner
 from v3io_frames_put._encode.records import Records, RowEncoder
 from v3io_frames_put._encode.routing import Mapping
 from v3io_frames_put.config import WINDOW_BYTES
@@ -21,7 +24,7 @@ if TYPE_CHECKING:
 
     from v3io_frames_put._encode.blocks import Blocks
     from v3io_frames_put._encode.packs import Packer
-    from v3io_frames_put._encode.records import EncodedRows, Skip
+    from v3io_frames_put._encode.records import EncodedRows, Encoder, Skip
     from v3io_frames_put._encode.sources import Column
     from v3io_frames_put.config import Limits, RowOptions
 
@@ -85,7 +88,6 @@ def plan_rows(
     options: RowOptions,
     *,
     limits: Limits,
-    refused: str | None = None,
     window_bytes: int = WINDOW_BYTES,
     held_bytes: int | None = None,
 ) -> RowPlan:
@@ -102,9 +104,6 @@ def plan_rows(
         What becomes of which column.
     limits : Limits
         What a record may hold.
-    refused : str, optional
-        A column with the reason why a row cannot be sent, null where it can. It is not
-        data: ``options.columns`` has to leave it out.
     window_bytes : int
         About how many bytes are read, and encoded, at once.
     held_bytes : int, optional
@@ -122,8 +121,8 @@ def plan_rows(
         An option or a column cannot be used. Nothing was sent.
     """
     source = open_source(data)
-    refused = refused or getattr(source, "refused", None)
-    selection = Selection(source, hidden=refused)
+    is_lines = isinstance(source, LineSource)
+    selection = LineSelection(source) if is_lines else Selection(source)
     chosen = selection.add_data(options.columns, index=options.index)
     mapping = Mapping(
         selection,
@@ -137,9 +136,17 @@ def plan_rows(
         packed = replace(limits, max_body_bytes=min(limits.max_body_bytes, held_bytes))
         gathered = max(window_bytes, held_bytes) if mapping.is_given else window_bytes
     formats = FormatPlan(options, packed, window_bytes, gathered)
-    encoder, packer = formats.plan(chosen, selection)
-    reasons = None if refused is None else selection.add_position(source.names.index(refused))
-    rows = RowEncoder(selection, mapping, encoder, limits, window_bytes, reasons)
+    if isinstance(selection, LineSelection):
+        encoder: Encoder = LineEncoder(selection, chosen)
+        packer = formats.packer(LineJoiner())
+    else:
+        encoder, packer = formats.plan(chosen, selection)
+    invalid = None
+    if INVALID in source.names:
+        number = selection.add_position(source.names.index(INVALID)).number
+        types = {column.name: column.type for column in chosen}
+        invalid = InvalidCells(number, selection.add_internal(DETAIL), types)
+    rows = RowEncoder(selection, mapping, encoder, limits, window_bytes, invalid)
     return RowPlan(source.num_rows, source.index, chosen, rows, packer)
 
 

@@ -205,16 +205,19 @@ def _refuse(cell: Any, expected: str) -> NoReturn:
     raise InvalidCells(f"a {type(cell).__name__}; expected {expected}. Cast it")
 
 
+def _encode_text(cell: str) -> bytes:
+    try:
+        return str.encode(cell)
+    except UnicodeEncodeError:
+        raise InvalidCells("a lone surrogate, which UTF-8 cannot hold. Correct it") from None
+
+
 def _format_key(cell: Any) -> str:
     if isinstance(cell, str):
-        try:
-            cell.encode()
-        except UnicodeEncodeError:
-            raise InvalidCells("a lone surrogate, which UTF-8 cannot hold. Correct it") from None
-        return str.__str__(cell)
-    return (
-        str(cell) if isinstance(cell, UUID) else str(_take_integer(cell, "text or a whole number"))
-    )
+        return _encode_text(cell).decode()
+    if isinstance(cell, UUID):
+        return str(cell)
+    return str(_take_integer(cell, "text or a whole number"))
 
 
 def _number_shard(cell: Any) -> int:
@@ -234,12 +237,10 @@ def _take_integer(cell: Any, expected: str) -> int:
 
 def _take_bytes(cell: Any) -> bytes:
     if isinstance(cell, str):
-        return cell.encode("utf-8", "surrogatepass")
-    return (
-        bytes(cell)
-        if isinstance(cell, (bytes, bytearray, memoryview))
-        else _refuse(cell, "bytes or text")
-    )
+        return _encode_text(cell)
+    if isinstance(cell, (bytes, bytearray, memoryview)):
+        return bytes(cell)
+    return _refuse(cell, "bytes or text")
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,9 +11,12 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from v3io_frames_put._encode.json_types import format_uuids
 from v3io_frames_put._encode.layouts import (
+    NO_EXTENSION,
     NoPlainLayout,
     combine,
+    is_extension,
     measure,
     plain_type,
     rows_within,
@@ -122,17 +125,55 @@ class ArrowReader:
     """Reads a chunked Arrow array; no copy inside a chunk of a plain type."""
 
     column: pa.ChunkedArray
+    extension: str = ""
 
     @property
     def type(self) -> pa.DataType:
         """The plain type."""
-        return plain_type(self.column.type)
+        return _EXTENSIONS[self.extension][0] or plain_type(self.column.type)
 
     def read(self, start: int, stop: int, max_bytes: int) -> pa.Array:
         """Return the rows as one plain array."""
         piece = self.column.slice(start, stop - start)
         piece = piece.slice(0, rows_within(piece, max_bytes))
-        return combine(piece.chunks, piece.type)
+        return _EXTENSIONS[self.extension][1](combine(piece.chunks, piece.type))
+
+
+# What columns become whose extension this pyarrow does not know.
+_EXTENSIONS: Final[dict[str, tuple[pa.DataType | None, Callable[[pa.Array], pa.Array]]]] = {
+    "": (None, lambda array: array),
+    "arrow.json": (None, lambda array: array),
+    "arrow.uuid": (pa.string(), format_uuids),
+    "arrow.bool8": (pa.bool_(), lambda array: array.cast(pa.bool_())),
+}
+
+
+def find_extension(field: pa.Field) -> str:
+    """Return the extension type of a field that only its metadata names, or ``""``.
+
+    Arrow leaves types that are not registered as they are stored, and whether pandas has
+    registered its own depends on what was imported.
+
+    Raises
+    ------
+    UnsupportedType
+        The extension, of the field or one inside it, is not one that can be sent.
+    """
+    name, *inside = _extension_names(field)
+    odd = [name] if name not in _EXTENSIONS else [n for n in inside if n not in ("", "arrow.json")]
+    if odd:
+        raise UnsupportedType(column=field.name, dtype=odd[0], advice=NO_EXTENSION)
+    return name
+
+
+def _extension_names(field: pa.Field) -> Iterator[str]:
+    """Yield the extension of a field that only its metadata names, then those inside it."""
+    if is_extension(field.type):
+        yield ""
+        return
+    yield (field.metadata or {}).get(b"ARROW:extension:name", b"").decode()
+    for number in range(field.type.num_fields):
+        yield from _extension_names(field.type.field(number))
 
 
 def _split_index(schema: pa.Schema) -> tuple[list[str], list[str], list[int]]:
@@ -177,7 +218,8 @@ class TableSource:
 
     def open(self, position: int) -> ArrowReader:
         """Return a reader of a column."""
-        return ArrowReader(self._table.column(self._places[position]))
+        place = self._places[position]
+        return ArrowReader(self._table.column(place), find_extension(self._table.field(place)))
 
     def available(self, start: int, num_rows: int, max_bytes: int) -> int:  # noqa: ARG002 - all is here
         """Return how many rows there are from ``start``."""
@@ -215,7 +257,8 @@ class StreamSource:
         place = self._places[position]
         if place not in self._opened:
             self._opened.append(place)
-        return _StreamReader(self, self._opened.index(place), self._schema.field(place).type)
+        field = self._schema.field(place)
+        return _StreamReader(self, self._opened.index(place), field.type, find_extension(field))
 
     def available(self, start: int, num_rows: int, max_bytes: int) -> int:
         """Take batches in until there are enough rows or bytes, or no more."""
@@ -266,16 +309,17 @@ class _StreamReader:
     source: StreamSource
     number: int
     stored_type: pa.DataType
+    extension: str
 
     @property
     def type(self) -> pa.DataType:
         """The plain type."""
-        return plain_type(self.stored_type)
+        return ArrowReader(pa.chunked_array([], self.stored_type), self.extension).type
 
     def read(self, start: int, stop: int, max_bytes: int) -> pa.Array:
         """Return the rows as one plain array."""
         column = self.source.column(self.number, start, stop, self.stored_type)
-        return ArrowReader(column).read(0, len(column), max_bytes)
+        return ArrowReader(column, self.extension).read(0, len(column), max_bytes)
 
 
 Values = Any  # an ndarray or an ExtensionArray: what pandas keeps columns in

@@ -206,6 +206,13 @@ class Store:
         except (pa.ArrowException, StopIteration, TypeError) as error:
             raise ConfigError(_explain_damage(self.path, error)) from error
 
+    def clear(self) -> None:
+        """Delete all rows."""
+        for (table,) in self._database.execute(
+            "select name from sqlite_master where type = 'table'"
+        ).fetchall():
+            self._database.execute(f"delete from {table}")  # noqa: S608  # names of ours
+
     def close(self) -> None:
         """Let go of the file."""
         self._database.close()

@@ -10,7 +10,7 @@ import pandas as pd
 
 from v3io_frames_put import _html
 from v3io_frames_put.errors import PutRecordsError
-from v3io_frames_put.plan.page import draw_live_plan
+from v3io_frames_put.plan.records_plan import draw_live_plan
 from v3io_frames_put.progress import CellOutput, has_cells
 from v3io_frames_put.summary import draw_summary, summarize
 
