@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 import linecache
 import pickle
 import signal
+import sys
 import threading
 import warnings
 from dataclasses import replace
@@ -14,7 +16,17 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from tests.internals import StopSwitch, collect_results
+from tests.internals import (
+    DeliveryOptions,
+    RowOptions,
+    Run,
+    Runtime,
+    Senders,
+    StopSwitch,
+    collect_results,
+    plan_run,
+    run_to_results,
+)
 from v3io_frames_put import (
     Interrupted,
     Limits,
@@ -375,3 +387,98 @@ def test_a_background_job_ignores_ctrl_c_but_not_what_is_handed_on():
         assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+# -- faults of our own, and of the machine -------------------------------------------------------
+
+
+class FailsAtRound:
+    """An event to cancel by that raises at its n-th look: as a fault in our own loop would."""
+
+    def __init__(self, number, error):
+        self.left, self.error = number, error
+
+    def is_set(self):
+        self.left -= 1
+        if not self.left:
+            raise self.error
+        return False
+
+
+@pytest.mark.parametrize("error", [RecursionError("deep"), MemoryError(), AssertionError("odd")])
+@pytest.mark.parametrize("number", [1, 2, 4, 6])
+def test_what_no_one_foresaw_carries_true_results(platform, error, number):
+    with pytest.raises(PutRecordsError, match=type(error).__name__) as caught:
+        put(platform, max_records=1, cancel=FailsAtRound(number, error))
+    assert caught.value.__cause__ is error
+    results = caught.value.results
+    assert results.index.tolist() == list("abcdef")
+    stored = {json.loads(record.data)["row"] for record in platform.records(STREAM)}
+    is_stored = results.status.eq("stored").tolist()
+    assert {row for row in range(6) if is_stored[row]} <= stored
+    is_unsent = results.status.eq("unsent").tolist()
+    assert not {row for row in range(6) if is_unsent[row]} & stored
+
+
+class NoThreads(Senders):
+    """Can start so many threads and no more."""
+
+    def __init__(self, left, *args):
+        super().__init__(*args)
+        self.left = left
+
+    def _start(self, *args):
+        self.left -= 1
+        if self.left < 0:
+            raise RuntimeError("can't start new thread")
+        return super()._start(*args)
+
+
+@pytest.mark.parametrize("threads", [0, 1])
+def test_a_machine_that_starts_no_more_threads_costs_no_result(platform, threads):
+    client = platform.client(limits=Limits(max_records=2))
+    plan = plan_run(
+        FRAME,
+        STREAM,
+        client=client,
+        rows=RowOptions(),
+        delivery=DeliveryOptions(limits=client.limits),
+        progress=False,
+        cancel=None,
+    )
+
+    def open_network(plan, windows):
+        return NoThreads(threads, lambda: plan.client.transport(plan.stream), windows)
+
+    results, report = run_to_results(Run(plan, runtime=Runtime(open_network)))
+    assert isinstance(report.broken, RuntimeError)
+    assert results.status.tolist() == ["unsent"] * 6
+    assert platform.records(STREAM) == []
+
+
+def test_a_warning_that_is_an_error_carries_the_results(platform):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(UnstoredRowsWarning) as caught:
+            put(platform, BAD)
+    assert caught.value.results.status.tolist() == ["stored", "rejected", "stored"]
+
+
+class NotWritable(io.TextIOBase):
+    """A stderr whose disk is full."""
+
+    def write(self, _text):
+        raise OSError(28, "No space left on device")
+
+    def flush(self):
+        raise OSError(28, "No space left on device")
+
+
+@pytest.mark.parametrize("progress", [None, True])
+@pytest.mark.parametrize("stderr", ["closed", "none", "not writable"])
+def test_a_stderr_that_cannot_be_written_shows_no_bar(platform, monkeypatch, progress, stderr):
+    closed = io.StringIO()
+    closed.close()
+    streams = {"closed": closed, "none": None, "not writable": NotWritable()}
+    monkeypatch.setattr(sys, "stderr", streams[stderr])
+    assert put(platform, progress=progress).status.tolist() == ["stored"] * 6

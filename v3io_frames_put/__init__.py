@@ -1,19 +1,17 @@
-"""Put pandas DataFrames on Iguazio v3io streams, and know what became of every row.
+"""Put pandas DataFrames on Iguazio v3io streams; the results say what became of every row.
 
-Importing registers ``df.v3io``; it loads pandas and pyarrow and nothing else, starts
-no thread and reads no environment.
+Importing registers ``df.v3io``. It loads pandas and nothing else that takes time, starts
+no thread and reads no environment variable; the rest is loaded at its first use.
 """
 
 from __future__ import annotations
 
-import logging
+import logging as _logging
 from importlib import import_module as _import_module
-from importlib.metadata import version as _version
 from typing import TYPE_CHECKING as _TYPE_CHECKING
 from typing import Any as _Any
 
 from v3io_frames_put import accessor as _accessor  # noqa: F401  # registers df.v3io
-from v3io_frames_put.client import Client
 from v3io_frames_put.config import Encoding, Limits, Retry, Timeouts
 from v3io_frames_put.errors import (
     AuthenticationError,
@@ -34,13 +32,16 @@ from v3io_frames_put.errors import (
     UnstoredRowsWarning,
     UnsupportedType,
 )
-from v3io_frames_put.plan import KeyCounts, PlannedRecord, RecordsPlan, plan_records
-from v3io_frames_put.progress import Progress
-from v3io_frames_put.put import put_records
-from v3io_frames_put.summary import Summary, summarize
 
 if _TYPE_CHECKING:
+    from v3io_frames_put.client import Client
+    from v3io_frames_put.plan import KeyCounts, PlannedRecord, RecordsPlan, plan_records
+    from v3io_frames_put.progress import Progress
+    from v3io_frames_put.put import put_records
+    from v3io_frames_put.summary import Summary, summarize
     from v3io_frames_put.widget import Uploader
+
+    __version__: str
 
 __all__ = [
     "AuthenticationError",
@@ -77,16 +78,37 @@ __all__ = [
     "summarize",
 ]
 
-logging.getLogger("v3io_frames_put").addHandler(logging.NullHandler())
+_LOADED_AT_FIRST_USE = {
+    "Client": "client",
+    "KeyCounts": "plan",
+    "PlannedRecord": "plan",
+    "Progress": "progress",
+    "RecordsPlan": "plan",
+    "Summary": "summary",
+    "Uploader": "widget",
+    "plan_records": "plan",
+    "put_records": "put",
+    "summarize": "summary",
+}
+_MODULES = ("jobs", "local")
+
+_logging.getLogger("v3io_frames_put").addHandler(_logging.NullHandler())
 
 
 def __getattr__(name: str) -> _Any:
     if name == "__version__":
-        return _version("v3io-frames-put")
-    if name == "Uploader":  # it loads ipywidgets
-        from v3io_frames_put.widget import Uploader as _Uploader
+        from importlib.metadata import version
 
-        return _Uploader
-    if name in {"jobs", "local"}:  # of its own accord, Python would know them once imported
+        return version("v3io-frames-put")
+    if name in _MODULES:  # Python itself would find them only after an import
         return _import_module(f"{__name__}.{name}")
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = _LOADED_AT_FIRST_USE.get(name)
+    if module is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(_import_module(f"{__name__}.{module}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, *_MODULES])

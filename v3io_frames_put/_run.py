@@ -18,7 +18,7 @@ from v3io_frames_put._producer.classification import Stop
 from v3io_frames_put._producer.outcomes import Outcomes
 from v3io_frames_put._producer.producer import Producer
 from v3io_frames_put._producer.reconciler import Reconciler
-from v3io_frames_put._producer.values import PAGE_ROWS
+from v3io_frames_put._producer.values import PAGE_ROWS, Failure
 from v3io_frames_put._wire.api import Answer, Fault
 from v3io_frames_put._wire.bodies import encode_window
 from v3io_frames_put.errors import Interrupted, PlatformUnavailable, PutRecordsError
@@ -26,12 +26,13 @@ from v3io_frames_put.progress import Progress, RetryLog, Throttle, has_cells, op
 from v3io_frames_put.results import Order, Receipt, count_and_first
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
     from types import FrameType
 
     import pyarrow as pa
 
     from v3io_frames_put._io.senders import Event
+    from v3io_frames_put._producer.prior_run import PriorRun
     from v3io_frames_put._producer.run_log import RunLog
     from v3io_frames_put._producer.values import Copy
     from v3io_frames_put._run_plan import RunPlan
@@ -42,15 +43,18 @@ if TYPE_CHECKING:
     from v3io_frames_put.errors import RequestError
 
 GRACE_SECONDS: Final = 5.0  # a stopped run waits this long for answers under way
+_TICK_SECONDS: Final = 0.1  # how often progress, ``cancel`` and the grace period are checked
 _UNRECORDED: Final = Fault("stopped", "connecting", "its journal could not be written")
-_TICK_SECONDS: Final = 0.1  # how often progress, ``cancel`` and the grace are looked at
+_NOT_SENT: Final = Fault("stopped", "connecting", "no thread could be started to send it")
+_FAILED: Final = Failure("NoAnswer", "the run failed before the outcome of this row was noted")
+_LOG: Final = logging.getLogger("v3io_frames_put")
 
 
 class Network(Protocol):
-    """What a run needs of its couriers; tests pass a simulated network."""
+    """What a run needs of its threads; tests pass a simulated network."""
 
     def send(self, ticket: int, request: Request) -> None:
-        """Carry a request."""
+        """Send a request."""
 
     def request_window(self) -> None:
         """Encode the next window."""
@@ -59,10 +63,10 @@ class Network(Protocol):
         """Wait for events."""
 
     def wake(self) -> None:
-        """End a ``collect`` that waits; called by a signal handler."""
+        """End a ``collect`` that waits; a signal handler calls it."""
 
     def shutdown(self) -> None:
-        """Let no byte leave any more."""
+        """Send no byte any more."""
 
     def close(self) -> None:
         """Free all that was opened; the run is over."""
@@ -89,17 +93,17 @@ class StopSwitch:
 
     @property
     def is_urgent(self) -> bool:
-        """Whether not even to wait for answers under way: the second Ctrl-C."""
+        """Whether not to wait for answers in flight either: the second Ctrl-C."""
         return self.presses > 1
 
     @contextmanager
     def on_interrupt(self, wake: Callable[[], None]) -> Iterator[None]:
-        """Take Ctrl-C as a press of the switch while the block runs.
+        """Count Ctrl-C as a press of the switch while the block runs.
 
-        As an exception it could strike between an answer and its outcome. Python
-        lets only the main thread handle signals; elsewhere nothing changes. A shell has
-        its background jobs ignore Ctrl-C; what is handed on from another signal, as the
-        command does with SIGTERM, counts there, too.
+        An exception could come between an answer and its outcome. Python handles signals
+        in the main thread only; in other threads nothing changes. A shell makes its
+        background jobs ignore Ctrl-C; another signal that is handed on to this handler,
+        as the command does with SIGTERM, still counts there.
         """
         before = signal.getsignal(signal.SIGINT)
         in_main = threading.current_thread() is threading.main_thread()
@@ -122,31 +126,33 @@ class StopSwitch:
 
 
 class Loop:
-    """Delivers until every row has its outcome, or the run is stopped.
+    """Sends records until every row has its outcome, or the run is stopped.
 
     Parameters
     ----------
-    delivery : Producer
+    producer : Producer
         Decides.
     network : Network
         Sends requests, and encodes windows.
     switch : StopSwitch
         The user's wish to stop.
     run_log : RunLog, optional
-        Makes durable what it was told, before requests leave; where it cannot, the run stops.
+        Is made durable before requests leave; where that fails, the run stops.
     clock, random : callable
         Monotonic seconds; an even draw from [0, 1).
 
     Attributes
     ----------
     broken : BaseException or None
-        What a thread ran into that is no network trouble: it stopped the run, or ended
-        its data, and the outcomes are true all the same. None: nothing.
+        The first error that is not network trouble: it stopped the run, or ended its data,
+        and the outcomes are true all the same. None: there was none.
+    is_source_broken : bool
+        Whether that error came from reading or encoding the data.
     """
 
-    def __init__(  # what a run is made of
+    def __init__(
         self,
-        delivery: Producer,
+        producer: Producer,
         network: Network,
         *,
         switch: StopSwitch,
@@ -155,68 +161,89 @@ class Loop:
         random: Callable[[], float],
     ) -> None:
         self.broken: BaseException | None = None
-        self._delivery, self._network = delivery, network
+        self.is_source_broken = False
+        self._producer, self._network = producer, network
         self._switch, self._run_log = switch, run_log
         self._clock, self._random = clock, random
         self._patience: float | None = None
 
     def step(self) -> bool:
-        """Go round once; return False, without doing anything, when the run is over."""
-        delivery = self._delivery
-        if delivery.is_done:
+        """Do one round; return False, without doing anything, when the run is over."""
+        producer = self._producer
+        if producer.is_done:
             return False
         now = self._clock()
         if self._switch.is_on:
-            delivery.stop()
-        if delivery.stopped:
+            producer.stop()
+        if producer.stopped:
             self._patience = self._patience or now + GRACE_SECONDS
             if now >= self._patience or self._switch.is_urgent:
                 self._network.shutdown()
-                delivery.abandon()
+                producer.abandon()
                 return False
-        reason = self._go_round()
-        self.broken = self.broken or reason
+        self._send()
+        wake_at = producer.wake_at(now)
+        pause = _TICK_SECONDS if wake_at is None else min(_TICK_SECONDS, wake_at - now)
+        for event in self._network.collect(pause):
+            self._handle(event, self._clock(), self._random())
         return True
 
-    def _go_round(self) -> BaseException | None:
-        """Send what may be sent, wait for what happens, and take it in."""
-        now, delivery = self._clock(), self._delivery
-        jobs = list(iter(partial(delivery.next_request, now), None))
+    def _send(self) -> None:
+        """Send what may be sent now, once it is on record, and ask for records."""
+        now, producer = self._clock(), self._producer
+        requests = list(iter(partial(producer.next_request, now), None))
         try:
             if self._run_log is not None:
                 self._run_log.commit()
-        except PutRecordsError as error:
-            for ticket, _ in jobs:
-                delivery.complete(ticket, _UNRECORDED, now=now, draw=self._random())
-            delivery.stop()
-            return error
-        for job in jobs:
-            self._network.send(*job)
-        if delivery.wants_records:
-            self._network.request_window()
-        wake_at, broken = delivery.wake_at(now), None
-        pause = _TICK_SECONDS if wake_at is None else min(_TICK_SECONDS, wake_at - now)
-        for event in self._network.collect(pause):
-            reason = self._take_in(event, self._clock(), self._random())
-            broken = broken or reason
-        return broken
+            while requests:
+                self._network.send(*requests[0])
+                del requests[0]
+            if producer.wants_records:
+                self._network.request_window()
+        except (PutRecordsError, OSError, RuntimeError, MemoryError) as error:
+            # A journal that cannot be written, or no thread that can start: nothing of the
+            # requests that are left has been sent.
+            cause = _UNRECORDED if isinstance(error, PutRecordsError) else _NOT_SENT
+            for ticket, _ in requests:
+                producer.complete(ticket, cause, now=now, draw=self._random())
+            producer.stop()
+            self._break(error)
 
-    def _take_in(self, event: Event, now: float, draw: float) -> BaseException | None:
-        """Take in what happened; return what a thread ran into."""
-        delivery = self._delivery
+    def _handle(self, event: Event, now: float, draw: float) -> None:
+        """Handle an event: a request ended, a window is there, or a thread failed."""
+        producer = self._producer
         if isinstance(event, RequestDone):
-            delivery.complete(event.ticket, event.attempt, now=now, draw=draw)
+            producer.complete(event.ticket, event.attempt, now=now, draw=draw)
         elif isinstance(event, ThreadFailed):
+            self._break(event.error, is_from_source=event.is_from_source)
             if event.is_from_source:  # what was read before is sent
-                delivery.close()
+                producer.close()
             else:
-                delivery.stop()
-            return event.error
+                producer.stop()
         elif event.window is None:
-            delivery.close()
+            producer.close()
         else:
-            delivery.offer(event.window)
-        return None
+            producer.offer(event.window)
+
+    def _break(self, error: BaseException, *, is_from_source: bool = False) -> None:
+        if self.broken is None:
+            self.broken, self.is_source_broken = error, is_from_source
+
+    def salvage(self, error: BaseException) -> None:
+        """End a run whose own code failed: no byte leaves any more.
+
+        Rows that wait get the status unsent and rows in flight unknown, as far as the
+        producer still can do it; every other row that was offered is then unknown.
+        """
+        self._break(error)
+        self._network.shutdown()
+        for end in (self._producer.stop, self._producer.abandon):
+            try:
+                end()
+            except Exception:  # noqa: BLE001, PERF203  # logged; the first error is raised
+                _LOG.warning("the run failed while it was ended", exc_info=True)
+        outcomes = self._producer.outcomes
+        outcomes.record_failure(outcomes.open_rows(0), "unknown", _FAILED)
 
 
 _DOING = "put records on"
@@ -225,7 +252,7 @@ _DOING = "put records on"
 def stop_error(
     stop: Stop, *, client: Client, stream: StreamPath, advice: str | None = None
 ) -> RequestError | Interrupted:
-    """Make the exception for a run that ended early; its results are the caller's to add.
+    """Make the exception for a run that ended early; the caller adds the results.
 
     ``advice`` says how to send the rest. None: by the results that the exception carries.
     """
@@ -243,7 +270,7 @@ def stop_error(
     if isinstance(attempt, Answer) and stop.cause != "unavailable":
         return classification.request_error(attempt, doing=_DOING, stream=stream, where=where)
     results, hint = _name_results()
-    rest = advice or f"{results} tells what to send again.{hint}"
+    rest = advice or f"{results} says what to send again.{hint}"
     return PlatformUnavailable(
         f"{_DOING} {stream} at {where}: no request was answered for "
         f"{client.retry.deadline_seconds:g} s; the last: {classification.describe_last(attempt)}. "
@@ -254,14 +281,14 @@ def stop_error(
 def _interrupted(stream: StreamPath, advice: str | None) -> Interrupted:
     results, hint = _name_results()
     rest = advice or (
-        f"{results} tells what became of every row; put_records(..., resume={results}) sends the "
+        f"{results} says what became of every row; put_records(..., resume={results}) sends the "
         f"rest.{hint}"
     )
     return Interrupted(f"stopped while sending to {stream}: {rest}")
 
 
 def _name_results() -> tuple[str, str]:
-    """Say how to reach the results, and what that takes.
+    """Return how to reach the results, and a hint.
 
     An exception that ends a notebook's cell has no name; Python keeps the last one in sys.
     """
@@ -270,12 +297,9 @@ def _name_results() -> tuple[str, str]:
     return "error.results", ""
 
 
-_LOG: Final = logging.getLogger("v3io_frames_put")
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class RunReport:
-    """How a run ended.
+    """How a run ended; its parts write into it.
 
     Attributes
     ----------
@@ -284,11 +308,13 @@ class RunReport:
     stop : Stop or None
         Why it ended early. None: it came to its end.
     broken : BaseException or None
-        What reading or encoding the data ran into. None: nothing.
+        The error that ended it, if that was neither the platform nor the user.
+    is_source_broken : bool
+        Whether that error came from reading or encoding the data.
     out_of_order : list of int
-        Rows that stand behind later ones of their destination.
+        Rows that are stored after later ones of their destination.
     late : list of Copy
-        Rows that stand on the stream after all, seen when they had been settled.
+        Rows that a last scan found stored after they had got another outcome.
     duplicates : list of Copy
         Further copies of rows that are stored.
     """
@@ -296,18 +322,19 @@ class RunReport:
     receipt: Receipt
     stop: Stop | None
     broken: BaseException | None = None
+    is_source_broken: bool = False
     out_of_order: list[int] = field(default_factory=list)
     late: list[Copy] = field(default_factory=list)
     duplicates: list[Copy] = field(default_factory=list)
 
-    def as_stopped(self) -> RunReport:
-        """Return the same run, ended by the user if by nothing else."""
-        return self if self.stop else replace(self, stop=Stop("stopped"))
+    def stop_by_user(self) -> None:
+        """Note that the user stopped the run, if nothing else did."""
+        self.stop = self.stop or Stop("stopped")
 
 
-def open_senders(job: RunPlan, windows: Iterator[EncodedWindow]) -> Network:
+def open_senders(plan: RunPlan, windows: Iterator[EncodedWindow]) -> Network:
     """Make the threads that encode the windows of a run and send its requests."""
-    return Senders(lambda: job.client.transport(job.stream), windows)
+    return Senders(lambda: plan.client.transport(plan.stream), windows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -330,62 +357,84 @@ class Runtime:
 
 
 class Run:
-    """One run of an upload.
+    """One run: sends planned rows to the stream.
 
     Parameters
     ----------
-    job : RunPlan
-        What to do.
+    plan : RunPlan
+        What to send, where and how.
+    prior : PriorRun, optional
+        What earlier processes of the run left. None: this is the first.
+    run_log : RunLog, optional
+        Writes the run's journal.
     switch : StopSwitch, optional
-        Stops the run; who holds it is told of a Ctrl-C also before and after the run.
+        Stops the run; its holder sees a Ctrl-C also before and after the run.
     runtime : Runtime, optional
         Network, clock and random source.
 
     Attributes
     ----------
-    job : RunPlan
-        What to do.
-    switch : StopSwitch
-        Stops the run.
-    delivery : Producer
+    plan, prior, switch
+        As given.
+    run_id : str
+        The prior run's, or the plan's.
+    producer : Producer
         Decides what is sent when, and holds the outcomes.
     """
 
     def __init__(
-        self, job: RunPlan, *, switch: StopSwitch | None = None, runtime: Runtime | None = None
+        self,
+        plan: RunPlan,
+        *,
+        prior: PriorRun | None = None,
+        run_log: RunLog | None = None,
+        switch: StopSwitch | None = None,
+        runtime: Runtime | None = None,
     ) -> None:
-        self.job, self.switch = job, switch or StopSwitch(job.cancel)
+        self.plan, self.prior, self.switch = plan, prior, switch or StopSwitch(plan.cancel)
+        self.run_id = prior.run_id if prior else plan.run_id
+        self._run_log = None if prior and prior.is_complete else run_log
+        self._resumed_rows = prior.outcomes.count_final() if prior else 0
         self._runtime = runtime or Runtime()
-        self._reconciler = _make_reconciler(job)
-        earlier = job.prior_run.earlier if job.prior_run else None
-        self.delivery = Producer(
-            job.policy,
-            stream=job.stream,
+        self._reconciler: Reconciler | None = None
+        tag = None
+        if plan.options.delivery == "exactly_once":
+            tag = bytes.fromhex(self.run_id)
+            in_doubt = prior.in_doubt if prior else None
+            self._reconciler = Reconciler(plan.stream, tag, plan.options.retry, past=in_doubt)
+        self.producer = Producer(
+            plan.options,
+            stream=plan.stream,
             outcomes=Outcomes(
-                packed=job.packed,
-                earlier=earlier,
-                run_log=job.run_log,
-                page_rows=job.page_rows,
+                packed=plan.is_packed,
+                earlier=prior.outcomes if prior else None,
+                run_log=self._run_log,
+                page_rows=plan.page_rows,
             ),
             reconciler=self._reconciler,
-            run_log=job.run_log,
+            run_log=self._run_log,
         )
-        tag = bytes.fromhex(job.run_id) if job.policy.delivery == "exactly_once" else None
-        # Nothing is read before the past is looked up, which may add to what is final.
-        records = job.plan.records(job.prior_run, job.blocks)
-        # map holds on to no window that was handed out, as a generator's variable would.
+        # Read at the first request for a window: until then a look-up may find more rows that
+        # are stored already.
+        records = plan.rows.records(prior, self._run_log.blocks if self._run_log else None)
+        # map keeps no window that was handed out, as a generator's variable would.
         windows = map(partial(encode_window, run_id=tag), records)
-        self._network = self._runtime.open_network(job, windows)
+        self._network = self._runtime.open_network(plan, windows)
         self._loop = Loop(
-            self.delivery,
+            self.producer,
             self._network,
             switch=self.switch,
-            run_log=job.run_log,
+            run_log=self._run_log,
             clock=self._runtime.clock,
             random=self._runtime.random,
         )
-        self._retries, self._throttle = RetryLog(job.run_id, self.delivery), Throttle()
+        self._retries, self._throttle = RetryLog(self.run_id, self.producer), Throttle()
         self._began = self._runtime.clock()
+
+    @property
+    def writes_journal(self) -> bool:
+        """Whether the run can go on in another process."""
+        return self._run_log is not None
 
     def to_end(self, take: Callable[[pa.RecordBatch], Any]) -> RunReport:
         """Run to the end.
@@ -398,58 +447,48 @@ class Run:
         Returns
         -------
         RunReport
-            Its receipt, and why it stopped if it did. Network trouble is never raised.
+            Its receipt, and why it stopped if it did. What it ran into is never raised.
         """
-        job, delivery, reconciler = self.job, self.delivery, self._reconciler
-        if job.complete_rows is not None:
-            _recall(delivery.outcomes, job.complete_rows, take)
-        elif job.plan.num_rows != 0:
-            _LOG.info("run %s: sending to %s", job.run_id, job.stream)
-            self._deliver(take)
-        for batch in delivery.outcomes.finish():
+        plan, prior, outcomes = self.plan, self.prior, self.producer.outcomes
+        if prior is not None and prior.complete_rows is not None:
+            _replay(outcomes, prior.complete_rows, take)
+        elif plan.rows.num_rows != 0:
+            _LOG.info("run %s: sending to %s", self.run_id, plan.stream)
+            self._send_all(take)
+        for batch in outcomes.finish():
             take(batch)
-        duplicates = sorted({*job.duplicates, *(reconciler.duplicates() if reconciler else ())})
-        late = reconciler.late() if reconciler else []
-        broken = self._conclude(late, duplicates)
-        resumed = job.prior_run.out_of_order() if job.prior_run else ()
-        listed = job.out_of_order["first"]
-        seen = delivery.late_out_of_order(late)
-        out_of_order = sorted({*listed, *delivery.out_of_order, *seen, *resumed})
-        receipt = replace(
-            _make_receipt(job, delivery, self._runtime.clock() - self._began),
-            starts=reconciler.starts if reconciler else {},
-            out_of_order=count_and_first(
-                out_of_order, more=job.out_of_order["count"] - len(listed)
-            ),
-            duplicates=count_and_first([list(copy) for copy in duplicates]),
-        )
-        how = "ended early; of the rows that were read" if delivery.stopped or broken else "ended"
-        _LOG.info("run %s: %s, %s", job.run_id, how, receipt.counts)
-        return RunReport(receipt, delivery.stopped, broken, out_of_order, late, duplicates)
+        report = self._report()
+        self._conclude_log(report)
+        early = self.producer.stopped or report.broken
+        how = "ended early; of the rows that were read" if early else "ended"
+        _LOG.info("run %s: %s, %s", self.run_id, how, report.receipt.counts)
+        return report
 
-    def _deliver(self, take: Callable[[pa.RecordBatch], Any]) -> None:
-        """Go round until the run is over, and settle what was never read."""
-        job, delivery = self.job, self.delivery
+    def _send_all(self, take: Callable[[pa.RecordBatch], Any]) -> None:
+        """Do rounds until the run is over; rows that were never read are unsent."""
+        plan, producer = self.plan, self.producer
 
         def show_all(now: float) -> None:
-            show(_snapshot(delivery, job.plan.num_rows, self._began, now))
+            show(_snapshot(producer, plan.rows.num_rows, self._began, now))
 
-        with open_progress(job.progress) as show, self.switch.on_interrupt(self._network.wake):
+        with open_progress(plan.progress) as show, self.switch.on_interrupt(self._network.wake):
             try:
                 while (now := self.step(take)) is not None:
                     if self._throttle.is_due(now):
                         show_all(now)
+            except Exception as error:  # noqa: BLE001  # raised by the face, with the results
+                self._loop.salvage(error)
             finally:
                 self._network.close()
             # Also when every row has its outcome: who pressed wants to stop.
             if self.switch.presses:
-                delivery.stop()
-            known = len(job.prior_run.earlier.status) if job.prior_run else 0
-            delivery.finish_rows(max(job.plan.num_rows or 0, known))
+                producer.stop()
+            known = len(self.prior.outcomes.status) if self.prior else 0
+            producer.finish_rows(max(plan.rows.num_rows or 0, known))
             show_all(self._runtime.clock())
 
     def step(self, take: Callable[[pa.RecordBatch], Any]) -> float | None:
-        """Go once round the loop: send, wait for what happens, hand out what is settled.
+        """Do one round: send, wait for events, hand out the outcomes that are final.
 
         Returns
         -------
@@ -459,80 +498,103 @@ class Run:
         if not self._loop.step():
             return None
         now = self._runtime.clock()
-        for batch in self.delivery.outcomes.drain():
+        for batch in self.producer.outcomes.drain():
             take(batch)
         self._retries.tell(now)
         return now
 
-    def _conclude(self, late: Sequence[Copy], duplicates: Sequence[Copy]) -> BaseException | None:
-        """Close the journal's account; return what came in the way of the run, or of this."""
-        job, delivery, broken = self.job, self.delivery, self._loop.broken
-        if job.run_log is None:
-            return broken
+    def _report(self) -> RunReport:
+        """Collect what the parts of the run have seen."""
+        producer, reconciler, prior = self.producer, self._reconciler, self.prior
+        report = RunReport(
+            self._make_receipt(),
+            producer.stopped,
+            self._loop.broken,
+            self._loop.is_source_broken,
+            late=reconciler.late() if reconciler else [],
+        )
+        copies = {*(reconciler.duplicates() if reconciler else ())}
+        reordered = {*producer.out_of_order, *producer.late_out_of_order(report.late)}
+        unnamed = 0
+        if prior is not None:
+            copies |= {*prior.duplicates}
+            reordered |= {*prior.out_of_order(), *prior.listed["first"]}
+            unnamed = prior.listed["count"] - len(prior.listed["first"])
+        report.duplicates, report.out_of_order = sorted(copies), sorted(reordered)
+        report.receipt = replace(
+            report.receipt,
+            starts=reconciler.starts if reconciler else {},
+            out_of_order=count_and_first(report.out_of_order, more=unnamed),
+            duplicates=count_and_first([list(copy) for copy in report.duplicates]),
+        )
+        return report
+
+    def _conclude_log(self, report: RunReport) -> None:
+        """Write into the journal how the run ended."""
+        if self._run_log is None:
+            return
+        left = self.producer.count_left(report.late)
         try:
-            job.run_log.conclude(
-                num_rows=delivery.outcomes.num_rows,
-                is_finished=not (delivery.count_left(late) or broken or delivery.stopped),
-                late=late,
-                duplicates=duplicates,
+            self._run_log.conclude(
+                num_rows=self.producer.outcomes.num_rows,
+                is_finished=not (left or report.broken or self.producer.stopped),
+                late=report.late,
+                duplicates=report.duplicates,
             )
         except PutRecordsError as error:
-            return broken or error
-        return broken
+            report.broken = report.broken or error
+
+    def _make_receipt(self) -> Receipt:
+        plan, producer = self.plan, self.producer
+        stop, counts = producer.stopped, producer.outcomes.counts
+        seconds = self._runtime.clock() - self._began
+        stored = counts["stored"] - (self.prior.outcomes.count_stored() if self.prior else 0)
+        return Receipt(
+            run_id=self.run_id,
+            stream=str(plan.stream),
+            endpoint=str(plan.stream.endpoint),
+            delivery=plan.options.delivery,
+            order=self._find_order(),
+            mapping=plan.mapping,
+            counts=dict(counts),
+            requests=producer.requests,
+            retried=producer.retried_rows,
+            bytes=producer.bytes_sent,
+            seconds=round(seconds, 3),
+            rows_per_second=round(stored / seconds) if stored > 0 and seconds else None,
+            resumed_rows=self._resumed_rows,
+            stopped=None if stop is None else stop.cause,
+            already_complete=self.prior is not None and self.prior.is_complete,
+        )
+
+    def _find_order(self) -> Order:
+        """Return which records are in order; the stream itself does not say who had a shard."""
+        plan, producer = self.plan, self.producer
+        if plan.options.order == "none":
+            return "none"
+        if not plan.gives_shards:
+            return "key"
+        # The rows that an earlier process sent are not offered again, so not counted here.
+        if self.prior is not None or (producer.sharded_records and producer.free_records):
+            return "unknown"
+        return "key" if producer.free_records else "shard"
 
 
-def _make_reconciler(job: RunPlan) -> Reconciler | None:
-    if job.policy.delivery != "exactly_once":
-        return None
-    return Reconciler(job.stream, bytes.fromhex(job.run_id), job.policy.retry, past=job.past)
-
-
-def _recall(outcomes: Outcomes, num_rows: int, take: Callable[[pa.RecordBatch], Any]) -> None:
-    """Tell of the rows of a run that is over."""
+def _replay(outcomes: Outcomes, num_rows: int, take: Callable[[pa.RecordBatch], Any]) -> None:
+    """Replay the recorded outcomes of a finished run."""
     for first_row in range(0, num_rows, PAGE_ROWS):
         outcomes.open(min(PAGE_ROWS, num_rows - first_row))
         for batch in outcomes.drain():
             take(batch)
 
 
-def _snapshot(delivery: Producer, total: int | None, began: float, now: float) -> Progress:
+def _snapshot(producer: Producer, total: int | None, began: float, now: float) -> Progress:
     return Progress(
         total=total,
-        **delivery.outcomes.counts,
-        retried=delivery.retried_rows,
-        in_flight=delivery.rows_in_flight,
-        bytes_sent=delivery.bytes_sent,
+        **producer.outcomes.counts,
+        retried=producer.retried_rows,
+        in_flight=producer.rows_in_flight,
+        bytes_sent=producer.bytes_sent,
         seconds=now - began,
-        waiting=delivery.waiting(now),
-    )
-
-
-def _order(job: RunPlan, delivery: Producer) -> Order:
-    """Say which of the records without a key had a shard: the stream does not tell."""
-    if job.policy.order == "none":
-        return "none"
-    if not job.gives_shards:
-        return "key"
-    is_resumed = job.prior_run is not None  # what was sent before is not offered again
-    if is_resumed or (delivery.sharded_records and delivery.free_records):
-        return "unknown"
-    return "key" if delivery.free_records else "shard"
-
-
-def _make_receipt(job: RunPlan, delivery: Producer, seconds: float) -> Receipt:
-    stop = delivery.stopped
-    return Receipt(
-        run_id=job.run_id,
-        stream=str(job.stream),
-        endpoint=str(job.stream.endpoint),
-        delivery=job.policy.delivery,
-        order=_order(job, delivery),
-        mapping=job.mapping,
-        counts=dict(delivery.outcomes.counts),
-        requests=delivery.requests,
-        retried=delivery.retried_rows,
-        bytes=delivery.bytes_sent,
-        seconds=round(seconds, 3),
-        stopped=None if stop is None else stop.cause,
-        already_complete=job.complete_rows is not None,
+        waiting=producer.waiting(now),
     )

@@ -5,31 +5,24 @@ from __future__ import annotations
 import hashlib
 import json
 import secrets
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from v3io_frames_put._encode.plan import plan_rows
-from v3io_frames_put._producer.policy import check_policy
 from v3io_frames_put._producer.values import PAGE_ROWS
-from v3io_frames_put.config import Encoding
 from v3io_frames_put.errors import ConfigError
 from v3io_frames_put.progress import check_progress
-from v3io_frames_put.results import count_and_first
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
-    from v3io_frames_put._encode.blocks import Blocks
     from v3io_frames_put._encode.plan import RowPlan
-    from v3io_frames_put._producer.policy import Policy
-    from v3io_frames_put._producer.prior_run import PriorInDoubt, PriorRun
-    from v3io_frames_put._producer.run_log import RunLog
-    from v3io_frames_put._producer.values import Copy
     from v3io_frames_put._wire.paths import StreamPath
     from v3io_frames_put.client import Client
+    from v3io_frames_put.config import DeliveryOptions, RowOptions
     from v3io_frames_put.progress import ProgressOption
 
 
@@ -39,86 +32,62 @@ class RunPlan:
 
     Attributes
     ----------
-    plan : RowPlan
+    rows : RowPlan
         Rows and how they are encoded.
     client : Client
         The platform.
     stream : StreamPath
         The stream on it.
-    policy : Policy
+    options : DeliveryOptions
         Delivery, order, bounds.
-    packed : bool
+    is_packed : bool
         Whether a record holds several rows.
+    gives_shards : bool
+        Whether rows may be given a shard.
     progress : bool, callable or None
         See ``put_records``.
     cancel : threading.Event or None
         Stops the run when set.
     run_id : str
-        16 hexadecimal digits.
+        16 hexadecimal digits; a run that goes on has that of its prior run.
     mapping : str
         A digest of what becomes of which column; a resumed run must have the same.
-    prior_run : PriorRun or None
-        What earlier processes of the run left, where this one goes on with it.
-    past : Past or None
-        What of it has to be looked up before anything is sent (``exactly_once``).
-    duplicates : sequence of Copy
-        Further copies of rows that earlier processes found.
-    out_of_order : mapping
-        Rows that they listed as standing behind later ones, as in a receipt.
-    complete_rows : int or None
-        Rows of a run that is over: they are told of again, and nothing is sent.
-    gives_shards : bool
-        Whether rows may be given a shard.
-    run_log : RunLog or None
-        Keeps the run's journal.
-    blocks : Blocks or None
-        Checks the data where it is read again, for the journal.
     page_rows : int
         Rows whose outcomes are kept, and leave, together; the same for all processes of a run.
     """
 
-    plan: RowPlan
+    rows: RowPlan
     client: Client
     stream: StreamPath
-    policy: Policy
-    packed: bool = False
+    options: DeliveryOptions
+    is_packed: bool = False
+    gives_shards: bool = False
     progress: ProgressOption = None
     cancel: threading.Event | None = None
     run_id: str = field(default_factory=lambda: secrets.token_hex(8))
     mapping: str = ""
-    prior_run: PriorRun | None = None
-    past: PriorInDoubt | None = None
-    duplicates: Sequence[Copy] = ()
-    out_of_order: Mapping[str, Any] = field(default_factory=lambda: count_and_first([]))
-    complete_rows: int | None = None
-    gives_shards: bool = False
-    run_log: RunLog | None = None
-    blocks: Blocks | None = None
     page_rows: int = PAGE_ROWS
 
 
 def plan_run(  # noqa: PLR0913  # what every face passes on
     data: Any,
-    stream: str,
+    stream: str | StreamPath,
     *,
     client: Client,
-    mapping: Mapping[str, Any],
-    delivery: str,
-    order: str,
-    max_in_flight: int | str,
-    max_in_flight_bytes: int,
-    encoding: Encoding | None,
+    rows: RowOptions,
+    delivery: DeliveryOptions,
     progress: ProgressOption,
     cancel: threading.Event | None,
+    run_id: str | None = None,
     refused: str | None = None,
     reading: Mapping[str, Any] | None = None,
 ) -> RunPlan:
-    """Check the options of ``put_records`` and plan its way up to the first request.
+    """Check the data against the options, and plan the way up to the first request.
 
     Parameters
     ----------
-    mapping : mapping
-        The options that say what becomes of which column, by name.
+    run_id : str, optional
+        None: a new one.
     refused : str, optional
         See ``plan_rows``.
     reading : mapping, optional
@@ -131,54 +100,54 @@ def plan_run(  # noqa: PLR0913  # what every face passes on
     """
     check_progress(progress)
     check_event("cancel", cancel)
-    policy = check_policy(
-        delivery=delivery,
-        order=order,
-        max_in_flight=max_in_flight,
-        max_in_flight_bytes=max_in_flight_bytes,
-        client_info=mapping["client_info"],
-        retry=client.retry,
-        limits=client.limits,
-    )
-    plan = plan_rows(
-        data,
-        **mapping,
-        encoding=encoding,
-        limits=client.limits,
-        refused=refused,
-        window_bytes=policy.window_bytes,
-        held_bytes=policy.max_in_flight_bytes,
-    )
+    planned = plan_data(data, rows, delivery, refused=refused)
     return RunPlan(
-        plan=plan,
+        rows=planned,
         client=client,
         stream=client.locate(stream),
-        policy=policy,
-        packed=mapping["rows_per_record"] != 1,
-        gives_shards=mapping["shard"] is not None,
+        options=delivery,
+        is_packed=rows.is_packed,
+        gives_shards=rows.shard is not None,
         progress=progress,
         cancel=cancel,
-        mapping=digest_mapping(
-            plan, **mapping, encoding=str(encoding or Encoding()), **(reading or {})
-        ),
+        run_id=run_id or secrets.token_hex(8),
+        mapping=digest_mapping(planned, rows, **(reading or {})),
     )
 
 
-def check_event(name: str, told: object) -> None:
-    """Refuse what is no event. Raises ConfigError."""
-    if told is not None and not callable(getattr(told, "is_set", None)):
-        raise ConfigError(f"{name}: expected a threading.Event; got {told!r}. Correct it.")
+def plan_data(
+    data: Any, rows: RowOptions, delivery: DeliveryOptions, *, refused: str | None = None
+) -> RowPlan:
+    """Plan how rows are encoded for a delivery."""
+    delivery.check_client_info(rows.client_info)
+    return plan_rows(
+        data,
+        rows,
+        limits=delivery.limits,
+        refused=refused,
+        window_bytes=delivery.window_bytes,
+        held_bytes=delivery.max_in_flight_bytes,
+    )
 
 
-def digest_mapping(plan: RowPlan, **options: Any) -> str:
-    """Digest what becomes of which column: 16 hexadecimal digits.
+def check_event(name: str, value: object) -> None:
+    """Refuse what is not an event. Raises ConfigError."""
+    if value is not None and not callable(getattr(value, "is_set", None)):
+        raise ConfigError(f"{name}: expected a threading.Event; got {value!r}. Correct it.")
+
+
+def digest_mapping(plan: RowPlan, rows: RowOptions, **reading: Any) -> str:
+    """Return a digest of what becomes of which column: 16 hexadecimal digits.
 
     Labels count by their text, arrays only by being given, and the columns as they are in
     the plan, however they were asked for.
     """
     columns = [(column.name, str(column.type)) for column in plan.columns]
-    told = {name: _describe_option(value) for name, value in options.items() if name != "columns"}
-    text = json.dumps([columns, told], sort_keys=True, default=str)
+    options = {option.name: getattr(rows, option.name) for option in fields(rows)}
+    options |= {"encoding": str(rows.encoding), **reading}
+    del options["columns"]
+    described = {name: _describe_option(value) for name, value in options.items()}
+    text = json.dumps([columns, described], sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

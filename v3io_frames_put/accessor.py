@@ -1,47 +1,115 @@
-"""``df.v3io``: a door to the functions, with no logic of its own."""
+"""``df.v3io``: the public functions as methods of a pandas DataFrame, with no logic of its own."""
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from v3io_frames_put._public import bind
+
 if TYPE_CHECKING:
-    from v3io_frames_put.plan import RecordsPlan
+    from collections.abc import Callable
+
+    from v3io_frames_put.client import Client
+    from v3io_frames_put.config import DeliveryMode, Format
+    from v3io_frames_put.plan import plan_records as _plan_records
+    from v3io_frames_put.put import put_records as _put_records
     from v3io_frames_put.summary import Summary
     from v3io_frames_put.widget import Uploader
 
 
-@pd.api.extensions.register_dataframe_accessor("v3io")
+class _Method:
+    """A public function as a method: loaded at first use, with its signature and docstring."""
+
+    def __init__(self, module: str) -> None:
+        self._module = module
+
+    def __set_name__(self, _owner: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, accessor: V3ioAccessor | None, _owner: type) -> Callable[..., Any]:
+        function: Callable[..., Any] = getattr(import_module(self._module), self._name)
+        return function if accessor is None else bind(function, accessor._frame)  # noqa: SLF001  # its own
+
+
 class V3ioAccessor:
     """Put a DataFrame on Iguazio v3io streams.
 
     pandas makes a new accessor at each ``df.v3io``, so it keeps nothing but the frame.
     """
 
-    def __init__(self, frame: pd.DataFrame) -> None:
+    def __init__(self, frame: Any) -> None:
         self._frame = frame
 
-    def put_records(self, stream: str, **options: Any) -> pd.DataFrame:
-        """Put every row on a stream; see `v3io_frames_put.put_records` for the options."""
-        from v3io_frames_put.put import put_records
+    if TYPE_CHECKING:  # what type checkers and editors see is what there is at run time
+        put_records = _put_records
+        plan_records = _plan_records
+    else:
+        put_records = _Method("v3io_frames_put.put")
+        plan_records = _Method("v3io_frames_put.plan")
 
-        return put_records(self._frame, stream, **options)
+    def uploader(  # noqa: PLR0913  # one for each control
+        self,
+        stream: str = "",
+        *,
+        client: Client | None = None,
+        columns: list[str] | None = None,
+        index: bool = False,
+        format: Format = "json",  # noqa: A002  # the contract's name
+        rows_per_record: int = 1,
+        partition_key: str | None = None,
+        shard: str | int | None = None,
+        client_info: str | bytes | None = None,
+        delivery: DeliveryMode = "at_least_once",
+        journal: str | None = None,
+    ) -> Uploader:
+        """Show an uploader for this DataFrame in the notebook.
 
-    def plan_records(self, stream: str, **options: Any) -> RecordsPlan:
-        """Find out what would be sent; see `v3io_frames_put.plan_records` for the options."""
-        from v3io_frames_put.plan import plan_records
+        Parameters
+        ----------
+        stream : str
+            Where to, at first.
+        client : Client, optional
+            The platform. None: fields ask for endpoint and access key; left empty, the
+            environment says.
+        columns, index, format, rows_per_record, partition_key, shard, client_info
+            What the controls say at first, as in ``put_records``.
+        delivery, journal
+            The same.
 
-        return plan_records(self._frame, stream, **options)
-
-    def uploader(self, stream: str = "", **options: Any) -> Uploader:
-        """Make an uploader for a notebook; see `v3io_frames_put.Uploader` for the options."""
+        Returns
+        -------
+        Uploader
+            A widget; see `v3io_frames_put.Uploader`.
+        """
         from v3io_frames_put.widget import Uploader
 
-        return Uploader(self._frame, stream, **options)
+        return Uploader(
+            self._to_pandas(),
+            stream,
+            client=client,
+            columns=columns,
+            index=index,
+            format=format,
+            rows_per_record=rows_per_record,
+            partition_key=partition_key,
+            shard=shard,
+            client_info=client_info,
+            delivery=delivery,
+            journal=journal,
+        )
 
     def summary(self) -> Summary:
-        """Count what a results frame says; see `v3io_frames_put.summarize`."""
+        """Count the outcomes in a results frame; see `v3io_frames_put.summarize`."""
         from v3io_frames_put.summary import summarize
 
-        return summarize(self._frame)
+        return summarize(self._to_pandas())
+
+    def _to_pandas(self) -> pd.DataFrame:
+        frame: pd.DataFrame = self._frame
+        return frame
+
+
+pd.api.extensions.register_dataframe_accessor("v3io")(V3ioAccessor)

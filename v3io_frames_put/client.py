@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from typing_extensions import Self
 
-    from v3io_frames_put._encode.formats import Format
     from v3io_frames_put._io.reader import StartLike
     from v3io_frames_put._io.transport import Transport
     from v3io_frames_put._io.verify import Verification
     from v3io_frames_put._wire.paths import StreamPath
     from v3io_frames_put._wire.responses import RecordPage, StreamDescription
+    from v3io_frames_put.config import Format
     from v3io_frames_put.errors import RequestError
 
 

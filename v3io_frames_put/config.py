@@ -4,14 +4,38 @@ from __future__ import annotations
 
 import math
 import numbers
-from dataclasses import dataclass, fields
-from typing import Any, Final, Literal, TypeVar
+from dataclasses import dataclass, field, fields, replace
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, TypeVar, get_args
+
+import numpy as np
 
 from v3io_frames_put.errors import ConfigError
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+Format: TypeAlias = Literal["json", "arrow", "raw"]
+RowsPerRecord: TypeAlias = int | Literal["auto"]
+DeliveryMode: TypeAlias = Literal["at_least_once", "at_most_once", "exactly_once"]
+Order: TypeAlias = Literal["key", "none"]
+MaxInFlight: TypeAlias = int | Literal["auto"]
+ArrowCompression: TypeAlias = Literal["zstd", "lz4"]
+
+MAX_SHARDS: Final = 4_096  # per stream: platform specifications, "shards per stream"
+TAG_BYTES: Final = 16  # client info of an exactly_once record: run id, first row, row count
+MOST_REQUESTS: Final = 64  # of "auto": with 1,000 small records each, they fill 64 MiB
+FIRST_REQUESTS: Final = 8  # of "auto": as by default, so that a short run loses nothing
+LANES_PER_BATCH: Final = 4  # at most, but for the last ones: the rest is left to other batches
+WINDOW_BYTES: Final = 2 << 20
+_WINDOWS_HELD: Final = 4
+_BATCHES_AHEAD: Final = 0.5  # for each request that may be in flight, and one
+_FIRST_CONTACT_SECONDS: Final = 10
+
+_T = TypeVar("_T")
+
 
 def check_whole(what: str, value: object, *, least: int, most: int | None = None) -> int:
-    """Take a whole number within bounds; anything else is a ``ConfigError``."""
+    """Return a whole number within bounds; raise ConfigError for anything else."""
     if isinstance(value, numbers.Integral) and not isinstance(value, bool):
         number = int(value)
         if least <= number and (most is None or number <= most):
@@ -20,23 +44,27 @@ def check_whole(what: str, value: object, *, least: int, most: int | None = None
     raise ConfigError(f"{what}: expected a whole number, {bound}; got {value!r}. Correct it.")
 
 
-MAX_SHARDS: Final = 4_096  # per stream: platform specifications, "shards per stream"
+def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
+    """Refuse a value that is not one of the words an option takes. Raises ConfigError."""
+    if value not in choices:
+        shown = ", ".join(map(repr, choices))
+        raise ConfigError(f"{name}={value!r}: expected one of {shown}.")
 
 
 def _check_numbers(value: object, *, zero_is_fine: frozenset[str] = frozenset()) -> None:
     """Refuse what is not a number above zero; None passes (the field allows it or not)."""
-    for field in fields(value):  # type: ignore[arg-type]  # always one of the dataclasses below
-        number: Any = getattr(value, field.name)
-        if number is None and "None" in str(field.type):
+    for setting in fields(value):  # type: ignore[arg-type]  # always one of the dataclasses below
+        number: Any = getattr(value, setting.name)
+        if number is None and "None" in str(setting.type):
             continue
-        where = f"{type(value).__name__}({field.name}={number!r})"
-        whole = "float" not in str(field.type)
+        where = f"{type(value).__name__}({setting.name}={number!r})"
+        whole = "float" not in str(setting.type)
         kinds: Any = (int,) if whole else (int, float)
         if isinstance(number, bool) or not isinstance(number, kinds) or not math.isfinite(number):
             expected = "a whole number" if whole else "a number"
             raise ConfigError(f"{where}: expected {expected}. Correct the value.")
-        if number < 0 or (number == 0 and field.name not in zero_is_fine):
-            bound = "0 or more" if field.name in zero_is_fine else "more than 0"
+        if number < 0 or (number == 0 and setting.name not in zero_is_fine):
+            bound = "0 or more" if setting.name in zero_is_fine else "more than 0"
             raise ConfigError(f"{where}: expected {bound}. Correct the value.")
 
 
@@ -47,7 +75,7 @@ class Timeouts:
     Parameters
     ----------
     connect_seconds : float
-        Until the connection stands.
+        Until the connection is open.
     read_seconds : float
         From the end of the request to the end of the whole answer.
     """
@@ -64,21 +92,25 @@ class Retry:
     """When to try again, and when to give up.
 
     The pause before try *n* is drawn evenly from
-    ``[0, min(cap_seconds, base_seconds * 2**(n - 1))]``; a ``Retry-After`` of the
-    platform is its floor. While nobody can be reached, all requests pause together, by
-    the same rule; the first answer ends that.
+    ``[0, min(cap_seconds, base_seconds * 2**(n - 1))]``; it is at least what a
+    ``Retry-After`` of the platform asks for. While the platform cannot be reached, all
+    requests share one pause, by the same rule; the first response ends it.
 
     Parameters
     ----------
     deadline_seconds : float
         A batch is given up this long after its first failure.
     attempts : int, optional
-        An extra bound on the requests that carry one row. None: no bound.
+        An extra limit on the requests that carry one row. None: no limit.
     base_seconds, cap_seconds : float
-        The first and the longest pause's upper end.
+        The upper end of the first pause, and of the longest.
     settle_seconds : float
         How long a request whose connection is closed may still be on its way
         into the stream. A look-up (``exactly_once``) begins after it.
+    first_contact_seconds : float, optional
+        A call is given up when the platform has accepted no connection within this time.
+        None: 10 s where a person waits (``put_records`` without ``journal`` or ``resume``,
+        the client's verbs, the widget), else ``deadline_seconds``.
     """
 
     deadline_seconds: float = 300
@@ -86,9 +118,17 @@ class Retry:
     base_seconds: float = 0.1
     cap_seconds: float = 10
     settle_seconds: float = 5
+    first_contact_seconds: float | None = None
 
     def __post_init__(self) -> None:
         _check_numbers(self, zero_is_fine=frozenset({"base_seconds", "settle_seconds"}))
+
+    def where_a_person_waits(self) -> Retry:
+        """Return this with a short time for the first contact, unless one was chosen."""
+        if self.first_contact_seconds is not None:
+            return self
+        seconds = min(_FIRST_CONTACT_SECONDS, self.deadline_seconds)
+        return replace(self, first_contact_seconds=seconds)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,9 +166,6 @@ class Limits:
         _check_numbers(self)
 
 
-ArrowCompression = Literal["zstd", "lz4"]
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Encoding:
     """The few choices that the encodings leave.
@@ -159,11 +196,118 @@ class Encoding:
             )
 
 
-_T = TypeVar("_T")
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)  # arrays do not compare as values
+class RowOptions:
+    """What becomes of which column; see ``put_records`` for each option.
+
+    Checked when it is made, as far as no data is needed for it.
+    """
+
+    columns: Sequence[Any] | None = None
+    index: bool = False
+    format: Format = "json"
+    rows_per_record: RowsPerRecord = 1
+    partition_key: Any = None
+    shard: Any = None
+    client_info: Any = None
+    encoding: Encoding = field(default_factory=Encoding)
+
+    def __post_init__(self) -> None:
+        or_default("encoding", self.encoding, Encoding())
+        if not isinstance(self.index, (bool, np.bool_)):
+            raise ConfigError(f"index={self.index!r}: expected True or False. Correct it.")
+        check_choice("format", self.format, get_args(Format))
+        rows, where = self.rows_per_record, f"rows_per_record={self.rows_per_record!r}"
+        if rows == "auto":
+            if self.format != "arrow":
+                raise ConfigError(f"{where} is for format='arrow'; expected a number of rows.")
+        elif type(rows) is not int or rows < 1:
+            raise ConfigError(f"{where}: expected a whole number from 1, or 'auto'.")
+        elif self.format == "raw" and rows != 1:
+            raise ConfigError(f"{where}: format='raw' sends one row in a record. Leave it out.")
+
+    @property
+    def is_packed(self) -> bool:
+        """Whether a record holds several rows."""
+        return self.rows_per_record != 1
+
+    @property
+    def is_routed(self) -> bool:
+        """Whether rows may have a partition key or a shard."""
+        return self.partition_key is not None or self.shard is not None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeliveryOptions:
+    """How records are delivered; see ``put_records`` for the first four options.
+
+    Checked when it is made. ``retry`` and ``limits`` are the client's.
+    """
+
+    delivery: DeliveryMode = "at_least_once"
+    order: Order = "key"
+    max_in_flight: MaxInFlight = 8
+    max_in_flight_bytes: int = 64 << 20
+    retry: Retry = field(default_factory=Retry)
+    limits: Limits = field(default_factory=Limits)
+
+    def __post_init__(self) -> None:
+        check_choice("delivery", self.delivery, get_args(DeliveryMode))
+        check_choice("order", self.order, get_args(Order))
+        if self.delivery == "exactly_once" and self.limits.max_client_info_bytes < TAG_BYTES:
+            raise ConfigError(
+                f"delivery='exactly_once' writes tags of {TAG_BYTES} bytes, and "
+                f"Limits(max_client_info_bytes={self.limits.max_client_info_bytes}) takes no more. "
+                f"Raise the limit, or choose another delivery."
+            )
+        if self.max_in_flight != "auto":
+            _check_count("max_in_flight", self.max_in_flight, 'a whole number from 1, or "auto"')
+        _check_count("max_in_flight_bytes", self.max_in_flight_bytes)
+
+    def check_client_info(self, client_info: object) -> None:
+        """Refuse client info beside ``exactly_once``, which writes its tags there."""
+        if client_info is not None and self.delivery == "exactly_once":
+            raise ConfigError(
+                "client_info: delivery='exactly_once' writes its tags there. Leave one of them out."
+            )
+
+    @property
+    def most_body_bytes(self) -> int:
+        """Bytes of the largest body that may be sent."""
+        return min(self.limits.max_body_bytes, self.max_in_flight_bytes)
+
+    @property
+    def most_in_flight(self) -> int:
+        """Requests that can ever be in flight at once."""
+        return MOST_REQUESTS if self.max_in_flight == "auto" else self.max_in_flight
+
+    @property
+    def first_in_flight(self) -> int:
+        """Requests that may be in flight at once when the run begins."""
+        return FIRST_REQUESTS if self.max_in_flight == "auto" else self.max_in_flight
+
+    @property
+    def lanes(self) -> int:
+        """Lanes of records that wait; one request at a time needs one lane."""
+        return 1 if self.most_in_flight == 1 else LANES_PER_BATCH * self.most_in_flight
+
+    @property
+    def window_bytes(self) -> int:
+        """Bytes that are read and encoded at once: a part of what may be held at once."""
+        return min(WINDOW_BYTES, max(1, self.max_in_flight_bytes // _WINDOWS_HELD))
+
+    def records_ahead(self, requests: int) -> float:
+        """Return how many records wait for their turn while so many requests are in flight."""
+        return (1 + _BATCHES_AHEAD * requests) * self.limits.max_records
+
+
+def _check_count(name: str, value: object, expected: str = "a whole number from 1") -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ConfigError(f"{name}={value!r}: expected {expected}.")
 
 
 def or_default(name: str, value: object, default: _T) -> _T:
-    """Take what an option was given, which has to be of the default's kind; None: the default."""
+    """Return an option's value, or the default where it is None; refuse another type."""
     if value is None:
         return default
     if not isinstance(value, type(default)):

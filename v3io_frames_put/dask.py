@@ -7,6 +7,7 @@ file, which a later attempt finds, and a mark before its first record.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,8 @@ from v3io_frames_put._cluster.receipt import (
 )
 from v3io_frames_put._cluster.run import begin_run, check_options
 from v3io_frames_put._cluster.task import send_partition
-from v3io_frames_put._encode.plan import plan_rows
+from v3io_frames_put._public import bind, public
+from v3io_frames_put._run_plan import plan_data
 from v3io_frames_put.errors import Interrupted, MissingExtra, PutRecordsError, UnsupportedType
 from v3io_frames_put.results import collect_results
 
@@ -36,7 +38,7 @@ except ModuleNotFoundError as error:
     raise MissingExtra(package=error.name or "dask", extra="dask") from error
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     import numpy as np
     import pandas as pd
@@ -46,6 +48,7 @@ if TYPE_CHECKING:
 __all__ = ["put_records"]
 
 
+@public
 def put_records(
     ddf: Any, stream: str, *, results_path: str, compute: bool = True, **options: Any
 ) -> Any:
@@ -112,9 +115,10 @@ class V3ioAccessor:
     def __init__(self, ddf: Any) -> None:
         self._ddf = ddf
 
-    def put_records(self, stream: str, *, results_path: str, **options: Any) -> Any:
+    @property
+    def put_records(self) -> Callable[..., Any]:
         """Put every row on a stream; see `v3io_frames_put.dask.put_records`."""
-        return put_records(self._ddf, stream, results_path=results_path, **options)
+        return bind(put_records, self._ddf)
 
 
 class _DaskRun:
@@ -264,10 +268,10 @@ def _tasks_at_once(partitions: int) -> int:
 
 def _check_objects(meta: pd.DataFrame, options: ClusterOptions) -> None:
     """Refuse Python objects for Arrow: their type is decided over the whole column."""
-    if options.rows["format"] != "arrow":
+    if options.rows.format != "arrow":
         return
-    chosen = plan_rows(meta, **{**options.rows, "format": "json", "rows_per_record": 1}).columns
-    for column in chosen:
+    as_json = replace(options.rows, format="json", rows_per_record=1)
+    for column in plan_data(meta, as_json, options.delivery).columns:
         if column.type is None:
             advice = (
                 "whose Arrow type is decided over the whole column, and no task sees that. "

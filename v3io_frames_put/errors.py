@@ -10,8 +10,8 @@ The tree, as a user catches it::
         │   └── UnsupportedType      a column's type has no encoding
         ├── MissingExtra             an optional package is not installed
         ├── RequestError             the platform refused or cannot be reached
-        │   ├── AuthenticationError  401: who we are was not accepted
-        │   ├── PermissionDenied     403: we may not do this here
+        │   ├── AuthenticationError  401: the key or password was not accepted
+        │   ├── PermissionDenied     403: this is not allowed here
         │   ├── StreamNotFound       nothing is at that path
         │   ├── NotAStream           something else is at that path
         │   ├── PlatformUnavailable  no request was answered in time
@@ -27,6 +27,7 @@ The tree, as a user catches it::
 
 from __future__ import annotations
 
+import difflib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -41,6 +42,12 @@ def _rebuild(cls: type[BaseException], args: tuple[object, ...], state: dict[str
     error.args = args
     error.__dict__.update(state)
     return error
+
+
+def suggest(name: str, known: Sequence[str]) -> str:
+    """Return a sentence that names what was probably meant; empty: nothing comes near."""
+    near = difflib.get_close_matches(name, known, n=1)
+    return f" Did you mean {near[0]!r}?" if near else ""
 
 
 class _Pickles:
@@ -85,9 +92,9 @@ class ColumnNotFound(DataError):
         self.column = str(column)
         shown = ", ".join(repr(str(name)) for name in available[:20]) or "none"
         more = f" and {len(available) - 20} more" if len(available) > 20 else ""  # noqa: PLR2004
+        advice = suggest(self.column, [str(name) for name in available]) or " Correct the name."
         super().__init__(
-            f"{option}={self.column!r} is not a column of the data; it has {shown}{more}. "
-            f"Correct the name."
+            f"{option}={self.column!r} is not a column of the data; it has {shown}{more}.{advice}"
         )
 
 
@@ -134,11 +141,11 @@ class RequestError(PutRecordsError):
 
 
 class AuthenticationError(RequestError):
-    """The platform did not accept who we are (401)."""
+    """The platform did not accept the access key, or the name and password (401)."""
 
 
 class PermissionDenied(RequestError):
-    """We are known, and may not do this here (403)."""
+    """The platform knows who we are, and does not allow this here (403)."""
 
 
 class StreamNotFound(RequestError):
@@ -158,7 +165,7 @@ class ProtocolError(RequestError):
 
 
 class PartialFailure(PutRecordsError):
-    """Some rows are not stored, and ``on_error="raise"`` asked to hear of it.
+    """Some rows are not stored, and ``on_error="raise"`` was given.
 
     ``results`` holds the same table that ``on_error="return"`` returns.
     """

@@ -95,7 +95,7 @@ def open_progress(progress: ProgressOption) -> Iterator[Callable[[Progress], Non
     if callable(progress):
         yield _Guard(progress)
         return
-    can_show = someone_looks_on() if progress is None else has_cells() or sys.stderr is not None
+    can_show = someone_looks_on() if progress is None else has_cells() or _can_write()
     if progress is False or not can_show:
         yield _ignore
         return
@@ -103,7 +103,7 @@ def open_progress(progress: ProgressOption) -> Iterator[Callable[[Progress], Non
     try:
         yield _Guard(bar)  # what it is drawn on may be full
     finally:
-        with suppress(OSError):
+        with suppress(OSError, ValueError):  # stderr is full, or closed meanwhile
             bar.close()
 
 
@@ -144,7 +144,16 @@ class Throttle:
 
 def someone_looks_on() -> bool:
     """Whether there is a terminal or a notebook to show progress on."""
-    return has_cells() or (sys.stderr is not None and sys.stderr.isatty())
+    return has_cells() or (_can_write() and sys.stderr.isatty())
+
+
+def _can_write() -> bool:
+    """Whether there is a stderr that can be written to: a daemon may have closed it."""
+    try:
+        sys.stderr.write("")
+    except (AttributeError, OSError, ValueError):  # None, not writable, closed
+        return False
+    return True
 
 
 # -- outputs of a notebook -----------------------------------------------------------------

@@ -1,6 +1,6 @@
 """``put_records``: from a table to the results, the whole way on one screen.
 
-data -> plan_upload -> (journal) -> Run: windows of records, lanes, requests, answers
+data, options -> plan_run -> (journal) -> Run: windows of records, requests, responses
 -> outcome batches -> collect_results -> the results DataFrame
 """
 
@@ -8,13 +8,21 @@ from __future__ import annotations
 
 import sys
 import warnings
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
 from v3io_frames_put._journal import open_journal
-from v3io_frames_put._producer.policy import check_choice
+from v3io_frames_put._public import public
 from v3io_frames_put._run import Run, stop_error
 from v3io_frames_put._run_plan import plan_run
 from v3io_frames_put.client import Client, pick_client
+from v3io_frames_put.config import (
+    DeliveryOptions,
+    Encoding,
+    RowOptions,
+    check_choice,
+    or_default,
+)
 from v3io_frames_put.errors import (
     ConfigError,
     PartialFailure,
@@ -22,32 +30,32 @@ from v3io_frames_put.errors import (
     UnstoredRowsWarning,
 )
 from v3io_frames_put.results import amend_results, attach_receipt, collect_results
-from v3io_frames_put.resume import resume_run
+from v3io_frames_put.resume import read_prior_run
 from v3io_frames_put.summary import summarize
 
 if TYPE_CHECKING:
     import os
     import threading
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     import pandas as pd
     import pyarrow as pa
 
-    from v3io_frames_put._producer.policy import DeliveryMode, MaxInFlight, Order
     from v3io_frames_put._run import RunReport
     from v3io_frames_put._run_plan import RunPlan
-    from v3io_frames_put.config import Encoding
+    from v3io_frames_put.config import DeliveryMode, Format, MaxInFlight, Order, RowsPerRecord
     from v3io_frames_put.progress import ProgressOption
 
 
+@public
 def put_records(  # noqa: PLR0913  # the one public verb: contract section 1
     data: Any,
     stream: str,
     *,
     columns: Sequence[Any] | None = None,
     index: bool = False,
-    format: Literal["json", "arrow", "raw"] = "json",  # noqa: A002  # the contract's name
-    rows_per_record: int | Literal["auto"] = 1,
+    format: Format = "json",  # noqa: A002  # the contract's name
+    rows_per_record: RowsPerRecord = 1,
     partition_key: Any = None,
     shard: Any = None,
     client_info: Any = None,
@@ -156,80 +164,92 @@ def put_records(  # noqa: PLR0913  # the one public verb: contract section 1
     check_choice("on_error", on_error, ("return", "raise"))
     if resume is not None and journal is not None:
         raise ConfigError("resume and journal both say where a run goes on. Give one of them.")
-    job = plan_run(
+    client, is_kept = pick_client(client), journal is not None or resume is not None
+    plan = plan_run(
         data,
         stream,
-        client=pick_client(client),
-        mapping={
-            "columns": columns,
-            "index": index,
-            "format": format,
-            "rows_per_record": rows_per_record,
-            "partition_key": partition_key,
-            "shard": shard,
-            "client_info": client_info,
-        },
-        delivery=delivery,
-        order=order,
-        max_in_flight=max_in_flight,
-        max_in_flight_bytes=max_in_flight_bytes,
-        encoding=encoding,
+        client=client,
+        rows=RowOptions(
+            columns=columns,
+            index=index,
+            format=format,
+            rows_per_record=rows_per_record,
+            partition_key=partition_key,
+            shard=shard,
+            client_info=client_info,
+            encoding=or_default("encoding", encoding, Encoding()),
+        ),
+        delivery=DeliveryOptions(
+            delivery=delivery,
+            order=order,
+            max_in_flight=max_in_flight,
+            max_in_flight_bytes=max_in_flight_bytes,
+            retry=client.retry if is_kept else client.retry.where_a_person_waits(),
+            limits=client.limits,
+        ),
         progress=progress,
         cancel=cancel,
     )
-    with open_journal(journal) as kept:
-        if kept is not None:
-            job = kept.resume(job, replan=lambda: job.plan)
+    with open_journal(journal) as log:
+        prior = None
+        if log is not None:
+            prior = log.resume(plan, replan=lambda: plan.rows)
         elif resume is not None:
-            job = resume_run(job, resume)
-        results, ending = send_rows(Run(job))
-    _raise_if_ended_early(job, ending, results)
-    _report_unstored(results, on_error)
+            prior = read_prior_run(plan, resume)
+        results, report = run_to_results(Run(plan, prior=prior, run_log=log))
+    with carrying(results):
+        raise_if_ended_early(plan, report)
+        _report_unstored(results, on_error)
     return results
 
 
-def send_rows(run: Run) -> tuple[pd.DataFrame, RunReport]:
-    """Let a run go to its end, and collect its results and its receipt."""
-    job, switch = run.job, run.switch
+def run_to_results(run: Run) -> tuple[pd.DataFrame, RunReport]:
+    """Let a run go to its end, and collect its results with their receipt."""
+    plan, switch = run.plan, run.switch
     batches: list[pa.RecordBatch] = []
-    with switch.on_interrupt(lambda: None):  # no Ctrl-C behind the run costs its results
-        ending = run.to_end(batches.append)
-        results = collect_results(batches, index=job.plan.index, packed=job.packed)
-        amend_results(results, late=ending.late, duplicates=ending.duplicates)
-        attach_receipt(results, ending.receipt)
-    return results, ending.as_stopped() if switch.presses else ending
+    with switch.on_interrupt(lambda: None):  # a Ctrl-C after the run must not cost its results
+        report = run.to_end(batches.append)
+        results = collect_results(batches, index=plan.rows.index, packed=plan.is_packed)
+        amend_results(results, late=report.late, duplicates=report.duplicates)
+        attach_receipt(results, report.receipt)
+    if switch.presses:
+        report.stop_by_user()
+    return results, report
 
 
-def _raise_if_ended_early(job: RunPlan, ending: RunReport, results: pd.DataFrame) -> None:
-    """Raise why a run ended early, with the results of every row."""
-    error: Any
-    if isinstance(ending.broken, PutRecordsError):  # it says itself what was wrong
-        error = ending.broken
-        error.results = results
-        raise error
-    if ending.broken is not None:
-        error = PutRecordsError(
-            f"the data could not be read to its end: "
-            f"{type(ending.broken).__name__}: {ending.broken}. "
-            f"error.results tells what became of the rows before."
+@contextmanager
+def carrying(results: Any) -> Iterator[None]:
+    """Give every exception that leaves the block the results of all rows."""
+    try:
+        yield
+    except BaseException as error:
+        error.results = results  # type: ignore[attr-defined]  # ours have it, others get it
+        raise
+
+
+def raise_if_ended_early(plan: RunPlan, report: RunReport) -> None:
+    """Raise why a run ended early, if it did."""
+    if isinstance(report.broken, PutRecordsError):  # its text says what was wrong
+        raise report.broken
+    if report.broken is not None:
+        what = (
+            "the data could not be read to its end" if report.is_source_broken else "the run failed"
         )
-    elif ending.stop is not None:
-        error = stop_error(ending.stop, client=job.client, stream=job.stream)
-    else:
-        return
-    error.results = results
-    raise error from ending.broken
+        raise PutRecordsError(
+            f"{what}: {type(report.broken).__name__}: {report.broken}. "
+            f"error.results says what became of the rows before."
+        ) from report.broken
+    if report.stop is not None:
+        raise stop_error(report.stop, client=plan.client, stream=plan.stream)
 
 
 def _report_unstored(results: pd.DataFrame, on_error: str) -> None:
-    """Tell of rows that are not stored, by a warning or an exception."""
+    """Report rows that are not stored, by a warning or an exception."""
     if (results["status"] == "stored").all():
         return
     message = summarize(results).unstored_message()
     if on_error == "raise":
-        error = PartialFailure(message)
-        error.results = results
-        raise error
+        raise PartialFailure(message)
     warnings.warn(message, UnstoredRowsWarning, stacklevel=callers_level())
 
 

@@ -34,11 +34,15 @@ class Receipt:
     counts : dict of str to int
         Rows by status.
     requests, retried, bytes : int
-        PutRecords requests, rows sent again, bytes of all bodies.
+        PutRecords requests of this call, rows it sent again, bytes of all its bodies.
     seconds : float
-        From the first window to the last outcome.
+        Of this call, from the first window to the last outcome.
+    rows_per_second : int or None
+        Rows that this call stored in a second. None: it stored none.
+    resumed_rows : int
+        Rows that earlier calls of the run had finished.
     order : {"key", "shard", "unknown", "none"}
-        What stands in data order: the records of a key, of a key or shard, or nothing;
+        What is stored in data order: the records of a key, of a key or shard, or nothing;
         unknown: of a key, and of those without one, that had a shard, but not all had.
     mapping : str
         A digest of what became of which column; a resumed run must have the same.
@@ -47,7 +51,7 @@ class Receipt:
     stopped : str or None
         Why the run ended early. None: it did not.
     already_complete : bool
-        Whether a journal told that nothing was left to do, so that nothing was sent.
+        Whether the journal had every outcome already, so that nothing was sent.
     out_of_order, duplicates : dict
         ``count``, and the first 100 as ``first``.
     """
@@ -63,6 +67,8 @@ class Receipt:
     retried: int
     bytes: int
     seconds: float
+    rows_per_second: int | None = None
+    resumed_rows: int = 0
     starts: Mapping[str, int] = field(default_factory=dict)
     stopped: str | None = None
     already_complete: bool = False
@@ -70,14 +76,12 @@ class Receipt:
     duplicates: dict[str, Any] = field(default_factory=lambda: count_and_first([]))
 
     def to_json(self) -> dict[str, Any]:
-        """Turn it into plain JSON types."""
-        rows = 0 if self.already_complete else self.counts["stored"]
-        rate = round(rows / self.seconds) if rows and self.seconds else None
-        return {**asdict(self), "rows_per_second": rate}
+        """Return it as plain JSON types."""
+        return asdict(self)
 
 
 def count_and_first(items: list[Any], *, more: int = 0) -> dict[str, Any]:
-    """Count items, and so many more that nobody can name; name the first of them."""
+    """Return the number of items, and of ``more`` that have no name, with the first of them."""
     return {"count": len(items) + more, "first": items[:_FIRST]}
 
 
@@ -122,8 +126,8 @@ def collect_results(
 def attach_receipt(results: pd.DataFrame, receipt: Receipt) -> None:
     """Keep a run's receipt with its results, in ``attrs["v3io"]``."""
     counts = results["status"].value_counts()  # amended rows count as what they became
-    told = {status: int(counts.get(status, 0)) for status in STATUSES}
-    results.attrs[ATTRS_KEY] = replace(receipt, counts=told).to_json()
+    by_status = {status: int(counts.get(status, 0)) for status in STATUSES}
+    results.attrs[ATTRS_KEY] = replace(receipt, counts=by_status).to_json()
 
 
 def _to_pandas(column: pa.ChunkedArray) -> Any:

@@ -6,7 +6,6 @@ data, stream and mapping.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,7 +16,7 @@ from v3io_frames_put._producer.prior_run import PriorInDoubt, PriorOutcomes, Pri
 from v3io_frames_put._producer.values import BLANK, NO_CODE, STATUSES, Texts
 from v3io_frames_put.config import MAX_SHARDS
 from v3io_frames_put.errors import ConfigError
-from v3io_frames_put.results import ATTRS_KEY, count_and_first
+from v3io_frames_put.results import ATTRS_KEY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -25,11 +24,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from v3io_frames_put._encode.plan import RowPlan
-    from v3io_frames_put._producer.policy import DeliveryMode
     from v3io_frames_put._producer.values import Status
     from v3io_frames_put._run_plan import RunPlan
     from v3io_frames_put._wire.bodies import Tag
     from v3io_frames_put._wire.paths import StreamPath
+    from v3io_frames_put.config import DeliveryMode
 
 _NUMBERS: Final = {
     "shard_id": -1,
@@ -42,7 +41,7 @@ _AGAIN: Final = "Give the frame that put_records returned, or that an error carr
 
 
 def check_resume(
-    results: object, *, plan: RowPlan, stream: StreamPath, delivery: str, mapping: str
+    results: object, *, rows: RowPlan, stream: StreamPath, delivery: str, mapping: str
 ) -> Mapping[str, Any]:
     """Check that results belong to the data, the stream and the options; return the receipt.
 
@@ -54,16 +53,16 @@ def check_resume(
     receipt = results.attrs.get(ATTRS_KEY) if isinstance(results, pd.DataFrame) else None
     if not isinstance(results, pd.DataFrame) or not isinstance(receipt, dict):
         raise ConfigError(f"resume: expected results with their receipt in attrs. {_AGAIN}")
-    if plan.num_rows is None:
+    if rows.num_rows is None:
         raise ConfigError(
             "resume: how many rows the data has is not known before it is read. Give a "
             "table or a DataFrame, or keep a journal."
         )
-    index = pd.RangeIndex(plan.num_rows) if plan.index is None else plan.index
-    if len(results) != plan.num_rows or not results.index.equals(index):
+    index = pd.RangeIndex(rows.num_rows) if rows.index is None else rows.index
+    if len(results) != rows.num_rows or not results.index.equals(index):
         raise ConfigError(
-            f"resume: the results tell of {len(results):,} rows, the data has "
-            f"{plan.num_rows:,}, on another index. Give the data of that run, unchanged."
+            f"resume: the results have {len(results):,} rows, the data has "
+            f"{rows.num_rows:,}, on another index. Give the data of that run, unchanged."
         )
     same = {"endpoint": stream.endpoint, "stream": str(stream)}
     for name, now in {**same, "delivery": delivery, "mapping": mapping}.items():
@@ -101,15 +100,15 @@ def read_prior_outcomes(
 
 
 def keep_unknown(final: list[Status], delivery: DeliveryMode) -> list[Status]:
-    """Add to the statuses that rows keep what ``delivery`` never sends again."""
+    """Add "unknown" to the statuses that rows keep, where ``delivery`` never resends such rows."""
     return [*final, "unknown"] if delivery == "at_most_once" else final
 
 
 def find_tagged_rows(replan: Callable[[], RowPlan]) -> Callable[[Tag], NDArray[np.int64]]:
-    """Make a function that finds the rows of a tag: so many of one destination, in order.
+    """Return a function that finds the rows of a tag: so many of one destination, in order.
 
-    Records of several rows need every row's destination: the first time, the function
-    goes through a plan of the data that nobody else follows.
+    For records of several rows it needs every row's destination: at the first such tag it
+    reads all of the data, by a plan that nothing else reads.
     """
 
     @cache
@@ -131,43 +130,38 @@ def find_tagged_rows(replan: Callable[[], RowPlan]) -> Callable[[Tag], NDArray[n
 
 
 def read_starts(starts: Mapping[str, int]) -> NDArray[np.int64]:
-    """Spread the start of each shard that is told of; the others begin at 0."""
+    """Return the start position of every shard; shards that are not listed begin at 0."""
     floor = np.zeros(MAX_SHARDS, np.int64)
     for shard, number in starts.items():
         floor[int(shard)] = number
     return floor
 
 
-def resume_run(job: RunPlan, results: pd.DataFrame) -> RunPlan:
-    """Turn an upload into the resumption of the run that left these results.
+def read_prior_run(plan: RunPlan, results: pd.DataFrame) -> PriorRun:
+    """Return what the run that made these results left to do.
 
     Raises
     ------
     ConfigError
         They belong to other data, another stream or other options. Nothing was sent.
     """
-    delivery = job.policy.delivery
+    delivery = plan.options.delivery
     receipt = check_resume(
-        results,
-        plan=job.plan,
-        stream=job.stream,
-        delivery=delivery,
-        mapping=job.mapping,
+        results, rows=plan.rows, stream=plan.stream, delivery=delivery, mapping=plan.mapping
     )
-    earlier, past = read_prior_outcomes(results, delivery, job.page_rows), None
+    outcomes, in_doubt = read_prior_outcomes(results, delivery, plan.page_rows), None
     if delivery == "exactly_once":
         starts: dict[str, int] = receipt.get("starts", {})
-        past = PriorInDoubt(
-            earlier,
-            find_tagged_rows(lambda: job.plan),
+        in_doubt = PriorInDoubt(
+            outcomes,
+            find_tagged_rows(lambda: plan.rows),
             low_watermark=read_starts(starts),
             starts=starts,
             knows_requests=True,
         )
-    return replace(
-        job,
+    return PriorRun(
+        outcomes,
         run_id=receipt["run_id"],
-        prior_run=PriorRun(earlier),
-        past=past,
-        out_of_order=receipt.get("out_of_order", count_and_first([])),
+        in_doubt=in_doubt,
+        listed=receipt.get("out_of_order"),
     )

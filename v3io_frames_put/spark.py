@@ -26,6 +26,7 @@ from v3io_frames_put._cluster.run import begin_run, check_options, spool
 from v3io_frames_put._cluster.task import all_unknown, send_partition
 from v3io_frames_put._io.clock import Clock
 from v3io_frames_put._producer.values import RECORD_ROW, SCHEMA, Failure
+from v3io_frames_put._public import public
 from v3io_frames_put.errors import (
     ColumnNotFound,
     ConfigError,
@@ -70,6 +71,7 @@ _TYPES: Final = {
 }
 
 
+@public
 def put_records(
     sdf: Any,
     stream: str,
@@ -117,9 +119,9 @@ def put_records(
     """
     checked = check_options(options)
     session = sdf.sparkSession
-    _refuse_speculation(session, checked.policy.delivery)
+    _refuse_speculation(session, checked.delivery.delivery)
     named = [index_col] if isinstance(index_col, str) else list(index_col)
-    schema = _results_schema(sdf, named, packed=checked.rows["rows_per_record"] != 1)
+    schema = _results_schema(sdf, named, packed=checked.rows.is_packed)
     folder = _HadoopFolder(session, results_path)
     run = begin_run(stream, checked, sdf.limit(0).toArrow())
     folder.make()

@@ -11,7 +11,7 @@ import tempfile
 from base64 import b64decode
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,6 +25,7 @@ from tests.delivery.simulation import Clock, SimulatedNetwork, WatchedSwitch
 from tests.internals import (
     Copy,
     EncodedWindow,
+    PriorRun,
     RowPlan,
     Run,
     RunLog,
@@ -34,8 +35,8 @@ from tests.internals import (
     StreamPath,
     open_journal,
     plan_rows,
-    resume_run,
-    send_rows,
+    read_prior_run,
+    run_to_results,
 )
 from v3io_frames_put import local
 
@@ -261,16 +262,26 @@ class Process:
         The most that was held at once.
     """
 
-    def __init__(self, bench: Bench, job: RunPlan, end: End | None) -> None:
+    def __init__(
+        self,
+        bench: Bench,
+        plan: RunPlan,
+        end: End | None,
+        prior: PriorRun | None,
+        journal: RunLog | None,
+    ) -> None:
         self._bench, self._end = bench, end
         self._events = -1  # the first look at the switch comes before anything happened
         self.peak_bytes = 0
-        if job.run_log is not None:
-            job = replace(job, run_log=Committing(job.run_log, self._tick))
-        runtime = Runtime(self._open_network, bench.clock, self._draw)
-        self.run = Run(job, switch=WatchedSwitch(self._tick), runtime=runtime)
+        self.run = Run(
+            plan,
+            prior=prior,
+            run_log=None if journal is None else Committing(journal, self._tick),
+            switch=WatchedSwitch(self._tick),
+            runtime=Runtime(self._open_network, bench.clock, self._draw),
+        )
 
-    def _open_network(self, _job: RunPlan, windows: Iterator[EncodedWindow]) -> Network:
+    def _open_network(self, _run_plan: RunPlan, windows: Iterator[EncodedWindow]) -> Network:
         bench = self._bench
         network = Network(
             bench.proxy,
@@ -296,7 +307,7 @@ class Process:
 
     def _tick(self) -> None:
         self._events += 1
-        self.peak_bytes = max(self.peak_bytes, self.run.delivery.held_bytes)
+        self.peak_bytes = max(self.peak_bytes, self.run.producer.held_bytes)
         if self._end is not None and self._events == self._end.after:
             if self._end.how == "kill":
                 raise KilledError
@@ -320,24 +331,25 @@ class Bench:
 
     def run(self, *, end: End | None, earlier: pd.DataFrame | None) -> Told | None:
         """Play one process, as ``put_records`` is one; None: it was killed."""
-        job = RunPlan(
-            plan=_plan(self.case),
+        plan = RunPlan(
+            rows=_plan(self.case),
             client=None,  # the network is simulated
             stream=STREAM,
-            policy=self.case.policy,
-            packed=self.case.rows_per_record != 1,
+            options=self.case.policy,
+            is_packed=self.case.rows_per_record != 1,
             progress=False,
             run_id=RUN_ID,
             page_rows=self.case.page_rows,
         )
         with open_journal(self.journal) as kept:
+            prior = None
             if kept is not None:
-                job = kept.resume(job, replan=lambda: job.plan)
+                prior = kept.resume(plan, replan=lambda: plan.rows)
             elif earlier is not None:
-                job = resume_run(job, earlier)
-            process = Process(self, job, end)
+                prior = read_prior_run(plan, earlier)
+            process = Process(self, plan, end, prior, kept)
             try:
-                results, ending = send_rows(process.run)
+                results, ending = run_to_results(process.run)
             except KilledError:
                 return None
             finally:

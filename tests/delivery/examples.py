@@ -20,7 +20,7 @@ from tests.internals import (
     RunPlan,
     StreamPath,
     plan_rows,
-    send_rows,
+    run_to_results,
 )
 from v3io_frames_put import _run, local
 from v3io_frames_put.config import Limits
@@ -87,12 +87,12 @@ class Run:
             window_bytes=window_rows * row_bytes,
             **mapping,
         )
-        job = RunPlan(plan=plan, client=None, stream=PLACE, policy=self.policy, progress=False)
+        job = RunPlan(rows=plan, client=None, stream=PLACE, options=self.policy, progress=False)
         runtime = _run.Runtime(self._open_network, self.clock, self.draw)
         run = _run.Run(job, switch=self.switch, runtime=runtime)
-        self.delivery = run.delivery
+        self.delivery = run.producer
         self._rounds, began = -1, self.clock.now
-        results, ending = send_rows(run)
+        results, ending = run_to_results(run)
         assert ending.broken is None
         self._note()  # the last round
         self.seconds = self.clock.now - began

@@ -212,15 +212,15 @@ class Uploader:
         self.wake_at = 0.0
         self._traffic, self._events = traffic, list[Event]()
         job = RunPlan(
-            plan=_endless_plan(),
+            rows=_endless_plan(),
             client=None,
             stream=PLACE,
-            policy=Policy(max_in_flight=max_in_flight, limits=Limits(max_records=1)),
+            options=Policy(max_in_flight=max_in_flight, limits=Limits(max_records=1)),
             progress=False,
         )
         runtime = Runtime(self._open_network, traffic.clock, traffic.random.random)
         self._run = Run(job, runtime=runtime)
-        self.delivery = self._run.delivery
+        self.delivery = self._run.producer
 
     def _open_network(self, _job: RunPlan, windows: Iterator[EncodedWindow]) -> Uploader:
         self._windows = windows

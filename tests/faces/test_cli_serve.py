@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+from http.client import HTTPConnection
 
 import pytest
 from click.testing import CliRunner
@@ -74,6 +75,15 @@ def test_what_is_to_go_wrong_comes_from_a_file(serve, tmp_path):
         with pytest.raises(RequestError, match="429"):
             client.create_stream(STREAM)
         assert client.create_stream(STREAM).shards == 1
+
+
+@pytest.mark.parametrize(("words", "status"), [((), 403), (("--allow-host", "box"), 404)])
+def test_a_name_that_is_not_of_this_machine_has_to_be_allowed(serve, words, status):
+    _, endpoint = serve(*words)
+    connection = HTTPConnection(endpoint.partition("://")[2], timeout=10)
+    connection.request("GET", "/projects/none", headers={"Host": "box:8081"})
+    assert connection.getresponse().status == status
+    connection.close()
 
 
 def run(*words):

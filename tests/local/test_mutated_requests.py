@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from v3io_frames_put.local import FaultProxy, Platform, Request, faults
 
-QUICK, THOROUGH = 50, 25  # times the examples of the profile: 2,000 and 25,000 requests
+QUICK, THOROUGH = 50, 20  # times the examples of the profile: 2,000 and 20,000 requests
 
 LOCATION = "AQAAAAAAAAAAAAAAAAAAAA=="
 #: function, path and body of requests that are valid: each mutation begins with one of them.
@@ -227,6 +227,7 @@ def test_one_odd_value_in_any_place(filled, make_platform, key):
     assert count > 10_000
 
 
+@pytest.mark.timeout(900)  # in the thorough profile, on a busy machine
 @often()
 @given(request=requests())
 def test_every_request_is_answered_or_refused(filled, request):

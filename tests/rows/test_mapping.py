@@ -168,7 +168,7 @@ def test_a_column_that_is_not_there_is_named_with_those_that_are(option):
         (FRAME, {"shard": -1}, "expected 0 to 4,095"),
         (FRAME, {"shard": 4096}, "expected 0 to 4,095"),
         (FRAME, {"client_info": b"x" * 17}, "17 bytes; a record may hold at most 16"),
-        (FRAME, {"format": "csv"}, "expected 'json', 'arrow' or 'raw'"),
+        (FRAME, {"format": "csv"}, "expected one of 'json', 'arrow', 'raw'"),
         (FRAME, {"format": "raw"}, "2 are chosen"),
         (FRAME, {"rows_per_record": 0}, "a whole number from 1"),
         (FRAME, {"rows_per_record": "auto"}, "is for format='arrow'"),

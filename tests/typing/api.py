@@ -14,11 +14,13 @@ from v3io_frames_put import (
     Limits,
     PartialFailure,
     Progress,
+    RecordsPlan,
     Retry,
     Timeouts,
     put_records,
     summarize,
 )
+from v3io_frames_put.accessor import V3ioAccessor
 
 if TYPE_CHECKING:
     import threading
@@ -52,6 +54,15 @@ def put_a_frame(frame: pd.DataFrame, table: pa.Table, stop: threading.Event) -> 
     put_records(frame, "a/b", max_in_flight="many")  # type: ignore[arg-type]  # a number or "auto"
     put_records(frame, "a/b", format="xml")  # type: ignore[arg-type]  # not a format
     put_records(frame, "a/b", "json")  # type: ignore[call-arg]  # options go by keyword
+
+
+def put_by_methods(frame: pd.DataFrame) -> None:
+    """Call the accessor as pandas makes it."""
+    accessor = V3ioAccessor(frame)
+    assert_type(accessor.put_records("a/b", partition_key="sensor"), pd.DataFrame)
+    assert_type(accessor.plan_records("a/b", partition_key="sensor"), RecordsPlan)
+    accessor.put_records("a/b", partion_key="sensor")  # type: ignore[call-arg]  # misspelled
+    accessor.plan_records("a/b", format="xml")  # type: ignore[arg-type]  # not a format
 
 
 def show(snapshot: Progress) -> None:

@@ -13,7 +13,8 @@ from v3io_frames_put import errors
 from v3io_frames_put._cluster.run import remote_stream
 from v3io_frames_put._io.reader import EARLIEST, StartPosition, find_ends, read_shard
 from v3io_frames_put._producer.values import STATUSES
-from v3io_frames_put._wire.bodies import RUN_BYTES, TAG_BYTES, parse_tag
+from v3io_frames_put._wire.bodies import RUN_BYTES, parse_tag
+from v3io_frames_put.config import TAG_BYTES
 from v3io_frames_put.errors import PartialFailure, UnstoredRowsWarning
 from v3io_frames_put.put import callers_level
 from v3io_frames_put.results import count_and_first
@@ -86,7 +87,7 @@ def _tags(run: ClusterRun) -> Iterator[tuple[int, int, Any]]:
 
 _STARTS_KEPT: Final = 512  # in a receipt of at most 20 kB
 _MAX_REASONS: Final = 20
-_SUMMED: Final = ("requests", "retried", "bytes", "maybe_duplicates")
+_SUMMED: Final = ("requests", "retried", "bytes", "resumed_rows", "maybe_duplicates")
 _REASON: Final = ("status", "error_message", "error_code")
 
 
@@ -111,7 +112,7 @@ def merge_receipts(
         From the first task's begin to now.
     """
     counts = {status: sum(task["counts"][status] for task in tasks) for status in STATUSES}
-    rows = sum(counts.values())
+    stored = counts["stored"]
     failed = [task["error"] for task in tasks if task["error"]]
     return {
         "run_id": run.run_id,
@@ -123,7 +124,7 @@ def merge_receipts(
         "counts": counts,
         **{name: sum(task[name] for task in tasks) for name in _SUMMED},
         "seconds": round(seconds, 3),
-        "rows_per_second": round(rows / seconds) if seconds else None,
+        "rows_per_second": round(stored / seconds) if stored and seconds else None,
         "starts": dict(list(run.starts.items())[:_STARTS_KEPT]),
         "error": failed[0] if failed else None,
         "reasons": _merge_reasons(tasks),

@@ -8,17 +8,23 @@ import os
 import secrets
 import tempfile
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
 
-from v3io_frames_put._encode.plan import plan_rows
 from v3io_frames_put._io.reader import find_ends
-from v3io_frames_put._producer.policy import check_choice, check_policy
-from v3io_frames_put._run_plan import RunPlan, digest_mapping
+from v3io_frames_put._public import find_unknown
+from v3io_frames_put._run_plan import plan_run
 from v3io_frames_put.client import Client, pick_client
+from v3io_frames_put.config import (
+    DeliveryOptions,
+    Encoding,
+    RowOptions,
+    check_choice,
+    or_default,
+)
 from v3io_frames_put.errors import ConfigError
 from v3io_frames_put.put import put_records
 
@@ -27,10 +33,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from v3io_frames_put._io.stream_admin import StreamAdmin
-    from v3io_frames_put._producer.policy import Policy
+    from v3io_frames_put._run_plan import RunPlan
     from v3io_frames_put._wire.paths import StreamPath
 
-_KNOWN: Final = {
+_DEFAULTS: Final = {
     name: parameter.default
     for name, parameter in inspect.signature(put_records).parameters.items()
     if parameter.kind is inspect.Parameter.KEYWORD_ONLY
@@ -41,7 +47,6 @@ _REFUSED: Final = {
     "cancel": "an event does not reach other machines",
 }
 _ROUTES: Final = ("partition_key", "shard", "client_info")
-_ABOUT_ROWS: Final = ("columns", "index", "format", "rows_per_record", *_ROUTES)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,28 +57,26 @@ class ClusterOptions:
     ----------
     client : Client
         The platform.
-    policy : Policy
+    rows : RowOptions
+        What becomes of which column.
+    delivery : DeliveryOptions
         Delivery, order and bounds, of each task.
-    rows : dict
-        What becomes of which column: the options of ``plan_rows``.
-    encoding : Encoding or None
     on_error : {"raise", "return"}
     """
 
     client: Client
-    policy: Policy
-    rows: Mapping[str, Any]
-    encoding: Any
+    rows: RowOptions
+    delivery: DeliveryOptions
     on_error: str
 
     def share_among(self, tasks: int) -> ClusterOptions:
         """Cut ``max_in_flight`` into a share for each of so many tasks at once.
 
-        With ``"auto"`` each finds its own, which is a fair one.
+        With ``"auto"`` each finds its own share, which is a fair one.
         """
-        whole = self.policy.max_in_flight
+        whole = self.delivery.max_in_flight
         share = whole if whole == "auto" else max(1, whole // max(1, tasks))
-        return replace(self, policy=replace(self.policy, max_in_flight=share))
+        return replace(self, delivery=replace(self.delivery, max_in_flight=share))
 
 
 def check_options(given: Mapping[str, Any]) -> ClusterOptions:
@@ -86,10 +89,10 @@ def check_options(given: Mapping[str, Any]) -> ClusterOptions:
     TypeError
         There is no such option.
     """
-    unknown = given.keys() - _KNOWN.keys()
-    if unknown:
-        raise TypeError(f"put_records() got an unexpected keyword argument {min(unknown)!r}")
-    options = {**_KNOWN, "on_error": "raise", **given}
+    unknown = find_unknown(given, _DEFAULTS)
+    if unknown is not None:
+        raise TypeError(f"put_records() {unknown}")
+    options = {**_DEFAULTS, "on_error": "raise", **given}
     for name, why in _REFUSED.items():
         if options[name] is not None:
             raise ConfigError(f"{name}: not on a cluster, since {why}. Leave it out.")
@@ -104,22 +107,18 @@ def check_options(given: Mapping[str, Any]) -> ClusterOptions:
             )
     check_choice("on_error", options["on_error"], ("return", "raise"))
     client = pick_client(options["client"])
-    policy = check_policy(
+    options["encoding"] = or_default("encoding", options["encoding"], Encoding())
+    rows = RowOptions(**{option.name: options[option.name] for option in fields(RowOptions)})
+    delivery = DeliveryOptions(
         delivery=options["delivery"],
         order=options["order"],
         max_in_flight=options["max_in_flight"],
         max_in_flight_bytes=options["max_in_flight_bytes"],
-        client_info=options["client_info"],
         retry=client.retry,
         limits=client.limits,
     )
-    return ClusterOptions(
-        client=client,
-        policy=policy,
-        rows={name: options[name] for name in _ABOUT_ROWS},
-        encoding=options["encoding"],
-        on_error=options["on_error"],
-    )
+    delivery.check_client_info(rows.client_info)
+    return ClusterOptions(client=client, rows=rows, delivery=delivery, on_error=options["on_error"])
 
 
 @contextmanager
@@ -151,7 +150,7 @@ def _write(path: Path, batches: Iterable[pa.RecordBatch]) -> int:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClusterRun:
-    """What every task of a run is told.
+    """What every task of a run gets.
 
     It pickles without a secret: a `Client` takes those from the environment where it
     is loaded.
@@ -180,12 +179,12 @@ class ClusterRun:
     @property
     def is_packed(self) -> bool:
         """Whether a record holds several rows."""
-        return bool(self.options.rows["rows_per_record"] != 1)
+        return self.options.rows.is_packed
 
     @property
     def delivery(self) -> str:
-        """What becomes of rows when nobody knows if they were stored."""
-        return self.options.policy.delivery
+        """What becomes of rows that may be stored."""
+        return self.options.delivery.delivery
 
     def task_id(self, partition: int) -> str:
         """Make the run id of the task that sends a partition: the same in each attempt."""
@@ -201,24 +200,15 @@ class ClusterRun:
                 "this worker does not know who we are: a Client travels without its secrets, and "
                 "V3IO_ACCESS_KEY is not set here. Set it in the environment of every worker."
             )
-        options, policy = self.options.rows, self.options.policy
-        plan = plan_rows(
+        return plan_run(
             data,
-            **options,
-            encoding=self.options.encoding,
-            limits=client.limits,
-            window_bytes=policy.window_bytes,
-        )
-        return RunPlan(
-            plan=plan,
+            self.stream,
             client=client,
-            stream=self.stream,
-            policy=policy,
-            packed=self.is_packed,
+            rows=self.options.rows,
+            delivery=self.options.delivery,
             progress=False,
             cancel=cancel,
             run_id=self.task_id(partition),
-            mapping=digest_mapping(plan, **options),
         )
 
 
@@ -251,7 +241,7 @@ def begin_run(stream: str, options: ClusterOptions, empty: Any) -> ClusterRun:
     )
     run.plan_task(0, empty)
     shards = client.describe_stream(run.stream).shards
-    if options.policy.delivery != "exactly_once":
+    if run.delivery != "exactly_once":
         return run
     ends = find_ends(remote_stream(run), range(shards))
     return replace(run, starts={str(shard): number for shard, number in ends.items()})

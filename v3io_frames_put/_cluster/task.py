@@ -1,8 +1,8 @@
 """One attempt of one task: a partition's rows -> its results.
 
-A task that is run again knows nothing of its earlier attempt but that there may have
-been one. So it takes every row as `unknown`, and resumes: the rows are sent again, or
-not, or looked up, as ``delivery`` says.
+A task that is run again knows only that there may have been an earlier attempt. So it
+takes every row as `unknown` and resumes: the rows are sent again, or not, or looked up,
+as ``delivery`` says.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from v3io_frames_put._producer.outcomes import Outcomes
 from v3io_frames_put._producer.values import Failure
 from v3io_frames_put._run import Run, stop_error
 from v3io_frames_put.errors import PutRecordsError
-from v3io_frames_put.put import send_rows
+from v3io_frames_put.put import run_to_results
 from v3io_frames_put.results import ATTRS_KEY, collect_results
-from v3io_frames_put.resume import resume_run
+from v3io_frames_put.resume import read_prior_run
 from v3io_frames_put.summary import summarize
 
 if TYPE_CHECKING:
@@ -71,24 +71,25 @@ def send_partition(
     PutRecordsError
         The data could not be read.
     """
-    job = run.plan_task(partition, data, cancel)
+    plan, prior = run.plan_task(partition, data, cancel), None
     run_again = not is_first or (earlier is not None and _receipt(earlier)["run_again"])
     if earlier is None and not is_first:
-        earlier = _nobody_knows(job, run)
+        earlier = _all_in_doubt(plan, run)
     if earlier is not None:
-        job = resume_run(job, earlier)
-    results, ending = send_rows(Run(job))
-    if ending.broken is not None:
-        # No engine expects of a task what is no Exception: a panic of native code, say.
-        kind = type(ending.broken).__name__
+        prior = read_prior_run(plan, earlier)
+    results, report = run_to_results(Run(plan, prior=prior))
+    if report.broken is not None:
+        # No engine expects a task to raise what is not an Exception: a panic of native code.
+        kind = type(report.broken).__name__
+        what = "could not be read to its end" if report.is_source_broken else "failed"
         raise PutRecordsError(
-            f"partition {partition} could not be read to its end: {kind}: {ending.broken}"
-        ) from ending.broken
+            f"partition {partition} {what}: {kind}: {report.broken}"
+        ) from report.broken
     error = None
-    if ending.stop is not None and ending.stop.attempt is not None:
-        cause = stop_error(ending.stop, client=job.client, stream=job.stream)
+    if report.stop is not None and report.stop.attempt is not None:
+        cause = stop_error(report.stop, client=plan.client, stream=plan.stream)
         error = {"type": type(cause).__name__, "message": str(cause)}
-        job.client.close()
+        plan.client.close()
     results.attrs[ATTRS_KEY] = {
         **_receipt(results),
         "partition": partition,
@@ -101,22 +102,23 @@ def send_partition(
 
 
 def all_unknown(num_rows: int, failure: Failure, *, index: Any, packed: bool) -> pd.DataFrame:
-    """Make the results of rows that nobody knows anything about."""
+    """Make the results of rows of which nothing is known."""
     outcomes = Outcomes(packed=packed)
     outcomes.open(num_rows)
     outcomes.record_failure(np.arange(num_rows), "unknown", failure)
     return collect_results(list(outcomes.finish()), index=index, packed=packed)
 
 
-def _nobody_knows(job: RunPlan, run: ClusterRun) -> pd.DataFrame:
+def _all_in_doubt(plan: RunPlan, run: ClusterRun) -> pd.DataFrame:
     """Make the results of an attempt that left none."""
-    results = all_unknown(job.plan.num_rows or 0, _CUT_OFF, index=job.plan.index, packed=job.packed)
+    rows = plan.rows
+    results = all_unknown(rows.num_rows or 0, _CUT_OFF, index=rows.index, packed=plan.is_packed)
     results.attrs[ATTRS_KEY] = {
-        "run_id": job.run_id,
-        "endpoint": job.stream.endpoint,
-        "stream": str(job.stream),
-        "delivery": job.policy.delivery,
-        "mapping": job.mapping,
+        "run_id": plan.run_id,
+        "endpoint": plan.stream.endpoint,
+        "stream": str(plan.stream),
+        "delivery": plan.options.delivery,
+        "mapping": plan.mapping,
         "starts": dict(run.starts),
     }
     return results
@@ -128,7 +130,7 @@ def _receipt(results: pd.DataFrame) -> dict[str, Any]:
 
 
 def _reasons(results: pd.DataFrame) -> list[dict[str, Any]]:
-    """Say why rows are not stored, in plain JSON types."""
+    """Return why rows are not stored, in plain JSON types."""
     errors = summarize(results).errors.head(_MAX_REASONS)
     plain = errors.astype(object).where(errors.notna(), None)
     return [dict(zip(plain.columns, row, strict=True)) for row in plain.itertuples(index=False)]

@@ -38,7 +38,7 @@ from v3io_frames_put.errors import ConfigError, DataError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from v3io_frames_put._encode.formats import Format
+    from v3io_frames_put.config import Format
 
 Templates = dict[str, Any]  # by column, what it shall be again: an Arrow type or a Series
 Decoded = tuple[dict[str, Any], np.ndarray]  # columns, and the number of rows of each record

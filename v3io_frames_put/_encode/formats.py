@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import pyarrow as pa
@@ -26,10 +26,7 @@ if TYPE_CHECKING:
     from v3io_frames_put._encode.packs import Joiner
     from v3io_frames_put._encode.records import Encoder, RejectionLog
     from v3io_frames_put._encode.sources import Column, Window
-    from v3io_frames_put.config import Encoding, Limits
-
-Format = Literal["json", "arrow", "raw"]
-RowsPerRecord = int | Literal["auto"]
+    from v3io_frames_put.config import Limits, RowOptions
 
 # More rows hardly make a pack smaller per row, but leave fewer records to send side by side.
 _AUTO_ROWS: Final = 1_000
@@ -92,45 +89,32 @@ class FormatPlan:
         See ``plan_rows``.
     """
 
-    format: Format
-    rows_per_record: RowsPerRecord
-    encoding: Encoding
+    options: RowOptions
     limits: Limits
     window_bytes: int
     gathered_bytes: int
-
-    def __post_init__(self) -> None:
-        if self.format not in ("json", "arrow", "raw"):
-            raise ConfigError(f"format={self.format!r}: expected 'json', 'arrow' or 'raw'.")
-        rows, where = self.rows_per_record, f"rows_per_record={self.rows_per_record!r}"
-        if rows == "auto":
-            if self.format != "arrow":
-                raise ConfigError(f"{where} is for format='arrow'; expected a number of rows.")
-        elif type(rows) is not int or rows < 1:
-            raise ConfigError(f"{where}: expected a whole number from 1, or 'auto'.")
-        elif self.format == "raw" and rows != 1:
-            raise ConfigError(f"{where}: format='raw' sends one row in a record. Leave it out.")
 
     def plan(
         self, columns: Sequence[Column], selection: Selection
     ) -> tuple[Encoder, Packer | None]:
         """Return what encodes the rows, and what packs them; None: one row a record."""
-        if self.format == "raw":
+        if self.options.format == "raw":
             return RawEncoder(columns), None
-        if self.format == "json":
-            json = JsonEncoder(columns, self.encoding, self.window_bytes)
+        if self.options.format == "json":
+            json = JsonEncoder(columns, self.options.encoding, self.window_bytes)
             return json, self._packer(LineJoiner())
         columns = [self._with_type(column, selection) for column in columns]
-        max_bytes, compression = self.limits.max_data_bytes, self.encoding.arrow_compression
-        if self.rows_per_record == 1:
+        max_bytes, compression = self.limits.max_data_bytes, self.options.encoding.arrow_compression
+        if self.options.rows_per_record == 1:
             return ArrowRecords(columns, max_bytes, compression), None
         rows = ArrowRows(columns, max_bytes, compression)
         return rows, self._packer(StreamJoiner(rows))
 
     def _packer(self, joiner: Joiner) -> Packer | None:
-        if self.rows_per_record == 1:
+        rows = self.options.rows_per_record
+        if rows == 1:
             return None
-        rows = _AUTO_ROWS if self.rows_per_record == "auto" else self.rows_per_record
+        rows = _AUTO_ROWS if rows == "auto" else rows
         return Packer(rows, self.limits, joiner, self.gathered_bytes, self.window_bytes)
 
     def _with_type(self, column: Column, selection: Selection) -> Column:

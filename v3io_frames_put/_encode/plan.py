@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,21 +12,18 @@ from v3io_frames_put._encode.formats import FormatPlan
 from v3io_frames_put._encode.records import Records, RowEncoder
 from v3io_frames_put._encode.routing import Mapping
 from v3io_frames_put._encode.sources import open_source
-from v3io_frames_put.config import Encoding, Limits, or_default
-from v3io_frames_put.errors import ConfigError
+from v3io_frames_put.config import WINDOW_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     import pandas as pd
 
     from v3io_frames_put._encode.blocks import Blocks
-    from v3io_frames_put._encode.formats import Format, RowsPerRecord
     from v3io_frames_put._encode.packs import Packer
     from v3io_frames_put._encode.records import EncodedRows, Skip
     from v3io_frames_put._encode.sources import Column
-
-WINDOW_BYTES: Final = 2 * 2**20
+    from v3io_frames_put.config import Limits, RowOptions
 
 
 @dataclass(frozen=True)
@@ -83,18 +80,11 @@ class RowPlan:
         )
 
 
-def plan_rows(  # noqa: PLR0913 - the options of put_records that are about rows
+def plan_rows(
     data: Any,
+    options: RowOptions,
     *,
-    columns: Sequence[Any] | None = None,
-    index: bool = False,
-    format: Format = "json",  # noqa: A002 - the option's public name
-    rows_per_record: RowsPerRecord = 1,
-    partition_key: Any = None,
-    shard: Any = None,
-    client_info: Any = None,
-    encoding: Encoding | None = None,
-    limits: Limits | None = None,
+    limits: Limits,
     refused: str | None = None,
     window_bytes: int = WINDOW_BYTES,
     held_bytes: int | None = None,
@@ -108,13 +98,13 @@ def plan_rows(  # noqa: PLR0913 - the options of put_records that are about rows
     ----------
     data : DataFrame, Table, RecordBatch, RecordBatchReader, Dataset or Arrow stream
         The rows.
-    columns, index, format, rows_per_record, partition_key, shard, client_info, encoding
-        As in ``put_records``.
-    limits : Limits, optional
+    options : RowOptions
+        What becomes of which column.
+    limits : Limits
         What a record may hold.
     refused : str, optional
         A column with the reason why a row cannot be sent, null where it can. It is not
-        data: ``columns`` has to leave it out.
+        data: ``options.columns`` has to leave it out.
     window_bytes : int
         About how many bytes are read, and encoded, at once.
     held_bytes : int, optional
@@ -131,23 +121,22 @@ def plan_rows(  # noqa: PLR0913 - the options of put_records that are about rows
     ConfigError, ColumnNotFound, UnsupportedType
         An option or a column cannot be used. Nothing was sent.
     """
-    encoding, limits = or_default("encoding", encoding, Encoding()), limits or Limits()
-    packed = limits
-    if not isinstance(index, (bool, np.bool_)):
-        raise ConfigError(f"index={index!r}: expected True or False. Correct it.")
     source = open_source(data)
     selection = Selection(source, hidden=refused)
-    chosen = selection.add_data(columns, index=index)
+    chosen = selection.add_data(options.columns, index=options.index)
     mapping = Mapping(
-        selection, limits, partition_key=partition_key, shard=shard, client_info=client_info
+        selection,
+        limits,
+        partition_key=options.partition_key,
+        shard=options.shard,
+        client_info=options.client_info,
     )
-    gathered = window_bytes
+    packed, gathered = limits, window_bytes
     if held_bytes is not None:
-        body_bytes = min(limits.max_body_bytes, held_bytes)
-        packed = replace(limits, max_body_bytes=body_bytes)
+        packed = replace(limits, max_body_bytes=min(limits.max_body_bytes, held_bytes))
         gathered = max(window_bytes, held_bytes) if mapping.is_given else window_bytes
-    options = FormatPlan(format, rows_per_record, encoding, packed, window_bytes, gathered)
-    encoder, packer = options.plan(chosen, selection)
+    formats = FormatPlan(options, packed, window_bytes, gathered)
+    encoder, packer = formats.plan(chosen, selection)
     reasons = None if refused is None else selection.add_position(source.names.index(refused))
     rows = RowEncoder(selection, mapping, encoder, limits, window_bytes, reasons)
     return RowPlan(source.num_rows, source.index, chosen, rows, packer)

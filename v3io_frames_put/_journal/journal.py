@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 from collections import defaultdict
-from dataclasses import replace
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
@@ -41,20 +40,20 @@ FileStamp: TypeAlias = "tuple[str, int | None, int | None]"
 _SHOWN_FILES: Final = 3
 
 
-def identify(job: RunPlan, stamps: str | None) -> dict[str, Any]:
+def identify(plan: RunPlan, stamps: str | None) -> dict[str, Any]:
     """Tell a call by the columns of the journal's run; ``stamps`` are those of its files."""
     return {
-        "stream": f"{job.stream.endpoint}/{job.stream}",
-        "delivery": job.policy.delivery,
-        "mapping": job.mapping,
+        "stream": f"{plan.stream.endpoint}/{plan.stream}",
+        "delivery": plan.options.delivery,
+        "mapping": plan.mapping,
         "files": stamps,
-        **({} if job.plan.num_rows is None else {"num_rows": job.plan.num_rows}),
+        **({} if plan.rows.num_rows is None else {"num_rows": plan.rows.num_rows}),
     }
 
 
-def find_differences(run: Mapping[str, Any], job: RunPlan, stamps: str | None) -> list[str]:
+def find_differences(run: Mapping[str, Any], plan: RunPlan, stamps: str | None) -> list[str]:
     """Name what of a call is not as it was in the journal's run."""
-    call = identify(job, stamps)
+    call = identify(plan, stamps)
     if not run["is_finished"]:
         if run["files"] is not None and stamps is not None:
             del call["files"]  # they were picked by those of the run; one may have been mended
@@ -64,12 +63,12 @@ def find_differences(run: Mapping[str, Any], job: RunPlan, stamps: str | None) -
 
 
 def warn_of_files_sent_again(
-    run: Mapping[str, Any], job: RunPlan, files: Sequence[FileStamp], aside: Path
+    run: Mapping[str, Any], plan: RunPlan, files: Sequence[FileStamp], aside: Path
 ) -> None:
     """Warn of files that a finished run, set aside now, put on the same stream."""
     before = {name for name, *_ in json.loads(run["files"] or "[]")}
     again = [name for name, *_ in files if name in before]
-    if again and run["num_rows"] and run["stream"] == identify(job, None)["stream"]:
+    if again and run["num_rows"] and run["stream"] == identify(plan, None)["stream"]:
         _LOG.warning(
             "%d files of a finished run are sent once more, since files or options differ from "
             "that run's: %s (its journal is now %s)",
@@ -93,7 +92,7 @@ class Journal(RunLog):
 
     def __init__(self, path: Path) -> None:
         self._store = Store(path)
-        self._blocks = Blocks()
+        self.blocks: Blocks = Blocks()
         self._resumption: PriorRun | None = None
         self._texts: Texts | None = None
         self._packed = False
@@ -152,21 +151,26 @@ class Journal(RunLog):
 
     def resume(
         self,
-        job: RunPlan,
+        plan: RunPlan,
         *,
         files: Sequence[FileStamp] | None = None,
         replan: Callable[[], RowPlan],
-    ) -> RunPlan:
-        """Begin a run, or go on with the one that the journal tells of.
+    ) -> PriorRun | None:
+        """Begin a run, or go on with the one that is in the journal.
 
         Parameters
         ----------
-        job : RunPlan
+        plan : RunPlan
             What to send, where and how.
         files : sequence of FileStamp, optional
             The files that it reads; of an unfinished run, those that are ``pinned``.
         replan : callable
             Makes another plan of the same data, to be followed by nobody else.
+
+        Returns
+        -------
+        PriorRun or None
+            What the run in the journal left. None: it begins now.
 
         Raises
         ------
@@ -174,11 +178,12 @@ class Journal(RunLog):
             An unfinished run had other data, options or another stream. Nothing was sent.
         """
         stamps = None if files is None else json.dumps(files)
-        self._page_rows = job.page_rows
+        self._page_rows = plan.page_rows
         run = self._read_run()
         if run is None:
-            return self._begin(job, stamps)
-        differing = find_differences(run, job, stamps)
+            self._begin(plan, stamps)
+            return None
+        differing = find_differences(run, plan, stamps)
         if not run["is_finished"]:
             if differing:
                 raise ConfigError(
@@ -187,42 +192,41 @@ class Journal(RunLog):
                     f"or choose another path."
                 )
             self._stamps = stamps
-            return self._go_on(job, run, replan)
-        if not differing and (stamps is not None or self._holds(job.plan, run["num_rows"])):
-            return self._repeat(job, run)
+            return self._go_on(plan, run, replan)
+        if not differing and (stamps is not None or self._holds(plan.rows, run["num_rows"])):
+            return self._repeat(plan, run)
         aside = self._set_aside()
         _LOG.info("the finished run of another call was set aside: %s", aside)
-        warn_of_files_sent_again(run, job, files or (), aside)
-        return self._begin(job, stamps)
+        warn_of_files_sent_again(run, plan, files or (), aside)
+        self._begin(plan, stamps)
+        return None
 
     def _read_run(self) -> dict[str, Any] | None:
         found = next(self._store.read(f"select {', '.join(_RUN)} from run"), None)  # noqa: S608  # names of ours
         return None if found is None else dict(zip(_RUN, found, strict=True))
 
-    def _begin(self, job: RunPlan, stamps: str | None) -> RunPlan:
-        row = {"run_id": job.run_id, "began": _now(), **identify(job, stamps)}
+    def _begin(self, plan: RunPlan, stamps: str | None) -> None:
+        row = {"run_id": plan.run_id, "began": _now(), **identify(plan, stamps)}
         with self._store.transaction():
             self._store.write(
                 f"insert into run ({', '.join(row)}) values ({', '.join('?' * len(row))})",  # noqa: S608  # names of ours
                 [tuple(row.values())],
             )
-        self._packed = job.packed
-        return replace(job, run_log=self, blocks=self._blocks)
+        self._packed = plan.is_packed
 
-    def _go_on(self, job: RunPlan, run: dict[str, Any], replan: Callable[[], RowPlan]) -> RunPlan:
-        delivery = job.policy.delivery
+    def _go_on(self, plan: RunPlan, run: dict[str, Any], replan: Callable[[], RowPlan]) -> PriorRun:
+        delivery = plan.options.delivery
         left = read_left(
             self._store,
             final=keep_unknown(["stored", "rejected"], delivery),
-            page_rows=job.page_rows,
+            page_rows=plan.page_rows,
         )
-        self._moment, self._packed = left.moment, job.packed
+        self._moment, self._packed = left.moment, plan.is_packed
         self._has_starts = left.starts is not None
-        self._resumption = PriorRun(left.earlier)
-        self._blocks = Blocks(read_blocks(self._store))
-        past = None
+        self.blocks = Blocks(read_blocks(self._store))
+        in_doubt = None
         if delivery == "exactly_once" and left.starts is not None:
-            past = PriorInDoubt(
+            in_doubt = PriorInDoubt(
                 left.earlier,
                 find_tagged_rows(replan),
                 low_watermark=left.floor,
@@ -230,24 +234,21 @@ class Journal(RunLog):
                 knows_requests=False,
             )
         _LOG.info("run %s: goes on; its journal is %s", run["run_id"], self._store.path)
-        return replace(
-            job,
+        self._resumption = PriorRun(
+            left.earlier,
             run_id=run["run_id"],
-            prior_run=self._resumption,
-            past=past,
+            in_doubt=in_doubt,
             duplicates=read_copies(self._store),
-            run_log=self,
-            blocks=self._blocks,
         )
+        return self._resumption
 
-    def _repeat(self, job: RunPlan, run: dict[str, Any]) -> RunPlan:
-        """Tell once more what became of the rows of a finished run."""
-        left = read_left(self._store, final=STATUSES, page_rows=job.page_rows)
+    def _repeat(self, plan: RunPlan, run: dict[str, Any]) -> PriorRun:
+        """Return the outcomes of a finished run, to be replayed."""
+        left = read_left(self._store, final=STATUSES, page_rows=plan.page_rows)
         _LOG.info("run %s: already complete; its journal is %s", run["run_id"], self._store.path)
-        return replace(
-            job,
+        return PriorRun(
+            left.earlier,
             run_id=run["run_id"],
-            prior_run=PriorRun(left.earlier),
             duplicates=read_copies(self._store),
             complete_rows=run["num_rows"],
         )
@@ -380,7 +381,7 @@ class Journal(RunLog):
 
     def _collect(self) -> None:
         """Fetch what the thread that reads the data found out."""
-        _empty(self._blocks.fresh, self._checked)
+        _empty(self.blocks.fresh, self._checked)
         if self._resumption is not None:
             found: list[NDArray[np.int64]] = []
             _empty(self._resumption.fresh, found)

@@ -29,6 +29,7 @@ import numpy as np
 
 from v3io_frames_put._producer.batch import Batch, iterate_parts
 from v3io_frames_put._wire.bodies import ENVELOPE_BYTES, EntryRange, join_entries
+from v3io_frames_put.config import LANES_PER_BATCH
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
     from v3io_frames_put.config import Limits
 
 FREE: Final = 0  # the lane of records without a destination, which is never busy
-LANES_PER_BATCH: Final = 4  # at most, but for the last ones: the rest is left to other batches
 _BUCKETS: Final = 1 << 16
 _LATE_ROWS: Final = 1 << 16  # about a page of outcomes, which stays in memory for its last row
 _SHARED_WINDOWS: Final = 4  # lanes show parts of so many windows; of older ones they hold copies

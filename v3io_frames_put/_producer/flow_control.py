@@ -9,6 +9,7 @@ from statistics import fmean, median
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple, Protocol
 
 from v3io_frames_put._wire.api import Answer, Fault
+from v3io_frames_put.config import FIRST_REQUESTS, MOST_REQUESTS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -146,8 +147,6 @@ class Availability:
         self.reconnect_at = min(now + pause, silent_since + self._retry.deadline_seconds)
 
 
-MOST_REQUESTS: Final = 64  # of them, with 1,000 small records each, fill 64 MiB
-FIRST_REQUESTS: Final = 8  # as by default, so that a short upload loses nothing
 _ANSWERS: Final = 8  # make a round at least: the median of fewer is chance
 _ROOTS: Final = 2.5  # a queue of so many square roots of the limit is accepted
 _DRAINED: Final = 0.9  # of what the link carries without a queue: it empties, and shows its base

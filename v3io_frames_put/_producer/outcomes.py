@@ -267,6 +267,7 @@ class Outcomes:
 
     def open_rows(self, first: int) -> NDArray[np.int64]:
         """Return the rows from ``first`` on that have no outcome."""
+        first = max(first, self._emitted * self.page_rows)  # what was handed out has outcomes
         rows = np.arange(first, self._rows)
         return rows[self._read("status", rows) < 0]
 

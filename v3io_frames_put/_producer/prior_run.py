@@ -22,7 +22,7 @@ from v3io_frames_put._producer.values import (
 from v3io_frames_put._wire.bodies import Tag, split_tags
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -98,6 +98,15 @@ class PriorOutcomes:
         status = self.status[np.minimum(rows, len(self.status) - 1)]
         stored: NDArray[np.bool_] = (rows < len(self.status)) & (status == _STORED)
         return stored
+
+    def count_final(self) -> int:
+        """Count the rows that keep their outcome."""
+        known = self.status[self.status >= 0]
+        return int(self._is_final[known].sum())
+
+    def count_stored(self) -> int:
+        """Count the rows that were stored before this process."""
+        return int(np.count_nonzero(self.status == _STORED))
 
     def keeps(self, first_row: int, num_rows: int) -> NDArray[np.bool_]:
         """Tell which of some rows keep their outcome."""
@@ -199,36 +208,62 @@ class PriorOutcomes:
 
 
 class PriorRun:
-    """What reading the data again leaves out, and what it finds out.
+    """What earlier processes of a run left, and what reading the data again finds out.
 
     Parameters
     ----------
-    earlier : PriorOutcomes
-        What earlier processes left.
+    outcomes : PriorOutcomes
+        What they left of each row.
+    run_id : str
+        The run's.
+    in_doubt : PriorInDoubt, optional
+        What has to be looked up before anything is sent (``exactly_once``).
+    duplicates : sequence of Copy
+        Further copies of rows that they found.
+    complete_rows : int, optional
+        Rows of a run that is complete: nothing is sent, the outcomes are replayed.
+    listed : mapping, optional
+        Rows that they listed as out of order, as in a receipt.
 
     Attributes
     ----------
     fresh : deque of ndarray
-        Overtaken rows that are not on record yet; whoever records some takes them out.
+        Reordered rows that are not on record yet; whoever records some takes them out.
     """
 
-    def __init__(self, earlier: PriorOutcomes) -> None:
-        self.earlier = earlier
-        self._rows = np.zeros(0, np.int64)  # open, and not behind all that is stored
+    def __init__(  # what a run leaves
+        self,
+        outcomes: PriorOutcomes,
+        *,
+        run_id: str,
+        in_doubt: PriorInDoubt | None = None,
+        duplicates: Sequence[Copy] = (),
+        complete_rows: int | None = None,
+        listed: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.outcomes, self.run_id, self.in_doubt = outcomes, run_id, in_doubt
+        self.duplicates, self.complete_rows = duplicates, complete_rows
+        self.listed = listed or {"count": 0, "first": []}
+        self._rows = np.zeros(0, np.int64)  # open, and not after all that is stored
         self._destinations = np.zeros(0, np.uint64)
         self.fresh: deque[NDArray[np.int64]] = deque()
         self._overtaken: list[NDArray[np.int64]] = []
 
+    @property
+    def is_complete(self) -> bool:
+        """Whether nothing is left to send."""
+        return self.complete_rows is not None
+
     def among(self, first_row: int, num_rows: int) -> NDArray[np.bool_]:
         """Return the mask of the rows to leave out, of some that follow each other."""
-        return self.earlier.keeps(first_row, num_rows)
+        return self.outcomes.keeps(first_row, num_rows)
 
     def note_destinations(self, first_row: int, destination: NDArray[np.uint64] | None) -> None:
         """Take the destinations of the next rows."""
-        if destination is None or first_row > self.earlier.last_stored:
+        if destination is None or first_row > self.outcomes.last_stored:
             return
         rows = np.arange(first_row, first_row + len(destination))
-        stored = self.earlier.is_stored(rows)
+        stored = self.outcomes.is_stored(rows)
         is_open = ~self.among(first_row, len(rows)) & (destination != 0)
         self._rows = np.concatenate([self._rows, rows[is_open]])
         self._destinations = np.concatenate([self._destinations, destination[is_open]])
@@ -246,12 +281,12 @@ class PriorRun:
 
     def out_of_order(self) -> list[int]:
         """List the rows that stand behind later ones of their destination."""
-        rows, least = self.earlier.reordered_at.T
-        stood = self.earlier.is_stored(rows)
-        numbers = self.earlier.places(rows[stood])[:, 1]
+        rows, least = self.outcomes.reordered_at.T
+        stood = self.outcomes.is_stored(rows)
+        numbers = self.outcomes.places(rows[stood])[:, 1]
         is_late = numbers > least[stood]  # else it was found in order
         reordered_at = np.concatenate([rows, *self._overtaken])
-        sent_now = reordered_at[np.isin(reordered_at, self.earlier.stored_now())]
+        sent_now = reordered_at[np.isin(reordered_at, self.outcomes.stored_now())]
         found: list[int] = np.union1d(rows[stood][is_late], sent_now).tolist()
         return found
 

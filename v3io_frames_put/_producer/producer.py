@@ -46,13 +46,13 @@ if TYPE_CHECKING:
     from v3io_frames_put._producer.batch import Batch
     from v3io_frames_put._producer.classification import Cause, Classification
     from v3io_frames_put._producer.outcomes import Outcomes
-    from v3io_frames_put._producer.policy import Policy
     from v3io_frames_put._producer.queries import PendingQuery
     from v3io_frames_put._producer.reconciler import Lookup, Reconciler
     from v3io_frames_put._producer.values import Copy
     from v3io_frames_put._wire.api import Attempt, Request
     from v3io_frames_put._wire.bodies import EncodedWindow
     from v3io_frames_put._wire.paths import StreamPath
+    from v3io_frames_put.config import DeliveryOptions
 
 _RESETS_BEFORE_SPLIT: Final = 2  # contract section 3, Retry
 
@@ -69,7 +69,7 @@ class Producer:
 
     Parameters
     ----------
-    policy : Policy
+    policy : DeliveryOptions
         What the run was asked for.
     stream : StreamPath
         Where the records go.
@@ -93,7 +93,7 @@ class Producer:
 
     def __init__(
         self,
-        policy: Policy,
+        policy: DeliveryOptions,
         *,
         stream: StreamPath,
         outcomes: Outcomes,

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
+    from v3io_frames_put._encode.blocks import Blocks
     from v3io_frames_put._producer.batch import Batch
     from v3io_frames_put._producer.values import Copy, Texts
 
@@ -20,7 +21,14 @@ class RunLog:
 
     A request is taken before it leaves, and again when its end is known. Records that it
     leaves in doubt stay recorded until their rows have an outcome.
+
+    Attributes
+    ----------
+    blocks : Blocks or None
+        Checks the data where it is read again.
     """
+
+    blocks: Blocks | None = None
 
     def begin(self, low_watermark: NDArray[np.int64]) -> None:
         """Take the last number of each shard, before the first record (``exactly_once``)."""

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from pybase64 import b64encode
 
 from v3io_frames_put._encode.base64 import encode_base64, join_base64
+from v3io_frames_put.config import TAG_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from v3io_frames_put._encode.records import Records, Rejections
 
 RUN_BYTES: Final = 8
-TAG_BYTES: Final = 16
 _ROW_BYTES: Final = 5
 _COUNT_BYTES: Final = 3
 _COUNT_BITS: Final = np.uint64(8 * _COUNT_BYTES)

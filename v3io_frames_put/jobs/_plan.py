@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
+from v3io_frames_put.config import DeliveryOptions, Encoding, Limits, RowOptions, or_default
 from v3io_frames_put.jobs._files import find_files
 from v3io_frames_put.jobs._pruning import choose_files
 from v3io_frames_put.jobs._table import REASON, FileTable, name_columns
@@ -13,9 +14,8 @@ from v3io_frames_put.plan.planner import plan_source
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from v3io_frames_put._producer.policy import DeliveryMode, MaxInFlight, Order
     from v3io_frames_put.client import Client
-    from v3io_frames_put.config import Encoding
+    from v3io_frames_put.config import DeliveryMode, MaxInFlight, Order
     from v3io_frames_put.jobs._files import Inputs
     from v3io_frames_put.plan import RecordsPlan
 
@@ -77,19 +77,21 @@ def plan(  # noqa: PLR0913 - the options of publish that say what is sent
     return plan_source(
         table.source(),
         stream,
-        client=client,
-        mapping={
-            "columns": table.schema.names if columns is None else columns,
-            "format": format,
-            "rows_per_record": rows_per_record,
-            "partition_key": partition_key,
-            "shard": shard,
-            "client_info": client_info,
-        },
-        delivery=delivery,
-        order=order,
-        max_in_flight=max_in_flight,
-        max_in_flight_bytes=max_in_flight_bytes,
-        encoding=encoding,
+        rows=RowOptions(
+            columns=table.schema.names if columns is None else columns,
+            format=format,
+            rows_per_record=rows_per_record,
+            partition_key=partition_key,
+            shard=shard,
+            client_info=client_info,
+            encoding=or_default("encoding", encoding, Encoding()),
+        ),
+        delivery=DeliveryOptions(
+            delivery=delivery,
+            order=order,
+            max_in_flight=max_in_flight,
+            max_in_flight_bytes=max_in_flight_bytes,
+            limits=client.limits if client else Limits(),
+        ),
         refused=REASON,
     )

@@ -7,13 +7,19 @@ files -> choose_files -> FileTable -> plan_upload -> (journal)
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from v3io_frames_put._journal import open_journal
-from v3io_frames_put._producer.policy import check_choice
 from v3io_frames_put._run_plan import check_event, plan_run
 from v3io_frames_put.client import Client, pick_client
-from v3io_frames_put.config import Encoding
+from v3io_frames_put.config import (
+    DeliveryOptions,
+    Encoding,
+    RowOptions,
+    check_choice,
+    or_default,
+)
 from v3io_frames_put.jobs._context import log_to
 from v3io_frames_put.jobs._files import find_files
 from v3io_frames_put.jobs._leftovers import check_columns
@@ -31,8 +37,8 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from v3io_frames_put._producer.policy import DeliveryMode, MaxInFlight, Order
     from v3io_frames_put._run_plan import RunPlan
+    from v3io_frames_put.config import DeliveryMode, MaxInFlight, Order
     from v3io_frames_put.jobs._context import JobContext
     from v3io_frames_put.jobs._files import Inputs
     from v3io_frames_put.jobs._job_results import JobResults
@@ -149,6 +155,16 @@ def publish(  # noqa: PLR0913 - one keyword for each thing a job can be told
         chosen, others = choose_files(found, where, given_types, kept.pinned if kept else None)
         stamps = [file.stamp for file in chosen]
 
+        rows = RowOptions(
+            columns=columns,
+            format=format,
+            rows_per_record=rows_per_record,
+            partition_key=partition_key,
+            shard=shard,
+            client_info=client_info,
+            encoding=or_default("encoding", encoding, Encoding()),
+        )
+
         def plan(
             agreed: pa.Schema | None, *, ends_where_broken: bool = False
         ) -> tuple[FileTable, RunPlan]:
@@ -157,19 +173,15 @@ def publish(  # noqa: PLR0913 - one keyword for each thing a job can be told
                 table.source(ends_where_broken=ends_where_broken),
                 stream,
                 client=client,
-                mapping={
-                    "columns": table.schema.names if columns is None else columns,
-                    "format": format,
-                    "rows_per_record": rows_per_record,
-                    "partition_key": partition_key,
-                    "shard": shard,
-                    "client_info": client_info,
-                },
-                delivery=delivery,
-                order=order,
-                max_in_flight=max_in_flight,
-                max_in_flight_bytes=max_in_flight_bytes,
-                encoding=encoding or Encoding(),
+                rows=rows if columns is not None else replace(rows, columns=table.schema.names),
+                delivery=DeliveryOptions(
+                    delivery=delivery,
+                    order=order,
+                    max_in_flight=max_in_flight,
+                    max_in_flight_bytes=max_in_flight_bytes,
+                    retry=client.retry,
+                    limits=client.limits,
+                ),
                 progress=progress,
                 cancel=Brake(cancel),
                 refused=REASON,
@@ -181,20 +193,21 @@ def publish(  # noqa: PLR0913 - one keyword for each thing a job can be told
         if outputs.failed is not None:
             check_columns(table.schema)
         with Sink(
-            table, outputs.results, outputs.failed, packed=job.packed, brake=job.cancel
+            table, outputs.results, outputs.failed, packed=job.is_packed, brake=job.cancel
         ) as sink:
+            prior = None
             if kept is not None:
-                job = kept.resume(
+                prior = kept.resume(
                     job,
                     files=stamps,
-                    replan=lambda: plan(agreed, ends_where_broken=True)[1].plan,
+                    replan=lambda: plan(agreed, ends_where_broken=True)[1].rows,
                 )
             if create:
                 client.create_stream(
                     stream, shards=shards, retention_hours=retention_hours, exist_ok=True
                 )
             try:
-                told = log(run_job(job, table, sink, outputs))
+                told = log(run_job(job, table, sink, outputs, prior=prior, run_log=kept))
             finally:
                 if kept is not None:
                     kept.unpin(table.broken_files, table.schema)

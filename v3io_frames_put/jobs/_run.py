@@ -24,6 +24,8 @@ from v3io_frames_put.jobs._progress import show_progress
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from v3io_frames_put._producer.prior_run import PriorRun
+    from v3io_frames_put._producer.run_log import RunLog
     from v3io_frames_put._run import RunReport
     from v3io_frames_put._run_plan import RunPlan
     from v3io_frames_put.jobs._outputs import Outputs
@@ -38,7 +40,15 @@ _WITH_FAILED: Final = "with failed= (--failed), what is left stands in a file; "
 _WITHOUT_JOURNAL: Final = "with a journal, the same call would go on."
 
 
-def run_job(job: RunPlan, table: FileTable, sink: Sink, outputs: Outputs) -> JobResults:
+def run_job(  # what a job is made of
+    job: RunPlan,
+    table: FileTable,
+    sink: Sink,
+    outputs: Outputs,
+    *,
+    prior: PriorRun | None,
+    run_log: RunLog | None,
+) -> JobResults:
     """Send the rows of a table, and write what was asked for.
 
     Raises
@@ -53,30 +63,32 @@ def run_job(job: RunPlan, table: FileTable, sink: Sink, outputs: Outputs) -> Job
             pa.default_memory_pool().release_unused()
             show(snapshot)
 
-        if job.complete_rows is None:
+        if prior is None or not prior.is_complete:
             table.tell_left_out()
         else:
             table.skim()
-        ending = _send(replace(job, progress=look_on), table, sink)
+        run = Run(replace(job, progress=look_on), prior=prior, run_log=run_log)
+        ending = _send(run, table, sink)
     failed_rows, trouble = None, None
     try:
         failed_rows, trouble = _write_failed(job, table, sink)
     except KeyboardInterrupt:  # it reads files again, which may take long
-        ending = ending.as_stopped()
+        ending.stop_by_user()
     told = _tell(table, sink, ending, outputs.failed, failed_rows)
-    _raise_if_ended_early(job, table, outputs, ending, told, trouble)
+    _raise_if_ended_early(run, table, outputs, ending, told, trouble)
     return told
 
 
-def _send(job: RunPlan, table: FileTable, sink: Sink) -> RunReport:
+def _send(run: Run, table: FileTable, sink: Sink) -> RunReport:
     """Send the rows, and write what became of them: no Ctrl-C costs that."""
-    run = Run(job)
     with run.switch.on_interrupt(lambda: None):
         ending = run.to_end(sink.take)
         if table.num_rows is not None:
             sink.add_unread(table.num_rows - sink.tally.num_rows)
         sink.finish(ending.receipt, late=ending.late, duplicates=ending.duplicates)
-    return ending.as_stopped() if run.switch.presses else ending
+    if run.switch.presses:
+        ending.stop_by_user()
+    return ending
 
 
 def _write_failed(
@@ -92,7 +104,7 @@ def _write_failed(
                 outcomes,
                 sink.failed,
                 left=sink.left,
-                with_unknown=job.policy.delivery == "at_least_once",
+                with_unknown=job.options.delivery == "at_least_once",
             )
         sink.place_failed()
     except (OSError, DataError, ConfigError) as error:
@@ -120,7 +132,7 @@ def _tell(
 
 
 def _raise_if_ended_early(
-    job: RunPlan,
+    run: Run,
     table: FileTable,
     outputs: Outputs,
     ending: RunReport,
@@ -133,18 +145,22 @@ def _raise_if_ended_early(
     is_ours = ending.broken is not None and ending.broken is not table.broken
     stopped_by_us = is_ours or isinstance(trouble, OSError)
     if ending.stop is not None and not stopped_by_us:
-        advice = _WITH_JOURNAL if job.run_log else _WITHOUT_JOURNAL
+        advice = _WITH_JOURNAL if run.writes_journal else _WITHOUT_JOURNAL
         if told.failed is not None:
             advice = f"what is left stands in {told.failed}; {advice}"
         elif outputs.failed is not None:
             advice = f"{outputs.failed} is not written; {advice}"
-        elif job.run_log is None:
+        elif not run.writes_journal:
             advice = _WITH_FAILED + advice
-        error = stop_error(ending.stop, client=job.client, stream=job.stream, advice=advice)
+        error = stop_error(
+            ending.stop, client=run.plan.client, stream=run.plan.stream, advice=advice
+        )
     elif isinstance(cause, DataError) and not told.rows:
         raise cause  # nothing was sent
     elif cause is not None:
-        advice = f" Once it can be read, {_WITH_JOURNAL}" if job.run_log and table.broken else ""
+        advice = (
+            f" Once it can be read, {_WITH_JOURNAL}" if run.writes_journal and table.broken else ""
+        )
         error = PutRecordsError(f"{str(cause).rstrip('.')}. {_tell_left(table, told)}{advice}")
     else:
         return

@@ -36,9 +36,8 @@ from v3io_frames_put.local._http import DelayedWrite, Exchange, Request, Respons
 from v3io_frames_put.local._local_platform import LocalPlatform
 from v3io_frames_put.local._platform import Platform, StoredRecord
 from v3io_frames_put.local._rules import AccessKey, Rules
-from v3io_frames_put.local._server import Arrival
 from v3io_frames_put.local._store import StoreError
-from v3io_frames_put.local.faults import Fault, FaultProxy, FaultScriptError, load_faults
+from v3io_frames_put.local.faults import Arrival, Fault, FaultProxy, FaultScriptError, load_faults
 
 __all__ = [
     "AccessKey",

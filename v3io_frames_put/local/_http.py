@@ -205,7 +205,7 @@ _STREAM: Final = 12 << 24  # the module of streaming errors; the low bits number
 
 
 class Errors:
-    """The errors of the platform; undocumented are the numbers 1 and 3 to 7, which are ours."""
+    """The errors of the platform; the numbers 1 and 3 to 7 are not documented, but invented."""
 
     INVALID_ARGUMENT: Final = ErrorAnswer(400, -_STREAM, "InvalidArgumentException")
     RESOURCE_NOT_FOUND: Final = ErrorAnswer(404, -(_STREAM | 1), "ResourceNotFoundException")

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from v3io_frames_put.local._platform import Platform
 from v3io_frames_put.local._rules import AccessKey, Rules, access_keys
-from v3io_frames_put.local._server import Arrival, RequestLog, Server
-from v3io_frames_put.local.faults import FaultProxy
+from v3io_frames_put.local._server import RequestLog, Server
+from v3io_frames_put.local.faults import Arrival, FaultProxy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -11,7 +11,6 @@ import socket
 import struct
 from collections import Counter, deque
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from ipaddress import ip_address
 from threading import Condition, Event, Thread
 from typing import TYPE_CHECKING, Final
@@ -19,31 +18,19 @@ from typing import TYPE_CHECKING, Final
 from aiohttp import web
 
 from v3io_frames_put.local._http import DelayedWrite, ErrorAnswer, Exchange, Request, Response
+from v3io_frames_put.local.faults import Arrival
 
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable, Coroutine, Iterator
 
-    from v3io_frames_put.local.faults import Fault, FaultProxy
+    from v3io_frames_put.local.faults import FaultProxy
 
 _ARRIVALS_KEPT: Final = 100_000  # a server that runs for weeks must not grow
 _BACKLOG: Final = 512
 _TURNS_TO_ATTACH: Final = 4  # of the event loop, from accepting a connection to knowing it
 _RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)  # linger for 0 seconds
 _DRIPS: Final = 20
-
-
-@dataclass(slots=True)
-class Arrival:
-    """One request that reached the platform."""
-
-    number: int  #: Counted from 1.
-    function: str  #: The function, or the verb of a request that names none.
-    path: str  # as sent
-    in_flight: int  #: Requests of the same function in flight when it came, itself included.
-    body_bytes: int = 0  #: Bytes of its body that were read.
-    status: int | None = None  #: Status of the answer; None for no answer, or none yet.
-    fault: Fault | None = None  #: The last fault that happened to it.
 
 
 class RequestLog:

@@ -32,7 +32,7 @@ from __future__ import annotations
 import re
 import sys
 from base64 import b64decode
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args, get_origin, get_type_hints
@@ -61,7 +61,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from v3io_frames_put.local._platform import Platform
-    from v3io_frames_put.local._server import Arrival
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -72,7 +71,7 @@ _OK: Final = 200
 _FIRST_ERROR: Final = 300
 _BODY_READ: Final = {"before_body": 0.0, "in_body": 0.5, "after_body": 1.0}
 _ON_SHARDS: Final = frozenset({"Seek", "GetRecords"})
-#: What only the body can tell, and the value that does not ask for it.
+#: Conditions that need the body, with the values that ask for nothing.
 _IN_BODY: Final = {"shard": None, "containing": None, "min_records": 0}
 
 #: What of a request is stored, whatever the answer says. A tuple names shards.
@@ -428,6 +427,19 @@ def delayed_write(after_seconds: float = 3.0, **values: Any) -> Disconnect:
 def restart(stored: Stored = "none", *, down_seconds: float = 0.0, **values: Any) -> Disconnect:
     """Kill the platform, which comes back on the same address."""
     return Disconnect(stored=stored, down_seconds=down_seconds, **values)
+
+
+@dataclass(slots=True)
+class Arrival:
+    """One request that reached the platform."""
+
+    number: int  #: Counted from 1.
+    function: str  #: The function, or the verb of a request that names none.
+    path: str  # as sent
+    in_flight: int  #: Requests of the same function in flight when it came, itself included.
+    body_bytes: int = 0  #: Bytes of its body that were read.
+    status: int | None = None  #: Status of the answer; None for no answer, or none yet.
+    fault: Fault | None = None  #: The last fault that happened to it.
 
 
 class FaultProxy:

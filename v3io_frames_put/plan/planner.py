@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final
 
-from v3io_frames_put._encode.plan import plan_rows
 from v3io_frames_put._producer.completion import find_too_large, fits_in_body
-from v3io_frames_put._producer.policy import check_policy
+from v3io_frames_put._public import public
+from v3io_frames_put._run_plan import plan_data
 from v3io_frames_put._wire.bodies import RUN_BYTES, encode_window
 from v3io_frames_put._wire.paths import parse_stream_path
-from v3io_frames_put.config import Encoding, Limits, Retry, or_default
+from v3io_frames_put.config import DeliveryOptions, Encoding, Limits, RowOptions, or_default
 from v3io_frames_put.plan import advice
 from v3io_frames_put.plan.records_plan import RecordsPlan
 from v3io_frames_put.plan.tally import (
@@ -22,25 +22,26 @@ from v3io_frames_put.plan.tally import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
 
     from v3io_frames_put._encode.plan import RowPlan
-    from v3io_frames_put._producer.policy import DeliveryMode, MaxInFlight, Order, Policy
     from v3io_frames_put._wire.bodies import EncodedWindow
     from v3io_frames_put.client import Client
+    from v3io_frames_put.config import DeliveryMode, Format, MaxInFlight, Order, RowsPerRecord
     from v3io_frames_put.plan.records_plan import PlannedRecord
 
 PREVIEW_RECORDS: Final = 5
 
 
+@public
 def plan_records(  # noqa: PLR0913  # the options of put_records
     data: Any,
     stream: str,
     *,
     columns: Sequence[Any] | None = None,
     index: bool = False,
-    format: Literal["json", "arrow", "raw"] = "json",  # noqa: A002  # the contract's name
-    rows_per_record: int | Literal["auto"] = 1,
+    format: Format = "json",  # noqa: A002  # the contract's name
+    rows_per_record: RowsPerRecord = 1,
     partition_key: Any = None,
     shard: Any = None,
     client_info: Any = None,
@@ -88,70 +89,46 @@ def plan_records(  # noqa: PLR0913  # the options of put_records
     return plan_source(
         data,
         stream,
-        client=client,
-        mapping={
-            "columns": columns,
-            "index": index,
-            "format": format,
-            "rows_per_record": rows_per_record,
-            "partition_key": partition_key,
-            "shard": shard,
-            "client_info": client_info,
-        },
-        delivery=delivery,
-        order=order,
-        max_in_flight=max_in_flight,
-        max_in_flight_bytes=max_in_flight_bytes,
-        encoding=encoding,
+        rows=RowOptions(
+            columns=columns,
+            index=index,
+            format=format,
+            rows_per_record=rows_per_record,
+            partition_key=partition_key,
+            shard=shard,
+            client_info=client_info,
+            encoding=or_default("encoding", encoding, Encoding()),
+        ),
+        delivery=DeliveryOptions(
+            delivery=delivery,
+            order=order,
+            max_in_flight=max_in_flight,
+            max_in_flight_bytes=max_in_flight_bytes,
+            limits=client.limits if client else Limits(),
+        ),
     )
 
 
-def plan_source(  # noqa: PLR0913  # what every face passes on
+def plan_source(
     data: Any,
     stream: str,
     *,
-    client: Client | None,
-    mapping: Mapping[str, Any],
-    delivery: DeliveryMode,
-    order: Order,
-    max_in_flight: MaxInFlight,
-    max_in_flight_bytes: int,
-    encoding: Encoding | None,
+    rows: RowOptions,
+    delivery: DeliveryOptions,
     refused: str | None = None,
 ) -> RecordsPlan:
-    """Find out what an upload would send, by reading all rows once.
+    """Return what an upload would send, by reading all rows once.
 
     Parameters
     ----------
-    mapping : mapping
-        The options that say what becomes of which column, by name.
     refused : str, optional
         See ``plan_rows``.
     """
-    encoding = or_default("encoding", encoding, Encoding())
-    policy = check_policy(
-        delivery=delivery,
-        order=order,
-        max_in_flight=max_in_flight,
-        max_in_flight_bytes=max_in_flight_bytes,
-        client_info=mapping["client_info"],
-        retry=client.retry if client else Retry(),
-        limits=client.limits if client else Limits(),
-    )
     place = parse_stream_path(stream)
-    rows = plan_rows(
-        data,
-        **mapping,
-        encoding=encoding,
-        limits=policy.limits,
-        refused=refused,
-        window_bytes=policy.window_bytes,
-        held_bytes=policy.max_in_flight_bytes,
-    )
-    survey = _Survey(rows, policy)
+    planned = plan_data(data, rows, delivery, refused=refused)
+    survey = _Survey(planned, delivery)
     requests = survey.requests
     records, keys = survey.sizes.count, survey.keys.close()
-    is_keyed = mapping["partition_key"] is not None or mapping["shard"] is not None
     return RecordsPlan(
         stream=str(place),
         rows=survey.num_rows,
@@ -162,20 +139,18 @@ def plan_source(  # noqa: PLR0913  # what every face passes on
         data_bytes=survey.sizes.total,
         sizes=survey.sizes.quantiles(),
         rejected_rows=survey.refusals.by_reason.total(),
-        rejected=survey.refusals.frame(rows.index),
+        rejected=survey.refusals.frame(planned.index),
         rejected_by_reason=dict(survey.refusals.by_reason.most_common()),
         keys=keys,
         parallel_requests=requests.parallel,
         preview=tuple(survey.preview),
         advice=(
-            *advice.advise_on_index(data, index=mapping.get("index", False)),
-            *advice.advise_on_columns(data, rows.columns, mapping["format"], encoding),
-            *advice.advise_on_keys(keys, records, is_keyed=is_keyed),
-            *advice.advise_on_lanes(requests.parallel, policy.first_in_flight),
+            *advice.advise_on_index(data, index=rows.index),
+            *advice.advise_on_columns(data, planned.columns, rows.format, rows.encoding),
+            *advice.advise_on_keys(keys, records, is_keyed=rows.is_routed),
+            *advice.advise_on_lanes(requests.parallel, delivery.first_in_flight),
             *advice.advise_on_packs(
-                survey.num_rows - survey.refusals.by_reason.total(),
-                records,
-                mapping["rows_per_record"],
+                survey.num_rows - survey.refusals.by_reason.total(), records, rows.rows_per_record
             ),
         ),
     )
@@ -184,14 +159,14 @@ def plan_source(  # noqa: PLR0913  # what every face passes on
 class _Survey:
     """What there is to see on one reading of all rows."""
 
-    def __init__(self, rows: RowPlan, policy: Policy) -> None:
+    def __init__(self, rows: RowPlan, policy: DeliveryOptions) -> None:
         self.sizes, self.keys, self.refusals = Sizes(), Keys(), Refusals()
         self.preview: list[PlannedRecord] = []
         self.num_rows = 0
         self.requests = Requests(policy)
         self.requests.count_all(self._look_at(rows, policy))
 
-    def _look_at(self, rows: RowPlan, policy: Policy) -> Iterator[EncodedWindow]:
+    def _look_at(self, rows: RowPlan, policy: DeliveryOptions) -> Iterator[EncodedWindow]:
         run_id = bytes(RUN_BYTES) if policy.delivery == "exactly_once" else None
         for records in rows.records():
             window = encode_window(records, run_id)

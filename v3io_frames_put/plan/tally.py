@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 
     from v3io_frames_put._encode.records import Records, Rejections
     from v3io_frames_put._producer.batch import Batch
-    from v3io_frames_put._producer.policy import Policy
     from v3io_frames_put._producer.values import Failure
     from v3io_frames_put._wire.bodies import EncodedWindow
+    from v3io_frames_put.config import DeliveryOptions
 
 MAX_REFUSED: Final = 1_000
 _MERGE_FROM: Final = 1_000_000  # keys counted; and never before they have doubled
@@ -75,7 +75,7 @@ class Requests:
 
     Parameters
     ----------
-    policy : Policy
+    policy : DeliveryOptions
         Of the upload.
 
     Attributes
@@ -84,7 +84,7 @@ class Requests:
         Requests, and bytes of all their bodies.
     """
 
-    def __init__(self, policy: Policy) -> None:
+    def __init__(self, policy: DeliveryOptions) -> None:
         self.count = self.body_bytes = 0
         self._policy = policy
         self._accumulator = Accumulator(policy.lanes)

@@ -12,9 +12,7 @@ import pandas as pd
 from traitlets import Unicode
 
 from v3io_frames_put import _html
-from v3io_frames_put._encode.formats import Format
-from v3io_frames_put._producer.policy import DeliveryMode, check_choice
-from v3io_frames_put.config import check_whole
+from v3io_frames_put.config import DeliveryMode, Format, check_choice, check_whole
 from v3io_frames_put.errors import ColumnNotFound, ConfigError
 
 if TYPE_CHECKING:
