@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import threading
 from dataclasses import dataclass, replace
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from v3io_frames_put._io.clock import Clock
 from v3io_frames_put._io.endpoint import Endpoint
 from v3io_frames_put._producer import classification
-from v3io_frames_put._producer.flow_control import next_delay, parse_retry_after
+from v3io_frames_put._producer.flow_control import Moment, next_pause, parse_retry_after
 from v3io_frames_put._wire import api, responses
 from v3io_frames_put._wire.api import Answer, Fault
 from v3io_frames_put._wire.paths import StreamPath, parse_stream_path
@@ -39,8 +40,6 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("v3io_frames_put")
 _TOO_MANY: Final = 429
-# What another try may cure: the request took too long, came too often, or met a failure.
-_PASSING: Final = frozenset({408, _TOO_MANY, *range(500, 600)})
 
 
 class RetryingRequests:
@@ -95,25 +94,21 @@ class RetryingRequests:
         while True:
             attempt = self._transport().attempt(request)
             self._had_contact |= isinstance(attempt, Answer) or attempt.stage != "connecting"
-            if isinstance(attempt, Answer) and attempt.status not in _PASSING:
+            if isinstance(attempt, Answer) and not classification.is_passing(attempt):
                 return attempt
             self._check(attempt, doing=doing, is_repeatable=is_repeatable)
-            failures += 1
-            first_failure = first_failure if failures > 1 else self._clock.now()
             now = self._clock.now()
-            delay = self._delay(attempt, failures, now - first_failure, now - began)
-            if delay is None:
+            failures += 1
+            first_failure = first_failure if failures > 1 else now
+            pause = self._pause(attempt, failures, now - first_failure, now - began)
+            if pause is None:
                 seconds = now - (first_failure if self._had_contact else began)
                 raise classification.unavailable(
                     attempt, doing=doing, where=self.where, seconds=seconds, tries=failures
                 )
-            _log.warning(
-                "%s: %s; trying again in %.1f s",
-                doing,
-                classification.describe_last(attempt),
-                delay,
-            )
-            self._clock.sleep(delay)
+            why = classification.describe_last(attempt)
+            _log.warning("%s: %s; trying again in %.1f s", doing, why, pause)
+            self._clock.sleep(pause)
 
     def refusal(self, answer: Answer, *, doing: str, stream: StreamPath) -> RequestError:
         """Make the error for an answer that is no success."""
@@ -137,19 +132,22 @@ class RetryingRequests:
         if not (is_repeatable or _is_surely_not_done(attempt)):
             raise classification.undecided(attempt, doing=doing, where=self.where)
 
-    def _delay(
-        self, attempt: Attempt, failures: int, elapsed: float, since_began: float
+    def _pause(
+        self, attempt: Attempt, failures: int, failing_seconds: float, seconds: float
     ) -> float | None:
-        """Return how long to wait, or None when it is time to give up."""
+        """Return how long to wait before the next try; None: give up."""
         if self._retry.attempts is not None and failures >= self._retry.attempts:
             return None
-        retry_after = parse_retry_after(attempt.headers) if isinstance(attempt, Answer) else None
-        drawn = next_delay(self._retry, failures=failures, draw=self._clock.draw())
-        delay = max(retry_after or 0.0, drawn)
+        longest = math.inf
         if not self._had_contact and self._retry.first_contact_seconds is not None:
-            left = self._retry.first_contact_seconds - since_began
-            return min(delay, left) if left > 0 else None
-        return delay if elapsed + delay <= self._retry.deadline_seconds else None
+            longest = self._retry.first_contact_seconds - seconds
+            if longest <= 0:
+                return None
+        retry_after = parse_retry_after(attempt.headers) if isinstance(attempt, Answer) else None
+        moment = Moment(self._clock.now(), self._clock.draw(), retry_after or 0.0, longest)
+        return next_pause(
+            self._retry, failures=failures, failing_seconds=failing_seconds, moment=moment
+        )
 
     def _transport(self) -> Carrier:
         """Return this thread's transport; a forked child does not share its parent's."""

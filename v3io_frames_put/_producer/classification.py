@@ -168,15 +168,24 @@ QUERY_STOPS: Final[dict[int, Classification]] = {
 }
 """By HTTP status of a request that only reads; 404 is an answer there."""
 
-_RETRY_QUERY: Final = frozenset({408, 409, 413, 429})
+_PASSING: Final = frozenset({408, 429})
 _FIRST_SERVER_ERROR: Final = 500
+# To a change these are an answer: it exists already, it is not empty, it is too large.
+_NO_ANSWER_TO_A_QUERY: Final = frozenset({409, 413})
+
+
+def is_passing(attempt: Attempt) -> bool:
+    """Return whether the same request may be answered when it is sent again."""
+    if not isinstance(attempt, Answer):
+        return attempt.kind not in CONNECTING_STOPS
+    return attempt.status in _PASSING or attempt.status >= _FIRST_SERVER_ERROR
 
 
 def classify_query_response(attempt: Attempt) -> Classification:
     """Classify how a request that only reads ended: parse it, retry, or stop."""
     if not isinstance(attempt, Answer):
         return _classify_fault(attempt)
-    if attempt.status in _RETRY_QUERY or attempt.status >= _FIRST_SERVER_ERROR:
+    if is_passing(attempt) or attempt.status in _NO_ANSWER_TO_A_QUERY:
         return _RETRY
     return QUERY_STOPS.get(attempt.status, STATUS_CLASSES[200])
 

@@ -83,6 +83,21 @@ class Moment(NamedTuple):
     longest: float = math.inf
 
 
+def next_pause(
+    retry: Retry, *, failures: int, failing_seconds: float, moment: Moment
+) -> float | None:
+    """Return how long to wait before the next try; None: give up.
+
+    The rule of batches, queries and the client's verbs: the pause ends at the deadline for
+    one last try, and a Retry-After beyond the deadline gives up at once.
+    """
+    left = retry.deadline_seconds - failing_seconds
+    if left <= 0 or moment.retry_after > left:
+        return None
+    delay = next_delay(retry, failures=failures, draw=moment.draw)
+    return max(moment.retry_after, min(left, moment.longest, delay))
+
+
 class Availability:
     """Whether the platform answers, and from when on requests may be sent.
 

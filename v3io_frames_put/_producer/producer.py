@@ -36,7 +36,7 @@ from v3io_frames_put._producer.classification import (
     describe_failure,
 )
 from v3io_frames_put._producer.completion import HELD, STOPPED, Reordering, record_status
-from v3io_frames_put._producer.flow_control import Availability, Moment, next_delay, open_limit
+from v3io_frames_put._producer.flow_control import Availability, Moment, next_pause, open_limit
 from v3io_frames_put._producer.run_log import RunLog
 from v3io_frames_put._producer.values import Failure
 from v3io_frames_put._wire.api import Answer, Fault, put_records_request
@@ -419,16 +419,16 @@ class Producer:
         """Send a batch again after a pause, or give it up."""
         retry = self._policy.retry
         failing_seconds = moment.now - batch.first_failure
-        left = retry.deadline_seconds - failing_seconds
-        if left <= 0 or moment.retry_after > left or batch.attempts == retry.attempts:
+        pause = next_pause(
+            retry, failures=batch.failures, failing_seconds=failing_seconds, moment=moment
+        )
+        if pause is None or batch.attempts == retry.attempts:
             self._give_up(batch, failing_seconds)
             return
         self._note_retry(batch)
-        delay = next_delay(retry, failures=batch.failures, draw=moment.draw)
-        delay = min(left, moment.longest, delay)
         if batch.resets >= _RESETS_BEFORE_SPLIT and len(batch) > 1:
             batch = batch.split()
-        self._accumulator.pause(batch, moment.now + max(moment.retry_after, delay))
+        self._accumulator.pause(batch, moment.now + pause)
 
     def _note_retry(self, batch: Batch) -> None:
         self._retried.append(Retried(batch.entries.num_rows, batch.state["why"][0]))
