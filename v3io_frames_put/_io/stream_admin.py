@@ -111,7 +111,7 @@ class RetryingRequests:
             self._clock.sleep(pause)
 
     def refusal(self, answer: Answer, *, doing: str, stream: StreamPath) -> RequestError:
-        """Make the error for an answer that is no success."""
+        """Return the error for an answer without success."""
         return classification.request_error(answer, doing=doing, stream=stream, where=self.where)
 
     def close(self) -> None:
@@ -169,7 +169,7 @@ def _is_surely_not_done(attempt: Attempt) -> bool:
 _SUCCESS: Final = frozenset({200, 201, 204})
 _CONFLICT: Final = 409
 _NOT_FOUND: Final = 404
-_SWEEPS: Final = 3  # a producer that still writes may add a shard's file behind our back
+_SWEEPS: Final = 3  # a producer that still writes may add a shard's file meanwhile
 
 
 @dataclass(frozen=True, slots=True)

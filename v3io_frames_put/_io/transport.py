@@ -306,7 +306,7 @@ def _read_settings(endpoint: Endpoint, url: str) -> tuple[bool | str | None, dic
 
 def _check_certificates(path: str) -> None:
     """Refuse a file without certificates: each connection would fail on it, and be tried again."""
-    place = "capath" if os.path.isdir(path) else "cafile"  # noqa: PTH112  # as requests tells
+    place = "capath" if os.path.isdir(path) else "cafile"  # noqa: PTH112  # as requests decides
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(**{place: path})
     except OSError as error:
