@@ -18,8 +18,8 @@ from v3io_frames_put._encode.sources import StreamSource
 from v3io_frames_put._io import connection, reader
 from v3io_frames_put._io.clock import Clock
 from v3io_frames_put._io.connection import CutError
-from v3io_frames_put._io.endpoint import Endpoint
-from v3io_frames_put._io.senders import Event, RequestDone, Senders, WindowReady
+from v3io_frames_put._io.endpoint import Endpoint, Secrets
+from v3io_frames_put._io.senders import Event, RequestDone, Senders, ThreadFailed, WindowReady
 from v3io_frames_put._io.stream_admin import RetryingRequests
 from v3io_frames_put._io.transport import KINDS, NETWORK_ERRORS, Transport, fault_kind, fault_text
 from v3io_frames_put._journal import open_journal

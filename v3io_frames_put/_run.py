@@ -334,7 +334,9 @@ class RunReport:
 
 def open_senders(plan: RunPlan, windows: Iterator[EncodedWindow]) -> Network:
     """Make the threads that encode the windows of a run and send its requests."""
-    return Senders(lambda: plan.client.transport(plan.stream), windows)
+    return Senders(
+        lambda: plan.client.transport(plan.stream), windows, stop_reading=plan.rows.stop_reading
+    )
 
 
 @dataclass(frozen=True, slots=True)

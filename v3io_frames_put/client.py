@@ -9,7 +9,7 @@ import warnings
 from typing import TYPE_CHECKING
 
 from v3io_frames_put._io import reader
-from v3io_frames_put._io.endpoint import Endpoint
+from v3io_frames_put._io.endpoint import Endpoint, conceal
 from v3io_frames_put._io.stream_admin import Session
 from v3io_frames_put.config import Limits, Retry, Timeouts, or_default
 from v3io_frames_put.errors import ConfigError, InsecureConnectionWarning
@@ -72,6 +72,8 @@ class Client:
         retry: Retry | None = None,
         limits: Limits | None = None,
     ) -> None:
+        # No traceback shows them; people write passwords into endpoints, too.
+        endpoint, access_key, password = conceal(endpoint), conceal(access_key), conceal(password)
         found = Endpoint.find(
             Endpoint(
                 url=endpoint,

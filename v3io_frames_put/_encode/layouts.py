@@ -114,7 +114,7 @@ def list_values(array: pa.Array) -> pa.Array:
 
 def _flatten(array: pa.Array) -> pa.Array:
     """Flatten lists of any values; Arrow cannot build every type's empty array itself."""
-    return array.values[:0] if array.null_count == len(array) else array.flatten()
+    return array.values[:0] if array.null_count == len(array) else array.flatten()  # noqa: PD011  # Arrow has no to_numpy for lists
 
 
 def contains(dtype: pa.DataType, is_kind: Callable[[pa.DataType], bool]) -> bool:

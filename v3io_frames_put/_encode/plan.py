@@ -15,6 +15,7 @@ from v3io_frames_put._encode.layouts import DETAIL, INVALID, InvalidCells
 from v3io_frames_put._encode.packs import LineJoiner
 from v3io_frames_put._encode.records import Records, RowEncoder
 from v3io_frames_put._encode.routing import Mapping
+from v3io_frames_put._encode.sources import Source, StreamSource
 from v3io_frames_put.config import WINDOW_BYTES
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ class RowPlan:
     columns: list[Column]
     _rows: RowEncoder
     _packer: Packer | None
+    _source: Source
 
     def records(self, skip: Skip | None = None, blocks: Blocks | None = None) -> Iterator[Records]:
         """Yield the records, window by window, in data order.
@@ -65,6 +67,11 @@ class RowPlan:
         if self._packer is None:
             return map(_as_records, windows)
         return self._packer.pack(windows)
+
+    def stop_reading(self) -> None:
+        """Read no further batch of a stream; from any thread."""
+        if isinstance(self._source, StreamSource):
+            self._source.stop_reading()
 
     def destinations(self) -> tuple[np.ndarray, np.ndarray]:
         """Find each row's destination, by going through all of the input once.
@@ -147,7 +154,7 @@ def plan_rows(
         types = {column.name: column.type for column in chosen}
         invalid = InvalidCells(number, selection.add_internal(DETAIL), types)
     rows = RowEncoder(selection, mapping, encoder, limits, window_bytes, invalid)
-    return RowPlan(source.num_rows, source.index, chosen, rows, packer)
+    return RowPlan(source.num_rows, source.index, chosen, rows, packer, source)
 
 
 def _as_records(encoded: EncodedRows) -> Records:

@@ -251,6 +251,7 @@ class StreamSource:
         self._opened: list[int] = []
         self._pending: list[pa.RecordBatch] = []
         self._first_row = 0  # of the pending batches
+        self._is_stopped = False
 
     def open(self, position: int) -> Reader:
         """Return a reader of a column."""
@@ -269,7 +270,7 @@ class StreamSource:
         size = sum(measure(batch.columns) for batch in self._pending)
         while rows == 0 or (rows < num_rows and size < max_bytes):
             try:
-                batch = next(self._batches, None)
+                batch = None if self._is_stopped else next(self._batches, None)
             except Exception as error:
                 if not rows:
                     raise
@@ -281,6 +282,10 @@ class StreamSource:
             rows += batch.num_rows
             size += measure(batch.columns)
         return min(num_rows, rows)
+
+    def stop_reading(self) -> None:
+        """Read no further batch, also not for the window that is being read; from any thread."""
+        self._is_stopped = True
 
     def column(self, number: int, start: int, stop: int, dtype: pa.DataType) -> pa.ChunkedArray:
         """Return rows of an opened column."""

@@ -140,8 +140,11 @@ def record_held(outcomes: Outcomes, entries: Entries) -> None:
 def record_unread(outcomes: Outcomes, num_rows: int) -> None:
     """Record as unsent the rows of the data, so many in all, that were never read.
 
-    A page at a time: what is written to rows of many pages is sorted out for each.
+    A page at a time: what is written to rows of many pages is sorted out for each. Packs of
+    a window come in pieces, so that rows may have been opened whose pack was never offered.
     """
+    for rows in outcomes.rows_without_outcome():
+        outcomes.record_failure(rows, "unsent", STOPPED)
     for first in range(outcomes.num_rows, num_rows, PAGE_ROWS):
         outcomes.open(min(PAGE_ROWS, num_rows - first))
         outcomes.record_failure(outcomes.open_rows(first), "unsent", STOPPED)

@@ -267,6 +267,14 @@ class Outcomes:
 
     # -- out --------------------------------------------------------------------------
 
+    def rows_without_outcome(self) -> list[NDArray[np.int64]]:
+        """Return the rows without an outcome, page by page."""
+        return [
+            page.first_row
+            + np.flatnonzero(page.entries["status"][: self._rows - page.first_row] < 0)
+            for page in self._pages.values()
+        ]
+
     def open_rows(self, first: int) -> NDArray[np.int64]:
         """Return the rows from ``first`` on that have no outcome."""
         first = max(first, self._emitted * self.page_rows)  # what was handed out has outcomes
