@@ -271,7 +271,7 @@ class Outcomes:
         """Return the rows without an outcome, page by page."""
         return [
             page.first_row
-            + np.flatnonzero(page.entries["status"][: self._rows - page.first_row] < 0)
+            + np.flatnonzero(page.columns["status"][: self._rows - page.first_row] < 0)
             for page in self._pages.values()
         ]
 
