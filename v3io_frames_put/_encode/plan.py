@@ -56,7 +56,7 @@ class RowPlan:
         skip : Skip, optional
             Rows to leave out. They are in no record and in no rejections.
         blocks : Blocks, optional
-            Notes checksums of the rows; where one is wrong, it raises a DataError.
+            Keeps checksums of the rows; raises a DataError where one differs.
         """
         windows = self._rows.windows(skip, blocks)
         if self._packer is None:
@@ -64,7 +64,7 @@ class RowPlan:
         return self._packer.pack(windows)
 
     def destinations(self) -> tuple[np.ndarray, np.ndarray]:
-        """Find each row's destination, by going through all of the input once.
+        """Return each row's destination, by going through all of the input once.
 
         Returns
         -------

@@ -261,7 +261,7 @@ class StreamSource:
         return _StreamReader(self, self._opened.index(place), field.type, find_extension(field))
 
     def available(self, start: int, num_rows: int, max_bytes: int) -> int:
-        """Take batches in until there are enough rows or bytes, or no more."""
+        """Read batches until there are enough rows or bytes, or no more."""
         if self._batches is None:
             self._batches = self._open_batches(self._opened)
         self._forget(start)
@@ -288,7 +288,7 @@ class StreamSource:
         return pa.chunked_array(chunks, dtype).slice(start - self._first_row, stop - start)
 
     def _forget(self, start: int) -> None:
-        """Let go of rows before ``start``."""
+        """Drop rows before ``start``."""
         while self._pending and self._first_row < start:
             batch = self._pending.pop(0)
             passed = min(batch.num_rows, start - self._first_row)
@@ -401,7 +401,7 @@ def _bare(column: pd.Series[Any] | pd.Index[Any]) -> Values:
 
 
 def _is_python(dtype: Any) -> bool:
-    """Tell whether values of the dtype are Python objects in memory."""
+    """Return whether values of the dtype are Python objects in memory."""
     return dtype == np.dtype(object) or (
         isinstance(dtype, pd.StringDtype) and dtype.storage == "python"
     )
@@ -491,7 +491,7 @@ def _as_text(cells: np.ndarray) -> pa.StringArray | None:
     try:
         return pa.array(cells, pa.string(), from_pandas=True)
     except (UnicodeEncodeError, pa.ArrowTypeError):
-        return None  # a lone surrogate, or a NaN that is no Python float: told cell by cell
+        return None  # a lone surrogate, or a NaN of NumPy: encoded cell by cell
 
 
 def open_source(data: Any) -> Source:  # noqa: PLR0911 - one return a kind
@@ -512,7 +512,7 @@ def open_source(data: Any) -> Source:  # noqa: PLR0911 - one return a kind
 
 
 def _open_any(data: Any) -> Source:
-    """Open what tells of itself by Arrow's protocol."""
+    """Open an object that implements Arrow's protocol."""
     cause = None
     try:
         if hasattr(data, "__arrow_c_stream__"):
@@ -536,7 +536,7 @@ def _open_reader(reader: pa.RecordBatchReader) -> StreamSource:
 
 
 def _is_dataset(data: object) -> bool:
-    """Tell whether this is a pyarrow Dataset, without loading that module."""
+    """Return whether this is a pyarrow Dataset, without loading that module."""
     return any(
         kind.__module__.startswith("pyarrow") and kind.__name__ == "Dataset"
         for kind in type(data).__mro__
