@@ -11,15 +11,15 @@ from v3io_frames_put._encode.arrow_rows import StreamWriter
 from v3io_frames_put._encode.base64 import decode_base64, encode_base64
 from v3io_frames_put._encode.decode import decode_records
 from v3io_frames_put._encode.json_writer import RowWriter, write_cells
-from v3io_frames_put._encode.layouts import make_plain, plain_type
+from v3io_frames_put._encode.layouts import DETAIL, INVALID, make_plain, plain_type
 from v3io_frames_put._encode.plan import RowPlan
 from v3io_frames_put._encode.records import Records, Rejections
 from v3io_frames_put._encode.sources import StreamSource
 from v3io_frames_put._io import connection, reader
 from v3io_frames_put._io.clock import Clock
 from v3io_frames_put._io.connection import CutError
-from v3io_frames_put._io.endpoint import Endpoint
-from v3io_frames_put._io.senders import Event, RequestDone, Senders, WindowReady
+from v3io_frames_put._io.endpoint import Endpoint, Secrets
+from v3io_frames_put._io.senders import Event, RequestDone, Senders, ThreadFailed, WindowReady
 from v3io_frames_put._io.stream_admin import RetryingRequests
 from v3io_frames_put._io.transport import KINDS, NETWORK_ERRORS, Transport, fault_kind, fault_text
 from v3io_frames_put._journal import open_journal
@@ -109,19 +109,18 @@ from v3io_frames_put._wire.responses import decode_base64 as decode_record_text
 from v3io_frames_put.config import WINDOW_BYTES, DeliveryOptions, Limits, RowOptions
 from v3io_frames_put.config import DeliveryOptions as Policy
 from v3io_frames_put.put import run_to_results
-from v3io_frames_put.results import Receipt, collect_results
+from v3io_frames_put.results import Receipt, attach_receipt, collect_results
 from v3io_frames_put.resume import read_prior_run
 
 
 def plan_rows(  # those of the function
-    data, *, limits=None, refused=None, window_bytes=WINDOW_BYTES, held_bytes=None, **options
+    data, *, limits=None, window_bytes=WINDOW_BYTES, held_bytes=None, **options
 ):
     """Plan rows, with the options of ``RowOptions`` as keywords."""
     return _plan.plan_rows(
         data,
         RowOptions(**options),
         limits=limits or Limits(),
-        refused=refused,
         window_bytes=window_bytes,
         held_bytes=held_bytes,
     )

@@ -117,7 +117,7 @@ def test_an_interrupted_cell_leaves_its_results_and_says_where(kernel, make, loc
         kernel.watch(cell, until=lambda outputs: "not sent" in str(outputs))
     bar, error = kernel.watch(cell)
     assert error["ename"] == "Interrupted"
-    assert "sys.last_value.results tells what became of every row" in error["evalue"]
+    assert "sys.last_value.results says what became of every row" in error["evalue"]
     stored = len(local_platform.records(STREAM))
     assert bar["data"]["text/plain"].startswith(f"{stored:,} of 50,000 rows stored")
     (counted,) = kernel.run("import sys\nsys.last_value.results.status.value_counts().to_dict()")

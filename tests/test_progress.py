@@ -6,6 +6,7 @@ import errno
 import io
 import logging
 import re
+import socket
 import sys
 import threading
 from dataclasses import replace
@@ -16,8 +17,11 @@ import pytest
 
 from v3io_frames_put import (
     AuthenticationError,
+    Client,
     Limits,
+    PlatformUnavailable,
     Progress,
+    Retry,
     UnstoredRowsWarning,
     _html,
     local,
@@ -28,6 +32,14 @@ from v3io_frames_put.progress import Pace, draw_progress, progress_words
 STREAM = "projects/house/readings"
 FRAME = pd.DataFrame({"row": range(6)})
 BAD = pd.DataFrame({"value": [0.5, float("inf"), 0.5]})
+
+
+@pytest.fixture
+def free_port():
+    """Return a port of this machine where nobody listens."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
 
 
 @pytest.fixture
@@ -102,6 +114,26 @@ def test_a_bar_that_cannot_be_drawn_costs_no_results(platform, monkeypatch, capl
     assert "showing progress failed" in caplog.text
 
 
+def closed():
+    stream = io.StringIO()
+    stream.close()
+    return stream
+
+
+class Unwritable(io.StringIO):
+    """A stream that was opened for reading, as a daemon may have it."""
+
+    def write(self, _text):
+        raise io.UnsupportedOperation("not writable")
+
+
+@pytest.mark.parametrize("progress", [True, None])
+@pytest.mark.parametrize("make", [lambda: None, closed, Unwritable], ids=["none", "closed", "full"])
+def test_without_a_stderr_there_is_no_bar(platform, monkeypatch, progress, make):
+    monkeypatch.setattr(sys, "stderr", make())
+    assert put(platform, FRAME, progress=progress).status.eq("stored").all()
+
+
 def test_a_total_that_nobody_knows_is_none_until_the_end(platform):
     seen = []
     reader = pa.table({"row": [1, 2, 3]}).to_reader()
@@ -124,7 +156,7 @@ def test_a_bar_in_a_terminal_fills_with_stored_rows_only(platform, capsys):
     with pytest.warns(UnstoredRowsWarning):
         put(platform, BAD, progress=True)
     shown = capsys.readouterr().err.split("\r")[-1]
-    assert "67%" in shown
+    assert shown.startswith(" 66%|")  # never 100 before all rows are stored
     assert "2 of 3 rows stored · 1 rejected" in shown
     platform.faults = [local.faults.refused(status=401)]
     with pytest.raises(AuthenticationError):
@@ -159,7 +191,8 @@ def test_words_while_it_runs_and_once_it_ended():
         "99 of 200 rows stored", "49 %", "1 rejected", "49.5 rows/s", "15.0 MB/s", "2.0 s left",
     ]  # fmt: skip
     waiting = replace(under_way, waiting="connection refused by localhost:8081")
-    assert progress_words(waiting, pace, is_ended=False)[-1] == waiting.waiting
+    assert progress_words(waiting, pace, is_ended=False)[2] == waiting.waiting
+    assert waiting.waiting not in progress_words(waiting, pace, is_ended=True)
     assert progress_words(waiting, pace, is_ended=True)[-1] == "2.0 s"
     one = replace(SNAPSHOT, total=1, stored=1)
     assert progress_words(one, Pace(), is_ended=True)[0] == "1 of 1 row stored"
@@ -198,3 +231,26 @@ def test_a_bar_fills_with_stored_rows_and_takes_the_color_of_the_outcome(
 
 def test_a_bar_says_its_numbers_to_those_who_do_not_see_it():
     assert 'role="img" aria-label="198 stored, 2 not sent"' in draw(stored=198, unsent=2)
+
+
+def test_a_platform_that_is_not_there_counts_for_nothing_and_is_named(free_port):
+    """What was never carried was not sent again, and no bytes of it were sent."""
+    endpoint = f"http://127.0.0.1:{free_port}"
+    client = Client(endpoint, retry=Retry(deadline_seconds=0.5, base_seconds=0.05))
+    seen = []
+    with pytest.raises(PlatformUnavailable) as caught:
+        put_records(FRAME, STREAM, client=client, progress=seen.append)
+    assert {(snapshot.retried, snapshot.bytes_sent) for snapshot in seen} == {(0, 0)}
+    assert {snapshot.stored for snapshot in seen} == {0}
+    receipt = caught.value.results.attrs["v3io"]
+    assert (receipt["retried"], receipt["bytes"]) == (0, 0)
+    (why, *_) = [snapshot.waiting for snapshot in seen if snapshot.waiting]
+    assert re.search(rf"{endpoint}.*refused.*; trying again in [\d.]+ s$", why)
+
+
+def test_what_the_platform_took_and_did_not_answer_was_sent_again(platform):
+    platform.faults = [local.faults.lost_answer()]
+    seen = []
+    put(platform, FRAME, max_records=6, progress=seen.append)
+    assert seen[-1].retried == 6
+    assert seen[-1].bytes_sent == sum(arrival.body_bytes for arrival in platform.requests)

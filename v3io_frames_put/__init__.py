@@ -6,6 +6,8 @@ no thread and reads no environment variable; the rest is loaded at its first use
 
 from __future__ import annotations
 
+from v3io_frames_put import _startup  # noqa: F401  # isort: skip  # before all that takes time
+
 import logging as _logging
 from importlib import import_module as _import_module
 from typing import TYPE_CHECKING as _TYPE_CHECKING

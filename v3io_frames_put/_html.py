@@ -1,4 +1,4 @@
-"""Small pieces of static HTML: no script, no link, colors that do on light and dark.
+"""Small pieces of static HTML: no script, no link, colors for light and dark pages.
 
 Everything a caller passes is escaped here. GitHub takes styles away and JupyterLab the
 drawings of a notebook that it does not trust: so all numbers are text in tables, and
@@ -48,7 +48,7 @@ class Html(str):
 
 
 def text(value: Any, limit: int = MAX_CELL_CHARACTERS) -> str:
-    """Escape a value; what is longer than ``limit`` characters is cut, and says so.
+    """Escape a value, and cut it after ``limit`` characters with a note of its length.
 
     Whole numbers are counts and get separators; a number that names something is passed
     as text.
@@ -68,7 +68,7 @@ def code(value: str) -> Html:
 
 
 def prose(words: str) -> Html:
-    """Escape words; what stands in backticks is code, what stands in ** is bold."""
+    """Escape words, and mark `code` and **bold** ones as in Markdown."""
     shown = text(words, 2_000)
 
     def draw(found: re.Match[str]) -> str:
@@ -89,7 +89,7 @@ def card(*parts: str) -> str:
 
 
 def headline(words: str, chips: str, beside: str) -> str:
-    """Draw the one line that says it all; ``beside`` it stands what it is of."""
+    """Draw the most important line, and small words beside it."""
     return (
         '<div style="display:flex;flex-wrap:wrap;align-items:baseline;gap:4px 10px">'
         f'<b style="font-size:16px">{text(words)}</b> {chips} '
@@ -150,7 +150,7 @@ def status_bar(shares: Mapping[str, int], total: int | None, *, stored: str = "s
 
 
 def figures(items: Sequence[tuple[str, str]]) -> str:
-    """Draw numbers large, each above what it counts; the last one stands to the right."""
+    """Draw large numbers, each above its label; the last one is at the right."""
     left = f"{_CELL};text-align:left;white-space:nowrap;width:1%;padding-right:26px"
     styles = [left] * (len(items) - 1) + [f"{_CELL};text-align:right;padding-right:0"]
     numbers = "".join(
@@ -169,7 +169,7 @@ def figures(items: Sequence[tuple[str, str]]) -> str:
 
 
 def notice(words: str, *, color: str = "unknown") -> str:
-    """Draw a box that must not be missed; words as in `prose`."""
+    """Draw a box for what must not be missed; words as in `prose`."""
     red, green, blue = (int(COLORS[color][at : at + 2], 16) for at in (1, 3, 5))
     style = (
         f"border-left:4px solid {COLORS[color]};background:rgba({red},{green},{blue},0.1);"
@@ -195,7 +195,7 @@ def fold(heading: str, aside: str, inside: str, *, is_open: bool = False) -> str
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    """Draw a table; the first cell of a row heads it, numbers stand to the right."""
+    """Draw a table; the first cell of a row is its header, numbers are right-aligned."""
     drawn = list(rows)
     sides = map(_side, drawn[0]) if drawn else ["left"] * len(header)
     head = "".join(

@@ -334,7 +334,9 @@ class RunReport:
 
 def open_senders(plan: RunPlan, windows: Iterator[EncodedWindow]) -> Network:
     """Make the threads that encode the windows of a run and send its requests."""
-    return Senders(lambda: plan.client.transport(plan.stream), windows)
+    return Senders(
+        lambda: plan.client.transport(plan.stream), windows, stop_reading=plan.rows.stop_reading
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -453,7 +455,8 @@ class Run:
         if prior is not None and prior.complete_rows is not None:
             _replay(outcomes, prior.complete_rows, take)
         elif plan.rows.num_rows != 0:
-            _LOG.info("run %s: sending to %s", self.run_id, plan.stream)
+            known: dict[str, Any] = {"event": "started", "run_id": self.run_id}
+            _LOG.info("run %s: sending to %s", self.run_id, plan.stream, extra={"fields": known})
             self._send_all(take)
         for batch in outcomes.finish():
             take(batch)
@@ -461,7 +464,9 @@ class Run:
         self._conclude_log(report)
         early = self.producer.stopped or report.broken
         how = "ended early; of the rows that were read" if early else "ended"
-        _LOG.info("run %s: %s, %s", self.run_id, how, report.receipt.counts)
+        known = {"event": "ended", "run_id": self.run_id, **report.receipt.to_json()["counts"]}
+        counts = report.receipt.counts
+        _LOG.info("run %s: %s, %s", self.run_id, how, counts, extra={"fields": known})
         return report
 
     def _send_all(self, take: Callable[[pa.RecordBatch], Any]) -> None:

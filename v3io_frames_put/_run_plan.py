@@ -79,7 +79,6 @@ def plan_run(  # noqa: PLR0913  # what every face passes on
     progress: ProgressOption,
     cancel: threading.Event | None,
     run_id: str | None = None,
-    refused: str | None = None,
     reading: Mapping[str, Any] | None = None,
 ) -> RunPlan:
     """Check the data against the options, and plan the way up to the first request.
@@ -88,8 +87,6 @@ def plan_run(  # noqa: PLR0913  # what every face passes on
     ----------
     run_id : str, optional
         None: a new one.
-    refused : str, optional
-        See ``plan_rows``.
     reading : mapping, optional
         What else decides which rows the data has: a resumed run must have the same.
 
@@ -100,7 +97,7 @@ def plan_run(  # noqa: PLR0913  # what every face passes on
     """
     check_progress(progress)
     check_event("cancel", cancel)
-    planned = plan_data(data, rows, delivery, refused=refused)
+    planned = plan_data(data, rows, delivery)
     return RunPlan(
         rows=planned,
         client=client,
@@ -115,16 +112,13 @@ def plan_run(  # noqa: PLR0913  # what every face passes on
     )
 
 
-def plan_data(
-    data: Any, rows: RowOptions, delivery: DeliveryOptions, *, refused: str | None = None
-) -> RowPlan:
+def plan_data(data: Any, rows: RowOptions, delivery: DeliveryOptions) -> RowPlan:
     """Plan how rows are encoded for a delivery."""
     delivery.check_client_info(rows.client_info)
     return plan_rows(
         data,
         rows,
         limits=delivery.limits,
-        refused=refused,
         window_bytes=delivery.window_bytes,
         held_bytes=delivery.max_in_flight_bytes,
     )

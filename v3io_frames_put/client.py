@@ -9,12 +9,13 @@ import warnings
 from typing import TYPE_CHECKING
 
 from v3io_frames_put._io import reader
-from v3io_frames_put._io.endpoint import Endpoint
+from v3io_frames_put._io.endpoint import Endpoint, conceal
 from v3io_frames_put._io.stream_admin import Session
 from v3io_frames_put.config import Limits, Retry, Timeouts, or_default
 from v3io_frames_put.errors import ConfigError, InsecureConnectionWarning
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from os import PathLike
 
     import pandas as pd
@@ -71,6 +72,8 @@ class Client:
         retry: Retry | None = None,
         limits: Limits | None = None,
     ) -> None:
+        # No traceback shows them; people write passwords into endpoints, too.
+        endpoint, access_key, password = conceal(endpoint), conceal(access_key), conceal(password)
         found = Endpoint.find(
             Endpoint(
                 url=endpoint,
@@ -322,15 +325,22 @@ class Client:
         frame: pd.DataFrame = decode_records(records, format=format, schema=schema)
         return frame
 
-    def verify_results(self, results: pd.DataFrame, stream: str | StreamPath) -> Verification:
+    def verify_results(
+        self,
+        results: pd.DataFrame,
+        stream: str | StreamPath,
+        *,
+        progress: Callable[[int, int], object] | None = None,
+    ) -> Verification:
         """Read a stream again, and tell whether stored rows stand where results say.
 
         A negative answer raises nothing: ask ``is_proven``. Order is compared between
         rows of one partition key and, where all others were given one, of one shard.
+        ``progress`` is called with the records read so far, and those to read.
         """
         from v3io_frames_put._io.verify import verify_results
 
-        return verify_results(results, self._access.remote(stream))
+        return verify_results(results, self._access.remote(stream), progress)
 
 
 def pick_client(client: Client | None) -> Client:

@@ -15,16 +15,18 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 from uuid import uuid4
 
 from v3io_frames_put import _html
+from v3io_frames_put._producer.classification import describe_cause
 from v3io_frames_put.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from v3io_frames_put._producer.values import Failure
+
 _LOG: Final = logging.getLogger("v3io_frames_put")
 _EVERY_SECONDS: Final = 0.1  # a notebook drops a flood of updates, the last one included
 _LOG_EVERY_SECONDS: Final = 1.0
 _LOG_RARELY_SECONDS: Final = 60.0
-_BAR: Final = "{percentage:3.0f}%|{bar:24}| {desc}"
 _TERMINAL: Final = {"stored": "green", "rejected": "red", "unknown": "yellow", "unsent": "yellow"}
 
 
@@ -99,7 +101,11 @@ def open_progress(progress: ProgressOption) -> Iterator[Callable[[Progress], Non
     if progress is False or not can_show:
         yield _ignore
         return
-    bar = CellBar() if has_cells() else TerminalBar()
+    try:
+        bar = CellBar() if has_cells() else TerminalBar()  # which draws it
+    except (OSError, ValueError):
+        yield _ignore
+        return
     try:
         yield _Guard(bar)  # what it is drawn on may be full
     finally:
@@ -128,7 +134,7 @@ class _Guard:
 
 
 class Throttle:
-    """Lets an update through every so often."""
+    """Limits how often updates are shown."""
 
     def __init__(self, every_seconds: float = _EVERY_SECONDS) -> None:
         self.every_seconds = every_seconds
@@ -160,7 +166,7 @@ def _can_write() -> bool:
 
 
 def has_cells() -> bool:
-    """Whether this code runs in a kernel, whose outputs stand below cells."""
+    """Whether this code runs in a kernel, so that outputs appear below a cell."""
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython else None
     return shell is not None and hasattr(shell, "kernel")
@@ -242,11 +248,13 @@ class TerminalBar:
     def _draw(self, snapshot: Progress, *, is_ended: bool) -> None:
         bar = self._bar
         if snapshot.total is not None:
-            bar.total, bar.bar_format = max(snapshot.total, 1), _BAR
+            bar.total = max(snapshot.total, 1)
+            percent = snapshot.stored * 100 // bar.total  # tqdm's own would round up to 100
+            bar.bar_format = f"{percent:3}%|{{bar}}| {{desc}}"
         bar.n = snapshot.stored
         if sys.stderr.isatty():
             bar.colour = _TERMINAL[snapshot.outcome] if is_ended else "blue"
-        words = progress_words(snapshot, self._pace, is_ended=is_ended, with_percent=False)
+        words = progress_words(snapshot, self._pace, is_ended=is_ended, is_short=True)
         bar.set_description_str(" · ".join(words), refresh=False)
         bar.refresh()
 
@@ -291,26 +299,38 @@ def draw_progress(snapshot: Progress, words: Sequence[str], *, is_ended: bool) -
 
 
 def progress_words(
-    snapshot: Progress, pace: Pace, *, is_ended: bool, with_percent: bool = True
+    snapshot: Progress, pace: Pace, *, is_ended: bool, is_short: bool = False
 ) -> list[str]:
-    """Say how far a run is."""
+    """Say how far a run is, the most important first.
+
+    Parameters
+    ----------
+    snapshot : Progress
+        How far it is.
+    pace : Pace
+        Has seen every snapshot before.
+    is_ended : bool
+        Whether it is the last one.
+    is_short : bool
+        Whether the words have to fit beside a bar that shows percent.
+    """
     total = snapshot.total
     of = f" of {total:,}" if total is not None else ""
     noun = "row" if (snapshot.stored if total is None else total) == 1 else "rows"
     words = [f"{snapshot.stored:,}{of} {noun} stored"]
-    if total and with_percent and snapshot.stored < total:
+    if total and snapshot.stored < total and not is_short:
         words.append(f"{snapshot.stored * 100 // total} %")
+    if snapshot.waiting and not is_ended:
+        words.append(snapshot.waiting)
     words += _not_stored(snapshot)
     rate, left = pace.measure(snapshot)
     if rate:
         words.append(f"{_html.short_number(rate)} rows/s")
-    if snapshot.seconds and snapshot.bytes_sent > 1e5 * snapshot.seconds:
+    if snapshot.bytes_sent > 1e5 * snapshot.seconds > 0 and not is_short:  # 0.1 MB/s
         words.append(f"{snapshot.bytes_sent / snapshot.seconds / 1e6:,.1f} MB/s")
     if is_ended:
         words.append(about_seconds(snapshot.seconds))
-    elif snapshot.waiting:
-        words.append(snapshot.waiting)
-    elif left is not None:
+    elif left is not None and not snapshot.waiting:
         words.append(f"{about_seconds(left)} left")
     return words
 
@@ -340,18 +360,11 @@ def about_seconds(seconds: float) -> str:
 # -- the log -------------------------------------------------------------------------------
 
 
-class _Why(Protocol):
-    @property
-    def message(self) -> str: ...
-    @property
-    def detail(self) -> str: ...
-
-
 class _Retried(Protocol):
     @property
     def num_rows(self) -> int: ...
     @property
-    def why(self) -> _Why: ...
+    def why(self) -> Failure: ...
 
 
 class _Run(Protocol):
@@ -384,14 +397,16 @@ class RetryLog:
         if not self._throttle.is_due(now):
             return
         self._throttle.every_seconds = min(2 * self._throttle.every_seconds, _LOG_RARELY_SECONDS)
+        fields = {
+            "event": "retried",
+            "run_id": self._run_id,
+            "requests": self._requests,
+            "rows": self._rows,
+        }
         why = retried[-1].why
         _LOG.warning(
             "run %s: requests tried again: %s (%s rows); the last: %s",
             self._run_id, f"{self._requests:,}", f"{self._rows:,}", describe_cause(why),
+            extra={"fields": fields},
         )  # fmt: skip
         self._requests = self._rows = 0
-
-
-def describe_cause(why: _Why) -> str:
-    """Say why a request failed; NoAnswer alone would name no cause."""
-    return why.detail if why.message == "NoAnswer" else f"{why.message}, {why.detail}"

@@ -173,7 +173,7 @@ class Summary:
         )
 
     def facts(self) -> list[tuple[str, str]]:
-        """Say what else the run's receipt tells, as names and values."""
+        """List the numbers of the run's receipt, as names and values."""
         receipt, facts = self.receipt, []
         for name, key in (
             ("Stream", "stream"), ("Platform", "endpoint"), ("Run", "run_id"),
@@ -236,7 +236,7 @@ def summarize(results: Any) -> Summary:
     Raises
     ------
     ConfigError
-        The frame is no results frame.
+        The frame is not a results frame.
     """
     missing = set(_NEEDED) - set(getattr(results, "columns", ()))
     if missing:

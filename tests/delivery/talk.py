@@ -1,4 +1,4 @@
-"""Conversations of errands with a local platform, without a network."""
+"""Queries answered by a local platform, without a network."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ ABSENT = local.Response(400, {}, b'{"ErrorCode": -5, "ErrorMessage": "no such at
 
 
 class Talk:
-    """Leads an errand to its end, each question answered by a local platform.
+    """Drives a query to its end, each request answered by a local platform.
 
     Attributes
     ----------
     asked : list of str
-        The function of every question so far.
+        The function of every request so far.
     refused : set of str
         Functions that are answered with 400.
     after : dict of int to callable
-        What happens once so many questions are answered.
+        What happens once so many requests are answered.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class Talk:
         self.platform.create_stream(STREAM, shards=2)
 
     def lead(self, query: Query[Any]) -> Any:
-        """Return what the errand finds out."""
+        """Return the result of a query."""
         value = None
         while True:
             try:

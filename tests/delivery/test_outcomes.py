@@ -1,4 +1,4 @@
-"""Rows get their outcome in any order, and are told of in input order."""
+"""Rows get their outcome in any order, and are emitted in input order."""
 
 import itertools
 
@@ -42,7 +42,7 @@ def test_the_columns_and_their_types_are_those_of_the_contract():
     ]  # fmt: skip
 
 
-def test_a_stored_row_tells_its_place_and_no_error():
+def test_a_stored_row_has_its_place_and_no_error():
     outcomes = Outcomes()
     outcomes.open(1)
     outcomes.record(rows(0), "stored", shard_id=2, sequence_number=2**40, attempts=3)
@@ -55,7 +55,7 @@ def test_a_stored_row_tells_its_place_and_no_error():
     ]  # fmt: skip
 
 
-def test_a_failed_row_tells_its_reason_and_no_place():
+def test_a_failed_row_has_its_reason_and_no_place():
     outcomes = Outcomes()
     outcomes.open(1)
     outcomes.record_failure(rows(0), "unknown", NOTES, attempts=2, maybe_duplicate=True)
@@ -91,11 +91,11 @@ def test_rejections_have_each_their_own_reason():
     outcomes.open(3)
     outcomes.record_rejections(rows(2, 0), ["DataTooLarge", "UnencodableValue"], ["long", "odd"])
     outcomes.record(rows(1), "stored")
-    told = [
+    rejections = [
         (row["status"], row["error_message"], row["error_detail"])
         for row in table(outcomes.finish())
     ]
-    assert told == [
+    assert rejections == [
         ("rejected", "UnencodableValue", "odd"),
         ("stored", None, None),
         ("rejected", "DataTooLarge", "long"),
@@ -121,7 +121,7 @@ def test_no_rows_make_no_batch():
     assert list(Outcomes().finish()) == []
 
 
-def test_a_page_leaves_once_it_and_all_before_it_are_settled():
+def test_a_page_leaves_once_it_and_all_before_it_are_complete():
     outcomes = Outcomes()
     outcomes.open(2 * PAGE_ROWS + 5)
     outcomes.record(np.arange(PAGE_ROWS, 2 * PAGE_ROWS), "stored")
@@ -152,7 +152,7 @@ ANY_CUTS = st.lists(st.integers(0, 2 * PAGE_ROWS + 100), max_size=6)
 @given(
     total=st.integers(0, 2 * PAGE_ROWS + 100), cuts=ANY_CUTS, seed=st.randoms(), drain=st.booleans()
 )
-def test_any_order_of_settling_tells_every_row_once_in_input_order(total, cuts, seed, drain):
+def test_any_order_of_recording_emits_every_row_once_in_input_order(total, cuts, seed, drain):
     outcomes = Outcomes()
     edges = sorted({0, total, *(cut for cut in cuts if cut < total)})
     parts = list(itertools.pairwise(edges))
@@ -172,13 +172,13 @@ def test_any_order_of_settling_tells_every_row_once_in_input_order(total, cuts, 
             batches += outcomes.drain()
     batches += outcomes.finish()
     assert (outcomes.num_rows, sum(outcomes.counts.values())) == (total, total)
-    told = pa.Table.from_batches(batches) if batches else None
+    emitted = pa.Table.from_batches(batches) if batches else None
     assert sum(batch.num_rows for batch in batches) == total
-    if told is not None:
-        assert np.array_equal(told["shard_id"].to_numpy(), expected)
-        assert np.array_equal(told["sequence_number"].to_numpy(), np.arange(1, total + 1))
+    if emitted is not None:
+        assert np.array_equal(emitted["shard_id"].to_numpy(), expected)
+        assert np.array_equal(emitted["sequence_number"].to_numpy(), np.arange(1, total + 1))
         names = np.array(STATUSES)[expected % len(STATUSES)]
-        assert told["status"].to_pylist() == names.tolist()
+        assert emitted["status"].to_pylist() == names.tolist()
 
 
 @pytest.mark.parametrize("count", [1, 70_000])

@@ -147,7 +147,7 @@ def test_a_row_in_doubt_since_an_earlier_process_costs_at_most_200_bytes():
     past.take_last(found)
     _, peak_bytes = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert earlier.places(np.array([0, rows - 1])).tolist() == [[3, 0], [3, rows - 1]]
+    assert earlier.positions(np.array([0, rows - 1])).tolist() == [[3, 0], [3, rows - 1]]
     assert past.is_over
     assert past.duplicates() == past.late() == []
     assert peak_bytes <= 200 * rows

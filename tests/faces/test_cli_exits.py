@@ -13,9 +13,13 @@ import pytest
 from click.testing import CliRunner
 
 from v3io_frames_put import errors
-from v3io_frames_put.cli.command import CommandGroup
-from v3io_frames_put.cli.exits import Exit, judge_error, judge_results
-from v3io_frames_put.cli.log import log_to_stderr
+from v3io_frames_put.cli._main import (
+    CommandGroup,
+    Exit,
+    judge_error,
+    judge_results,
+    log_to_stderr,
+)
 
 STATUSES = ["stored", "rejected", "unsent", "unknown"]
 
@@ -85,7 +89,7 @@ def test_an_error_is_one_readable_line_on_stderr():
     done = run(raising(errors.ConfigError("max_in_flight=0: expected more than 0.")))
     assert done.exit_code == 2
     assert done.stdout == ""
-    assert done.stderr == "Error: max_in_flight=0: expected more than 0.\n"
+    assert done.stderr == "Error: --max-in-flight 0: expected more than 0.\n"
 
 
 def test_what_takes_long_says_why():

@@ -19,7 +19,7 @@ from pyarrow import parquet as pq
 
 from v3io_frames_put import jobs
 from v3io_frames_put.cli import main
-from v3io_frames_put.cli.job_options import JOB_OPTIONS
+from v3io_frames_put.cli._options import JOB_OPTIONS
 from v3io_frames_put.local import faults
 
 STREAM = "projects/house/readings"
@@ -83,6 +83,17 @@ class TestOptions:
         done = run(file, STREAM, "--max-in-flight", "auto")
         assert done.exit_code == 0, done.stderr
         assert len(local_platform.records(STREAM)) == 3
+
+    @pytest.mark.parametrize(
+        ("codec", "magic"), [("zstd", b"\x28\xb5\x2f\xfd"), ("lz4", b"\x04\x22\x4d\x18")]
+    )
+    def test_arrow_compression(self, run, tmp_path, local_platform, codec, magic):
+        ones = write(tmp_path / "ones.parquet", n=[1] * 1_000)
+        words = ("--format", "arrow", "--rows-per-record", "auto", "--arrow-compression", codec)
+        assert run(ones, STREAM, *words).exit_code == 0
+        (record,) = local_platform.records(STREAM)
+        assert magic in record.data
+        assert pa.ipc.open_stream(record.data).read_all()["n"].to_pylist() == [1] * 1_000
 
     def test_create(self, run, file, local_platform):
         done = run(file, "projects/new/one", "--create", "--shards", 3, "--retention-hours", 5)
@@ -156,7 +167,10 @@ class TestOutput:
         rooms = write(tmp_path / "r.parquet", n=[1, 2], room=["hall", "x" * 300])
         failed = tmp_path / "f.parquet"
         assert run(rooms, STREAM, "--partition-key", "room", "--failed", failed).exit_code == 1
-        assert run(failed, STREAM, "--failed", failed).exit_code == 0
+        refused = run(failed, STREAM, "--failed", failed)
+        assert refused.exit_code == 2
+        assert "is one of the files to publish" in refused.stderr
+        assert run(failed, STREAM).exit_code == 0
         assert sorted(row["n"] for row in sent(local_platform)) == [1, 2]
         assert {tuple(row) for row in sent(local_platform)} == {("n", "room")}
 
@@ -231,7 +245,7 @@ class TestConfig:
             ("shards = 2.7", "shards = 2.7: expected a whole number"),
             ("shards = true", "shards = True: expected a whole number"),
             ("max_in_flight = 4.5", "max_in_flight = 4.5: expected a whole number"),
-            ('where = ""', "where='': expected a condition as text"),
+            ('where = ""', "--where '': expected a condition as text"),
         ],
     )
     def test_a_value_that_no_option_takes(self, run, file, tmp_path, local_platform, line, says):
@@ -281,10 +295,10 @@ class TestExitCodes:
             (["nothing/*.parquet", STREAM], "leads to no file"),
             (["FILE", "projects"], "projects"),
             (["FILE", STREAM, "--partition-key", "color"], "'color' is not a column"),
-            (["FILE", STREAM, "--where", "n >"], "expected a column, a number or 'text'"),
-            (["FILE", STREAM, "--types", "n"], "is no column=type"),
-            (["FILE", STREAM, "--types", "n=integer"], "is no type"),
-            (["FILE", STREAM, "--max-in-flight", "0"], "max_in_flight=0"),
+            (["FILE", STREAM, "--where", "n >"], "expected a value"),
+            (["FILE", STREAM, "--types", "n"], "is not column=type"),
+            (["FILE", STREAM, "--types", "n=integer"], "is not a type"),
+            (["FILE", STREAM, "--max-in-flight", "0"], "--max-in-flight 0: expected"),
         ],
     )
     def test_2_nothing_was_sent(self, run, file, local_platform, words, said):
@@ -333,7 +347,7 @@ class TestExitCodes:
             "json",
         ]
         with subprocess.Popen(
-            [*start, sys.executable, "-m", "v3io_frames_put.cli", *map(str, words)],
+            [*start, sys.executable, "-m", "v3io_frames_put", *map(str, words)],
             env=os.environ | {"V3IO_API": local_platform.endpoint},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -371,7 +385,7 @@ def test_nor_does_a_full_disk_under_stdout(run, file):
     words = ["publish", str(file), STREAM, "--summary", "-"]
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
-            [sys.executable, "-m", "v3io_frames_put.cli", *words],
+            [sys.executable, "-m", "v3io_frames_put", *words],
             stdout=full,
             stderr=subprocess.PIPE,
             text=True,
@@ -408,7 +422,7 @@ def test_a_line_that_asks_for_json_is_told_in_json_what_is_wrong_before(
 def test_progress_without_stderr_is_not_shown(run, file, local_platform):
     words = ["publish", str(file), STREAM, "--progress"]
     subprocess.run(
-        [sys.executable, "-m", "v3io_frames_put.cli", *words],
+        [sys.executable, "-m", "v3io_frames_put", *words],
         preexec_fn=lambda: os.close(2),
         check=True,
     )
@@ -430,7 +444,7 @@ def test_a_log_that_nobody_takes_costs_no_results(run, file, tmp_path, log_forma
     words = ["publish", str(file), STREAM, *outputs, "--log-format", log_format]
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
-            [sys.executable, "-m", "v3io_frames_put.cli", *words],
+            [sys.executable, "-m", "v3io_frames_put", *words],
             stdout=subprocess.PIPE,
             stderr=full,
             text=True,
@@ -439,3 +453,16 @@ def test_a_log_that_nobody_takes_costs_no_results(run, file, tmp_path, log_forma
     assert json.loads(done.stdout)["counts"]["stored"] == 3
     assert len(pd.read_parquet(results)) == 3
     assert len(pd.read_parquet(failed)) == 0
+
+
+def test_a_mistyped_stream_is_no_dead_end_for_its_journal(run, file, tmp_path, local_platform):
+    journal = tmp_path / "run.v3io"
+    for words, code in (
+        ([file, "projects/hose/readings"], 4),
+        ([file, STREAM, "--partition-key", "rom"], 2),
+        ([file, "projects/hose/readings", "--delivery", "exactly_once"], 4),
+    ):
+        assert run(*words, "--journal", journal).exit_code == code
+        assert list(tmp_path.iterdir()) == [file]
+    assert run(file, STREAM, "--journal", journal).exit_code == 0
+    assert len(sent(local_platform)) == 3

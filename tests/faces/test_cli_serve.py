@@ -24,7 +24,7 @@ def serve():
     with contextlib.ExitStack() as stack:
 
         def serve(*words):
-            command = [sys.executable, "-m", "v3io_frames_put.cli", "serve", "--port", "0", *words]
+            command = [sys.executable, "-m", "v3io_frames_put", "serve", "--port", "0", *words]
             process = stack.enter_context(
                 subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
             )

@@ -9,8 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from v3io_frames_put.cli import main
-from v3io_frames_put.cli.streams import confirm
-from v3io_frames_put.cli.tail import Reader
+from v3io_frames_put.cli._streams import _confirm, _Reader
 
 STREAM = "projects/house/readings"
 
@@ -57,7 +56,7 @@ def test_delete_asks_and_takes_no_for_an_answer(run, answer):
 
 def test_no_stdin_is_a_no(monkeypatch, capsys):
     monkeypatch.setattr("sys.stdin", None)  # as `v3io-put delete STREAM <&-` leaves it
-    assert not confirm("Delete?")
+    assert not _confirm("Delete?")
     assert "Delete? [y/N]" in capsys.readouterr().err
 
 
@@ -94,7 +93,7 @@ def test_the_key_comes_from_a_file_and_is_never_shown(run, local_platform, tmp_p
         key.write_bytes(unfit)
         told = run(*words)
         assert told.exit_code == 2
-        assert "should hold an access key and nothing else" in told.stderr
+        assert "a file that holds the access key and nothing else" in told.stderr
 
 
 @pytest.mark.filterwarnings("default::v3io_frames_put.InsecureConnectionWarning")
@@ -160,7 +159,7 @@ class TestReader:
     def test_sees_what_comes_later_in_old_and_new_shards(self, local_platform, client):
         local_platform.create_stream(STREAM, shards=1)
         local_platform.add_records(STREAM, [b"before"], shard=0)
-        records = Reader(client, STREAM, [], "latest").walk()
+        records = _Reader(client, STREAM, [], "latest").walk()
         assert next(records) is None
         local_platform.add_records(STREAM, [b"one"], shard=0)
         assert next(records)["data"] == b"one"
@@ -171,7 +170,7 @@ class TestReader:
 
     def test_begins_at_the_first_record_of_a_shard_that_was_empty(self, local_platform, client):
         local_platform.create_stream(STREAM)
-        records = Reader(client, STREAM, [], "latest").walk()
+        records = _Reader(client, STREAM, [], "latest").walk()
         assert next(records) is None
         local_platform.add_records(STREAM, [b"first", b"second"])
         assert [next(records)["data"] for _ in range(2)] == [b"first", b"second"]
@@ -179,7 +178,7 @@ class TestReader:
     def test_goes_on_where_it_was_when_its_place_expires(self, local_platform, client):
         local_platform.create_stream(STREAM)
         local_platform.add_records(STREAM, [b"one"])
-        reader = Reader(client, STREAM, [], "earliest")
+        reader = _Reader(client, STREAM, [], "earliest")
         records = reader.walk()
         assert next(records)["data"] == b"one"
         assert next(records) is None

@@ -104,7 +104,7 @@ def test_the_demo(require_module):
 def test_the_uploader(client, rows_on_the_stream):
     uploader = v3io_frames_put.Uploader(pd.DataFrame(ROWS), STREAM, client=client)
     try:
-        uploader._primary.click()
+        uploader.upload()
         assert uploader.wait(30)
         assert uploader.results["status"].eq("stored").all()
         assert rows_on_the_stream() == ROWS
@@ -125,7 +125,7 @@ def test_dask(client, rows_on_the_stream, require_module, tmp_path):
 
 def test_the_package_runs_as_a_program():
     done = subprocess.run(
-        [sys.executable, "-m", "v3io_frames_put.cli", "--help"],
+        [sys.executable, "-m", "v3io_frames_put", "--help"],
         capture_output=True,
         text=True,
         timeout=60,

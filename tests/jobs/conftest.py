@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import json
 from operator import itemgetter
+from typing import Any, NamedTuple
 
 import pandas as pd
 import pyarrow as pa
 import pytest
 from pyarrow import parquet as pq
 
+from tests.internals import DETAIL, INVALID
 from v3io_frames_put import jobs
+from v3io_frames_put.jobs._cast import read_types
+from v3io_frames_put.jobs._csv import Dialect
+from v3io_frames_put.jobs._files import find_files
+from v3io_frames_put.jobs._reader import INTERNAL_FIELDS, FileTable
+from v3io_frames_put.jobs._sink import FILE_ROW
 
 STREAM = "projects/house/readings"
 
@@ -67,3 +74,38 @@ def write_text(path, *lines):
 
 def read_table(path):
     return pd.read_parquet(path)
+
+
+def read_rows(*paths, types=None, where=None, as_lines=False, block_bytes=1 << 20, **dialect):
+    """Read files as a job does."""
+    table = FileTable(
+        find_files(paths),
+        read_types(types),
+        where,
+        dialect=Dialect(**dialect),
+        as_lines=as_lines,
+        block_bytes=block_bytes,
+    )
+    names = [*table.schema.names, INVALID, FILE_ROW, DETAIL]
+    every = [*table.schema.names, *(field.name for field in INTERNAL_FIELDS)]
+    batches = list(table._batches([every.index(name) for name in names]))
+    rows = [row for batch in batches for row in batch.to_pylist()]
+    return Found(
+        [{name: row[name] for name in table.schema.names} for row in rows],
+        [row[FILE_ROW] for row in rows],
+        {place: dict(row[INVALID]) for place, row in enumerate(rows) if row[INVALID]},
+        {place: row[DETAIL] for place, row in enumerate(rows) if row[INVALID]},
+        {field.name: str(field.type) for field in table.schema},
+        table,
+    )
+
+
+class Found(NamedTuple):
+    """Rows of files: values, where each stands, cells that did not fit and what is said of them."""
+
+    rows: list[dict[str, Any]]
+    places: list[int]
+    invalid: dict[int, dict[str, str]]
+    details: dict[int, str]
+    types: dict[str, str]
+    table: FileTable

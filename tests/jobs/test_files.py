@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import threading
 import traceback
 from contextlib import ExitStack
@@ -10,11 +12,12 @@ from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+import requests
+from pyarrow import fs
 
 from tests.jobs.conftest import write_parquet, write_text
 from v3io_frames_put import ConfigError, DataError
-from v3io_frames_put.jobs._files import find_files
-from v3io_frames_put.jobs._passwords import hide_password
+from v3io_frames_put.jobs._files import _glob, _locate, find_files, hide_password, kind_of
 
 
 def names(root, *inputs):
@@ -97,13 +100,13 @@ def test_the_password_of_a_url_is_not_told(scheme):
 
 
 @pytest.mark.parametrize("named", ["", "*.csv"])
-def test_a_name_that_is_no_utf_8_is_refused(tmp_path, named):
+def test_a_name_that_is_not_utf_8_is_refused(tmp_path, named):
     write_text(tmp_path / "a.csv", "n", "1")
     try:
         (tmp_path / os.fsdecode(b"\xff.csv")).write_text("n\n2\n")
     except OSError:
         pytest.skip("the file system takes no such names")
-    with pytest.raises(ConfigError, match=r"udcff\.csv': its name is no UTF-8\. Rename it"):
+    with pytest.raises(ConfigError, match=r"udcff\.csv': its name is not valid UTF-8\. Rename it"):
         find_files(tmp_path / named)
 
 
@@ -192,3 +195,96 @@ def test_a_file_that_changes_is_noticed(root):
     assert file.is_unchanged()
     write_text(root / "b.parquet", "n", "1", "2")
     assert not file.is_unchanged()
+
+
+def test_markers_are_left_out_of_globs_unless_they_are_asked_for(root, caplog):
+    assert names(root, f"{root}/a/*") == ["a/10.csv", "a/2.csv", "a/k=1/x.jsonl.gz"]
+    write_text(root / "a/_extra.csv", "n")
+    assert names(root, f"{root}/a/_*.csv") == ["a/_extra.csv"]
+    write_text(root / "a/readme.md", "n")
+    find_files(f"{root}/a/*")
+    assert "readme.md is left out" in caplog.text
+
+
+def test_the_home_folder_is_known(root, monkeypatch):
+    monkeypatch.setenv("HOME", str(root))
+    assert names(root, "~/a/2.csv") == ["a/2.csv"]
+
+
+def test_input_format_says_what_every_file_holds(root):
+    write_text(root / "data", "n", "1")
+    assert [file.kind for file in find_files(root / "data", "csv")] == ["csv"]
+    with pytest.raises(ConfigError, match="expected one of parquet, csv"):
+        find_files(root / "data", "excel")
+
+
+def test_a_named_pipe_is_refused_by_its_name(tmp_path):
+    os.mkfifo(tmp_path / "a.csv")
+    with pytest.raises(ConfigError, match=r"a\.csv' is a named pipe, .* name - with input_format"):
+        find_files(tmp_path / "a.csv")
+
+
+def test_standard_input(tmp_path):
+    code = """
+from v3io_frames_put.jobs._files import find_files
+from v3io_frames_put.jobs._reader import FileTable
+table = FileTable(find_files("-", "csv"), {})
+print([batch.to_pylist() for batch in table._batches([0, 1])])
+"""
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, input=b"a,b\n1,x\n", capture_output=True, check=True)
+    assert done.stdout == b"[[{'a': 1, 'b': 'x'}]]\n"
+    with pytest.raises(ConfigError, match="expected input_format"):
+        find_files("-")
+
+
+def test_a_query_is_no_part_of_a_name():
+    assert kind_of("https://host/a.csv.gz?sig=x.parquet") == "csv"
+    assert kind_of("s3://bucket/a.parquet") == "parquet"
+
+
+@pytest.mark.parametrize(
+    ("url", "kind", "path"),
+    [
+        ("s3://key:secret@bucket/d/*.csv?region=x", fs.S3FileSystem, "bucket/d/*.csv"),
+        ("gs://anonymous@bucket/d/a.csv", fs.GcsFileSystem, "bucket/d/a.csv"),
+        ("abfss://c@account.dfs.core.windows.net/d/a.csv", fs.AzureFileSystem, "c/d/a.csv"),
+    ],
+)
+def test_clouds_are_read_by_pyarrow(url, kind, path):
+    place = _locate(url, url, None)
+    assert isinstance(place.filesystem, kind)
+    assert place.path == path
+
+
+def test_globs_of_other_file_systems(root):
+    found = _glob(fs.LocalFileSystem(), f"{root}/**/*.csv")
+    assert sorted(path.removeprefix(f"{root}/") for path in found) == [
+        "a/.hid.csv",
+        "a/10.csv",
+        "a/2.csv",
+    ]
+    assert _glob(fs.LocalFileSystem(), f"{root}/*/2.csv") == [f"{root}/a/2.csv"]
+    assert _glob(fs.LocalFileSystem(), f"{root}/nothing/*.csv") == []
+
+
+def test_a_folder_that_cannot_be_read_is_named(root, monkeypatch):
+    def refuse(path):
+        raise PermissionError(13, "Permission denied", path)
+
+    monkeypatch.setattr(os, "listdir", refuse)  # whoever runs the tests may read every folder
+    with pytest.raises(ConfigError, match=r"Permission denied.*Check path and permissions"):
+        find_files(root)
+
+
+@pytest.mark.parametrize("url", ["day=1/a.csv", "", "*/*.csv", "day=*"])
+def test_files_of_the_platform_itself(url, local_platform, monkeypatch, require_module):
+    require_module("v3iofs")
+    address = f"{local_platform.endpoint}/projects/in/day=1/a.csv"
+    assert requests.put(address, data=b"n\n1\n", timeout=10).ok
+    monkeypatch.setenv("V3IO_API", local_platform.endpoint)
+    monkeypatch.setenv("V3IO_ACCESS_KEY", "any")
+    (file,) = find_files(f"v3io://projects/in/{url}")
+    assert file.name == "v3io://projects/in/day=1/a.csv"
+    assert file.partitions == ({} if url.endswith("/a.csv") and "*" not in url else {"day": "1"})
+    assert file.open_text().read(99) == b"n\n1\n"

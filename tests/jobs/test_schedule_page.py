@@ -14,7 +14,7 @@ import pytest
 from tests.jobs.conftest import write_parquet
 from tests.jobs.test_context import Context
 from v3io_frames_put.cli import main
-from v3io_frames_put.cli.exits import Exit
+from v3io_frames_put.cli._main import Exit
 
 PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "schedule.md"
 TEXT = PAGE.read_text(encoding="utf-8")
@@ -123,6 +123,6 @@ def test_the_mlrun_handler_publishes_and_logs(lake, local_platform):
     handler(context, day="2026-11-21")
     assert context.results["stored"] == 2
     assert len(local_platform.records(STREAM)) == 2
-    assert set(re.findall(r"`(\w+)`", TEXT.partition("logs there")[2].partition("; also")[0])) >= {
+    assert set(re.findall(r"`(\w+)`", TEXT.partition("logs to it")[2].partition("; also")[0])) >= {
         *context.results
     }

@@ -14,8 +14,8 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from v3io_frames_put import Encoding, Interrupted, Retry, put_records, summarize
-from v3io_frames_put.errors import ConfigError, DataError, PutRecordsError
+from v3io_frames_put import Encoding, Interrupted, Limits, Retry, put_records, summarize
+from v3io_frames_put.errors import ConfigError, DataError, PutRecordsError, RequestError
 from v3io_frames_put.local import LocalPlatform, faults
 
 STREAM = "projects/house/readings"
@@ -59,6 +59,15 @@ def stop_after(platform, path, rows, **options):
     return stopped.value.results
 
 
+def stop_early(platform, path, **options):
+    """Stop a run once its first request is answered."""
+    platform.faults = [faults.throttled(nth=2, times=None, retry_after_seconds=60)]
+    client = platform.client(retry=QUICK, limits=Limits(max_records=5))
+    results = stop_after(platform, path, 1, client=client, max_in_flight=1, **options)
+    platform.faults = []
+    return results
+
+
 @pytest.mark.parametrize("delivery", DELIVERIES)
 def test_a_run_is_the_same_with_a_journal(platform, path, delivery):
     results = put(platform, path, delivery=delivery)
@@ -69,12 +78,8 @@ def test_a_run_is_the_same_with_a_journal(platform, path, delivery):
 @pytest.mark.parametrize("delivery", DELIVERIES)
 @pytest.mark.parametrize("rows_per_record", [1, 3])
 def test_a_stopped_run_goes_on_under_its_run_id(platform, path, delivery, rows_per_record):
-    cancel = threading.Event()
-    cancel.set()
     options = {"delivery": delivery, "rows_per_record": rows_per_record}
-    with pytest.raises(Interrupted) as stopped:
-        put(platform, path, cancel=cancel, **options)
-    before = stopped.value.results
+    before = stop_early(platform, path, **options)
     after = put(platform, path, **options)
     assert after.status.tolist() == ["stored"] * 40
     assert after.attrs["v3io"]["run_id"] == before.attrs["v3io"]["run_id"]
@@ -167,7 +172,7 @@ def test_a_finished_run_of_another_call_is_set_aside(platform, path, change):
     ],
 )
 def test_an_unfinished_run_refuses_another_call(platform, path, change, says):
-    stop_after(platform, path, 0)
+    stop_early(platform, path)
     seen = len(platform.requests)
     with pytest.raises(ConfigError, match=says) as refused:
         put(platform, path, **{"data": FRAME, **change})
@@ -176,7 +181,7 @@ def test_an_unfinished_run_refuses_another_call(platform, path, change, says):
 
 
 def test_an_unfinished_run_refuses_another_stream(platform, path):
-    stop_after(platform, path, 0)
+    stop_early(platform, path)
     platform.create_stream("projects/house/others")
     with pytest.raises(ConfigError, match="stream"):
         put_records(
@@ -316,7 +321,7 @@ def test_resume_and_journal_together_are_refused(platform, path):
 
 def test_a_stream_of_batches_is_read_again_and_checked(platform, path):
     table = pa.Table.from_pandas(FRAME)
-    stop_after(platform, path, 0, data=table.to_reader(max_chunksize=7))
+    stop_early(platform, path, data=table.to_reader(max_chunksize=7))
     after = put(platform, path, table.to_reader(max_chunksize=11))
     assert after.status.tolist() == ["stored"] * 40
     assert put(platform, path, table.to_reader()).attrs["v3io"]["already_complete"]
@@ -417,3 +422,72 @@ def test_defaults_that_are_spelt_out_are_the_same_call(platform, path):
     again = put(platform, path, encoding=Encoding(), columns=["row", "key"])
     assert again.attrs["v3io"]["already_complete"]
     assert len(platform.records(STREAM)) == 40
+
+
+KILLED_EARLY = """
+import os, sys
+import pandas as pd
+from v3io_frames_put import Client, put_records
+
+endpoint, stream, delivery, path = sys.argv[1:]
+frame = pd.DataFrame({"row": [1]})
+kill = lambda _snapshot: os._exit(9)
+put_records(frame, stream, delivery=delivery, journal=path, progress=kill, client=Client(endpoint))
+"""
+
+
+class TestARunThatSentNothing:
+    """Its journal is no dead end, and a call that made one leaves none behind."""
+
+    @pytest.mark.parametrize("delivery", DELIVERIES)
+    def test_leaves_no_file(self, platform, path, delivery):
+        for stream in ("projects/nothing/here", "projects/house/readings/"):
+            cancel = threading.Event()
+            cancel.set()
+            client = platform.client(retry=QUICK)
+            with pytest.raises((RequestError, Interrupted)):
+                put_records(
+                    FRAME, stream, journal=path, delivery=delivery, client=client, cancel=cancel
+                )
+            assert list(path.parent.iterdir()) == []
+        with pytest.raises(DataError):
+            put(platform, path, shard="floor")
+        assert list(path.parent.iterdir()) == []
+
+    def test_leaves_a_journal_that_was_there(self, platform, path):
+        put(platform, path)
+        with pytest.raises(ConfigError):
+            put(platform, path, max_in_flight=0)
+        assert path.exists()
+
+    @pytest.mark.parametrize("delivery", DELIVERIES)
+    def test_gives_way_to_any_call(self, platform, path, delivery):
+        """Killed before its first request, it could not remove its journal."""
+        platform.create_stream("projects/hose/readings")
+        words = [platform.endpoint, "projects/hose/readings", delivery, str(path)]
+        subprocess.run([sys.executable, "-c", KILLED_EARLY, *words], check=False)
+        assert path.exists()
+        assert not platform.records("projects/hose/readings")
+        results = put(platform, path, delivery=delivery)
+        assert results.status.tolist() == ["stored"] * 40
+
+    @pytest.mark.parametrize("delivery", ["at_least_once", "exactly_once"])
+    def test_is_not_one_whose_request_has_no_outcome(self, platform, path, delivery):
+        platform.faults = [faults.reset(times=None)]
+        once = platform.client(retry=Retry(attempts=1, base_seconds=0.01, settle_seconds=0.01))
+        results = put(platform, path, delivery=delivery, client=once)
+        assert "stored" not in set(results.status)
+        platform.faults = []
+        with pytest.raises(ConfigError, match="belongs to an unfinished run"):
+            put(platform, path, delivery=delivery, columns=["row"])
+        assert put(platform, path, delivery=delivery).status.eq("stored").all()
+
+    def test_refused_requests_stored_nothing(self, platform, path):
+        platform.faults = [faults.refused(status=401, times=None)]
+        with pytest.raises(RequestError):
+            put(platform, path)
+        assert not path.exists()
+
+    def test_a_path_that_is_none(self, platform):
+        with pytest.raises(ConfigError, match="journal="):
+            put(platform, "\0")

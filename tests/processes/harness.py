@@ -57,6 +57,15 @@ def uploading(spec: Spec, folder: Path) -> Iterator[subprocess.Popen[str]]:
         yield process
 
 
+def is_over(process: subprocess.Popen[str]) -> bool:
+    """Return whether a process ends within half a second."""
+    try:
+        process.wait(timeout=0.5)
+    except subprocess.TimeoutExpired:
+        return False
+    return True
+
+
 def hold_against(
     results: pd.DataFrame, records: Iterable[StoredRecord], delivery: str
 ) -> dict[int, int]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import subprocess
 
 import pandas as pd
 import pytest
@@ -13,6 +12,7 @@ from tests.processes.harness import (
     PATIENCE_SECONDS,
     draws,
     hold_against,
+    is_over,
     seeds,
     uploading,
 )
@@ -85,11 +85,3 @@ def test_a_second_ctrl_c_does_not_wait_for_answers(platform, tmp_path, delivery)
     results = pd.read_pickle(spec.results)
     assert (results.status == "unknown").sum() == 40
     hold_against(results, platform.records(STREAM), delivery)
-
-
-def is_over(process):
-    try:
-        process.wait(timeout=0.5)
-    except subprocess.TimeoutExpired:
-        return False
-    return True

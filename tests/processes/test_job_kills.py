@@ -46,7 +46,7 @@ def test_a_job_that_is_killed_again_and_again_puts_each_row_once(platform, folde
     chance = draws("job kills", seed)
     results, journal = tmp_path / "r.parquet", tmp_path / "run.v3io"
     command = [
-        "-m", "v3io_frames_put.cli", "publish", folder, STREAM, "--partition-key", "key",
+        "-m", "v3io_frames_put", "publish", folder, STREAM, "--partition-key", "key",
         "--delivery", "exactly_once", "--journal", journal, "--results", results,
     ]  # fmt: skip
     environment = {**os.environ, "V3IO_API": platform.endpoint}

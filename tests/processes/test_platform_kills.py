@@ -34,7 +34,7 @@ class Killed:
         self.folder, self.process, self.kills = folder, None, 0
 
     def start(self):
-        command = ["-m", "v3io_frames_put.cli", "serve", "--port", self.port]
+        command = ["-m", "v3io_frames_put", "serve", "--port", self.port]
         self.process = subprocess.Popen(
             [sys.executable, *map(str, command), "--data-dir", str(self.folder)],
             cwd=ROOT,

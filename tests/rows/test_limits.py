@@ -123,13 +123,15 @@ def test_skipped_rows_are_not_judged():
     assert records.num_rows == 3
 
 
-def test_rows_that_come_with_a_reason_are_refused_for_it():
-    table = pa.table({"a": [1, 2], "why": pa.array([None, "line 2 is no JSON"])})
-    (records,) = plan_rows(table, columns=["a"], refused="why").records()
-    assert records.rows.tolist() == [0]
+def test_rows_with_invalid_cells_are_refused_with_their_detail():
+    marks = pa.array([None, [("a", "x")], []], pa.map_(pa.string(), pa.string()))
+    table = pa.table({"a": [1, None, 3], "__v3io_invalid": marks, "__v3io_detail": ["", "b", "c"]})
+    (records,) = plan_rows(table).records()
+    assert records.rows.tolist() == [0, 2]
+    assert records.data.to_pylist() == [b'{"a":1}', b'{"a":3}']
     assert records.rejections.rows.tolist() == [1]
     assert records.rejections.names == ["UnencodableValue"]
-    assert records.rejections.details == ["line 2 is no JSON"]
+    assert records.rejections.details == ["b"]
 
 
 def test_arrow_packs_of_which_no_row_is_left_are_none():

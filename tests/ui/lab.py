@@ -54,9 +54,9 @@ class Lab(NamedTuple):
 
 
 def end_kernels(lab: Lab) -> None:
-    """End every kernel: a page that is closed leaves its own behind."""
-    with urllib.request.urlopen(f"{lab.url}/api/kernels", timeout=10) as told:  # noqa: S310  # ours
-        kernels = json.load(told)
+    """End every kernel: closing a page does not end its kernel."""
+    with urllib.request.urlopen(f"{lab.url}/api/kernels", timeout=10) as answer:  # noqa: S310  # ours
+        kernels = json.load(answer)
     for kernel in kernels:
         place = f"{lab.url}/api/kernels/{kernel['id']}"
         request = urllib.request.Request(place, method="DELETE")  # noqa: S310  # ours
@@ -89,13 +89,13 @@ def add_older_kernel(home: Path) -> str:
     """Let a server run ipykernel 6, too; return how notebooks name it."""
     spec = home / "data" / "kernels" / "older"
     spec.mkdir(parents=True)
-    told = {
+    kernel = {
         "argv": [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"],
         "display_name": "ipykernel 6",
         "language": "python",
         "env": {"PYTHONPATH": os.pathsep.join(map(str, (OLDER_KERNEL, ROOT)))},
     }
-    (spec / "kernel.json").write_text(json.dumps(told), encoding="utf-8")
+    (spec / "kernel.json").write_text(json.dumps(kernel), encoding="utf-8")
     return spec.name
 
 

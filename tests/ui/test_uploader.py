@@ -18,7 +18,7 @@ df = pd.DataFrame({"sensor": np.resize(["attic", "cellar"], 20_000), "celsius": 
 """
 BROKEN = "df['celsius'] = np.where(df.index % 4, df.celsius, np.inf)\n"
 SECONDS = 30_000
-# What stands in the focus: the text of a button, or the label of a field.
+# What has the focus: the text of a button, or the label of a field.
 FOCUSED = """() => {
   const focused = document.activeElement;
   return focused.labels?.[0]?.textContent.trim() || focused.textContent.trim() }"""
@@ -235,7 +235,9 @@ def test_an_upload_that_is_halted_goes_on(open_uploader, local_platform, halt, h
     assert len(found) == len({record.data for record in found}) == 20_000
 
 
-def test_a_platform_that_dies_in_mid_upload_is_told_and_the_rest_sent_later(open_cells, tmp_path):
+def test_a_platform_that_dies_in_mid_upload_is_reported_and_the_rest_sent_later(
+    open_cells, tmp_path
+):
     """What an error of the upload's thread shows: a notebook swallows what a callback raises."""
     dies = faults.restart(nth=3, stored="all", down_seconds=3_600)
     with LocalPlatform(data_dir=tmp_path, faults=[dies]) as platform:
@@ -305,7 +307,7 @@ def test_a_restarted_kernel_goes_on_where_its_journal_ends(
     assert len(found) == len({record.data for record in found}) == 20_000
 
 
-def test_a_wrong_key_is_told_and_saved_nowhere(open_uploader, lab, request):
+def test_a_wrong_key_is_reported_and_saved_nowhere(open_uploader, lab, request):
     """What a browser types into a password field, and what it saves."""
     with LocalPlatform(access_key="right") as platform:
         platform.create_stream(STREAM)
@@ -313,6 +315,7 @@ def test_a_wrong_key_is_told_and_saved_nowhere(open_uploader, lab, request):
         fill(ui, "Access key", "s3cret-wrong")
         press(ui, "Upload")
         says(ui, "Correct the field Access key", kind="alarm")
+        shows(ui, "0 of 20,000 rows stored")
         assert shares(ui) == {"stored": 0, "rejected": 0, "unknown": 0}
         fill(ui, "Access key", "right")
         press(ui, "Upload")
@@ -383,9 +386,9 @@ def test_all_text_can_be_read_in_both_themes(open_uploader, local_platform):
     expect(ui).to_contain_text("Rows per shard · 2 shards", timeout=SECONDS)
     for theme in ("Light", "Dark"):
         set_theme(page, theme)
-        told = ui.evaluate(FAINT_TEXTS)
-        assert told["faint"] == [], theme
-        seen = "\n".join(told["seen"])
+        texts = ui.evaluate(FAINT_TEXTS)
+        assert texts["faint"] == [], theme
+        seen = "\n".join(texts["seen"])
         for text in ("Delivery", "5,000 rejected", "Rows per shard", "UnencodableValue"):
             assert text in seen
 

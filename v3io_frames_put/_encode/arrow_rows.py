@@ -46,12 +46,12 @@ class StreamWriter:
         sink = pa.BufferOutputStream()
         writer = pa.ipc.new_stream(sink, self.schema, options=self._options)
         offsets = np.zeros(len(ends) + 1, np.int32)
-        start = 0
+        start, nothing = 0, payload[:0]
         for number, end in enumerate(ends, 1):
             if number > 1:  # the writer itself begins with the first
                 sink.write(self._head)
             # Of a slice Arrow writes buffers on to 64 bytes: values of other rows.
-            rows = pa.concat_arrays([payload[start:end], payload[:0]])
+            rows = pa.concat_arrays([payload.slice(start, end - start), nothing])
             writer.write_batch(pa.RecordBatch.from_struct_array(rows))
             sink.write(_END_OF_STREAM)
             offsets[number] = sink.tell()

@@ -60,6 +60,9 @@ def cells_to_arrow(values: pa.Array | np.ndarray, column: Column, log: Rejection
     return reject_invalid(build_array(values, column.type), column.name, log)
 
 
+INTERNAL: Final = "__v3io_"
+"""What names begin with that no option can name: such columns are never sent."""
+
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
 
@@ -70,13 +73,10 @@ class Selection:
     ----------
     source : Source
         The data.
-    hidden : str, optional
-        A column that no option can name: it is not the user's.
     """
 
-    def __init__(self, source: Source, hidden: str | None = None) -> None:
+    def __init__(self, source: Source) -> None:
         self.source = source
-        self._hidden = hidden
         self.readers: list[Reader] = []
         self.names: list[str] = []
         self._numbers: dict[int, int] = {}  # position in the source -> number in a window
@@ -108,7 +108,7 @@ class Selection:
             (self.source.names, 0),
             (self.source.level_names, len(self.source.names)),
         ):
-            found = [] if name == self._hidden else _find(name, names, first)
+            found = [] if name.startswith(INTERNAL) else _find(name, names, first)
             if len(found) > 1:
                 raise ConfigError(
                     f"{option}={name!r} names {len(found)} columns of the data; "
@@ -117,13 +117,22 @@ class Selection:
             if found:
                 return self.add_position(found[0])
         names = [*self.source.names, *self.source.level_names]
-        available = [name for name in names if name != self._hidden]
+        available = [name for name in names if not name.startswith(INTERNAL)]
         raise ColumnNotFound(name, option=option, available=available)
+
+    def add_internal(self, name: str) -> int | None:
+        """Read an internal column; return its place in a window. None: there is none."""
+        names = self.source.names
+        return self.add_position(names.index(name)).number if name in names else None
 
     def add_data(self, columns: Sequence[Any] | None, *, index: bool) -> list[Column]:
         """Read the columns that go into Data, in order."""
         if columns is None:
-            chosen = [self.add_position(place) for place in range(len(self.source.names))]
+            chosen = [
+                self.add_position(place)
+                for place, name in enumerate(self.source.names)
+                if not name.startswith(INTERNAL)
+            ]
         else:
             chosen = [self.add_name(str(name), "columns") for name in _as_list(columns)]
         if index:

@@ -102,15 +102,16 @@ class FormatPlan:
             return RawEncoder(columns), None
         if self.options.format == "json":
             json = JsonEncoder(columns, self.options.encoding, self.window_bytes)
-            return json, self._packer(LineJoiner())
+            return json, self.packer(LineJoiner())
         columns = [self._with_type(column, selection) for column in columns]
         max_bytes, compression = self.limits.max_data_bytes, self.options.encoding.arrow_compression
         if self.options.rows_per_record == 1:
             return ArrowRecords(columns, max_bytes, compression), None
         rows = ArrowRows(columns, max_bytes, compression)
-        return rows, self._packer(StreamJoiner(rows))
+        return rows, self.packer(StreamJoiner(rows))
 
-    def _packer(self, joiner: Joiner) -> Packer | None:
+    def packer(self, joiner: Joiner) -> Packer | None:
+        """Return what packs rows; None: one row a record."""
         rows = self.options.rows_per_record
         if rows == 1:
             return None
@@ -121,6 +122,12 @@ class FormatPlan:
         """Give a column of Python objects its one Arrow type; reads all of it."""
         if column.type is not None:
             return column
+        if selection.source.num_rows is None:
+            advice = (
+                "whose Arrow type is decided over the whole column, and this data is read once. "
+                "Give it a type, or send a DataFrame"
+            )
+            raise UnsupportedType(column=column.name, dtype="object", advice=advice)
         return replace(column, type=decide_type(self._pieces(column, selection), column.name))
 
     def _pieces(self, column: Column, selection: Selection) -> Iterator[pa.Array | np.ndarray]:

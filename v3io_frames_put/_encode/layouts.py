@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pt
@@ -111,7 +114,7 @@ def list_values(array: pa.Array) -> pa.Array:
 
 def _flatten(array: pa.Array) -> pa.Array:
     """Flatten lists of any values; Arrow cannot build every type's empty array itself."""
-    return array.values[:0] if array.null_count == len(array) else array.flatten()
+    return array.values[:0] if array.null_count == len(array) else array.flatten()  # noqa: PD011  # Arrow has no to_numpy for lists
 
 
 def contains(dtype: pa.DataType, is_kind: Callable[[pa.DataType], bool]) -> bool:
@@ -239,6 +242,71 @@ _LISTS: Final = (
     pt.is_list_view,
     pt.is_large_list_view,
 )
+
+
+INVALID: Final = "__v3io_invalid"
+"""Column that maps the name of each column whose cell did not fit to the cell's text."""
+
+DETAIL: Final = "__v3io_detail"
+"""Column that says what is wrong with a row that has invalid cells."""
+
+_SHOWN_CHARACTERS: Final = 60
+
+
+@dataclass(frozen=True, slots=True)
+class InvalidCells:
+    """Rejects the rows that came with invalid cells: a null must not be sent in their place.
+
+    Attributes
+    ----------
+    number : int
+        Place of ``__v3io_invalid`` in a window.
+    detail : int or None
+        Place of ``__v3io_detail``, if there is such a column.
+    types : mapping of str to DataType or None
+        Types of the columns that are sent.
+    """
+
+    number: int
+    detail: int | None
+    types: Mapping[str, pa.DataType | None]
+
+    def refuse(self, columns: Sequence[Any], log: RejectionLog) -> None:
+        """Reject the rows whose cell of the column is not empty, whatever else they hold."""
+        cells = columns[self.number]
+        if isinstance(cells, pa.Array):
+            if cells.null_count == len(cells):
+                return
+            cells = cells.to_pylist()
+        for row, cell in enumerate(cells):
+            found = _entries(cell)
+            if found:
+                known = None if self.detail is None else columns[self.detail][row]
+                known = known.as_py() if isinstance(known, pa.Scalar) else known
+                detail = known if isinstance(known, str) else self._explain(found)
+                log.reasons[row] = ("UnencodableValue", detail)
+
+    def _explain(self, found: list[tuple[str, str]]) -> str:
+        name, text = found[0]
+        shown = text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}..."
+        dtype = self.types.get(name)
+        fit = "is not valid" if dtype is None else f"is not a valid {dtype}"
+        more = f" (and {len(found) - 1} more columns)" if len(found) > 1 else ""
+        return (
+            f"column {name!r}: {shown!r} {fit}{more}. Correct the cell where it comes from, or "
+            f"fill it in and remove its entry from {INVALID}."
+        )
+
+
+def _entries(cell: Any) -> list[tuple[str, str]]:
+    """Return the pairs of a map as Arrow, pandas, polars or a person may hold it."""
+    if isinstance(cell, Mapping):
+        cell = list(cell.items())
+    if isinstance(cell, str) or not hasattr(cell, "__iter__"):
+        is_empty = not cell if isinstance(cell, str) else pd.isna(cell)
+        return [] if is_empty else [(INVALID, str(cell))]
+    pairs = [tuple(pair.values()) if isinstance(pair, Mapping) else tuple(pair) for pair in cell]
+    return [(str(pair[0]), str(pair[-1])) for pair in pairs if pair]
 
 
 def reject_invalid(column: pa.Array, name: str, log: RejectionLog) -> pa.Array:

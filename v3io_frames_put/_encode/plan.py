@@ -9,9 +9,13 @@ import numpy as np
 
 from v3io_frames_put._encode.columns import Selection
 from v3io_frames_put._encode.formats import FormatPlan
+from v3io_frames_put._encode.inputs import open_source
+from v3io_frames_put._encode.json_lines import LineEncoder, LineSelection, LineSource
+from v3io_frames_put._encode.layouts import DETAIL, INVALID, InvalidCells
+from v3io_frames_put._encode.packs import LineJoiner
 from v3io_frames_put._encode.records import Records, RowEncoder
 from v3io_frames_put._encode.routing import Mapping
-from v3io_frames_put._encode.sources import open_source
+from v3io_frames_put._encode.sources import Source, StreamSource
 from v3io_frames_put.config import WINDOW_BYTES
 
 if TYPE_CHECKING:
@@ -21,7 +25,7 @@ if TYPE_CHECKING:
 
     from v3io_frames_put._encode.blocks import Blocks
     from v3io_frames_put._encode.packs import Packer
-    from v3io_frames_put._encode.records import EncodedRows, Skip
+    from v3io_frames_put._encode.records import EncodedRows, Encoder, Skip
     from v3io_frames_put._encode.sources import Column
     from v3io_frames_put.config import Limits, RowOptions
 
@@ -45,6 +49,7 @@ class RowPlan:
     columns: list[Column]
     _rows: RowEncoder
     _packer: Packer | None
+    _source: Source
 
     def records(self, skip: Skip | None = None, blocks: Blocks | None = None) -> Iterator[Records]:
         """Yield the records, window by window, in data order.
@@ -62,6 +67,11 @@ class RowPlan:
         if self._packer is None:
             return map(_as_records, windows)
         return self._packer.pack(windows)
+
+    def stop_reading(self) -> None:
+        """Read no further batch of a stream; from any thread."""
+        if isinstance(self._source, StreamSource):
+            self._source.stop_reading()
 
     def destinations(self) -> tuple[np.ndarray, np.ndarray]:
         """Return each row's destination, by going through all of the input once.
@@ -85,7 +95,6 @@ def plan_rows(
     options: RowOptions,
     *,
     limits: Limits,
-    refused: str | None = None,
     window_bytes: int = WINDOW_BYTES,
     held_bytes: int | None = None,
 ) -> RowPlan:
@@ -102,9 +111,6 @@ def plan_rows(
         What becomes of which column.
     limits : Limits
         What a record may hold.
-    refused : str, optional
-        A column with the reason why a row cannot be sent, null where it can. It is not
-        data: ``options.columns`` has to leave it out.
     window_bytes : int
         About how many bytes are read, and encoded, at once.
     held_bytes : int, optional
@@ -122,7 +128,8 @@ def plan_rows(
         An option or a column cannot be used. Nothing was sent.
     """
     source = open_source(data)
-    selection = Selection(source, hidden=refused)
+    is_lines = isinstance(source, LineSource)
+    selection = LineSelection(source) if is_lines else Selection(source)
     chosen = selection.add_data(options.columns, index=options.index)
     mapping = Mapping(
         selection,
@@ -136,10 +143,18 @@ def plan_rows(
         packed = replace(limits, max_body_bytes=min(limits.max_body_bytes, held_bytes))
         gathered = max(window_bytes, held_bytes) if mapping.is_given else window_bytes
     formats = FormatPlan(options, packed, window_bytes, gathered)
-    encoder, packer = formats.plan(chosen, selection)
-    reasons = None if refused is None else selection.add_position(source.names.index(refused))
-    rows = RowEncoder(selection, mapping, encoder, limits, window_bytes, reasons)
-    return RowPlan(source.num_rows, source.index, chosen, rows, packer)
+    if isinstance(selection, LineSelection):
+        encoder: Encoder = LineEncoder(selection, chosen)
+        packer = formats.packer(LineJoiner())
+    else:
+        encoder, packer = formats.plan(chosen, selection)
+    invalid = None
+    if INVALID in source.names:
+        number = selection.add_position(source.names.index(INVALID)).number
+        types = {column.name: column.type for column in chosen}
+        invalid = InvalidCells(number, selection.add_internal(DETAIL), types)
+    rows = RowEncoder(selection, mapping, encoder, limits, window_bytes, invalid)
+    return RowPlan(source.num_rows, source.index, chosen, rows, packer, source)
 
 
 def _as_records(encoded: EncodedRows) -> Records:

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from v3io_frames_put._encode.blocks import Blocks
     from v3io_frames_put._encode.columns import Selection
+    from v3io_frames_put._encode.layouts import InvalidCells
     from v3io_frames_put._encode.routing import Mapping
-    from v3io_frames_put._encode.sources import Column
     from v3io_frames_put.config import Limits
 
 
@@ -223,7 +223,7 @@ class RowEncoder:
     encoder: Encoder
     limits: Limits
     window_bytes: int
-    refused: Column | None = None  # why a row cannot be sent
+    invalid: InvalidCells | None = None
     _num_at_fault: int = field(default=0, init=False)
 
     def windows(self, skip: Skip | None, blocks: Blocks | None = None) -> Iterator[EncodedRows]:
@@ -268,8 +268,8 @@ class RowEncoder:
         window = Window(window.first_row, window.num_rows, columns)
         payload = self.encoder.encode(window, log)
         window = window.slice(0, len(payload))
-        if self.refused is not None:
-            _reject_unreadable(window.columns[self.refused.number], log)
+        if self.invalid is not None:
+            self.invalid.refuse(window.columns, log)
         routes = self.mapping.apply(window, log)
         sizes = self.encoder.measure(payload)
         _reject_large(window.first_row, sizes, self.limits.max_data_bytes, log)
@@ -352,12 +352,6 @@ def _is_unforeseen(error: BaseException) -> bool:
 def binary_sizes(payload: pa.Array) -> np.ndarray:
     """Return the bytes of each value of a binary column."""
     return to_numpy(pc.binary_length(payload)).astype(np.int64)
-
-
-def _reject_unreadable(reasons: pa.Array, log: RejectionLog) -> None:
-    """Reject rows that came with a reason: their cells are not to be trusted."""
-    for row in pc.indices_nonzero(reasons.is_valid()).to_pylist():
-        log.reasons[row] = ("UnencodableValue", reasons[row].as_py())
 
 
 def _reject_large(first_row: int, sizes: np.ndarray, max_bytes: int, log: RejectionLog) -> None:

@@ -1,12 +1,17 @@
-"""The only threads of a run: sender threads carry requests, one encoder thread prepares windows."""
+"""The only threads of a run: sender threads send requests, one encoder thread encodes windows."""
 
 from __future__ import annotations
 
+import atexit
 import queue
 import threading
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeAlias
+
+from v3io_frames_put._wire.api import Fault
+from v3io_frames_put.errors import PutRecordsError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -15,7 +20,10 @@ if TYPE_CHECKING:
     from v3io_frames_put._wire.api import Attempt, Request
     from v3io_frames_put._wire.bodies import EncodedWindow
 
-_JOIN_SECONDS: Final = 5.0  # threads end at once, but for one that is stuck in a name look-up
+_JOIN_SECONDS: Final = 5.0  # for all threads together; idle ones end at once
+# After a shutdown only a name look-up can still hold a thread, and that one sends nothing.
+_SHUT_DOWN_SECONDS: Final = 0.5
+_EXIT_SECONDS: Final = 5.0  # for the batch that the source is reading when the program ends
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +43,7 @@ class WindowReady:
 
 @dataclass(frozen=True, slots=True)
 class ThreadFailed:
-    """A thread ran into what is no network trouble: unreadable data, or our own fault."""
+    """A thread failed by something other than the network: unreadable data, or a defect."""
 
     error: BaseException
     is_from_source: bool = False
@@ -45,48 +53,77 @@ Event: TypeAlias = RequestDone | WindowReady | ThreadFailed
 
 
 class Senders:
-    """Carries requests and encodes windows, each in threads of its own.
+    """Sends requests and encodes windows, each in threads of its own.
 
     Parameters
     ----------
     open_transport : callable
         Makes a transport for one thread.
     windows : iterator of Window
-        What to encode; pulled one at a time, on ``feed``.
+        What to encode; the next one is pulled by ``request_window``.
+    stop_reading : callable, optional
+        Ends the windows after the batch that is being read.
     """
 
     def __init__(
-        self, open_transport: Callable[[], Transport], windows: Iterator[EncodedWindow]
+        self,
+        open_transport: Callable[[], Transport],
+        windows: Iterator[EncodedWindow],
+        stop_reading: Callable[[], object] = lambda: None,
     ) -> None:
         self._open_transport = open_transport
-        self._windows = windows
+        self._windows, self._stop_reading = windows, stop_reading
         self._events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
         self._requests: queue.SimpleQueue[tuple[int, Request] | None] = queue.SimpleQueue()
         self._wanted: queue.SimpleQueue[Callable[[], WindowReady] | None] = queue.SimpleQueue()
-        self._threads: list[threading.Thread] = []
+        self._senders: list[threading.Thread] = []
         self._transports: list[Transport] = []
-        self._idle = 0
-        self._encoder_thread: threading.Thread | None = None
+        self._free = 0  # sender threads, less the requests they have
+        self._is_full = False  # no more threads can be started
+        self._is_shut_down = False
+        self._encoder: threading.Thread | None = None
         self._is_encoding = False
 
     def send(self, ticket: int, request: Request) -> None:
-        """Carry a request; its end comes back as ``RequestDone``."""
-        if self._idle:
-            self._idle -= 1
-        else:
-            transport = self._open_transport()
-            self._transports.append(transport)
-            name = f"v3io-put-courier-{len(self._transports)}"
-            self._start(name, self._send_requests, transport)
+        """Send a request; its end comes back as ``RequestDone``.
+
+        Where no more threads can be started, it waits for one of those there are.
+        """
+        self._free -= 1
+        if self._free < 0 and not self._is_full:
+            try:
+                self._add_sender()
+            except RuntimeError as error:
+                if not self._senders:
+                    unsent = Fault("stopped", "connecting", "no thread could be started")
+                    self._events.put(RequestDone(ticket, unsent))
+                    self._events.put(ThreadFailed(_no_threads(error)))
+                    return
+                self._is_full = True
         self._requests.put((ticket, request))
 
+    def _add_sender(self) -> None:
+        transport = self._open_transport()
+        name = f"v3io-put-sender-{len(self._senders) + 1}"
+        thread = _new_thread(name, self._send_requests, transport)
+        thread.start()
+        self._senders.append(thread)
+        self._transports.append(transport)
+        self._free += 1
+
     def request_window(self) -> None:
-        """Encode the next window, unless one is being encoded; it comes back as ``WindowReady``."""
+        """Encode the next window, unless one is being encoded; ``WindowReady`` brings it."""
         if self._is_encoding:
             return
         self._is_encoding = True
-        if self._encoder_thread is None:
-            self._encoder_thread = self._start("v3io-put-feeder", self._encode)
+        if self._encoder is None:
+            encoder = _new_thread("v3io-put-encoder", self._encode)
+            try:
+                encoder.start()
+            except RuntimeError as error:
+                self._events.put(ThreadFailed(_no_threads(error)))
+                return
+            self._encoder = encoder
         self._wanted.put(self._next_window)
 
     def collect(self, timeout: float) -> list[Event]:
@@ -96,7 +133,7 @@ class Senders:
             events.append(self._events.get(timeout=max(0.0, timeout)))
             while True:
                 events.append(self._events.get_nowait())
-        self._idle += sum(isinstance(event, RequestDone) for event in events)
+        self._free += sum(isinstance(event, RequestDone) for event in events)
         if any(isinstance(event, WindowReady) for event in events):
             self._is_encoding = False
         return [event for event in events if event is not None]
@@ -107,32 +144,33 @@ class Senders:
 
     def shutdown(self) -> None:
         """Let no byte leave any more, whatever the threads are doing."""
+        self._is_shut_down = True
         for transport in self._transports:
             transport.shutdown()
 
     def close(self) -> None:
-        """End the threads."""
+        """End the threads; one that hangs in a name look-up or a source is left behind."""
         self._wanted.put(None)
-        for _ in self._transports:
+        for _ in self._senders:
             self._requests.put(None)
-        for thread in self._threads:
-            # A source that hangs, or a name look-up, can be left behind: neither sends.
-            thread.join(
-                0.0 if thread is self._encoder_thread and self._is_encoding else _JOIN_SECONDS
-            )
-
-    def _start(self, name: str, work: Callable[..., None], *args: object) -> threading.Thread:
-        thread = threading.Thread(target=work, args=args, name=name, daemon=True)
-        self._threads.append(thread)
-        thread.start()
-        return thread
+        seconds = _SHUT_DOWN_SECONDS if self._is_shut_down else _JOIN_SECONDS
+        deadline = time.monotonic() + seconds
+        for thread in self._senders:
+            thread.join(max(0.0, deadline - time.monotonic()))
+        if self._encoder is not None:
+            self._stop_reading()
+            self._encoder.join(0.0 if self._is_encoding else _JOIN_SECONDS)
+            if self._encoder.is_alive():
+                # Python ends daemon threads where they take the lock again. One that a native
+                # reader called back into Python aborts the process with it.
+                atexit.register(self._encoder.join, _EXIT_SECONDS)
 
     def _send_requests(self, transport: Transport) -> None:
         try:
             while (job := self._requests.get()) is not None:
                 ticket, request = job
                 self._events.put(RequestDone(ticket, transport.attempt(request)))
-        except BaseException as error:  # noqa: BLE001  # raised again by who runs the delivery
+        except BaseException as error:  # noqa: BLE001  # raised by who drives the run
             self._events.put(ThreadFailed(error))
         finally:
             transport.close()
@@ -144,5 +182,17 @@ class Senders:
         try:
             while (make := self._wanted.get()) is not None:
                 self._events.put(make())
-        except BaseException as error:  # noqa: BLE001  # raised again by who runs the delivery
+        except BaseException as error:  # noqa: BLE001  # raised by who drives the run
             self._events.put(ThreadFailed(error, is_from_source=True))
+
+
+def _new_thread(name: str, work: Callable[..., None], *args: object) -> threading.Thread:
+    return threading.Thread(target=work, args=args, name=name, daemon=True)
+
+
+def _no_threads(error: RuntimeError) -> PutRecordsError:
+    return PutRecordsError(
+        f"no thread could be started ({error}); expected one that encodes rows and at least one "
+        f"that sends them. Raise the limit on threads (ulimit -u, or the container's pids limit) "
+        f"or end other work, then send the rest: put_records(..., resume=error.results)"
+    )

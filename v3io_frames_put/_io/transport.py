@@ -1,4 +1,4 @@
-"""One try of one request: out through requests' adapter, back as a value."""
+"""One try of one request: sent over a connection, returned as a value."""
 
 from __future__ import annotations
 
@@ -6,22 +6,31 @@ import os
 import socket
 import ssl
 from http.client import HTTPException, IncompleteRead, RemoteDisconnected
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final, NamedTuple, cast
+from urllib.parse import urlsplit
 
 import requests
 import urllib3.exceptions as u3
 from requests.adapters import HTTPAdapter
 from requests.utils import select_proxy
-from urllib3.util import Timeout
 
-from v3io_frames_put._io.connection import CutError, Line, watch
-from v3io_frames_put._wire.api import FUNCTION_HEADER, PUT_RECORDS, Answer, Fault
+from v3io_frames_put._io.connection import Connection, CutError
+from v3io_frames_put._io.endpoint import NO_SECRETS, Secret, SecretBytes, Secrets
+from v3io_frames_put._wire.api import (
+    FUNCTION_HEADER,
+    GET_ITEM,
+    GET_RECORDS,
+    PUT_RECORDS,
+    SEEK,
+    Answer,
+    Fault,
+)
 from v3io_frames_put.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
-    from urllib3 import BaseHTTPResponse, HTTPConnectionPool
+    from urllib3 import HTTPConnectionPool
 
     from v3io_frames_put._io.endpoint import Endpoint
     from v3io_frames_put._wire.api import Attempt, FaultKind, Request
@@ -72,7 +81,7 @@ _MAX_TEXT: Final = 200
 
 
 def fault_kind(error: BaseException) -> FaultKind:
-    """Say what went wrong, by the error and what lies within it."""
+    """Classify an error by its own type and the types of the errors within it."""
     errors = list(_layers(error))
     for kind_of_error, kind in KINDS:
         if any(isinstance(layer, kind_of_error) for layer in errors):
@@ -80,10 +89,11 @@ def fault_kind(error: BaseException) -> FaultKind:
     raise error
 
 
-def fault_text(error: BaseException) -> str:
+def fault_text(error: BaseException, secrets: Secrets = NO_SECRETS) -> str:
     """Describe an error for people, in the words of its innermost layer."""
     inner = list(_layers(error))[-1]
-    return " ".join(f"{type(inner).__name__}: {inner}".split())[:_MAX_TEXT]
+    text = secrets.hide_text(f"{type(inner).__name__}: {inner}")
+    return " ".join(text.split())[:_MAX_TEXT]
 
 
 def _layers(error: BaseException) -> Iterator[BaseException]:
@@ -101,14 +111,12 @@ def _within(error: BaseException) -> BaseException | None:
     return next((inner for inner in candidates if isinstance(inner, BaseException)), None)
 
 
-_BASE_HEADERS: Final = {"User-Agent": "v3io-frames-put", "Accept-Encoding": "gzip, deflate"}
+_BASE_HEADERS: Final = {"User-Agent": "v3io-frames-put", "Accept-Encoding": "gzip"}
 _SUCCESS: Final = 200
-# A body leaves in pieces, each within read_seconds: a slow line is not a dead one.
-_PIECE_BYTES: Final = 256 * 2**10
 
 
 class Transport:
-    """Carries requests to one endpoint, one at a time, over one connection.
+    """Sends requests to one endpoint, one at a time, over one connection.
 
     Parameters
     ----------
@@ -129,13 +137,19 @@ class Transport:
     ) -> None:
         if endpoint.url is None:
             raise ConfigError("no endpoint is known. Give Client(endpoint=...), or set V3IO_API.")
-        self._endpoint, self._where = endpoint, endpoint.url
-        self._headers = {**_BASE_HEADERS, **endpoint.auth_headers()}
-        self._timeout = Timeout(connect=timeouts.connect_seconds, read=timeouts.read_seconds)
-        self._line = Line(timeouts, clock, is_insecure=endpoint.verify is False)
-        self._adapter = HTTPAdapter(pool_connections=1, pool_maxsize=1, max_retries=0)
-        self._pool, self._prefix = _open_pool(self._adapter, endpoint)
-        self._pool.ConnectionCls = watch(self._pool.ConnectionCls, self._line)  # type: ignore[arg-type]
+        self._where = endpoint.url
+        way = _find_way(endpoint)
+        self._target_prefix, self._secrets = way.target_prefix, way.secrets
+        headers = {
+            "Host": way.host,
+            **_BASE_HEADERS,
+            **{name: Secret(value) for name, value in way.proxy_headers.items()},
+            **endpoint.auth_headers(),
+        }
+        self._headers = SecretBytes(_format_headers(headers))  # the same in every request
+        self._connection = Connection(
+            way.pool, has_tunnel=way.has_tunnel, timeouts=timeouts, clock=clock
+        )
 
     def __repr__(self) -> str:
         return f"Transport({self._where!r})"
@@ -143,101 +157,139 @@ class Transport:
     def attempt(self, request: Request) -> Attempt:
         """Try a request once.
 
-        Network trouble is never raised: it is a ``Fault``, which says how far the
-        request had come. After a ``Fault`` the connection is closed.
+        Network trouble is never raised: it is returned as a ``Fault``, which says how far
+        the request came. After a ``Fault`` the connection is closed.
         """
-        is_reusable = False
         try:
-            self._line.begin()
-            answer = self._exchange(request)
-            is_reusable = self._line.stage == "waiting" and answer.status >= _SUCCESS
+            answer = self._connection.exchange(request.method, self._head(request), request.body)
         except NETWORK_ERRORS as error:
-            return self._fault(error)
-        finally:
-            # Also when a KeyboardInterrupt passes: half an exchange is on that line.
-            self._line.end(is_reusable=is_reusable)
-        if answer.status < _SUCCESS:
-            detail = f"{self._where}: the answer ended with an interim status"
-            return Fault("garbled", self._line.stage, detail)
-        return answer
+            kind = "stopped" if self._connection.is_shut_down else fault_kind(error)
+            detail = f"{self._where}: {fault_text(error, self._secrets)}"
+            return Fault(kind, self._connection.stage, detail)
+        return _hide_secrets(answer, request, self._secrets)
 
     def shutdown(self) -> None:
         """Let no byte leave from now on; from any thread, for good.
 
         A request under way ends in a ``Fault`` of kind ``"stopped"``.
         """
-        self._line.cut()
+        self._connection.shutdown()
 
     def close(self) -> None:
         """Close the connection; the transport can still be used."""
-        self._line.end(is_reusable=False)
+        self._connection.close()
 
-    def _exchange(self, request: Request) -> Answer:
-        response = self._pool.urlopen(
-            request.method,
-            self._prefix + request.path,
-            body=_pieces(request.body),
-            headers={**self._headers, **_length(request.body), **request.headers},
-            retries=False,
-            redirect=False,
-            assert_same_host=False,
-            timeout=self._timeout,
-            preload_content=False,
-        )
-        body = response.read()
-        response.release_conn()
-        is_error = response.status != _SUCCESS
-        if is_error or request.headers.get(FUNCTION_HEADER) == PUT_RECORDS:  # they may tell of one
-            body = self._endpoint.hide_secrets(body)
-        return Answer(response.status, _lower_headers(response), body)
-
-    def _fault(self, error: Exception) -> Fault:
-        detail = f"{self._where}: {fault_text(error)}"
-        kind = "stopped" if self._line.is_cut else fault_kind(error)
-        return Fault(kind, self._line.stage, detail)
+    def _head(self, request: Request) -> SecretBytes:
+        """Format the head of a request."""
+        first_line = f"{request.method} {self._target_prefix}{request.path} HTTP/1.1\r\n"
+        has_length = request.body or request.method in ("POST", "PUT")
+        length = {"Content-Length": str(len(request.body))} if has_length else {}
+        rest = _format_headers({**length, **request.headers})
+        return SecretBytes(b"%b%b%b\r\n" % (first_line.encode("ascii"), self._headers, rest))
 
 
-def _pieces(body: bytes | memoryview) -> list[bytes] | None:
-    whole = cast("bytes", memoryview(body))  # as good to a socket, and nothing is copied
-    starts = range(0, len(whole), _PIECE_BYTES)
-    return [whole[start : start + _PIECE_BYTES] for start in starts] or None
+def _format_headers(headers: Mapping[str, str]) -> bytes:
+    return "".join(f"{name}: {value}\r\n" for name, value in headers.items()).encode("latin-1")
 
 
-def _length(body: bytes | memoryview) -> dict[str, str]:
-    """Give the length of a body, which its pieces do not tell; without one, urllib3 knows."""
-    return {"Content-Length": str(len(body))} if body else {}
+def _hide_secrets(answer: Answer, request: Request, secrets: Secrets) -> Answer:
+    """Hide secrets where a platform, or a proxy, repeats them.
 
-
-def _lower_headers(response: BaseHTTPResponse) -> dict[str, str]:
-    return {name.lower(): value for name, value in response.headers.items()}
-
-
-def _open_pool(adapter: HTTPAdapter, endpoint: Endpoint) -> tuple[HTTPConnectionPool, str]:
-    """Find proxies and certificates as requests does, once; no connection is made yet.
-
-    Returns the pool, and what stands before each path: a proxy that forwards plain
-    HTTP wants whole URLs.
+    Every text that enters results, exceptions and logs comes through here, or is the
+    detail of a fault. What is read from a stream is left as it is. An answer to PutRecords
+    holds text in ErrorMessage alone, and a name can be spelled otherwise only with a
+    backslash: most answers need no search.
     """
+    if answer.status != _SUCCESS:
+        headers = {name: secrets.hide_text(value) for name, value in answer.headers.items()}
+        return Answer(answer.status, headers, secrets.hide(answer.body))
+    function = request.headers.get(FUNCTION_HEADER)
+    if function in (GET_RECORDS, GET_ITEM, SEEK):
+        return answer
+    if function == PUT_RECORDS and b"ErrorMessage" not in answer.body and b"\\" not in answer.body:
+        return answer
+    return Answer(answer.status, answer.headers, secrets.hide(answer.body))
+
+
+class _Way(NamedTuple):
+    """How an endpoint is reached.
+
+    Attributes
+    ----------
+    pool : HTTPConnectionPool
+        Makes connections.
+    host : str
+        For the Host header.
+    target_prefix : str
+        Precedes each path: a proxy that forwards plain HTTP expects whole URLs.
+    proxy_headers : mapping of str to str
+        What such a proxy wants to see in each request.
+    has_tunnel : bool
+        Whether a proxy is asked to CONNECT.
+    secrets : Secrets
+        Those of the endpoint and of the proxy.
+    """
+
+    pool: HTTPConnectionPool
+    host: str
+    target_prefix: str
+    proxy_headers: Mapping[str, str]
+    has_tunnel: bool
+    secrets: Secrets
+
+
+def _find_way(endpoint: Endpoint) -> _Way:
+    """Find proxies and certificates as requests does, once; no connection is made yet."""
+    try:
+        way, verify = _open_pool(endpoint)
+    except (OSError, ValueError, TypeError) as error:
+        problem = type(error).__name__
+    else:
+        if isinstance(verify, str) and str(endpoint.url).startswith("https:"):
+            _check_certificates(verify)
+        return way
+    # Raised here and without a cause: what requests says of a proxy may show its password.
+    raise ConfigError(
+        f"endpoint {endpoint.url}: its proxy or certificate settings cannot be used "
+        f"({problem}). Check verify=, HTTP_PROXY, HTTPS_PROXY, "
+        f"REQUESTS_CA_BUNDLE and CURL_CA_BUNDLE."
+    )
+
+
+def _open_pool(endpoint: Endpoint) -> tuple[_Way, bool | str | None]:
     url = f"{endpoint.url}/"
     prepared = requests.Request("GET", url).prepare()
-    wanted = cast("bool | str", endpoint.verify)  # a path has become text when it was made
-    try:
-        with requests.Session() as session:
-            session.trust_env = not endpoint.is_direct
-            settings = session.merge_environment_settings(url, {}, None, wanted, None)
-        verify, proxies = settings["verify"], dict(settings["proxies"])
-        pool = cast(
-            "HTTPConnectionPool",
-            adapter.get_connection_with_tls_context(prepared, verify, proxies=proxies),
-        )
-        adapter.cert_verify(pool, url, verify, None)  # type: ignore[no-untyped-call]
-    except (OSError, ValueError, TypeError) as error:
-        # What requests says of a proxy may show its password, and so would our context.
-        raise ConfigError(_settings_message(endpoint, error)) from None
-    if isinstance(verify, str) and url.startswith("https:"):
-        _check_certificates(verify)
-    forwarded = adapter.request_url(prepared, proxies) != "/" and select_proxy(url, proxies)
-    return pool, str(endpoint.url) if forwarded else ""
+    verify, proxies = _read_settings(endpoint, url)
+    adapter = HTTPAdapter(pool_connections=1, pool_maxsize=1, max_retries=0)
+    pool = cast(
+        "HTTPConnectionPool",
+        adapter.get_connection_with_tls_context(
+            prepared, cast("bool | str", verify), proxies=proxies
+        ),
+    )
+    adapter.cert_verify(pool, url, verify, None)  # type: ignore[no-untyped-call]
+    has_proxy = bool(select_proxy(url, proxies))
+    is_forwarded = has_proxy and adapter.request_url(prepared, proxies) != "/"
+    way = _Way(
+        pool,
+        host=urlsplit(str(prepared.url)).netloc,
+        target_prefix=str(endpoint.url) if is_forwarded else "",
+        proxy_headers=pool.proxy_headers if is_forwarded else {},
+        has_tunnel=pool.proxy is not None and not is_forwarded,
+        secrets=endpoint.secrets(proxies.values()),
+    )
+    return way, verify
+
+
+def _read_settings(endpoint: Endpoint, url: str) -> tuple[bool | str | None, dict[str, str]]:
+    """Read the environment's proxies and certificates; proxies may hold a password."""
+    with requests.Session() as session:
+        session.trust_env = not endpoint.is_direct
+        wanted = cast("bool | str", endpoint.verify)  # a path has become text when it was made
+        settings = session.merge_environment_settings(url, {}, None, wanted, None)
+    return settings["verify"], {
+        scheme: Secret(proxy) for scheme, proxy in settings["proxies"].items()
+    }
 
 
 def _check_certificates(path: str) -> None:
@@ -250,11 +302,3 @@ def _check_certificates(path: str) -> None:
             f"{path!r}: no certificates can be read from it ({error.strerror or error}); expected "
             f"PEM. Correct verify=, --ca-file, REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE."
         ) from error
-
-
-def _settings_message(endpoint: Endpoint, error: Exception) -> str:
-    return (
-        f"endpoint {endpoint.url}: its proxy or certificate settings cannot be used "
-        f"({type(error).__name__}). Check verify=, HTTP_PROXY, HTTPS_PROXY, "
-        f"REQUESTS_CA_BUNDLE and CURL_CA_BUNDLE."
-    )

@@ -13,7 +13,7 @@ from v3io_frames_put._wire.bodies import parse_tag
 from v3io_frames_put.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     import pyarrow as pa
 
@@ -93,12 +93,19 @@ def _name(rows: tuple[int, ...]) -> str:
     return f"{shown}, ..." if len(rows) > _NAMED else shown
 
 
-def verify_results(results: pd.DataFrame, stream: StreamAdmin) -> Verification:
+def verify_results(
+    results: pd.DataFrame,
+    stream: StreamAdmin,
+    progress: Callable[[int, int], object] | None = None,
+) -> Verification:
     """Read a stream again, and say whether the stored rows stand there."""
     claims = _read_claims(results)
     shards = stream.describe().shards  # says what is wrong with a path where no stream is
     held = claims.merge(
-        _read_places(stream, claims, shards), how="left", on=_PLACE, validate="many_to_one"
+        _read_places(stream, claims, shards, progress),
+        how="left",
+        on=_PLACE,
+        validate="many_to_one",
     )
     is_missing = held["is_there"].isna()
     is_shared = held.duplicated([*_PLACE, "within"], keep=False)
@@ -142,15 +149,25 @@ def _read_claims(results: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame({"row": rows, "within": within, **places})
 
 
-def _read_places(stream: StreamAdmin, claims: pd.DataFrame, count: int) -> pd.DataFrame:
+def _read_places(
+    stream: StreamAdmin,
+    claims: pd.DataFrame,
+    count: int,
+    progress: Callable[[int, int], object] | None,
+) -> pd.DataFrame:
     """Read the part of each shard in which the claims lie, without the data."""
     parts = [_to_frame([], 0)]
-    shards, numbers = claims["shard_id"].to_numpy(), claims["sequence_number"].to_numpy()
-    for shard in np.unique(shards[shards < count]).tolist():
-        theirs = numbers[shards == shard]
-        start, end = StartPosition("sequence", int(theirs.min())), int(theirs.max())
-        batches = read_shard(stream, shard, start, end=end, limit=_ENDLESS)
-        parts.append(_to_frame(batches, shard))
+    ranges = claims[claims["shard_id"] < count].groupby("shard_id")["sequence_number"]
+    ends = ranges.agg(["min", "max"])
+    total, done = int((ends["max"] - ends["min"] + 1).sum()), 0
+    for shard, first, last in ends.itertuples():
+        start = StartPosition("sequence", int(first))
+        batches = read_shard(stream, int(shard), start, end=int(last), limit=_ENDLESS)
+        for batch in batches:
+            parts.append(_to_frame([batch], int(shard)))
+            done += batch.num_rows
+            if progress is not None:
+                progress(done, total)
     return pd.concat(parts, ignore_index=True)
 
 

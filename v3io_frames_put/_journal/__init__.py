@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from v3io_frames_put.errors import ConfigError
+from v3io_frames_put.errors import ConfigError, PutRecordsError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,8 +36,25 @@ def open_journal(path: str | PathLike[str] | None) -> Iterator[Journal | None]:
         raise ConfigError(f"journal={path!r}: expected a path. Correct it.")
     from v3io_frames_put._journal.journal import Journal  # loads SQLite
 
-    journal = Journal(Path(path))
+    place = Path(path)
+    try:
+        is_new = not place.exists()
+        journal = Journal(place)
+    except ValueError as error:  # a NUL, or text that is not UTF-8; ConfigError is one, too
+        if isinstance(error, ConfigError):
+            raise
+        raise ConfigError(f"journal={str(path)!a}: {error}. Choose another path.") from error
     try:
         yield journal
     finally:
+        if is_new:
+            _remove_unused(journal, place)
         journal.close()
+
+
+def _remove_unused(journal: Journal, place: Path) -> None:
+    """Leave nothing behind of a call that sent nothing; an error of the block goes first."""
+    with suppress(PutRecordsError, OSError):
+        if not journal.may_be_stored():
+            journal.close()
+            place.resolve().unlink(missing_ok=True)

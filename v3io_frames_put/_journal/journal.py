@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from v3io_frames_put._encode.blocks import Blocks
-from v3io_frames_put._journal.recovery import read_blocks, read_copies, read_left
+from v3io_frames_put._journal.recovery import may_be_stored, read_blocks, read_copies, read_left
 from v3io_frames_put._journal.store import Store, narrow, set_aside, to_blob
 from v3io_frames_put._producer.prior_run import PriorInDoubt, PriorRun
 from v3io_frames_put._producer.run_log import RunLog
@@ -92,6 +92,10 @@ class Journal(RunLog):
 
     def __init__(self, path: Path) -> None:
         self._store = Store(path)
+        if self._read_run() is not None and not self.may_be_stored():
+            # Nothing of it was sent: any call may begin, whatever that one was of.
+            with self._store.transaction():
+                self._store.clear()
         self.blocks: Blocks = Blocks()
         self._resumption: PriorRun | None = None
         self._texts: Texts | None = None
@@ -107,6 +111,10 @@ class Journal(RunLog):
     def close(self) -> None:
         """Let go of the file."""
         self._store.close()
+
+    def may_be_stored(self) -> bool:
+        """Tell whether rows of the run may be stored."""
+        return may_be_stored(self._store)
 
     # -- which run it is --------------------------------------------------------------
 

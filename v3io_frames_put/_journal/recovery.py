@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -90,6 +91,31 @@ def read_left(store: Store, *, final: Collection[Status], page_rows: int) -> Lef
         page_rows=page_rows,
     )
     return Left(earlier, told, reading.floor(), reading.moment)
+
+
+def may_be_stored(store: Store) -> bool:
+    """Tell whether a run on record may have stored rows, as far as its journal is durable.
+
+    With ``exactly_once`` the start positions are on the disk before the first request; the
+    other deliveries promise nothing after a loss of power, and have each request on record.
+    """
+    run = next(store.read("select delivery, starts, is_finished from run"), None)
+    if run is None:
+        return False
+    delivery, starts, is_finished = run
+    if is_finished or delivery == "exactly_once":
+        return bool(is_finished) or starts is not None
+    if next(store.read("select 1 from requests where not is_refused limit 1"), None):
+        return True
+    pages = (
+        from_arrow(store.load(blob), Texts())
+        for (blob,) in store.read("select outcomes from pages")
+    )
+    others = (
+        from_table(store.load(blob), Texts())
+        for (blob,) in store.read("select outcomes from outcomes")
+    )
+    return any(np.isin(part["status"], (_STORED, _UNKNOWN)).any() for part in chain(pages, others))
 
 
 def read_blocks(store: Store) -> list[Block]:

@@ -152,20 +152,20 @@ class Accumulator:
         self._newest_row = max(self._newest_row, int(entries.rows[-1]))
         lanes = self._lanes_of(entries.destination)
         if lanes is None:
-            self._append(FREE, EntryRange(entries, 0, len(entries)))
+            self._append(self._lanes[FREE], EntryRange(entries, 0, len(entries)))
         else:
             order = lanes.argsort(kind="stable")
             entries, lanes = entries.take(order), lanes[order]
             cuts = [0, *((lanes[1:] != lanes[:-1]).nonzero()[0] + 1).tolist(), len(lanes)]
             for start, stop in pairwise(cuts):
-                self._append(int(lanes[start]), EntryRange(entries, start, stop))
+                self._append(self._lanes[lanes[start]], EntryRange(entries, start, stop))
         self._windows.append(entries)
         if len(self._windows) > _SHARED_WINDOWS:
             self._copy_remains(self._windows.popleft())
 
-    def _append(self, lane: int, part: EntryRange) -> None:
-        self._lanes[lane].append(part)
-        self._count(self._lanes[lane], part.stop - part.start, part.nbytes)
+    def _append(self, lane: _Lane, part: EntryRange) -> None:
+        lane.append(part)
+        self._count(lane, part.stop - part.start, part.nbytes)
 
     def _count(self, lane: _Lane, records: int, nbytes: int) -> None:
         self.records += records
@@ -330,7 +330,7 @@ class Accumulator:
                     rest = part.take(np.flatnonzero(~is_lost))
                     part = EntryRange(rest, 0, len(rest))  # noqa: PLW2901  # what is left of it
                 if part.stop > part.start:
-                    self._append(lane.number, part)
+                    self._append(lane, part)
         return dropped
 
     def clear(self) -> tuple[list[Entries], list[Batch]]:

@@ -58,6 +58,8 @@ class Batch:
         The number of the last request that carried them.
     attempts : int
         Requests that carried these records.
+    has_arrived : bool
+        Whether one of them reached the platform: its connection was made.
     failures : int
         Those of them that ended without an outcome.
     resets : int
@@ -76,6 +78,7 @@ class Batch:
     low_watermark: NDArray[np.int64] | None = None
     request: int = -1
     attempts: int = 0
+    has_arrived: bool = False
     failures: int = 0
     resets: int = 0
     first_failure: float = math.inf

@@ -145,6 +145,11 @@ def describe_failure(attempt: Attempt) -> Failure:
     return Failure("NoAnswer", f"{attempt.kind} while {attempt.stage}: {attempt.detail}")
 
 
+def describe_cause(failure: Failure) -> str:
+    """Return why a request failed, for people: a name such as NoAnswer says nothing of it."""
+    return failure.detail or failure.message
+
+
 QUERY_STOPS: Final[dict[int, Classification]] = {
     status: verdict
     for status, verdict in STATUS_CLASSES.items()
@@ -235,7 +240,7 @@ def not_a_stream(
 def moved(answer: Answer, *, doing: str, where: str) -> RequestError:
     """Return the error for a redirect, which is never followed with our key in hand."""
     what = "which no v3io web API does. Check endpoint= or V3IO_API."
-    with suppress(ValueError):  # the platform says where, or nonsense
+    with suppress(ValueError):  # the header may hold anything
         to = urlsplit(answer.headers.get("location", ""))
         if to.netloc:  # only scheme and host: the rest is the platform's business
             host = f"{to.scheme}://{to.netloc.rpartition('@')[2]}"

@@ -1,6 +1,6 @@
 """The outcome of each row: recorded in any order, emitted as Arrow batches in input order.
 
-Rows are kept in pages of a structured array. A page leaves memory as soon as each of its rows,
+Rows are kept in pages, each a set of columns. A page leaves memory as soon as each of its rows,
 and of all pages before it, has an outcome.
 """
 
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from v3io_frames_put._producer.values import Failure, Status
     from v3io_frames_put._wire.bodies import Entries
 
+_NAMES: Final = PAGE.names or ()
 _CODES: Final = {status: code for code, status in enumerate(STATUSES)}
 _FOUND: Final = ("maybe_duplicate", "shard_id", "sequence_number")  # what a look-up learns
 
@@ -42,18 +43,18 @@ class _Page:
     Attributes
     ----------
     first_row : int
-        The row of the first entry.
-    entries : ndarray of PAGE
-        One a row.
+        The first of them.
+    columns : dict of str to ndarray
+        Those of ``PAGE``, each an array of its own: that is faster to write than a record array.
     num_open : int
         Rows that are read and have no outcome yet.
     """
 
-    __slots__ = ("entries", "first_row", "num_open")
+    __slots__ = ("columns", "first_row", "num_open")
 
     def __init__(self, first_row: int, num_rows: int) -> None:
         self.first_row, self.num_open = first_row, 0
-        self.entries = np.full(num_rows, BLANK)
+        self.columns = {name: BLANK[name].repeat(num_rows) for name in _NAMES}
 
 
 class Outcomes:
@@ -120,7 +121,8 @@ class Outcomes:
         """Give rows of a page the outcomes that earlier processes recorded."""
         known = prior.recall(first, count)
         within = first - page.first_row
-        page.entries[within : within + count] = known
+        for name, column in page.columns.items():
+            column[within : within + count] = known[name]
         final = known["status"][known["status"] >= 0]
         page.num_open -= len(final)
         for code, rows in enumerate(np.bincount(final, minlength=len(STATUSES)).tolist()):
@@ -137,7 +139,7 @@ class Outcomes:
             before = np.repeat(np.cumsum(counts) - counts, counts)
             places = np.arange(len(entries.rows)) - before
             for page, which, within in self._by_page(entries.rows):
-                page.entries["record_row"][within] = places[which]
+                page.columns["record_row"][within] = places[which]
 
     # -- outcomes in ------------------------------------------------------------------
 
@@ -205,11 +207,11 @@ class Outcomes:
         self, rows: NDArray[np.int64], status: Status, attempts: int, columns: dict[str, Any]
     ) -> None:
         for page, which, within in self._by_page(rows):
-            entries = page.entries
-            entries["status"][within] = _CODES[status]
-            entries["attempts"][within] += attempts
+            written = page.columns
+            written["status"][within] = _CODES[status]
+            written["attempts"][within] += attempts
             for name, value in columns.items():
-                entries[name][within] = value[which] if isinstance(value, np.ndarray) else value
+                written[name][within] = value[which] if isinstance(value, np.ndarray) else value
             page.num_open -= len(rows[which])
         self.counts[status] += len(rows)
         if self._prior is not None and status == "stored":
@@ -269,8 +271,9 @@ class Outcomes:
         """Return the rows without an outcome, page by page."""
         return [
             page.first_row
-            + np.flatnonzero(page.entries["status"][: self._rows - page.first_row] < 0)
+            + np.flatnonzero(page.columns["status"][: self._rows - page.first_row] < 0)
             for page in self._pages.values()
+            if page.num_open
         ]
 
     def open_rows(self, first: int) -> NDArray[np.int64]:
@@ -283,14 +286,14 @@ class Outcomes:
         """Return a column of rows."""
         column = np.empty(len(rows), PAGE[name])
         for page, which, within in self._by_page(rows):
-            column[which] = page.entries[name][within]
+            column[which] = page.columns[name][within]
         return column
 
     def drain(self) -> Iterator[pa.RecordBatch]:
         """Yield the batches of rows that have their outcome, in input order, and forget them."""
         while self._is_complete(self._emitted):
             page = self._pages.pop(self._emitted)
-            batch = to_arrow(page.entries, self._texts, packed=self.is_packed)
+            batch = to_arrow(page.columns, self._texts, packed=self.is_packed)
             if self._run_log is not None:
                 self._run_log.complete_page(self._emitted, batch)
             self._emitted += 1
@@ -306,5 +309,6 @@ class Outcomes:
         yield from self.drain()
         for number in sorted(self._pages):
             page = self._pages.pop(number)
-            last = page.entries[: self._rows - page.first_row]
+            num_rows = self._rows - page.first_row
+            last = {name: column[:num_rows] for name, column in page.columns.items()}
             yield to_arrow(last, self._texts, packed=self.is_packed)

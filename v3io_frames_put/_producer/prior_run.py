@@ -1,4 +1,4 @@
-"""What earlier processes of a run left of each row: what to keep and what is in doubt."""
+"""What earlier processes of a run left: outcomes that are kept, and rows that are in doubt."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class PriorOutcomes:
     Parameters
     ----------
     status : ndarray of int8
-        Per row, a place in ``STATUSES``, or ``OPEN``; rows behind its end are open.
+        Per row, a place in ``STATUSES``, or ``OPEN``; rows after its end are open.
     load : callable
         Given its number, returns a page: one entry a row, perhaps fewer than a page has.
     texts : Texts
@@ -92,7 +92,7 @@ class PriorOutcomes:
         return np.concatenate([np.zeros(0, np.int64), *self._stored_now])
 
     def is_stored(self, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Tell which rows were stored before this process."""
+        """Return which rows were stored before this process."""
         if not len(self.status):
             return np.zeros(len(rows), np.bool_)
         status = self.status[np.minimum(rows, len(self.status) - 1)]
@@ -109,7 +109,7 @@ class PriorOutcomes:
         return int(np.count_nonzero(self.status == _STORED))
 
     def keeps(self, first_row: int, num_rows: int) -> NDArray[np.bool_]:
-        """Tell which of some rows keep their outcome."""
+        """Return which of some rows keep their outcome."""
         if self._loss is not None:
             return np.ones(num_rows, np.bool_)
         status = self.status[first_row : first_row + num_rows]
@@ -118,40 +118,40 @@ class PriorOutcomes:
         return kept
 
     def recall(self, first_row: int, num_rows: int) -> NDArray[Any]:
-        """Return the page entries of some rows of one page: kept, doubted or open."""
+        """Return the page entries of some rows of one page: kept, in doubt or open."""
         number, within = divmod(first_row, self._page_rows)
         known = self._page(number)[within : within + num_rows]
-        told = np.full(num_rows, BLANK)
-        told[: len(known)] = known
+        entries = np.full(num_rows, BLANK)
+        entries[: len(known)] = known
         status = self.status[first_row : first_row + num_rows]
-        told["status"][: len(status)] = status
+        entries["status"][: len(status)] = status
         if self._loss is not None:
-            lost = told["status"] == OPEN
-            told["status"][lost] = _UNKNOWN
-            told["error_message"][lost] = self.texts.number(self._loss.message)
-            told["error_detail"][lost] = self.texts.number(self._loss.detail)
+            lost = entries["status"] == OPEN
+            entries["status"][lost] = _UNKNOWN
+            entries["error_message"][lost] = self.texts.number(self._loss.message)
+            entries["error_detail"][lost] = self.texts.number(self._loss.detail)
         again = ~self.keeps(first_row, num_rows)
-        doubted = again & (told["status"] == _UNKNOWN) & self._doubts
-        left = told[again]
-        told[again] = BLANK
-        told["attempts"][again] = left["attempts"]
-        told["maybe_duplicate"][again] = left["maybe_duplicate"]
-        told["status"][doubted] = IN_DOUBT
-        return told
+        in_doubt = again & (entries["status"] == _UNKNOWN) & self._doubts
+        left = entries[again]
+        entries[again] = BLANK
+        entries["attempts"][again] = left["attempts"]
+        entries["maybe_duplicate"][again] = left["maybe_duplicate"]
+        entries["status"][in_doubt] = IN_DOUBT
+        return entries
 
-    def places(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    def positions(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the shard and the sequence number of rows; NOT_GIVEN: they are not stored."""
-        places = np.full((len(rows), 2), NOT_GIVEN, np.int64)
+        positions = np.full((len(rows), 2), NOT_GIVEN, np.int64)
         stored = np.flatnonzero(self.is_stored(rows))
         numbers = rows[stored] // self._page_rows
         for number in np.unique(numbers).tolist():
             here = stored[numbers == number]
             entries = self._page(number)[rows[here] % self._page_rows]
-            places[here] = np.stack([entries["shard_id"], entries["sequence_number"]], axis=1)
-        return places
+            positions[here] = np.stack([entries["shard_id"], entries["sequence_number"]], axis=1)
+        return positions
 
     def find(self, rows: NDArray[np.int64], **columns: Any) -> None:
-        """Give rows the outcome ``stored``: they were found on the stream."""
+        """Record rows as stored: they were found on the stream."""
         missing = int(rows.max(initial=-1)) + 1 - len(self.status)
         if missing > 0:
             self.status = np.concatenate([self.status, np.full(missing, OPEN, np.int8)])
@@ -180,11 +180,11 @@ class PriorOutcomes:
         return np.unique(np.concatenate([np.zeros(0, np.int64), *self._found]))
 
     def prove(self) -> None:
-        """Say that what was not found is not stored: it can be sent."""
+        """Mark rows that the scan did not find as safe to send again."""
         self._doubts = False
 
     def lose(self, why: Failure, *, everything: bool) -> None:
-        """Say that nobody can prove what was not found absent: it is not sent again.
+        """Mark rows that the scan did not find as unknown: their absence is not proven.
 
         Parameters
         ----------
@@ -283,7 +283,7 @@ class PriorRun:
         """List the rows that stand behind later ones of their destination."""
         rows, least = self.outcomes.reordered_at.T
         stood = self.outcomes.is_stored(rows)
-        numbers = self.outcomes.places(rows[stood])[:, 1]
+        numbers = self.outcomes.positions(rows[stood])[:, 1]
         is_late = numbers > least[stood]  # else it was found in order
         reordered_at = np.concatenate([rows, *self._overtaken])
         sent_now = reordered_at[np.isin(reordered_at, self.outcomes.stored_now())]
@@ -293,7 +293,7 @@ class PriorRun:
 
 LOST: Final = Failure(
     "NoAnswer",
-    "an earlier process of the run may have stored it; records are missing where it would stand, "
+    "an earlier process of the run may have stored it; records are missing where it would be, "
     "so its absence is not proven",
 )
 
@@ -310,7 +310,7 @@ class PriorInDoubt:
     low_watermark : ndarray of int64
         Per shard, the number after which everything is stored that is in doubt.
     starts : mapping of str to int
-        Per shard, the last number before the run, as a receipt tells it.
+        Per shard, the last number before the run, as in a receipt.
     knows_requests : bool
         Whether no row but the unknown ones can have been sent.
     """
@@ -329,23 +329,23 @@ class PriorInDoubt:
         self._earlier = earlier
         self._rows_of = rows_of
         self._knows_requests = knows_requests
-        self._rows = np.zeros(0, np.int64)  # that an earlier request may yet bring, in order
-        self._places = np.zeros((0, 2), np.int64)  # of each: shard, number; NOT_GIVEN: none
+        self._rows = np.zeros(0, np.int64)  # that an earlier request may still store, in order
+        self._positions = np.zeros((0, 2), np.int64)  # of each: shard, number; NOT_GIVEN: none
         self._copies = np.zeros((0, 3), np.int64)  # row, shard, number
 
     def take(self, found: NDArray[Any], *, proves_absence: bool) -> None:
-        """Take where the run's tags stand, and whether what is not there is nowhere."""
+        """Take where the run's tags are stored, and whether what was not found is not stored."""
         of, rows, within = self._spread(found["tag"])
         order = np.argsort(rows, kind="stable")  # a row may be in several records
         of, rows, within = of[order], rows[order], within[order]
         is_first = np.r_[True, rows[1:] != rows[:-1]][: len(rows)]
-        places, known = _places_of(found, of), self._earlier.places(rows)
+        positions, known = _positions_of(found, of), self._earlier.positions(rows)
         is_fresh = known[:, 0] == NOT_GIVEN
         before = np.flatnonzero(is_first)[np.cumsum(is_first) - 1]  # the first of the same row
-        known[is_fresh] = places[before[is_fresh]]
-        self._note_copies(rows, places, known)
+        known[is_fresh] = positions[before[is_fresh]]
+        self._note_copies(rows, positions, known)
         chosen = np.flatnonzero(is_first & is_fresh)
-        del of, order, places, before  # as large as the pages that are copied next
+        del of, order, positions, before  # as large as the pages that are copied next
         shards, numbers = known[chosen].T
         self._earlier.find(
             rows[chosen], shard_id=shards, sequence_number=numbers, record_row=within[chosen]
@@ -353,14 +353,14 @@ class PriorInDoubt:
         if proves_absence:
             self._earlier.prove()
             self._rows = np.flatnonzero(self._earlier.status == STATUSES.index("unknown"))
-            self._places = np.full((len(self._rows), 2), NOT_GIVEN, np.int64)
+            self._positions = np.full((len(self._rows), 2), NOT_GIVEN, np.int64)
         else:
             self._earlier.lose(LOST, everything=not self._knows_requests)
 
     def _spread(
         self, tags: NDArray[np.uint64]
     ) -> tuple[NDArray[np.intp], NDArray[np.int64], NDArray[np.intp]]:
-        """List the rows of records: of which record each is, the row, its place in the record."""
+        """Return the rows of records: the record of each, the row, its place in the record."""
         firsts, counts = split_tags(tags)
         if (counts == 1).all():
             return np.arange(len(tags)), firsts, np.zeros(len(tags), np.intp)
@@ -372,11 +372,11 @@ class PriorInDoubt:
         return of, np.concatenate(parts), np.arange(len(of)) - (np.cumsum(lengths) - lengths)[of]
 
     def _note_copies(
-        self, rows: NDArray[np.int64], places: NDArray[np.int64], known: NDArray[np.int64]
+        self, rows: NDArray[np.int64], positions: NDArray[np.int64], known: NDArray[np.int64]
     ) -> None:
-        """Note the places of rows that are not those where they are known to stand."""
-        is_copy = (places != known).any(axis=1)
-        copies = np.column_stack([rows[is_copy], places[is_copy]])
+        """Note positions of rows that are not the known ones."""
+        is_copy = (positions != known).any(axis=1)
+        copies = np.column_stack([rows[is_copy], positions[is_copy]])
         self._copies = np.unique(np.concatenate([self._copies, copies]), axis=0)
 
     @property
@@ -385,49 +385,49 @@ class PriorInDoubt:
         return not len(self._rows)
 
     def expects(self, tags: NDArray[np.uint64]) -> NDArray[np.bool_]:
-        """Tell of which tags an earlier request may yet bring rows."""
+        """Return of which tags an earlier request may still store rows."""
         of, rows, _ = self._spread(tags)
         expected = np.zeros(len(tags), np.bool_)
         expected[of[self._earlier.is_stored(rows) | self.in_doubt(rows)]] = True
         return expected
 
     def in_doubt(self, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Tell of which rows an earlier request may yet bring another copy."""
+        """Return of which rows an earlier request may still store another copy."""
         if self.is_over:
             return np.zeros(len(rows), np.bool_)
         at = np.searchsorted(self._rows, rows)
-        doubted: NDArray[np.bool_] = self._rows[np.minimum(at, len(self._rows) - 1)] == rows
-        return doubted
+        in_doubt: NDArray[np.bool_] = self._rows[np.minimum(at, len(self._rows) - 1)] == rows
+        return in_doubt
 
-    def note_stored(self, rows: NDArray[np.int64], places: NDArray[np.int64]) -> None:
-        """Note where rows stand now: shard and sequence number of each."""
-        doubted = self.in_doubt(rows)
-        self._places[np.searchsorted(self._rows, rows[doubted])] = places[doubted]
+    def note_stored(self, rows: NDArray[np.int64], positions: NDArray[np.int64]) -> None:
+        """Note where rows are stored now: shard and sequence number of each."""
+        in_doubt = self.in_doubt(rows)
+        self._positions[np.searchsorted(self._rows, rows[in_doubt])] = positions[in_doubt]
 
     def take_last(self, found: NDArray[Any]) -> None:
-        """Take where expected tags stand at the end of the run."""
+        """Take where expected tags are stored at the end of the run."""
         of, rows, _ = self._spread(found["tag"])
-        known = self._earlier.places(rows)
-        is_told = self.in_doubt(rows) | (known[:, 0] != NOT_GIVEN)
-        self._note_copies(rows[is_told], _places_of(found, of[is_told]), known[is_told])
+        known = self._earlier.positions(rows)
+        is_known = self.in_doubt(rows) | (known[:, 0] != NOT_GIVEN)
+        self._note_copies(rows[is_known], _positions_of(found, of[is_known]), known[is_known])
 
     def duplicates(self) -> list[Copy]:
-        """List copies that stand besides the place where a row is known to stand."""
-        elsewhere = (self._told() != self._copies[:, 1:]).any(axis=1)
+        """Return copies that are stored besides the known position of a row."""
+        elsewhere = (self._known_positions() != self._copies[:, 1:]).any(axis=1)
         return [Copy(*copy) for copy in self._copies[elsewhere].tolist()]
 
     def late(self) -> list[Copy]:
-        """List copies of rows that had been settled as not, or maybe, stored."""
-        is_late = self.in_doubt(self._copies[:, 0]) & (self._told()[:, 0] == NOT_GIVEN)
+        """Return copies of rows that had been recorded as not, or maybe, stored."""
+        is_late = self.in_doubt(self._copies[:, 0]) & (self._known_positions()[:, 0] == NOT_GIVEN)
         return [Copy(*copy) for copy in self._copies[is_late].tolist()]
 
-    def _told(self) -> NDArray[np.int64]:
-        """Return where the row of each copy came to stand; NOT_GIVEN: nowhere, or before."""
-        told = np.full((len(self._copies), 2), NOT_GIVEN, np.int64)
-        doubted = self.in_doubt(self._copies[:, 0])
-        told[doubted] = self._places[np.searchsorted(self._rows, self._copies[doubted, 0])]
-        return told
+    def _known_positions(self) -> NDArray[np.int64]:
+        """Return where this process stored the row of each copy; NOT_GIVEN: it did not."""
+        known = np.full((len(self._copies), 2), NOT_GIVEN, np.int64)
+        in_doubt = self.in_doubt(self._copies[:, 0])
+        known[in_doubt] = self._positions[np.searchsorted(self._rows, self._copies[in_doubt, 0])]
+        return known
 
 
-def _places_of(found: NDArray[Any], at: NDArray[np.intp]) -> NDArray[np.int64]:
+def _positions_of(found: NDArray[Any], at: NDArray[np.intp]) -> NDArray[np.int64]:
     return np.stack([found[name][at] for name in ("shard_id", "sequence_number")], axis=1)

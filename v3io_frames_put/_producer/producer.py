@@ -15,7 +15,7 @@ Records wait in the accumulator; a batch of them is one request. What becomes of
                      deadline .......... given up; later rows of its destinations are held
 
 Nothing here waits or does I/O: ``next_request`` returns what to send now, ``complete`` takes
-how it ended, ``wake_at`` says when to ask again.
+how it ended, ``wake_at`` returns when to call again.
 """
 
 from __future__ import annotations
@@ -29,7 +29,12 @@ import numpy as np
 from v3io_frames_put._producer import completion
 from v3io_frames_put._producer.accumulator import Accumulator
 from v3io_frames_put._producer.batch import iterate_parts
-from v3io_frames_put._producer.classification import Stop, classify_response, describe_failure
+from v3io_frames_put._producer.classification import (
+    Stop,
+    classify_response,
+    describe_cause,
+    describe_failure,
+)
 from v3io_frames_put._producer.completion import HELD, STOPPED, Reordering, record_status
 from v3io_frames_put._producer.flow_control import Availability, Moment, next_delay, open_limit
 from v3io_frames_put._producer.run_log import RunLog
@@ -85,8 +90,11 @@ class Producer:
     ----------
     stopped : Stop or None
         Why the run ended early. None: it did not.
-    requests, retried_rows, bytes_sent : int
-        PutRecords requests that were sent, rows that were sent again, bytes of all bodies.
+    requests : int
+        PutRecords requests that were sent, or tried to.
+    retried_rows, bytes_sent : int
+        Rows that were sent again, and bytes of all bodies: of requests that ended, and that
+        reached the platform.
     sharded_records, free_records : int
         Records offered to which a shard was given, and to which neither shard nor key was.
     """
@@ -105,7 +113,7 @@ class Producer:
         self.requests = self.retried_rows = self.bytes_sent = 0
         self.sharded_records = self.free_records = 0
         self._policy, self._stream = policy, stream
-        self._limits = policy.limits  # the body limit sinks when the platform says 413
+        self._limits = policy.limits  # the body limit sinks after a 413
         self._limit = open_limit(policy.max_in_flight)
         self._availability = Availability(policy.retry)
         self._accumulator = Accumulator(policy.lanes)
@@ -213,9 +221,7 @@ class Producer:
         batch.attempts += 1
         if batch.attempts > 1:
             batch.state["sent_twice"] |= batch.state["maybe_stored"]
-            self.retried_rows += batch.entries.num_rows
         self.requests += 1
-        self.bytes_sent += len(body)
         self._in_flight[batch.request] = batch
         self._bytes_in_flight += batch.nbytes
         self._limit.note_sent(batch.request, now=now, nbytes=len(body))
@@ -253,9 +259,9 @@ class Producer:
             return None
         until, batch = pause
         why = next((why for why in batch.state["why"] if why is not None), None)
-        reason = f" after {why.message}" if why else ""
+        cause = f"{describe_cause(why)}; " if why else ""
         seconds = max(0.0, until - now, self._availability.reconnect_at - now)
-        return f"trying again in {seconds:.1f} s{reason}"
+        return f"{cause}trying again in {seconds:.1f} s"
 
     # -- answers in -------------------------------------------------------------------
 
@@ -281,11 +287,20 @@ class Producer:
         else:
             batch = self._in_flight.pop(ticket)
             self._bytes_in_flight -= batch.nbytes
+            self._note_arrival(batch, attempt)
             self._complete_batch(batch, attempt, moment)
         if self._availability.is_unavailable(now):
             self._stop("unavailable", attempt)
         if self.stopped:
             self._drop_waiting()
+
+    def _note_arrival(self, batch: Batch, attempt: Attempt) -> None:
+        """Count what reached the platform: a connection that was refused carried nothing."""
+        if isinstance(attempt, Fault) and attempt.stage == "connecting":
+            return
+        self.bytes_sent += batch.entries.nbytes + ENVELOPE_BYTES
+        self.retried_rows += batch.entries.num_rows if batch.has_arrived else 0
+        batch.has_arrived = True
 
     def _complete_query(self, query: PendingQuery, attempt: Attempt, moment: Moment) -> None:
         """Take an answer to a look-up, and what it resolves."""

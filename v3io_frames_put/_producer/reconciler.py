@@ -10,8 +10,8 @@ to the end as it was when the look-up began, and collects the tags of the run:
                                  no location expired, so nothing between was missed
 
 Record 17 is read once more to prove that nothing after it was dropped. Absent records are sent
-again; those whose absence is not proven end unknown. A request that a dead connection left
-behind may be stored even later: a last scan, when all is sent, finds such copies.
+again; those whose absence is not proven end unknown. A request on a dead connection may be
+stored even later: a last scan, when all is sent, finds such copies.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ def lower_watermark(one: NDArray[np.int64], other: NDArray[np.int64]) -> NDArray
 
 @dataclass(slots=True)
 class Scan:
-    """Reads all shards that may hold what is looked for, once.
+    """One reading of all shards that may hold what is looked for.
 
     Attributes
     ----------

@@ -107,7 +107,7 @@ class Texts:
         return numbers
 
 
-def to_arrow(page: NDArray[Any], texts: Texts, *, packed: bool) -> pa.RecordBatch:
+def to_arrow(page: Mapping[str, NDArray[Any]], texts: Texts, *, packed: bool) -> pa.RecordBatch:
     """Return the rows of a page as columns of the results."""
     code = page["error_code"]
     columns = [

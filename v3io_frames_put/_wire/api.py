@@ -64,7 +64,7 @@ class UnreadableJsonError(Exception):
 
 
 def parse_json(body: bytes, decode: Callable[[bytes], Any] = orjson.loads) -> Any:
-    """Read the JSON of an answer: every answer of the platform is read here.
+    """Parse the JSON of an answer: every answer of the platform is parsed here.
 
     Raises
     ------
@@ -81,7 +81,7 @@ def parse_json(body: bytes, decode: Callable[[bytes], Any] = orjson.loads) -> An
 
 @dataclass(frozen=True, slots=True)
 class PlatformError:
-    """What an answer that is no success says.
+    """The error of an answer that is not a success.
 
     Attributes
     ----------
@@ -103,7 +103,7 @@ class PlatformError:
 
 
 def parse_error(answer: Answer) -> PlatformError:
-    """Read an error in any shape: symbolic JSON, prose JSON, an HTML page, nothing."""
+    """Parse an error in any shape: symbolic JSON, prose JSON, an HTML page, nothing."""
     fields = _json_object(answer.body)
     message = fields.get("ErrorMessage")
     code = fields.get("ErrorCode")
@@ -117,12 +117,12 @@ def parse_error(answer: Answer) -> PlatformError:
 
 
 def canonical_name(message: str) -> str:
-    """Give an error message its one spelling."""
+    """Return the one name of an error, whatever release it comes from."""
     return _ALIASES.get(message, message[:_MAX_NAME])
 
 
 def _json_object(body: bytes) -> dict[str, object]:
-    """Read a JSON object; anything else is an empty one."""
+    """Parse a JSON object; anything else is an empty one."""
     try:
         value = parse_json(body)
     except UnreadableJsonError:
@@ -131,7 +131,7 @@ def _json_object(body: bytes) -> dict[str, object]:
 
 
 def _page_text(body: bytes) -> str:
-    """Draw the title, or else the first words, from a page that is no JSON."""
+    """Return the title, or else the first words, of a page that is not JSON."""
     page = body[:4_096].decode("utf-8", "replace")
     title = re.search(r"<title[^>]*>(.*?)</title>", page, re.IGNORECASE | re.DOTALL)
     words = title.group(1) if title else re.sub(r"<[^>]*>", " ", page)
@@ -161,7 +161,7 @@ broken pipe, an end of file, bytes that are no HTTP answer, or our own shutting 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One call of the web API; who we are is added by the transport."""
+    """One call of the web API; the transport adds the credentials."""
 
     method: str
     path: str  # percent-encoded, begins with "/", with its query
@@ -209,57 +209,57 @@ _HEADERS: Final[Mapping[str, Mapping[str, str]]] = {
 
 
 def put_records_request(stream: StreamPath, body: bytes | memoryview) -> Request:
-    """Ask to store the records of a body that is ready to send."""
+    """Return the request that stores the records of a body."""
     return Request("POST", stream.resource, _HEADERS[PUT_RECORDS], body)
 
 
 def create_stream_request(stream: StreamPath, *, shards: int, retention_hours: int) -> Request:
-    """Ask to create a stream; directories above it are made as needed."""
+    """Return the request that creates a stream, and the directories above it as needed."""
     fields = {"ShardCount": shards, "RetentionPeriodHours": retention_hours}
     return _call(CREATE_STREAM, "POST", stream.resource, fields)
 
 
 def describe_stream_request(stream: StreamPath) -> Request:
-    """Ask for a stream's shard count and retention."""
+    """Return the request for a stream's shard count and retention."""
     return _call(DESCRIBE_STREAM, "PUT", stream.resource, {})
 
 
 def update_stream_request(stream: StreamPath, *, shards: int) -> Request:
-    """Ask for more shards."""
+    """Return the request for more shards."""
     return _call(UPDATE_STREAM, "POST", stream.resource, {"ShardCount": shards})
 
 
 def seek_earliest_request(stream: StreamPath, shard: int) -> Request:
-    """Ask where a shard begins."""
+    """Return the request for the location where a shard begins."""
     return _seek(stream, shard, {"Type": "EARLIEST"})
 
 
 def seek_latest_request(stream: StreamPath, shard: int) -> Request:
-    """Ask where a shard ends: behind its newest record."""
+    """Return the request for the location where a shard ends: after its newest record."""
     return _seek(stream, shard, {"Type": "LATEST"})
 
 
 def seek_time_request(stream: StreamPath, shard: int, *, nanoseconds: int) -> Request:
-    """Ask for the first record that arrived at or after a time since the epoch."""
+    """Return the request for the first record that arrived at or after a time since the epoch."""
     seconds, rest = divmod(nanoseconds, 1_000_000_000)
     # Both fields are required: the platform has no default for the nanoseconds.
     return _seek(stream, shard, {"Type": "TIME", "TimestampSec": seconds, "TimestampNSec": rest})
 
 
 def seek_sequence_request(stream: StreamPath, shard: int, *, sequence_number: int) -> Request:
-    """Ask where the record of that number is."""
+    """Return the request for the location of the record of a number."""
     fields = {"Type": "SEQUENCE", "StartingSequenceNumber": sequence_number}
     return _seek(stream, shard, fields)
 
 
 def get_records_request(stream: StreamPath, shard: int, *, location: str, limit: int) -> Request:
-    """Ask for at most so many records from a location."""
+    """Return the request for at most ``limit`` records from a location."""
     fields = {"Location": location, "Limit": limit}
     return _call(GET_RECORDS, "PUT", stream.shard_resource(shard), fields)
 
 
 def last_sequence_number_request(stream: StreamPath, shard: int) -> Request:
-    """Ask for the number of a shard's newest record, an attribute of the shard object."""
+    """Return the request for the number of a shard's newest record, an attribute of its object."""
     fields = {"AttributesToGet": LAST_SEQUENCE_NUMBER}
     return _call(GET_ITEM, "PUT", stream.shard_resource(shard), fields)
 
@@ -267,7 +267,7 @@ def last_sequence_number_request(stream: StreamPath, shard: int) -> Request:
 def list_request(
     container: str, path: str, *, marker: str | None = None, max_keys: int = LISTING_PAGE_ENTRIES
 ) -> Request:
-    """Ask for a page of what is in a directory, from behind the marker."""
+    """Return the request for a page of a directory, after the marker."""
     query = {"prefix": f"{path}/", "max-keys": str(max_keys)}
     if marker is not None:
         query["marker"] = marker
@@ -276,17 +276,17 @@ def list_request(
 
 
 def head_object_request(container: str, path: str) -> Request:
-    """Ask whether there is an object at a path."""
+    """Return the request that checks whether there is an object at a path."""
     return Request("HEAD", resource_path(container, path))
 
 
 def delete_object_request(container: str, key: str) -> Request:
-    """Ask to delete one object."""
+    """Return the request that deletes one object."""
     return Request("DELETE", resource_path(container, key))
 
 
 def delete_directory_request(stream: StreamPath) -> Request:
-    """Ask to delete the stream's own directory, which must be empty."""
+    """Return the request that deletes the stream's own directory, which must be empty."""
     return Request("DELETE", stream.resource)
 
 

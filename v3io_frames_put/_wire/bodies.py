@@ -41,7 +41,7 @@ class Tag(NamedTuple):
 def format_tags(
     run_id: bytes, first_rows: NDArray[np.int64], row_counts: NDArray[np.int32] | None
 ) -> pa.StringArray:
-    """Write the tag of each record as Base64.
+    """Encode the tag of each record as Base64.
 
     Parameters
     ----------
@@ -75,7 +75,7 @@ def _write_numbers(
 
 
 def parse_tag(client_info: bytes | None, run_id: bytes) -> Tag | None:
-    """Read a record's tag; None: it is not of this run."""
+    """Parse a record's tag; None: it is not of this run."""
     if client_info is None or len(client_info) != TAG_BYTES or client_info[:RUN_BYTES] != run_id:
         return None
     split = RUN_BYTES + _ROW_BYTES
@@ -86,7 +86,7 @@ def parse_tag(client_info: bytes | None, run_id: bytes) -> Tag | None:
 def number_tags(
     first_rows: NDArray[np.int64], row_counts: NDArray[np.int32] | None
 ) -> NDArray[np.uint64]:
-    """Turn what each tag says into one number: the last 8 of its bytes."""
+    """Return the number of each tag: the last 8 of its bytes."""
     counts = np.uint64(1) if row_counts is None else row_counts.astype(np.uint64)
     numbers: NDArray[np.uint64] = first_rows.astype(np.uint64) << _COUNT_BITS | counts
     return numbers
@@ -95,7 +95,7 @@ def number_tags(
 def read_tags(
     client_info: pa.BinaryArray, run_id: bytes
 ) -> tuple[NDArray[np.intp], NDArray[np.uint64]]:
-    """Find the records with a tag of a run: their positions, and the numbers of their tags."""
+    """Return the positions of the records with a tag of a run, and the numbers of their tags."""
     is_as_long = pc.fill_null(pc.equal(pc.binary_length(client_info), TAG_BYTES), False)  # noqa: FBT003
     tags = np.frombuffer(b"".join(client_info.filter(is_as_long).to_pylist()), ">u8").reshape(-1, 2)
     is_ours = tags[:, 0] == int.from_bytes(run_id, "big")
@@ -103,7 +103,7 @@ def read_tags(
 
 
 def split_tags(numbers: NDArray[np.uint64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Tell the first row and the row count of tags by their numbers."""
+    """Return the first row and the row count of tags, given their numbers."""
     return (numbers >> _COUNT_BITS).astype(np.int64), (numbers & _COUNT_MASK).astype(np.int64)
 
 
@@ -196,7 +196,7 @@ class Entries:
         return self.rows[first : first + int(self.row_counts[start:stop].sum())]
 
     def spread(self, values: NDArray[Any], which: NDArray[Any]) -> NDArray[Any]:
-        """Give every row of the chosen records its record's value."""
+        """Return the record's value for every row of the chosen records."""
         chosen: NDArray[Any] = values[which]
         return chosen if self.row_counts is None else np.repeat(chosen, self.row_counts[which])
 
@@ -230,18 +230,15 @@ class EntryRange:
         Of which.
     start, stop : int
         The first of them, and the one after the last.
+    nbytes : int
+        Bytes of their entries.
     """
 
-    __slots__ = ("entries", "start", "stop")
+    __slots__ = ("entries", "nbytes", "start", "stop")
 
     def __init__(self, entries: Entries, start: int, stop: int) -> None:
         self.entries, self.start, self.stop = entries, start, stop
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of the entries."""
-        offsets = self.entries.offsets
-        return int(offsets[self.stop] - offsets[self.start])
+        self.nbytes = int(entries.offsets[stop] - entries.offsets[start])
 
     @property
     def first_row(self) -> int:
@@ -252,8 +249,11 @@ class EntryRange:
 
     def count_fitting(self, room: int, records: int) -> int:
         """Return how many of the leading entries fit ``room`` bytes; at most ``records``."""
+        count = self.stop - self.start
+        if count <= records and self.nbytes <= room:
+            return count
         offsets, start = self.entries.offsets, self.start
-        count = min(self.stop - start, records)
+        count = min(count, records)
         end = int(offsets[start]) + room
         if offsets[start + count] <= end:
             return count
@@ -315,12 +315,12 @@ def encode_window(records: Records, run_id: bytes | None = None) -> EncodedWindo
 
 
 def first_rows(rows: NDArray[np.int64], row_counts: NDArray[np.int32] | None) -> NDArray[np.int64]:
-    """Find each record's first row among the rows of all."""
+    """Return each record's first row among the rows of all."""
     return rows if row_counts is None else rows[np.cumsum(row_counts) - row_counts]
 
 
 def _offsets(text: pa.Array) -> NDArray[np.int32]:
-    """Where each value begins in the value buffer, and where the last one ends."""
+    """Return where each value begins in the value buffer, and where the last one ends."""
     offsets = np.frombuffer(text.buffers()[1], np.int32)
     return offsets[text.offset : text.offset + len(text) + 1]
 
@@ -343,9 +343,12 @@ def join_entries(ranges: Sequence[EntryRange]) -> Entries:
 
 
 def _join_body(texts: Sequence[pa.BinaryArray]) -> tuple[pa.BinaryArray, memoryview]:
-    """Build a body, and show the entries in it, so that one copy of them is held.
+    """Join entries in a body, and return them as a part of it, so that one copy is held.
 
-    In the place of the first one's comma is the end of the prefix: no body holds either.
+    Each entry begins with a comma; the first one's is overwritten by the end of the prefix:
+
+        {"Records":   ,{"Data":"YQ=="}   ,{"Data":"Yg=="}   ]}
+        {"Records":   [{"Data":"YQ=="}   ,{"Data":"Yg=="}   ]}
     """
     whole = pa.concat_arrays([_PREFIX, *texts, _SUFFIX])
     body = whole.buffers()[2]
@@ -415,6 +418,6 @@ def build_body(entries: Entries) -> memoryview:
 
 
 def _bytes_of(text: pa.Array) -> memoryview:
-    """Show the bytes of all values of a text column, one after another."""
+    """Return a view of the bytes of all values of a text column, one after another."""
     values, offsets = text.buffers()[2], _offsets(text)
     return memoryview(values if values is not None else b"")[int(offsets[0]) : int(offsets[-1])]

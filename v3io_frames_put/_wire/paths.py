@@ -1,4 +1,4 @@
-"""Where a stream is: the path forms that people write, made one.
+"""The forms of a stream path -> one value.
 
 No name here is looked up and no request made; a path that cannot be one is a
 ``ConfigError`` before anything is sent.
@@ -56,7 +56,7 @@ def resource_path(container: str, path: str) -> str:
 
 
 def parse_stream_path(text: str) -> StreamPath:
-    """Read a stream path in any of the forms of the contract.
+    """Parse a stream path in any of the forms of the contract.
 
     Raises
     ------
@@ -74,7 +74,7 @@ def parse_stream_path(text: str) -> StreamPath:
 
 
 def _split_endpoint(text: str) -> tuple[str | None, str]:
-    """Take the API host off the front, where the path names one."""
+    """Split off the API host, where the path names one."""
     scheme, separator, rest = text.partition("://")
     if not separator:
         return None, text
@@ -86,14 +86,14 @@ def _split_endpoint(text: str) -> tuple[str | None, str]:
             _without_userinfo(text), "it holds credentials; give them to the Client instead"
         )
     # MLRun writes the API host here, Spark and the documents the container. A container
-    # is no host name: it has neither a dot nor a port.
+    # is not a host name: it has neither a dot nor a port.
     if "." in authority or ":" in authority:
         return f"{_SCHEMES[scheme.lower()]}://{authority}", path
     return None, rest
 
 
 def _check_names(text: str, names: list[str]) -> None:
-    """Refuse names that no file system has, or that a proxy would fold away."""
+    """Refuse names that no file system has, or that a proxy would normalize away."""
     for name in names:
         if name in (".", "..") or "\0" in name:
             raise _malformed(text, f"{name!r} is not a name")
@@ -112,12 +112,12 @@ def _utf8(text: str, name: str) -> bytes:
 
 
 def _without_userinfo(text: str) -> str:
-    """Leave out what stands before an ``@``: it may be a password."""
+    """Return a text without what is before an ``@``: it may be a password."""
     return f"...@{text.rpartition('@')[2]}" if "@" in text else text
 
 
 def _malformed(text: object, why: str) -> ConfigError:
-    """Say what is wrong with a stream path, and what to write."""
+    """Return the error for a stream path: what is wrong, and what to write."""
     shown = repr(text)
     if len(shown) > 200:  # noqa: PLR2004  # a line of a message, not a page
         shown = f"{shown[:200]}..."

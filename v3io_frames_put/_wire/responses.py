@@ -231,9 +231,9 @@ def parse_record_page(answer: Answer) -> RecordPage:
         raise broken(_FUNCTION, "it has no list Records", answer)
     if not isinstance(location, str) or not location:
         raise broken(_FUNCTION, "it has no NextLocation", answer)
-    behind = whole_number(fields, "RecordsBehindLatest", _FUNCTION)
+    records_behind = whole_number(fields, "RecordsBehindLatest", _FUNCTION)
     try:
-        return RecordPage(_record_columns(records), location, behind)
+        return RecordPage(_record_columns(records), location, records_behind)
     except (ValueError, TypeError, OverflowError, KeyError, pa.ArrowException) as error:
         why = f"a record is malformed ({type(error).__name__})"
         raise broken(_FUNCTION, why, answer) from error
@@ -271,8 +271,12 @@ def _text_column(value: Any) -> str:
 def decode_base64(texts: Sequence[str | None]) -> pa.LargeBinaryArray:
     """Decode many Base64 texts in one pass; None stays None.
 
-    Every text fills whole groups of four digits, so all of them can be decoded as one
-    once the padding counts as digits; the bytes that padding made are then left out.
+    Every text fills whole groups of four digits, so all of them are decoded as one text, with
+    "A" (zero bits) in place of the padding; the bytes that the padding made are then left out:
+
+        texts     YQ==   YmI=   None   -> sizes 4, 4, 0
+        digits    YQAA YmIA            -> a 0 0 b b 0
+        kept      a     b b            -> offsets 0, 1, 3, 3
 
     Raises
     ------
@@ -442,8 +446,6 @@ def _answer_columns(records: list[_Entry], failed: int) -> PutAnswer:
     positions = [at for at, code in enumerate(codes) if code] if any(codes) else []
     if len(positions) != failed:
         raise UnbelievableAnswerError("FailedRecordCount disagrees with the Records")
-    stored = np.ones(len(records), np.bool_)
-    stored[positions] = False
     errors = RecordErrors(
         positions=np.array(positions, np.intp),
         codes=_numbers("ErrorCode", [codes[at] for at in positions]).tolist(),
@@ -451,12 +453,16 @@ def _answer_columns(records: list[_Entry], failed: int) -> PutAnswer:
     )
     shards = _numbers("ShardId", map(_shard_id, records))
     numbers = _numbers("SequenceNumber", map(_sequence_number, records))
-    return PutAnswer(
-        stored,
-        shard_id=_check_range("ShardId", shards, stored, _MAX_INT32).astype(np.int32),
-        sequence_number=_check_range("SequenceNumber", numbers, stored, _MAX_INT64),
-        errors=errors,
-    )
+    stored = np.ones(len(records), np.bool_)
+    for field, column, maximum in (
+        ("ShardId", shards, _MAX_INT32),
+        ("SequenceNumber", numbers, _MAX_INT64),
+    ):
+        column[errors.positions] = 0  # of these, nothing is expected
+        _check_range(field, column, maximum)
+        column[errors.positions] = NOWHERE
+    stored[errors.positions] = False
+    return PutAnswer(stored, shards.astype(np.int32), numbers, errors)
 
 
 def _name(message: Any) -> str:
@@ -470,19 +476,12 @@ def _numbers(field: str, values: Iterable[Any]) -> NDArray[np.int64]:
         raise UnbelievableAnswerError(f"a {field} is out of range") from error
 
 
-def _check_range(
-    field: str, numbers: NDArray[np.int64], stored: NDArray[np.bool_], maximum: int
-) -> NDArray[np.int64]:
-    """Return the numbers of stored records, NOWHERE for the others.
-
-    They are checked before a cast to fewer bits, which wraps around.
-    """
-    numbers = np.where(stored, numbers, NOWHERE)
-    if np.count_nonzero(numbers < 0) != len(stored) - np.count_nonzero(stored):
+def _check_range(field: str, numbers: NDArray[np.int64], maximum: int) -> None:
+    """Check numbers before they are cast to fewer bits, which wraps around."""
+    if numbers.min(initial=0) < 0:
         raise UnbelievableAnswerError(f"a {field} is missing or negative")
-    if (numbers > maximum).any():
+    if numbers.max(initial=0) > maximum:
         raise UnbelievableAnswerError(f"a {field} is out of range")
-    return numbers
 
 
 def _check_shards(answer: PutAnswer, entries: Entries) -> None:
@@ -511,6 +510,8 @@ def _check_numbers(answer: PutAnswer) -> None:
     shards, numbers = answer.shard_id, answer.sequence_number
     if not answer.all_stored:
         shards, numbers = shards[answer.stored], numbers[answer.stored]
+    if not (shards >> 16).any():
+        shards = shards.astype(np.uint16)  # which a radix sort takes
     order = shards.argsort(kind="stable")
     shards, numbers = shards[order], numbers[order]
     if ((shards[1:] == shards[:-1]) & (numbers[1:] <= numbers[:-1])).any():

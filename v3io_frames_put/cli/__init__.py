@@ -6,16 +6,14 @@ command needs beyond click is imported when it runs, so that `--help` is quick.
 
 from __future__ import annotations
 
-from v3io_frames_put.cli.command import main
-from v3io_frames_put.cli.demo import demo
-from v3io_frames_put.cli.plan import plan
-from v3io_frames_put.cli.publish import publish
-from v3io_frames_put.cli.serve import serve
-from v3io_frames_put.cli.streams import create, delete, describe, update
-from v3io_frames_put.cli.tail import tail
-from v3io_frames_put.cli.verify import verify
+from v3io_frames_put.cli._local import demo, serve
+from v3io_frames_put.cli._main import main
+from v3io_frames_put.cli._publish import plan, publish, retry
+from v3io_frames_put.cli._streams import create, delete, describe, tail, update, verify
 
 __all__ = ["main"]
 
-for _command in (create, delete, demo, describe, plan, publish, serve, tail, update, verify):
+for _command in (
+    create, delete, demo, describe, plan, publish, retry, serve, tail, update, verify,
+):  # fmt: skip
     main.add_command(_command)

@@ -1,10 +1,11 @@
-"""What became of a job's rows, in numbers: the rows themselves stand in a file."""
+"""Results of a job, in numbers; the rows themselves are in files."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from v3io_frames_put.jobs._files import kind_of
 from v3io_frames_put.summary import draw_summary, summarize_receipt
 
 if TYPE_CHECKING:
@@ -23,8 +24,8 @@ class JobResults:
     counts : dict of str to int
         Rows by status, all four of them.
     reasons : list of dict
-        Why rows are not stored, the commonest first: ``status``, ``error_message``,
-        ``error_code``, ``rows`` and one ``detail``.
+        Why rows are not stored, the most frequent first: ``status``, ``error_message``,
+        ``error_code``, ``rows``, and of the first of them ``detail``, ``file``, ``file_row``.
     files : int
         Files that were named.
     complete : bool
@@ -62,17 +63,13 @@ class JobResults:
             for status, rows in self.counts.items()
             if status != "stored" and rows
         )
-        commonest = "; ".join(
-            f"{reason['rows']:,} x {reason['error_message']}: {reason['detail'] or 'no detail'}"
-            for reason in self.reasons[:3]
-        )
+        frequent = "; ".join(map(_write_reason, self.reasons[:3])).rstrip(".")
         total = self.rows - self.counts["stored"]
         where = ""
         if self.failed is not None:
             count = "They" if self.failed_rows == total else f"{self.failed_rows or 0:,} of them"
-            where = f" {count} stand in {self.failed}."
-        commonest = commonest.rstrip(".")
-        return f"{total:,} of {self.rows:,} rows are not stored ({counted}). {commonest}.{where}"
+            where = f" {count} are in {self.failed}."
+        return f"{total:,} of {self.rows:,} rows are not stored ({counted}). {frequent}.{where}"
 
     def __repr__(self) -> str:
         lines = [repr(self._summarize()), "", f"Files read: {self.files:,}"]
@@ -99,3 +96,13 @@ class JobResults:
             "failed": None if self.failed is None else str(self.failed),
             "failed_rows": self.failed_rows,
         }
+
+
+def _write_reason(reason: Mapping[str, Any]) -> str:
+    detail = (reason["detail"] or "no detail").rstrip(".")
+    place = ""
+    if reason.get("file_row") is not None and reason["file"] not in detail:
+        first = "" if reason["rows"] == 1 else "the first: "
+        unit = "line" if kind_of(reason["file"]) in ("csv", "json") else "row"
+        place = f" ({first}{unit} {reason['file_row']:,} of {reason['file']})"
+    return f"{reason['rows']:,} x {reason['error_message']}{place}: {detail}"

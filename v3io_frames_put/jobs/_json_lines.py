@@ -1,347 +1,349 @@
-"""JSON Lines: types from the first block of the file, rows by pyarrow's reader.
-
-Text stays text, whatever it looks like. A block with a line that does not fit is read
-again, line by line, so that this line costs its own row only; so is one with whole
-numbers that a double may have changed.
-"""
+"""JSON Lines: lines as they are, or columns with types where a format needs those."""
 
 from __future__ import annotations
 
-import json
-import re
-from decimal import Decimal
-from functools import partial
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+import math
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
-import orjson
+import numpy as np
 import pyarrow as pa
-from pyarrow import json as arrow_json
+import pyarrow.compute as pc
+import pyarrow.types as pt
 
+from v3io_frames_put._encode.json_lines import LINE, decode_lines
+from v3io_frames_put._encode.layouts import is_bytes, is_list, is_text
 from v3io_frames_put.errors import DataError
-from v3io_frames_put.jobs._blocks import TextBlock, read_blocks
-from v3io_frames_put.jobs._fit import Piece, fit_spellings, may_be_rounded, shorten
+from v3io_frames_put.jobs._cast import (
+    BLOCK_BYTES,
+    BYTE_ORDER_MARK,
+    MAX_LINE_BYTES,
+    Piece,
+    cast_text,
+    show_bytes,
+)
+from v3io_frames_put.jobs._where import MEMBER_TYPES, member_column
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from v3io_frames_put.jobs._files import InputFile
-    from v3io_frames_put.jobs._fit import Reading
+    from v3io_frames_put.jobs._files import InputFile, TextStream
+
+LINE_FIELD: Final = pa.field(LINE, pa.binary(), metadata={"v3io_holds": "json-lines"})
+"""The column of lines that are sent as they are, also in a file of failed rows."""
+
+_BLANKS: Final = " \t\r\n"  # white space of JSON
+_NUMBERS: Final = (int, float)
+_MOST: Final = 10**300
+_KEPT_BYTES: Final = 1_000  # of a line that is too long
+_INVALID: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+_MEMBERS: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_OBJECT: Final = msgspec.json.Decoder(dict[str, Any])
 
 
-_MAX_ODD_LINES: Final = 100  # left out before types are found in fewer lines
-_IN_ROW: Final = re.compile(r"in row (\d+)")
-_UINT64_END: Final = 2**64
-_LONG_NUMBER: Final = re.compile(rb"\d{16}")  # orjson reads whole numbers beyond 64 bits as floats
+def read_lines(stream: TextStream, block_bytes: int = BLOCK_BYTES) -> Iterator[Piece]:
+    """Yield the lines of a file that hold anything, without surrounding white space."""
+    rest, first = b"", 1
+    is_first = True
+    while True:
+        fresh = stream.read(block_bytes)
+        rest += fresh
+        if is_first and fresh and len(rest) < len(BYTE_ORDER_MARK):
+            continue
+        if is_first:
+            rest, is_first = rest.removeprefix(BYTE_ORDER_MARK), False
+        end = rest.rfind(b"\n") + 1 if fresh else len(rest)
+        if end:
+            piece, count = _split_lines(rest[:end], first)
+            first, rest = first + count, rest[end:]
+            yield piece
+        if not fresh:
+            return
+        if len(rest) > MAX_LINE_BYTES:
+            yield lose_line(rest, first, LINE)
+            rest, first = skip_line(stream), first + 1
 
-Spelling: TypeAlias = bytes
-"""A cell as the line has it: only so are all digits of a number there."""
 
-Speller: TypeAlias = "Callable[[list[Spelling]], pa.Array]"
-"""Makes text of cells."""
-
-_NULL: Final = b"null"
-# Whole numbers of any length, which int has a limit for.
-_decode_exactly: Final = json.JSONDecoder(parse_int=Decimal).decode
-_read_fields: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+def lose_line(text: bytes, number: int, column: str | None = None) -> Piece:
+    """Return the one row of a line that is too long to be held."""
+    columns = {} if column is None else {column: pa.array([text[:_KEPT_BYTES]], pa.binary())}
+    lost = {0: (show_bytes(text[:_KEPT_BYTES]), f"a line longer than {MAX_LINE_BYTES:,} bytes")}
+    return Piece(columns, np.array([number]), lost)
 
 
-class JsonLinesFile:
-    """A file with one JSON object a line.
+def skip_line(stream: TextStream) -> bytes:
+    """Read past the end of a line; return what follows it."""
+    while fresh := stream.read(BLOCK_BYTES):
+        end = fresh.find(b"\n") + 1
+        if end:
+            return fresh[end:]
+    return b""
+
+
+def _split_lines(text: bytes, first: int) -> tuple[Piece, int]:
+    """Return the lines of a block with their numbers, and how many lines it has."""
+    ends = np.flatnonzero(np.frombuffer(text, np.uint8) == ord("\n")) + 1
+    if not len(ends) or ends[-1] < len(text):
+        ends = np.append(ends, len(text))
+    offsets = np.concatenate([[0], ends]).astype(np.int32)
+    lines = pa.StringArray.from_buffers(len(ends), pa.py_buffer(offsets), pa.py_buffer(text))
+    lines = pc.ascii_trim(lines, _BLANKS).view(pa.binary())
+    numbers = np.arange(first, first + len(ends))
+    is_given = pc.greater(pc.binary_length(lines), 0)
+    if is_given.true_count < len(lines):
+        lines, numbers = lines.filter(is_given), numbers[is_given.to_numpy(zero_copy_only=False)]
+    return Piece({LINE: lines}, numbers), len(ends)
+
+
+def clean_lines(lines: pa.Array) -> pa.BinaryArray:
+    """Return lines without the line breaks that whoever mended one may have put in it."""
+    if is_text(lines.type):  # of a file of failed rows
+        lines = pc.replace_substring_regex(lines.cast(pa.string()), r"[\r\n]", " ")
+    return lines.cast(pa.binary())
+
+
+class _TextFile:
+    """A file of JSON objects, one a line."""
+
+    num_rows = None
+    is_text = True
+    is_lines = False
+    index: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def __init__(self, file: InputFile, block_bytes: int = BLOCK_BYTES) -> None:
+        self._file, self._block_bytes = file, block_bytes
+        self.position = 0
+        with file.open_text() as stream:
+            found = (piece.columns[LINE] for piece in read_lines(stream) if not piece.lost)
+            self._sample: pa.BinaryArray = next(found, _NO_LINES)
+            self._is_whole = not stream.read(1)
+        if len(self._sample) and self._sample[0].as_py()[:1] == b"[":
+            raise DataError(
+                "a JSON array; expected one object a line. Convert it, for example by: jq -c '.[]'"
+            )
+
+    def members(self) -> tuple[set[str], bool]:
+        """Return the members of the first block's lines, and whether that is all."""
+        rows = (_load(_OBJECT, line) or {} for line in self._sample.to_pylist())
+        return {name for row in rows for name in row}, self._is_whole
+
+    def _lines(self) -> Iterator[Piece]:
+        with self._file.open_text() as stream:
+            for piece in read_lines(stream, self._block_bytes):
+                self.position = stream.position
+                yield piece
+
+
+_NO_LINES: Final = pa.array([], pa.binary())
+
+
+class LinesFile(_TextFile):
+    """Lines that are sent as they are."""
+
+    schema = pa.schema([LINE_FIELD])
+    is_lines = True
+
+    def pieces(self, _names: Sequence[str], _schema: pa.Schema) -> Iterator[Piece]:
+        """Yield the lines, in blocks."""
+        return self._lines()
+
+
+class JsonColumnsFile(_TextFile):
+    """Members as columns: their types are those of the first block's lines."""
+
+    def __init__(self, file: InputFile, block_bytes: int = BLOCK_BYTES) -> None:
+        super().__init__(file, block_bytes)
+        # Values without a common type are text, as the line has them.
+        columns: dict[str, list[Any]] = {}
+        for line in self._sample.to_pylist():
+            for name, value in (_load(_OBJECT, line) or {}).items():
+                columns.setdefault(name, []).append(value)
+        if len(self._sample) and not columns:
+            raise DataError("no line of the first block is a JSON object. Is it JSON Lines?")
+        types = {name: _infer_type(values) for name, values in columns.items()}
+        self._lenient = {name for name, dtype in types.items() if dtype is None}
+        self.schema = pa.schema([(name, dtype or pa.string()) for name, dtype in types.items()])
+
+    def pieces(self, names: Sequence[str], schema: pa.Schema) -> Iterator[Piece]:
+        """Yield members as JSON text, in blocks."""
+        known = {*self.schema.names, *schema.names}
+        for piece in self._lines():
+            lines = piece.columns[LINE].to_pylist()
+            rows = [_load(_MEMBERS, line) for line in lines]
+            for number, row in enumerate(rows):
+                if row is None:
+                    if number not in piece.lost:
+                        piece.lost[number] = (show_bytes(lines[number]), "not a JSON object")
+                    rows[number] = {}
+                elif unknown := [name for name in row if name not in known]:
+                    reason = f"the member {unknown[0]!r}, which the first lines do not have"
+                    advice = f"give its type by types ({unknown[0]}=string)"
+                    piece.lost[number] = (show_bytes(lines[number]), f"{reason}: {advice}")
+                    rows[number] = {}
+            piece.columns = {
+                name: pa.array([_bytes(row.get(name)) for row in rows], pa.binary())
+                for name in names
+            }
+            yield piece
+
+    def cast(
+        self, name: str, cells: pa.BinaryArray, dtype: pa.DataType, *, is_asked: bool
+    ) -> tuple[pa.Array, pa.BooleanArray | None]:
+        """Cast JSON text; a value of another JSON type does not fit."""
+        texts = cells.to_pylist()
+        values = [None if text is None else _MEMBER.decode(text) for text in texts]
+        if pt.is_nested(dtype):
+            return _cast_values(values, dtype)
+        if is_text(dtype) and (is_asked or name in self._lenient):
+            values = [
+                value if isinstance(value, str) or text is None else text.decode()
+                for value, text in zip(values, texts, strict=True)
+            ]
+            return pa.array(values, dtype), None
+        if pt.is_boolean(dtype):
+            return _cast_values(values, dtype)
+        is_number = pt.is_integer(dtype) or pt.is_floating(dtype) or pt.is_decimal(dtype)
+        kind = (int, float) if is_number else str
+        fits = [isinstance(value, kind) and not isinstance(value, bool) for value in values]
+        wanted: list[Any] = [
+            (text.decode() if is_number else value) if is_fit else None
+            for is_fit, text, value in zip(fits, texts, values, strict=True)
+        ]
+        cast, bad = cast_text(pa.array(wanted, pa.string()), dtype)
+        odd = pa.array([not f and value is not None for f, value in zip(fits, values, strict=True)])
+        if odd.true_count:
+            bad = odd if bad is None else pc.or_(odd, bad)
+        return cast, bad
+
+    @staticmethod
+    def show(cell: pa.Scalar) -> str:
+        """Return the text of a cell that does not fit."""
+        return show_bytes(cell.as_py())
+
+
+_MEMBER: Final = msgspec.json.Decoder(Any)
+
+
+def _bytes(value: msgspec.Raw | None) -> bytes | None:
+    text = None if value is None else bytes(value)
+    return None if text == b"null" else text
+
+
+def _load(decoder: msgspec.json.Decoder[Any], line: bytes) -> Any:
+    try:
+        line.decode()
+        return decoder.decode(line)
+    except _INVALID:
+        return None
+
+
+def _infer_type(values: list[Any]) -> pa.DataType | None:
+    """Return the type of the first value, with room for all of its kind; None: there is none."""
+    values = [value for value in values if value is not None]
+    if not values:
+        return pa.null()
+    kinds = _NUMBERS if type(values[0]) in _NUMBERS else (type(values[0]),)
+    values = [value for value in values if type(value) in kinds]
+    try:
+        if all(type(value) is int for value in values) and max(values) >= 2**63:
+            return pa.array(values, pa.uint64()).type
+        return pa.infer_type(values)
+    except (pa.ArrowException, OverflowError):
+        return None
+
+
+def _cast_values(values: list[Any], dtype: pa.DataType) -> tuple[pa.Array, pa.BooleanArray | None]:
+    fits = [_fits(value, dtype) for value in values]
+    try:
+        found = pa.array([v if fit else None for v, fit in zip(values, fits, strict=True)], dtype)
+    except (pa.ArrowException, OverflowError):  # a number that is too large: one by one
+        fits = [_can_hold(value, dtype) for value in values]
+        found = pa.array([v if fit else None for v, fit in zip(values, fits, strict=True)], dtype)
+    return found, None if all(fits) else pa.array([not fit for fit in fits])
+
+
+def _can_hold(value: Any, dtype: pa.DataType) -> bool:
+    try:
+        pa.scalar(value, dtype)
+    except (pa.ArrowException, OverflowError):
+        return False
+    return _fits(value, dtype)
+
+
+def _fits(value: Any, dtype: pa.DataType) -> bool:  # noqa: PLR0911 - one return a kind
+    """Tell whether a JSON value has the shape of a type, and members that it does not lose."""
+    if value is None:
+        return True
+    if pt.is_struct(dtype):
+        types = {field.name: field.type for field in dtype}
+        return isinstance(value, dict) and all(
+            name in types and _fits(item, types[name]) for name, item in value.items()
+        )
+    if is_list(dtype):
+        return isinstance(value, list) and all(_fits(item, dtype.value_type) for item in value)
+    if is_text(dtype) or is_bytes(dtype):
+        return isinstance(value, str)
+    if pt.is_boolean(dtype):
+        return isinstance(value, bool)
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return False
+    if isinstance(value, int) and pt.is_floating(dtype):
+        return abs(value) < _MOST and float(value) == value
+    return isinstance(value, int) or pt.is_floating(dtype)
+
+
+class Members:
+    """Reads the members that a condition compares, as a column for each JSON type.
 
     Parameters
     ----------
-    file : InputFile
-        The file.
+    schema : Schema
+        What the condition reads.
     """
 
-    num_rows = None
-    stored = None
+    def __init__(self, schema: pa.Schema) -> None:
+        names = dict.fromkeys(name.rpartition("\n")[0] for name in schema.names if "\n" in name)
+        fields = {f"m{number}": name for number, name in enumerate(names)}
+        line = msgspec.defstruct("Line", [(field, Any, None) for field in fields], rename=fields)
+        self._fields, self._names, self._missing = fields, set(schema.names), line()
+        self._decoder = msgspec.json.Decoder(line)
 
-    def __init__(self, file: InputFile) -> None:
-        self._file = file
-        self._spelt: set[str] = set()  # numbers that no type holds: text as they are spelt
-        self.schema = self._infer()
-
-    def check_type(self, _name: str, dtype: pa.DataType) -> None:
-        """Raise ArrowInvalid or ArrowNotImplementedError for what JSON cannot be read as."""
-        _convert(dtype, [_NULL])
-
-    def pieces(self, names: Sequence[str], reading: Reading) -> Iterator[Piece]:
-        """Yield columns of the file, in blocks; what was not text may be wanted as text."""
-        if not self.schema.names:
-            return
-        types = {
-            # It may have columns that the table has not.
-            name: reading.type_of(name) if name in reading.schema.names else self._type_of(name)
-            for name in self.schema.names
-        }
-        told = {name for name, dtype in types.items() if dtype != self._type_of(name)}
-        told |= self._spelt | reading.text
-        spelling = {
-            name: _spell if pa.types.is_string(reading.schema.field(name).type) else _quote
-            for name in names
-            if name in told and pa.types.is_string(types[name])
-        }
-        with self._file.open_stream() as stream:
-            for block in read_blocks(stream):
-                yield self._read(block, names, types, spelling)
-
-    def _type_of(self, name: str) -> pa.DataType:
-        dtype = self.schema.field(name).type
-        return pa.string() if pa.types.is_null(dtype) else dtype
-
-    def _infer(self) -> pa.Schema:
-        with self._file.open_stream() as stream:
-            block = next(read_blocks(stream), TextBlock(b"", 1)).text
-        if block.lstrip()[:1] == b"[":
-            raise DataError(
-                f"{self._file.name}: a JSON array; expected one object a line. Convert it, for "
-                f"example by: jq -c '.[]'"
-            )
-        lines = [line for line in block.split(b"\n") if line.strip()]
-        if not lines:
-            return pa.schema([])
-        lines = [line for line in lines if _parse_object(line) is not None]
-        inferred = _infer_lines(lines)
-        if inferred is None:
-            raise DataError(f"{self._file.name}: no line is a JSON object. Is it JSON Lines?")
-        doubles = {field.name for field in inferred if pa.types.is_floating(field.type)}
-        whole = _find_whole(lines, doubles)
-        self._spelt = {name for name, dtype in whole.items() if pa.types.is_string(dtype)}
-        return pa.schema(
-            [
-                # Without a value it is open: another file may tell.
-                f if pa.types.is_null(f.type) else (f.name, whole.get(f.name) or _settle(f.type))
-                for f in inferred
-            ]
-        )
-
-    def _read(
-        self,
-        block: TextBlock,
-        names: Sequence[str],
-        types: Mapping[str, pa.DataType],
-        spelling: Mapping[str, Speller],
-    ) -> Piece:
-        if not any(speller is _quote for speller in spelling.values()):
-            piece = self._read_at_once(block, names, types)
-            if piece is not None:
-                return piece
-        return self._read_lines(block, names, types, spelling)
-
-    def _read_at_once(
-        self, block: TextBlock, names: Sequence[str], types: Mapping[str, pa.DataType]
-    ) -> Piece | None:
+    def read(self, lines: pa.BinaryArray) -> tuple[dict[str, pa.Array], set[int]]:
+        """Return the columns, and the lines that are not objects."""
         try:
-            columns = _read_columns(block.text, types)
-        except pa.ArrowInvalid:
-            return None
-        num_rows = len(next(iter(columns.values())))
-        if not _has_lines(block.text, num_rows):  # two objects in one of them
-            return None
-        columns = {name: columns[name] for name in names}
-        if any(map(may_be_rounded, columns.values())):
-            return None
-        return Piece(columns, num_rows, self._file.name)
-
-    def _read_lines(
-        self,
-        block: TextBlock,
-        names: Sequence[str],
-        types: Mapping[str, pa.DataType],
-        spelling: Mapping[str, Speller],
-    ) -> Piece:
-        every = enumerate(block.text.split(b"\n"), block.first_line)
-        numbered = [(number, line) for number, line in every if line.strip()]
-        piece = Piece({}, len(numbered), self._file.name, [number for number, _ in numbered])
-        rows = [_load(line, row, piece, types) for row, (_, line) in enumerate(numbered)]
-        for name in names:
-            dtype = types[name]
-            cells = [row.get(name, _NULL) for row in rows]
-            rounded = {row for row, cell in enumerate(cells) if _is_rounded(cell, dtype)}
-            fitting = [_NULL if row in rounded else cell for row, cell in enumerate(cells)]
-            convert = spelling.get(name) or partial(_convert, dtype)
-            piece.columns[name], bad = fit_spellings(fitting, dtype, convert)
-            piece.refuse_cells(
-                name, dtype, {row: _show(cells[row]) for row in sorted({*bad, *rounded})}
-            )
-        return piece
+            rows = decode_lines(self._decoder, lines)
+        except _INVALID:
+            rows = None
+        if rows is None:
+            rows = [_load(self._decoder, line or b"") for line in lines.to_pylist()]
+        invalid = {number for number, row in enumerate(rows) if row is None}
+        columns = {}
+        for field, name in self._fields.items():
+            values = [getattr(row or self._missing, field) for row in rows]
+            for kind, dtype in MEMBER_TYPES.items():
+                column = member_column(name, kind)
+                if column in self._names:
+                    columns[column] = pa.array(map(_OF_KIND[kind], values), dtype)
+        return columns, invalid
 
 
-def _has_lines(text: bytes, count: int) -> bool:
-    """Whether so many lines hold anything."""
-    lines = text.count(b"\n") + (not text.endswith(b"\n"))
-    if lines == count and b"}{" not in text:  # mostly; else an empty one may stand for another
-        return True
-    return sum(1 for line in text.split(b"\n") if line.strip()) == count
+def _whole(value: Any) -> int | None:
+    is_whole = type(value) is int and -(2**63) <= value < 2**63
+    return value if is_whole else None
 
 
-def _load(
-    line: bytes, row: int, piece: Piece, types: Mapping[str, pa.DataType]
-) -> dict[str, Spelling]:
-    """Read a line's fields; none where it is lost."""
-    try:
-        value = orjson.loads(line)
-    except orjson.JSONDecodeError as error:
-        piece.refuse(row, f"no JSON ({error}): {shorten(line)}.")
-        return {}
-    if not isinstance(value, dict):
-        piece.refuse(row, f"no JSON object: {shorten(line)}.")
-        return {}
-    unknown = [name for name in value if name not in types]
-    if unknown:
-        piece.refuse(
-            row,
-            f"the field {unknown[0]!r}, which the beginning of the file has not. Add it to the "
-            f"first line, with null.",
-        )
-        return {}
-    try:
-        return {name: bytes(spelling) for name, spelling in _read_fields(line).items()}
-    except RecursionError:
-        piece.refuse(row, f"brackets in brackets, too deep to be read: {shorten(line)}.")
-        return {}
+def _real(value: Any) -> float | None:
+    if type(value) is float:
+        return value
+    is_long = type(value) is int and _whole(value) is None
+    return math.copysign(math.inf if abs(value) > _MOST else abs(value), value) if is_long else None
 
 
-def _parse(block: bytes, schema: pa.Schema | None = None) -> pa.Table:
-    behavior = "infer" if schema is None else "error"
-    return arrow_json.read_json(
-        pa.BufferReader(block),
-        read_options=arrow_json.ReadOptions(use_threads=False, block_size=len(block) + 1),
-        parse_options=arrow_json.ParseOptions(
-            explicit_schema=schema, unexpected_field_behavior=behavior
-        ),
-    )
-
-
-def _read_columns(text: bytes, types: Mapping[str, pa.DataType]) -> dict[str, pa.Array]:
-    table = _parse(text, pa.schema([(name, _parsed_type(types[name])) for name in types]))
-    columns = {name: _combine(table.column(name)) for name in types}
-    changed = [name for name in types if columns[name].type != types[name]]
-    return columns | {name: columns[name].cast(types[name]) for name in changed}
-
-
-def _parsed_type(dtype: pa.DataType) -> pa.DataType:
-    """Return what Arrow's reader reads a type as.
-
-    It knows days as numbers alone. And it brings decimals to their scale and checks no digits
-    then, so that they would have too many, or be other numbers: they need room.
-    """
-    if pa.types.is_decimal(dtype):
-        return pa.decimal256(76, dtype.scale)
-    return pa.string() if pa.types.is_date(dtype) else dtype
-
-
-def _infer_lines(lines: list[bytes]) -> pa.Schema | None:
-    """Infer the types of lines, but for a few that contradict the others."""
-    lines = list(lines)
-    for _ in range(_MAX_ODD_LINES):
-        if not lines:
-            return None
-        try:
-            return _parse(b"\n".join(lines)).schema
-        except pa.ArrowInvalid as error:
-            place = _IN_ROW.search(str(error))
-            if place is None:
-                break
-            del lines[int(place[1])]
-    return _infer_lines(lines[: len(lines) // 2])
-
-
-def _find_whole(lines: list[bytes], names: set[str]) -> dict[str, pa.DataType]:
-    """Find the fields that hold whole numbers alone, some too long for int64: their types.
-
-    They are inferred as double, which would change them.
-    """
-    found = {name: pa.uint64() for name in names}
-    for line in lines:
-        if not found:
-            break  # after the first line, mostly: it has fractions
-        for name, value in (_parse_object(line) or {}).items():
-            if isinstance(value, (float, str)):
-                found.pop(name, None)
-            elif name in found and isinstance(value, (int, Decimal)):
-                fits = 0 <= value < _UINT64_END
-                found[name] = found[name] if fits else pa.string()
-    return found
-
-
-def _parse_object(line: bytes) -> dict[str, Any] | None:
-    """Read a line, long whole numbers as decimals; None where it is no object."""
-    try:
-        value = orjson.loads(line)
-        if _LONG_NUMBER.search(line):
-            value = _load_exactly(line)
-    except (orjson.JSONDecodeError, RecursionError):
-        return None
-    return value if isinstance(value, dict) else None
-
-
-def _load_exactly(text: bytes) -> Any:
-    return _decode_exactly(text.decode())
-
-
-def _convert(dtype: pa.DataType, cells: list[Spelling]) -> pa.Array:
-    """Convert cells by the reader itself, so that a cell means the same either way."""
-    if not cells:
-        return pa.array([], dtype)
-    lines = b"\n".join(b'{"c":%b}' % cell for cell in cells)
-    return _read_columns(lines, {"c": dtype})["c"]
-
-
-def _spell(cells: list[Spelling]) -> pa.Array:
-    """Return texts as they are, and anything else as the line has it."""
-    return pa.array([orjson.loads(c) if c[:1] == b'"' else _as_text(c) for c in cells], pa.string())
-
-
-def _quote(cells: list[Spelling]) -> pa.Array:
-    """Return all as the line has it: text in its quotes, since a number may look the same."""
-    return pa.array(map(_as_text, cells), pa.string())
-
-
-def _as_text(cell: Spelling) -> str | None:
-    return None if cell == _NULL else cell.decode()
-
-
-def _show(cell: Spelling) -> Any:
-    try:
-        return json.loads(cell)
-    except (ValueError, RecursionError):  # more digits than int takes, or brackets
-        return cell.decode()
-
-
-def _is_rounded(cell: Spelling, dtype: pa.DataType) -> bool:
-    """Whether a whole number in a cell would become another one."""
-    is_open = pa.types.is_floating(dtype) or pa.types.is_nested(dtype)
-    if not is_open or _LONG_NUMBER.search(cell) is None:
-        return False
-    try:
-        return _has_rounded(_load_exactly(cell), dtype)
-    except RecursionError:  # brackets too deep to look for a number in
-        return True
-
-
-def _has_rounded(value: Any, dtype: pa.DataType) -> bool:
-    if isinstance(value, Decimal):
-        return bool(pa.types.is_floating(dtype) and Decimal(float(value)) != value)
-    if isinstance(value, dict) and pa.types.is_struct(dtype):
-        return any(_has_rounded(value.get(field.name), field.type) for field in dtype)
-    if isinstance(value, list) and pa.types.is_list(dtype):
-        return any(_has_rounded(item, dtype.value_type) for item in value)
-    return False
-
-
-def _settle(dtype: pa.DataType) -> pa.DataType:
-    """Return what a column of the inferred type may hold further down; times are text."""
-    if pa.types.is_null(dtype) or pa.types.is_timestamp(dtype):
-        return pa.string()
-    if pa.types.is_list(dtype):
-        return pa.list_(_settle(dtype.value_type))
-    if pa.types.is_struct(dtype):
-        return pa.struct([(field.name, _settle(field.type)) for field in dtype])
-    return dtype
-
-
-def _combine(column: pa.ChunkedArray) -> pa.Array:
-    return column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)
+_OF_KIND: Final[Mapping[str, Callable[[Any], Any]]] = {
+    "bool": lambda value: value if type(value) is bool else None,
+    "int": _whole,
+    "float": _real,
+    "text": lambda value: value if type(value) is str else None,
+    "given": lambda value: value is not None,
+}

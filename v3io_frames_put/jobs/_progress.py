@@ -5,17 +5,43 @@ from __future__ import annotations
 import logging
 from contextlib import contextmanager
 from dataclasses import asdict, replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
-from v3io_frames_put.progress import open_progress, someone_looks_on
+from v3io_frames_put.progress import Progress, open_progress, someone_looks_on
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
-    from v3io_frames_put.progress import Progress, ProgressOption
+    from v3io_frames_put.progress import ProgressOption
 
 _LOG: Final = logging.getLogger("v3io_frames_put")
 _EVERY_SECONDS: Final = 10.0
+
+
+class Table(Protocol):
+    """What progress needs to know of the files.
+
+    Attributes
+    ----------
+    num_rows : int or None
+        Rows of all files. None: not known before they are read.
+    num_bytes : int or None
+        Bytes of all files, where they are text. None: not known.
+    rows_read, bytes_read : int
+        How far it is.
+    is_read : bool
+        Whether every file was read to its end.
+    """
+
+    num_rows: int | None
+    num_bytes: int | None
+
+    @property
+    def rows_read(self) -> int: ...
+    @property
+    def bytes_read(self) -> int: ...
+    @property
+    def is_read(self) -> bool: ...
 
 
 class LogLines:
@@ -41,13 +67,26 @@ class LogLines:
             f"{snapshot.unsent:,}",
             snapshot.settled / snapshot.seconds,
             waiting,
-            extra={"progress": asdict(snapshot)},
+            extra={"fields": {"event": "progress", **asdict(snapshot)}},
         )
+
+
+def estimate_rows(table: Table) -> int | None:
+    """Return the rows of all files: counted, or estimated by the share of bytes read."""
+    if table.num_rows is not None or table.is_read:
+        return table.rows_read if table.num_rows is None else table.num_rows
+    if not table.num_bytes or not table.bytes_read:
+        return None
+    return round(table.rows_read * max(1.0, table.num_bytes / table.bytes_read))
 
 
 @contextmanager
 def show_progress(
-    progress: ProgressOption, total: int | None
+    progress: ProgressOption,
+    table: Table,
+    known: Mapping[str, int] | None = None,
+    *,
+    looks_up: bool = False,
 ) -> Iterator[Callable[[Progress], None]]:
     """Open what shows progress.
 
@@ -55,9 +94,33 @@ def show_progress(
     ----------
     progress : bool, callable or None
         None: a bar where a person looks on, else log lines.
-    total : int, optional
-        Rows of all files; snapshots are told of it.
+    table : Table
+        The files. A bar is given an estimate of their rows, a callable exact numbers only.
+    known : mapping of str to int, optional
+        Rows by status that a journal knows when the run goes on: progress begins there,
+        although the files are read from their beginning.
+    looks_up : bool
+        Whether its unknown rows are looked up on the stream before anything is sent.
     """
     shown = LogLines() if progress is None and not someone_looks_on() else progress
+    counts = {name: (known or {}).get(name, 0) for name in ("stored", "rejected")}
+    in_doubt = (known or {}).get("unknown", 0) if looks_up else 0
     with open_progress(shown) as show:
-        yield lambda snapshot: show(replace(snapshot, total=total))
+
+        def update(snapshot: Progress) -> None:
+            total = table.num_rows if callable(progress) else estimate_rows(table)
+            least = {name: max(count, getattr(snapshot, name)) for name, count in counts.items()}
+            waiting = snapshot.waiting
+            if waiting is None and in_doubt and not (snapshot.bytes_sent or snapshot.in_flight):
+                waiting = f"looking up {in_doubt:,} rows that may be stored"
+            show(replace(snapshot, total=total, waiting=waiting, **least))
+
+        if known is not None:
+            update(_NOTHING)
+        yield update
+
+
+_NOTHING: Final = Progress(
+    total=None, stored=0, rejected=0, unknown=0, unsent=0, retried=0, in_flight=0, bytes_sent=0,
+    seconds=0.0, waiting=None,
+)  # fmt: skip

@@ -1,4 +1,4 @@
-"""Outcome batches -> a Parquet file, and what they say in numbers."""
+"""Write outcome batches to a Parquet file, and count them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import os
 from contextlib import contextmanager, suppress
 from typing import IO, TYPE_CHECKING, Any, Final
 
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import parquet as pq
@@ -34,21 +35,27 @@ if TYPE_CHECKING:
 
 _LOG: Final = logging.getLogger("v3io_frames_put")
 _GROUP_BY: Final = ("status", "error_message", "error_code")
+PLACE: Final = (
+    pa.field("file", pa.dictionary(pa.int32(), pa.string())),
+    pa.field("file_row", pa.int64()),
+)
+"""Columns that say where a row comes from; null for rows that were never read."""
 # A dictionary of numbers that never come twice takes as much memory again as the page.
-_REPEATED: Final = ["status", "shard_id", "error_code", "error_message", "error_detail"]
+_REPEATED: Final = ["status", "shard_id", "error_code", "error_message", "error_detail", "file"]
+_ASCENDING: Final = ("sequence_number", "file_row")
 _SCHEMA_KEY: Final = "ARROW:schema"  # where Arrow looks for types that Parquet does not have
 _MAX_REASONS: Final = 1_000  # kinds of reasons, not rows; beyond them rows are counted alone
 
 
 class ParquetOutput:
-    """A Parquet file that stands in its place only when it is whole.
+    """A Parquet file that appears in its place only when it is whole.
 
     No other run writes there from the moment that it is made.
 
     Parameters
     ----------
     path : path
-        Where it will stand. A link stays, and what it leads to is written.
+        Where to. A link stays, and the file that it leads to is written.
 
     Raises
     ------
@@ -66,7 +73,7 @@ class ParquetOutput:
             self._lock = _lock(self._part)
 
     def begin(self, schema: pa.Schema, **encodings: Any) -> None:
-        """Tell what its rows are; encodings are those of ``pyarrow.parquet.ParquetWriter``."""
+        """Set the columns of its rows; encodings are those of ``pyarrow.parquet.ParquetWriter``."""
         self._schema = schema
         with self._refuses():
             # The schema is stored last, since its metadata may be known last.
@@ -122,7 +129,7 @@ class ParquetOutput:
             raise OSError(f"{self.path} cannot be written: {error}") from error
 
     def discard(self) -> None:
-        """Leave nothing behind, unless it stands in its place."""
+        """Remove what was written, unless it is in its place."""
         if self._is_over:  # another run may be writing there by now
             return
         self._is_over = True
@@ -165,22 +172,22 @@ class ResultsFile(ParquetOutput):
     Parameters
     ----------
     path : path
-        Where it will stand.
+        Where to.
     packed : bool
         Whether there is a column ``record_row``.
     """
 
     def __init__(self, path: Path, *, packed: bool, suffix: str = ".part") -> None:
         self._packed = packed
-        schema = SCHEMA.append(RECORD_ROW) if packed else SCHEMA
         empty = collect_results([], index=None, packed=packed)
-        pandas_says = pa.Schema.from_pandas(empty, preserve_index=False).metadata
+        empty = empty.assign(file=pd.Categorical([]), file_row=pd.array([], "Int64"))
+        pandas_metadata = pa.Schema.from_pandas(empty, preserve_index=False).metadata
         super().__init__(path, suffix=suffix)
         try:
             self.begin(
-                schema.with_metadata(pandas_says),
+                result_schema(packed=packed).with_metadata(pandas_metadata),
                 use_dictionary=_REPEATED,
-                column_encoding={"sequence_number": "DELTA_BINARY_PACKED"},
+                column_encoding=dict.fromkeys(_ASCENDING, "DELTA_BINARY_PACKED"),
             )
         except BaseException:
             self.discard()
@@ -210,9 +217,9 @@ class ResultsFile(ParquetOutput):
         try:
             with pq.ParquetFile(self._part) as whole:
                 for batch in whole.iter_batches(PAGE_ROWS):
-                    told = _amend(batch, tally.num_rows, self._packed, late, duplicates)
-                    tally.add(told)
-                    after.write(told)
+                    amended = _amend(batch, tally.num_rows, self._packed, late, duplicates)
+                    tally.add(amended)
+                    after.write(amended)
         except BaseException:
             after.discard()
             raise
@@ -226,17 +233,29 @@ def _amend(
     late: Sequence[Copy],
     duplicates: Sequence[Copy],
 ) -> pa.RecordBatch:
-    schema = SCHEMA.append(RECORD_ROW) if packed else SCHEMA
+    batch = batch.cast(result_schema(packed=packed))
     here = range(first_row, first_row + batch.num_rows)
     moved = [
         [copy._replace(row=copy.row - first_row) for copy in copies if copy.row in here]
         for copies in (late, duplicates)
     ]
     if not any(moved):
-        return batch.cast(schema)
-    results = collect_results([batch.cast(schema)], index=None, packed=packed)
+        return batch
+    schema = _schema(packed=packed)
+    results = collect_results([batch.select(schema.names)], index=None, packed=packed)
     amend_results(results, late=moved[0], duplicates=moved[1])
-    return pa.RecordBatch.from_pandas(results, schema, preserve_index=False).cast(schema)
+    amended = pa.RecordBatch.from_pandas(results, schema, preserve_index=False).cast(schema)
+    columns = [*amended.columns, *(batch.column(field.name) for field in PLACE)]
+    return pa.record_batch(columns, schema=batch.schema)
+
+
+def _schema(*, packed: bool) -> pa.Schema:
+    return SCHEMA.append(RECORD_ROW) if packed else SCHEMA
+
+
+def result_schema(*, packed: bool) -> pa.Schema:
+    """Return the columns of the results of a job."""
+    return pa.schema([*_schema(packed=packed), *PLACE])
 
 
 class Tally:
@@ -252,7 +271,7 @@ class Tally:
         return sum(self.counts.values())
 
     def add(self, batch: pa.RecordBatch) -> NDArray[np.uint64]:
-        """Count a batch; return where in it rows are that are not stored."""
+        """Count a batch of results of a job; return where in it rows are that are not stored."""
         status = batch.column("status").cast(pa.string())
         for entry in pc.value_counts(status).to_pylist():
             self.counts[entry["values"]] += entry["counts"]
@@ -278,13 +297,17 @@ class Tally:
                 "error_message": batch.column("error_message"),
                 "error_code": batch.column("error_code"),
                 "detail": batch.column("error_detail"),
+                "file": batch.column("file").cast(pa.string()),
+                "file_row": batch.column("file_row"),
             }
         )
         grouped = table.group_by(list(_GROUP_BY), use_threads=False)
-        for found in grouped.aggregate([([], "count_all"), ("detail", "first")]).to_pylist():
+        firsts = [(name, "first") for name in ("detail", "file", "file_row")]
+        for found in grouped.aggregate([([], "count_all"), *firsts]).to_pylist():
             key = tuple(found[name] for name in _GROUP_BY)
             if key not in self._reasons and len(self._reasons) < _MAX_REASONS:
-                told = {name: found[name] for name in _GROUP_BY}
-                self._reasons[key] = {**told, "rows": 0, "detail": found["detail_first"]}
+                group = {name: found[name] for name in _GROUP_BY}
+                first = {name: found[f"{name}_first"] for name, _ in firsts}
+                self._reasons[key] = {**group, "rows": 0, **first}
             if key in self._reasons:
                 self._reasons[key]["rows"] += found["count_all"]

@@ -1,14 +1,17 @@
-"""A planned job -> what became of its rows: sent, told of, and the rest written down."""
+"""A planned job -> what became of its rows: sent, reported, and the rest written down."""
 
 from __future__ import annotations
 
 import logging
 import warnings
+from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
+import pandas as pd
 import pyarrow as pa
 
+from v3io_frames_put._producer.values import STATUSES
 from v3io_frames_put._run import Run, stop_error
 from v3io_frames_put.errors import (
     ConfigError,
@@ -17,11 +20,12 @@ from v3io_frames_put.errors import (
     PutRecordsError,
     UnstoredRowsWarning,
 )
+from v3io_frames_put.jobs._failed_rows import Outcomes, write_failed_rows
 from v3io_frames_put.jobs._job_results import JobResults
-from v3io_frames_put.jobs._leftovers import Outcomes, write_leftovers
 from v3io_frames_put.jobs._progress import show_progress
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from v3io_frames_put._producer.prior_run import PriorRun
@@ -29,8 +33,8 @@ if TYPE_CHECKING:
     from v3io_frames_put._run import RunReport
     from v3io_frames_put._run_plan import RunPlan
     from v3io_frames_put.jobs._outputs import Outputs
+    from v3io_frames_put.jobs._reader import FileTable
     from v3io_frames_put.jobs._sink import Sink
-    from v3io_frames_put.jobs._table import FileTable
     from v3io_frames_put.progress import Progress
 
 _LOG: Final = logging.getLogger("v3io_frames_put")
@@ -56,7 +60,8 @@ def run_job(  # what a job is made of
     PutRecordsError, RequestError, Interrupted
         The run did not come to its end, or could not be told of; ``.results`` tells.
     """
-    with show_progress(job.progress, table.num_rows) as show:
+    looks_up = job.options.delivery == "exactly_once"
+    with show_progress(job.progress, table, _known_counts(prior), looks_up=looks_up) as show:
 
         def look_on(snapshot: Progress) -> None:
             # Else what is free inside the pool grows as long as the job runs.
@@ -79,6 +84,14 @@ def run_job(  # what a job is made of
     return told
 
 
+def _known_counts(prior: PriorRun | None) -> dict[str, int] | None:
+    """Count the rows whose status a journal knows; None: the run begins."""
+    if prior is None or prior.complete_rows is not None:
+        return None
+    status = prior.outcomes.status
+    return {name: int((status == code).sum()) for code, name in enumerate(STATUSES)}
+
+
 def _send(run: Run, table: FileTable, sink: Sink) -> RunReport:
     """Send the rows, and write what became of them: no Ctrl-C costs that."""
     with run.switch.on_interrupt(lambda: None):
@@ -99,11 +112,11 @@ def _write_failed(
         return None, sink.failure
     try:
         with Outcomes(sink.path) as outcomes:
-            count = write_leftovers(
+            count = write_failed_rows(
                 table,
                 outcomes,
                 sink.failed,
-                left=sink.left,
+                failing=sink.failing,
                 with_unknown=job.options.delivery == "at_least_once",
             )
         sink.place_failed()
@@ -188,3 +201,71 @@ def tell_unstored(told: JobResults, on_error: str) -> None:
         error.results = told
         raise error
     warnings.warn(told.unstored_message(), UnstoredRowsWarning, stacklevel=3)
+
+
+# -- the framework that runs a job --------------------------------------------------------
+
+_METHODS: Final = ("log_result", "log_dataset")
+_APART: Final = frozenset({"rows", "counts", "complete", "results", "failed", "failed_rows"})
+
+
+class JobContext(Protocol):
+    """What a job needs of a context, such as MLRun's."""
+
+    def log_result(self, key: str, value: Any) -> object:
+        """Keep a value of the run."""
+
+    def log_dataset(self, key: str, df: pd.DataFrame) -> object:
+        """Keep a table of the run."""
+
+
+@contextmanager
+def log_to(context: JobContext | None) -> Iterator[Callable[[JobResults], JobResults]]:
+    """Give what logs a job's results; those of an error that ends the block are logged, too.
+
+    Raises
+    ------
+    ConfigError
+        The context has other methods. Nothing was sent.
+    """
+    missing = [name for name in _METHODS if not callable(getattr(context, name, None))]
+    if context is not None and missing:
+        raise ConfigError(
+            f"context is a {type(context).__name__} without {missing[0]}(); expected log_result() "
+            f"and log_dataset(), as MLRun's context has them."
+        )
+
+    def log(told: JobResults) -> JobResults:
+        if context is not None:
+            _log_results(context, told)
+        return told
+
+    try:
+        yield log
+    except BaseException as error:
+        told = getattr(error, "results", None)
+        if isinstance(told, JobResults):
+            log(told)
+        raise
+
+
+def _log_results(context: JobContext, told: JobResults) -> None:
+    """Log results; a context that fails must not hide what became of the rows."""
+    summary = told.to_json()
+    values = {
+        "rows": told.rows,
+        **told.counts,
+        "complete": told.complete,
+        "receipt": {name: value for name, value in summary.items() if name not in _APART},
+        "results_path": summary["results"],
+        "failed_path": summary["failed"],
+        "failed_rows": told.failed_rows,
+    }
+    try:
+        for name, value in values.items():
+            if value is not None:
+                context.log_result(name, value)
+        if told.reasons:
+            context.log_dataset("not_stored", df=pd.DataFrame(list(told.reasons)))
+    except Exception:  # noqa: BLE001  # whatever a framework raises
+        _LOG.warning("the job's context failed; its results are %s", told.counts, exc_info=True)

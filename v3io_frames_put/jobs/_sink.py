@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from v3io_frames_put._encode.json_lines import FILE, FILE_ROW
 from v3io_frames_put._producer.values import PAGE_ROWS, RECORD_ROW, SCHEMA, STATUSES
 from v3io_frames_put.errors import ConfigError
-from v3io_frames_put.jobs._results_file import ParquetOutput, ResultsFile, Tally
+from v3io_frames_put.jobs._results_file import ParquetOutput, ResultsFile, Tally, result_schema
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from numpy.typing import NDArray
     from typing_extensions import Self
 
     from v3io_frames_put._producer.values import Copy
-    from v3io_frames_put.jobs._table import FileTable
+    from v3io_frames_put.jobs._reader import FileTable
     from v3io_frames_put.results import Receipt
 
 _STOPPED: Final = ("Stopped", "The run ended before its turn.")
@@ -43,6 +47,68 @@ class Brake(threading.Event):
         return super().is_set() or (self._other is not None and self._other.is_set())
 
 
+class Places:
+    """Remembers where rows come from, from when they are read until their outcome is taken.
+
+    Rows that follow each other in a file cost nothing each.
+    """
+
+    def __init__(self) -> None:
+        self._files: dict[str, int] = {}
+        self._parts: deque[tuple[NDArray[np.int64], ...]] = deque()  # first, file, row; length
+
+    def note(self, batch: pa.RecordBatch) -> None:
+        """Take the places of rows that were read; they follow those of the call before."""
+        if not batch.num_rows:
+            return
+        names = batch.column(FILE)
+        numbers = [
+            self._files.setdefault(name, len(self._files)) for name in names.dictionary.to_pylist()
+        ]
+        files = np.array(numbers, np.int64)[np.asarray(names.indices)]
+        rows = np.asarray(batch.column(FILE_ROW), np.int64)
+        breaks = np.flatnonzero((np.diff(files) != 0) | (np.diff(rows) != 1)) + 1
+        firsts = np.append(0, breaks)
+        self._parts.append((firsts, files[firsts], rows[firsts], np.array([batch.num_rows])))
+
+    def take(self, num_rows: int) -> tuple[pa.Array, pa.Array]:
+        """Return the files and rows of the next rows; null where they were never read."""
+        files, rows, missing = [], [], num_rows
+        while missing and self._parts:
+            firsts, file, row, (length,) = self._parts.popleft()
+            taken = min(missing, length)
+            if taken < length:
+                self._parts.appendleft(_skip(taken, firsts, file, row, length))
+            counts = np.diff(np.append(np.minimum(firsts, taken), taken))
+            files.append(np.repeat(file, counts))
+            rows.append(np.repeat(row - firsts, counts) + np.arange(taken))
+            missing -= taken
+        numbers = pa.array(np.concatenate([*files, np.zeros(0, np.int64)]).astype(np.int32))
+        known = pa.array(np.concatenate([*rows, np.zeros(0, np.int64)]))
+        used = pc.unique(numbers)
+        names = list(self._files)
+        indices = pa.concat_arrays([pc.index_in(numbers, used), pa.nulls(missing, pa.int32())])
+        dictionary = pa.array([names[number] for number in used.to_pylist()], pa.string())
+        return (
+            pa.DictionaryArray.from_arrays(indices, dictionary),
+            pa.concat_arrays([known, pa.nulls(missing, pa.int64())]),
+        )
+
+
+def _skip(
+    count: int,
+    firsts: NDArray[np.int64],
+    file: NDArray[np.int64],
+    row: NDArray[np.int64],
+    length: int,
+) -> tuple[NDArray[np.int64], ...]:
+    """Return a part without its first rows."""
+    run = int(np.searchsorted(firsts, count, side="right")) - 1
+    begun = np.maximum(firsts[run:] - count, 0)
+    moved = row[run:] + np.maximum(count - firsts[run:], 0)
+    return begun, file[run:], moved, np.array([length - count])
+
+
 class Sink:
     """Takes outcome batches: counts them, and writes them where they are needed.
 
@@ -59,14 +125,16 @@ class Sink:
     packed : bool
         Whether there is a column ``record_row``.
     brake : threading.Event, optional
-        Set when they cannot be written: nobody could tell what was sent afterwards.
+        Set when they cannot be written: what was sent afterwards would not be known.
 
     Attributes
     ----------
     tally : Tally
         What it took, counted.
-    left : set of int
+    failing : set of int
         Files with rows that are not stored.
+    places : Places
+        Where the rows come from that were read and have no outcome yet.
     failure : OSError, ConfigError or None
         Why the results could not be written.
     path : Path or None
@@ -85,9 +153,10 @@ class Sink:
         brake: threading.Event | None,
     ) -> None:
         self.tally = Tally()
-        self.left: set[int] = set()
+        self.failing: set[int] = set()
         self.failure: OSError | ConfigError | None = None
         self._table, self._packed, self._brake = table, packed, brake
+        self.places = table.places = Places()
         self._file: ResultsFile | None = None
         self._spare: Path | None = None
         self.failed = None if failed is None else ParquetOutput(failed)
@@ -114,10 +183,12 @@ class Sink:
     def take(self, batch: pa.RecordBatch) -> None:
         """Count a batch and write it."""
         start = self.tally.num_rows
+        columns = [*batch.columns, *self.places.take(batch.num_rows)]
+        batch = pa.record_batch(columns, schema=result_schema(packed=self._packed))
         rows = self.tally.add(batch)
         if len(rows):
             files = np.searchsorted(self._table.starts, start + rows, side="right") - 1
-            self.left.update(np.unique(files).tolist())
+            self.failing.update(np.unique(files).tolist())
         if self._file is None or self.failure is not None:
             return
         try:
@@ -128,7 +199,7 @@ class Sink:
                 self._brake.set()
 
     def add_unread(self, num_rows: int) -> None:
-        """Tell of rows at the end that were never read."""
+        """Count rows at the end that were never read."""
         for start in range(0, num_rows, PAGE_ROWS):
             self.take(_unsent(min(PAGE_ROWS, num_rows - start), packed=self._packed))
 
@@ -169,7 +240,7 @@ class Sink:
             self.failed.place()
 
     def close(self) -> None:
-        """Leave nothing behind that is not whole, or was not asked for."""
+        """Remove what is not whole, or was not asked for."""
         self._drop_spare()
         for output in (self._file, self.failed):
             if output is not None:

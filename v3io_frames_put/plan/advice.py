@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _FEW_PACKS: Final = 10  # fewer say nothing of the average
 _SMALL_AUTO_PACK: Final = 8  # rows; below half of it, Arrow's frame outweighs them
 _SHOWN_VALUES: Final = 3
-_GLANCE: Final = 10_000  # values that mostly tell a column of fractions at once
+_GLANCE: Final = 10_000  # values: among so many, a column of fractions mostly has one
 _SKEWED: Final = 0.5  # of all records under one key
 _SHOWN_COLUMNS: Final = 10
 
@@ -68,7 +68,7 @@ def advise_on_columns(
         lossy = {name: count for name, values in floats if (count := _count_infinite(values))}
         if lossy:
             counted = ", ".join(f"{count:,} in {name!r}" for name, count in lossy.items())
-            yield f"Infinities become null and cannot be told from missing values: {counted}."
+            yield f"Infinities become null, as missing values are: {counted}."
 
 
 def advise_on_packs(rows: int, records: int, rows_per_record: int | str) -> Iterator[str]:
@@ -112,7 +112,7 @@ def advise_on_lanes(parallel_requests: float, max_in_flight: int) -> Iterator[st
         about = max(1, round(parallel_requests))
         yield (
             f"In this order of the rows, about {about} of {max_in_flight} requests can be under "
-            f"way at once: rows of one key or shard that stand close together wait for each "
+            f"way at once: rows of one key or shard that are close together wait for each "
             f"other. Shuffle the keys (`df.sort_values` of a time column), choose a key with more "
             f'values, or give `order="none"`.'
         )

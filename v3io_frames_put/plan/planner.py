@@ -115,17 +115,10 @@ def plan_source(
     *,
     rows: RowOptions,
     delivery: DeliveryOptions,
-    refused: str | None = None,
 ) -> RecordsPlan:
-    """Return what an upload would send, by reading all rows once.
-
-    Parameters
-    ----------
-    refused : str, optional
-        See ``plan_rows``.
-    """
+    """Return what an upload would send, by reading all rows once."""
     place = parse_stream_path(stream)
-    planned = plan_data(data, rows, delivery, refused=refused)
+    planned = plan_data(data, rows, delivery)
     survey = _Survey(planned, delivery)
     requests = survey.requests
     records, keys = survey.sizes.count, survey.keys.close()

@@ -253,10 +253,10 @@ class ColumnList:
             widgets.Checkbox(indent=False, layout={**_LOW, "width": "auto", "flex": "1 1 auto"})
             for _ in range(_SHOWN_COLUMNS)
         ]
-        self.told = [widgets.HTML(layout={**_LOW, "flex": "0 0 auto"}) for _ in self.boxes]
+        self.facts = [widgets.HTML(layout={**_LOW, "flex": "0 0 auto"}) for _ in self.boxes]
         self._rows = [
             widgets.HBox(pair, layout={"justify_content": "space-between"})
-            for pair in zip(self.boxes, self.told, strict=True)
+            for pair in zip(self.boxes, self.facts, strict=True)
         ]
         self._pager = widgets.HBox([self.back, self.on, self.place], layout=_ROW)
         self.box = widgets.VBox(
@@ -311,6 +311,11 @@ class ColumnList:
         """Call back when other columns are chosen."""
         self._calls.append(call)
 
+    @property
+    def is_stale(self) -> bool:
+        """Whether columns were added to the frame, or taken from it, since it was offered."""
+        return set(self.names) != set(self.frame_order)
+
     def count_missing(self) -> None:
         """Say of each column that is shown how many of its cells are missing."""
         for name in self._page():
@@ -358,14 +363,14 @@ class ColumnList:
         """Show the page."""
         matching, page = self._matching(), self._page()
         self._is_filling = True
-        for place, (box, told, row) in enumerate(
-            zip(self.boxes, self.told, self._rows, strict=True)
+        for place, (box, facts, row) in enumerate(
+            zip(self.boxes, self.facts, self._rows, strict=True)
         ):
             row.layout.display = "" if place < len(page) else "none"
             name = page[place] if place < len(page) else ""
             box.description = name
             box.value = name in self._chosen
-            told.value = _faint(self._facts.get(name, ""))
+            facts.value = _faint(self._facts.get(name, ""))
         self._is_filling = False
         many = len(matching) > _SHOWN_COLUMNS
         self._pager.layout.display = "" if many else "none"
@@ -417,7 +422,7 @@ class Form:
         self.shard = _choice("Shard", (NOTHING,), NOTHING)
         self.client_info = _choice("Client info", (NOTHING,), NOTHING)
         self.delivery = _choice("Delivery", get_args(DeliveryMode), choices.delivery)
-        hint = "a file that lets it go on after a kill; empty: none"
+        hint = "a file that makes it survive a kill; empty: none"
         self.journal = _text("Journal", choices.journal or "", hint)
         self._data = widgets.VBox(
             [
@@ -484,8 +489,8 @@ class Form:
             chosen = wanted if control.value == NOTHING else control.value
             fixed = [] if wanted is None or isinstance(wanted, str) else [wanted]
             values = [*names, *levels, *fixed]
-            told = [*names, *levels, *(f"{value!r} for every row" for value in fixed)]
-            control.options = [("none", NOTHING), *zip(told, values, strict=True)]
+            labels = [*names, *levels, *(f"{value!r} for every row" for value in fixed)]
+            control.options = [("none", NOTHING), *zip(labels, values, strict=True)]
             control.value = chosen if chosen in values else NOTHING
 
     def read(self, source: str) -> Choices:

@@ -10,7 +10,7 @@ import pandas as pd
 
 from v3io_frames_put import _html
 from v3io_frames_put.errors import PutRecordsError
-from v3io_frames_put.plan.page import draw_live_plan
+from v3io_frames_put.plan.records_plan import draw_live_plan
 from v3io_frames_put.progress import CellOutput, has_cells
 from v3io_frames_put.summary import draw_summary, summarize
 
@@ -29,7 +29,7 @@ _IN_THE_FORM: Final = {
         "Correct the field Access key (or V3IO_ACCESS_KEY, if it is empty)"
     ),
     r"(Check|Set) endpoint= or V3IO_API( to that address)?": "Correct the field Endpoint",
-    r"Check the endpoint and the network; error\.results tells what to send again": (
+    r"Check the endpoint and the network; error\.results says what to send again": (
         "Check the field Endpoint and the network"
     ),
     r"Name it with columns=\[\.\.\.\]": "Check one in the list Columns",

@@ -14,6 +14,7 @@ from traitlets import Float, Int, Unicode
 
 from v3io_frames_put._html import plural
 from v3io_frames_put.client import Client
+from v3io_frames_put.config import Retry
 from v3io_frames_put.errors import ConfigError, PutRecordsError, StreamNotFound
 from v3io_frames_put.plan import plan_records
 from v3io_frames_put.progress import Pace, draw_progress, progress_words
@@ -349,6 +350,8 @@ class Uploader(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
         data = self._data
         if data is None:
             return
+        if self._form.columns.is_stale:
+            self._form.offer(data)
         self._form.columns.count_missing()
         rows = max(1, min(_SAMPLE_ROWS, _SAMPLE_CELLS // max(1, len(data.columns))))
         choices = self._read_choices()
@@ -460,7 +463,8 @@ class Uploader(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
     def _connect(self, choices: Choices) -> AbstractContextManager[Client]:
         if self._client is not None:
             return nullcontext(self._client)
-        return Client(choices.endpoint or None, self._form.key.secret)
+        retry = Retry().where_a_person_waits()  # with a journal and for the rest, too
+        return Client(choices.endpoint or None, self._form.key.secret, retry=retry)
 
     def pause(self) -> None:
         """Stop the upload so that Resume goes on with it."""

@@ -1,10 +1,14 @@
 """Every way a request can end, and the stage it had reached."""
 
 import gzip
+import itertools
 import socket
 import time
+import tracemalloc
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from tests.internals import Answer, Fault, Request
 from tests.internals import connection as connection_module
@@ -12,6 +16,8 @@ from tests.internals import connection as connection_module
 pytestmark = pytest.mark.enable_socket
 
 BIG = 30_000_000  # more than any socket buffers hold
+PACKED = gzip.compress(b'{"a": 1}')
+GZIP = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n"
 
 
 def outcome(attempt):
@@ -32,7 +38,7 @@ def test_the_request_stands_on_the_wire_as_it_was_given(serve, connect, tools):
     assert body == b"xxxxx"
     assert sorted(head.decode().split("\r\n")) == sorted([
         "POST /projects/s/ HTTP/1.1", f"Host: 127.0.0.1:{server.port}",
-        "User-Agent: v3io-frames-put", "Accept-Encoding: gzip, deflate", "Content-Length: 5",
+        "User-Agent: v3io-frames-put", "Accept-Encoding: gzip", "Content-Length: 5",
         "X-v3io-function: PutRecords", "X-v3io-session-key: secret-key",
     ])  # fmt: skip
 
@@ -53,10 +59,74 @@ def test_every_status_is_an_answer_and_nothing_is_tried_twice(status, serve, con
 
 
 def test_compressed_answers_are_unpacked(serve, connect, tools):
-    body = gzip.compress(b'{"a": 1}')
-    head = f"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: {len(body)}\r\n\r\n"
-    server = serve(tools.Answers(head.encode() + body))
+    server = serve(tools.Answers(GZIP % len(PACKED) + PACKED))
     assert connect(server.url).attempt(tools.post()).body == b'{"a": 1}'
+
+
+def test_gzip_may_come_in_several_members(serve, connect, tools):
+    server = serve(tools.Answers(GZIP % (2 * len(PACKED)) + 2 * PACKED))
+    assert connect(server.url).attempt(tools.post()).body == 2 * b'{"a": 1}'
+
+
+def test_gzip_is_bounded_while_it_is_unpacked(serve, connect, tools):
+    bomb = gzip.compress(bytes(2**20)) * 1_000  # 1 MB, of which 1 GB comes
+    transport = connect(serve(tools.Answers(GZIP % len(bomb) + bomb)).url)
+    tracemalloc.start()
+    fault = transport.attempt(tools.post())
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert outcome(fault) == ("garbled", "waiting")
+    assert peak < 1.2 * connection_module.MAX_ANSWER_BYTES
+
+
+def test_gzip_is_bounded_in_time(serve, connect, tools):
+    class Clock:
+        """One whose every reading is a second later."""
+
+        now = 0.0
+
+        def __call__(self):
+            self.now += 1
+            return self.now
+
+    slow = gzip.compress(b"") * 1_000  # so many steps of nothing
+    transport = connect(serve(tools.Answers(GZIP % len(slow) + slow)).url, clock=Clock())
+    assert outcome(transport.attempt(tools.post())) == ("timeout", "waiting")
+
+
+@pytest.mark.parametrize("size", [0, 1, 60_000, 131_072, 5_000_000])
+def test_answers_of_every_size_come_whole(size, serve, connect, tools):
+    body = b"x" * size
+    server = serve(tools.Answers(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size + body))
+    transport = connect(server.url)
+    assert [transport.attempt(tools.post()).body == body for _ in range(3)] == [True] * 3
+    assert server.connections == 1
+
+
+@given(cuts=st.lists(st.integers(1, 120), max_size=5))
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_an_answer_is_the_same_in_whatever_pieces_it_arrives(cuts, serve, connect, tools):
+    chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n"
+    for whole in (tools.OK, chunked, GZIP % len(PACKED) + PACKED):
+
+        def drip(connection, server, whole=whole):
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            tools.read_request(connection)
+            for start, end in itertools.pairwise([0, *sorted(cuts), len(whole)]):
+                connection.sendall(whole[start:end])
+            server.stopped.wait(10)
+
+        answer = connect(serve(drip).url).attempt(tools.post())
+        assert (answer.status, answer.body) in [(200, b"{}"), (200, b'{"a": 1}')]
+
+
+@given(garbage=st.binary(max_size=200))
+@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_garbage_is_never_raised(garbage, serve, connect, tools):
+    for head in (b"", b"HTTP/1.1 200 OK\r\n", GZIP % len(garbage)):
+        server = serve(tools.Answers(head + garbage, closes=True))
+        attempt = connect(server.url).attempt(tools.post())
+        assert isinstance(attempt, (Answer, Fault))
 
 
 def test_nothing_listening_is_a_connect_fault(connect, tools):
@@ -97,10 +167,25 @@ def test_a_name_that_cannot_be_looked_up_is_a_dns_fault(connect, tools):
             "garbled",
         ),
         (b"HTTP/1.1 103 Early Hints\r\n\r\n", "garbled"),
+        (GZIP % len(PACKED[:-9]) + PACKED[:-9], "garbled"),
+        (GZIP % (len(PACKED) + 2) + PACKED + b"{}", "garbled"),
+        (b"HTTP/1.1 200 OK\r\nContent-Encoding: br\r\nContent-Length: 2\r\n\r\n{}", "garbled"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n{}", "garbled"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: -2\r\n\r\n{}", "garbled"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 1_0\r\n\r\n{}", "garbled"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: " + b"9" * 5_000 + b"\r\n\r\n{}", "garbled"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\nContent-Length: 2\r\n\r\n{}", "garbled"),
+        (b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 1_000 + b"Content-Length: 2\r\n\r\n{}", "garbled"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999\r\n\r\n{}", "garbled"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nfffffffffffff\r\n{}", "garbled"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-5\r\n{}", "garbled"),
     ],
     ids=[
         "nothing", "half a head", "half a body", "half a chunk", "no chunk size", "not HTTP",
-        "no status", "endless header", "broken gzip", "interim only",
+        "no status", "endless header", "broken gzip", "interim only", "half of gzip",
+        "more than gzip", "an encoding nobody asked for", "two lengths", "a negative length",
+        "a length that is Python", "a length without end", "an encoding of the transfer",
+        "a thousand headers", "a huge length", "a huge chunk", "a negative chunk",
     ],
 )  # fmt: skip
 def test_a_broken_answer_leaves_the_request_unknown(answer, kind, serve, connect, tools):

@@ -5,6 +5,8 @@ import threading
 
 import pytest
 
+from tests.internals import Request
+
 pytestmark = pytest.mark.enable_socket
 
 
@@ -86,6 +88,34 @@ def test_an_answer_before_the_bodys_end_ends_the_connection(serve, connect, tool
     server = serve(answer_early)
     transport = connect(server.url)
     assert transport.attempt(tools.post()).status == 200
+
+
+@pytest.mark.parametrize(
+    ("answer", "connections"),
+    [
+        (b"HTTP/1.1 503 Busy\r\nContent-Length: 2\r\n\r\n{}", 1),
+        (b"HTTP/1.1 204 No Content\r\n\r\n", 1),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n", 1),
+        (b"HTTP/1.1 200 OK\r\nConnection: keep-alive\r\nContent-Length: 2\r\n\r\n{}", 1),
+        (b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{}", 3),
+        (b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\n{}", 3),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}HTTP/1.1 200 OK\r\n", 3),
+        (b"HTTP/1.1 503 Busy\r\nContent-Length: 2\r\n\r\n{}HTTP/1.1 200 OK\r\n", 3),
+    ],
+    ids=["503", "204", "chunked", "keep", "close", "1.0", "more after 200", "more after 503"],
+)
+def test_an_answer_says_whether_the_connection_stays(answer, connections, serve, connect, tools):
+    server = serve(tools.Answers(answer))
+    transport = connect(server.url)
+    assert len({transport.attempt(tools.post()).status for _ in range(3)}) == 1
+    assert server.connections == connections
+
+
+def test_a_head_request_has_an_answer_without_a_body(serve, connect, tools):
+    server = serve(tools.Answers(b"HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n"))
+    transport = connect(server.url)
+    assert [transport.attempt(Request("HEAD", "/a")).body for _ in range(2)] == [b"", b""]
+    assert server.connections == 1
 
 
 def test_a_closed_transport_opens_a_new_connection(serve, connect, tools):

@@ -167,7 +167,7 @@ def test_what_is_no_frame_is_refused():
 
 
 def test_the_accessor_makes_an_uploader(hands, make_uploader):
-    uploader = hands.make_readings(2).v3io.uploader(STREAM, names={})
+    uploader = hands.make_readings(2).v3io.uploader(STREAM)
     assert hands.primary(uploader) == ("Upload 2 rows", True)
     uploader.close()
 
@@ -256,5 +256,23 @@ def test_columns_show_type_and_share_of_missing_cells(hands, make_uploader):
     data.loc[1:, "few"] = 1.0
     uploader = make_uploader(data, STREAM, names={})
     hands.settle(uploader)
-    told = [re.sub("<[^>]*>", "", html.value) for html in uploader._form.columns.told[:3]]
-    assert told == ["int64", "float64 · 50.0 % missing", "float64 · 0.1 % missing"]
+    facts = [re.sub("<[^>]*>", "", html.value) for html in uploader._form.columns.facts[:3]]
+    assert facts == ["int64", "float64 · 50.0 % missing", "float64 · 0.1 % missing"]
+
+
+def test_columns_that_come_and_go_in_place_are_offered_anew(hands, make_uploader, client):
+    data = hands.make_readings(3)
+    uploader = make_uploader(data, STREAM, client=client, partition_key="sensor")
+    hands.settle(uploader)
+    del data["sensor"]
+    data["new"] = 1
+    hands.press(uploader, "Upload")
+    hands.settle(uploader)
+    assert "'sensor' is not a column of the data" in hands.message(uploader)
+    uploader._form.rows_per_record.value = 2
+    hands.settle(uploader)
+    assert hands.columns(uploader) == {"celsius": True, "new": True}
+    assert "partition_key" not in uploader.options
+    hands.press(uploader, "Upload")
+    hands.settle(uploader)
+    assert uploader.stored == 3

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -264,6 +266,30 @@ def test_a_missing_stream_is_created_from_the_widget(hands, make_uploader, clien
     hands.press(uploader, "Upload")
     hands.settle(uploader)
     assert uploader.stored == 4
+
+
+@pytest.mark.parametrize(
+    ("fault", "choices", "said"),
+    [
+        (faults.refused(401), {}, "Correct the field Access key"),
+        (faults.redirected(), {}, "Correct the field Endpoint"),
+        (faults.lost_answer(times=None), {}, "Check the field Endpoint and the network"),
+        (None, {"format": "raw"}, "Format 'raw' sends one column, and 2 are chosen. Check one in"),
+        (None, {"delivery": "exactly_once", "client_info": b"x"}, "in the field Client info, or"),
+    ],
+    ids=["key", "moved", "down", "raw", "tags"],
+)
+def test_messages_speak_of_fields(hands, make_uploader, local_platform, fault, choices, said):
+    local_platform.create_stream(STREAM)
+    local_platform.faults = [fault] if fault else []
+    retry = v3io_frames_put.Retry(deadline_seconds=0.2, base_seconds=0.05)
+    with local_platform.client(retry=retry) as client:
+        uploader = make_uploader(hands.make_readings(3), STREAM, client=client, **choices)
+        hands.press(uploader, "Upload")
+        hands.settle(uploader)
+    message = re.sub("<[^>]*>", "", hands.message(uploader))
+    assert said in message
+    assert re.findall(r"\b[a-z_]+=", message) == []
 
 
 def test_a_platform_that_is_down_is_shown(hands, make_uploader, local_platform):

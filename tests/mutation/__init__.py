@@ -1,0 +1,1 @@
+"""Do the fast laws of delivery notice a flipped condition?"""

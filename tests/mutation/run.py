@@ -1,0 +1,123 @@
+"""Run the fast laws against mutants, each in a forked process.
+
+``python -m tests.mutation classification reconciler`` prints which mutants live.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import importlib.abc
+import importlib.machinery
+import importlib.util
+import multiprocessing
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType
+
+import hypothesis
+import pytest
+
+from tests.mutation.mutants import Mutant, make_mutants
+
+# These take seconds: imported once, before the fork. The package itself is not among them.
+HEAVY = ("numpy", "orjson", "pandas", "pyarrow.compute")
+PRELOADED = [importlib.import_module(name) for name in HEAVY]
+PACKAGE = "v3io_frames_put._producer"
+MODULES = ("classification", "outcomes", "prior_run", "reconciler")
+SECONDS = 300  # a mutant that hangs is noticed, too
+LAWS = [  # the cheapest first
+    "tests/delivery/test_classification.py",
+    "tests/delivery/test_query_scheduler.py",
+    "tests/delivery/test_outcomes.py",
+    "tests/delivery/test_queries.py",
+    "tests/delivery/test_stopping.py",
+    "tests/delivery/test_pauses.py",
+    "tests/delivery/test_runs.py",
+    "tests/delivery/test_order.py",
+    "tests/delivery/test_model.py",
+    "tests/delivery/test_reconcile.py",
+]
+OPTIONS = [
+    *("-x", "-q", "--assert=plain", "--hypothesis-profile=mutant"),
+    *("-p", "no:cacheprovider", "-p", "no:xdist"),
+]
+
+
+class MutantFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """Loads a mutant in place of its module."""
+
+    def __init__(self, name: str, path: Path, mutant: Mutant) -> None:
+        self._name, self._path, self._mutant = name, path, mutant
+
+    def find_spec(
+        self, name: str, path: object = None, target: object = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        """Return the mutant's spec."""
+        if name != self._name:
+            return None
+        return importlib.util.spec_from_file_location(name, self._path, loader=self)
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Run the changed text."""
+        exec(compile(self._mutant.tree, str(self._path), "exec"), module.__dict__)  # noqa: S102  # our own text
+
+
+def find_survivors(name: str) -> list[str]:
+    """Return the labels of the mutants of a module that no law notices."""
+    path = Path(*PACKAGE.split("."), f"{name}.py").resolve()
+    unchanged = Mutant("unchanged", ast.parse(path.read_text()))
+    if _is_killed(f"{PACKAGE}.{name}", path, unchanged):
+        raise RuntimeError("the laws fail without a mutant: run them by pytest and see")
+    return [
+        mutant.label
+        for mutant in make_mutants(path.read_text())
+        if not _is_killed(f"{PACKAGE}.{name}", path, mutant)
+    ]
+
+
+def _is_killed(name: str, path: Path, mutant: Mutant) -> bool:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of forks beside threads: they only wait for work
+        process = multiprocessing.get_context("fork").Process(
+            target=_run_laws, args=(name, path, mutant)
+        )
+        process.start()
+    process.join(SECONDS)
+    if process.is_alive():
+        process.kill()
+        process.join()
+    return process.exitcode != 0
+
+
+def _run_laws(name: str, path: Path, mutant: Mutant) -> None:
+    """Run the laws with a mutant in the place of its module; exit as they do."""
+    silence = os.open(os.devnull, os.O_WRONLY)
+    for stream in (1, 2):
+        os.dup2(silence, stream)
+    for loaded in [loaded for loaded in sys.modules if loaded.startswith("v3io_frames_put")]:
+        del sys.modules[loaded]  # the local platform's plugin for pytest had loaded them
+    for loaded in [loaded for loaded in sys.modules if loaded.startswith("tests.")]:
+        if not loaded.startswith("tests.mutation"):
+            del sys.modules[loaded]
+    sys.meta_path.insert(0, MutantFinder(name, path, mutant))
+    hypothesis.settings.register_profile(
+        "mutant",
+        max_examples=10,
+        deadline=None,
+        database=None,  # what a mutant fails at is of no use to anybody
+        derandomize=True,
+        phases=[hypothesis.Phase.explicit, hypothesis.Phase.generate],
+        suppress_health_check=list(hypothesis.HealthCheck),
+    )
+    os._exit(pytest.main([*OPTIONS, *LAWS]))
+
+
+def main(names: Sequence[str]) -> None:
+    """Print the survivors of some modules, or of all."""
+    for name in names or MODULES:
+        survivors = find_survivors(name)
+        print(f"{name}: {len(survivors)} live", *survivors, sep="\n  ", flush=True)  # noqa: T201

@@ -1,0 +1,19 @@
+"""No flipped condition in what decides goes unnoticed, but for those that are explained."""
+
+import subprocess
+import sys
+
+import pytest
+
+from tests.mutation.explained import EXPLAINED
+from tests.mutation.run import MODULES
+
+pytestmark = pytest.mark.long
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_every_mutant_is_noticed_or_explained(name):
+    command = [sys.executable, "-m", "tests.mutation", name]
+    ended = subprocess.run(command, capture_output=True, text=True, check=True)
+    _, *survivors = ended.stdout.splitlines()
+    assert {line.strip() for line in survivors} == set(EXPLAINED[name])

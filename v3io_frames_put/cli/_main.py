@@ -1,0 +1,469 @@
+"""The group of commands: what they write to stderr, and how each of them ends.
+
+Errors and signals become one readable line and an exit code of the table. Whatever a
+terminal cannot show, or would obey, is escaped.
+"""
+
+from __future__ import annotations
+
+import difflib
+import enum
+import errno
+import json
+import logging
+import re
+import signal
+import sys
+import traceback
+import warnings
+from contextlib import contextmanager, nullcontext, suppress
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from v3io_frames_put._startup import leave
+from v3io_frames_put.errors import AuthenticationError, PutRecordsError, RequestError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from types import FrameType
+
+    import pandas as pd
+    from typing_extensions import Self
+
+_LOGGER: Final = logging.getLogger("v3io_frames_put")
+LOG_FORMATS: Final = ("text", "json")
+
+
+# -- exit codes ---------------------------------------------------------------------------
+
+
+class Exit(enum.IntEnum):
+    """Codes of `v3io-put`; the first that applies is taken."""
+
+    INTERRUPTED = 130
+    TERMINATED = 143
+    STOPPED_ON_PLATFORM = 4
+    IN_DOUBT = 3
+    NOT_ALL_STORED = 1
+    NOTHING_SENT = 2
+    OK = 0
+
+
+EXIT_CODES: Final = """\b
+Exit codes, the first that applies:
+  130  stopped by Ctrl-C
+  143  stopped by SIGTERM
+    4  the platform stopped the run
+    3  some rows are unknown, or stored twice
+    1  some rows were rejected or not sent, or an input broke off
+    2  nothing was sent: usage, configuration or data
+    0  all is well
+"""
+
+
+def judge_counts(counts: Mapping[str, int] | pd.Series[int], receipt: Mapping[str, Any]) -> Exit:
+    """Return the code for a run by its rows of each status, and by its receipt."""
+    if counts.get("unknown", 0) or receipt.get("duplicates", {}).get("count", 0):
+        return Exit.IN_DOUBT
+    if counts.get("rejected", 0) or counts.get("unsent", 0):
+        return Exit.NOT_ALL_STORED
+    return Exit.OK
+
+
+def judge_results(results: Any) -> Exit:
+    """Return the code for a run that came to its end: a frame of results, or of a job."""
+    if hasattr(results, "counts"):
+        return judge_counts(results.counts, results.receipt)
+    return judge_counts(results["status"].value_counts(), results.attrs.get("v3io", {}))
+
+
+def judge_error(error: PutRecordsError) -> Exit:
+    """Return the code for a run that an error ended."""
+    if isinstance(error, RequestError):
+        return Exit.STOPPED_ON_PLATFORM
+    if error.results is None:
+        return Exit.NOTHING_SENT
+    return max(judge_results(error.results), Exit.NOT_ALL_STORED)
+
+
+# -- text for people ------------------------------------------------------------------------
+
+_CONTROLS: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
+_OPTIONS: Final = (
+    "access_key|all_text|client_info|columns|create|csv_encoding|decimal_point|delimiter|delivery|"
+    "endpoint|failed|files|format|header|index|input_format|journal|limit|max_in_flight|"
+    "max_in_flight_bytes|order|partition_key|progress|quote|results|retention_hours|"
+    "rows_per_record|shard|shards|skip_lines|start|types|where"
+)
+_SPELLED: Final = [
+    (re.compile(pattern), replacement)
+    for pattern, replacement in (
+        # What only Python can do, and what does it here.
+        (r"access_key= or V3IO_ACCESS_KEY", "--access-key-file or V3IO_ACCESS_KEY"),
+        (r"username= and password=", "V3IO_USERNAME and V3IO_PASSWORD"),
+        (r"or as access_key=", "or by --access-key-file"),
+        (r"client\.create_stream\((\0\d+\0), shards=(\d+)\)", r"v3io-put create \1 --shards \2"),
+        (r"Look with describe_stream", "Look with v3io-put describe"),
+        (r"\b(all_text|create|index)=True", lambda m: _kebab(m[1])),
+        (r"verify=False", "--insecure"),
+        (r"verify=(?= )", "--ca-file"),
+        (r"verify=", "--ca-file "),
+        (r"access_key(?=:|=)", "--access-key-file"),
+        (r"Encoding\(infinity=([^)]*)\)", r"--infinity \1"),
+        (r"Give username= too", "Set V3IO_USERNAME, too"),
+        (r"to the Client instead", "by --access-key-file or the environment instead"),
+        (r"with resume=results", "with v3io-put retry"),
+        (r"\b[a-z_]+=\S* \((--[a-z-]+[^)]*)\)", r"\1"),  # some messages speak both languages
+        (r"\b(by|without|through) (types|failed|columns)\b", r"\1 --\2"),
+        # An option at the beginning of a message, or with its value.
+        (rf"(?<![\w.'\"-])({_OPTIONS})=(?=[\s.,;:)]|$)", lambda m: _kebab(m[1])),
+        (rf"(?<![\w.'\"-])({_OPTIONS})=", lambda m: f"{_kebab(m[1])} "),
+        (rf"^({_OPTIONS})(?=: )", lambda m: _kebab(m[1])),
+    )
+]  # fmt: skip
+
+
+_QUOTED: Final = re.compile(r"""(?<!\w)(['"])(?:[^\\\n]|\\.)*?\1(?!\w)""")
+
+
+def _kebab(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def to_options(text: str) -> str:
+    """Write a message of the package in the language of the command line.
+
+    Text in quotes is data, and is left alone.
+    """
+    quoted: list[str] = []
+
+    def take_out(found: re.Match[str]) -> str:
+        quoted.append(found[0])
+        return f"\0{len(quoted) - 1}\0"
+
+    text = _QUOTED.sub(take_out, text.replace("\0", "\\0"))
+    for pattern, replacement in _SPELLED:
+        text = pattern.sub(replacement, text)
+    return re.sub(r"\0(\d+)\0", lambda found: quoted[int(found[1])], text)
+
+
+def escape(text: str) -> str:
+    """Escape what a terminal would obey, such as a platform's text that moves the cursor."""
+    return _CONTROLS.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+def to_json(value: Any, *, stream: Any = None) -> str:
+    """Write one line of JSON; a stream that cannot show other letters gets them escaped."""
+    encoding = (getattr(stream, "encoding", None) or "utf-8").lower().replace("-", "")
+    line = json.dumps(value, ensure_ascii=encoding != "utf8", default=str)
+    return _CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", line)
+
+
+# -- the log, and lines on stderr ---------------------------------------------------------------
+
+
+class _JsonLines(logging.Formatter):
+    """One JSON object a line: an event, its run, and each count as a field of its own.
+
+    Whoever logs gives them as ``extra={"fields": {...}}``. Lines that belong to no run yet,
+    or no more, have a null.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._run_id: str | None = None
+
+    def format(self, record: logging.LogRecord) -> str:
+        fields = dict(getattr(record, "fields", {}))
+        self._run_id = fields.pop("run_id", self._run_id)
+        line = {
+            "time": self.formatTime(record, "%Y-%m-%dT%H:%M:%S%z"),
+            "level": record.levelname.lower(),
+            "event": fields.pop("event", "message" if record.levelno == logging.INFO else
+                                record.levelname.lower()),
+            "run_id": self._run_id,
+            "message": to_options(record.getMessage()),
+            **fields,
+        }  # fmt: skip
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return to_json(line, stream=sys.stderr)
+
+
+class _Text(logging.Formatter):
+    """A line for people: what happened, in the language of the command line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return escape(to_options(super().format(record)))
+
+
+class _Plain(_Text):
+    """A line as commands write one that no log was asked of."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        record.levelname = record.levelname.capitalize()
+        return super().format(record)
+
+
+class _ToStderr(logging.Handler):
+    """Writes where stderr is now, which a test runner may have changed."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        echo_error(self.format(record))
+
+
+_FORMATS: Final[dict[str | None, tuple[Any, int]]] = {
+    None: (lambda: _Plain("%(levelname)s: %(message)s"), logging.WARNING),
+    "text": (lambda: _Text("%(asctime)s %(levelname)s %(message)s"), logging.INFO),
+    "json": (_JsonLines, logging.INFO),
+}
+
+
+@contextmanager
+def log_to_stderr(log_format: str | None = None) -> Iterator[None]:
+    """Log while a command runs, instead of as before.
+
+    Parameters
+    ----------
+    log_format : {"text", "json"}, optional
+        How a line looks. None: warnings alone, as plain text.
+    """
+    handler = _ToStderr()
+    make_formatter, level = _FORMATS[log_format]
+    handler.setFormatter(make_formatter())
+    handlers, before = _LOGGER.handlers, _LOGGER.level
+    _LOGGER.handlers = [*(h for h in handlers if not isinstance(h, _ToStderr)), handler]
+    _LOGGER.setLevel(level)
+    try:
+        yield
+    finally:
+        _LOGGER.handlers = handlers
+        _LOGGER.setLevel(before)
+
+
+def asks_for_json(args: Sequence[str]) -> bool:
+    """Return whether the arguments of a command, which may be wrong, ask for a JSON log."""
+    probe = click.Command(
+        "log",
+        params=[click.Option(["--log-format"])],
+        context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
+        add_help_option=False,
+    )
+    found = probe.make_context("log", list(args), resilient_parsing=True)
+    return bool(found.params["log_format"] == "json")
+
+
+def logs_json() -> bool:
+    """Return whether lines on stderr are to be JSON."""
+    return any(isinstance(handler.formatter, _JsonLines) for handler in _LOGGER.handlers)
+
+
+def report(
+    text: str, *, level: int = logging.ERROR, plain: str | None = None, **fields: Any
+) -> None:
+    """Write a line to stderr, whatever the log takes.
+
+    Parameters
+    ----------
+    text : str
+        What a line of a JSON log says.
+    level : int
+        Of that line.
+    plain : str, optional
+        What people read. None: the level, then the text.
+    **fields
+        More fields of a JSON log.
+    """
+    if logs_json():
+        _LOGGER.log(level, "%s", text, extra={"fields": fields})
+    else:
+        level_name = logging.getLevelName(level).capitalize()
+        echo_error(escape(to_options(plain or f"{level_name}: {text}")))
+
+
+def echo_error(line: str) -> None:
+    """Write a line to stderr, above a bar if there is one."""
+    bars = sys.modules.get("tqdm")
+    # Where nobody reads stderr any more, a run keeps its results all the same.
+    with (
+        suppress(OSError, ValueError),
+        bars.tqdm.external_write_mode(sys.stderr) if bars else nullcontext(),
+    ):
+        click.echo(line, err=True)
+
+
+@contextmanager
+def reading_bar(what: str, unit: str = "records") -> Iterator[Callable[[int, int | None], None]]:
+    """Give what shows how many records were read, and of how many, where a person looks on."""
+    from v3io_frames_put.progress import someone_looks_on
+
+    if not someone_looks_on():
+        yield lambda _done, _total: None
+        return
+    from tqdm import tqdm
+
+    with tqdm(desc=what, unit=unit, unit_scale=True) as bar:
+
+        def show(done: int, total: int | None) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        yield show
+
+
+# -- how a command ends ---------------------------------------------------------------------
+
+
+class _Signals:
+    """While a command runs, SIGTERM does what Ctrl-C does, and is remembered."""
+
+    def __init__(self) -> None:
+        self.terminated = False
+
+    def __enter__(self) -> Self:
+        self._before = signal.signal(signal.SIGTERM, self._stop)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        signal.signal(signal.SIGTERM, self._before)
+
+    def _stop(self, number: int, frame: FrameType | None) -> None:
+        self.terminated = True
+        on_ctrl_c = signal.getsignal(signal.SIGINT)  # a run has one of its own
+        if not callable(on_ctrl_c):
+            raise KeyboardInterrupt
+        on_ctrl_c(number, frame)
+
+
+def _show_warning(message: Warning | str, *_: Any) -> None:
+    report(str(message), level=logging.WARNING)
+
+
+_DEFECT: Final = (
+    "this should not have happened. What --results, --journal and the log say still holds; "
+    "please report this, with what follows:"
+)
+_ALIASES: Final = {"put": "publish", "upload": "publish"}
+_MEANT: Final = {
+    "publish": ("send", "push", "produce", "write", "import", "load", "run", "resume"),
+    "retry": ("resend", "redo", "repeat", "mend"),
+    "plan": ("dry-run", "preview", "check", "explain"),
+    "verify": ("validate", "prove", "compare"),
+    "tail": ("read", "cat", "consume", "get", "follow", "head"),
+    "describe": ("show", "info", "status", "stat", "list", "ls", "get"),
+    "create": ("new", "make", "add", "mkdir", "touch"),
+    "delete": ("remove", "rm", "drop", "destroy"),
+    "update": ("resize", "scale", "grow", "alter", "set"),
+    "serve": ("server", "start", "local", "platform"),
+}
+
+
+class CommandGroup(click.Group):
+    """Commands whose errors end as one readable line and the exit code of the table."""
+
+    def main(self, *args: Any, **extra: Any) -> Any:
+        """Run a command line, and exit."""
+        if signal.getsignal(signal.SIGINT) is leave:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(AttributeError, OSError, ValueError):
+                stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+        try:
+            code = super().main(*args, **{**extra, "standalone_mode": False})
+        except (click.Abort, KeyboardInterrupt):
+            code = Exit.INTERRUPTED
+        except click.ClickException as error:
+            with suppress(OSError, ValueError):
+                error.show()
+            code = error.exit_code
+        sys.exit(code or 0)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return a command by its name, or by an alias."""
+        return super().get_command(ctx, _ALIASES.get(cmd_name, cmd_name))
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command; suggest those that an unknown word may mean."""
+        name = args[0]
+        if self.get_command(ctx, name) is None and not name.startswith("-"):
+            known = [*self.commands, *_ALIASES]
+            near = difflib.get_close_matches(name.lower(), known, n=2, cutoff=0.65)
+            meant = [command for command, words in _MEANT.items() if name.lower() in words]
+            found = " or ".join(dict.fromkeys([*meant, *near]))
+            advice = f"Did you mean {found}?" if found else f"Known are {', '.join(sorted(known))}."
+            ctx.fail(f"There is no command {name!r}. {advice}")
+        return super().resolve_command(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; report what stopped it."""
+        # A command may put its own in front; what is wrong with its options comes before.
+        ctx.with_resource(log_to_stderr("json" if asks_for_json(ctx.args) else None))
+        with _Signals() as signals, warnings.catch_warnings():
+            _show_our_warnings()
+            try:
+                return super().invoke(ctx)
+            except KeyboardInterrupt as stop:
+                text = str(stop) or "stopped."
+                report(text, plain=f"\n{text[0].upper()}{text[1:]}", event="stopped")
+                ctx.exit(Exit.TERMINATED if signals.terminated else Exit.INTERRUPTED)
+            except Exception as error:  # noqa: BLE001 - whatever it is, the log stays readable
+                ctx.exit(_report_error(error))
+
+
+def _show_our_warnings() -> None:
+    """Show what the package warns of, and ignore the rest: `python -W error` ends no run."""
+    warnings.showwarning = _show_warning  # type: ignore[assignment]  # takes more than it reads
+    warnings.simplefilter("ignore")
+    warnings.filterwarnings("default", category=UserWarning)
+
+
+def _report_error(error: Exception) -> int:
+    """Report what stopped a command, and return its exit code; raise what click reports itself."""
+    if isinstance(error, PutRecordsError):
+        report_error(error)
+        return judge_error(error)
+    if isinstance(error, click.UsageError) and logs_json():
+        report(error.format_message())
+        return error.exit_code
+    is_pipe = isinstance(error, OSError) and error.errno == errno.EPIPE  # `tail ... | head`
+    if is_pipe or isinstance(error, (click.ClickException, click.exceptions.Exit, click.Abort)):
+        raise error
+    if isinstance(error, OSError):
+        report(f"{error}. Look for what is full, gone or not allowed.")
+    else:
+        report(f"{_DEFECT}\n{''.join(traceback.format_exception(error))}")
+    return Exit.NOT_ALL_STORED
+
+
+def report_error(error: PutRecordsError, **fields: Any) -> None:
+    """Report an error of the package, in the language of the command line."""
+    text = str(error)
+    kept_back: Sequence[str] = click.get_current_context().meta.get(KEPT_BACK, ())
+    if isinstance(error, AuthenticationError) and kept_back:
+        text = (
+            f"{text.partition('. Check ')[0]}. {' and '.join(kept_back)} of the environment "
+            f"{'is' if len(kept_back) == 1 else 'are'} not sent to an address given by --endpoint. "
+            f"Give the key by --access-key-file, or set V3IO_API to that address and leave "
+            f"--endpoint out."
+        )
+    report(text, **fields)
+
+
+KEPT_BACK: Final = f"{__name__}.kept_back"
+"""In a context's meta: the variables whose secrets are not sent to the endpoint given."""
+
+
+@click.group(
+    cls=CommandGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog=EXIT_CODES,
+)
+@click.version_option(package_name="v3io-frames-put", prog_name="v3io-put")
+def main() -> None:
+    """Put the rows of a table onto a v3io stream, and look after streams.
+
+    STREAM is container/path/to/stream; v3io:///container/path means the same.
+    """

@@ -1,0 +1,274 @@
+"""`publish`, `retry`, `plan`: files of any size onto a stream."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import logging
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from v3io_frames_put.cli._main import (
+    EXIT_CODES,
+    Exit,
+    escape,
+    judge_error,
+    judge_results,
+    reading_bar,
+    report,
+    report_error,
+    to_json,
+    to_options,
+)
+from v3io_frames_put.cli._options import (
+    JOB_FILE,
+    GroupedCommand,
+    option,
+    takes_client,
+    takes_job_options,
+)
+from v3io_frames_put.errors import Interrupted, PutRecordsError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from v3io_frames_put import Encoding
+    from v3io_frames_put.client import Client
+    from v3io_frames_put.jobs import JobResults
+
+
+def _take_files(
+    ctx: click.Context, _argument: click.Parameter, files: tuple[str, ...]
+) -> tuple[str, ...]:
+    """Take those of the job file where none are typed: click before 8.3 looks for no default."""
+    if files:
+        return files
+    ctx.set_parameter_source("files", click.core.ParameterSource.DEFAULT_MAP)
+    return tuple(ctx.lookup_default("files") or ())
+
+
+_EXAMPLES: Final = """\b
+Examples:
+  v3io-put publish clicks.parquet projects/shop/clicks --partition-key user
+  v3io-put publish in/ projects/shop/clicks --where "day >= '2026-11-01'" --create --shards 8
+  v3io-put publish --config job.toml --failed failed.parquet --summary -
+"""
+
+
+@click.command(
+    cls=GroupedCommand,
+    epilog=f"{_EXAMPLES}\n{EXIT_CODES}",
+    short_help="Put every row of files onto a stream (also: put, upload).",
+)
+@click.argument("files", nargs=-1, callback=_take_files)
+@click.argument("stream", required=False)
+@takes_job_options
+@takes_client
+def publish(
+    *, files: tuple[str, ...], stream: str, summary: str | None, client: Client, **options: Any
+) -> None:
+    """Put every row of FILES onto STREAM; they may be larger than memory.
+
+    FILES are Parquet, CSV, JSON Lines or Arrow IPC: files, folders, globs in quotes, or URLs.
+    """
+    _check_arguments(files, stream)
+    with _reporting(summary) as finish:
+        written = {name: options[name] for name in ("results", "failed", "journal")}
+        job_file = click.get_current_context().meta.get(JOB_FILE)
+        _check_summary(summary, files, {**written, "config": job_file})
+        finish(_publish(files, stream, client, options))
+
+
+@click.command(
+    cls=GroupedCommand,
+    epilog=EXIT_CODES,
+    short_help="Send the failed rows of a job once more.",
+)
+@click.argument("source", metavar="[FAILED]", required=False, type=click.Path(path_type=Path))
+@option("--stream", metavar="STREAM", group="Where to", help="Where to, in place of the job's.")
+@takes_job_options
+@takes_client
+def retry(
+    *,
+    source: Path | None,
+    stream: str | None,
+    client: Client,
+    failed: Path | None,
+    **options: Any,
+) -> None:
+    """Send the rows of FAILED, a file that `publish --failed` wrote, once more.
+
+    Stream, mapping, delivery and connection are those of the job file that --config names;
+    FAILED is its `failed`, where none is given. What is still left goes to
+    FAILED-left.parquet beside FAILED, or to --failed.
+    """
+    from v3io_frames_put.jobs._failed_rows import check_failed_rows
+
+    if stream is None or source is None:
+        raise click.UsageError(
+            "expected --config JOB.toml, which says stream and mapping, and FAILED, unless it is "
+            "the `failed` of the job file."
+        )
+    left = failed or source.with_name(f"{source.stem}-left.parquet")
+    with _reporting(None) as finish:
+        check_failed_rows(source, left)
+        finish(_publish([source], stream, client, {**options, "failed": left}))
+
+
+_NOT_RETRIED: Final = ("files", "input_format", "where", "journal", "results", "summary")
+retry.params = [param for param in retry.params if param.name not in _NOT_RETRIED]
+retry.job_file_names = {  # type: ignore[attr-defined]  # what its job file says otherwise
+    **dict.fromkeys(_NOT_RETRIED),
+    "failed": "source",
+}
+
+
+def _show_plan(*, files: tuple[str, ...], stream: str, **options: Any) -> None:
+    """Plan what was asked for, and show it."""
+    _check_arguments(files, stream)
+    from v3io_frames_put import jobs
+
+    encoding = _take_encoding(options)
+    keywords = inspect.signature(jobs.plan).parameters
+    used = {name: value for name, value in options.items() if name in keywords}
+    with reading_bar("Planning", "rows") as show:
+        planned = jobs.plan(files, stream, encoding=encoding, **{**used, "progress": show})
+    text = repr(planned)
+    for advice in planned.advice:
+        text = text.replace(advice, to_options(advice))
+    click.echo(escape(text))
+    raise click.exceptions.Exit(Exit.NOT_ALL_STORED if planned.rejected_rows else Exit.OK)
+
+
+plan = GroupedCommand(
+    "plan",
+    callback=_show_plan,
+    params=publish.params,
+    short_help="Show what `publish` would send, without sending anything.",
+    help="""Show what `publish` would send to STREAM, without sending anything.
+
+    Reads and encodes every row of FILES. No platform is asked, and none is needed: options of
+    `publish` that have no part in it are ignored, so that one job file serves both.
+    """,
+)
+
+
+def _publish(files: Any, stream: str, client: Client, options: Mapping[str, Any]) -> JobResults:
+    from v3io_frames_put import jobs
+
+    rest = dict(options)
+    encoding = _take_encoding(rest)
+    return jobs.publish(files, stream, encoding=encoding, client=client, **rest)
+
+
+def _take_encoding(options: dict[str, Any]) -> Encoding:
+    from v3io_frames_put import Encoding
+
+    return Encoding(**{name: options.pop(name) for name in ("infinity", "arrow_compression")})
+
+
+@contextlib.contextmanager
+def _reporting(summary: str | None) -> Iterator[Any]:
+    """Report how a job ends: to the summary, to people, and by the exit code."""
+    results: list[JobResults] = []
+    try:
+        yield results.append
+    except (PutRecordsError, Interrupted) as error:
+        _write_summary(summary, error.results, error)
+        if isinstance(error, Interrupted):
+            raise  # what the signal was decides
+        code = judge_error(error)
+        report_error(error, **_fields(error.results, code))
+        raise click.exceptions.Exit(code) from error
+    _write_summary(summary, results[0])
+    code = judge_results(results[0])
+    message = _last_line(results[0])
+    report(message, level=logging.INFO, plain=message, **_fields(results[0], code))
+    raise click.exceptions.Exit(code)
+
+
+def _last_line(results: JobResults) -> str:
+    """Return one line for people: rows, seconds, rate."""
+    receipt, stored = results.receipt, results.counts["stored"]
+    if receipt["already_complete"]:
+        return f"Already complete: {stored:,} rows are stored. Nothing was sent."
+    rate = receipt["rows_per_second"]
+    pace = "" if rate is None else f", {rate:,.0f} rows/s"
+    return f"{stored:,} rows stored in {receipt['seconds']:,.1f} s{pace}."
+
+
+def _fields(results: Any, code: int) -> dict[str, Any]:
+    """Return the fields of the last line of a JSON log."""
+    fields: dict[str, Any] = {"event": "finished" if code == Exit.OK else "failed"}
+    if results is None:
+        return {**fields, "exit_code": int(code)}
+    receipt = results.receipt
+    numbers = {name: receipt[name] for name in ("requests", "retried", "bytes", "seconds")}
+    return {
+        **fields,
+        "run_id": receipt["run_id"],
+        "rows": results.rows,
+        **results.counts,
+        **numbers,
+        "rows_per_second": receipt["rows_per_second"],
+        "duplicates": receipt["duplicates"]["count"],
+        "exit_code": int(code),
+    }
+
+
+def _check_arguments(files: Sequence[str], stream: str | None) -> None:
+    """Refuse a command line, with its job file, that does not say what goes where."""
+    ctx = click.get_current_context()
+    typed = [
+        name
+        for name in ("files", "stream")
+        if ctx.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
+    ]
+    if typed == ["stream"] and "stream" in (ctx.default_map or {}):
+        raise click.UsageError(
+            f"{stream} alone would be STREAM, which the job file says, too. Give FILES... and "
+            f"STREAM, or neither."
+        )
+    if not stream or not files:
+        raise click.UsageError("expected FILES... and then STREAM, where their rows go.")
+
+
+def _check_summary(
+    to: str | None, files: tuple[str, ...], others: Mapping[str, Path | None]
+) -> None:
+    """Refuse a place where no file can be, or another one is, while nothing is sent."""
+    from v3io_frames_put.jobs._outputs import check_apart
+
+    if to is None or to == "-":
+        check_apart(others)
+        return
+    check_apart({**others, "summary": to})
+    path = Path(to)
+    if path.is_dir() or not path.absolute().parent.is_dir():
+        raise click.UsageError(
+            f"--summary {to} cannot be written: expected - or a file's name in a folder that "
+            f"exists."
+        )
+    if not path.exists():
+        return
+    from v3io_frames_put.jobs._files import find_files
+
+    if path.resolve() in [file.resolve() for file in find_files(files)]:
+        raise click.UsageError(f"--summary {to} is one of the files to publish.")
+
+
+def _write_summary(to: str | None, results: Any, error: BaseException | None = None) -> None:
+    if to is None:
+        return
+    summary = {} if results is None else results.to_json()
+    summary["error"] = None if error is None else to_options(str(error))
+    try:
+        if to == "-":
+            click.echo(to_json(summary, stream=sys.stdout))
+        else:
+            Path(to).write_text(to_json(summary) + "\n", encoding="utf-8")
+    except OSError as failure:  # the exit code reports the rows all the same
+        report(f"--summary {to} cannot be written: {failure}")
