@@ -64,11 +64,11 @@ def free_port():
 def test_a_wrong_port_is_told_with_its_cause(free_port, delivery):
     retry = Retry(first_contact_seconds=0.3, base_seconds=60, cap_seconds=60)
     client = Client(f"127.0.0.1:{free_port}", retry=retry)
-    told = "no connection was accepted for 0.3 s.*Connection refused"
+    told = "no connection was accepted for 0.3 s.*onnection refused"
     with pytest.raises(PlatformUnavailable, match=told) as caught:
         put_records(FRAME, "projects/s", client=client, delivery=delivery, progress=False)
     assert set(caught.value.results.status) == {"unsent"}
-    with pytest.raises(PlatformUnavailable, match="Connection refused"):
+    with pytest.raises(PlatformUnavailable, match="onnection refused"):
         client.describe_stream("projects/s")
 
 
@@ -79,7 +79,7 @@ def test_an_unknown_host_is_told_with_its_cause(monkeypatch):
 
     monkeypatch.setattr(socket, "getaddrinfo", unknown)
     client = Client("http://no-such-host:8081", retry=Retry(first_contact_seconds=0.3))
-    with pytest.raises(PlatformUnavailable, match="Name or service not known"):
+    with pytest.raises(PlatformUnavailable, match="host name not found"):
         put_records(FRAME, "projects/s", client=client, progress=False)
 
 

@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 
 def is_text(dtype: pa.DataType) -> bool:
-    """Tell whether values of the type are text."""
+    """Return whether values of the type are text."""
     return bool(pt.is_string(dtype) or pt.is_large_string(dtype) or pt.is_string_view(dtype))
 
 
 def is_bytes(dtype: pa.DataType) -> bool:
-    """Tell whether values of the type are bytes."""
+    """Return whether values of the type are bytes."""
     return bool(
         pt.is_binary(dtype)
         or pt.is_large_binary(dtype)
@@ -34,7 +34,7 @@ def is_bytes(dtype: pa.DataType) -> bool:
 
 
 def is_list(dtype: pa.DataType) -> bool:
-    """Tell whether the type is a list of any layout."""
+    """Return whether the type is a list of any layout."""
     return any(is_type(dtype) for is_type in _LISTS)
 
 
@@ -118,7 +118,7 @@ def _flatten(array: pa.Array) -> pa.Array:
 
 
 def contains(dtype: pa.DataType, is_kind: Callable[[pa.DataType], bool]) -> bool:
-    """Tell whether a type, or one inside it, is of a kind."""
+    """Return whether a type, or one inside it, is of a kind."""
     inside = (dtype.field(number).type for number in range(dtype.num_fields))
     return is_kind(dtype) or (
         not is_extension(dtype) and any(contains(child, is_kind) for child in inside)
@@ -179,8 +179,8 @@ def own_copy(array: pa.Array) -> pa.Array:
     The native JSON writer panics on slices of structs in structs and of fixed-size lists
     of structs, and Arrow's ``take`` and ``filter`` return other rows from a slice of
     fixed-size lists in fixed-size lists (seen with pyarrow 17 to 26). An array does not
-    tell whether something below it is a slice; to put it together with nothing copies it
-    at every level.
+    show whether something below it is a slice; concatenating it with nothing copies it at
+    every level.
     """
     if not contains(array.type, _is_read_badly):
         return array

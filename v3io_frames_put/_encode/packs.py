@@ -84,7 +84,6 @@ class StreamJoiner:
         self, payload: pa.Array, ends: np.ndarray, rooms: np.ndarray
     ) -> tuple[pa.Array, np.ndarray]:
         """Return the stream of each pack; one that is too large is halved."""
-        payload = own_copy(payload)
         while True:
             data = self._writer.write(payload, ends.tolist())
             counts = np.diff(ends, prepend=0)
@@ -158,7 +157,7 @@ class Packer:
     def _join(
         self, window: EncodedRows, order: np.ndarray, ends: np.ndarray, room: np.ndarray
     ) -> Records:
-        """Return the packs of some rows of a window, which stand pack after pack."""
+        """Return the packs of some rows of a window, given pack after pack."""
         data, ends = self.joiner.join(_take(window.payload, order), ends, room)
         firsts = order[np.concatenate([[0], ends[:-1]]).astype(np.int64)] if len(ends) else ends
         routes = window.routes.each(lambda column: _take(column, firsts))

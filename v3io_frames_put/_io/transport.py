@@ -97,6 +97,17 @@ def fault_text(error: BaseException, secrets: Secrets = NO_SECRETS) -> str:
     return " ".join(text.split())[:_MAX_TEXT]
 
 
+def fault_detail(
+    error: BaseException, kind: FaultKind, where: str, secrets: Secrets = NO_SECRETS
+) -> str:
+    """Describe what went wrong and where, the frequent causes in plain words."""
+    host = where.rpartition("://")[2]
+    if kind == "connect" and isinstance(list(_layers(error))[-1], ConnectionRefusedError):
+        return f"connection refused by {host}"
+    text = fault_text(error, secrets)
+    return f"host name not found: {host} ({text})" if kind == "dns" else f"{where}: {text}"
+
+
 def _layers(error: BaseException) -> Iterator[BaseException]:
     """Unwrap an error: urllib3 and requests put the cause in many places."""
     seen: set[int] = set()
@@ -178,7 +189,7 @@ class Transport:
                 kind = "tls"
             else:
                 stage = "connecting"  # whatever was sent, nobody understood it
-        return Fault(kind, stage, f"{self._where}: {fault_text(error, self._secrets)}")
+        return Fault(kind, stage, fault_detail(error, kind, self._where, self._secrets))
 
     def shutdown(self) -> None:
         """Let no byte leave from now on; from any thread, for good.

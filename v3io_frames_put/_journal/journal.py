@@ -290,8 +290,6 @@ class Journal(RunLog):
         stamps = [
             (name, None, None) if name in files else (name, *stamp) for name, *stamp in pinned
         ]
-            (name, None, None) if name in files else (name, *stamp) for name, *stamp in pinned
-        ]
         with self._store.transaction():
             self._store.write("update run set files = ?", [(json.dumps(stamps),)])
             self._store.write("delete from input", [()])

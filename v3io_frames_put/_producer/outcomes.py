@@ -273,6 +273,7 @@ class Outcomes:
             page.first_row
             + np.flatnonzero(page.columns["status"][: self._rows - page.first_row] < 0)
             for page in self._pages.values()
+            if page.num_open
         ]
 
     def open_rows(self, first: int) -> NDArray[np.int64]:
