@@ -107,7 +107,8 @@ def test_a_platform_that_speaks_tls_is_a_fault_of_the_scheme(serve, connect, too
 
 
 def test_a_platform_that_has_answered_has_the_right_scheme(serve, connect, tools):
-    transport = connect(serve(tools.Answers(closes=True), alert).url)
+    last = tools.OK.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
+    transport = connect(serve(tools.Answers(last, closes=True), alert).url)
     assert outcome(transport.attempt(tools.post())) == 200
     assert outcome(transport.attempt(tools.post())) == ("tls", "waiting")
 
