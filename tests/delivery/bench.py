@@ -358,7 +358,7 @@ class Bench:
 
     def is_finished(self) -> bool | None:
         """Whether the journal says that the run is finished; None: there is no journal."""
-        if self.journal is None:
+        if self.journal is None or not self.journal.exists():  # a call that sent nothing removes it
             return None
         with closing(sqlite3.connect(self.journal)) as file:
             return bool(file.execute("select is_finished from run").fetchone()[0])

@@ -152,13 +152,13 @@ def test_a_column_that_is_not_there_is_named_with_those_that_are(option):
 @pytest.mark.parametrize(
     ("frame", "options", "message"),
     [
-        (pd.DataFrame([[1, 2]], columns=["a", "a"]), {}, "'a' names several"),
-        (pd.DataFrame([[1, 2]], columns=[1, "1"]), {}, "'1' names several"),
-        (pd.DataFrame([[1, 2]], columns=["a", "a"]), {"columns": ["a"]}, "names 2 columns"),
-        (FRAME, {"columns": ["a", "a"]}, "'a' names several"),
+        (pd.DataFrame([[1, 2]], columns=["a", "a"]), {}, "'a' stands for several"),
+        (pd.DataFrame([[1, 2]], columns=[1, "1"]), {}, "'1' stands for several"),
+        (pd.DataFrame([[1, 2]], columns=["a", "a"]), {"columns": ["a"]}, "stands for 2 columns"),
+        (FRAME, {"columns": ["a", "a"]}, "'a' stands for several"),
         (FRAME, {"columns": []}, "no columns to send"),
         (pd.DataFrame(index=[1, 2]), {}, "no columns to send"),
-        (FRAME.rename_axis("a"), {"index": True}, "'a' names several"),
+        (FRAME.rename_axis("a"), {"index": True}, "'a' stands for several"),
         (FRAME, {"columns": "a"}, r"Type columns=\['a'\]"),
         (FRAME, {"partition_key": ["a", "b"]}, r"df\['a'\].astype\(str\) \+ \"/\" \+ df\['b'\]"),
         (FRAME, {"partition_key": ["x"]}, "1 values for 3 rows"),
@@ -173,7 +173,7 @@ def test_a_column_that_is_not_there_is_named_with_those_that_are(option):
         (FRAME, {"rows_per_record": 0}, "a whole number from 1"),
         (FRAME, {"rows_per_record": "auto"}, "is for format='arrow'"),
         (FRAME, {"format": "raw", "columns": ["b"], "rows_per_record": 2}, "one row in a record"),
-        (7, {}, "data is a int"),
+        (7, {}, "data is a int; expected"),
     ],
 )
 def test_what_is_wrong_with_an_option_raises_before_anything_is_encoded(frame, options, message):

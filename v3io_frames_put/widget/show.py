@@ -40,7 +40,7 @@ _IN_THE_FORM: Final = {
         "Delivery exactly_once writes its tags into the client info. Choose none in the field "
         "Client info, or another Delivery"
     ),
-    r"there are no columns to send; expected at least one\. See columns=": (
+    r"(there are )?no columns to send; expected at least one\. See columns=": (
         "No column is checked; expected at least one in the list Columns"
     ),
 }
