@@ -283,7 +283,7 @@ class Client:
         Raises
         ------
         StreamNotFound, NotAStream
-            No stream has that path.
+            No stream is at that path.
         """
         return reader.read_frame(self._access.remote(stream), start, limit=limit, unique=unique)
 
@@ -338,7 +338,7 @@ class Client:
         *,
         progress: Callable[[int, int], object] | None = None,
     ) -> Verification:
-        """Read a stream again and check that stored rows are where the results say.
+        """Read a stream again, and compare it with the rows that results call stored.
 
         A negative answer raises nothing: ask ``is_proven``. Order is compared between
         rows of one partition key and, where all others were given one, of one shard.
@@ -350,7 +350,7 @@ class Client:
 
 
 def pick_client(client: Client | None) -> Client:
-    """Take the client that was given; None: the one of the environment."""
+    """Return the client that was given; None: one from the environment."""
     if client is None:
         return Client()
     if not isinstance(client, Client):
