@@ -17,8 +17,15 @@ import pyarrow as pa
 import pytest
 
 from tests.internals import (
+    DeliveryOptions,
+    RowOptions,
+    Run,
+    Runtime,
+    Senders,
     StopSwitch,
     attach_receipt,
+    plan_run,
+    run_to_results,
 )
 from v3io_frames_put import (
     Interrupted,
