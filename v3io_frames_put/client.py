@@ -257,7 +257,7 @@ class Client:
         limit: int = 1_000_000,
         unique: bool = False,  # noqa: FBT001, FBT002  # the contract's signature
     ) -> pd.DataFrame:
-        """Read records back from every shard, to the end as it stands now.
+        """Read records back from every shard, to the end as it is now.
 
         Records of one shard come in stored order; shards follow one another.
 
@@ -283,7 +283,7 @@ class Client:
         Raises
         ------
         StreamNotFound, NotAStream
-            There is no stream at that path.
+            No stream is at that path.
         """
         return reader.read_frame(self._access.remote(stream), start, limit=limit, unique=unique)
 
@@ -338,7 +338,7 @@ class Client:
         *,
         progress: Callable[[int, int], object] | None = None,
     ) -> Verification:
-        """Read a stream again, and tell whether stored rows stand where results say.
+        """Read a stream again, and compare it with the rows that results call stored.
 
         A negative answer raises nothing: ask ``is_proven``. Order is compared between
         rows of one partition key and, where all others were given one, of one shard.
@@ -350,7 +350,7 @@ class Client:
 
 
 def pick_client(client: Client | None) -> Client:
-    """Take the client that was given; None: the one that the environment tells of."""
+    """Return the client that was given; None: one from the environment."""
     if client is None:
         return Client()
     if not isinstance(client, Client):
