@@ -59,10 +59,6 @@ create table pages (           -- 65,536 rows each, all with an outcome
     moment integer not null,   -- older requests and outcomes of its rows say nothing new
     outcomes blob not null     -- Arrow: the columns of the results
 );
-create table overtaken (       -- that had a stored row of their destination behind them
-    row integer primary key,
-    least integer not null default 0  -- number of such; 0: not known
-);
 create table copies (          -- of rows that are stored elsewhere, too
     row integer not null,
     shard_id integer not null,
@@ -77,8 +73,6 @@ create table if not exists input (  -- no row, unless the run broke off at a fil
     schema blob not null            -- Arrow: what the columns of its files are read as
 )
 """
-
-_LEAST: Final = "alter table overtaken add column least integer not null default 0"
 
 _LIMITS: Final = [
     (dtype, np.iinfo(dtype).max + 1) for dtype in map(np.dtype, ("i1", "i2", "i4", "i8"))
@@ -150,8 +144,6 @@ class Store:
         if problem != "ok":
             raise sqlite3.DatabaseError(problem)
         self._database.execute(_INPUT)
-        if self._number("select count(*) from pragma_table_info('overtaken')") == 1:
-            self._database.execute(_LEAST)
 
     def _number(self, query: str) -> int:
         number: int = self._database.execute(query).fetchone()[0]
