@@ -109,7 +109,7 @@ from v3io_frames_put._wire.responses import decode_base64 as decode_record_text
 from v3io_frames_put.config import WINDOW_BYTES, DeliveryOptions, Limits, RowOptions
 from v3io_frames_put.config import DeliveryOptions as Policy
 from v3io_frames_put.put import run_to_results
-from v3io_frames_put.results import Receipt, collect_results
+from v3io_frames_put.results import Receipt, attach_receipt, collect_results
 from v3io_frames_put.resume import read_prior_run
 
 

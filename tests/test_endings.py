@@ -23,7 +23,7 @@ from tests.internals import (
     Runtime,
     Senders,
     StopSwitch,
-    collect_results,
+    attach_receipt,
     plan_run,
     run_to_results,
 )
@@ -355,11 +355,11 @@ def test_ctrl_c_behind_the_last_answer_leaves_the_results(platform):
 
 
 def test_ctrl_c_while_results_are_put_together_leaves_them(platform, monkeypatch):
-    def collect(*args, **options):
+    def attach(*args):
         signal.raise_signal(signal.SIGINT)
-        return collect_results(*args, **options)
+        attach_receipt(*args)
 
-    monkeypatch.setattr("v3io_frames_put.put.collect_results", collect)
+    monkeypatch.setattr("v3io_frames_put.put.attach_receipt", attach)
     error = _raised(platform, [])
     assert isinstance(error, Interrupted)
     assert error.results.status.tolist() == ["stored"] * 6

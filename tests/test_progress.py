@@ -245,7 +245,9 @@ def test_a_platform_that_is_not_there_counts_for_nothing_and_is_named(free_port)
     receipt = caught.value.results.attrs["v3io"]
     assert (receipt["retried"], receipt["bytes"]) == (0, 0)
     (why, *_) = [snapshot.waiting for snapshot in seen if snapshot.waiting]
-    assert re.search(rf"{endpoint}.*refused.*; trying again in [\d.]+ s$", why)
+    cause = f"connection refused by 127.0.0.1:{free_port}"
+    assert re.fullmatch(rf"{cause}; trying again in [\d.]+ s", why)
+    assert f"the last: {cause}. Check the endpoint" in str(caught.value)
 
 
 def test_what_the_platform_took_and_did_not_answer_was_sent_again(platform):

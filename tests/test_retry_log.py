@@ -57,7 +57,7 @@ class Failing:
     """Four requests fail every tenth of a second."""
 
     def take_retried(self):
-        return [Retried(10, Failure("NoAnswer", "connect while connecting"))] * 4
+        return [Retried(10, Failure("NoAnswer", "connection refused by localhost:8081"))] * 4
 
 
 def test_however_much_fails_lines_are_rare_and_no_request_is_left_out(caplog):
@@ -77,4 +77,4 @@ def test_however_much_fails_lines_are_rare_and_no_request_is_left_out(caplog):
         "2,400 (24,000 rows)",
         "2,400 (24,000 rows)",
     ]
-    assert caplog.messages[0].endswith("the last: connect while connecting")
+    assert caplog.messages[0].endswith("the last: connection refused by localhost:8081")

@@ -1,7 +1,7 @@
 """``put_records``: from a table to the results, the whole way on one screen.
 
 data, options -> plan_run -> (journal) -> Run: windows of records, requests, responses
--> outcome batches -> collect_results -> the results DataFrame
+-> outcome batches -> Results -> the results DataFrame
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from v3io_frames_put.errors import (
     PutRecordsError,
     UnstoredRowsWarning,
 )
-from v3io_frames_put.results import amend_results, attach_receipt, collect_results
+from v3io_frames_put.results import Results, amend_results, attach_receipt
 from v3io_frames_put.resume import read_prior_run
 from v3io_frames_put.summary import summarize
 
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     import pandas as pd
-    import pyarrow as pa
 
     from v3io_frames_put._run import RunReport
     from v3io_frames_put._run_plan import RunPlan
@@ -206,10 +205,10 @@ def put_records(  # noqa: PLR0913  # the one public verb: contract section 1
 def run_to_results(run: Run) -> tuple[pd.DataFrame, RunReport]:
     """Let a run go to its end, and collect its results with their receipt."""
     plan, switch = run.plan, run.switch
-    batches: list[pa.RecordBatch] = []
+    table = Results(plan.rows.num_rows, packed=plan.is_packed)
     with switch.on_interrupt(lambda: None):  # a Ctrl-C after the run must not cost its results
-        report = run.to_end(batches.append)
-        results = collect_results(batches, index=plan.rows.index, packed=plan.is_packed)
+        report = run.to_end(table.add)
+        results = table.to_frame(plan.rows.index)
         amend_results(results, late=report.late, duplicates=report.duplicates)
         attach_receipt(results, report.receipt)
     if switch.presses:

@@ -12,7 +12,9 @@ import pyarrow as pa
 from v3io_frames_put._producer.values import RECORD_ROW, SCHEMA, STATUSES
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from numpy.typing import NDArray
 
     from v3io_frames_put._producer.values import Copy, Status
 
@@ -90,15 +92,19 @@ ATTRS_KEY: Final = "v3io"
 
 _STATUS: Final = pd.CategoricalDtype(list(STATUSES))
 _TEXT: Final = pd.StringDtype("pyarrow")
-_INTEGERS: Final = {
-    pa.int16(): pd.Int16Dtype(),
-    pa.int32(): pd.Int32Dtype(),
-    pa.int64(): pd.Int64Dtype(),
+_INTEGERS: Final = (pa.int16(), pa.int32(), pa.int64())
+_BLOCK_ROWS: Final = 1 << 20  # where nobody knows how many there will be
+_NUMPY: Final = {
+    SCHEMA.field("status").type: np.int8,
+    pa.int16(): np.int16,
+    pa.int32(): np.int32,
+    pa.int64(): np.int64,
+    pa.bool_(): np.bool_,
 }
 
 
 def collect_results(
-    batches: Sequence[pa.RecordBatch],
+    batches: Iterable[pa.RecordBatch],
     *,
     index: pd.Index[Any] | None,
     packed: bool,
@@ -107,20 +113,123 @@ def collect_results(
 
     Parameters
     ----------
-    batches : sequence of RecordBatch
+    batches : iterable of RecordBatch
         In input order, as ``Outcomes`` hands them out.
     index : Index, optional
         The data's. None: positions from 0.
     packed : bool
         Whether there is a column ``record_row``.
     """
-    schema = SCHEMA.append(RECORD_ROW) if packed else SCHEMA
-    table = pa.Table.from_batches(batches, schema)
-    columns = {name: _to_pandas(table.column(name)) for name in schema.names}
-    frame = pd.DataFrame(columns, index=pd.RangeIndex(len(table)), copy=False)
-    if index is not None:
-        frame.index = index[: len(table)]  # a stopped stream of unknown length may be shorter
-    return frame
+    results = Results(None, packed=packed)
+    for batch in batches:
+        results.add(batch)
+    return results.to_frame(index)
+
+
+class Results:
+    """The results of a run while it goes on: each batch becomes a part of every column.
+
+    With a known number of rows a column is one array from the start, of which the operating
+    system gives only what is written; so nothing is copied at the end.
+
+    Parameters
+    ----------
+    num_rows : int or None
+        Rows of the input. None: not known before it is read.
+    packed : bool
+        Whether there is a column ``record_row``.
+    """
+
+    def __init__(self, num_rows: int | None, *, packed: bool) -> None:
+        self._schema = SCHEMA.append(RECORD_ROW) if packed else SCHEMA
+        self._cells: dict[str, _Cells] = {}
+        self._texts: dict[str, list[pa.Array]] = {}
+        self._text_type = pa.array(pd.array([], dtype=_TEXT)).type  # what pandas keeps it in
+        self._nulls = pa.nulls(0, self._text_type)  # shared by all parts that have no text
+        for name, dtype in zip(self._schema.names, self._schema.types, strict=True):
+            if pa.types.is_string(dtype):
+                self._texts[name] = []
+            else:
+                self._cells[name] = _Cells(_NUMPY[dtype], num_rows)
+                if dtype in _INTEGERS:
+                    self._cells[_missing(name)] = _Cells(np.bool_, num_rows)
+
+    def add(self, batch: pa.RecordBatch) -> None:
+        """Add the outcomes of the next rows."""
+        for name, dtype in zip(self._schema.names, self._schema.types, strict=True):
+            column = batch.column(name)
+            if pa.types.is_string(dtype):
+                self._texts[name].append(self._share(column))
+            elif pa.types.is_dictionary(dtype):
+                self._cells[name].append(np.asarray(column.indices))
+            elif pa.types.is_boolean(dtype):
+                self._cells[name].append(column.to_numpy(zero_copy_only=False))
+            else:
+                missing = column.is_null().to_numpy(zero_copy_only=False)
+                filled = column.fill_null(1) if column.null_count else column
+                self._cells[name].append(filled.to_numpy())
+                self._cells[_missing(name)].append(missing)
+
+    def _share(self, column: pa.Array) -> pa.Array:
+        if column.null_count < len(column):
+            return column.cast(self._text_type)
+        if len(self._nulls) < len(column):
+            self._nulls = pa.nulls(len(column), self._text_type)
+        return self._nulls.slice(0, len(column))
+
+    def to_frame(self, index: pd.Index[Any] | None) -> pd.DataFrame:
+        """Return the results; the columns are given away, one after the other."""
+        columns = {
+            name: self._give_away(name, dtype)
+            for name, dtype in zip(self._schema.names, self._schema.types, strict=True)
+        }
+        num_rows = len(columns["status"])
+        frame = pd.DataFrame(columns, index=pd.RangeIndex(num_rows), copy=False)
+        if index is not None:
+            frame.index = index[:num_rows]  # a stopped stream of unknown length may be shorter
+        return frame
+
+    def _give_away(self, name: str, dtype: pa.DataType) -> Any:
+        if pa.types.is_string(dtype):
+            text: Any = _TEXT
+            return text.__from_arrow__(pa.chunked_array(self._texts.pop(name), self._text_type))
+        values = self._cells.pop(name).to_array()
+        if pa.types.is_dictionary(dtype):
+            return pd.Categorical.from_codes(values, dtype=_STATUS, validate=False)
+        if pa.types.is_boolean(dtype):
+            return values
+        return pd.arrays.IntegerArray(values, self._cells.pop(_missing(name)).to_array())
+
+
+def _missing(name: str) -> str:
+    return f"{name} is missing"
+
+
+class _Cells:
+    """A column of numbers, written part by part into large blocks."""
+
+    def __init__(self, dtype: Any, num_rows: int | None) -> None:
+        self._dtype = dtype
+        self._block_rows = num_rows or _BLOCK_ROWS
+        self._blocks: list[NDArray[Any]] = []
+        self._count = 0
+
+    def append(self, part: NDArray[Any]) -> None:
+        """Add cells at the end."""
+        while len(part):
+            number, within = divmod(self._count, self._block_rows)
+            if number == len(self._blocks):
+                self._blocks.append(np.empty(self._block_rows, self._dtype))
+            fitting = part[: self._block_rows - within]
+            self._blocks[number][within : within + len(fitting)] = fitting
+            self._count += len(fitting)
+            part = part[len(fitting) :]
+
+    def to_array(self) -> NDArray[Any]:
+        """Return all cells: of one block without a copy."""
+        if len(self._blocks) == 1:
+            return self._blocks[0][: self._count]
+        return np.concatenate([np.zeros(0, self._dtype), *self._blocks])[: self._count]
 
 
 def attach_receipt(results: pd.DataFrame, receipt: Receipt) -> None:
@@ -128,19 +237,6 @@ def attach_receipt(results: pd.DataFrame, receipt: Receipt) -> None:
     counts = results["status"].value_counts()  # amended rows count as what they became
     by_status = {status: int(counts.get(status, 0)) for status in STATUSES}
     results.attrs[ATTRS_KEY] = replace(receipt, counts=by_status).to_json()
-
-
-def _to_pandas(column: pa.ChunkedArray) -> Any:
-    array = column.combine_chunks()
-    if pa.types.is_dictionary(array.type):
-        return pd.Categorical.from_codes(np.array(array.indices), dtype=_STATUS)
-    if pa.types.is_boolean(array.type):
-        return np.asarray(array.to_numpy(zero_copy_only=False), np.bool_)
-    if array.type in _INTEGERS:
-        dtype: Any = _INTEGERS[array.type]
-        return dtype.__from_arrow__(array)
-    text: Any = _TEXT
-    return text.__from_arrow__(array)
 
 
 def amend_results(

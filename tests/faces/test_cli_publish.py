@@ -84,6 +84,17 @@ class TestOptions:
         assert done.exit_code == 0, done.stderr
         assert len(local_platform.records(STREAM)) == 3
 
+    @pytest.mark.parametrize(
+        ("codec", "magic"), [("zstd", b"\x28\xb5\x2f\xfd"), ("lz4", b"\x04\x22\x4d\x18")]
+    )
+    def test_arrow_compression(self, run, tmp_path, local_platform, codec, magic):
+        ones = write(tmp_path / "ones.parquet", n=[1] * 1_000)
+        words = ("--format", "arrow", "--rows-per-record", "auto", "--arrow-compression", codec)
+        assert run(ones, STREAM, *words).exit_code == 0
+        (record,) = local_platform.records(STREAM)
+        assert magic in record.data
+        assert pa.ipc.open_stream(record.data).read_all()["n"].to_pylist() == [1] * 1_000
+
     def test_create(self, run, file, local_platform):
         done = run(file, "projects/new/one", "--create", "--shards", 3, "--retention-hours", 5)
         assert done.exit_code == 0, done.stderr

@@ -12,6 +12,7 @@ from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+import requests
 from pyarrow import fs
 
 from tests.jobs.conftest import write_parquet, write_text
@@ -274,3 +275,16 @@ def test_a_folder_that_cannot_be_read_is_named(root, monkeypatch):
     monkeypatch.setattr(os, "listdir", refuse)  # whoever runs the tests may read every folder
     with pytest.raises(ConfigError, match=r"Permission denied.*Check path and permissions"):
         find_files(root)
+
+
+@pytest.mark.parametrize("url", ["day=1/a.csv", "", "*/*.csv", "day=*"])
+def test_files_of_the_platform_itself(url, local_platform, monkeypatch, require_module):
+    require_module("v3iofs")
+    address = f"{local_platform.endpoint}/projects/in/day=1/a.csv"
+    assert requests.put(address, data=b"n\n1\n", timeout=10).ok
+    monkeypatch.setenv("V3IO_API", local_platform.endpoint)
+    monkeypatch.setenv("V3IO_ACCESS_KEY", "any")
+    (file,) = find_files(f"v3io://projects/in/{url}")
+    assert file.name == "v3io://projects/in/day=1/a.csv"
+    assert file.partitions == ({} if url.endswith("/a.csv") and "*" not in url else {"day": "1"})
+    assert file.open_text().read(99) == b"n\n1\n"

@@ -123,6 +123,6 @@ def test_the_mlrun_handler_publishes_and_logs(lake, local_platform):
     handler(context, day="2026-11-21")
     assert context.results["stored"] == 2
     assert len(local_platform.records(STREAM)) == 2
-    assert set(re.findall(r"`(\w+)`", TEXT.partition("logs there")[2].partition("; also")[0])) >= {
+    assert set(re.findall(r"`(\w+)`", TEXT.partition("logs to it")[2].partition("; also")[0])) >= {
         *context.results
     }

@@ -102,7 +102,7 @@ import pandas as pd
 from v3io_frames_put import Client, Interrupted, put_records
 
 def hang(*_arguments, **_options):
-    os.write(1, b"looking up\n")  # a print writes text and line end apart
+    os.write(1, b"looking up\\n")  # a print writes text and line end apart
     threading.Event().wait()
 
 socket.getaddrinfo = hang

@@ -92,11 +92,15 @@ def test_only_a_frame_has_labels():
     assert plan_rows(TABLE).index is None
 
 
-@pytest.mark.parametrize("data", [TABLE[:0], TABLE[:0].to_pandas(), TABLE[:0].to_reader()])
+@pytest.mark.parametrize(
+    "make",
+    [lambda: TABLE[:0], TABLE[:0].to_pandas, TABLE[:0].to_reader],
+    ids=["table", "frame", "reader"],
+)
 @pytest.mark.parametrize("data_format", ["json", "arrow"])
 @pytest.mark.parametrize("rows_per_record", [1, 2])
-def test_an_empty_input_gives_no_record(data, data_format, rows_per_record):
-    _, texts = encode(data, format=data_format, rows_per_record=rows_per_record)
+def test_an_empty_input_gives_no_record(make, data_format, rows_per_record):
+    _, texts = encode(make(), format=data_format, rows_per_record=rows_per_record)
     assert texts == []
 
 

@@ -173,7 +173,7 @@ def test_a_column_that_is_not_there_is_named_with_those_that_are(option):
         (FRAME, {"rows_per_record": 0}, "a whole number from 1"),
         (FRAME, {"rows_per_record": "auto"}, "is for format='arrow'"),
         (FRAME, {"format": "raw", "columns": ["b"], "rows_per_record": 2}, "one row in a record"),
-        (7, {}, "data is a builtins.int"),
+        (7, {}, "data is a int; expected"),
     ],
 )
 def test_what_is_wrong_with_an_option_raises_before_anything_is_encoded(frame, options, message):

@@ -156,7 +156,7 @@ def test_a_missing_stream_is_one_line_and_a_button(open_uploader, local_platform
     """Hidden and shown again controls, and the numbers that reach the page in the end."""
     _, ui = open_uploader("projects/house/new")
     press(ui, "Upload")
-    says(ui, "There is no stream projects/house/new yet.")
+    says(ui, "The stream projects/house/new does not exist yet.")
     expect(ui.locator(".v3io-card")).to_have_count(0)
     is_primary(ui, "Create stream")
     fill(ui, "Shards", "2")
@@ -417,7 +417,7 @@ def test_a_frame_that_is_made_later_is_found_however_wide(open_cells):
     make = "wide = pd.DataFrame(np.zeros((2_000, 1_000))).add_prefix('c').astype({'c7': 'str'})"
     page = open_cells(show, f"{make}\nwide.shape")
     ui = page.locator(".v3io-uploader")
-    says(ui, "There is no DataFrame here")
+    says(ui, "No DataFrame was found")
     expect(page.locator(".jp-OutputArea").last).to_contain_text("(2000, 1000)", timeout=SECONDS)
     press(ui, "Find DataFrames")
     expect(ui).to_contain_text("2,000 rows, 1,000 columns", timeout=SECONDS)

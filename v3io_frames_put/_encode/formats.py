@@ -122,6 +122,12 @@ class FormatPlan:
         """Give a column of Python objects its one Arrow type; reads all of it."""
         if column.type is not None:
             return column
+        if selection.source.num_rows is None:
+            advice = (
+                "whose Arrow type is decided over the whole column, and this data is read once. "
+                "Give it a type, or send a DataFrame"
+            )
+            raise UnsupportedType(column=column.name, dtype="object", advice=advice)
         return replace(column, type=decide_type(self._pieces(column, selection), column.name))
 
     def _pieces(self, column: Column, selection: Selection) -> Iterator[pa.Array | np.ndarray]:

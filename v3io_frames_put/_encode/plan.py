@@ -9,12 +9,13 @@ import numpy as np
 
 from v3io_frames_put._encode.columns import Selection
 from v3io_frames_put._encode.formats import FormatPlan
+from v3io_frames_put._encode.inputs import open_source
 from v3io_frames_put._encode.json_lines import LineEncoder, LineSelection, LineSource
 from v3io_frames_put._encode.layouts import DETAIL, INVALID, InvalidCells
 from v3io_frames_put._encode.packs import LineJoiner
 from v3io_frames_put._encode.records import Records, RowEncoder
 from v3io_frames_put._encode.routing import Mapping
-from v3io_frames_put._encode.sources import Source, StreamSource, open_source
+from v3io_frames_put._encode.sources import Source, StreamSource
 from v3io_frames_put.config import WINDOW_BYTES
 
 if TYPE_CHECKING:

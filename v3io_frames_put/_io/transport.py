@@ -96,6 +96,17 @@ def fault_text(error: BaseException, secrets: Secrets = NO_SECRETS) -> str:
     return " ".join(text.split())[:_MAX_TEXT]
 
 
+def fault_detail(
+    error: BaseException, kind: FaultKind, where: str, secrets: Secrets = NO_SECRETS
+) -> str:
+    """Say what went wrong and where, the frequent causes in plain words."""
+    host = where.rpartition("://")[2]
+    if kind == "connect" and isinstance(list(_layers(error))[-1], ConnectionRefusedError):
+        return f"connection refused by {host}"
+    text = fault_text(error, secrets)
+    return f"host name not found: {host} ({text})" if kind == "dns" else f"{where}: {text}"
+
+
 def _layers(error: BaseException) -> Iterator[BaseException]:
     """Unwrap an error: urllib3 and requests put the cause in many places."""
     seen: set[int] = set()
@@ -164,7 +175,7 @@ class Transport:
             answer = self._connection.exchange(request.method, self._head(request), request.body)
         except NETWORK_ERRORS as error:
             kind = "stopped" if self._connection.is_shut_down else fault_kind(error)
-            detail = f"{self._where}: {fault_text(error, self._secrets)}"
+            detail = fault_detail(error, kind, self._where, self._secrets)
             return Fault(kind, self._connection.stage, detail)
         return _hide_secrets(answer, request, self._secrets)
 

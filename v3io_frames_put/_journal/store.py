@@ -7,6 +7,7 @@ of rows are kept as Arrow IPC streams, many rows a cell.
 from __future__ import annotations
 
 import sqlite3
+import zlib
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
@@ -74,6 +75,25 @@ create table if not exists input (  -- no row, unless the run broke off at a fil
 )
 """
 
+# A flipped bit would else give wrong places without a word: SQLite checks its structure alone.
+_CHECKS: Final = """
+create table if not exists checks (
+    name text primary key,     -- of a table
+    num_rows integer not null,
+    checksum integer not null  -- of its rows: the sum of the CRC-32 of each
+) without rowid
+"""
+_TRIGGERS: Final = """
+create temp trigger {table}_{event} after {event} on {table} begin
+    update checks
+    set num_rows = num_rows - {old_rows}, checksum = checksum - {old}
+    where name = '{table}' and {old_rows};
+    insert into checks select '{table}', {new_rows}, {new} where {new_rows}
+    on conflict (name) do update
+    set num_rows = num_rows + excluded.num_rows, checksum = checksum + excluded.checksum;
+end
+"""
+
 _LIMITS: Final = [
     (dtype, np.iinfo(dtype).max + 1) for dtype in map(np.dtype, ("i1", "i2", "i4", "i8"))
 ]
@@ -104,8 +124,11 @@ class Store:
                 cleanup.callback(self._database.close)
                 self._lock()
                 self._check()
+                self._check_rows()
             except sqlite3.Error as error:
                 raise ConfigError(_explain(path, error)) from error
+            except UnicodeDecodeError as error:  # in SQLite's own message
+                raise ConfigError(_explain_damage(path, error)) from error
             cleanup.pop_all()
 
     def _lock(self) -> None:
@@ -116,6 +139,7 @@ class Store:
             "synchronous = normal",  # whole after a power failure, perhaps without its end
             f"cache_size = -{_CACHE_KIB}",
             f"wal_autocheckpoint = {_CHECKPOINT_PAGES}",
+            "recursive_triggers = on",  # else a row that is replaced stays in its checksum
         ):
             self._database.execute(f"pragma {setting}")
         self._database.execute("begin exclusive")
@@ -144,6 +168,41 @@ class Store:
         if problem != "ok":
             raise sqlite3.DatabaseError(problem)
         self._database.execute(_INPUT)
+
+    def _check_rows(self) -> None:
+        """Compare every table with its checksum, and keep the checksums from now on."""
+        self._database.create_function("row_checksum", -1, _row_checksum, deterministic=True)
+        names = "select name from sqlite_master where type = 'table' and name <> 'checks'"
+        is_older = not self._number("select count(*) from sqlite_master where name = 'checks'")
+        self._database.execute(_CHECKS)
+        known = {
+            name: rest for name, *rest in self._database.execute("select * from checks").fetchall()
+        }
+        for (table,) in self._database.execute(names).fetchall():
+            columns = [row[1] for row in self._database.execute(f"pragma table_info({table})")]
+            digest = f"row_checksum({', '.join(columns)})"
+            query = f"select count(*), coalesce(sum({digest}), 0) from {table}"  # noqa: S608  # names of ours
+            found = list(self._database.execute(query).fetchone())
+            if is_older:
+                self._database.execute("insert into checks values (?, ?, ?)", [table, *found])
+            elif found != known.get(table, [0, 0]):
+                raise sqlite3.DatabaseError(f"the checksum of its table {table} is wrong")
+            old, new = (
+                f"row_checksum({', '.join(f'{when}.{name}' for name in columns)})"
+                for when in ("old", "new")
+            )
+            for event in ("insert", "update", "delete"):
+                has_old, has_new = event != "insert", event != "delete"
+                self._database.execute(
+                    _TRIGGERS.format(
+                        table=table,
+                        event=event,
+                        old_rows=int(has_old),
+                        old=old if has_old else 0,
+                        new_rows=int(has_new),
+                        new=new if has_new else 0,
+                    )
+                )
 
     def _number(self, query: str) -> int:
         number: int = self._database.execute(query).fetchone()[0]
@@ -188,7 +247,7 @@ class Store:
         """
         try:
             yield from self._database.execute(query, _to_python(values))
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeDecodeError) as error:
             raise ConfigError(_explain_damage(self.path, error)) from error
 
     def load(self, blob: bytes) -> pa.RecordBatch:
@@ -216,6 +275,16 @@ def _to_python(values: Iterable[Any]) -> tuple[Any, ...]:
     Such a blob equals no number, so what is kept under one would not be found.
     """
     return tuple(value.item() if isinstance(value, np.generic) else value for value in values)
+
+
+def _row_checksum(*values: Any) -> int:
+    """Return the CRC-32 of a row: of each value, its type and its length."""
+    checksum = 0
+    for value in values:
+        data = value if isinstance(value, bytes) else repr(value).encode()
+        kind = b"%s %d " % (type(value).__name__.encode(), len(data))
+        checksum = zlib.crc32(data, zlib.crc32(kind, checksum))
+    return checksum
 
 
 def set_aside(path: Path) -> Path:
@@ -256,7 +325,8 @@ def _explain(path: Path, error: sqlite3.Error) -> str:
             f"journal: {path} is in use: another run keeps it. Wait for its end, or choose another "
             f"path for a run of its own."
         )
-    if isinstance(error, sqlite3.OperationalError):
+    is_damaged = any(text in str(error) for text in ("no such", "malformed", "user-defined"))
+    if isinstance(error, sqlite3.OperationalError) and not is_damaged:
         return (
             f"journal: {path} cannot be kept: {error}. It needs a folder that can be written, on "
             f"a file system that can lock files, such as a local disk."

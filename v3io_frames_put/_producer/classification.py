@@ -142,6 +142,8 @@ def describe_failure(attempt: Attempt) -> Failure:
         error = parse_error(attempt)
         detail = f"the platform answered {error.status}: {error.text}"
         return Failure(error.name, detail, error.code)
+    if attempt.stage == "connecting":
+        return Failure("NoAnswer", attempt.detail)  # which says that there is no connection
     return Failure("NoAnswer", f"{attempt.kind} while {attempt.stage}: {attempt.detail}")
 
 
@@ -289,7 +291,7 @@ def describe_last(last: Attempt) -> str:
     """Return in a few words how a request ended."""
     if isinstance(last, Answer):
         return f"the platform answered {_format_error(api.parse_error(last))}"
-    return f"{last.kind} ({last.detail})"
+    return last.detail if last.stage == "connecting" else f"{last.kind} ({last.detail})"
 
 
 def _format_error(error: PlatformError) -> str:

@@ -140,7 +140,7 @@ def record_held(outcomes: Outcomes, entries: Entries) -> None:
 def record_unread(outcomes: Outcomes, num_rows: int) -> None:
     """Record as unsent the rows of the data, so many in all, that never came in a record.
 
-    Those of a window that was read in part, and those after it. A page at a time: what is
+    Packs of a window come in pieces, so that rows may be open whose pack never came. A page at a time: what is
     written to rows of many pages is sorted out for each.
     """
     outcomes.record_failure(outcomes.open_rows(), "unsent", STOPPED)

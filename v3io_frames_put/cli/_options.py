@@ -336,6 +336,12 @@ def takes_job_options(command: Callable[..., Any]) -> Callable[..., Any]:
             help="What an infinite number becomes in JSON.",
         ),
         option(
+            "--arrow-compression",
+            type=click.Choice(["zstd", "lz4"]),
+            group=_ROWS,
+            help="How the buffers of Arrow records are compressed.  [default: not at all]",
+        ),
+        option(
             "--summary",
             metavar="-|FILE",
             group=_WRITTEN,

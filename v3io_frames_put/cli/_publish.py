@@ -35,6 +35,7 @@ from v3io_frames_put.errors import Interrupted, PutRecordsError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from v3io_frames_put import Encoding
     from v3io_frames_put.client import Client
     from v3io_frames_put.jobs import JobResults
 
@@ -125,12 +126,12 @@ retry.job_file_names = {  # type: ignore[attr-defined]  # what its job file says
 }
 
 
-def _show_plan(*, files: tuple[str, ...], stream: str, infinity: str, **options: Any) -> None:
+def _show_plan(*, files: tuple[str, ...], stream: str, **options: Any) -> None:
     """Plan what was asked for, and show it."""
     _check_arguments(files, stream)
-    from v3io_frames_put import Encoding, jobs
+    from v3io_frames_put import jobs
 
-    encoding = Encoding(infinity=infinity)  # type: ignore[arg-type]  # one of its words
+    encoding = _take_encoding(options)
     keywords = inspect.signature(jobs.plan).parameters
     used = {name: value for name, value in options.items() if name in keywords}
     with reading_bar("Planning", "rows") as show:
@@ -156,11 +157,17 @@ plan = GroupedCommand(
 
 
 def _publish(files: Any, stream: str, client: Client, options: Mapping[str, Any]) -> JobResults:
-    from v3io_frames_put import Encoding, jobs
+    from v3io_frames_put import jobs
 
     rest = dict(options)
-    encoding = Encoding(infinity=rest.pop("infinity"))
+    encoding = _take_encoding(rest)
     return jobs.publish(files, stream, encoding=encoding, client=client, **rest)
+
+
+def _take_encoding(options: dict[str, Any]) -> Encoding:
+    from v3io_frames_put import Encoding
+
+    return Encoding(**{name: options.pop(name) for name in ("infinity", "arrow_compression")})
 
 
 @contextlib.contextmanager

@@ -384,7 +384,7 @@ def _walk(place: _Place, folder: str, root: str) -> Iterator[InputFile]:
         _walk_local(place, folder, ()) if place.is_local else place.filesystem.get_file_info(every)
     )
     for info in sorted(infos, key=lambda info: cast("str", info.path)):
-        below = PurePosixPath(info.path).relative_to(folder)
+        below = _below(info.path, folder)
         if info.type == fs.FileType.File and not any(part[0] in "._" for part in below.parts):
             yield from _make_known(place, info, root=root)
 
@@ -435,7 +435,9 @@ def _make(place: _Place, info: Any, root: str) -> InputFile:
 
 def _name(place: _Place, path: str) -> str:
     is_url = "://" in path  # where the file system, as that of HTTP, knows whole URLs only
-    return hide_password(path if is_url else place.scheme + path)
+    if place.scheme and not is_url:
+        path = place.scheme + path.lstrip("/")
+    return hide_password(path)
 
 
 def kind_of(path: str | os.PathLike[str]) -> Kind | None:
@@ -453,6 +455,11 @@ def _ending(path: str) -> str:
     if len(endings) > 1 and endings[-1] in _COMPRESSED:
         return endings[-2]
     return endings[-1] if endings else ""
+
+
+def _below(path: str, folder: str) -> PurePosixPath:
+    """Return a path below a folder; not every file system lists paths as it is asked for them."""
+    return PurePosixPath(path.lstrip("/")).relative_to(folder.lstrip("/"))
 
 
 def _fixed_part(pattern: str) -> str:
@@ -487,22 +494,25 @@ def _locate(named: str, shown: str, kind: Kind | None) -> _Place:
     except ModuleNotFoundError as error:
         if error.name not in ("fsspec", "v3iofs"):
             raise
-        raise MissingExtra(package=error.name, extra="fsspec") from error
+        extra = "v3io" if error.name == "v3iofs" else "fsspec"
+        raise MissingExtra(package=error.name, extra=extra) from error
     try:
         remote, path = url_to_fs(named)
     except Exception as error:  # no such scheme, no package for it, nobody there: each its own
         why = str(error).replace(named, shown)
         raise ConfigError(f"{shown!r}: {why}. Check the address, and who may read it.") from error
-    return _Place(
-        fs.PyFileSystem(fs.FSSpecHandler(remote)), path, f"{scheme}://", remote.glob, kind
-    )
+    files = fs.PyFileSystem(fs.FSSpecHandler(remote))
+    # Its own glob does not find what its listing begins with a slash.
+    find = remote.glob if scheme != "v3io" else lambda pattern: _glob(files, pattern)
+    return _Place(files, path, f"{scheme}://", find, kind)
 
 
 def _glob(remote: Any, pattern: str) -> list[str]:
     """Find the paths that match a pattern; ``**`` is any number of folders."""
     selector = fs.FileSelector(_fixed_part(pattern), recursive=True, allow_not_found=True)
-    found, wanted = remote.get_file_info(selector), PurePosixPath(pattern).parts
-    return [info.path for info in found if _matches(PurePosixPath(info.path).parts, wanted)]
+    wanted = pattern.lstrip("/").split("/")
+    paths = [info.path for info in remote.get_file_info(selector)]
+    return [path for path in paths if _matches(path.lstrip("/").split("/"), wanted)]
 
 
 def _matches(parts: Sequence[str], pattern: Sequence[str]) -> bool:
@@ -518,7 +528,7 @@ def _matches(parts: Sequence[str], pattern: Sequence[str]) -> bool:
 
 def read_partitions(path: str, root: str) -> dict[str, str | None]:
     """Read the ``key=value`` folders between ``root`` and a file."""
-    folders = PurePosixPath(path).relative_to(root).parts[:-1]
+    folders = _below(path, root).parts[:-1]
     pairs = (folder.partition("=") for folder in folders if "=" in folder)
     return {unquote(key): None if value == _NULL else unquote(value) for key, _, value in pairs}
 

@@ -29,7 +29,7 @@ _IN_THE_FORM: Final = {
         "Correct the field Access key (or V3IO_ACCESS_KEY, if it is empty)"
     ),
     r"(Check|Set) endpoint= or V3IO_API( to that address)?": "Correct the field Endpoint",
-    r"Check the endpoint and the network; error\.results (says|tells) what to send again": (
+    r"Check the endpoint and the network; error\.results says what to send again": (
         "Check the field Endpoint and the network"
     ),
     r"Name it with columns=\[\.\.\.\]": "Check one in the list Columns",
@@ -40,7 +40,7 @@ _IN_THE_FORM: Final = {
         "Delivery exactly_once writes its tags into the client info. Choose none in the field "
         "Client info, or another Delivery"
     ),
-    r"there are no columns to send; expected at least one\. See columns=": (
+    r"(there are )?no columns to send; expected at least one\. See columns=": (
         "No column is checked; expected at least one in the list Columns"
     ),
 }

@@ -1,4 +1,4 @@
-"""``Uploader``: the form, the buttons, and the threads behind them put together."""
+"""``Uploader``: the form, the buttons and the threads."""
 
 from __future__ import annotations
 
@@ -301,8 +301,8 @@ class Uploader(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
         self._offer_frames(known)
         if not known:
             self._say(
-                "There is no DataFrame here. Make one and press Find DataFrames, or fill in the "
-                "field File."
+                "No DataFrame was found. Make one and press Find DataFrames, or fill in the field "
+                "File."
             )
             self._refresh()
 
@@ -509,7 +509,7 @@ class Uploader(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
     def _show_end(self, ended: Ended) -> None:
         is_missing = isinstance(ended.error, StreamNotFound)
         if is_missing and self._sent is not None:
-            self._say(f"There is no stream {self._sent.choices.stream} yet.")
+            self._say(f"The stream {self._sent.choices.stream} does not exist yet.")
         else:
             self._say(show.last_word(ended), is_alarm=ended.status == "failed")
         _show(self._creating, wanted=is_missing)
@@ -565,7 +565,7 @@ class Uploader(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
 
     def _save_results(self) -> None:
         if self.results is None:
-            raise ConfigError("There are no results yet.")
+            raise ConfigError("Nothing was uploaded yet.")
         path = self._path.value.strip()
         write_results(self.results, path)
         self._say(f"The results of {plural(len(self.results), 'row')} are in {path}.")

@@ -93,9 +93,7 @@ def test_no_frame_in_the_notebook_says_what_to_do(hands, make_uploader):
     assert "press Find DataFrames" in hands.message(uploader)
     assert hands.buttons(uploader) == []
     shown = [w for w in hands.seen(uploader) if isinstance(w, ipywidgets.HTML) and w.value]
-    said = (
-        "There is no DataFrame here. Make one and press Find DataFrames, or fill in the field File."
-    )
+    said = "No DataFrame was found. Make one and press Find DataFrames, or fill in the field File."
     assert [re.sub("<[^>]*>", "", w.value) for w in shown] == ["What", "Where to", said]
 
 

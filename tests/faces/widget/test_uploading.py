@@ -252,7 +252,7 @@ def test_a_missing_stream_is_created_from_the_widget(hands, make_uploader, clien
     hands.press(uploader, "Upload")
     hands.settle(uploader)
     assert uploader.status == "failed"
-    assert "There is no stream projects/house/new yet." in hands.message(uploader)
+    assert "The stream projects/house/new does not exist yet." in hands.message(uploader)
     assert "v3io-calm" in uploader._message.value
     assert uploader._page.value == ""  # one line and a button
     assert hands.buttons(uploader) == ["Upload 4 rows", "Create stream"]

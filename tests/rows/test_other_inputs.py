@@ -1,0 +1,269 @@
+"""Inputs of other libraries, tables one after another, and what is refused with help."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pyarrow.dataset as ds
+import pytest
+
+from tests.internals import plan_rows
+from v3io_frames_put import ConfigError, DataError, UnsupportedType
+
+TABLE = pa.table({"a": [1, 2, 3], "b": ["x", None, "z"]})
+ROWS = [{"a": 1, "b": "x"}, {"a": 2, "b": None}, {"a": 3, "b": "z"}]
+
+
+def read(data, **options):
+    """Return the rows that would be sent, and why others would not, by row number."""
+    sent, rejected = [], {}
+    for records in plan_rows(data, **options).records():
+        sent += map(json.loads, records.data.to_pylist())
+        refused = records.rejections
+        rejected |= dict(zip(refused.rows.tolist(), refused.details, strict=True))
+    return sent, rejected
+
+
+# -- libraries ---------------------------------------------------------------------------------
+
+
+def test_a_lazy_frame_is_collected_as_it_is_read():
+    lazy = pl.from_arrow(TABLE).lazy().filter(pl.col("a") > 1)
+    assert read(lazy) == (ROWS[1:], {})
+    assert read(lazy, columns=["b"]) == ([{"b": None}, {"b": "z"}], {})
+
+
+def test_a_lazy_frame_without_rows_keeps_its_columns():
+    assert read(pl.from_arrow(TABLE).lazy().filter(pl.col("a") > 9)) == ([], {})
+
+
+def test_a_scanner_is_read():
+    assert read(ds.dataset(TABLE).scanner(filter=ds.field("a") > 1)) == (ROWS[1:], {})
+
+
+def test_a_delta_table_is_read(tmp_path):
+    deltalake = pytest.importorskip("deltalake")
+    deltalake.write_deltalake(str(tmp_path), TABLE)
+    assert read(deltalake.DeltaTable(str(tmp_path)), columns=["b", "a"])[0] == [
+        {"b": row["b"], "a": row["a"]} for row in ROWS
+    ]
+
+
+def test_an_iceberg_table_and_a_scan_of_it_are_read(tmp_path):
+    catalogs = pytest.importorskip("pyiceberg.catalog.sql")
+    catalog = catalogs.SqlCatalog(
+        "own", uri=f"sqlite:///{tmp_path}/catalog.db", warehouse=f"file://{tmp_path}"
+    )
+    catalog.create_namespace("house")
+    table = catalog.create_table("house.rows", schema=TABLE.schema)
+    table.append(TABLE)
+    assert read(table)[0] == ROWS
+    assert read(table.scan(row_filter="a > 1"), columns=["a"])[0] == [{"a": 2}, {"a": 3}]
+
+
+@pytest.mark.parametrize(
+    "dtype", [pl.Object, pl.List(pl.Int64)], ids=["an object column", "a list is none"]
+)
+def test_polars_columns_of_python_objects_are_refused(dtype):
+    frame = pl.DataFrame({"o": pl.Series([[1], [2]], dtype=dtype)})
+    if dtype is not pl.Object:
+        assert read(frame)[0] == [{"o": [1]}, {"o": [2]}]
+        return
+    for data in (frame, frame.lazy()):
+        with pytest.raises(UnsupportedType, match="'o' has type polars Object"):
+            read(data)
+
+
+# -- tables one after another ------------------------------------------------------------------
+
+KINDS = {
+    "frames": TABLE.to_pandas,
+    "tables": lambda: TABLE,
+    "record batches": lambda: TABLE.to_batches()[0],
+    "polars frames": lambda: pl.from_arrow(TABLE),
+}
+
+
+@pytest.mark.parametrize("make", KINDS.values(), ids=KINDS)
+@pytest.mark.parametrize("wrap", [list, iter, tuple, lambda parts: (part for part in parts)])
+def test_tables_one_after_another_are_one(make, wrap):
+    plan = plan_rows(wrap([make(), make()]))
+    assert (plan.num_rows, plan.index) == (None, None)
+    texts = [data for records in plan.records() for data in records.data.to_pylist()]
+    assert [json.loads(text) for text in texts] == ROWS * 2
+
+
+def test_a_csv_in_chunks_rejects_the_cell_that_does_not_fit_and_no_other():
+    text = "id,name\n1,x\n2,y\n3,z\nn/a!,w\n5,\n6,007\n"
+    sent, rejected = read(pd.read_csv(io.StringIO(text), chunksize=2), partition_key="name")
+    assert sent == [
+        {"id": 1, "name": "x"},
+        {"id": 2, "name": "y"},
+        {"id": 3, "name": "z"},
+        {"id": 5, "name": None},
+    ]
+    assert list(rejected) == [3, 5]
+    assert "column 'id': 'n/a!' is not a value of int64" in rejected[3]
+    assert "column 'name': 7.0 is not a value of " in rejected[5]  # pandas took the zeros
+
+
+def test_rows_that_failed_before_stay_rejected_until_their_cells_are_cleared():
+    failed = pd.DataFrame({"a": [None, 2.0], "__v3io_invalid": [{"a": "one"}, None]})
+    later = pd.DataFrame({"a": ["x"], "__v3io_invalid": [None]})
+    sent, rejected = read([failed, later])
+    assert sent == [{"a": 2.0}]
+    assert list(rejected) == [0, 2]
+    assert "'one' is not a valid double" in rejected[0]
+    assert "'x' is not a value of double" in rejected[2]
+
+
+def test_a_number_is_not_text():
+    parts = [pd.DataFrame({"zip": ["00501"]}), pd.DataFrame({"zip": [10001, 10002]})]
+    sent, rejected = read(parts)
+    assert sent == [{"zip": "00501"}]
+    assert sorted(rejected) == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("first", "later", "sent", "bad"),
+    [
+        ([1], [2.0, 2.5, np.nan], [2, None], {2}),
+        ([1], [2, None], [2, None], set()),
+        ([1], [2**53 + 1], [2**53 + 1], set()),
+        ([1.5], [2], [2.0], set()),
+        ([True], [False, None], [False, None], set()),
+        ([True], [2, 0], [], {1, 2}),
+        ([1], [True], [], {1}),
+        ([1], pd.to_datetime(["2026-11-22"]), [], {1}),
+        (pd.to_datetime(["2026-11-22"]), [3], [], {1}),
+        (pd.to_datetime(["2026-11-22"]), pd.to_datetime(["2026-11-22"], utc=True), [], {1}),
+        ([1], np.array([2, "3", "x", 2.5, {}], object), [2, 3], {3, 4, 5}),
+        (["x"], ["y", None], ["y", None], set()),
+        ([{"k": 1}], [{"k": "v"}, 5, None], [{"k": "v"}, 5, None], set()),
+        ([None], ["x", None], ["x", None], set()),
+        (
+            pd.to_datetime(["2026-11-22"]),
+            ["2026-11-23", "soon"],
+            ["2026-11-23T00:00:00"],
+            {2},
+        ),
+    ],
+)
+def test_the_first_table_sets_the_types(first, later, sent, bad):
+    parts = [pd.DataFrame({"v": first}), pd.DataFrame({"v": later})]
+    rows, rejected = read(parts)
+    assert [row["v"] for row in rows[1:]] == sent
+    assert set(rejected) == bad
+
+
+def test_a_later_missing_column_is_null():
+    parts = [pd.DataFrame({"a": [1], "b": ["x"], "c": [{}]}), pd.DataFrame({"a": [2]})]
+    assert read(parts)[0][1] == {"a": 2, "b": None, "c": None}
+
+
+def test_a_later_additional_column_ends_the_data():
+    parts = [pd.DataFrame({"a": [1]}), pd.DataFrame({"a": [2], "b": [3]})]
+    windows = plan_rows(iter(parts)).records()
+    assert next(windows).data.to_pylist() == [b'{"a":1}']
+    with pytest.raises(DataError, match="table 1 of data has the column 'b'"):
+        next(windows)
+
+
+def test_a_later_part_that_is_no_table_ends_the_data():
+    windows = plan_rows([pd.DataFrame({"a": [1]}), 5]).records()
+    next(windows)
+    with pytest.raises(ConfigError, match="data gives a int in place 1"):
+        next(windows)
+
+
+def test_empty_tables_among_others_give_no_row():
+    empty = TABLE.slice(0, 0)
+    assert read([empty, TABLE, empty, TABLE])[0] == ROWS * 2
+    assert read([empty]) == ([], {})
+
+
+def test_index_levels_are_those_of_each_frame():
+    parts = [pd.DataFrame({"a": [1]}, index=[7]), pd.DataFrame({"a": [2]}, index=[9])]
+    assert read(parts, index=True)[0] == [{"index": 7, "a": 1}, {"index": 9, "a": 2}]
+
+
+def test_arrow_takes_typed_columns_and_refuses_objects_of_data_that_is_read_once():
+    (stream,) = [
+        data
+        for records in plan_rows([TABLE, TABLE], format="arrow", rows_per_record=6).records()
+        for data in records.data.to_pylist()
+    ] or [None]
+    assert pa.ipc.open_stream(stream).read_all().to_pylist() == ROWS * 2
+    with pytest.raises(UnsupportedType, match="this data is read once"):
+        plan_rows([pd.DataFrame({"o": [{"a": 1}, 5]})], format="arrow")
+
+
+def test_large_chunks_are_cut_to_windows():
+    parts = [pd.DataFrame({"a": np.arange(20_000), "b": ["x"] * 20_000})] * 2
+    sent, _ = read(parts)
+    assert [row["a"] for row in sent] == [*range(20_000)] * 2
+
+
+# -- what was read before ------------------------------------------------------------------------
+
+
+def test_a_reader_that_was_read_is_an_error():
+    reader = TABLE.to_reader()
+    assert read(reader)[0] == ROWS
+    with pytest.raises(ConfigError, match="a reader that was read before"):
+        plan_rows(reader)
+
+
+def test_a_generator_that_was_read_is_an_error():
+    frames = (frame for frame in [TABLE.to_pandas()])
+    read(frames)
+    with pytest.raises(ConfigError, match="a generator that was read to its end before"):
+        plan_rows(frames)
+
+
+def test_an_iterator_that_gives_nothing_is_an_error():
+    with pytest.raises(ConfigError, match="a list_iterator that gives nothing"):
+        plan_rows(iter([]))
+
+
+# -- what is not a table -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("data", "call"),
+    [
+        ([{"a": 1}], "pd.DataFrame(data)"),
+        ([[1, 2]], "pd.DataFrame(data)"),
+        ([1, 2], "pd.DataFrame(data)"),
+        ({"a": [1]}, "pd.DataFrame(data) if its values are columns"),
+        (pd.Series([1]), "data.to_frame()"),
+        (pl.Series([1]), "data.to_frame()"),
+        (np.zeros((2, 2)), "pd.DataFrame(data, columns=[...])"),
+        ("clicks.parquet", "v3io_frames_put.jobs.publish('clicks.parquet', stream)"),
+        (pd.DataFrame({"a": [1]}).groupby("a"), "the DataFrame that was grouped"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_what_is_not_a_table_is_refused_with_the_call_that_helps(data, call):
+    with pytest.raises(ConfigError, match=r"expected a pandas DataFrame") as raised:
+        plan_rows(data)
+    assert f"Try: {call}" in str(raised.value)
+
+
+def test_a_dask_frame_is_refused_with_its_own_face(require_module):
+    dd = require_module("dask.dataframe")
+    frame = dd.from_pandas(TABLE.to_pandas(), npartitions=1)
+    with pytest.raises(ConfigError, match=re.escape("import v3io_frames_put.dask")):
+        plan_rows(frame)
+
+
+@pytest.mark.parametrize("data", [5, None, object()])
+def test_anything_else_is_refused(data):
+    with pytest.raises(ConfigError, match=f"data is a {type(data).__name__}; expected a pandas"):
+        plan_rows(data)
