@@ -140,8 +140,8 @@ def record_held(outcomes: Outcomes, entries: Entries) -> None:
 def record_unread(outcomes: Outcomes, num_rows: int) -> None:
     """Record as unsent the rows of the data, so many in all, that never came in a record.
 
-    Packs of a window come in pieces, so that rows may be open whose pack never came. A page at a time: what is
-    written to rows of many pages is sorted out for each.
+    Packs of a window come in pieces, so that rows may be open whose pack never came. A page
+    at a time: what is written to rows of many pages is sorted out for each.
     """
     outcomes.record_failure(outcomes.open_rows(), "unsent", STOPPED)
     for first in range(outcomes.num_rows, num_rows, PAGE_ROWS):
