@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from tests.strategies import indexes
 from v3io_frames_put import put_records, summarize
-from v3io_frames_put.errors import ConfigError, StreamNotFound
+from v3io_frames_put.errors import ConfigError, DataError, StreamNotFound
 
 STREAM = "projects/house/readings"
 FRAME = pd.DataFrame({"sensor": ["a", "b", "a", None], "celsius": [20.5, 21.0, np.nan, 19.25]})
@@ -122,6 +122,22 @@ def test_the_input_is_not_changed(platform):
     put(platform, frame, partition_key="sensor", index=True)
     pd.testing.assert_frame_equal(frame, FRAME)
     assert frame.attrs == {}
+
+
+def test_frames_one_after_another_are_one_input(platform):
+    frames = (pd.DataFrame({"id": ids}) for ids in ([1, 2], [3, "n/a"], [5]))
+    with pytest.warns(match="1 of 5 rows are not stored"):
+        results = put_records(frames, STREAM, client=platform.client())
+    assert results.index.equals(pd.RangeIndex(5))
+    assert results.status.tolist() == ["stored"] * 3 + ["rejected", "stored"]
+    assert "'n/a' is not a value of int64" in results.error_detail[3]
+
+
+def test_a_later_frame_with_another_column_ends_the_run_with_its_results(platform):
+    frames = (pd.DataFrame(columns) for columns in ({"id": [1, 2]}, {"id": [3], "new": [4]}))
+    with pytest.raises(DataError, match="table 1 of data has the column 'new'") as raised:
+        put_records(frames, STREAM, client=platform.client())
+    assert raised.value.results.status.tolist() == ["stored"] * 2
 
 
 def test_the_receipt_is_plain_json_and_small(platform):

@@ -267,15 +267,16 @@ def stop_error(
         except KeyboardInterrupt:
             return _interrupted(stream, advice)
     where = str(stream.endpoint)
-    if isinstance(attempt, Fault) and stop.cause == "certificate":
-        return classification.untrusted(attempt, doing=f"{_DOING} {stream} at {where}")
+    if isinstance(attempt, Fault) and stop.cause != "unavailable":
+        return classification.fault_error(attempt, doing=f"{_DOING} {stream} at {where}")
     if isinstance(attempt, Answer) and stop.cause != "unavailable":
         return classification.request_error(attempt, doing=_DOING, stream=stream, where=where)
     results, hint = _name_results()
     rest = advice or f"{results} says what to send again.{hint}"
     return PlatformUnavailable(
-        f"{_DOING} {stream} at {where}: no request was answered for "
-        f"{client.retry.deadline_seconds:g} s; the last: {classification.describe_last(attempt)}. "
+        f"{_DOING} {stream} at {where}: "
+        f"{'no request was answered' if stop.had_contact else 'no connection was accepted'} for "
+        f"{stop.seconds:g} s; the last: {classification.describe_last(attempt)}. "
         f"Check the endpoint and the network; {rest}"
     )
 

@@ -6,7 +6,7 @@ Nothing is connected and requests is not loaded until something is asked.
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from v3io_frames_put._io import reader
 from v3io_frames_put._io.endpoint import Endpoint, conceal
@@ -257,7 +257,7 @@ class Client:
         limit: int = 1_000_000,
         unique: bool = False,  # noqa: FBT001, FBT002  # the contract's signature
     ) -> pd.DataFrame:
-        """Read records back from every shard, to the end as it stands now.
+        """Read records back from every shard, to the end as it is now.
 
         Records of one shard come in stored order; shards follow one another.
 
@@ -283,7 +283,7 @@ class Client:
         Raises
         ------
         StreamNotFound, NotAStream
-            There is no stream at that path.
+            No stream is at that path.
         """
         return reader.read_frame(self._access.remote(stream), start, limit=limit, unique=unique)
 
@@ -293,6 +293,7 @@ class Client:
         *,
         format: Format = "json",  # noqa: A002 - the option's public name
         schema: pa.Schema | pd.DataFrame | None = None,
+        on_error: Literal["raise", "skip"] = "raise",
     ) -> pd.DataFrame:
         """Turn records back into rows.
 
@@ -306,7 +307,10 @@ class Client:
             The types to give back: a pyarrow schema (columns come as pandas'
             ``ArrowDtype``), or the frame that was sent, or one like it (its dtypes).
             Columns it does not name come with JSON's or Arrow's own types, as all do
-            without it.
+            without it; whole numbers are exact also beside nulls.
+        on_error : {"raise", "skip"}
+            What to do with a record that cannot be decoded. ``"skip"`` leaves it out, and
+            warns with its shard and sequence number.
 
         Returns
         -------
@@ -322,7 +326,9 @@ class Client:
         """
         from v3io_frames_put._encode.decode import decode_records
 
-        frame: pd.DataFrame = decode_records(records, format=format, schema=schema)
+        frame: pd.DataFrame = decode_records(
+            records, format=format, schema=schema, on_error=on_error
+        )
         return frame
 
     def verify_results(
@@ -332,7 +338,7 @@ class Client:
         *,
         progress: Callable[[int, int], object] | None = None,
     ) -> Verification:
-        """Read a stream again, and tell whether stored rows stand where results say.
+        """Read a stream again, and compare it with the rows that results call stored.
 
         A negative answer raises nothing: ask ``is_proven``. Order is compared between
         rows of one partition key and, where all others were given one, of one shard.
@@ -344,7 +350,7 @@ class Client:
 
 
 def pick_client(client: Client | None) -> Client:
-    """Take the client that was given; None: the one that the environment tells of."""
+    """Return the client that was given; None: one from the environment."""
     if client is None:
         return Client()
     if not isinstance(client, Client):

@@ -52,12 +52,12 @@ __all__ = ["put_records"]
 def put_records(
     ddf: Any, stream: str, *, results_path: str, compute: bool = True, **options: Any
 ) -> Any:
-    """Put every row of a Dask DataFrame on a stream, and tell what became of it.
+    """Put every row of a Dask DataFrame on a stream; the results say what became of each.
 
-    Each partition is a task of its own; rows of one partition key keep their order
-    within a partition, so shuffle by the key first where it matters. A task that Dask
-    runs again, because a worker died, sends no row that an earlier attempt is known to
-    have settled; of those that nobody knows about, it does what ``delivery`` says.
+    Each partition is one task. Rows of one partition key keep their order within a
+    partition, so shuffle by the key first if order matters. When a worker dies, Dask runs
+    its tasks again: rows with a known outcome are not sent again; ``delivery`` decides
+    about the others.
 
     Parameters
     ----------
@@ -99,13 +99,13 @@ def put_records(
     job = _DaskRun(run, folder, meta, ddf.divisions)
     ended = job.graph(ddf)
     if not compute:
-        return delayed(job.tell)(ended, dask_key_name=f"v3io-put-{run.run_id}-results")
+        return delayed(job.finish)(ended, dask_key_name=f"v3io-put-{run.run_id}-results")
     try:
         receipt = ended.compute()
     except (Exception, KeyboardInterrupt) as cause:  # noqa: BLE001  # whatever Dask ran into
-        told = job.explain(cause)
-        raise told from (None if told is cause else cause)
-    return job.tell(receipt)
+        error = job.explain(cause)
+        raise error from (None if error is cause else cause)
+    return job.finish(receipt)
 
 
 @dd.extensions.register_dataframe_accessor("v3io")
@@ -146,7 +146,7 @@ class _DaskRun:
         """Make the tasks. Their keys hold the run id and nothing of the options."""
         run, folder, name = self._run, self._folder, f"v3io-put-{self._run.run_id}"
         begun = delayed(_begin)(folder, dask_key_name=f"{name}-begin")
-        told = []
+        receipts = []
         for number, part in enumerate(ddf.to_delayed()):
             rows = part
             if run.delivery == "exactly_once":
@@ -155,11 +155,11 @@ class _DaskRun:
             task = delayed(_put_partition)(
                 run, folder, number, rows, begun, dask_key_name=f"{name}-{number}"
             )
-            told.append(task)
-        return delayed(_conclude)(run, folder, told, begun, dask_key_name=f"{name}-receipt")
+            receipts.append(task)
+        return delayed(_conclude)(run, folder, receipts, begun, dask_key_name=f"{name}-receipt")
 
-    def tell(self, receipt: dict[str, Any]) -> Any:
-        """Return what reads the results, or raise what they have to say."""
+    def finish(self, receipt: dict[str, Any]) -> Any:
+        """Return what reads the results; report rows that are not stored."""
         results = self._read(range(receipt["tasks"]))
         report_unstored(receipt, results, on_error=self._run.options.on_error)
         return results
@@ -175,7 +175,7 @@ class _DaskRun:
         text = (
             f"Dask did not bring the run to its end ({type(cause).__name__}: {cause}). "
             f"{len(there):,} of {count:,} partitions are done: error.results reads their results "
-            f"from {self._folder.path}; of the others nothing is told, and rows of them may be "
+            f"from {self._folder.path}; of the others nothing is known, and rows of them may be "
             f"stored. Make the run with compute=False to be able to go on."
         )
         error: BaseException = with_results(kind(text), self._read(there) if there else None)
@@ -228,16 +228,16 @@ def _put_partition(
 
 
 def _conclude(
-    run: ClusterRun, folder: ResultsFolder, told: list[dict[str, Any]], begun: float
+    run: ClusterRun, folder: ResultsFolder, receipts: list[dict[str, Any]], begun: float
 ) -> dict[str, Any]:
     """Put the receipts together, after a last look at what was cut off."""
-    again = [receipt["partition"] for receipt in told if receipt["run_again"]]
+    again = [receipt["partition"] for receipt in receipts if receipt["run_again"]]
     places: dict[int, np.ndarray] = {}
     if run.delivery == "exactly_once":
         for number in again:
             places[number] = places_of(folder.read_results(number, packed=run.is_packed))
     copies = find_copies(run, places)
-    receipt = merge_receipts(run, told, copies=copies, seconds=_wall_seconds() - begun)
+    receipt = merge_receipts(run, receipts, copies=copies, seconds=_wall_seconds() - begun)
     folder.conclude(receipt)
     return receipt
 

@@ -70,18 +70,20 @@ def put_records(  # noqa: PLR0913  # the one public verb: contract section 1
     encoding: Encoding | None = None,
     client: Client | None = None,
 ) -> pd.DataFrame:
-    """Put every row of a table on a stream, and tell what became of it.
+    """Put every row of a table on a stream; the results say what became of each row.
 
-    Rows are encoded a column at a time, packed into requests as full as the
-    platform allows, and sent side by side; rows of one partition key (or shard) keep
-    their order. What is wrong with one row rejects that row alone; what is wrong with
-    a column or an option raises before anything is sent.
+    Many requests are in flight at once. Rows of one partition key, or of one shard, keep
+    their order. A problem with one row rejects that row only. A problem with a column or
+    an option raises before anything is sent. Whatever is raised later has ``.results``,
+    the full table.
 
     Parameters
     ----------
-    data : DataFrame or anything tabular
-        A pandas DataFrame, a pyarrow Table, RecordBatch, RecordBatchReader or
-        Dataset, or any object with ``__arrow_c_stream__``. It is not changed.
+    data : DataFrame or another table
+        A pandas DataFrame; a pyarrow Table, RecordBatch, RecordBatchReader, Dataset or
+        Scanner; a polars DataFrame or LazyFrame; a deltalake DeltaTable; a pyiceberg Table
+        or scan; any other object with ``__arrow_c_stream__``; or an iterable of such
+        frames, of which the first sets columns and types. It is not changed.
     stream : str
         ``"container/path/to/stream"``, ``"v3io:///container/path"`` or
         ``"v3io://host:8081/container/path"``. The stream must exist.
@@ -90,66 +92,64 @@ def put_records(  # noqa: PLR0913  # the one public verb: contract section 1
     index : bool
         Also send the index levels, named as ``reset_index`` names them.
     format : {"json", "arrow", "raw"}
-        One JSON object, one self-contained Arrow IPC stream, or the bytes or text of
-        the one column in ``columns`` as they are.
+        What a record holds: one JSON object; one Arrow IPC stream; or the bytes or text
+        of the only column in ``columns``.
     rows_per_record : int or "auto"
-        Rows packed in one record. Rows of a pack share their destination. JSON packs
-        are JSON Lines; ``"auto"`` is for Arrow.
+        How many rows share a record. They have the same destination. JSON packs are JSON
+        Lines; ``"auto"`` is for Arrow.
     partition_key, shard, client_info : label or array, optional
-        A column or index level, or one value a row; a Series must have the data's
-        index. An int ``shard`` and ``bytes`` as ``client_info`` serve every row. A
-        null means not given; ``shard`` wins over ``partition_key`` row by row.
+        A column, an index level, or an array with one value for each row. A Series must
+        have the data's index. An int ``shard`` and ``bytes`` as ``client_info`` are used
+        for every row. Null means not given. ``shard`` wins over ``partition_key``.
     delivery : {"at_least_once", "at_most_once", "exactly_once"}
-        What becomes of a row when nobody knows if it was stored: it is sent again, it
-        ends ``unknown``, or it is looked up on the stream (by a tag in ClientInfo) and
-        sent again only if it is provably not there.
+        What happens to a row when no answer says whether it was stored. The first sends
+        it again. The second does not: its status is ``unknown``. The third looks for it
+        on the stream, by a tag in ClientInfo, and sends it again if it is not there.
     order : {"key", "none"}
         Whether rows of one partition key or shard keep their order.
     on_error : {"return", "raise"}
-        Whether rows that are not stored are told by a warning and the results, or
-        raise `PartialFailure`.
+        What happens when rows are not stored: a warning, or `PartialFailure`.
     max_in_flight : int or "auto"
-        Requests under way at once. ``"auto"``: as many as the link and the platform
+        Requests in flight at once. ``"auto"``: as many as the network and the platform
         can carry, up to 64.
     max_in_flight_bytes : int
         Encoded bytes held at once: built, queued and unanswered together.
     progress : bool or callable, optional
-        A callable takes `Progress` snapshots in this thread, at most ten a second and
-        one at the end. None: a bar where somebody looks on.
+        None: a bar in a terminal or a notebook. A callable gets `Progress` snapshots in
+        this thread, at most ten a second and one at the end.
     resume : DataFrame, optional
-        Results of an earlier call on the same data: what is not ``stored`` is sent,
-        under the same run id, and the merged table returned.
+        The results of an earlier call on the same data. Rows that are not ``stored`` are
+        sent, under the same run id. The results cover all rows.
     journal : path, optional
-        A file that makes the run survive a kill: the same call again sends the rows that
-        are ``unsent``, treats the unknown ones as ``delivery`` says, and its results tell
-        of all rows. A finished run is told of again, and nothing is sent.
+        A file with which the run survives a kill: the same call again sends what is
+        left. The results cover all rows. When nothing is left, nothing is sent.
     cancel : threading.Event, optional
-        Stops the run, as Ctrl-C does, when it is set.
+        Stops the run when it is set, as Ctrl-C does.
     encoding : Encoding, optional
-        The few choices that JSON leaves.
+        How infinite numbers are written in JSON, and Arrow compression.
     client : Client, optional
-        The platform. None: as the environment says (``V3IO_API``, ...).
+        The platform. None: from the environment (``V3IO_API``, ...).
 
     Returns
     -------
     DataFrame
-        One row per input row, in input order and on its index: ``status`` (category:
-        stored, rejected, unsent, unknown), ``shard_id``, ``sequence_number``,
-        ``error_code``, ``error_message``, ``error_detail``, ``attempts`` and
-        ``maybe_duplicate``; with packs also ``record_row``. ``attrs["v3io"]`` holds the
-        run's receipt.
+        One row for each input row, in the same order and with the same index. Columns:
+        ``status`` (stored, rejected, unsent or unknown), ``shard_id``,
+        ``sequence_number``, ``error_code``, ``error_message``, ``error_detail``,
+        ``attempts`` and ``maybe_duplicate``; with packs also ``record_row``.
+        ``attrs["v3io"]`` is the run's receipt.
 
     Raises
     ------
     ConfigError, DataError
         An option or a column is wrong. Nothing was sent.
     RequestError
-        The platform refused all rows for one reason (no such stream, wrong key), or
-        answered nothing for ``Retry.deadline_seconds``. ``.results`` tells of every row.
+        The platform refused all rows for one reason (no such stream, wrong key), or did
+        not answer for ``Retry.deadline_seconds``.
     PartialFailure
-        Rows are not stored and ``on_error="raise"``. ``.results`` tells of every row.
+        Rows are not stored, and ``on_error="raise"``.
     Interrupted
-        Ctrl-C or ``cancel``. ``.results`` tells of every row.
+        Ctrl-C or ``cancel``.
 
     References
     ----------

@@ -1,7 +1,7 @@
 """``put_records`` for Spark: a Spark DataFrame onto a stream, one task a partition.
 
 Spark runs a task again when it failed, a stage again when a shuffle file is lost, and
-tells a task only of the former. So the input is checkpointed first, whatever
+informs a task only of the former. So the input is checkpointed first, whatever
 ``delivery``: what sends is one stage without a shuffle, in which each attempt sees the
 same rows and knows whether it is the first.
 """
@@ -60,7 +60,7 @@ __all__ = ["put_records"]
 _ROWS_AT_ONCE: Final = 10_000  # of a batch that goes back to Spark
 _RECEIPT: Final = "task_receipt"
 _GAVE_UP: Final = Failure(
-    "NoAnswer", "Spark gave the job up, and what its tasks stored until then was not told"
+    "NoAnswer", "Spark gave the job up, and what its tasks stored until then is not known"
 )
 _TYPES: Final = {
     pa.int16(): spark_types.ShortType(),
@@ -80,12 +80,12 @@ def put_records(
     index_col: str | Sequence[str] = (),
     **options: Any,
 ) -> Any:
-    """Put every row of a Spark DataFrame on a stream, and tell what became of it.
+    """Put every row of a Spark DataFrame on a stream; the results say what became of each.
 
-    Each partition is a task of its own; rows of one partition key keep their order
-    within a partition, so repartition by the key and sort within partitions first where
-    it matters. A task that Spark runs again does with the rows of its earlier attempt
-    what ``delivery`` says of rows that nobody knows about.
+    Each partition is one task. Rows of one partition key keep their order within a
+    partition, so repartition by the key and sort within partitions first if order
+    matters. When Spark runs a task again, ``delivery`` decides about the rows that its
+    earlier attempt may have stored.
 
     Parameters
     ----------
@@ -158,7 +158,7 @@ class _SparkRun:
         self._run, self._folder, self._schema, self._index_col = run, folder, schema, index_col
 
     def send(self, rows: Any) -> None:
-        """Run the tasks; where Spark gives them up, tell of every row as unknown."""
+        """Run the tasks; where Spark gives them up, every row is unknown."""
         try:
             self._write(rows, _sender(self._run, self._index_col))
         except (Exception, KeyboardInterrupt) as cause:
@@ -167,14 +167,14 @@ class _SparkRun:
             kind = Interrupted if isinstance(cause, KeyboardInterrupt) else PutRecordsError
             text = (
                 f"Spark gave the job up ({type(cause).__name__}: {_gist(cause)}). What its "
-                f"tasks stored until then is not known: error.results tells of every row as "
-                f"unknown, unless it tells better."
+                f"tasks stored until then is not known: error.results has every row as "
+                f"unknown, unless more is known of it."
             )
             raise with_results(kind(text), self.read().drop(_RECEIPT)) from cause
 
     def _write(self, rows: Any, task: Callable[[Batches], Iterator[pa.RecordBatch]]) -> None:
-        told = rows.mapInArrow(task, self._schema)
-        told.write.mode("append").parquet(self._folder.path)
+        results = rows.mapInArrow(task, self._schema)
+        results.write.mode("append").parquet(self._folder.path)
 
     def read(self) -> Any:
         """Return what reads the results."""
@@ -182,8 +182,8 @@ class _SparkRun:
 
     def conclude(self, began: float) -> dict[str, Any]:
         """Put the receipts together, after a last look at what was cut off."""
-        told = self.read().select(_RECEIPT).where(f"{_RECEIPT} is not null").collect()
-        tasks = sorted((json.loads(row[0]) for row in told), key=lambda task: task["partition"])
+        receipts = self.read().select(_RECEIPT).where(f"{_RECEIPT} is not null").collect()
+        tasks = sorted((json.loads(row[0]) for row in receipts), key=lambda task: task["partition"])
         places: dict[int, NDArray[np.int64]] = {}
         if self._run.delivery == "exactly_once":
             for task in tasks:
@@ -201,8 +201,8 @@ class _SparkRun:
 
     def _places(self, partition: int) -> NDArray[np.int64]:
         of_one = self.read().where(f"partition_id = {partition}").orderBy("row")
-        told = of_one.select("status", "shard_id", "sequence_number").toArrow()
-        return places_of(told.to_pandas())
+        results = of_one.select("status", "shard_id", "sequence_number").toArrow()
+        return places_of(results.to_pandas())
 
 
 def _sender(run: ClusterRun, index_col: list[str]) -> Callable[[Batches], Iterator[pa.RecordBatch]]:
@@ -227,9 +227,9 @@ def _sender(run: ClusterRun, index_col: list[str]) -> Callable[[Batches], Iterat
 def _unknown(
     run: ClusterRun, index_col: list[str]
 ) -> Callable[[Batches], Iterator[pa.RecordBatch]]:
-    """Make the function of a task that tells nothing of its rows."""
+    """Make the function of a task that reports every row as unknown."""
 
-    def tell_nothing(batches: Batches) -> Iterator[pa.RecordBatch]:
+    def report_unknown(batches: Batches) -> Iterator[pa.RecordBatch]:
         partition = TaskContext.get().partitionId()
         with spool(batches) as rows:
             if rows is None:
@@ -237,14 +237,14 @@ def _unknown(
             results = all_unknown(rows.num_rows, _GAVE_UP, index=None, packed=run.is_packed)
             yield from _to_batches(rows.select(index_col), partition, results)
 
-    return tell_nothing
+    return report_unknown
 
 
 def _to_batches(index: pa.Table, partition: int, results: pd.DataFrame) -> Iterator[pa.RecordBatch]:
     """Put a partition's results in the columns that Spark expects."""
     count = len(results)
     packed = RECORD_ROW.name in results
-    told = pa.Table.from_pandas(
+    table = pa.Table.from_pandas(
         results, SCHEMA.append(RECORD_ROW) if packed else SCHEMA, preserve_index=False
     )
     receipt = results.attrs.get(ATTRS_KEY)
@@ -252,11 +252,11 @@ def _to_batches(index: pa.Table, partition: int, results: pd.DataFrame) -> Itera
         *index.columns,
         pa.repeat(pa.scalar(partition, pa.int32()), count),
         pa.array(np.arange(count)),
-        told.column("status").cast(pa.string()),
-        *told.columns[1:],
+        table.column("status").cast(pa.string()),
+        *table.columns[1:],
         pa.array([receipt and json.dumps(receipt), *[None] * (count - 1)], pa.string()),
     ]
-    names = [*index.column_names, "partition_id", "row", *told.column_names, _RECEIPT]
+    names = [*index.column_names, "partition_id", "row", *table.column_names, _RECEIPT]
     yield from pa.table(columns, names).to_batches(_ROWS_AT_ONCE)
 
 

@@ -31,7 +31,7 @@ def test_stored_rows_stand_where_the_results_say(platform, options):
     told = verify(platform, put(platform, **options))
     assert told.is_proven
     assert (told.stored, told.missing, told.mistaken, told.out_of_order) == (12, 0, 0, 0)
-    assert repr(told) == "12 of 12 stored rows stand where the results say."
+    assert repr(told) == "12 of 12 stored rows are where the results say."
 
 
 def test_other_writers_and_older_data_do_not_matter(platform):
@@ -50,7 +50,7 @@ def test_rows_that_retention_dropped_are_missing(platform):
     assert not told.is_proven
     assert (told.stored, told.missing, told.first_missing) == (12, 3, (0, 1, 2))
     assert repr(told) == (
-        "9 of 12 stored rows stand where the results say.\n3 are missing: row 0, row 1, row 2."
+        "9 of 12 stored rows are where the results say.\n3 are missing: row 0, row 1, row 2."
     )
 
 
@@ -90,7 +90,7 @@ def test_rows_in_another_order_than_the_data_are_named(platform):
     assert not told.is_proven
     # 2 stands behind 3 to 7, and 3 to 6 behind 7
     assert (told.out_of_order, told.first_out_of_order) == (5, (2, 3, 4, 5, 6))
-    assert "5 stand behind a later row of their partition key" in repr(told)
+    assert "5 are after a later row of their partition key" in repr(told)
 
 
 def test_different_keys_have_no_order_between_them(platform):

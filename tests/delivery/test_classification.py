@@ -100,6 +100,7 @@ FAULTS = {
     "proxy":       (NOT_STORED, UNKNOWN, UNKNOWN),
     "tls":         (NOT_STORED, UNKNOWN, UNKNOWN),
     "certificate": (("not stored", "stop", "certificate"), UNKNOWN, UNKNOWN),
+    "scheme":      (("not stored", "stop", "scheme"), UNKNOWN, UNKNOWN),
     "timeout":     (NOT_STORED, UNKNOWN, UNKNOWN),
     "reset":       (NOT_STORED, UNKNOWN, UNKNOWN),
     "closed":      (NOT_STORED, UNKNOWN, UNKNOWN),
@@ -151,7 +152,7 @@ def test_a_question_is_asked_again_unless_it_is_answered_or_refused_for_good(sta
 
 
 @pytest.mark.parametrize("stage", ["connecting", "sending", "waiting"])
-@pytest.mark.parametrize("kind", [kind for kind in FAULTS if kind != "certificate"])
+@pytest.mark.parametrize("kind", [kind for kind in FAULTS if kind not in ("certificate", "scheme")])
 def test_a_question_that_got_no_answer_is_asked_again(kind, stage):
     assert classify_query_response(Fault(kind, stage, "")).step == "retry"
 

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from tests.delivery.examples import PLACE
-from tests.internals import Answer, Fault, errors_of_answers
+from tests.internals import Answer, Failure, Fault, errors_of_answers
 from v3io_frames_put.errors import (
     AuthenticationError,
     NotAStream,
@@ -98,3 +98,8 @@ def test_a_platform_without_a_useful_answer_is_unavailable():
     assert "timeout (read timed out)" in str(silent)
     unreached = errors_of_answers.unavailable(Fault("dns", "connecting", "no such host"), **options)
     assert "the last: no such host." in str(unreached)
+
+
+def test_a_cause_for_people_is_the_detail_or_else_the_name():
+    assert errors_of_answers.describe_cause(Failure("NoAnswer", "refused")) == "refused"
+    assert errors_of_answers.describe_cause(Failure("NoAnswer")) == "NoAnswer"

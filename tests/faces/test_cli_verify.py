@@ -29,14 +29,14 @@ def verify(local_platform, monkeypatch):
 def test_rows_that_stand_there_exit_with_0(verify, results_file):
     done = verify(results_file, STREAM)
     assert (done.exit_code, done.stderr) == (0, "")
-    assert done.stdout == "8 of 8 stored rows stand where the results say.\n"
+    assert done.stdout == "8 of 8 stored rows are where the results say.\n"
 
 
 def test_rows_that_are_missing_exit_with_3(verify, results_file, local_platform):
     local_platform.platform.drop_records(STREAM, keep_last=1)
     done = verify(results_file, STREAM)
     assert done.exit_code == 3
-    assert done.stdout.startswith("2 of 8 stored rows stand where the results say.\n6 are missing:")
+    assert done.stdout.startswith("2 of 8 stored rows are where the results say.\n6 are missing:")
 
 
 def test_a_stream_that_is_not_there_exits_with_4(verify, results_file):
@@ -71,4 +71,4 @@ def test_the_results_of_a_job_can_be_verified(verify, results_file, local_platfo
     published = CliRunner().invoke(main, [*map(str, words)])
     assert published.exit_code == 0, published.output
     done = verify(told, STREAM)
-    assert (done.exit_code, done.stdout) == (0, "3 of 3 stored rows stand where the results say.\n")
+    assert (done.exit_code, done.stdout) == (0, "3 of 3 stored rows are where the results say.\n")

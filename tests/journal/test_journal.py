@@ -241,7 +241,7 @@ def test_two_runs_cannot_share_a_journal(platform, path):
 def test_what_is_no_journal_is_refused_and_left_alone(platform, tmp_path):
     text = tmp_path / "notes.txt"
     text.write_text("dear diary, today I wrote no database. " * 99)
-    with pytest.raises(ConfigError, match="damaged, or no journal"):
+    with pytest.raises(ConfigError, match="damaged, or not a journal"):
         put(platform, text)
     assert text.read_text().startswith("dear diary")
     other = tmp_path / "other.db"
@@ -289,7 +289,7 @@ def test_a_journal_with_a_damaged_part_is_refused(platform, path, damage):
         database.execute("update run set is_finished = 0")
         database.execute(damage)
     database.close()
-    with pytest.raises(ConfigError, match=r"run\.v3io is damaged, or no journal"):
+    with pytest.raises(ConfigError, match=r"run\.v3io is damaged, or not a journal"):
         put(platform, path)
     assert len(platform.records(STREAM)) == 40
 

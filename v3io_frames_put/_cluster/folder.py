@@ -139,9 +139,9 @@ class ResultsFolder:
         results = pd.read_parquet(io.BytesIO(data))
         attrs = results.attrs
         types = collect_results([], index=None, packed=packed).dtypes
-        told: pd.DataFrame = results.astype(types.to_dict())
-        told.attrs = attrs
-        return told
+        typed: pd.DataFrame = results.astype(types.to_dict())
+        typed.attrs = attrs
+        return typed
 
     # -- files ------------------------------------------------------------------------
 
@@ -153,7 +153,7 @@ class ResultsFolder:
         return bool(self._fs.exists(self._at(name)))
 
     def _write(self, name: str, data: bytes) -> None:
-        """Write a file that stands in its place only when it is whole."""
+        """Write a file that has its name only when it is whole."""
         part = self._at(f"_{secrets.token_hex(8)}.part")
         self._fs.pipe_file(part, data)
         self._fs.mv(part, self._at(name))

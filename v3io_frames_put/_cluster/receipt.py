@@ -32,7 +32,7 @@ _NOWHERE = -1
 
 
 class TaskCopy(NamedTuple):
-    """A record that stands on the stream, and of which the results do not tell."""
+    """A record on the stream that is not in the results."""
 
     partition: int
     row: int
@@ -41,37 +41,37 @@ class TaskCopy(NamedTuple):
 
 
 def places_of(results: pd.DataFrame) -> NDArray[np.int64]:
-    """Return where the results say that each row stands: shard and number, or -1."""
+    """Return where each row is stored by the results: shard and number, or -1."""
     places = results[["shard_id", "sequence_number"]].fillna(_NOWHERE).to_numpy(np.int64)
     return np.where((results["status"] == "stored").to_numpy()[:, None], places, _NOWHERE)
 
 
-def find_copies(run: ClusterRun, told: Mapping[int, NDArray[np.int64]]) -> list[TaskCopy]:
-    """Find what tasks stored besides what their results tell of.
+def find_copies(run: ClusterRun, places: Mapping[int, NDArray[np.int64]]) -> list[TaskCopy]:
+    """Find what tasks stored besides what is in their results.
 
     Parameters
     ----------
     run : ClusterRun
         An ``exactly_once`` run.
-    told : mapping of int to ndarray
+    places : mapping of int to ndarray
         `places_of` the results of each partition to look at. None: nothing is read.
     """
-    if not told:
+    if not places:
         return []
-    partition_of = {bytes.fromhex(run.task_id(number)): number for number in told}
+    partition_of = {bytes.fromhex(run.task_id(number)): number for number in places}
     copies = []
     for shard, number, info in _tags(run):
         partition = partition_of.get(info[:RUN_BYTES])
         tag = parse_tag(info, info[:RUN_BYTES])
         if partition is None or tag is None:
             continue
-        if tuple(told[partition][tag.first_row]) != (shard, number):
+        if tuple(places[partition][tag.first_row]) != (shard, number):
             copies.append(TaskCopy(partition, tag.first_row, shard, number))
     return copies
 
 
 def _tags(run: ClusterRun) -> Iterator[tuple[int, int, Any]]:
-    """Read every tag behind the start of a run, and where it stands."""
+    """Read every tag after the start positions of a run, and where it is stored."""
     stream = remote_stream(run)
     ends = find_ends(stream, range(stream.describe().shards))
     for shard, end in ends.items():
@@ -165,9 +165,9 @@ def _merge_places(tasks: Sequence[Mapping[str, Any]], name: str) -> dict[str, An
     return {**count_and_first(first), "count": sum(task[name]["count"] for task in tasks)}
 
 
-def _add(told: dict[str, Any], copies: Sequence[TaskCopy]) -> dict[str, Any]:
-    first = [*told["first"], *(list(copy) for copy in copies)]
-    return {**count_and_first(first), "count": told["count"] + len(copies)}
+def _add(listed: dict[str, Any], copies: Sequence[TaskCopy]) -> dict[str, Any]:
+    first = [*listed["first"], *(list(copy) for copy in copies)]
+    return {**count_and_first(first), "count": listed["count"] + len(copies)}
 
 
 def report_unstored(receipt: Mapping[str, Any], results: Any, *, on_error: str) -> None:

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.types as pt
 
 from v3io_frames_put._encode.columns import cells_to_arrow
-from v3io_frames_put._encode.layouts import contains, own_copy, row_sizes
+from v3io_frames_put._encode.layouts import contains, row_sizes
 from v3io_frames_put._encode.records import CELL_BYTES, binary_sizes
 from v3io_frames_put.errors import UnsupportedType
 
@@ -25,7 +25,7 @@ _BUFFER_BYTES: Final = 16  # a validity byte and a value, each filled up to 8
 
 
 class StreamWriter:
-    """Writes slices of a batch, each as an IPC stream of its own.
+    """Writes slices of an array of structs, each as an IPC stream of its own.
 
     One Arrow writer writes all batches into one buffer; the schema message, made once,
     is copied in front of each, and the end mark after it::
@@ -43,15 +43,16 @@ class StreamWriter:
 
     def write(self, payload: pa.StructArray, ends: Sequence[int]) -> pa.BinaryArray:
         """Return the stream of the rows up to each end, as one value each."""
-        batch = pa.RecordBatch.from_arrays(payload.flatten(), schema=self.schema)
         sink = pa.BufferOutputStream()
         writer = pa.ipc.new_stream(sink, self.schema, options=self._options)
         offsets = np.zeros(len(ends) + 1, np.int32)
-        start = 0
+        start, nothing = 0, payload[:0]
         for number, end in enumerate(ends, 1):
             if number > 1:  # the writer itself begins with the first
                 sink.write(self._head)
-            writer.write_batch(batch.slice(start, end - start))
+            # Of a slice Arrow writes buffers on to 64 bytes: values of other rows.
+            rows = pa.concat_arrays([payload.slice(start, end - start), nothing])
+            writer.write_batch(pa.RecordBatch.from_struct_array(rows))
             sink.write(_END_OF_STREAM)
             offsets[number] = sink.tell()
             start = end
@@ -117,7 +118,7 @@ class ArrowRows:
         sizes = row_sizes(payload) + 1 + len(self._columns) // 8
         # Validity bits inside lists are not counted: at most an eighth more.
         for row in np.flatnonzero(sizes + sizes // 8 + self.frame_bytes > self._max_data_bytes):
-            sizes[row] = binary_sizes(self.writer.write(own_copy(payload[row : row + 1]), [1]))[0]
+            sizes[row] = binary_sizes(self.writer.write(payload[row : row + 1], [1]))[0]
         return sizes
 
 
@@ -136,7 +137,7 @@ class ArrowRecords(ArrowRows):
 
     def encode(self, window: Window, log: RejectionLog) -> pa.BinaryArray:
         """Return the stream of each of the window's rows."""
-        rows = own_copy(super().encode(window, log))
+        rows = super().encode(window, log)
         return self.writer.write(rows, range(1, len(rows) + 1))
 
     def measure(self, payload: pa.BinaryArray) -> np.ndarray:

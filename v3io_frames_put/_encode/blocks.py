@@ -31,6 +31,10 @@ class Block(NamedTuple):
 class Blocks:
     """The blocks of a run: those noted before are checked, further ones noted.
 
+    For example, a run noted rows 0 - 999 as one block and was killed. The same call again
+    reads them in windows that end at row 999, and compares one checksum before any of them
+    is sent; rows from 1,000 on are noted window by window.
+
     Parameters
     ----------
     noted : sequence of Block
@@ -48,13 +52,13 @@ class Blocks:
         self._pieces: list[tuple[pa.Array, Routes]] = []
 
     def room(self, max_rows: int) -> int:
-        """Tell how many of the next rows may be read at once."""
+        """Return how many of the next rows may be read at once."""
         if not self._noted:
             return max_rows
         return min(max_rows, self._noted[0].num_rows - self._rows_read())
 
     def take(self, first_row: int, payload: pa.Array, routes: Routes) -> bool:
-        """Take in the next rows; tell whether a block ended with them.
+        """Add the next rows; return whether a block ended with them.
 
         Raises
         ------
@@ -111,7 +115,7 @@ class Blocks:
 
 
 def _bytes_of(column: pa.Array) -> list[memoryview]:
-    """Show what a column holds as bytes that do not depend on where it was cut."""
+    """Return a column as bytes that do not depend on where it was cut."""
     if pt.is_binary(column.type) or pt.is_string(column.type):
         offsets = memoryview(column.buffers()[1]).cast("i")
         first, last = offsets[column.offset], offsets[column.offset + len(column)]

@@ -111,7 +111,7 @@ class Selection:
             found = [] if name.startswith(INTERNAL) else _find(name, names, first)
             if len(found) > 1:
                 raise ConfigError(
-                    f"{option}={name!r} stands for {len(found)} columns of the data; "
+                    f"{option}={name!r} names {len(found)} columns of the data; "
                     f"expected one. Rename the others."
                 )
             if found:
@@ -195,20 +195,17 @@ def _check_names(columns: Sequence[Column]) -> None:
         )
     if not names:
         raise ConfigError("there are no columns to send; expected at least one. See columns=.")
-    twice = (
-        sorted({name for name in names if names.count(name) > 1})
-        if len(set(names)) < len(names)
-        else []
-    )
+    is_unique = len(set(names)) == len(names)
+    twice = [] if is_unique else sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise ConfigError(
-            f"column names must differ as text, and {twice[0]!r} stands for several. Rename one, "
+            f"column names must differ as text, and {twice[0]!r} names several. Rename one, "
             f"or leave it out with columns=."
         )
 
 
 def _open_array(value: Any, option: str, source: Source) -> Reader:
-    """Return a reader of an array that stands beside the data."""
+    """Return a reader of an array that is given beside the data."""
     is_one_dimensional = isinstance(value, Sized) and getattr(value, "ndim", 1) == 1
     if not is_one_dimensional or isinstance(value, (bytes, dict, set, frozenset)):
         kind = type(value).__name__

@@ -364,7 +364,7 @@ def from_json(values: list[Any], dtype: pa.DataType) -> pa.Array:
 def _arrange(values: list[Any], dtype: pa.DataType) -> list[Any]:
     """Bring JSON values to what ``pyarrow.array`` takes: maps as pairs, infinities as floats."""
     if pt.is_integer(dtype) and float in set(map(type, values)):
-        _refuse_lost(any(isinstance(v, float) and not v.is_integer() for v in values), dtype)
+        _check_exact(any(isinstance(v, float) and not v.is_integer() for v in values), dtype)
     if not _needs_arranging(dtype) and not (pt.is_floating(dtype) and _has_text(values)):
         return values
     return [None if value is None else _arrange_one(value, dtype) for value in values]
@@ -375,7 +375,7 @@ def _has_text(values: list[Any]) -> bool:
 
 
 def _needs_arranging(dtype: pa.DataType) -> bool:
-    """Tell whether a map, or a number below the top, is in the type."""
+    """Return whether a map, or a number below the top, is in the type."""
     if isinstance(dtype, pa.BaseExtensionType):
         return False
     children = [dtype.field(number).type for number in range(dtype.num_fields)]
@@ -456,23 +456,23 @@ def _restore_times(array: pa.StringArray, dtype: pa.DataType) -> pa.Array:
     moments = pc.binary_join_element_wise("1970-01-01T", array, "").cast(pa.timestamp("ns"))
     nanoseconds, scale = moments.view(pa.int64()), PER_SECOND["ns"] // PER_SECOND[dtype.unit]
     ticks = pc.divide(nanoseconds, scale)
-    _refuse_lost(pc.any(pc.not_equal(pc.multiply(ticks, scale), nanoseconds)).as_py(), dtype)
+    _check_exact(pc.any(pc.not_equal(pc.multiply(ticks, scale), nanoseconds)).as_py(), dtype)
     return ticks.cast(pa.int32() if dtype.bit_width == _HALF_WORD else pa.int64()).view(dtype)
 
 
 def _restore_timestamps(array: pa.StringArray, dtype: pa.DataType) -> pa.Array:
-    """Read seconds and fraction apart; the kernel refuses nanoseconds at the ends of 64 bits."""
+    """Read seconds and fraction apart: Arrow rejects nanoseconds at the ends of 64 bits."""
     parts = pc.extract_regex(array, r"^(?P<whole>[^.Z]+)\.?(?P<rest>\d*)Z?$")
     whole, rest = parts.flatten()  # with the nulls of the text
     seconds = pc.fill_null(whole.cast(pa.timestamp("s")).view(pa.int64()), 0)
     scale = PER_SECOND[dtype.unit]
     ticks = seconds.to_numpy() * np.int64(scale)  # may overflow, and come back with the fraction
     digits = len(str(scale)) - 1
-    _refuse_lost(pc.any(pc.greater(pc.utf8_length(rest), digits)).as_py(), dtype)
+    _check_exact(pc.any(pc.greater(pc.utf8_length(rest), digits)).as_py(), dtype)
     if digits:
         rest = pc.utf8_rpad(pc.fill_null(rest, ""), digits, "0")
         ticks = ticks + rest.cast(pa.int64()).to_numpy()
-    _refuse_lost((ticks // scale != seconds.to_numpy()).any(), dtype)
+    _check_exact((ticks // scale != seconds.to_numpy()).any(), dtype)
     return pa.array(ticks, mask=null_mask(array)).view(dtype)
 
 
@@ -480,15 +480,15 @@ def _restore_durations(array: pa.StringArray, dtype: pa.DataType) -> pa.Array:
     parts = pc.extract_regex(array, r"^(?P<sign>-?)PT(?P<whole>\d+)\.?(?P<rest>\d*)S$")
     sign, whole, rest = parts.flatten()  # with the nulls of the text
     digits = len(str(PER_SECOND[dtype.unit])) - 1
-    _refuse_lost(pc.any(pc.greater(pc.utf8_length(rest), digits)).as_py(), dtype)
+    _check_exact(pc.any(pc.greater(pc.utf8_length(rest), digits)).as_py(), dtype)
     ticks = pc.binary_join_element_wise(
         sign, whole, pc.utf8_rpad(rest, digits, "0") if digits else "", ""
     )
     return ticks.cast(pa.int64()).view(dtype)
 
 
-def _refuse_lost(is_lost: bool | None, dtype: pa.DataType) -> None:  # noqa: FBT001 - an answer
-    """Refuse a type that would change a value; None: there is no value."""
+def _check_exact(is_lost: bool | None, dtype: pa.DataType) -> None:  # noqa: FBT001 - an answer
+    """Raise where a type would change a value; None: there is no value."""
     if is_lost:
         raise pa.ArrowInvalid(f"a value that {dtype} cannot hold exactly")
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from v3io_frames_put._encode.json_types import (
     AS_IT_IS,
@@ -21,8 +22,6 @@ from v3io_frames_put._encode.json_types import (
 from v3io_frames_put._encode.json_writer import (
     RowWriter,
     format_name,
-    splice_rows,
-    strip_braces,
     write_cells,
 )
 from v3io_frames_put._encode.objects import Unencodable, encode_cell
@@ -45,7 +44,7 @@ class _Member:
 
     name: str
     values: pa.Array
-    is_text: bool  # JSON already; else the native writer's to write
+    is_text: bool  # JSON already; else written by the native writer
 
 
 class JsonEncoder:
@@ -83,7 +82,7 @@ class JsonEncoder:
     def encode(self, window: Window, log: RejectionLog) -> pa.BinaryArray:
         """Return the text of the window's rows, or of as many as fit ``max_bytes``.
 
-        The text of a row that ``log`` refuses has no meaning.
+        The text of a row that ``log`` rejects has no meaning.
         """
         members = [
             self._prepare(column.name, window.columns[column.number], writing, log)
@@ -105,12 +104,12 @@ class JsonEncoder:
         pieces: list[pa.BinaryArray | bytes] = []
         for is_text, run in groupby(members, attrgetter("is_text")):
             if not is_text:
-                pieces += [b",", strip_braces(self._write(list(run)))]
+                pieces += [b",", pc.binary_slice(self._write(list(run)), 1, -1)]  # without braces
                 continue
             for member in run:
                 pieces += [b"," + format_name(member.name), member.values.cast(pa.binary())]
         pieces[0] = b"{" + bytes(pieces[0]).removeprefix(b",")
-        return splice_rows([*pieces, b"}"])
+        return pc.binary_join_element_wise(*pieces, b"}", b"")
 
     def measure(self, payload: pa.BinaryArray) -> np.ndarray:
         """Return the bytes of each text."""
@@ -119,9 +118,9 @@ class JsonEncoder:
     def _prepare(
         self, name: str, values: pa.Array | np.ndarray, writing: Writing, log: RejectionLog
     ) -> _Member:
-        """Bring one column of a window to the writer, or to text; note its flaws."""
+        """Convert one column of a window for the writer, or to text; reject its invalid cells."""
         if isinstance(values, np.ndarray):
-            return _Member(name, self._spell_cells(name, values, log), is_text=True)
+            return _Member(name, self._encode_cells(name, values, log), is_text=True)
         for mask, reason in writing.check(values) if writing.check else ():
             for row in np.flatnonzero(mask):
                 log.add(row, "UnencodableValue", _describe(name, values.type, reason))
@@ -133,8 +132,8 @@ class JsonEncoder:
             return _Member(name, write_cells(converted), is_text=True)
         return _Member(name, converted, is_text=False)
 
-    def _spell_cells(self, name: str, cells: np.ndarray, log: RejectionLog) -> pa.BinaryArray:
-        """Spell Python objects; stop early where their text grows too large."""
+    def _encode_cells(self, name: str, cells: np.ndarray, log: RejectionLog) -> pa.BinaryArray:
+        """Encode Python objects; stop early where their text grows too large."""
         texts: list[bytes] = []
         size = 0
         for row, cell in enumerate(cells):

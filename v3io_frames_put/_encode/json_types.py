@@ -44,7 +44,7 @@ _DECIMALS: Final = {  # by bits: the type, and the most digits and scale
 }
 _PLAIN_DIGITS: Final = 6  # after the point: with more, older Arrow may write 1.E-7 for 1E-7
 _SAMPLE_ROWS: Final = 256  # looked at before all are
-_FEW: Final = 4  # rows to a value from where spelling each value once pays
+_FEW: Final = 4  # rows to a value from where formatting each value once pays
 
 
 def as_int64(array: pa.Array) -> np.ndarray:
@@ -68,7 +68,7 @@ def find_infinities(array: pa.Array) -> Iterator[tuple[np.ndarray, str]]:
         yield mask, "an infinity; clean it, or choose Encoding(infinity='null' or 'string')"
 
 
-def find_wild_years(array: pa.Array) -> Iterator[tuple[np.ndarray, str]]:
+def find_invalid_years(array: pa.Array) -> Iterator[tuple[np.ndarray, str]]:
     """Yield the mask of dates and timestamps outside the years 1 - 9999, if any."""
     per_day = 1 if pt.is_date32(array.type) else _DAY_SECONDS * 1_000
     scale = PER_SECOND[array.type.unit] if pt.is_timestamp(array.type) else None
@@ -81,7 +81,7 @@ def find_wild_years(array: pa.Array) -> Iterator[tuple[np.ndarray, str]]:
     yield from _find_outside(array, first, end, "a year outside 1 - 9999; correct it")
 
 
-def find_wild_times(array: pa.Array) -> Iterator[tuple[np.ndarray, str]]:
+def find_invalid_times(array: pa.Array) -> Iterator[tuple[np.ndarray, str]]:
     """Yield the mask of times that no day has, if any."""
     end = _DAY_SECONDS * PER_SECOND[array.type.unit]
     yield from _find_outside(array, 0, end, "a time outside one day; correct it")
@@ -125,9 +125,9 @@ def widen_half_floats(array: pa.Array) -> pa.DoubleArray:
 
 
 def format_repeated_timestamps(array: pa.TimestampArray) -> pa.Array:
-    """Give timestamps the zone UTC, which the writer spells ``Z``.
+    """Give timestamps the zone UTC, which the writer formats as ``Z``.
 
-    Where few values repeat, each is spelled once: that takes a quarter of the time.
+    Where few values repeat, each is formatted once: that takes a quarter of the time.
     """
     if array.type.tz is not None:
         array = array.cast(pa.timestamp(array.type.unit, "UTC"))
@@ -144,8 +144,8 @@ def _repeats(sample: pa.Array) -> bool:
     return len(sample) == _SAMPLE_ROWS and pc.count_distinct(sample).as_py() * _FEW < len(sample)
 
 
-def spell_decimals(array: pa.Array) -> pa.StringArray:
-    """Spell decimals exactly; beyond a width's scales Arrow writes an error in their place."""
+def format_decimals(array: pa.Array) -> pa.StringArray:
+    """Format decimals exactly; beyond a width's scales Arrow writes an error in their place."""
     dtype = array.type
     make, most_digits = _DECIMALS[dtype.bit_width]
     if abs(dtype.scale) <= most_digits:
@@ -159,7 +159,7 @@ def spell_decimals(array: pa.Array) -> pa.StringArray:
 
 
 def format_uuids(array: pa.Array) -> pa.StringArray:
-    """Spell UUIDs as 8-4-4-4-12 hex digits."""
+    """Format UUIDs as 8-4-4-4-12 hex digits."""
     from uuid import UUID
 
     storage = array.storage if isinstance(array, pa.ExtensionArray) else array
@@ -168,7 +168,7 @@ def format_uuids(array: pa.Array) -> pa.StringArray:
 
 
 def format_durations(array: pa.DurationArray) -> pa.StringArray:
-    """Spell durations as ISO 8601 seconds, with no more digits than the value needs."""
+    """Format durations as ISO 8601 seconds, with no more digits than the value needs."""
     scale = PER_SECOND[array.type.unit]
     ticks = as_int64(array)
     # -2**63 has no positive 64-bit twin; unsigned arithmetic has room for it.
@@ -186,7 +186,7 @@ def format_durations(array: pa.DurationArray) -> pa.StringArray:
 
 
 def _format_fraction(rest: np.ndarray, digits: int) -> pa.StringArray:
-    """Spell ticks below a second: ``.5``, or nothing for none."""
+    """Format ticks below a second: ``.5``, or nothing for none."""
     if not digits:
         return pa.array(np.full(len(rest), ""))
     padded = pc.utf8_lpad(pa.array(rest).cast(pa.string()), digits, "0")
@@ -227,7 +227,7 @@ def plan_writing(dtype: pa.DataType, encoding: Encoding) -> Writing:
 
 
 def contains_float(dtype: pa.DataType) -> bool:
-    """Tell whether a float of any width is in the type."""
+    """Return whether a float of any width is in the type."""
     return contains(dtype, pt.is_floating)
 
 
@@ -284,7 +284,7 @@ def _plan_struct(dtype: pa.StructType, encoding: Encoding) -> Writing:
 
 def _plan_map(dtype: pa.MapType, encoding: Encoding) -> Writing:
     if not is_text(dtype.key_type):
-        raise NoEncoding("which has a map whose keys are no text. Cast them")
+        raise NoEncoding("which has a map whose keys are not text. Cast them")
     pairs = _plan_list(pa.list_(pa.struct([("value", dtype.item_type)])), encoding)
     items = plan_writing(dtype.item_type, encoding)
 
@@ -310,12 +310,12 @@ def _plan_map(dtype: pa.MapType, encoding: Encoding) -> Writing:
 
 
 def is_uuid(dtype: pa.DataType) -> bool:
-    """Tell whether the type is Arrow's UUID."""
+    """Return whether the type is Arrow's UUID."""
     return getattr(dtype, "extension_name", "") == "arrow.uuid"
 
 
 def is_bool8(dtype: pa.DataType) -> bool:
-    """Tell whether the type is Arrow's one-byte boolean."""
+    """Return whether the type is Arrow's one-byte boolean."""
     return getattr(dtype, "extension_name", "") == "arrow.bool8"
 
 
@@ -328,11 +328,11 @@ _LEAVES: Final[tuple[tuple[Callable[[pa.DataType], bool], Writing], ...]] = (
     (is_bytes, Writing(encode_base64)),
     (is_uuid, Writing(format_uuids)),
     (is_bool8, Writing(lambda array: array.cast(pa.bool_()))),
-    (pt.is_decimal, Writing(spell_decimals)),
-    (pt.is_date, Writing(lambda array: array.cast(pa.date32()), find_wild_years)),
-    (pt.is_time, Writing(None, find_wild_times)),
+    (pt.is_decimal, Writing(format_decimals)),
+    (pt.is_date, Writing(lambda array: array.cast(pa.date32()), find_invalid_years)),
+    (pt.is_time, Writing(None, find_invalid_times)),
     (pt.is_duration, Writing(format_durations)),
-    (pt.is_timestamp, Writing(format_repeated_timestamps, find_wild_years)),
+    (pt.is_timestamp, Writing(format_repeated_timestamps, find_invalid_years)),
 )
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from io import SEEK_END, BytesIO
 from typing import TYPE_CHECKING, Final
 
+import msgspec
 import numpy as np
-import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 from arro3.io import write_ndjson
@@ -20,7 +20,7 @@ _NEWLINE: Final = 10
 
 
 class RowWriter:
-    """Writes rows, window after window, over the same memory: that need not grow each time."""
+    """Writes rows, window after window, into the same memory, which then rarely grows."""
 
     def __init__(self) -> None:
         self._file = BytesIO()
@@ -48,7 +48,16 @@ class RowWriter:
 
 
 def _find_newlines(text: np.ndarray, count: int) -> np.ndarray:
-    """Return where the newlines are: eight bytes are looked at as one word."""
+    r"""Return where the newlines are, eight bytes at a time.
+
+    Newlines inside values are escaped, so that each row has one. A word of eight bytes is
+    1 where there is a newline and 0 elsewhere. For example ``{"a":1}\n{"a":2}\n``::
+
+        bytes       0 0 0 0 0 0 0 1 | 0 0 0 0 0 0 0 1
+        as words    256**7            256**7         (the lowest byte comes first)
+        exponent    56 // 8 = 7       7
+        newlines    0 * 8 + 7 = 7     1 * 8 + 7 = 15
+    """
     is_newline = np.empty(-(-len(text) // 8) * 8, np.bool_)
     is_newline[len(text) :] = False
     np.equal(text, _NEWLINE, out=is_newline[: len(text)])
@@ -66,16 +75,6 @@ def write_cells(array: pa.Array) -> pa.StringArray:
     return pc.binary_slice(RowWriter().write([array], [""]), 4, -1).cast(pa.string())
 
 
-def splice_rows(pieces: Sequence[pa.BinaryArray | bytes]) -> pa.BinaryArray:
-    """Put pieces of text together, row by row."""
-    return pc.binary_join_element_wise(*pieces, b"")
-
-
-def strip_braces(rows: pa.BinaryArray) -> pa.BinaryArray:
-    """Return the members of objects, to stand beside others."""
-    return pc.binary_slice(rows, 1, -1)
-
-
 def format_name(name: str) -> bytes:
     """Return a member's name as JSON, with its colon."""
-    return orjson.dumps(name) + b":"
+    return msgspec.json.encode(name) + b":"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -19,12 +20,12 @@ if TYPE_CHECKING:
 
 
 def is_text(dtype: pa.DataType) -> bool:
-    """Tell whether values of the type are text."""
+    """Return whether values of the type are text."""
     return bool(pt.is_string(dtype) or pt.is_large_string(dtype) or pt.is_string_view(dtype))
 
 
 def is_bytes(dtype: pa.DataType) -> bool:
-    """Tell whether values of the type are bytes."""
+    """Return whether values of the type are bytes."""
     return bool(
         pt.is_binary(dtype)
         or pt.is_large_binary(dtype)
@@ -34,7 +35,7 @@ def is_bytes(dtype: pa.DataType) -> bool:
 
 
 def is_list(dtype: pa.DataType) -> bool:
-    """Tell whether the type is a list of any layout."""
+    """Return whether the type is a list of any layout."""
     return any(is_type(dtype) for is_type in _LISTS)
 
 
@@ -56,6 +57,7 @@ class NoPlainLayout(Exception):
     """Arrow cannot take an array of this type apart."""
 
 
+@lru_cache
 def plain_type(dtype: pa.DataType) -> pa.DataType:  # noqa: PLR0911 - one return a kind
     """Return the type whose arrays hold the same values in the plain layout.
 
@@ -118,7 +120,7 @@ def _flatten(array: pa.Array) -> pa.Array:
 
 
 def contains(dtype: pa.DataType, is_kind: Callable[[pa.DataType], bool]) -> bool:
-    """Tell whether a type, or one inside it, is of a kind."""
+    """Return whether a type, or one inside it, is of a kind."""
     inside = (dtype.field(number).type for number in range(dtype.num_fields))
     return is_kind(dtype) or (
         not is_extension(dtype) and any(contains(child, is_kind) for child in inside)
@@ -179,12 +181,17 @@ def own_copy(array: pa.Array) -> pa.Array:
     The native JSON writer panics on slices of structs in structs and of fixed-size lists
     of structs, and Arrow's ``take`` and ``filter`` return other rows from a slice of
     fixed-size lists in fixed-size lists (seen with pyarrow 17 to 26). An array does not
-    tell whether something below it is a slice; to put it together with nothing copies it
-    at every level.
+    show whether something below it is a slice; concatenating it with nothing copies it at
+    every level.
     """
-    if not contains(array.type, _is_read_badly):
+    if not _is_ever_read_badly(array.type):
         return array
     return pa.concat_arrays([array, array[:0]])
+
+
+@lru_cache
+def _is_ever_read_badly(dtype: pa.DataType) -> bool:
+    return contains(dtype, _is_read_badly)
 
 
 def _is_read_badly(dtype: pa.DataType) -> bool:
@@ -321,8 +328,12 @@ def reject_invalid(column: pa.Array, name: str, log: RejectionLog) -> pa.Array:
 
 def find_invalid(column: pa.Array) -> dict[int, str]:
     """Find the cells that are not what their type allows, and what is wrong with each."""
-    may_be = contains(storage_type(column.type), _may_be_invalid)
-    return _find_invalid(column, 0) if may_be else {}
+    return _find_invalid(column, 0) if _is_ever_invalid(column.type) else {}
+
+
+@lru_cache
+def _is_ever_invalid(dtype: pa.DataType) -> bool:
+    return contains(storage_type(dtype), _may_be_invalid)
 
 
 def _may_be_invalid(dtype: pa.DataType) -> bool:

@@ -84,7 +84,6 @@ class StreamJoiner:
         self, payload: pa.Array, ends: np.ndarray, rooms: np.ndarray
     ) -> tuple[pa.Array, np.ndarray]:
         """Return the stream of each pack; one that is too large is halved."""
-        payload = own_copy(payload)
         while True:
             data = self._writer.write(payload, ends.tolist())
             counts = np.diff(ends, prepend=0)
@@ -130,6 +129,7 @@ class Packer:
 
         The first piece has all of the window's rows and rejections, the others none.
         """
+        window = replace(window, payload=own_copy(window.payload))  # once, for all pieces
         order, borders = _group(window)
         room = self._room(window)[order]
         ends = self._cut(window.sizes[order], room, borders)
@@ -158,7 +158,7 @@ class Packer:
     def _join(
         self, window: EncodedRows, order: np.ndarray, ends: np.ndarray, room: np.ndarray
     ) -> Records:
-        """Return the packs of some rows of a window, which stand pack after pack."""
+        """Return the packs of some rows of a window, given pack after pack."""
         data, ends = self.joiner.join(_take(window.payload, order), ends, room)
         firsts = order[np.concatenate([[0], ends[:-1]]).astype(np.int64)] if len(ends) else ends
         routes = window.routes.each(lambda column: _take(column, firsts))
@@ -211,7 +211,7 @@ def _take(column: pa.Array, places: np.ndarray) -> pa.Array:
     """Return the values at some places; a slice where they follow each other."""
     if len(places) and places[-1] - places[0] == len(places) - 1 and (np.diff(places) == 1).all():
         return column[int(places[0]) : int(places[-1]) + 1]
-    return own_copy(column).take(pa.array(places, pa.int64()))
+    return column.take(pa.array(places, pa.int64()))
 
 
 def _group(window: EncodedRows) -> tuple[np.ndarray, np.ndarray]:

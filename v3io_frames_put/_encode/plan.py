@@ -61,7 +61,7 @@ class RowPlan:
         skip : Skip, optional
             Rows to leave out. They are in no record and in no rejections.
         blocks : Blocks, optional
-            Notes checksums of the rows; where one is wrong, it raises a DataError.
+            Keeps checksums of the rows; raises a DataError where one differs.
         """
         windows = self._rows.windows(skip, blocks)
         if self._packer is None:
@@ -74,7 +74,7 @@ class RowPlan:
             self._source.stop_reading()
 
     def destinations(self) -> tuple[np.ndarray, np.ndarray]:
-        """Find each row's destination, by going through all of the input once.
+        """Return each row's destination, by going through all of the input once.
 
         Returns
         -------

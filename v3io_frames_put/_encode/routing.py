@@ -35,7 +35,16 @@ _MASKS: Final = np.array([2 ** (8 * size) - 1 for size in range(_WORD_BYTES + 1)
 def hash_destinations(
     keys: pa.StringArray | None, shards: pa.Int32Array | None
 ) -> np.ndarray | None:
-    """Return a 64-bit hash per record, 0 for none; None when there are no columns for it."""
+    """Return a 64-bit hash per record, 0 for none; None when there are no columns for it.
+
+    The same destination has the same hash in every run, window and process. For example,
+    the key ``"tail N14228"`` of 11 bytes::
+
+        hash    11 * a constant
+        word 1  "tail N14"   hash = mix(hash, word)
+        word 2  "228"        the bytes beyond the key are masked off, then mixed
+        last    all bits are spread, and the lowest is set: 0 means no destination
+    """
     given = keys if keys is not None else shards
     if given is None:
         return None
@@ -93,17 +102,17 @@ class InvalidCells(Exception):
 
 
 def is_key_type(dtype: pa.DataType) -> bool:
-    """Tell whether a column of the type can hold partition keys."""
+    """Return whether a column of the type can hold partition keys."""
     return is_text(dtype) or is_uuid(dtype) or is_shard_type(dtype)
 
 
 def is_shard_type(dtype: pa.DataType) -> bool:
-    """Tell whether a column of the type can hold shard numbers."""
+    """Return whether a column of the type can hold shard numbers."""
     return bool(pt.is_integer(dtype) or pt.is_floating(dtype) or pt.is_null(dtype))
 
 
 def is_client_info_type(dtype: pa.DataType) -> bool:
-    """Tell whether a column of the type can hold client info."""
+    """Return whether a column of the type can hold client info."""
     return is_text(dtype) or is_bytes(dtype) or bool(pt.is_null(dtype))
 
 
@@ -117,12 +126,12 @@ def format_keys(
         keys = _to_integers(values, name, "UnencodableValue", log).cast(pa.string())
     else:
         keys = format_uuids(values) if is_uuid(values.type) else values.cast(pa.string())
-    _refuse_long(keys, name, max_bytes, "PartitionKeyTooLong", log)
+    _reject_long(keys, name, max_bytes, "PartitionKeyTooLong", log)
     return keys
 
 
 def number_shards(values: pa.Array | np.ndarray, name: str, log: RejectionLog) -> pa.Int32Array:
-    """Return shard numbers; only what no stream can have is refused here."""
+    """Return shard numbers; reject those that no stream can have."""
     if isinstance(values, pa.StringArray):  # of a column of objects: this piece has no number
         values = to_numpy(values)
     if isinstance(values, np.ndarray):
@@ -152,23 +161,23 @@ def take_client_info(
         info = values.cast(pa.string()).cast(pa.binary())
     else:
         info = values.cast(pa.large_binary()).cast(pa.binary())
-    _refuse_long(info, name, max_bytes, "ClientInfoTooLong", log)
+    _reject_long(info, name, max_bytes, "ClientInfoTooLong", log)
     return info
 
 
 def _to_integers(array: pa.Array, name: str, error: str, log: RejectionLog) -> pa.Int64Array:
-    """Return integral floats as integers, NaN as null; refuse the rows of others."""
+    """Return integral floats as integers, NaN as null; reject the rows of others."""
     floats = to_numpy(pc.fill_null(array.cast(pa.float64()), np.nan))
     missing = np.isnan(floats)
     fits = (np.trunc(floats) == floats) & (np.abs(floats) < _INT64_END)
     for row in np.flatnonzero(~fits & ~missing):
-        detail = f"column {name!r} holds {floats[row]}, which is no whole number of 64 bits."
+        detail = f"column {name!r} holds {floats[row]}, which is not a whole number of 64 bits."
         log.add(row, error, f"{detail} Cast it to text or to an integer.")
     integers = np.where(fits, floats, 0).astype(np.int64)
     return pa.array(integers, mask=~fits)
 
 
-def _refuse_long(
+def _reject_long(
     values: pa.Array, name: str, max_bytes: int, error: str, log: RejectionLog
 ) -> None:
     lengths = pc.binary_length(values)
@@ -191,13 +200,13 @@ def _from_cells(
     dtype: pa.DataType,
     log: RejectionLog,
 ) -> pa.Array:
-    """Take Python objects one by one; refuse the rows of those that do not fit."""
+    """Convert Python objects one by one; reject the rows of those that do not fit."""
     taken: list[Any] = [None] * len(cells)
     for row, cell in enumerate(cells):
         try:
             taken[row] = None if is_missing(cell) else take(cell)
-        except InvalidCells as unfit:  # noqa: PERF203 - every cell is judged alone
-            log.add(row, error, f"column {name!r} holds {unfit}.")
+        except InvalidCells as error_of_cell:  # noqa: PERF203 - each cell alone
+            log.add(row, error, f"column {name!r} holds {error_of_cell}.")
     return pa.array(taken, dtype)
 
 

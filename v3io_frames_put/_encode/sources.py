@@ -262,7 +262,7 @@ class StreamSource:
         return _StreamReader(self, self._opened.index(place), field.type, find_extension(field))
 
     def available(self, start: int, num_rows: int, max_bytes: int) -> int:
-        """Take batches in until there are enough rows or bytes, or no more."""
+        """Read batches until there are enough rows or bytes, or no more."""
         if self._batches is None:
             self._batches = self._open_batches(self._opened)
         self._forget(start)
@@ -293,7 +293,7 @@ class StreamSource:
         return pa.chunked_array(chunks, dtype).slice(start - self._first_row, stop - start)
 
     def _forget(self, start: int) -> None:
-        """Let go of rows before ``start``."""
+        """Drop rows before ``start``."""
         while self._pending and self._first_row < start:
             batch = self._pending.pop(0)
             passed = min(batch.num_rows, start - self._first_row)
@@ -406,7 +406,7 @@ def _bare(column: pd.Series[Any] | pd.Index[Any]) -> Values:
 
 
 def _is_python(dtype: Any) -> bool:
-    """Tell whether values of the dtype are Python objects in memory."""
+    """Return whether values of the dtype are Python objects in memory."""
     return dtype == np.dtype(object) or (
         isinstance(dtype, pd.StringDtype) and dtype.storage == "python"
     )
@@ -496,4 +496,4 @@ def _as_text(cells: np.ndarray) -> pa.StringArray | None:
     try:
         return pa.array(cells, pa.string(), from_pandas=True)
     except (UnicodeEncodeError, pa.ArrowTypeError):
-        return None  # a lone surrogate, or a NaN that is no Python float: told cell by cell
+        return None  # a lone surrogate, or a NaN of NumPy: encoded cell by cell

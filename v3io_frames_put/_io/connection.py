@@ -43,6 +43,9 @@ _LATE_ANSWER_SECONDS: Final = 1.0
 _PIECE_BYTES: Final = 256 * 2**10
 _CAN_GATHER: Final = hasattr(socket.socket, "sendmsg")  # not on Windows
 
+_NO_TLS: Final = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST")  # OpenSSL's names
+_TLS_ALERT: Final = b"\x15\x03"  # how a TLS server answers plain HTTP
+
 _PLAIN_HEAD: Final = re.compile(
     rb"HTTP/1\.1 200 [^\r\n]*\r\n((?:[A-Za-z0-9-]+:[\t -~\x80-\xff]*\r\n)+)\r\n"
 )
@@ -52,6 +55,10 @@ _SPECIAL_HEADERS: Final = frozenset({"transfer-encoding", "content-encoding", "c
 
 class CutError(OSError):
     """The connection was shut down by our own side."""
+
+
+class WrongSchemeError(OSError):
+    """TLS was spoken to a port that does not speak it, or the reverse: nothing was understood."""
 
 
 class OversizedAnswerError(HTTPException):
@@ -343,7 +350,9 @@ class Connection:
                 self._prepare_proxy(self._http)
             else:
                 self._http.connect()
-        except ssl.SSLError:
+        except ssl.SSLError as error:
+            if error.reason in _NO_TLS:
+                raise WrongSchemeError("the port does not speak TLS; expected http://") from None
             raise
         except (OSError, HTTPException, HTTPError) as error:
             if not self._has_proxy or self._watch.is_shut_down:
@@ -382,6 +391,8 @@ class Connection:
         buffer, watch = self._buffer, self._watch
         view = memoryview(buffer)
         received = watch.receive(sock, view)
+        if buffer.startswith(_TLS_ALERT, 0, received):
+            raise WrongSchemeError("the port speaks TLS; expected https://")
         head = _PLAIN_HEAD.match(buffer, 0, received)
         headers = None if head is None or method == "HEAD" else _parse_plain(head.group(1))
         if head is None or headers is None:

@@ -68,7 +68,7 @@ class Secrets:
     """Hides secrets in text that others wrote, however they are spelled.
 
     Found are the plain text, JSON and backslash escapes, percent-encoding and the
-    entities of HTML, also where they are mixed. Not looked for is what may stand there by
+    entities of HTML, also where they are mixed. Not looked for is what may be there by
     chance: a secret that is shorter than eight characters, or only digits.
 
     Parameters
@@ -258,7 +258,7 @@ def _parse_url(text: object) -> str:
         kind = text.kind if isinstance(text, NotText) else type(text).__name__
         raise ConfigError(f"endpoint: expected text, got {kind}. {_EXAMPLE}")
     if "@" in text:
-        # Not shown: what stands before the @ is a password.
+        # Not shown: what precedes the @ is a password.
         raise ConfigError(
             "endpoint holds credentials; expected none in the URL. "
             "Give them as username= and password=, or as access_key=."

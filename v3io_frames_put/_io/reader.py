@@ -160,7 +160,7 @@ def get_page(stream: StreamAdmin, shard: int, location: str, limit: int) -> Reco
 def find_ends(stream: StreamAdmin, shards: Iterable[int]) -> dict[int, int]:
     """Note each shard's last sequence number; shards never written to are left out.
 
-    From the listing where it tells, which is one request for a thousand shards; else
+    From the listing where it has them, one request for a thousand shards; else
     from the shard's attribute; else by reading its first record.
     """
     listed = _listed_numbers(stream)
@@ -177,7 +177,7 @@ def find_ends(stream: StreamAdmin, shards: Iterable[int]) -> dict[int, int]:
 
 
 def _listed_numbers(stream: StreamAdmin) -> dict[int, int | None] | None:
-    """Read shards and their last numbers off the listing. None: there is no listing."""
+    """Return shards and their last numbers from the listing. None: it has none."""
     try:
         entries = [entry for page in stream.pages() for entry in page.objects]
     except (PermissionDenied, StreamNotFound):
@@ -249,7 +249,7 @@ def _between(records: pa.RecordBatch, last: int, end: int) -> pa.RecordBatch:
 def read_table(
     stream: StreamAdmin, starts: Mapping[int, StartPosition], *, limit: int
 ) -> tuple[pa.Table, bool]:
-    """Read shards one after another, to their ends as they stand now.
+    """Read shards one after another, to their ends as they are now.
 
     Returns the records, and whether the limit left some out.
     """

@@ -149,7 +149,7 @@ class Senders:
             transport.shutdown()
 
     def close(self) -> None:
-        """End the threads; one that hangs in a name look-up or a source is left behind."""
+        """End the threads; one that hangs in a name look-up or a source is left alone."""
         self._wanted.put(None)
         for _ in self._senders:
             self._requests.put(None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import threading
 from dataclasses import dataclass, replace
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from v3io_frames_put._io.clock import Clock
 from v3io_frames_put._io.endpoint import Endpoint
 from v3io_frames_put._producer import classification
-from v3io_frames_put._producer.flow_control import next_delay, parse_retry_after
+from v3io_frames_put._producer.flow_control import Moment, next_pause, parse_retry_after
 from v3io_frames_put._wire import api, responses
 from v3io_frames_put._wire.api import Answer, Fault
 from v3io_frames_put._wire.paths import StreamPath, parse_stream_path
@@ -39,8 +40,6 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("v3io_frames_put")
 _TOO_MANY: Final = 429
-# What another try may cure: the request took too long, came too often, or met a failure.
-_PASSING: Final = frozenset({408, _TOO_MANY, *range(500, 600)})
 
 
 class RetryingRequests:
@@ -69,6 +68,7 @@ class RetryingRequests:
         self._clock = clock or Clock()
         self._lock = threading.Lock()
         self._transports: dict[tuple[int, int], Carrier] = {}
+        self._had_contact = False  # a connection was accepted
 
     def ask(self, request: Request, *, doing: str, is_repeatable: bool = True) -> Answer:
         """Ask until there is an answer that another try would not better.
@@ -88,32 +88,30 @@ class RetryingRequests:
         PlatformUnavailable
             No such answer within ``Retry``, or nobody knows whether it was done.
         RequestError
-            The platform's certificate is not trusted.
+            The platform's certificate is not trusted, or the scheme is not that of its port.
         """
-        failures, first_failure = 0, 0.0
+        failures, first_failure, began = 0, 0.0, self._clock.now()
         while True:
             attempt = self._transport().attempt(request)
-            if isinstance(attempt, Answer) and attempt.status not in _PASSING:
+            self._had_contact |= isinstance(attempt, Answer) or attempt.stage != "connecting"
+            if isinstance(attempt, Answer) and not classification.is_passing(attempt):
                 return attempt
             self._check(attempt, doing=doing, is_repeatable=is_repeatable)
+            now = self._clock.now()
             failures += 1
-            first_failure = first_failure if failures > 1 else self._clock.now()
-            delay = self._delay(attempt, failures, self._clock.now() - first_failure)
-            if delay is None:
-                seconds = self._clock.now() - first_failure
+            first_failure = first_failure if failures > 1 else now
+            pause = self._pause(attempt, failures, now - first_failure, now - began)
+            if pause is None:
+                seconds = now - (first_failure if self._had_contact else began)
                 raise classification.unavailable(
                     attempt, doing=doing, where=self.where, seconds=seconds, tries=failures
                 )
-            _log.warning(
-                "%s: %s; trying again in %.1f s",
-                doing,
-                classification.describe_last(attempt),
-                delay,
-            )
-            self._clock.sleep(delay)
+            why = classification.describe_last(attempt)
+            _log.warning("%s: %s; trying again in %.1f s", doing, why, pause)
+            self._clock.sleep(pause)
 
     def refusal(self, answer: Answer, *, doing: str, stream: StreamPath) -> RequestError:
-        """Make the error for an answer that is no success."""
+        """Return the error for an answer without success."""
         return classification.request_error(answer, doing=doing, stream=stream, where=self.where)
 
     def close(self) -> None:
@@ -129,19 +127,27 @@ class RetryingRequests:
 
     def _check(self, attempt: Attempt, *, doing: str, is_repeatable: bool) -> None:
         """Raise where asking again would be useless, or could do a thing twice."""
-        if isinstance(attempt, Fault) and attempt.kind == "certificate":
-            raise classification.untrusted(attempt, doing=doing)
+        if isinstance(attempt, Fault) and attempt.kind in classification.CONNECTING_STOPS:
+            raise classification.fault_error(attempt, doing=doing)
         if not (is_repeatable or _is_surely_not_done(attempt)):
             raise classification.undecided(attempt, doing=doing, where=self.where)
 
-    def _delay(self, attempt: Attempt, failures: int, elapsed: float) -> float | None:
-        """Say how long to wait, or None when it is time to give up."""
+    def _pause(
+        self, attempt: Attempt, failures: int, failing_seconds: float, seconds: float
+    ) -> float | None:
+        """Return how long to wait before the next try; None: give up."""
         if self._retry.attempts is not None and failures >= self._retry.attempts:
             return None
-        floor = parse_retry_after(attempt.headers) if isinstance(attempt, Answer) else None
-        drawn = next_delay(self._retry, failures=failures, draw=self._clock.draw())
-        delay = max(floor or 0.0, drawn)
-        return delay if elapsed + delay <= self._retry.deadline_seconds else None
+        longest = math.inf
+        if not self._had_contact and self._retry.first_contact_seconds is not None:
+            longest = self._retry.first_contact_seconds - seconds
+            if longest <= 0:
+                return None
+        retry_after = parse_retry_after(attempt.headers) if isinstance(attempt, Answer) else None
+        moment = Moment(self._clock.now(), self._clock.draw(), retry_after or 0.0, longest)
+        return next_pause(
+            self._retry, failures=failures, failing_seconds=failing_seconds, moment=moment
+        )
 
     def _transport(self) -> Carrier:
         """Return this thread's transport; a forked child does not share its parent's."""
@@ -163,7 +169,7 @@ def _is_surely_not_done(attempt: Attempt) -> bool:
 _SUCCESS: Final = frozenset({200, 201, 204})
 _CONFLICT: Final = 409
 _NOT_FOUND: Final = 404
-_SWEEPS: Final = 3  # a producer that still writes may add a shard's file behind our back
+_SWEEPS: Final = 3  # a producer that still writes may add a shard's file meanwhile
 
 
 @dataclass(frozen=True, slots=True)
@@ -408,6 +414,6 @@ class Session:
         with self._lock:
             if url not in self._askers:
                 self._askers[url] = RetryingRequests(
-                    lambda: self.transport(place), self.retry, where=url
+                    lambda: self.transport(place), self.retry.where_a_person_waits(), where=url
                 )
             return self._askers[url]

@@ -14,7 +14,7 @@ import urllib3.exceptions as u3
 from requests.adapters import HTTPAdapter
 from requests.utils import select_proxy
 
-from v3io_frames_put._io.connection import Connection, CutError
+from v3io_frames_put._io.connection import Connection, CutError, WrongSchemeError
 from v3io_frames_put._io.endpoint import NO_SECRETS, Secret, SecretBytes, Secrets
 from v3io_frames_put._wire.api import (
     FUNCTION_HEADER,
@@ -47,6 +47,7 @@ NETWORK_ERRORS: Final = (
 
 KINDS: Final[tuple[tuple[type[BaseException], FaultKind], ...]] = (
     (CutError, "stopped"),
+    (WrongSchemeError, "scheme"),
     (ssl.SSLCertVerificationError, "certificate"),
     (u3.ProxyError, "proxy"),
     (u3.ProxySchemeUnsupported, "proxy"),
@@ -99,7 +100,7 @@ def fault_text(error: BaseException, secrets: Secrets = NO_SECRETS) -> str:
 def fault_detail(
     error: BaseException, kind: FaultKind, where: str, secrets: Secrets = NO_SECRETS
 ) -> str:
-    """Say what went wrong and where, the frequent causes in plain words."""
+    """Describe what went wrong and where, the frequent causes in plain words."""
     host = where.rpartition("://")[2]
     if kind == "connect" and isinstance(list(_layers(error))[-1], ConnectionRefusedError):
         return f"connection refused by {host}"
@@ -149,6 +150,7 @@ class Transport:
         if endpoint.url is None:
             raise ConfigError("no endpoint is known. Give Client(endpoint=...), or set V3IO_API.")
         self._where = endpoint.url
+        self._has_answered = False
         way = _find_way(endpoint)
         self._target_prefix, self._secrets = way.target_prefix, way.secrets
         headers = {
@@ -174,10 +176,20 @@ class Transport:
         try:
             answer = self._connection.exchange(request.method, self._head(request), request.body)
         except NETWORK_ERRORS as error:
-            kind = "stopped" if self._connection.is_shut_down else fault_kind(error)
-            detail = fault_detail(error, kind, self._where, self._secrets)
-            return Fault(kind, self._connection.stage, detail)
+            return self._fault(error)
+        self._has_answered = True
         return _hide_secrets(answer, request, self._secrets)
+
+    def _fault(self, error: Exception) -> Fault:
+        kind, stage = fault_kind(error), self._connection.stage
+        if self._connection.is_shut_down:
+            kind = "stopped"
+        elif kind == "scheme":
+            if self._has_answered:  # it has spoken HTTP here: something on the way fails
+                kind = "tls"
+            else:
+                stage = "connecting"  # whatever was sent, nobody understood it
+        return Fault(kind, stage, fault_detail(error, kind, self._where, self._secrets))
 
     def shutdown(self) -> None:
         """Let no byte leave from now on; from any thread, for good.
@@ -305,7 +317,7 @@ def _read_settings(endpoint: Endpoint, url: str) -> tuple[bool | str | None, dic
 
 def _check_certificates(path: str) -> None:
     """Refuse a file without certificates: each connection would fail on it, and be tried again."""
-    place = "capath" if os.path.isdir(path) else "cafile"  # noqa: PTH112  # as requests tells
+    place = "capath" if os.path.isdir(path) else "cafile"  # noqa: PTH112  # as requests decides
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(**{place: path})
     except OSError as error:

@@ -37,13 +37,13 @@ class Verification:
     stored : int
         Rows that the results call stored.
     missing : int
-        Rows that do not stand where the results say: retention dropped them, the
+        Rows that are not stored where the results say: retention dropped them, the
         stream was made anew, or it is another one.
     mistaken : int
-        Missing rows in whose place another record stands: one of another row's tag
+        Missing rows in whose place another record is stored: one of another row's tag
         (``exactly_once``), or that another row has, too.
     out_of_order : int
-        Rows that stand behind a later row of their partition key or shard.
+        Rows that are stored after a later row of their partition key or shard.
     uncompared : int
         Rows of which nobody knows whether they were given a shard, and so an order: they
         have no partition key, and not all that have none were given a shard.
@@ -64,19 +64,19 @@ class Verification:
 
     @property
     def is_proven(self) -> bool:
-        """Whether every stored row stands where it should, in order unless listed."""
+        """Whether every row is stored where the results say, in order unless listed."""
         return not self.missing and self.out_of_order <= self.listed_out_of_order
 
     def __repr__(self) -> str:
         present = self.stored - self.missing
-        lines = [f"{present:,} of {self.stored:,} stored rows stand where the results say."]
+        lines = [f"{present:,} of {self.stored:,} stored rows are where the results say."]
         if self.missing:
             lines.append(f"{self.missing:,} are missing: {_name(self.first_missing)}.")
         if self.mistaken:
             lines.append(f"{self.mistaken:,} of those have another record in their place.")
         if self.out_of_order:
             lines.append(
-                f"{self.out_of_order:,} stand behind a later row of their partition key or shard "
+                f"{self.out_of_order:,} are after a later row of their partition key or shard "
                 f"({self.listed_out_of_order:,} the run has listed): "
                 f"{_name(self.first_out_of_order)}."
             )
@@ -98,7 +98,7 @@ def verify_results(
     stream: StreamAdmin,
     progress: Callable[[int, int], object] | None = None,
 ) -> Verification:
-    """Read a stream again, and say whether the stored rows stand there."""
+    """Read a stream again, and compare it with the rows that results call stored."""
     claims = _read_claims(results)
     shards = stream.describe().shards  # says what is wrong with a path where no stream is
     held = claims.merge(
@@ -197,7 +197,7 @@ def _is_own(held: pd.DataFrame, results: pd.DataFrame) -> pd.Series[bool]:
 
 
 def _is_late(held: pd.DataFrame, order: str) -> pd.Series[bool]:
-    """Tell whether a later row of the same key or shard stands in front of a row."""
+    """Mark rows that are stored after a later row of the same key or shard."""
     numbers = held["sequence_number"]
     if order == "none":
         return pd.Series(data=False, index=held.index)

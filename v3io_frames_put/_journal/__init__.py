@@ -22,7 +22,7 @@ def open_journal(path: str | PathLike[str] | None) -> Iterator[Journal | None]:
     Parameters
     ----------
     path : path or None
-        Where it stands; it is made if it is not there. None: no journal is kept.
+        Its path; it is created if it does not exist. None: no journal is kept.
 
     Raises
     ------
@@ -53,7 +53,7 @@ def open_journal(path: str | PathLike[str] | None) -> Iterator[Journal | None]:
 
 
 def _remove_unused(journal: Journal, place: Path) -> None:
-    """Leave nothing behind of a call that sent nothing; an error of the block goes first."""
+    """Remove the file of a call that sent nothing; an error of the block goes first."""
     with suppress(PutRecordsError, OSError):
         if not journal.may_be_stored():
             journal.close()

@@ -87,7 +87,7 @@ class Journal(RunLog):
     Parameters
     ----------
     path : Path
-        Where it stands.
+        Its path.
     """
 
     def __init__(self, path: Path) -> None:
@@ -209,14 +209,14 @@ class Journal(RunLog):
         return None
 
     def _read_run(self) -> dict[str, Any] | None:
-        found = next(self._store.read(f"select {', '.join(_RUN)} from run"), None)  # noqa: S608  # names of ours
+        found = next(self._store.read(f"select {', '.join(_RUN)} from run"), None)  # noqa: S608  # fixed names
         return None if found is None else dict(zip(_RUN, found, strict=True))
 
     def _begin(self, plan: RunPlan, stamps: str | None) -> None:
         row = {"run_id": plan.run_id, "began": _now(), **identify(plan, stamps)}
         with self._store.transaction():
             self._store.write(
-                f"insert into run ({', '.join(row)}) values ({', '.join('?' * len(row))})",  # noqa: S608  # names of ours
+                f"insert into run ({', '.join(row)}) values ({', '.join('?' * len(row))})",  # noqa: S608  # fixed names
                 [tuple(row.values())],
             )
         self._packed = plan.is_packed
@@ -285,7 +285,9 @@ class Journal(RunLog):
         pinned = self.pinned
         if not files or pinned is None:  # the run is finished: its files are as they were
             return
-        stamps = [(name, None, None) if name in files else (name, *told) for name, *told in pinned]
+        stamps = [
+            (name, None, None) if name in files else (name, *stamp) for name, *stamp in pinned
+        ]
         with self._store.transaction():
             self._store.write("update run set files = ?", [(json.dumps(stamps),)])
             self._store.write("delete from input", [()])
@@ -420,7 +422,7 @@ class Journal(RunLog):
             [(number, self._moment, to_blob(batch, "lz4"))],
         )
         write("delete from outcomes where last_row < ?", [(end,)])
-        # exactly_once looks for further copies behind each floor, to the end of the run.
+        # exactly_once looks for further copies after each floor, to the end of the run.
         write("delete from requests where last_row < ? and (is_refused or floor is null)", [(end,)])
 
     def _next_moment(self) -> int:

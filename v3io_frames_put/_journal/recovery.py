@@ -1,4 +1,4 @@
-"""What a journal tells of a run that did not come to its end."""
+"""Reads from a journal what an unfinished run has left."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Left:
         Each shard's last number before the run. None: nothing was sent with
         ``exactly_once``.
     floor : ndarray of int64
-        Per shard, the number behind which everything stands that is in doubt.
+        Per shard, a number after which all records in doubt are stored.
     moment : int
         The last one on record.
     """
@@ -76,9 +76,9 @@ def read_left(store: Store, *, final: Collection[Status], page_rows: int) -> Lef
         Rows of a page.
     """
     (starts,) = next(store.read("select starts from run"))
-    told = None if starts is None else json.loads(starts)
+    positions = None if starts is None else json.loads(starts)
     reading = _Reading(
-        store, read_starts(told or {}), looks_up=told is not None, page_rows=page_rows
+        store, read_starts(positions or {}), looks_up=positions is not None, page_rows=page_rows
     )
     reading.read_all()
     earlier = PriorOutcomes(
@@ -89,7 +89,7 @@ def read_left(store: Store, *, final: Collection[Status], page_rows: int) -> Lef
         doubts="unknown" not in final,
         page_rows=page_rows,
     )
-    return Left(earlier, told, reading.floor(), reading.moment)
+    return Left(earlier, positions, reading.floor(), reading.moment)
 
 
 def may_be_stored(store: Store) -> bool:
@@ -123,17 +123,17 @@ def read_blocks(store: Store) -> list[Block]:
 
 
 def read_copies(store: Store) -> list[Copy]:
-    """Read where rows stand, besides the place that the outcomes tell."""
+    """Read further places of rows, besides those in the outcomes."""
     return [Copy(*row) for row in store.read("select * from copies order by row")]
 
 
 def _keep_count(entries: NDArray[Any], known: NDArray[Any]) -> NDArray[Any]:
-    """Keep what outcomes do not tell: a scan finds where rows stand, not how they came there."""
-    untold = entries["attempts"] == 0
+    """Keep attempts where outcomes have none: a scan finds places, not how rows came there."""
+    unknown = entries["attempts"] == 0
     for name in ("attempts", "maybe_duplicate"):
-        entries[name][untold] = known[name][untold]
-    untold = entries["record_row"] == NOT_GIVEN
-    entries["record_row"][untold] = known["record_row"][untold]
+        entries[name][unknown] = known[name][unknown]
+    unknown = entries["record_row"] == NOT_GIVEN
+    entries["record_row"][unknown] = known["record_row"][unknown]
     return entries
 
 
@@ -155,12 +155,12 @@ class _Reading:
         self._load_page = lru_cache(maxsize=2)(self._read_page)
 
     def load(self, number: int) -> NDArray[Any]:
-        """Return a page; what nobody told of is blank."""
+        """Return a page; rows without a record are blank."""
         newer = self._newer.get(number)
         return self._load_page(number) if newer is None else newer
 
     def floor(self) -> NDArray[np.int64]:
-        """Per shard, the number behind which everything stands that is in doubt."""
+        """Per shard, a number after which all records in doubt are stored."""
         return self._highest if self._floor is None else lower_watermark(self._highest, self._floor)
 
     def read_all(self) -> None:

@@ -1,6 +1,6 @@
 """The journal's file: an SQLite database, so that it can be read without us.
 
-What stands in its tables is told in the documentation (Reference, Journal). Tables
+Its tables are described in the documentation (Reference, Journal). Tables
 of rows are kept as Arrow IPC streams, many rows a cell.
 """
 
@@ -46,13 +46,13 @@ create table requests (        -- that were sent, and not answered for every rec
     moment integer primary key,
     last_row integer not null,
     rows blob not null,        -- Arrow: row
-    floor blob,                -- Arrow: sequence_number, by shard; all of it stands behind them
+    floor blob,                -- Arrow: sequence_number, by shard; all of it is stored after them
     is_refused integer not null default 0  -- nothing of it is stored
 );
 create table outcomes (        -- of rows whose page is not complete
     moment integer primary key,
     last_row integer not null,
-    outcomes blob not null     -- Arrow: row, and columns of the results, those that tell something:
+    outcomes blob not null     -- Arrow: row, and columns of the results, those that have a value:
                                -- status 0: stored, 1: rejected, 3: unknown; -1: not given
 );
 create table pages (           -- 65,536 rows each, all with an outcome
@@ -107,12 +107,12 @@ class Store:
     Parameters
     ----------
     path : Path
-        Where it stands; it is made if it is not there.
+        Its path; it is created if it does not exist.
 
     Raises
     ------
     ConfigError
-        It is in use, damaged, something else, of another version, or stands where
+        It is in use, damaged, something else, of another version, or is where
         nothing can be locked.
     """
 
@@ -146,7 +146,7 @@ class Store:
         self._database.execute("commit")
 
     def _check(self) -> None:
-        """Refuse what is no journal, or a damaged one; make an empty one of an empty file."""
+        """Refuse other files and damaged ones; create the tables in an empty one."""
         if not self._number("pragma schema_version"):
             with self.transaction():
                 for statement in [*_SCHEMA.split(";\n"), _INPUT]:
@@ -181,7 +181,7 @@ class Store:
         for (table,) in self._database.execute(names).fetchall():
             columns = [row[1] for row in self._database.execute(f"pragma table_info({table})")]
             digest = f"row_checksum({', '.join(columns)})"
-            query = f"select count(*), coalesce(sum({digest}), 0) from {table}"  # noqa: S608  # names of ours
+            query = f"select count(*), coalesce(sum({digest}), 0) from {table}"  # noqa: S608  # fixed names
             found = list(self._database.execute(query).fetchone())
             if is_older:
                 self._database.execute("insert into checks values (?, ?, ?)", [table, *found])
@@ -262,7 +262,7 @@ class Store:
         for (table,) in self._database.execute(
             "select name from sqlite_master where type = 'table'"
         ).fetchall():
-            self._database.execute(f"delete from {table}")  # noqa: S608  # names of ours
+            self._database.execute(f"delete from {table}")  # noqa: S608  # fixed names
 
     def close(self) -> None:
         """Let go of the file."""
@@ -336,6 +336,6 @@ def _explain(path: Path, error: sqlite3.Error) -> str:
 
 def _explain_damage(path: Path, error: Exception) -> str:
     return (
-        f"journal: {path} is damaged, or no journal: {error}. Nobody can tell from it what was "
+        f"journal: {path} is damaged, or not a journal: {error}. It does not show what was "
         f"sent. Move it away to start a new run, which sends every row."
     )

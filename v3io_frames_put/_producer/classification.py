@@ -40,6 +40,7 @@ Cause: TypeAlias = Literal[
     "not a stream",
     "moved",
     "certificate",
+    "scheme",
     "unavailable",
     "stopped",
 ]
@@ -75,10 +76,16 @@ class Stop:
         What no retry can change, silence for the deadline, or the user.
     attempt : Answer, Fault or None
         What the platform said, where it did.
+    seconds : float
+        How long it was silent, where that is the cause.
+    had_contact : bool
+        Whether it had accepted a connection before.
     """
 
     cause: Cause
     attempt: Attempt | None = None
+    seconds: float = 0.0
+    had_contact: bool = True
 
 
 _RETRY: Final = Classification("not stored", "retry")
@@ -89,7 +96,11 @@ GAVE_UP: Final = _RETRY
 
 _DENIED: Final = Classification("not stored", "stop", "permission")
 _MISSING: Final = Classification("not stored", "stop", "missing")
-_UNTRUSTED: Final = Classification("not stored", "stop", "certificate")
+CONNECTING_STOPS: Final[dict[str, Classification]] = {
+    "certificate": Classification("not stored", "stop", "certificate"),
+    "scheme": Classification("not stored", "stop", "scheme"),
+}
+"""By kind of a fault while connecting."""
 
 STATUS_CLASSES: Final[dict[int, Classification]] = {
     200: Classification("parse", "parse"),
@@ -133,7 +144,7 @@ def _classify_answer(answer: Answer) -> Classification:
 def _classify_fault(fault: Fault) -> Classification:
     if fault.stage != "connecting":
         return _UNKNOWN
-    return _UNTRUSTED if fault.kind == "certificate" else _RETRY
+    return CONNECTING_STOPS.get(fault.kind, _RETRY)
 
 
 def describe_failure(attempt: Attempt) -> Failure:
@@ -159,15 +170,24 @@ QUERY_STOPS: Final[dict[int, Classification]] = {
 }
 """By HTTP status of a request that only reads; 404 is an answer there."""
 
-_RETRY_QUERY: Final = frozenset({408, 409, 413, 429})
+_PASSING: Final = frozenset({408, 429})
 _FIRST_SERVER_ERROR: Final = 500
+# To a change these are an answer: it exists already, it is not empty, it is too large.
+_NO_ANSWER_TO_A_QUERY: Final = frozenset({409, 413})
+
+
+def is_passing(attempt: Attempt) -> bool:
+    """Return whether the same request may be answered when it is sent again."""
+    if not isinstance(attempt, Answer):
+        return attempt.kind not in CONNECTING_STOPS
+    return attempt.status in _PASSING or attempt.status >= _FIRST_SERVER_ERROR
 
 
 def classify_query_response(attempt: Attempt) -> Classification:
     """Classify how a request that only reads ended: parse it, retry, or stop."""
     if not isinstance(attempt, Answer):
         return _classify_fault(attempt)
-    if attempt.status in _RETRY_QUERY or attempt.status >= _FIRST_SERVER_ERROR:
+    if is_passing(attempt) or attempt.status in _NO_ANSWER_TO_A_QUERY:
         return _RETRY
     return QUERY_STOPS.get(attempt.status, STATUS_CLASSES[200])
 
@@ -252,8 +272,11 @@ def moved(answer: Answer, *, doing: str, where: str) -> RequestError:
     )
 
 
-def untrusted(fault: Fault, *, doing: str) -> RequestError:
-    """Return the error for a certificate that is not trusted."""
+def fault_error(fault: Fault, *, doing: str) -> RequestError:
+    """Return the error for a fault that no retry can cure."""
+    if fault.kind == "scheme":
+        advice = f"{fault.detail}. Correct the scheme of endpoint= or V3IO_API."
+        return RequestError(f"{doing}: {advice}")
     return RequestError(
         f"{doing}: the platform's certificate is not trusted ({fault.detail}). Give verify= the "
         f"file of the authority that signed it; verify=False trusts anyone."

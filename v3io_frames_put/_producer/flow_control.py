@@ -73,11 +73,29 @@ class Moment(NamedTuple):
         An even draw from [0, 1).
     retry_after : float
         Seconds that a Retry-After asked for.
+    longest : float
+        Seconds after which the platform is called unavailable: no pause lasts longer.
     """
 
     now: float
     draw: float
     retry_after: float = 0.0
+    longest: float = math.inf
+
+
+def next_pause(
+    retry: Retry, *, failures: int, failing_seconds: float, moment: Moment
+) -> float | None:
+    """Return how long to wait before the next try; None: give up.
+
+    The rule of batches, queries and the client's verbs: the pause ends at the deadline for
+    one last try, and a Retry-After beyond the deadline gives up at once.
+    """
+    left = retry.deadline_seconds - failing_seconds
+    if left <= 0 or moment.retry_after > left:
+        return None
+    delay = next_delay(retry, failures=failures, draw=moment.draw)
+    return max(moment.retry_after, min(left, moment.longest, delay))
 
 
 class Availability:
@@ -90,6 +108,8 @@ class Availability:
 
     Attributes
     ----------
+    had_contact : bool
+        Whether the platform has accepted a connection.
     throttled_until : float
         No request is sent before it: a Retry-After holds for all.
     reconnect_at : float
@@ -99,6 +119,8 @@ class Availability:
     def __init__(self, retry: Retry) -> None:
         self.throttled_until = self.reconnect_at = 0.0
         self._retry = retry
+        self._began: float | None = None  # when the first request was sent
+        self.had_contact = False  # a connection was accepted
         self._silent_since: float | None = None  # the first fault since the last answer
         self._failed_connections = 0  # since then
 
@@ -107,21 +129,40 @@ class Availability:
         """When requests may be sent."""
         return max(self.throttled_until, self.reconnect_at)
 
+    def begin(self, now: float) -> None:
+        """Note that a request is sent: the time for the first contact begins with the first."""
+        self._began = now if self._began is None else self._began
+
+    @property
+    def limit(self) -> float:
+        """Seconds that the platform may be silent; fewer until it has accepted a connection."""
+        first = self._retry.first_contact_seconds
+        return self._retry.deadline_seconds if first is None or self.had_contact else first
+
+    def seconds_left(self, now: float) -> float:
+        """Return how much longer the platform may be silent."""
+        if self._silent_since is None:
+            return math.inf
+        is_first = self._retry.first_contact_seconds is not None and not self.had_contact
+        since = self._began if is_first else self._silent_since
+        return max(0.0, self.limit - (now - (since or 0.0)))
+
     def is_unavailable(self, now: float) -> bool:
-        """Return whether no request was answered for as long as the deadline."""
-        since = self._silent_since
-        return since is not None and now - since >= self._retry.deadline_seconds
+        """Return whether no request was answered, or no connection accepted, in time."""
+        return self.seconds_left(now) <= 0
 
     def note(self, attempt: Attempt, *, now: float, draw: float, requests: int) -> float:
         """Note how a request ended, of ``requests`` that may be in flight.
 
         Returns the seconds of a Retry-After.
         """
+        is_connecting = isinstance(attempt, Fault) and attempt.stage == "connecting"
+        self.had_contact |= not is_connecting
         if isinstance(attempt, Fault):
             if self._silent_since is None:
                 self._silent_since = now
-            self._failed_connections += attempt.stage == "connecting"
-            self._space_reconnects(self._silent_since, now, draw, requests)
+            self._failed_connections += is_connecting
+            self._space_reconnects(now, draw, requests)
             return 0.0
         self._silent_since, self._failed_connections, self.reconnect_at = None, 0, 0.0
         retry_after = parse_retry_after(attempt.headers)
@@ -131,9 +172,7 @@ class Availability:
         self.throttled_until = max(self.throttled_until, now + pause)
         return retry_after
 
-    def _space_reconnects(
-        self, silent_since: float, now: float, draw: float, requests: int
-    ) -> None:
+    def _space_reconnects(self, now: float, draw: float, requests: int) -> None:
         """Set when to connect again to a platform that cannot be reached.
 
         Each batch pauses by itself; hundreds of them together would connect without a pause.
@@ -144,7 +183,7 @@ class Availability:
         if not tries or now < self.reconnect_at:
             return
         pause = next_delay(self._retry, failures=tries, draw=draw)
-        self.reconnect_at = min(now + pause, silent_since + self._retry.deadline_seconds)
+        self.reconnect_at = now + min(pause, self.seconds_left(now))
 
 
 _ANSWERS: Final = 8  # make a round at least: the median of fewer is chance

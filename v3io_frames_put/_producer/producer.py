@@ -36,7 +36,7 @@ from v3io_frames_put._producer.classification import (
     describe_failure,
 )
 from v3io_frames_put._producer.completion import HELD, STOPPED, Reordering, record_status
-from v3io_frames_put._producer.flow_control import Availability, Moment, next_delay, open_limit
+from v3io_frames_put._producer.flow_control import Availability, Moment, next_pause, open_limit
 from v3io_frames_put._producer.run_log import RunLog
 from v3io_frames_put._producer.values import Failure
 from v3io_frames_put._wire.api import Answer, Fault, put_records_request
@@ -222,6 +222,7 @@ class Producer:
         self.requests += 1
         self._in_flight[batch.request] = batch
         self._bytes_in_flight += batch.nbytes
+        self._availability.begin(now)
         self._limit.note_sent(batch.request, now=now, nbytes=len(body))
         return batch.request, put_records_request(self._stream, body)
 
@@ -234,6 +235,7 @@ class Producer:
             return None
         ticket = next(self._tickets)
         self._queries[ticket] = query[0]
+        self._availability.begin(now)
         self._limit.note_sent(ticket, now=now, nbytes=0)
         return ticket, query[1]
 
@@ -279,7 +281,7 @@ class Producer:
         retry_after = self._availability.note(
             attempt, now=now, draw=draw, requests=self._limit.requests
         )
-        moment = Moment(now, draw, retry_after)
+        moment = Moment(now, draw, retry_after, self._availability.seconds_left(now))
         if ticket in self._queries:
             self._complete_query(self._queries.pop(ticket), attempt, moment)
         else:
@@ -288,7 +290,7 @@ class Producer:
             self._note_arrival(batch, attempt)
             self._complete_batch(batch, attempt, moment)
         if self._availability.is_unavailable(now):
-            self._stop("unavailable", attempt)
+            self._stop_unavailable(attempt)
         if self.stopped:
             self._drop_waiting()
 
@@ -305,7 +307,10 @@ class Producer:
         assert self._reconciler is not None  # noqa: S101  # the query is one of its
         verdict = self._reconciler.complete(query, attempt, moment)
         if verdict is not None:
-            self._stop(verdict.cause or "unavailable", attempt)
+            if verdict.cause is None:
+                self._stop_unavailable(attempt)
+            else:
+                self._stop(verdict.cause, attempt)
         elif self._reconciler.is_stream_missing:
             self._stop("missing", attempt)
         for lookup in self._reconciler.take_lookups():
@@ -407,15 +412,16 @@ class Producer:
         """Send a batch again after a pause, or give it up."""
         retry = self._policy.retry
         failing_seconds = moment.now - batch.first_failure
-        left = retry.deadline_seconds - failing_seconds
-        if left <= 0 or moment.retry_after > left or batch.attempts == retry.attempts:
+        pause = next_pause(
+            retry, failures=batch.failures, failing_seconds=failing_seconds, moment=moment
+        )
+        if pause is None or batch.attempts == retry.attempts:
             self._give_up(batch, failing_seconds)
             return
         self._note_retry(batch)
-        delay = min(left, next_delay(retry, failures=batch.failures, draw=moment.draw))
         if batch.resets >= _RESETS_BEFORE_SPLIT and len(batch) > 1:
             batch = batch.split()
-        self._accumulator.pause(batch, moment.now + max(moment.retry_after, delay))
+        self._accumulator.pause(batch, moment.now + pause)
 
     def _note_retry(self, batch: Batch) -> None:
         self._retried.append(Retried(batch.entries.num_rows, batch.state["why"][0]))
@@ -445,6 +451,11 @@ class Producer:
 
     def _stop(self, cause: Cause, attempt: Attempt | None = None) -> None:
         self.stopped = self.stopped or Stop(cause, attempt)
+
+    def _stop_unavailable(self, attempt: Attempt) -> None:
+        had_contact, seconds = self._availability.had_contact, self._availability.limit
+        self.stopped = self.stopped or Stop("unavailable", attempt, seconds, had_contact)
+        self._drop_waiting()
 
     def stop(self) -> None:
         """Send nothing new. What is under way still gets its outcome by ``complete``."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
 from v3io_frames_put._producer.classification import GAVE_UP, classify_query_response
-from v3io_frames_put._producer.flow_control import next_delay
+from v3io_frames_put._producer.flow_control import next_pause
 from v3io_frames_put._wire import api
 from v3io_frames_put._wire.api import ILLEGAL_LOCATION, Answer, parse_error
 from v3io_frames_put._wire.responses import (
@@ -324,11 +324,15 @@ class QueryScheduler:
         query.failures += 1
         if query.first_failure is None:
             query.first_failure = moment.now
-        left = query.first_failure + self._retry.deadline_seconds - moment.now
-        if left <= 0 or moment.retry_after > left:
+        pause = next_pause(
+            self._retry,
+            failures=query.failures,
+            failing_seconds=moment.now - query.first_failure,
+            moment=moment,
+        )
+        if pause is None:
             return GAVE_UP
-        delay = next_delay(self._retry, failures=query.failures, draw=moment.draw)
-        query.not_before = moment.now + max(moment.retry_after, min(left, delay))
+        query.not_before = moment.now + pause
         self._waiting.append(query)
         return None
 

@@ -148,6 +148,7 @@ FaultKind: TypeAlias = Literal[
     "proxy",
     "tls",
     "certificate",
+    "scheme",
     "timeout",
     "reset",
     "closed",
@@ -155,8 +156,9 @@ FaultKind: TypeAlias = Literal[
     "stopped",
 ]
 """What went wrong: name look-up, connect, proxy's CONNECT, TLS, a certificate
-we do not trust (always while connecting), a timeout, a reset or
-broken pipe, an end of file, bytes that are no HTTP answer, or our own shutting down."""
+we do not trust (always while connecting), TLS spoken to a plain port or the reverse,
+a timeout, a reset or broken pipe, an end of file, bytes that are not an HTTP answer,
+or our own shutting down."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,12 +3,14 @@
 import ssl
 import time
 
+import pandas as pd
 import pytest
 import trustme
 
 from tests.internals import Endpoint, Fault, Transport
+from v3io_frames_put import Client, put_records
 from v3io_frames_put.config import Timeouts
-from v3io_frames_put.errors import ConfigError
+from v3io_frames_put.errors import ConfigError, RequestError
 
 pytestmark = pytest.mark.enable_socket
 
@@ -82,13 +84,42 @@ def test_verification_stays_out_whatever_the_environment_says(
     assert outcome(connect(server.url, verify=False).attempt(tools.post())) == 200
 
 
-def test_a_platform_that_speaks_no_tls_is_a_tls_fault(serve, connect, tools):
+def test_a_platform_that_speaks_no_tls_is_a_fault_of_the_scheme(serve, connect, tools):
     def plain(connection, server):
         connection.recv(1_000)
         connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
 
     url = serve(plain).url.replace("http://", "https://")
-    assert outcome(connect(url).attempt(tools.post())) == ("tls", "connecting")
+    fault = connect(url).attempt(tools.post())
+    assert outcome(fault) == ("scheme", "connecting")
+    assert "expected http://" in fault.detail
+
+
+def alert(connection, server):
+    connection.recv(65_536)  # all of it: a close with unread data is a reset
+    connection.sendall(b"\x15\x03\x01\x00\x02\x02\x46")
+
+
+def test_a_platform_that_speaks_tls_is_a_fault_of_the_scheme(serve, connect, tools):
+    fault = connect(serve(alert).url).attempt(tools.post())
+    assert outcome(fault) == ("scheme", "connecting")
+    assert "expected https://" in fault.detail
+
+
+def test_a_platform_that_has_answered_has_the_right_scheme(serve, connect, tools):
+    transport = connect(serve(tools.Answers(closes=True), alert).url)
+    assert outcome(transport.attempt(tools.post())) == 200
+    assert outcome(transport.attempt(tools.post())) == ("tls", "waiting")
+
+
+@pytest.mark.parametrize("delivery", ["at_least_once", "exactly_once"])
+def test_a_wrong_scheme_is_told_at_once(serve, delivery):
+    client = Client(serve(alert).url)
+    with pytest.raises(RequestError, match="expected https://") as caught:
+        put_records(pd.DataFrame({"a": [1]}), "projects/s", client=client, delivery=delivery)
+    assert list(caught.value.results.status) == ["unsent"]
+    with pytest.raises(RequestError, match="expected https://"):
+        client.describe_stream("projects/s")
 
 
 def test_a_handshake_that_stalls_is_a_timeout_before_anything_was_sent(serve, connect, tools):
