@@ -17,8 +17,15 @@ import pyarrow as pa
 import pytest
 
 from tests.internals import (
+    DeliveryOptions,
+    RowOptions,
+    Run,
+    Runtime,
+    Senders,
     StopSwitch,
     attach_receipt,
+    plan_run,
+    run_to_results,
 )
 from v3io_frames_put import (
     Interrupted,
@@ -411,6 +418,34 @@ def test_what_no_one_foresaw_carries_true_results(platform, error, number):
     assert {row for row in range(6) if is_stored[row]} <= stored
     is_unsent = results.status.eq("unsent").tolist()
     assert not {row for row in range(6) if is_unsent[row]} & stored
+
+
+class SendsNothing(Senders):
+    """A network that fails before a request has left."""
+
+    def send(self, ticket, request):
+        raise RuntimeError("can't start new thread")
+
+
+def test_a_network_that_fails_before_it_sends_costs_no_result(platform):
+    client = platform.client(limits=Limits(max_records=2))
+    plan = plan_run(
+        FRAME,
+        STREAM,
+        client=client,
+        rows=RowOptions(),
+        delivery=DeliveryOptions(limits=client.limits),
+        progress=False,
+        cancel=None,
+    )
+
+    def open_network(plan, windows):
+        return SendsNothing(lambda: plan.client.transport(plan.stream), windows)
+
+    results, report = run_to_results(Run(plan, runtime=Runtime(open_network)))
+    assert isinstance(report.broken, RuntimeError)
+    assert results.status.tolist() == ["unsent"] * 6
+    assert platform.records(STREAM) == []
 
 
 def test_a_warning_that_is_an_error_carries_the_results(platform):

@@ -29,7 +29,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import FrameType
 
+    import numpy as np
     import pyarrow as pa
+    from numpy.typing import NDArray
 
     from v3io_frames_put._io.senders import Event
     from v3io_frames_put._producer.prior_run import PriorRun
@@ -312,8 +314,9 @@ class RunReport:
         The error that ended it, if that was neither the platform nor the user.
     is_source_broken : bool
         Whether that error came from reading or encoding the data.
-    out_of_order : list of int
-        Rows that are stored after later ones of their destination.
+    out_of_order : list of int or None
+        Rows that are stored after later ones of their destination. None: the run was resumed,
+        and ``verify_results`` finds them.
     late : list of Copy
         Rows that a last scan found stored after they had got another outcome.
     duplicates : list of Copy
@@ -324,7 +327,7 @@ class RunReport:
     stop: Stop | None
     broken: BaseException | None = None
     is_source_broken: bool = False
-    out_of_order: list[int] = field(default_factory=list)
+    out_of_order: list[int] | None = None
     late: list[Copy] = field(default_factory=list)
     duplicates: list[Copy] = field(default_factory=list)
 
@@ -459,10 +462,12 @@ class Run:
             known: dict[str, Any] = {"event": "started", "run_id": self.run_id}
             _LOG.info("run %s: sending to %s", self.run_id, plan.stream, extra={"fields": known})
             self._send_all(take)
+        late = self._reconciler.late() if self._reconciler else []
+        record_rows = outcomes.record_rows([copy.row for copy in late])
         for batch in outcomes.finish():
             take(batch)
-        report = self._report()
-        self._conclude_log(report)
+        report = self._report(late)
+        self._conclude_log(report, record_rows)
         early = self.producer.stopped or report.broken
         how = "ended early; of the rows that were read" if early else "ended"
         known = {"event": "ended", "run_id": self.run_id, **report.receipt.to_json()["counts"]}
@@ -509,7 +514,7 @@ class Run:
         self._retries.tell(now)
         return now
 
-    def _report(self) -> RunReport:
+    def _report(self, late: list[Copy]) -> RunReport:
         """Collect what the parts of the run have seen."""
         producer, reconciler, prior = self.producer, self._reconciler, self.prior
         report = RunReport(
@@ -517,25 +522,25 @@ class Run:
             producer.stopped,
             self._loop.broken,
             self._loop.is_source_broken,
-            late=reconciler.late() if reconciler else [],
+            late=late,
         )
         copies = {*(reconciler.duplicates() if reconciler else ())}
-        reordered = {*producer.out_of_order, *producer.late_out_of_order(report.late)}
-        unnamed = 0
         if prior is not None:
             copies |= {*prior.duplicates}
-            reordered |= {*prior.out_of_order(), *prior.listed["first"]}
-            unnamed = prior.listed["count"] - len(prior.listed["first"])
-        report.duplicates, report.out_of_order = sorted(copies), sorted(reordered)
+        else:
+            report.out_of_order = producer.out_of_order(report.late)
+        report.duplicates = sorted(copies)
         report.receipt = replace(
             report.receipt,
             starts=reconciler.starts if reconciler else {},
-            out_of_order=count_and_first(report.out_of_order, more=unnamed),
+            out_of_order=None
+            if report.out_of_order is None
+            else count_and_first(report.out_of_order),
             duplicates=count_and_first([list(copy) for copy in report.duplicates]),
         )
         return report
 
-    def _conclude_log(self, report: RunReport) -> None:
+    def _conclude_log(self, report: RunReport, record_rows: NDArray[np.int32]) -> None:
         """Write into the journal how the run ended."""
         if self._run_log is None:
             return
@@ -545,6 +550,7 @@ class Run:
                 num_rows=self.producer.outcomes.num_rows,
                 is_finished=not (left or report.broken or self.producer.stopped),
                 late=report.late,
+                record_rows=record_rows,
                 duplicates=report.duplicates,
             )
         except PutRecordsError as error:

@@ -6,7 +6,7 @@ Nothing is connected and requests is not loaded until something is asked.
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from v3io_frames_put._io import reader
 from v3io_frames_put._io.endpoint import Endpoint, conceal
@@ -293,6 +293,7 @@ class Client:
         *,
         format: Format = "json",  # noqa: A002 - the option's public name
         schema: pa.Schema | pd.DataFrame | None = None,
+        on_error: Literal["raise", "skip"] = "raise",
     ) -> pd.DataFrame:
         """Turn records back into rows.
 
@@ -306,7 +307,10 @@ class Client:
             The types to give back: a pyarrow schema (columns come as pandas'
             ``ArrowDtype``), or the frame that was sent, or one like it (its dtypes).
             Columns it does not name come with JSON's or Arrow's own types, as all do
-            without it.
+            without it; whole numbers are exact also beside nulls.
+        on_error : {"raise", "skip"}
+            What to do with a record that cannot be decoded. ``"skip"`` leaves it out, and
+            warns with its shard and sequence number.
 
         Returns
         -------
@@ -322,7 +326,9 @@ class Client:
         """
         from v3io_frames_put._encode.decode import decode_records
 
-        frame: pd.DataFrame = decode_records(records, format=format, schema=schema)
+        frame: pd.DataFrame = decode_records(
+            records, format=format, schema=schema, on_error=on_error
+        )
         return frame
 
     def verify_results(

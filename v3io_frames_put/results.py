@@ -74,7 +74,7 @@ class Receipt:
     starts: Mapping[str, int] = field(default_factory=dict)
     stopped: str | None = None
     already_complete: bool = False
-    out_of_order: dict[str, Any] = field(default_factory=lambda: count_and_first([]))
+    out_of_order: dict[str, Any] | None = field(default_factory=lambda: count_and_first([]))
     duplicates: dict[str, Any] = field(default_factory=lambda: count_and_first([]))
 
     def to_json(self) -> dict[str, Any]:

@@ -160,8 +160,7 @@ def read_prior_run(plan: RunPlan, results: pd.DataFrame) -> PriorRun:
             knows_requests=True,
         )
     return PriorRun(
-        outcomes,
+        outcomes=outcomes,
         run_id=receipt["run_id"],
         in_doubt=in_doubt,
-        listed=receipt.get("out_of_order"),
     )

@@ -95,6 +95,13 @@ class Ran:
         The most that a process held at once.
     windows : list of list of int
         Bytes of every window of every process.
+    out_of_order : set of int
+        Rows that a process knew to be stored after later ones. Where several processes took
+        part, those that it still held open then, too.
+    sent_by : dict of int to set of int
+        Per row, the processes that sent it.
+    processes : int
+        How many there were, without ``again``.
     """
 
     told: list[Told]
@@ -108,6 +115,9 @@ class Ran:
     deceived: set[int]
     peak_bytes: int
     windows: list[list[int]]
+    out_of_order: set[int]
+    sent_by: dict[int, set[int]]
+    processes: int
 
     @property
     def results(self) -> pd.DataFrame:
@@ -118,11 +128,6 @@ class Ran:
     def is_whole(self) -> bool:
         """Whether the last process came to its end."""
         return self.told[-1].ending.stop is None
-
-    @property
-    def out_of_order(self) -> set[int]:
-        """Rows that the last process listed."""
-        return set(self.told[-1].ending.out_of_order)
 
     @property
     def duplicates(self) -> set[Copy]:
@@ -326,6 +331,7 @@ class Bench:
         self.platform.add_records(STREAM_PATH, [OLDER] * 7, shard=1)
         self.proxy = Watched(self.platform, case, self.clock)
         self.networks: list[Network] = []
+        self.processes: list[Process] = []
         self.windows: list[list[int]] = []
         self.peak_bytes = 0
 
@@ -348,6 +354,7 @@ class Bench:
             elif earlier is not None:
                 prior = read_prior_run(plan, earlier)
             process = Process(self, plan, end, prior, kept)
+            self.processes.append(process)
             try:
                 results, ending = run_to_results(process.run)
             except KilledError:
@@ -358,7 +365,7 @@ class Bench:
 
     def is_finished(self) -> bool | None:
         """Whether the journal says that the run is finished; None: there is no journal."""
-        if self.journal is None or not self.journal.exists():  # a call that sent nothing removes it
+        if self.journal is None or not self.journal.exists():  # nothing was sent
             return None
         with closing(sqlite3.connect(self.journal)) as file:
             return bool(file.execute("select is_finished from run").fetchone()[0])
@@ -417,4 +424,33 @@ def play(case: Case) -> Ran:
         deceived=bench.proxy.deceived,
         peak_bytes=bench.peak_bytes,
         windows=bench.windows,
+        out_of_order=_find_out_of_order(bench),
+        sent_by=_find_senders(bench),
+        processes=len(bench.processes) - (again is not None),
     )
+
+
+def _find_out_of_order(bench: Bench) -> set[int]:
+    rows: set[int] = set()
+    is_alone = not bench.case.ends or (len(bench.case.ends) == 1 and not bench.case.goes_on)
+    for process in bench.processes:
+        reordering = process.run.producer._reordering
+        rows |= {*reordering.rows}
+        if not is_alone:
+            rows |= reordering._reordered_at.keys()
+    last = bench.processes[0].run
+    if is_alone and last._reconciler is not None:
+        rows |= {*last.producer.out_of_order(last._reconciler.late())}
+    return rows
+
+
+def _find_senders(bench: Bench) -> dict[int, set[int]]:
+    """Find out which process put which row on its way."""
+    sent_by: dict[int, set[int]] = {}
+    for number, network in enumerate(bench.networks):
+        for request in network.sent:
+            if request.headers.get("X-v3io-function") == "PutRecords":
+                for record in orjson.loads(request.body)["Records"]:
+                    for row in parse_rows(b64decode(record["Data"]), bench.case.format):
+                        sent_by.setdefault(row["row"], set()).add(number)
+    return sent_by

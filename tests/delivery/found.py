@@ -85,7 +85,7 @@ FOUND = {
         faults=[faults.unavailable(stored="none"), faults.WrongEntries(order="reversed")],
         lists_numbers=False,
     ),
-    "a row that was overtaken, and then found by a look-up": Case(
+    "a row that was reordered, and then found by a look-up": Case(
         rows=[FREE, ("a", None, 0), ("a", None, 0)],
         policy=Policy(
             delivery="exactly_once",
@@ -118,7 +118,7 @@ FOUND = {
         faults=[LostRefusals(places=(0,))],
         journal=True,
     ),
-    "a row that a journal has for overtaken, and a look-up found in its order": Case(
+    "a row that was reordered in a killed process, and a look-up found in its order": Case(
         rows=[("a", None, 0)] * 2,
         policy=Policy(delivery="exactly_once", max_in_flight=1),
         faults=[faults.RecordErrors(places=(0,), message="Busy", is_stored=True)],

@@ -80,7 +80,7 @@ def test_what_cannot_be_told_is_left_out_of_folders_and_refused_by_name(root, ca
     write_text(root / "a/readme.md", "n")
     assert "a/readme.md" not in names(root, root)
     assert "readme.md is left out" in caplog.text
-    with pytest.raises(ConfigError, match="cannot tell what it holds"):
+    with pytest.raises(ConfigError, match="the format is not known"):
         find_files(root / "a/readme.md")
 
 

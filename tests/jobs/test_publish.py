@@ -364,8 +364,8 @@ class TestTrouble:
         with pytest.raises(PutRecordsError, match=r"1\.parquet cannot be read") as caught:
             publish(folder, results=tmp_path / "r.parquet", failed=tmp_path / "f.parquet")
         assert str(caught.value).endswith(
-            f"Until then 10 rows were stored; 0 are left of those that were read, and all behind "
-            f"them. 10 rows to send stand in {tmp_path / 'f.parquet'}."
+            f"Until then 10 rows were stored; 0 are left of those that were read, and all after "
+            f"them. 10 rows to send are in {tmp_path / 'f.parquet'}."
         )
         told = caught.value.results
         assert told.counts["stored"] == 10
@@ -418,9 +418,11 @@ class TestTrouble:
     def test_a_stop_tells_where_the_rest_stands(self, publish, folder, tmp_path):
         cancel, failed = threading.Event(), tmp_path / "f.parquet"
         cancel.set()
-        with pytest.raises(Interrupted, match=r"what is left stands in .*f\.parquet; with a jour"):
+        with pytest.raises(Interrupted, match=r"what is left is in .*f\.parquet; with a jour"):
             publish(folder, cancel=cancel, failed=failed)
-        with pytest.raises(Interrupted, match=r"with failed= \(--failed\), what is left stands in"):
+        with pytest.raises(
+            Interrupted, match=r"with failed= \(--failed\), what is left is written to"
+        ):
             publish(folder, cancel=cancel)
         assert len(read_table(failed)) == 30
 

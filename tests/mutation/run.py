@@ -31,6 +31,7 @@ MODULES = ("classification", "outcomes", "prior_run", "reconciler")
 SECONDS = 300  # a mutant that hangs is noticed, too
 LAWS = [  # the cheapest first
     "tests/delivery/test_classification.py",
+    "tests/delivery/test_error_mapping.py",
     "tests/delivery/test_query_scheduler.py",
     "tests/delivery/test_outcomes.py",
     "tests/delivery/test_queries.py",

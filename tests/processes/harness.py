@@ -84,7 +84,8 @@ def hold_against(
             assert len(places) <= 1 or told.maybe_duplicate, (row, told, places)
         else:
             assert len(places) <= 1, (row, told, places)
-    _hold_order(stands, results.attrs["v3io"]["out_of_order"])
+    listed = results.attrs["v3io"]["out_of_order"]  # None: the run was resumed
+    _hold_order(stands, listed or {"count": 0, "first": []})
     return {row: len(places) for row, places in stands.items()}
 
 

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pytest
 
 from tests.internals import decode_records, plan_rows
+from v3io_frames_put import Client
 from v3io_frames_put.errors import ConfigError, DataError
 
 
@@ -229,3 +230,10 @@ def test_other_libraries_schemas_are_schemas():
     if not hasattr(schema, "__arrow_c_schema__"):
         pytest.skip("this polars gives no Arrow schema")
     assert decode_records(records_of(b'{"a":7}'), schema=schema)["a"].dtype == "int64[pyarrow]"
+
+
+def test_the_warning_names_the_line_that_asked():
+    client = Client("http://127.0.0.1:1")
+    with pytest.warns(UserWarning, match="1 of 1 records were left out") as caught:
+        assert len(client.decode_records(records_of(b"["), on_error="skip")) == 0
+    assert caught[0].filename == __file__

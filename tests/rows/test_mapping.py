@@ -152,13 +152,13 @@ def test_a_column_that_is_not_there_is_named_with_those_that_are(option):
 @pytest.mark.parametrize(
     ("frame", "options", "message"),
     [
-        (pd.DataFrame([[1, 2]], columns=["a", "a"]), {}, "'a' stands for several"),
-        (pd.DataFrame([[1, 2]], columns=[1, "1"]), {}, "'1' stands for several"),
-        (pd.DataFrame([[1, 2]], columns=["a", "a"]), {"columns": ["a"]}, "stands for 2 columns"),
-        (FRAME, {"columns": ["a", "a"]}, "'a' stands for several"),
+        (pd.DataFrame([[1, 2]], columns=["a", "a"]), {}, "'a' names several"),
+        (pd.DataFrame([[1, 2]], columns=[1, "1"]), {}, "'1' names several"),
+        (pd.DataFrame([[1, 2]], columns=["a", "a"]), {"columns": ["a"]}, "names 2 columns"),
+        (FRAME, {"columns": ["a", "a"]}, "'a' names several"),
         (FRAME, {"columns": []}, "no columns to send"),
         (pd.DataFrame(index=[1, 2]), {}, "no columns to send"),
-        (FRAME.rename_axis("a"), {"index": True}, "'a' stands for several"),
+        (FRAME.rename_axis("a"), {"index": True}, "'a' names several"),
         (FRAME, {"columns": "a"}, r"Type columns=\['a'\]"),
         (FRAME, {"partition_key": ["a", "b"]}, r"df\['a'\].astype\(str\) \+ \"/\" \+ df\['b'\]"),
         (FRAME, {"partition_key": ["x"]}, "1 values for 3 rows"),

@@ -89,6 +89,7 @@ def read_back(client: Client) -> None:
     records = client.read_records("a/b", start={0: 1}, limit=10)
     assert_type(records, pd.DataFrame)
     assert_type(client.decode_records(records, format="json"), pd.DataFrame)
+    assert_type(client.decode_records(records, on_error="skip"), pd.DataFrame)
     assert_type(summarize(records).rows, int)
 
 

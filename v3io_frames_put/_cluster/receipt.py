@@ -128,7 +128,7 @@ def merge_receipts(
         "starts": dict(list(run.starts.items())[:_STARTS_KEPT]),
         "error": failed[0] if failed else None,
         "reasons": _merge_reasons(tasks),
-        "out_of_order": _merge_places(tasks, "out_of_order"),
+        "out_of_order": _merge_reordered(tasks),
         "duplicates": _add(
             _merge_places([t for t in tasks if not t["run_again"]], "duplicates"), copies
         ),
@@ -148,8 +148,15 @@ def _merge_reasons(tasks: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     ]
 
 
+def _merge_reordered(tasks: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+    """Merge ``out_of_order``; None: of a task that was resumed it is not known."""
+    if any(task["out_of_order"] is None for task in tasks):
+        return None
+    return _merge_places(tasks, "out_of_order")
+
+
 def _merge_places(tasks: Sequence[Mapping[str, Any]], name: str) -> dict[str, Any]:
-    """Put counted lists of rows together, each row after its partition."""
+    """Merge counted lists of rows, each row after its partition."""
     first = [
         [task["partition"], *(place if isinstance(place, (list, tuple)) else [place])]
         for task in tasks

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -56,6 +57,7 @@ class NoPlainLayout(Exception):
     """Arrow cannot take an array of this type apart."""
 
 
+@lru_cache
 def plain_type(dtype: pa.DataType) -> pa.DataType:  # noqa: PLR0911 - one return a kind
     """Return the type whose arrays hold the same values in the plain layout.
 
@@ -182,9 +184,14 @@ def own_copy(array: pa.Array) -> pa.Array:
     show whether something below it is a slice; concatenating it with nothing copies it at
     every level.
     """
-    if not contains(array.type, _is_read_badly):
+    if not _is_ever_read_badly(array.type):
         return array
     return pa.concat_arrays([array, array[:0]])
+
+
+@lru_cache
+def _is_ever_read_badly(dtype: pa.DataType) -> bool:
+    return contains(dtype, _is_read_badly)
 
 
 def _is_read_badly(dtype: pa.DataType) -> bool:
@@ -321,8 +328,12 @@ def reject_invalid(column: pa.Array, name: str, log: RejectionLog) -> pa.Array:
 
 def find_invalid(column: pa.Array) -> dict[int, str]:
     """Find the cells that are not what their type allows, and what is wrong with each."""
-    may_be = contains(storage_type(column.type), _may_be_invalid)
-    return _find_invalid(column, 0) if may_be else {}
+    return _find_invalid(column, 0) if _is_ever_invalid(column.type) else {}
+
+
+@lru_cache
+def _is_ever_invalid(dtype: pa.DataType) -> bool:
+    return contains(storage_type(dtype), _may_be_invalid)
 
 
 def _may_be_invalid(dtype: pa.DataType) -> bool:

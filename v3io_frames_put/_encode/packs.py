@@ -129,6 +129,7 @@ class Packer:
 
         The first piece has all of the window's rows and rejections, the others none.
         """
+        window = replace(window, payload=own_copy(window.payload))  # once, for all pieces
         order, borders = _group(window)
         room = self._room(window)[order]
         ends = self._cut(window.sizes[order], room, borders)
@@ -210,7 +211,7 @@ def _take(column: pa.Array, places: np.ndarray) -> pa.Array:
     """Return the values at some places; a slice where they follow each other."""
     if len(places) and places[-1] - places[0] == len(places) - 1 and (np.diff(places) == 1).all():
         return column[int(places[0]) : int(places[-1]) + 1]
-    return own_copy(column).take(pa.array(places, pa.int64()))
+    return column.take(pa.array(places, pa.int64()))
 
 
 def _group(window: EncodedRows) -> tuple[np.ndarray, np.ndarray]:

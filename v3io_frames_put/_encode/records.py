@@ -164,9 +164,6 @@ class Skip(Protocol):
     def among(self, first_row: int, num_rows: int) -> np.ndarray:
         """Return the mask of the rows to leave out, of some that follow each other."""
 
-    def note_destinations(self, first_row: int, destination: np.ndarray | None) -> None:
-        """Take the destinations of rows, those to leave out among them; None: none have one."""
-
 
 @dataclass(frozen=True, slots=True)
 class EncodedRows:
@@ -320,7 +317,6 @@ class RowEncoder:
         destination = hash_destinations(done.routes.partition_key, done.routes.shard)
         if skip is not None:
             skipped = skip.among(first_row, num_rows)
-            skip.note_destinations(first_row, destination)
             if skipped.any():
                 keep = ~skipped if keep is None else keep & ~skipped
         rows, sizes = np.arange(first_row, first_row + num_rows), done.sizes

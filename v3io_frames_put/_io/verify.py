@@ -114,7 +114,7 @@ def verify_results(
     receipt = results.attrs.get("v3io", {})
     order = receipt.get("order", "key")
     late = held.loc[~is_missing & _is_late(held, order), "row"]
-    listed = receipt.get("out_of_order", {}).get("count", 0)
+    listed = (receipt.get("out_of_order") or {}).get("count", 0)
     return Verification(
         stored=len(claims),
         missing=len(gone),

@@ -97,7 +97,6 @@ class Journal(RunLog):
             with self._store.transaction():
                 self._store.clear()
         self.blocks: Blocks = Blocks()
-        self._resumption: PriorRun | None = None
         self._texts: Texts | None = None
         self._packed = False
         self._page_rows = PAGE_ROWS
@@ -242,20 +241,19 @@ class Journal(RunLog):
                 knows_requests=False,
             )
         _LOG.info("run %s: goes on; its journal is %s", run["run_id"], self._store.path)
-        self._resumption = PriorRun(
-            left.earlier,
+        return PriorRun(
+            outcomes=left.earlier,
             run_id=run["run_id"],
             in_doubt=in_doubt,
             duplicates=read_copies(self._store),
         )
-        return self._resumption
 
     def _repeat(self, plan: RunPlan, run: dict[str, Any]) -> PriorRun:
         """Return the outcomes of a finished run, to be replayed."""
         left = read_left(self._store, final=STATUSES, page_rows=plan.page_rows)
         _LOG.info("run %s: already complete; its journal is %s", run["run_id"], self._store.path)
         return PriorRun(
-            left.earlier,
+            outcomes=left.earlier,
             run_id=run["run_id"],
             duplicates=read_copies(self._store),
             complete_rows=run["num_rows"],
@@ -337,10 +335,6 @@ class Journal(RunLog):
         """Take a page of which every row has its outcome."""
         self._pages.append((number, batch))
 
-    def reordered(self, rows: NDArray[np.int64], least: NDArray[np.int64]) -> None:
-        """Note open rows that have a stored one of their destination after them: its number."""
-        self._overtaken += zip(rows.tolist(), least.tolist(), strict=True)
-
     # -- made durable -----------------------------------------------------------------
 
     def commit(self) -> None:
@@ -361,6 +355,7 @@ class Journal(RunLog):
         num_rows: int,
         is_finished: bool,
         late: Sequence[Copy],
+        record_rows: NDArray[np.int32],
         duplicates: Sequence[Copy],
     ) -> None:
         """Take how the run ended."""
@@ -369,7 +364,7 @@ class Journal(RunLog):
             rows, shards, numbers = np.array(late, np.int64).T
             stored = np.full(len(rows), STATUSES.index("stored"), np.int8)
             columns = {"status": stored, "shard_id": shards, "sequence_number": numbers}
-            self.record(rows, columns, Texts())
+            self.record(rows, {**columns, "record_row": record_rows}, Texts())
             self.commit()
         with self._store.transaction():
             self._store.write("insert or ignore into copies values (?, ?, ?)", duplicates)
@@ -386,26 +381,14 @@ class Journal(RunLog):
         self._refused: list[tuple[int]] = []
         self._settled: dict[tuple[str, ...], list[dict[str, NDArray[Any]]]] = defaultdict(list)
         self._pages: list[tuple[int, pa.RecordBatch]] = []
-        self._overtaken: list[tuple[int, int]] = []
         self._checked: list[tuple[int, int, int]] = []
 
     def _collect(self) -> None:
         """Fetch what the thread that reads the data found out."""
         _empty(self.blocks.fresh, self._checked)
-        if self._resumption is not None:
-            found: list[NDArray[np.int64]] = []
-            _empty(self._resumption.fresh, found)
-            self._overtaken += [(int(row), 0) for rows in found for row in rows]
 
     def _has_news(self) -> bool:
-        return bool(
-            self._sent
-            or self._answered
-            or self._refused
-            or self._settled
-            or self._pages
-            or self._overtaken
-        )
+        return bool(self._sent or self._answered or self._refused or self._settled or self._pages)
 
     def _write(self) -> None:
         write = self._store.write
@@ -414,11 +397,6 @@ class Journal(RunLog):
             starts = dict(zip(known.tolist(), self._starts[known].tolist(), strict=True))
             write("update run set starts = ?", [(json.dumps(starts),)])
         write("insert into blocks values (?, ?, ?)", self._checked)
-        write(
-            "insert into overtaken values (?, ?) "
-            "on conflict (row) do update set least = min(least, excluded.least)",
-            self._overtaken,
-        )
         write(
             "insert into requests (moment, last_row, rows, floor) values (?, ?, ?, ?)", self._sent
         )

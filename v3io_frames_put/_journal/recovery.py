@@ -15,6 +15,7 @@ from v3io_frames_put._producer.prior_run import PriorOutcomes
 from v3io_frames_put._producer.reconciler import lower_watermark
 from v3io_frames_put._producer.values import (
     BLANK,
+    NOT_GIVEN,
     OPEN,
     STATUSES,
     Copy,
@@ -80,14 +81,12 @@ def read_left(store: Store, *, final: Collection[Status], page_rows: int) -> Lef
         store, read_starts(positions or {}), looks_up=positions is not None, page_rows=page_rows
     )
     reading.read_all()
-    reordered_at = np.array(list(store.read("select row, least from overtaken")), np.int64)
     earlier = PriorOutcomes(
         reading.status,
         reading.load,
         texts=reading.texts,
         final=final,
         doubts="unknown" not in final,
-        reordered_at=reordered_at.reshape(-1, 2),
         page_rows=page_rows,
     )
     return Left(earlier, positions, reading.floor(), reading.moment)
@@ -133,6 +132,8 @@ def _keep_count(entries: NDArray[Any], known: NDArray[Any]) -> NDArray[Any]:
     unknown = entries["attempts"] == 0
     for name in ("attempts", "maybe_duplicate"):
         entries[name][unknown] = known[name][unknown]
+    unknown = entries["record_row"] == NOT_GIVEN
+    entries["record_row"][unknown] = known["record_row"][unknown]
     return entries
 
 

@@ -60,10 +60,6 @@ create table pages (           -- 65,536 rows each, all with an outcome
     moment integer not null,   -- older requests and outcomes of its rows say nothing new
     outcomes blob not null     -- Arrow: the columns of the results
 );
-create table overtaken (       -- that had a stored row of their destination after them
-    row integer primary key,
-    least integer not null default 0  -- number of such; 0: not known
-);
 create table copies (          -- of rows that are stored elsewhere, too
     row integer not null,
     shard_id integer not null,
@@ -97,8 +93,6 @@ create temp trigger {table}_{event} after {event} on {table} begin
     set num_rows = num_rows + excluded.num_rows, checksum = checksum + excluded.checksum;
 end
 """
-
-_LEAST: Final = "alter table overtaken add column least integer not null default 0"
 
 _LIMITS: Final = [
     (dtype, np.iinfo(dtype).max + 1) for dtype in map(np.dtype, ("i1", "i2", "i4", "i8"))
@@ -174,8 +168,6 @@ class Store:
         if problem != "ok":
             raise sqlite3.DatabaseError(problem)
         self._database.execute(_INPUT)
-        if self._number("select count(*) from pragma_table_info('overtaken')") == 1:
-            self._database.execute(_LEAST)
 
     def _check_rows(self) -> None:
         """Compare every table with its checksum, and keep the checksums from now on."""

@@ -138,13 +138,12 @@ def record_held(outcomes: Outcomes, entries: Entries) -> None:
 
 
 def record_unread(outcomes: Outcomes, num_rows: int) -> None:
-    """Record as unsent the rows of the data, so many in all, that were never read.
+    """Record as unsent the rows of the data, so many in all, that never came in a record.
 
-    A page at a time: what is written to rows of many pages is sorted out for each. Packs of
-    a window come in pieces, so that rows may have been opened whose pack was never offered.
+    Packs of a window come in pieces, so that rows may be open whose pack never came. A page
+    at a time: what is written to rows of many pages is sorted out for each.
     """
-    for rows in outcomes.rows_without_outcome():
-        outcomes.record_failure(rows, "unsent", STOPPED)
+    outcomes.record_failure(outcomes.open_rows(), "unsent", STOPPED)
     for first in range(outcomes.num_rows, num_rows, PAGE_ROWS):
         outcomes.open(min(PAGE_ROWS, num_rows - first))
         outcomes.record_failure(outcomes.open_rows(first), "unsent", STOPPED)
@@ -211,11 +210,8 @@ class Reordering:
 
     def note_open(
         self, batch: Batch, is_stored: NDArray[np.bool_], sequence_number: NDArray[np.int64]
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Note which open records of a batch have a later one of their destination stored.
-
-        Returns their rows, and the number of the next stored one of each.
-        """
+    ) -> None:
+        """Note which open records of a batch have a later one of their destination stored."""
         least = find_reordered(batch.entries, is_stored, sequence_number)
         np.minimum(batch.state["reordered_at"], least, out=least)
         batch.state["reordered_at"] = least
@@ -223,7 +219,6 @@ class Reordering:
         rows = batch.entries.rows_of(reordered)
         numbers = batch.entries.spread(least, reordered)
         self._reordered_at.update(zip(rows.tolist(), numbers.tolist(), strict=True))
-        return rows, numbers
 
     def note_stored(
         self, batch: Batch, stored: NDArray[np.intp], sequence_number: NDArray[np.int64]

@@ -14,6 +14,7 @@ from v3io_frames_put._producer.values import (
     BLANK,
     IN_DOUBT,
     NO_CODE,
+    NOT_GIVEN,
     PAGE,
     PAGE_ROWS,
     STATUSES,
@@ -214,8 +215,6 @@ class Outcomes:
                 written[name][within] = value[which] if isinstance(value, np.ndarray) else value
             page.num_open -= len(rows[which])
         self.counts[status] += len(rows)
-        if self._prior is not None and status == "stored":
-            self._prior.note_stored(rows)
         if status != "unsent":  # that is what a row without an outcome is
             self._log(rows, status, columns)
 
@@ -267,20 +266,20 @@ class Outcomes:
 
     # -- out --------------------------------------------------------------------------
 
-    def rows_without_outcome(self) -> list[NDArray[np.int64]]:
-        """Return the rows without an outcome, page by page."""
-        return [
-            page.first_row
-            + np.flatnonzero(page.columns["status"][: self._rows - page.first_row] < 0)
-            for page in self._pages.values()
-            if page.num_open
-        ]
-
-    def open_rows(self, first: int) -> NDArray[np.int64]:
-        """Return the rows from ``first`` on that have no outcome."""
+    def open_rows(self, first: int = 0) -> NDArray[np.int64]:
+        """Return the rows from ``first`` on that are read and have no outcome."""
         first = max(first, self._emitted * self.page_rows)  # what was handed out has outcomes
         rows = np.arange(first, self._rows)
         return rows[self._read("status", rows) < 0]
+
+    def record_rows(self, rows: Sequence[int]) -> NDArray[np.int32]:
+        """Return the places of rows in their records; of pages that were emitted, NOT_GIVEN."""
+        places = np.full(len(rows), NOT_GIVEN, np.int32)
+        for at, row in enumerate(rows):
+            page = self._pages.get(row // self.page_rows)
+            if page is not None:
+                places[at] = page.columns["record_row"][row - page.first_row]
+        return places
 
     def _read(self, name: str, rows: NDArray[np.int64]) -> NDArray[Any]:
         """Return a column of rows."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
@@ -48,9 +48,6 @@ class PriorOutcomes:
     doubts : bool
         Whether unknown rows are sent again as they are: then they can only end stored,
         perhaps twice, or unknown.
-    reordered_at : ndarray of int64, shape (n, 2), optional
-        Rows that had a stored one of their destination behind them, and the least number of
-        such; 0: it is not known.
     page_rows : int
         Rows of a page.
     """
@@ -63,33 +60,17 @@ class PriorOutcomes:
         texts: Texts,
         final: Collection[Status],
         doubts: bool,
-        reordered_at: NDArray[np.int64] | None = None,
         page_rows: int = PAGE_ROWS,
     ) -> None:
         self._page_rows = page_rows
         self.status = status
         self.texts = texts
-        self.reordered_at = np.zeros((0, 2), np.int64) if reordered_at is None else reordered_at
         self._load = load
-        self._stored_now: list[NDArray[np.int64]] = []
         self._found: list[NDArray[np.int64]] = []
         self._changed: dict[int, NDArray[Any]] = {}
         self._is_final = np.array([name in final for name in STATUSES])
         self._doubts = doubts
         self._loss: Failure | None = None  # why no open row may be sent
-
-    @cached_property
-    def last_stored(self) -> int:
-        """The last row that was stored before this process, once all are found; -1: none."""
-        return int(np.flatnonzero(self.status == _STORED).max(initial=-1))
-
-    def note_stored(self, rows: NDArray[np.int64]) -> None:
-        """Take rows that this process stored."""
-        self._stored_now.append(rows[rows < self.last_stored])
-
-    def stored_now(self) -> NDArray[np.int64]:
-        """Return the rows that this process stored in front of one stored before."""
-        return np.concatenate([np.zeros(0, np.int64), *self._stored_now])
 
     def is_stored(self, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Return which rows were stored before this process."""
@@ -207,47 +188,29 @@ class PriorOutcomes:
         return whole
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PriorRun:
-    """What earlier processes of a run left, and what reading the data again finds out.
-
-    Parameters
-    ----------
-    outcomes : PriorOutcomes
-        What they left of each row.
-    run_id : str
-        The run's.
-    in_doubt : PriorInDoubt, optional
-        What has to be looked up before anything is sent (``exactly_once``).
-    duplicates : sequence of Copy
-        Further copies of rows that they found.
-    complete_rows : int, optional
-        Rows of a run that is complete: nothing is sent, the outcomes are replayed.
-    listed : mapping, optional
-        Rows that they listed as out of order, as in a receipt.
+    """What earlier processes of a run left.
 
     Attributes
     ----------
-    fresh : deque of ndarray
-        Reordered rows that are not on record yet; whoever records some takes them out.
+    outcomes : PriorOutcomes
+        Of each row.
+    run_id : str
+        The run's.
+    in_doubt : PriorInDoubt or None
+        What has to be looked up before anything is sent (``exactly_once``).
+    duplicates : sequence of Copy
+        Further copies of rows that they found.
+    complete_rows : int or None
+        Rows of a run that is complete: nothing is sent, the outcomes are replayed.
     """
 
-    def __init__(  # what a run leaves
-        self,
-        outcomes: PriorOutcomes,
-        *,
-        run_id: str,
-        in_doubt: PriorInDoubt | None = None,
-        duplicates: Sequence[Copy] = (),
-        complete_rows: int | None = None,
-        listed: Mapping[str, Any] | None = None,
-    ) -> None:
-        self.outcomes, self.run_id, self.in_doubt = outcomes, run_id, in_doubt
-        self.duplicates, self.complete_rows = duplicates, complete_rows
-        self.listed = listed or {"count": 0, "first": []}
-        self._rows = np.zeros(0, np.int64)  # open, and not after all that is stored
-        self._destinations = np.zeros(0, np.uint64)
-        self.fresh: deque[NDArray[np.int64]] = deque()
-        self._overtaken: list[NDArray[np.int64]] = []
+    outcomes: PriorOutcomes
+    run_id: str
+    in_doubt: PriorInDoubt | None = None
+    duplicates: Sequence[Copy] = ()
+    complete_rows: int | None = None
 
     @property
     def is_complete(self) -> bool:
@@ -257,38 +220,6 @@ class PriorRun:
     def among(self, first_row: int, num_rows: int) -> NDArray[np.bool_]:
         """Return the mask of the rows to leave out, of some that follow each other."""
         return self.outcomes.keeps(first_row, num_rows)
-
-    def note_destinations(self, first_row: int, destination: NDArray[np.uint64] | None) -> None:
-        """Take the destinations of the next rows."""
-        if destination is None or first_row > self.outcomes.last_stored:
-            return
-        rows = np.arange(first_row, first_row + len(destination))
-        stored = self.outcomes.is_stored(rows)
-        is_open = ~self.among(first_row, len(rows)) & (destination != 0)
-        self._rows = np.concatenate([self._rows, rows[is_open]])
-        self._destinations = np.concatenate([self._destinations, destination[is_open]])
-        if not len(self._rows) or not stored.any():
-            return
-        behind, last = np.unique(destination[stored][::-1], return_index=True)
-        last_row = rows[stored][::-1][last]
-        place = np.minimum(np.searchsorted(behind, self._destinations), len(behind) - 1)
-        reordered_at = (behind[place] == self._destinations) & (self._rows < last_row[place])
-        if reordered_at.any():
-            self._overtaken.append(self._rows[reordered_at])
-            self.fresh.append(self._rows[reordered_at])
-        self._rows = self._rows[~reordered_at]
-        self._destinations = self._destinations[~reordered_at]
-
-    def out_of_order(self) -> list[int]:
-        """List the rows that stand behind later ones of their destination."""
-        rows, least = self.outcomes.reordered_at.T
-        stood = self.outcomes.is_stored(rows)
-        numbers = self.outcomes.positions(rows[stood])[:, 1]
-        is_late = numbers > least[stood]  # else it was found in order
-        reordered_at = np.concatenate([rows, *self._overtaken])
-        sent_now = reordered_at[np.isin(reordered_at, self.outcomes.stored_now())]
-        found: list[int] = np.union1d(rows[stood][is_late], sent_now).tolist()
-        return found
 
 
 LOST: Final = Failure(

@@ -46,8 +46,6 @@ from v3io_frames_put._wire.responses import UnbelievableAnswerError, parse_put_a
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from numpy.typing import NDArray
-
     from v3io_frames_put._producer.batch import Batch
     from v3io_frames_put._producer.classification import Cause, Classification
     from v3io_frames_put._producer.outcomes import Outcomes
@@ -358,7 +356,7 @@ class Producer:
         if stored is None:
             self._accumulator.advance(batch)
             return
-        self._note_open(batch, parsed.stored, numbers)
+        self._reordering.note_open(batch, parsed.stored, numbers)
         rejected, still_open = completion.record_rejected(self.outcomes, batch, parsed)
         if self._reconciler and rejected is not None:
             self._reconciler.note_rejected(rejected)
@@ -372,17 +370,12 @@ class Producer:
         is_found = lookup.is_found
         numbers = lookup.positions["sequence_number"]
         self._reordering.note_stored(lookup.batch, np.flatnonzero(is_found), numbers)
-        self._note_open(lookup.batch, is_found, numbers)
+        self._reordering.note_open(lookup.batch, is_found, numbers)
         absent = completion.record_lookup(self.outcomes, lookup)
         if absent is None:
             self._accumulator.advance(lookup.batch)
         else:
             self._retry_later(absent, moment)
-
-    def _note_open(
-        self, batch: Batch, is_stored: NDArray[np.bool_], sequence_number: NDArray[np.int64]
-    ) -> None:
-        self._run_log.reordered(*self._reordering.note_open(batch, is_stored, sequence_number))
 
     def _split(self, batch: Batch, verdict: Classification) -> None:
         """Send the halves one after the other, down to the one record at fault."""
@@ -499,14 +492,12 @@ class Producer:
         """Record as unsent the rows of the data that were never read; it has so many."""
         completion.record_unread(self.outcomes, num_rows)
 
-    @property
-    def out_of_order(self) -> list[int]:
-        """Rows that are stored after later ones of their destination."""
-        return self._reordering.rows
+    def out_of_order(self, late: Iterable[Copy]) -> list[int]:
+        """Return rows that are stored after later ones of their destination.
 
-    def late_out_of_order(self, late: Iterable[Copy]) -> list[int]:
-        """Return those of the rows found late that are stored after later ones."""
-        return self._reordering.late_rows(late)
+        Those that this process sent; ``late`` are rows that scans found late.
+        """
+        return sorted({*self._reordering.rows, *self._reordering.late_rows(late)})
 
     def count_left(self, late: Sequence[Copy]) -> int:
         """Return how many rows the same call again has to deal with, given those found late."""

@@ -53,9 +53,6 @@ class RunLog:
     def complete_page(self, number: int, batch: pa.RecordBatch) -> None:
         """Take a page of which every row has its outcome."""
 
-    def reordered(self, rows: NDArray[np.int64], least: NDArray[np.int64]) -> None:
-        """Take open rows that are stored after a later one of their destination: its number."""
-
     def commit(self) -> None:
         """Make durable what was taken; raises a PutRecordsError where that fails."""
 
@@ -65,10 +62,12 @@ class RunLog:
         num_rows: int,
         is_finished: bool,
         late: Sequence[Copy],
+        record_rows: NDArray[np.int32],
         duplicates: Sequence[Copy],
     ) -> None:
         """Take how the run ended.
 
         How many rows it had, whether anything is left to do, and what scans saw: rows that
-        are stored after all, and further copies.
+        are stored after all, with their places in their records (NOT_GIVEN: on a page that was
+        taken), and further copies.
         """

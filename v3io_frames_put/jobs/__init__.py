@@ -30,7 +30,7 @@ from v3io_frames_put.jobs._job_results import JobResults
 from v3io_frames_put.jobs._outputs import Outputs
 from v3io_frames_put.jobs._progress import estimate_rows
 from v3io_frames_put.jobs._reader import FileTable
-from v3io_frames_put.jobs._run import log_to, run_job, tell_unstored
+from v3io_frames_put.jobs._run import log_to, report_unstored, run_job
 from v3io_frames_put.jobs._sink import Brake, Sink
 from v3io_frames_put.plan.planner import plan_source
 
@@ -96,7 +96,7 @@ def publish(  # noqa: PLR0913 - one keyword for each option of a job
     Files are read, encoded and sent as one stream of Arrow batches, in the order in which
     they are named. What is wrong with one row rejects that row alone; what is wrong with a
     file's names or types raises before anything is sent. A file that turns out to be broken
-    ends the run there: the rows before it are stored and told of.
+    ends the run there: the rows before it are stored and reported.
 
     Parameters
     ----------
@@ -129,7 +129,7 @@ def publish(  # noqa: PLR0913 - one keyword for each option of a job
         As in ``put_records``.
     journal : path, optional
         A file that makes the run survive a kill: the same call again finishes it, with the
-        files that it began with. A finished run is told of again, and nothing is sent.
+        files that it began with. A finished run returns its results again.
     progress : bool or callable, optional
         None: a bar on a terminal, else a log line every ten seconds.
     create : bool
@@ -196,7 +196,7 @@ def publish(  # noqa: PLR0913 - one keyword for each option of a job
     with open_journal(journal) as kept, log_to(context) as log:
         pinned = None if kept is None else kept.pinned
         picked, later = (found, []) if pinned is None else pick_files(found, pinned)
-        if pinned is None:  # where all are left out, one tells which columns there are
+        if pinned is None:  # if all are left out, one shows which columns there are
             picked = select_files(found, where, read_types(types)) or found[:1]
         elif later := select_files(later, where, read_types(types)):
             names = ", ".join(file.name for file in later)
@@ -246,12 +246,12 @@ def publish(  # noqa: PLR0913 - one keyword for each option of a job
                     stream, shards=shards, retention_hours=retention_hours, exist_ok=True
                 )
             try:
-                told = log(run_job(job, table, sink, outputs, prior=prior, run_log=kept))
+                published = log(run_job(job, table, sink, outputs, prior=prior, run_log=kept))
             finally:
                 if kept is not None:
                     kept.unpin(table.broken_files, table.schema)
-    tell_unstored(told, on_error)
-    return told
+    report_unstored(published, on_error)
+    return published
 
 
 def plan(  # noqa: PLR0913 - the options of publish that say what is sent

@@ -63,7 +63,7 @@ class Piece:
     columns : dict of str to Array
         Of one length; one that is missing is null.
     rows : ndarray of int64
-        Where each row stands in the file, counted from 1; of text, its first line.
+        Where each row is in the file, counted from 1; of text, its first line.
     lost : dict of int to (str, str)
         Rows of which no cell could be read: their text, and why.
     invalid : dict of str to (BooleanArray, Array)
@@ -251,7 +251,7 @@ def _nested(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
     if pt.is_struct(one) and pt.is_struct(other):
         fields = {own.name: own.type for own in one}
         if len(fields) < one.num_fields or len({f.name for f in other}) < other.num_fields:
-            return None  # a name twice: nobody could tell the fields apart
+            return None  # a name twice: the fields cannot be distinguished
         for more in other:
             both = promote(fields.get(more.name, more.type), more.type)
             if both is None:

@@ -42,7 +42,7 @@ _LINE_BREAKS: Final = b"\r\n"
 _OTHER_DELIMITERS: Final = ";\t|"
 _SEP: Final = re.compile(rb"sep=(.)\r?\n?")  # the first line of what Excel writes
 _INFERRED: Final = (pa.int64(), pa.uint64(), pa.float64(), pa.bool_())
-_FEW: Final = 0.1  # of the cells of a column: those that make text of it are told
+_FEW: Final = 0.1  # of the cells of a column: those that make text of it are named
 _MARKED: Final = "v3io-marked"
 
 
@@ -468,7 +468,7 @@ class CsvFile:
         cells = piece.columns.get(name)
         given = None if cells is None else cells.drop_null()
         if given is None or not len(given):
-            return pa.null()  # another file may tell
+            return pa.null()  # another file may show it
         if self._dialect.all_text:
             return pa.string()
         few: tuple[int, str] | None = None

@@ -64,7 +64,7 @@ _STEP_BYTES: Final = 1 << 16  # of text that is lost before a damaged part of a 
 # -- URLs as they may be shown ------------------------------------------------------------
 
 _SECRETS: Final = [
-    # Up to the last @ before a slash; where none is, a slash may stand in it: unless it is a port.
+    # Up to the last @ before a slash; where none is, a slash may be in it: unless it is a port.
     re.compile(r"(://[^/@:\[\s]*:)(?:[^/\s]*@|(?!\d+(?:/|$))\S*?@)"),
     re.compile(r"(https?://)[^/@:\s]+@", re.IGNORECASE),  # a token instead of a name
 ]
@@ -77,7 +77,7 @@ _SIGNATURE: Final = re.compile(
 
 
 def hide_password(text: str) -> str:
-    """Cross out what opens a URL to whoever has it, wherever it stands in a text."""
+    """Cross out what opens a URL to whoever has it, wherever it is in a text."""
     for secret in _SECRETS:
         text = secret.sub(r"\1***@", text)
     return _URL.sub(lambda url: _SIGNATURE.sub(r"\1***", url[0]), text)
@@ -104,7 +104,7 @@ class InputFile:
     kind : {"parquet", "csv", "json", "arrow"}
         By its ending, or as the user says.
     size, mtime_ns : int or None
-        To tell whether it is still the same file.
+        To check whether it is still the same file.
     partitions : dict of str to str or None
         ``key=value`` folders on the way to it, below what the user named.
     spool : file or None
@@ -122,7 +122,7 @@ class InputFile:
 
     @property
     def stamp(self) -> FileStamp:
-        """What tells whether it is the same file, now and in another process."""
+        """What identifies the file, now and in another process."""
         return self.name, self.size, self.mtime_ns
 
     @property
@@ -234,7 +234,7 @@ class _Place:
 
 
 def find_files(inputs: Inputs, input_format: str | None = None) -> list[InputFile]:
-    """Find the files behind paths, folders, globs, URLs and standard input.
+    """Find the files of paths, folders, globs, URLs and standard input.
 
     In the order in which they are named; those of a folder or a glob sorted by path.
     Names that begin with a dot or an underscore are left out of both, and a file that is
@@ -290,7 +290,7 @@ def _read_stdin(input_format: str | None) -> list[InputFile]:
     """Copy standard input to disk: a run reads its files more than once."""
     if input_format is None:
         raise ConfigError(
-            f"{STDIN}: standard input has no name that tells what it holds; expected input_format "
+            f"{STDIN}: standard input has no name that shows what it holds; expected input_format "
             f"({', '.join(INPUT_FORMATS)})."
         )
     spool = tempfile.NamedTemporaryFile(suffix=f".{input_format}")  # noqa: SIM115 - kept by the file
@@ -393,7 +393,7 @@ def _walk_local(place: _Place, folder: str, above: tuple[str, ...]) -> list[Any]
     """List what is below a folder, links followed, but for those that lead back or nowhere."""
     here = os.path.realpath(folder)
     if here in above:
-        _LOG.warning("%s is left out: it leads back to a folder that it stands in", folder)
+        _LOG.warning("%s is left out: it leads back to a folder above it", folder)
         return []
     found = []
     paths = [os.path.join(folder, name) for name in os.listdir(folder) if name[0] not in "._"]  # noqa: PTH118, PTH208 - as text, for Arrow
@@ -419,7 +419,7 @@ def _make(place: _Place, info: Any, root: str) -> InputFile:
     kind = place.kind or kind_of(info.path)
     if kind is None:
         raise ConfigError(
-            f"{_name(place, info.path)}: cannot tell what it holds; expected a name that ends with "
+            f"{_name(place, info.path)}: the format is not known; expected a name that ends with "
             f"{_ENDINGS}. Rename it, or give input_format."
         )
     return InputFile(
@@ -441,7 +441,7 @@ def _name(place: _Place, path: str) -> str:
 
 
 def kind_of(path: str | os.PathLike[str]) -> Kind | None:
-    """Return what a file holds, by the ending of its name; None: it does not tell."""
+    """Return what a file holds, by the ending of its name; None: it does not show."""
     return _KINDS.get(_ending(os.fspath(path)))
 
 

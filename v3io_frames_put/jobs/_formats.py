@@ -78,7 +78,7 @@ class _TypedFile:
         *,
         is_asked: bool,  # noqa: ARG004 - of text
     ) -> tuple[pa.Array, pa.BooleanArray | None]:
-        """Cast cells, and tell which do not fit: text that is not UTF-8, too."""
+        """Cast cells, and mark those that do not fit: text that is not UTF-8, too."""
         odd = find_invalid(cells)
         if not odd:
             return cast_cells(cells, dtype)
@@ -176,7 +176,7 @@ class ParquetFile(_TypedFile):
         """Find the row groups whose statistics leave a chance that the condition holds in them.
 
         They are about other values than the condition where a column is read as another
-        type; and those of floating numbers tell neither of NaN nor of the sign of zero.
+        type; and those of floating numbers show neither NaN nor the sign of zero.
         """
         if self._where is None:
             return None
@@ -198,7 +198,7 @@ class ParquetFile(_TypedFile):
     def _read(
         self, opened: pq.ParquetFile, groups: list[int], columns: list[str]
     ) -> Iterator[pa.RecordBatch]:
-        """Yield the batches of row groups; at a damaged one, first all that stands before it."""
+        """Yield the batches of row groups; at a damaged one, first all before it."""
         rows = 0
         try:
             for batch in self._decode(opened, groups, columns):

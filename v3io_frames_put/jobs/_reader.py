@@ -5,7 +5,7 @@ before anything is sent. Reading it yields Arrow batches: the data, and four col
 
     __v3io_invalid   map of column to text: the cells that did not fit, null in their columns
     __v3io_file      the file of the row, a dictionary
-    __v3io_file_row  where the row stands in it, from 1; of text its first line
+    __v3io_file_row  where the row is in it, from 1; of text its first line
     __v3io_detail    what is wrong with a row that has invalid cells
 
 A row with invalid cells is rejected by whoever sends it; none of the four is ever sent.
@@ -94,7 +94,7 @@ class Reader(Protocol):
     def cast(
         self, name: str, cells: pa.Array, dtype: pa.DataType, *, is_asked: bool
     ) -> tuple[pa.Array, pa.BooleanArray | None]:
-        """Cast cells, and tell which do not fit; ``is_asked``: to a type that the user gave."""
+        """Cast cells, mark those that do not fit; ``is_asked``: to a type that the user gave."""
 
     def show(self, cell: pa.Scalar) -> str:
         """Return the text of a cell that does not fit."""
@@ -199,7 +199,7 @@ class FileTable:
         self.ends: list[int] = []
         self.broken: DataError | None = None
         self.rows_read = self._unreleased = 0
-        self.places: Any = None  # takes note of where rows stand
+        self.places: Any = None  # records where rows are
         self.on_read: Callable[[], object] | None = None
 
     def _open(self, file: InputFile, where: str | None, *, as_lines: bool) -> Any:
@@ -300,7 +300,7 @@ class FileTable:
         return [*self.index, *own] if index else own
 
     def check_members(self, named: Mapping[str, str]) -> None:
-        """Refuse a member that no line has, as far as the first lines of all files tell.
+        """Refuse a member that no line has, as far as the first lines of all files show.
 
         ``named`` are members with the option that names each.
 
@@ -314,7 +314,7 @@ class FileTable:
         is_whole = True
         for reader in self._readers if left and self.is_lines else ():
             if not isinstance(reader, LinesFile):
-                return  # failed rows: only reading all of them would tell
+                return  # failed rows: only reading all of them would show
             names, is_all = reader.members()
             seen |= names
             is_whole = is_whole and is_all
@@ -363,7 +363,7 @@ class FileTable:
             return LineSource(schema, batches)
         return _TypedSource(schema, batches, self._unsupported)
 
-    def tell_left_out(self) -> None:
+    def log_left_out(self) -> None:
         """Warn of columns that are not read, since the run did not have them when it began."""
         for file, reader in zip(self.files, self._readers, strict=True):
             names = [] if isinstance(reader, DataError) else reader.schema.names
@@ -419,7 +419,7 @@ class FileTable:
     def _read_file(
         self, number: int, names: Sequence[str]
     ) -> Iterator[tuple[pa.RecordBatch, pa.RecordBatch]]:
-        """Yield columns of a file as the table has them, and where the rows stand."""
+        """Yield columns of a file as the table has them, and where the rows are."""
         file, reader = self.files[number], self._readers[number]
         if isinstance(reader, DataError):
             raise reader
@@ -496,7 +496,7 @@ class FileTable:
     def _find_rows(
         self, piece: Piece, columns: Mapping[str, pa.Array], marks: _Marks
     ) -> pa.BooleanArray:
-        """Find the rows to keep; one that is invalid stays where nobody can tell."""
+        """Find the rows to keep; an invalid row stays if the condition cannot be decided."""
         where: Any = self.where
         unsure = {
             row
@@ -523,7 +523,7 @@ class _Marks:
     details: dict[int, str] = field(default_factory=dict)
 
     def add(self, row: int, cells: Mapping[str, str], detail: str) -> None:
-        """Mark cells of a row; its first detail stands."""
+        """Mark cells of a row; its first detail is kept."""
         self.cells[row] = {**self.cells.get(row, {}), **cells}
         self.details.setdefault(row, detail)
 
@@ -539,7 +539,7 @@ class _Marks:
                 self.add(row, cells, known or f"cells that did not fit: {_shorten(str(cells))}.")
 
     def to_columns(self, count: int) -> dict[str, pa.Array]:
-        """Return the columns that tell of the marks."""
+        """Return the columns that hold the marks."""
         if not self.cells:
             return {own.name: pa.nulls(count, own.type) for own in (_CELLS, _DETAIL)}
         cells = [

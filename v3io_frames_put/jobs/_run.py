@@ -1,4 +1,4 @@
-"""A planned job -> what became of its rows: sent, reported, and the rest written down."""
+"""Run a planned job: send its rows, write the failed ones, return the results."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ if TYPE_CHECKING:
 
 _LOG: Final = logging.getLogger("v3io_frames_put")
 
-_WITH_JOURNAL: Final = "the same call again goes on where its journal ends."
-_WITH_FAILED: Final = "with failed= (--failed), what is left stands in a file; "
-_WITHOUT_JOURNAL: Final = "with a journal, the same call would go on."
+_WITH_JOURNAL: Final = "the same call again continues where its journal ends."
+_WITH_FAILED: Final = "with failed= (--failed), what is left is written to a file; "
+_WITHOUT_JOURNAL: Final = "with a journal, the same call would continue."
 
 
 def run_job(  # what a job is made of
@@ -58,18 +58,18 @@ def run_job(  # what a job is made of
     Raises
     ------
     PutRecordsError, RequestError, Interrupted
-        The run did not come to its end, or could not be told of; ``.results`` tells.
+        The run ended early, or its results could not be written. ``.results`` has what is known.
     """
     looks_up = job.options.delivery == "exactly_once"
     with show_progress(job.progress, table, _known_counts(prior), looks_up=looks_up) as show:
 
         def look_on(snapshot: Progress) -> None:
-            # Else what is free inside the pool grows as long as the job runs.
+            # Otherwise the free memory inside the pool grows as long as the job runs.
             pa.default_memory_pool().release_unused()
             show(snapshot)
 
         if prior is None or not prior.is_complete:
-            table.tell_left_out()
+            table.log_left_out()
         else:
             table.skim()
         run = Run(replace(job, progress=look_on), prior=prior, run_log=run_log)
@@ -79,9 +79,9 @@ def run_job(  # what a job is made of
         failed_rows, trouble = _write_failed(job, table, sink)
     except KeyboardInterrupt:  # it reads files again, which may take long
         ending.stop_by_user()
-    told = _tell(table, sink, ending, outputs.failed, failed_rows)
-    _raise_if_ended_early(run, table, outputs, ending, told, trouble)
-    return told
+    results = _make_results(table, sink, ending, outputs.failed, failed_rows)
+    _raise_if_ended_early(run, table, outputs, ending, results, trouble)
+    return results
 
 
 def _known_counts(prior: PriorRun | None) -> dict[str, int] | None:
@@ -93,7 +93,7 @@ def _known_counts(prior: PriorRun | None) -> dict[str, int] | None:
 
 
 def _send(run: Run, table: FileTable, sink: Sink) -> RunReport:
-    """Send the rows, and write what became of them: no Ctrl-C costs that."""
+    """Send the rows and write their outcomes; Ctrl-C does not lose them."""
     with run.switch.on_interrupt(lambda: None):
         ending = run.to_end(sink.take)
         if table.num_rows is not None:
@@ -107,7 +107,7 @@ def _send(run: Run, table: FileTable, sink: Sink) -> RunReport:
 def _write_failed(
     job: RunPlan, table: FileTable, sink: Sink
 ) -> tuple[int | None, Exception | None]:
-    """Write the rows left to send; return their number, and what came in the way."""
+    """Write the failed rows; return their number, and the error that prevented it."""
     if sink.failure is not None or sink.failed is None or sink.path is None:
         return None, sink.failure
     try:
@@ -125,10 +125,10 @@ def _write_failed(
     return count, None
 
 
-def _tell(
+def _make_results(
     table: FileTable, sink: Sink, ending: RunReport, failed: Path | None, failed_rows: int | None
 ) -> JobResults:
-    told = JobResults(
+    results = JobResults(
         counts=dict(sink.tally.counts),
         reasons=sink.tally.reasons(),
         files=len(table.files),
@@ -138,10 +138,10 @@ def _tell(
         failed=None if failed_rows is None else failed,
         failed_rows=failed_rows,
     )
-    if told.rows == 0 and told.complete:
+    if results.rows == 0 and results.complete:
         why = "no row matches where" if table.where else "there are none"
         _LOG.warning("0 rows were sent: %s", why)
-    return told
+    return results
 
 
 def _raise_if_ended_early(
@@ -149,18 +149,18 @@ def _raise_if_ended_early(
     table: FileTable,
     outputs: Outputs,
     ending: RunReport,
-    told: JobResults,
+    results: JobResults,
     trouble: Exception | None,
 ) -> None:
-    """Raise why a run ended early or could not be told of, with its results."""
+    """Raise why a run ended early, or why its results are incomplete."""
     error: Any
     cause = ending.broken or table.broken or trouble
     is_ours = ending.broken is not None and ending.broken is not table.broken
     stopped_by_us = is_ours or isinstance(trouble, OSError)
     if ending.stop is not None and not stopped_by_us:
         advice = _WITH_JOURNAL if run.writes_journal else _WITHOUT_JOURNAL
-        if told.failed is not None:
-            advice = f"what is left stands in {told.failed}; {advice}"
+        if results.failed is not None:
+            advice = f"what is left is in {results.failed}; {advice}"
         elif outputs.failed is not None:
             advice = f"{outputs.failed} is not written; {advice}"
         elif not run.writes_journal:
@@ -168,39 +168,43 @@ def _raise_if_ended_early(
         error = stop_error(
             ending.stop, client=run.plan.client, stream=run.plan.stream, advice=advice
         )
-    elif isinstance(cause, DataError) and not told.rows:
+    elif isinstance(cause, DataError) and not results.rows:
         raise cause  # nothing was sent
     elif cause is not None:
         advice = (
             f" Once it can be read, {_WITH_JOURNAL}" if run.writes_journal and table.broken else ""
         )
-        error = PutRecordsError(f"{str(cause).rstrip('.')}. {_tell_left(table, told)}{advice}")
+        error = PutRecordsError(
+            f"{str(cause).rstrip('.')}. {_describe_left(table, results)}{advice}"
+        )
     else:
         return
-    error.results = told
+    error.results = results
     raise error from cause
 
 
-def _tell_left(table: FileTable, told: JobResults) -> str:
-    """Say what is stored of a job that broke off, and what is not."""
-    left = f"{told.rows - told.counts['stored']:,} are left"
-    if not told.complete and table.num_rows is None:
-        left = f"{left} of those that were read, and all behind them"
+def _describe_left(table: FileTable, results: JobResults) -> str:
+    """Describe what is stored of a job that ended early, and what is not."""
+    left = f"{results.rows - results.counts['stored']:,} are left"
+    if not results.complete and table.num_rows is None:
+        left = f"{left} of those that were read, and all after them"
     kept = (
-        "" if told.failed is None else f" {told.failed_rows:,} rows to send stand in {told.failed}."
+        ""
+        if results.failed is None
+        else f" {results.failed_rows:,} rows to send are in {results.failed}."
     )
-    return f"Until then {told.counts['stored']:,} rows were stored; {left}.{kept}"
+    return f"Until then {results.counts['stored']:,} rows were stored; {left}.{kept}"
 
 
-def tell_unstored(told: JobResults, on_error: str) -> None:
-    """Tell of rows that are not stored, by a warning or an exception."""
-    if told.counts["stored"] == told.rows:
+def report_unstored(results: JobResults, on_error: str) -> None:
+    """Report rows that are not stored, by a warning or an exception."""
+    if results.counts["stored"] == results.rows:
         return
     if on_error == "raise":
-        error: Any = PartialFailure(told.unstored_message())
-        error.results = told
+        error: Any = PartialFailure(results.unstored_message())
+        error.results = results
         raise error
-    warnings.warn(told.unstored_message(), UnstoredRowsWarning, stacklevel=3)
+    warnings.warn(results.unstored_message(), UnstoredRowsWarning, stacklevel=3)
 
 
 # -- the framework that runs a job --------------------------------------------------------
@@ -210,7 +214,7 @@ _APART: Final = frozenset({"rows", "counts", "complete", "results", "failed", "f
 
 
 class JobContext(Protocol):
-    """What a job needs of a context, such as MLRun's."""
+    """The methods that a job calls on a context, such as MLRun's."""
 
     def log_result(self, key: str, value: Any) -> object:
         """Keep a value of the run."""
@@ -221,7 +225,7 @@ class JobContext(Protocol):
 
 @contextmanager
 def log_to(context: JobContext | None) -> Iterator[Callable[[JobResults], JobResults]]:
-    """Give what logs a job's results; those of an error that ends the block are logged, too.
+    """Yield a function that logs the results of a job; also log the results of an error.
 
     Raises
     ------
@@ -235,37 +239,37 @@ def log_to(context: JobContext | None) -> Iterator[Callable[[JobResults], JobRes
             f"and log_dataset(), as MLRun's context has them."
         )
 
-    def log(told: JobResults) -> JobResults:
+    def log(results: JobResults) -> JobResults:
         if context is not None:
-            _log_results(context, told)
-        return told
+            _log_results(context, results)
+        return results
 
     try:
         yield log
     except BaseException as error:
-        told = getattr(error, "results", None)
-        if isinstance(told, JobResults):
-            log(told)
+        results = getattr(error, "results", None)
+        if isinstance(results, JobResults):
+            log(results)
         raise
 
 
-def _log_results(context: JobContext, told: JobResults) -> None:
-    """Log results; a context that fails must not hide what became of the rows."""
-    summary = told.to_json()
+def _log_results(context: JobContext, results: JobResults) -> None:
+    """Log results; a context that fails must not hide the results."""
+    summary = results.to_json()
     values = {
-        "rows": told.rows,
-        **told.counts,
-        "complete": told.complete,
+        "rows": results.rows,
+        **results.counts,
+        "complete": results.complete,
         "receipt": {name: value for name, value in summary.items() if name not in _APART},
         "results_path": summary["results"],
         "failed_path": summary["failed"],
-        "failed_rows": told.failed_rows,
+        "failed_rows": results.failed_rows,
     }
     try:
         for name, value in values.items():
             if value is not None:
                 context.log_result(name, value)
-        if told.reasons:
-            context.log_dataset("not_stored", df=pd.DataFrame(list(told.reasons)))
+        if results.reasons:
+            context.log_dataset("not_stored", df=pd.DataFrame(list(results.reasons)))
     except Exception:  # noqa: BLE001  # whatever a framework raises
-        _LOG.warning("the job's context failed; its results are %s", told.counts, exc_info=True)
+        _LOG.warning("the job's context failed; its results are %s", results.counts, exc_info=True)

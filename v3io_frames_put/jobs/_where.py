@@ -51,7 +51,7 @@ MEMBER_TYPES: Final = {
     "bool": pa.bool_(), "int": pa.int64(), "float": pa.float64(), "text": pa.string(),
     "given": pa.bool_(),
 }  # fmt: skip
-"""A name that is no column is read as one for each JSON type, null where a line has another."""
+"""A name that is not a column is read as one for each JSON type, null where a line has another."""
 
 
 def member_column(name: str, kind: str) -> str:
@@ -68,7 +68,7 @@ class Where:
     schema: pa.Schema  # what the expression reads
 
     def evaluate(self, columns: Mapping[str, pa.Array]) -> pa.BooleanArray:
-        """Return for each row true, false, or null where nobody can tell."""
+        """Return for each row true, false, or null where it cannot be decided."""
         import pyarrow.dataset as ds
 
         table = pa.table([columns[name] for name in self.schema.names], self.schema)
@@ -244,7 +244,7 @@ class _Parser:
 
 
 def _first(tests: list[Any]) -> Any:
-    """Return the first test that can be told: of a member, that of the type that it has."""
+    """Return the first test that can be decided: of a member, that of the type that it has."""
     return tests[0] if len(tests) == 1 else pc.coalesce(*tests)
 
 

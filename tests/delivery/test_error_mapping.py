@@ -1,0 +1,105 @@
+"""Each answer that no retry can change has its error, with status, number and advice."""
+
+import json
+
+import pytest
+
+from tests.delivery.examples import PLACE
+from tests.internals import Answer, Failure, Fault, errors_of_answers
+from v3io_frames_put.errors import (
+    AuthenticationError,
+    NotAStream,
+    PermissionDenied,
+    PlatformUnavailable,
+    RequestError,
+    StreamNotFound,
+)
+
+
+def answer(status, message=None, code=-5, **headers):
+    fields = {} if message is None else {"ErrorCode": code, "ErrorMessage": message}
+    return Answer(status, headers, json.dumps(fields).encode())
+
+
+@pytest.mark.parametrize(
+    ("given", "kind"),
+    [
+        (answer(401), AuthenticationError),
+        (answer(403), PermissionDenied),
+        (answer(400, "Permission denied"), PermissionDenied),
+        (answer(400, "ResourceIsnotStream"), NotAStream),
+        (answer(404), StreamNotFound),
+        (answer(400, "ResourceNotFoundException"), StreamNotFound),
+        (answer(301), RequestError),
+        (answer(400, "Odd"), RequestError),
+    ],
+)
+def test_an_answer_has_its_error(given, kind):
+    error = errors_of_answers.request_error(given, doing="put", stream=PLACE, where="http://p")
+    assert type(error) is kind
+    assert error.status == given.status
+    assert str(PLACE) in str(error)
+
+
+@pytest.mark.parametrize(
+    ("given", "is_missing"),
+    [
+        (answer(404), True),
+        (answer(404, "Odd"), True),
+        (answer(400, "ResourceNotFoundException"), True),
+        (answer(400, "Odd"), False),
+    ],
+)
+def test_what_is_missing_is_named_so_by_status_or_name(given, is_missing):
+    assert errors_of_answers.is_missing(given) is is_missing
+
+
+def test_any_other_answer_is_repeated_with_its_number():
+    error = errors_of_answers.request_error(
+        answer(400, "Odd"), doing="put", stream=PLACE, where="http://p"
+    )
+    assert "the platform answered 400 Odd, ErrorCode -5." in str(error)
+    assert error.error_code == -5
+
+
+def test_an_answer_without_a_number_has_none():
+    error = errors_of_answers.request_error(
+        Answer(400, {}, b""), doing="put", stream=PLACE, where="http://p"
+    )
+    assert "the platform answered 400 HTTP 400." in str(error)
+
+
+def test_a_missing_stream_is_described_by_the_answer_if_there_is_one():
+    missing = errors_of_answers.stream_not_found(PLACE)
+    assert "nothing is there;" in str(missing)
+    assert missing.status is None
+    error = errors_of_answers.request_error(
+        answer(404, "ResourceNotFoundException"), doing="put", stream=PLACE, where="http://p"
+    )
+    assert "nothing is there (404 ResourceNotFoundException, ErrorCode -5);" in str(error)
+
+
+def test_a_redirect_names_the_host_alone():
+    headers = {"location": "https://user:secret@other:8443/projects/a"}
+    moved = errors_of_answers.moved(Answer(308, headers, b""), doing="put", where="http://p")
+    assert "it has moved to https://other:8443. Set endpoint=" in str(moved)
+    nowhere = errors_of_answers.moved(Answer(308, {}, b""), doing="put", where="http://p")
+    assert "which no v3io web API does" in str(nowhere)
+
+
+def test_a_platform_without_a_useful_answer_is_unavailable():
+    options = {"doing": "look", "where": "http://p", "seconds": 3.0, "tries": 2}
+    busy = errors_of_answers.unavailable(answer(503, "busy"), **options)
+    assert type(busy) is PlatformUnavailable
+    assert (busy.status, busy.error_code) == (503, -5)
+    assert "the platform answered 503 busy, ErrorCode -5" in str(busy)
+    silent = errors_of_answers.unavailable(Fault("timeout", "waiting", "read timed out"), **options)
+    assert (silent.status, silent.error_code) == (None, None)
+    assert "timeout (read timed out)" in str(silent)
+    unreached = errors_of_answers.unavailable(Fault("dns", "connecting", "no such host"), **options)
+    assert "the last: no such host." in str(unreached)
+
+
+def test_a_cause_for_people_is_the_detail_or_else_the_name():
+    assert errors_of_answers.describe_cause(Failure("NoAnswer", "refused")) == "refused"
+    assert errors_of_answers.describe_cause(Failure("NoAnswer")) == "NoAnswer"
