@@ -39,9 +39,9 @@ demo: $(DEMO)  ## Put 336,776 real flights onto a stream of the local platform, 
 	@$(VENV)/bin/v3io-put demo $(ARGS)
 
 test: $(DEV)  ## Run the tests (minutes); ARGS="-k name" picks some
-	$(PY) -m pytest $(ARGS)
+	$(PY) -m pytest -n 2 $(ARGS)
 
-FAST := -m "(pure or face) and not long and not ui" --hypothesis-profile=fast
+FAST := -n 2 -m "(pure or face) and not long and not ui" --hypothesis-profile=fast
 
 test-fast: $(DEV)  ## Run the tests of pure code, and one call of each face (a minute)
 	$(PY) -m pytest $(FAST) $(ARGS)

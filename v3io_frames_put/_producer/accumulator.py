@@ -132,6 +132,11 @@ class Accumulator:
     def __bool__(self) -> bool:
         return bool(self._pauses or self.records)
 
+    @property
+    def shared_bytes(self) -> int:
+        """Bytes of the newest windows: what was sent of them may still be in memory."""
+        return sum(window.nbytes for window in self._windows)
+
     # -- in ------------------------------------------------------------------------------
 
     def add(self, entries: Entries) -> Entries:
@@ -195,20 +200,14 @@ class Accumulator:
         return lanes
 
     def _copy_remains(self, window: Entries) -> None:
-        """Copy what still waits of a window, if that is little: it holds all of it in memory.
+        """Copy what still waits of a window, lane by lane: a range holds all of it in memory.
 
         A lane whose batch pauses for minutes would else hold every window that came since.
         """
-        places = [
-            (lane, at)
-            for lane in self._lanes
-            for at, part in enumerate(lane.ranges)
-            if part.entries is window
-        ]
-        waiting = sum(lane.ranges[at].nbytes for lane, at in places)
-        if 2 * waiting < window.nbytes:
-            for lane, at in places:
-                lane.ranges[at] = lane.ranges[at].copy()
+        for lane in self._lanes:
+            for at, part in enumerate(lane.ranges):
+                if part.entries is window and part.nbytes < window.nbytes:
+                    lane.ranges[at] = part.copy()
 
     # -- out -----------------------------------------------------------------------------
 

@@ -143,7 +143,9 @@ class Producer:
         if self._accumulator.idle_records >= self._policy.records_ahead(self._limit.requests):
             return False  # more would take memory and make nothing faster
         held = self.held_bytes
-        return not held or held + self._window_bytes <= self._policy.max_in_flight_bytes
+        room = self._policy.max_in_flight_bytes - self._accumulator.shared_bytes
+        # The window and its copy in the order of lanes exist side by side for a moment.
+        return not held or held + 2 * self._window_bytes <= room
 
     @property
     def _is_ready(self) -> bool:
