@@ -13,8 +13,8 @@ from v3io_frames_put._encode.decode import decode_records
 from v3io_frames_put._encode.json_writer import RowWriter, write_cells
 from v3io_frames_put._encode.layouts import DETAIL, INVALID, make_plain, plain_type
 from v3io_frames_put._encode.plan import RowPlan
-from v3io_frames_put._encode.records import Records, Rejections
 from v3io_frames_put._encode.sources import StreamSource
+from v3io_frames_put._encode.values import Records, Rejections
 from v3io_frames_put._io import connection, reader
 from v3io_frames_put._io.clock import Clock
 from v3io_frames_put._io.connection import CutError

@@ -24,8 +24,8 @@ from v3io_frames_put.errors import ColumnNotFound, ConfigError, UnsupportedType
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from v3io_frames_put._encode.records import RejectionLog
     from v3io_frames_put._encode.sources import Reader, Source
+    from v3io_frames_put._encode.values import RejectionLog
 
 
 def decide_type(pieces: Iterable[pa.Array | np.ndarray], name: str) -> pa.DataType:

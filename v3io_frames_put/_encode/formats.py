@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 
     from v3io_frames_put._encode.columns import Selection
     from v3io_frames_put._encode.packs import Joiner
-    from v3io_frames_put._encode.records import Encoder, RejectionLog
+    from v3io_frames_put._encode.records import Encoder
     from v3io_frames_put._encode.sources import Column, Window
+    from v3io_frames_put._encode.values import RejectionLog
     from v3io_frames_put.config import Limits, RowOptions
 
 # More rows hardly make a pack smaller per row, but leave fewer records to send side by side.

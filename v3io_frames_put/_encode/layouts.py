@@ -16,7 +16,7 @@ import pyarrow.types as pt
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from v3io_frames_put._encode.records import RejectionLog
+    from v3io_frames_put._encode.values import RejectionLog
 
 
 def is_text(dtype: pa.DataType) -> bool:

@@ -21,8 +21,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from v3io_frames_put._encode.layouts import own_copy, to_numpy
-from v3io_frames_put._encode.records import NO_REJECTIONS, Records, Rejections, binary_sizes
+from v3io_frames_put._encode.records import binary_sizes
 from v3io_frames_put._encode.routing import Routes
+from v3io_frames_put._encode.values import NO_REJECTIONS, Records, Rejections
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -13,9 +13,10 @@ from v3io_frames_put._encode.inputs import open_source
 from v3io_frames_put._encode.json_lines import LineEncoder, LineSelection, LineSource
 from v3io_frames_put._encode.layouts import DETAIL, INVALID, InvalidCells
 from v3io_frames_put._encode.packs import LineJoiner
-from v3io_frames_put._encode.records import Records, RowEncoder
+from v3io_frames_put._encode.records import RowEncoder
 from v3io_frames_put._encode.routing import Mapping
 from v3io_frames_put._encode.sources import Source, StreamSource
+from v3io_frames_put._encode.values import Records
 from v3io_frames_put.config import WINDOW_BYTES
 
 if TYPE_CHECKING:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, Protocol, SupportsInt
+from typing import TYPE_CHECKING, Final, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -12,125 +12,17 @@ import pyarrow.compute as pc
 from v3io_frames_put._encode.layouts import reject_invalid, to_numpy
 from v3io_frames_put._encode.routing import Routes, hash_destinations
 from v3io_frames_put._encode.sources import MAX_ROWS, Window, read_window
+from v3io_frames_put._encode.values import RejectionLog, Rejections
 from v3io_frames_put.errors import DataError, PutRecordsError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from v3io_frames_put._encode.blocks import Blocks
     from v3io_frames_put._encode.columns import Selection
     from v3io_frames_put._encode.layouts import InvalidCells
     from v3io_frames_put._encode.routing import Mapping
     from v3io_frames_put.config import Limits
-
-
-@dataclass(frozen=True, slots=True)
-class Rejections:
-    """Rows rejected before they were sent, each alone.
-
-    Attributes
-    ----------
-    rows : ndarray of int64
-        Row numbers, ascending.
-    names : list of str
-        The results' ``error_message``: DataTooLarge, PartitionKeyTooLong,
-        ClientInfoTooLong, ShardIdInvalid or UnencodableValue.
-    details : list of str
-        The results' ``error_detail``: column, size, what to do.
-    """
-
-    rows: np.ndarray
-    names: list[str]
-    details: list[str]
-
-    def __len__(self) -> int:
-        return len(self.names)
-
-    @staticmethod
-    def concat(parts: Sequence[Rejections]) -> Rejections:
-        """Return the rejections of windows that follow each other."""
-        return Rejections(
-            np.concatenate([part.rows for part in parts]),
-            [name for part in parts for name in part.names],
-            [detail for part in parts for detail in part.details],
-        )
-
-
-NO_REJECTIONS: Final = Rejections(np.zeros(0, np.int64), [], [])
-
-
-@dataclass(frozen=True, slots=True)
-class Records:
-    """Encoded records of one window of consecutive rows, in data order.
-
-    Every row of the window is in exactly one record or in ``rejections``, except
-    those the caller asked to skip. Packs come in the order of their first rows; those of
-    one window may come in several pieces, of which only the first has a ``num_rows``
-    above 0 and rejections.
-
-    Attributes
-    ----------
-    first_row, num_rows : int
-        The window.
-    data : BinaryArray
-        The payload of each record; no nulls.
-    partition_key : StringArray or None
-        Per record, null where it has none. None: no record has one.
-    shard : Int32Array or None
-        Likewise.
-    client_info : BinaryArray or None
-        Likewise.
-    rows : ndarray of int64
-        Row numbers of all records, record after record.
-    row_counts : ndarray of int32 or None
-        Rows in each record. None: one each.
-    destination : ndarray of uint64 or None
-        A stable hash of the shard if given, else of the key; 0 where a record has
-        neither. None: no record has one.
-    rejections : Rejections
-        Rows of the window that are in no record.
-    """
-
-    first_row: int
-    num_rows: int
-    data: pa.BinaryArray
-    partition_key: pa.StringArray | None
-    shard: pa.Int32Array | None
-    client_info: pa.BinaryArray | None
-    rows: np.ndarray
-    row_counts: np.ndarray | None
-    destination: np.ndarray | None
-    rejections: Rejections
-
-
-@dataclass(slots=True)
-class RejectionLog:
-    """Collects the rejections of one window; the first reason of a row counts."""
-
-    reasons: dict[int, tuple[str, str]] = field(default_factory=dict)
-
-    def add(self, row: SupportsInt, name: str, detail: str) -> None:
-        """Reject one row of the window, counted from the window's first."""
-        self.reasons.setdefault(int(row), (name, detail))
-
-    def keep(self, num_rows: int) -> np.ndarray | None:
-        """Return the mask of rows that are not rejected; None when all are fine."""
-        if not self.reasons:
-            return None
-        mask = np.ones(num_rows, dtype=bool)
-        mask[list(self.reasons)] = False
-        return mask
-
-    def close(self, first_row: int, num_rows: int, skip: np.ndarray | None) -> Rejections:
-        """Return the rejections among the first ``num_rows`` rows, skipped ones left out."""
-        rows = sorted(
-            row for row in self.reasons if row < num_rows and not (skip is not None and skip[row])
-        )
-        return Rejections(
-            rows=np.array(rows, dtype=np.int64) + first_row,
-            names=[self.reasons[row][0] for row in rows],
-            details=[self.reasons[row][1] for row in rows],
-        )
 
 
 CELL_BYTES: Final = 8  # a number as text, about

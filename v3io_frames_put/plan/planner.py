@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from v3io_frames_put._encode.plan import RowPlan
-    from v3io_frames_put._encode.records import Records, Rejections
+    from v3io_frames_put._encode.values import Records, Rejections
     from v3io_frames_put._producer.batch import Batch
     from v3io_frames_put._producer.values import Failure
     from v3io_frames_put._wire.bodies import EncodedWindow
