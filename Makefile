@@ -138,7 +138,7 @@ $(OLDEST)/made: pyproject.toml
 .venv-mlrun-%/made: pyproject.toml
 	$(call make_environment,.venv-mlrun-$*)
 	@echo "Installing MLRun $* and the package beside it (two minutes) ..."
-	@.venv-mlrun-$*/bin/python -m pip install -qq 'mlrun==$*' -e '.[demo]' --group test
+	@.venv-mlrun-$*/bin/python -m pip install -qq 'mlrun==$*' -e '.[demo,dask]' --group test
 	@touch $@
 
 .venv-python-%/made: PYTHON = $(call find_python,$*)

@@ -76,7 +76,8 @@ def decode_records(
     # Labels have pandas' own type for text, but objects where the frame sent had them.
     had_objects = isinstance(schema, pd.DataFrame) and schema.columns.dtype == object
     dtype = object if had_objects else None
-    frame = pd.DataFrame(columns, columns=pd.Index(list(columns), dtype=dtype))
+    # Given with the data, the labels make pandas 2.1 copy Arrow columns as objects, which fails.
+    frame = pd.DataFrame(columns).set_axis(pd.Index(list(columns), dtype=dtype), axis="columns")
     return frame.set_axis(index) if columns else pd.DataFrame(index=index)
 
 
