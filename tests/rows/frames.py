@@ -343,7 +343,8 @@ CELLS = [
         (missing, None, None, None, NO)
         for missing in (
             None, math.nan, np.float32("nan"), np.float16("nan"), pd.NaT, pd.NA,
-            Decimal("NaN"), Decimal("sNaN"), np.datetime64("NaT"), np.timedelta64("NaT"),
+            Decimal("NaN"), Decimal("sNaN"),
+            np.datetime64("NaT", "ns"), np.timedelta64("NaT", "ns"),
         )
     ),
 ]  # fmt: skip

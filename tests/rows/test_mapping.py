@@ -280,7 +280,9 @@ def test_a_shard_takes_the_place_of_the_key_row_by_row():
 MIXED_CELLS = [0, 1, None, np.nan, "x", "7", pd.NaT, b"y", 2, None]
 
 
-@pytest.mark.parametrize("missing", [np.float32("nan"), Decimal("sNaN"), np.datetime64("NaT")])
+@pytest.mark.parametrize(
+    "missing", [np.float32("nan"), Decimal("sNaN"), np.datetime64("NaT", "ns")]
+)
 @pytest.mark.parametrize(
     ("option", "given", "expected"),
     [("partition_key", "x", "x"), ("shard", 1, 1), ("client_info", "x", b"x")],

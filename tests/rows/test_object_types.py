@@ -67,7 +67,7 @@ def test_a_mix_that_would_change_a_value_names_column_and_row(cells, row):
 
 
 MISSING = [np.nan, np.float32("nan"), np.float16("nan"), pd.NaT, pd.NA, Decimal("sNaN")]
-MISSING += [np.datetime64("NaT"), np.timedelta64("NaT")]
+MISSING += [np.datetime64("NaT", "ns"), np.timedelta64("NaT", "ns")]
 
 
 @pytest.mark.parametrize("missing", MISSING, ids=lambda cell: f"{type(cell).__name__} {cell}")

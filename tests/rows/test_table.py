@@ -257,7 +257,7 @@ def test_the_text_of_a_cell_does_not_depend_on_its_neighbors(name):
         (None, "null"),
         (pd.NaT, "null"),
         (pd.NA, "null"),
-        (np.datetime64("NaT"), "null"),
+        (np.datetime64("NaT", "ns"), "null"),
         (Decimal("NaN"), "null"),
         (Decimal("1.50"), '"1.50"'),
         ("é", '"é"'),
@@ -304,7 +304,7 @@ def test_each_python_cell_has_its_text(cell, expected):
 
 
 MISSING = [None, NAN, np.float32("nan"), np.float16("nan"), pd.NaT, pd.NA, Decimal("sNaN")]
-MISSING += [np.datetime64("NaT"), np.timedelta64("NaT"), Decimal("NaN")]
+MISSING += [np.datetime64("NaT", "ns"), np.timedelta64("NaT", "ns"), Decimal("NaN")]
 
 
 @pytest.mark.parametrize("cell", MISSING, ids=lambda cell: f"{type(cell).__name__} {cell}")

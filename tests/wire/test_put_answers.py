@@ -118,15 +118,14 @@ def test_what_is_not_json_is_not_believed(answer):
 
 
 @pytest.mark.parametrize("field", ["ErrorMessage", "Other"])
-@pytest.mark.parametrize("depth", [3_000, 100_000])
-def test_what_is_nested_deep_is_not_believed(field, depth):
-    deep = b"[" * depth + b"]" * depth
+def test_what_is_nested_deep_is_not_believed(field):
+    deep = b"[" * 100_000 + b"]" * 100_000
     answer = body({"ErrorCode": -1, field: "~"}, failed=1).replace(b'"~"', deep)
     assert doubt(answer, sent(1)).startswith("the answer is JSON that is nested too deep")
 
 
 def test_at_any_depth_an_answer_is_read_or_not_believed():
-    for depth in range(800, 1_100):
+    for depth in [*range(800, 1_100), 3_000, 10_000]:  # how deep a Python reads differs
         deep = b"[" * depth + b"]" * depth
         answer = body({"ErrorCode": -1, "ErrorMessage": "~"}, failed=1).replace(b'"~"', deep)
         try:

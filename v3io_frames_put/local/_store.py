@@ -10,6 +10,7 @@ log, no sync per commit: a power cut may take the last commits, but never the fi
 from __future__ import annotations
 
 import sqlite3
+import weakref
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -90,6 +91,7 @@ class Store:
     def __init__(self, path: Path | None = None) -> None:
         self._path = path
         self._database = self._open()
+        weakref.finalize(self, self._database.close)  # a store that is dropped closes its file
 
     def _open(self) -> sqlite3.Connection:
         # The caller serializes; the connection only crosses threads.
