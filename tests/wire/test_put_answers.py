@@ -12,7 +12,6 @@ from tests.internals import (
     Entries,
     UnbelievableAnswerError,
     parse_put_answer,
-    write_put_answer,
 )
 
 
@@ -44,16 +43,6 @@ def doubt(answer, entries):
     with pytest.raises(UnbelievableAnswerError) as caught:
         parse_put_answer(answer, entries)
     return str(caught.value)
-
-
-def test_a_written_answer_stores_every_record_where_it_asked_to_be():
-    asked = b'{"Records":[{"Data":"","ShardId":3},{"Data":""},{"Data":"","ShardId":3}]}'
-    answer, last_number = write_put_answer(asked, 7)
-    told = parse_put_answer(answer, sent(shard=[3, None, 3]))
-    assert last_number == 10
-    assert told.stored.all()
-    assert told.shard_id.tolist() == [3, 0, 3]
-    assert told.sequence_number.tolist() == [8, 9, 10]
 
 
 def test_stored_records_have_shard_and_number_in_request_order():

@@ -27,8 +27,6 @@ _COUNT_BYTES: Final = 3
 _COUNT_BITS: Final = np.uint64(8 * _COUNT_BYTES)
 _COUNT_MASK: Final = np.uint64((1 << (8 * _COUNT_BYTES)) - 1)
 _TEXT_BYTES: Final = 24  # of a tag in Base64
-MAX_TAGGED_ROWS: Final = 1 << (8 * _ROW_BYTES)
-MAX_TAGGED_COUNT: Final = (1 << (8 * _COUNT_BYTES)) - 1
 
 
 class Tag(NamedTuple):

@@ -13,7 +13,6 @@ from xml.etree import ElementTree as ET
 
 import msgspec
 import numpy as np
-import orjson
 import pyarrow as pa
 import pybase64
 
@@ -394,31 +393,6 @@ def parse_put_answer(body: bytes, entries: Entries) -> PutAnswer:
     _check_shards(columns, entries)
     _check_numbers(columns)
     return columns
-
-
-def write_put_answer(request_body: bytes | memoryview, last_number: int) -> tuple[bytes, int]:
-    """Write the answer of a platform that stores every record of a PutRecords request.
-
-    Parameters
-    ----------
-    request_body : bytes or memoryview
-        The request.
-    last_number : int
-        The highest sequence number given so far.
-
-    Returns
-    -------
-    body, last_number : bytes and int
-        A body that is believed, and the highest number it gives. Records go to the shard
-        they ask for, else to the first.
-    """
-    records = orjson.loads(request_body)["Records"]
-    stored = [
-        {"ShardId": record.get("ShardId", 0), "SequenceNumber": number}
-        for number, record in enumerate(records, last_number + 1)
-    ]
-    body = orjson.dumps({"FailedRecordCount": 0, "Records": stored})
-    return body, last_number + len(records)
 
 
 def _parse(body: bytes, expected: int) -> _Answer:
