@@ -368,7 +368,8 @@ class CommandGroup(click.Group):
             signal.signal(signal.SIGINT, signal.default_int_handler)
         for stream in (sys.stdout, sys.stderr):
             with suppress(AttributeError, OSError, ValueError):
-                stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+                # By line, so that a full disk is seen where a line is written.
+                stream.reconfigure(errors="backslashreplace", line_buffering=True)  # type: ignore[union-attr]
         try:
             code = super().main(*args, **{**extra, "standalone_mode": False})
         except (click.Abort, KeyboardInterrupt):
@@ -377,6 +378,11 @@ class CommandGroup(click.Group):
             with suppress(OSError, ValueError):
                 error.show()
             code = error.exit_code
+        for name in ("stdout", "stderr"):
+            try:
+                getattr(sys, name).flush()
+            except (AttributeError, OSError, ValueError):  # noqa: PERF203  # else Python ends with 120
+                setattr(sys, name, None)
         sys.exit(code or 0)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
