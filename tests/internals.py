@@ -10,6 +10,7 @@ from v3io_frames_put._encode import plan as _plan
 from v3io_frames_put._encode.arrow_rows import StreamWriter
 from v3io_frames_put._encode.base64 import decode_base64, encode_base64
 from v3io_frames_put._encode.decode import decode_records
+from v3io_frames_put._encode.json_lines import FILE, FILE_ROW
 from v3io_frames_put._encode.json_writer import RowWriter, write_cells
 from v3io_frames_put._encode.layouts import DETAIL, INVALID, make_plain, plain_type
 from v3io_frames_put._encode.plan import RowPlan
@@ -108,6 +109,9 @@ from v3io_frames_put._wire.responses import (
 from v3io_frames_put._wire.responses import decode_base64 as decode_record_text
 from v3io_frames_put.config import WINDOW_BYTES, DeliveryOptions, Limits, RowOptions
 from v3io_frames_put.config import DeliveryOptions as Policy
+from v3io_frames_put.jobs._outputs import ParquetOutput, ResultsOutput, check_failed_rows
+from v3io_frames_put.jobs._progress import estimate_rows, log_every_ten_seconds, show_progress
+from v3io_frames_put.jobs._sink import Places, Sink
 from v3io_frames_put.put import run_to_results
 from v3io_frames_put.results import Receipt, attach_receipt, collect_results
 from v3io_frames_put.resume import read_prior_run

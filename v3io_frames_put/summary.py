@@ -263,6 +263,7 @@ def summarize_receipt(
     receipt: Mapping[str, Any],
     reasons: Sequence[Mapping[str, Any]],
     counts: Mapping[str, int] | None = None,
+    shards: Mapping[int, Mapping[str, int]] | None = None,
 ) -> Summary:
     """Make a summary of rows that are not at hand, by what a receipt says of them.
 
@@ -275,12 +276,20 @@ def summarize_receipt(
         one ``detail``.
     counts : dict of str to int, optional
         Rows by status. None: the receipt's.
+    shards : dict of int to dict, optional
+        ``rows``, ``first`` and ``last`` of each shard that got any. None: not known.
     """
     errors = pd.DataFrame([dict(reason) for reason in reasons], columns=list(_ERRORS))
     columns = errors["detail"].astype("string").str.extract(_COLUMN, expand=False)
+    by_shard = pd.DataFrame(
+        list((shards or {}).values()),
+        index=list(shards or {}),
+        columns=["rows", "first", "last"],
+        dtype="Int64",
+    )
     return Summary(
         counts=receipt["counts"] if counts is None else counts,
-        shards=pd.DataFrame(),
+        shards=_every_shard(by_shard, receipt),
         errors=errors.assign(column=columns, labels=pd.Series([()] * len(errors), dtype=object)),
         attempts={},
         maybe_duplicates=receipt.get("maybe_duplicates", 0),
@@ -289,8 +298,12 @@ def summarize_receipt(
     )
 
 
-def describe_unstored(counts: Mapping[str, int], reasons: Sequence[tuple[Any, int, Any]]) -> str:
-    """Say in one paragraph how many rows are not stored, and the most frequent reasons."""
+def describe_unstored(
+    counts: Mapping[str, int],
+    reasons: Sequence[tuple[Any, int, Any]],
+    where: str = 'See them: results[results.status != "stored"].',
+) -> str:
+    """Say in one paragraph how many rows are not stored, why, and where they are."""
     rows = sum(counts.values())
     total = rows - counts["stored"]
     counted = ", ".join(f"{counts[s]:,} {s}" for s in STATUSES[1:] if counts[s])
@@ -301,9 +314,8 @@ def describe_unstored(counts: Mapping[str, int], reasons: Sequence[tuple[Any, in
     )
     verb = "is" if rows == 1 else "are"
     return (
-        f"{total:,} of {plural(rows, 'row')} {verb} not stored ({counted}). {why}. "
-        f'See them: results[results.status != "stored"].'
-    )
+        f"{total:,} of {plural(rows, 'row')} {verb} not stored ({counted}). {why}. {where}"
+    ).rstrip()
 
 
 _COLUMN: Final = r"^column '([^']*)'"  # how a detail begins that is of one column
@@ -324,12 +336,16 @@ def _shards(results: pd.DataFrame, receipt: Mapping[str, Any]) -> pd.DataFrame:
     stored = results[results["status"] == "stored"]
     numbers = stored.groupby("shard_id")["sequence_number"]
     counted: Any = numbers.agg(rows="size", first="min", last="max")
+    return _every_shard(counted, receipt)
+
+
+def _every_shard(counted: pd.DataFrame, receipt: Mapping[str, Any]) -> pd.DataFrame:
+    """Add the shards that got nothing, as far as they are known; none if no shard got any."""
     known = [receipt.get("shards") or 0, *(int(shard) + 1 for shard in receipt.get("starts", ()))]
-    last = max([int(counted.index.max()) + 1 if len(counted) else 0, *known])
-    every = pd.Index(range(last), dtype="Int32", name="shard_id")
-    counted = counted.reindex(every if len(stored) else every[:0])
+    last = max(int(counted.index.max()) + 1, *known) if len(counted) else 0
+    counted = counted.reindex(pd.Index(range(last), dtype="Int32", name="shard_id"))
     rows: Any = counted["rows"].fillna(0).astype("int64")
-    return counted.assign(rows=rows)  # type: ignore[no-any-return]
+    return counted.assign(rows=rows)
 
 
 def group_reasons(results: pd.DataFrame) -> pd.DataFrame:

@@ -118,7 +118,10 @@ def test_the_platform_can_stop_it(run, job, failed, local_platform):
     [
         ([], "expected --config JOB.toml"),
         (["--config", "{job}", "--where", "n > 1"], "No such option"),
-        (["--config", "{job}", "{failed}", "--failed", "{failed}"], "is the file to send again"),
+        (
+            ["--config", "{job}", "{failed}", "--failed", "{failed}"],
+            "is one of the files to publish",
+        ),
         (["--config", "{job}", "nothing.parquet"], "cannot be read as Parquet"),
     ],
 )

@@ -16,7 +16,7 @@ from IPython.core.interactiveshell import InteractiveShell
 
 import v3io_frames_put
 import v3io_frames_put.polars
-from v3io_frames_put import Client, ColumnNotFound, ConfigError, plan_records, put_records
+from v3io_frames_put import Client, ColumnNotFound, ConfigError, jobs, plan_records, put_records
 from v3io_frames_put.widget import Uploader
 
 FRAME = pd.DataFrame({"sensor": ["attic"], "celsius": [31.5]})
@@ -103,6 +103,9 @@ def test_a_misspelled_column_is_named_with_the_right_one(client):
         lambda client: plan_records(FRAME, "a/b", columns=["no"], client=client),
         lambda client: pl.DataFrame(FRAME).v3io.put_records("a/b", columns=[], client=client),
         lambda _client: FRAME.v3io.plan_records("a/b", partion_key="sensor"),
+        lambda client: jobs.publish("no.parquet", "a/b", client=client),
+        lambda client: jobs.plan("no.parquet", "a/b", format="xml", client=client),
+        lambda client: jobs.publish("no.parquet", "a/b", partion_key="sensor", client=client),
     ],
 )
 def test_an_error_about_the_callers_line_shows_one_line_of_ours(client, call):

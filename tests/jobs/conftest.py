@@ -11,13 +11,12 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet as pq
 
-from tests.internals import DETAIL, INVALID
+from tests.internals import DETAIL, FILE_ROW, INVALID
 from v3io_frames_put import jobs
 from v3io_frames_put.jobs._cast import read_types
 from v3io_frames_put.jobs._csv import Dialect
 from v3io_frames_put.jobs._files import find_files
 from v3io_frames_put.jobs._reader import INTERNAL_FIELDS, FileTable
-from v3io_frames_put.jobs._sink import FILE_ROW
 
 STREAM = "projects/house/readings"
 

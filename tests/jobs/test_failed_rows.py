@@ -10,12 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyarrow import parquet as pq
 
+from tests.internals import FILE, FILE_ROW, Places, check_failed_rows
 from tests.jobs.conftest import read_table, write_parquet, write_text
 from v3io_frames_put import ConfigError, Interrupted, PartialFailure, StreamNotFound, jobs
 from v3io_frames_put.errors import PutRecordsError
-from v3io_frames_put.jobs._failed_rows import check_failed_rows
 from v3io_frames_put.jobs._reader import FileTable
-from v3io_frames_put.jobs._sink import FILE, FILE_ROW, Places
 from v3io_frames_put.local import faults
 
 pytestmark = pytest.mark.filterwarnings("default::v3io_frames_put.UnstoredRowsWarning")
@@ -243,12 +242,12 @@ class TestOpening:
     def test_what_is_not_such_a_file_is_refused(self, tmp_path, failed, write, says):
         write(failed)
         with pytest.raises(ConfigError, match=says):
-            check_failed_rows(failed, tmp_path / "left.parquet")
+            check_failed_rows(failed)
 
-    def test_it_is_not_written_over(self, tmp_path, failed):
+    def test_it_is_not_written_over(self, publish, tmp_path, failed):
         self.write(failed, n=[1])
-        with pytest.raises(ConfigError, match="is the file to send again"):
-            check_failed_rows(failed, tmp_path / "." / failed.name)
+        with pytest.raises(ConfigError, match="is one of the files to publish"):
+            publish(failed, failed=tmp_path / "." / failed.name)
 
 
 @given(

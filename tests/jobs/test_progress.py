@@ -8,8 +8,8 @@ from types import SimpleNamespace
 
 import pytest
 
+from tests.internals import estimate_rows, log_every_ten_seconds, show_progress
 from v3io_frames_put import Progress
-from v3io_frames_put.jobs._progress import LogLines, estimate_rows, show_progress
 
 
 def snapshot(seconds, stored, waiting=None):
@@ -21,7 +21,7 @@ def snapshot(seconds, stored, waiting=None):
 
 def test_a_line_every_ten_seconds(caplog):
     caplog.set_level(logging.INFO, "v3io_frames_put")
-    log = LogLines()
+    log = log_every_ten_seconds()
     for seconds in (0.1, 5, 10, 12, 19.9, 20.1):
         log(snapshot(seconds, stored=1_000 * int(seconds) - 1))
     assert [record.getMessage().partition(":")[0] for record in caplog.records] == [
@@ -43,7 +43,7 @@ def test_the_rows_of_the_files_are_the_total(caplog):
     with show_progress(None, files(50_000)) as show:
         show(snapshot(10, stored=999, waiting="the platform asked to wait"))
     (line,) = caplog.messages
-    assert line.startswith("1,000 of 50,000 rows: 999 stored, 1 rejected, 0 unknown, 0 unsent, ")
+    assert line.startswith("1,000 of 50,000 rows: 999 stored, 1 rejected, 0 unsent, 0 unknown, ")
     assert line.endswith("100 rows a second; the platform asked to wait")
 
 

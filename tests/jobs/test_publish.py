@@ -21,6 +21,7 @@ import pytest
 from pyarrow import feather
 from pyarrow import parquet as pq
 
+from tests.internals import ParquetOutput
 from tests.jobs.conftest import STREAM, read_table, write_parquet, write_text
 from v3io_frames_put import (
     ConfigError,
@@ -31,7 +32,6 @@ from v3io_frames_put import (
     jobs,
 )
 from v3io_frames_put.errors import ColumnNotFound, PutRecordsError
-from v3io_frames_put.jobs._results_file import ParquetOutput
 from v3io_frames_put.local import faults
 
 ODD = 2**53 + 1  # the first whole number that no double holds
@@ -281,7 +281,7 @@ class TestPlaces:
                 journal=journal,
                 failed=failed,
             )
-        other.discard()
+        other.close()
         with pytest.raises(StreamNotFound):
             client.describe_stream("projects/new/one")
         publish(folder, journal=journal, columns=["n"])  # the journal is of nothing else
@@ -606,3 +606,16 @@ def test_columns_are_a_list(publish, sent, folder):
     with pytest.raises(ConfigError, match="expected a list"):
         publish(folder, columns="n")
     assert sent() == []
+
+
+def test_rows_are_counted_by_shard(publish, folder, local_platform):
+    told = publish(folder, partition_key="room")
+    numbers = {}
+    for record in local_platform.records(STREAM):
+        numbers.setdefault(record.shard_id, []).append(record.sequence_number)
+    assert told.shards == {
+        shard: {"rows": len(found), "first": min(found), "last": max(found)}
+        for shard, found in sorted(numbers.items())
+    }
+    assert "Rows per shard: " in repr(told)
+    assert "Rows per shard" in told._repr_html_()

@@ -13,12 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyarrow import parquet as pq
 
-from tests.internals import plan_rows
+from tests.internals import FILE, Places, plan_rows
 from tests.jobs.conftest import read_rows, write_parquet, write_text
 from v3io_frames_put import ConfigError, DataError, PartialFailure, UnsupportedType, jobs
 from v3io_frames_put.jobs._files import find_files
 from v3io_frames_put.jobs._reader import INTERNAL_FIELDS, FileTable
-from v3io_frames_put.jobs._sink import FILE, Places
 
 
 def write(path, table, **options):

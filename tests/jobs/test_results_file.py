@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -11,11 +10,9 @@ from unittest import mock
 import pyarrow as pa
 import pytest
 
-from tests.internals import PAGE_ROWS, SCHEMA, STATUSES, Copy, Receipt
+from tests.internals import PAGE_ROWS, SCHEMA, STATUSES, Copy, ParquetOutput, Receipt, Sink
 from tests.jobs.conftest import read_table
 from v3io_frames_put.errors import ConfigError
-from v3io_frames_put.jobs._results_file import ParquetOutput
-from v3io_frames_put.jobs._sink import Sink
 
 RECEIPT = Receipt(
     run_id="00" * 8, stream="s", endpoint="e", delivery="exactly_once", counts={"stored": 1},
@@ -30,12 +27,15 @@ def outcomes(status, num_rows):
         "error_message": pa.repeat(pa.scalar("NoAnswer"), num_rows),
         "maybe_duplicate": pa.repeat(pa.scalar(value=False), num_rows),
     }
+    if status == "stored":
+        known["shard_id"] = pa.repeat(pa.scalar(0, pa.int32()), num_rows)
+        known["sequence_number"] = pa.array(range(1, num_rows + 1), pa.int64())
     columns = [known.get(field.name, pa.nulls(num_rows, field.type)) for field in SCHEMA]
     return pa.record_batch(columns, schema=SCHEMA)
 
 
 def make_sink(path, *batches):
-    sink = Sink(SimpleNamespace(starts=[0]), path, None, packed=False, brake=None)
+    sink = Sink(SimpleNamespace(), results=path, packed=False)
     for batch in batches:
         sink.take(batch)
     return sink
@@ -46,10 +46,12 @@ def test_rows_that_came_late_are_stored_and_counted(tmp_path):
     batches = [outcomes(status, PAGE_ROWS) for status in ("stored", "unknown")]
     sink = make_sink(path, *batches)
     assert sink.tally.counts["unknown"] == PAGE_ROWS
-    sink.finish(
-        RECEIPT, late=[Copy(PAGE_ROWS + 1, 3, 77)], duplicates=[Copy(5, 0, 9), Copy(5, 0, 10)]
-    )
+    with sink:
+        sink.finish(
+            RECEIPT, late=[Copy(PAGE_ROWS + 1, 3, 77)], duplicates=[Copy(5, 0, 9), Copy(5, 0, 10)]
+        )
     assert sink.tally.counts["unknown"] == PAGE_ROWS - 1
+    assert sink.tally.shards[3] == {"rows": 1, "first": 77, "last": 77}
     results = read_table(path)
     late = results.loc[PAGE_ROWS + 1]
     assert (late.status, late.shard_id, late.sequence_number) == ("stored", 3, 77)
@@ -65,7 +67,8 @@ def test_results_that_cannot_be_put_in_their_place_are_counted_all_the_same(tmp_
     path = tmp_path / "r.parquet"
     sink = make_sink(path, outcomes("unknown", 3))
     path.mkdir()  # by somebody, meanwhile
-    sink.finish(RECEIPT, late=late, duplicates=[])
+    with sink:
+        sink.finish(RECEIPT, late=late, duplicates=[])
     stored = len(late)
     assert sink.tally.counts == {
         "stored": stored,
@@ -102,31 +105,12 @@ def test_what_cannot_be_begun_leaves_nothing_and_keeps_nobody_out(tmp_path, monk
     assert kept.value is not None
 
 
-def test_a_part_that_was_put_in_its_place_meanwhile_is_locked_anew(tmp_path, monkeypatch):
-    path = tmp_path / "r.parquet"
-    first = make_sink(path, outcomes("stored", 1))
-    part, flock = tmp_path / ".r.parquet.part", fcntl.flock
-
-    def place_first(file, how):
-        monkeypatch.setattr(fcntl, "flock", flock)
-        first.finish(RECEIPT, late=[], duplicates=[])
-        flock(file, how)
-
-    monkeypatch.setattr(fcntl, "flock", place_first)
-    second = make_sink(path, outcomes("unknown", 1))
-    assert part.exists()
-    with pytest.raises(ConfigError, match="is being written by another run"):
-        make_sink(path)
-    second.finish(RECEIPT, late=[], duplicates=[])
-    assert read_table(path).status.tolist() == ["unknown"]
-
-
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from v3io_frames_put.jobs._results_file import ResultsFile
+from tests.internals import ResultsOutput
 
-ResultsFile(Path(sys.argv[1]), packed=False)
+ResultsOutput(Path(sys.argv[1]), packed=False)
 os.kill(os.getpid(), signal.SIGKILL)
 """
 

@@ -105,7 +105,7 @@ def retry(
     FAILED is its `failed`, where none is given. What is still left goes to
     FAILED-left.parquet beside FAILED, or to --failed.
     """
-    from v3io_frames_put.jobs._failed_rows import check_failed_rows
+    from v3io_frames_put.jobs._outputs import check_failed_rows
 
     if stream is None or source is None:
         raise click.UsageError(
@@ -114,7 +114,7 @@ def retry(
         )
     left = failed or source.with_name(f"{source.stem}-left.parquet")
     with _reporting(None) as finish:
-        check_failed_rows(source, left)
+        check_failed_rows(source)
         finish(_publish([source], stream, client, {**options, "failed": left}))
 
 

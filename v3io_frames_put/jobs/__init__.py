@@ -1,38 +1,31 @@
 """Jobs: publish files larger than memory, and know what became of every row.
 
-files -> find_files -> select_files -> FileTable -> plan_upload -> (journal)
-      -> run_job: upload -> Sink (counts, results file) -> failed file
+files -> find_files -> select_files -> FileTable -> plan_run -> (journal)
+      -> run_job: Run -> Sink (counts, results file) -> failed rows
 """
 
 from __future__ import annotations
 
 import logging
+import warnings
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from v3io_frames_put._journal import open_journal
+from v3io_frames_put._public import public
 from v3io_frames_put._run_plan import check_event, plan_run
 from v3io_frames_put.client import Client, pick_client
-from v3io_frames_put.config import (
-    DeliveryOptions,
-    Encoding,
-    Limits,
-    RowOptions,
-    check_choice,
-    or_default,
-)
-from v3io_frames_put.errors import ConfigError
-from v3io_frames_put.jobs._cast import read_types
-from v3io_frames_put.jobs._csv import Dialect
-from v3io_frames_put.jobs._failed_rows import check_columns
-from v3io_frames_put.jobs._files import STDIN, find_files, pick_files, select_files
+from v3io_frames_put.config import Encoding, Limits, check_choice
+from v3io_frames_put.errors import ConfigError, PartialFailure, UnstoredRowsWarning
+from v3io_frames_put.jobs._files import STDIN, find_files, pick_files
 from v3io_frames_put.jobs._job_results import JobResults
-from v3io_frames_put.jobs._outputs import Outputs
+from v3io_frames_put.jobs._outputs import check_columns, check_outputs
 from v3io_frames_put.jobs._progress import estimate_rows
-from v3io_frames_put.jobs._reader import FileTable
-from v3io_frames_put.jobs._run import log_to, report_unstored, run_job
+from v3io_frames_put.jobs._run import JobOptions, check_context, log_results, run_job
 from v3io_frames_put.jobs._sink import Brake, Sink
 from v3io_frames_put.plan.planner import plan_source
+from v3io_frames_put.put import callers_level
 
 if TYPE_CHECKING:
     import os
@@ -43,7 +36,8 @@ if TYPE_CHECKING:
 
     from v3io_frames_put._run_plan import RunPlan
     from v3io_frames_put.config import DeliveryMode, MaxInFlight, Order
-    from v3io_frames_put.jobs._files import InputFile, Inputs
+    from v3io_frames_put.jobs._files import Inputs
+    from v3io_frames_put.jobs._reader import FileTable
     from v3io_frames_put.jobs._run import JobContext
     from v3io_frames_put.plan import RecordsPlan
     from v3io_frames_put.progress import ProgressOption
@@ -53,6 +47,7 @@ __all__ = ["JobResults", "plan", "publish"]
 _LOG: Final = logging.getLogger("v3io_frames_put")
 
 
+@public
 def publish(  # noqa: PLR0913 - one keyword for each option of a job
     files: Inputs,
     stream: str,
@@ -168,92 +163,90 @@ def publish(  # noqa: PLR0913 - one keyword for each option of a job
     >>> from v3io_frames_put import jobs
     >>> jobs.publish("clicks/*.parquet", "users/demo/clicks", partition_key="user")
     """
+    given = dict(locals())
     check_choice("on_error", on_error, ("return", "raise"))
     check_event("cancel", cancel)
-    client = pick_client(client)
-    dialect = Dialect(
-        delimiter=delimiter,
-        quote=quote,
-        csv_encoding=csv_encoding,
-        header=header,
-        skip_lines=skip_lines,
-        decimal_point=decimal_point,
-        all_text=all_text,
-    )
-    found = find_files(files, input_format)
-    if journal is not None and any(file.name == STDIN for file in found):
+    check_context(context)
+    try:
+        published = _publish(**{**given, "client": pick_client(client)})
+    except BaseException as error:
+        known = getattr(error, "results", None)
+        if context is not None and isinstance(known, JobResults):
+            log_results(context, known)
+        raise
+    if context is not None:
+        log_results(context, published)
+    if published.counts["stored"] < published.rows:
+        message = published.unstored_message()
+        if on_error == "raise":
+            failure = PartialFailure(message)
+            failure.results = published  # type: ignore[assignment]
+            raise failure
+        warnings.warn(message, UnstoredRowsWarning, stacklevel=callers_level())
+    return published
+
+
+def _publish(files: Inputs, stream: str, *, client: Client, **given: Any) -> JobResults:
+    """Publish files; ``given`` are the options of ``publish``."""
+    options = JobOptions.read(given, retry=client.retry, limits=client.limits)
+    found = find_files(files, given["input_format"])
+    if given["journal"] is not None and any(file.name == STDIN for file in found):
         raise ConfigError("journal: standard input cannot be read again. Publish a file.")
-    outputs = Outputs.check(found, results=results, failed=failed, journal=journal)
-    rows = RowOptions(
-        columns=columns,
-        format=format,
-        rows_per_record=rows_per_record,
-        partition_key=partition_key,
-        shard=shard,
-        client_info=client_info,
-        encoding=or_default("encoding", encoding, Encoding()),
-    )
-    with open_journal(journal) as kept, log_to(context) as log:
-        pinned = None if kept is None else kept.pinned
+    outputs = {name: given[name] for name in ("results", "failed")}
+    check_outputs(found, **outputs, journal=given["journal"])
+    results, failed = (None if path is None else Path(path) for path in outputs.values())
+    with open_journal(given["journal"]) as journal:
+        pinned = None if journal is None else journal.pinned
         picked, later = (found, []) if pinned is None else pick_files(found, pinned)
         if pinned is None:  # if all are left out, one shows which columns there are
-            picked = select_files(found, where, read_types(types)) or found[:1]
-        elif later := select_files(later, where, read_types(types)):
+            picked = options.select(found) or found[:1]
+        elif later := options.select(later):
             names = ", ".join(file.name for file in later)
             _LOG.info("files that came later are left to the next run: %s", names)
         stamps = [file.stamp for file in picked]
 
-        def plan(
+        def plan_job(
             agreed: pa.Schema | None, *, ends_where_broken: bool = False
         ) -> tuple[FileTable, RunPlan]:
-            table, own = _open_table(picked, types, where, dialect, rows, index, agreed)
+            table, rows = options.open_table(picked, agreed)
             return table, plan_run(
                 table.source(ends_where_broken=ends_where_broken),
                 stream,
                 client=client,
-                rows=own,
-                delivery=DeliveryOptions(
-                    delivery=delivery,
-                    order=order,
-                    max_in_flight=max_in_flight,
-                    max_in_flight_bytes=max_in_flight_bytes,
-                    retry=client.retry,
-                    limits=client.limits,
-                ),
-                progress=progress,
-                cancel=Brake(cancel),
-                reading={"where": where, "types": str(types), "dialect": str(dialect)},
+                rows=rows,
+                delivery=options.delivery,
+                progress=given["progress"],
+                cancel=Brake(given["cancel"]),
+                reading=options.reading,
             )
 
-        agreed = kept.agree(stamps, lambda schema: plan(schema)[1]) if kept else None
-        table, job = plan(agreed)
-        for note in _notes(table, rows, index=index):
+        agreed = journal.agree(stamps, lambda schema: plan_job(schema)[1]) if journal else None
+        table, job = plan_job(agreed)
+        for note in options.notes(table):
             _LOG.info("%s", note)
-        if outputs.failed is not None:
+        if failed is not None:
             check_columns(table.schema)
         with Sink(
-            table, outputs.results, outputs.failed, packed=job.is_packed, brake=job.cancel
+            table, results=results, failed=failed, packed=job.is_packed, brake=job.cancel
         ) as sink:
             prior = None
-            if kept is not None:
-                prior = kept.resume(
+            if journal is not None:
+                prior = journal.resume(
                     job,
                     files=stamps,
-                    replan=lambda: plan(agreed, ends_where_broken=True)[1].rows,
+                    replan=lambda: plan_job(agreed, ends_where_broken=True)[1].rows,
                 )
-            if create:
-                client.create_stream(
-                    stream, shards=shards, retention_hours=retention_hours, exist_ok=True
-                )
+            if given["create"]:
+                of_stream = {name: given[name] for name in ("shards", "retention_hours")}
+                client.create_stream(stream, exist_ok=True, **of_stream)
             try:
-                published = log(run_job(job, table, sink, outputs, prior=prior, run_log=kept))
+                return run_job(job, table, sink, failed=failed, prior=prior, run_log=journal)
             finally:
-                if kept is not None:
-                    kept.unpin(table.broken_files, table.schema)
-    report_unstored(published, on_error)
-    return published
+                if journal is not None:
+                    journal.unpin(table.broken_files, table.schema)
 
 
+@public
 def plan(  # noqa: PLR0913 - the options of publish that say what is sent
     files: Inputs,
     stream: str,
@@ -310,82 +303,11 @@ def plan(  # noqa: PLR0913 - the options of publish that say what is sent
     >>> from v3io_frames_put import jobs
     >>> jobs.plan("clicks/*.parquet", "users/demo/clicks", partition_key="user")
     """
-    dialect = Dialect(
-        delimiter=delimiter,
-        quote=quote,
-        csv_encoding=csv_encoding,
-        header=header,
-        skip_lines=skip_lines,
-        decimal_point=decimal_point,
-        all_text=all_text,
-    )
-    rows = RowOptions(
-        columns=columns,
-        format=format,
-        rows_per_record=rows_per_record,
-        partition_key=partition_key,
-        shard=shard,
-        client_info=client_info,
-        encoding=or_default("encoding", encoding, Encoding()),
-    )
+    given = dict(locals())
+    options = JobOptions.read(given, limits=client.limits if client else Limits())
     found = find_files(files, input_format)
-    picked = select_files(found, where, read_types(types)) or found[:1]
-    table, own = _open_table(picked, types, where, dialect, rows, index, None)
+    table, rows = options.open_table(options.select(found) or found[:1])
     if progress is not None:
         table.on_read = lambda: progress(table.rows_read, estimate_rows(table))
-    planned = plan_source(
-        table.source(),
-        stream,
-        rows=own,
-        delivery=DeliveryOptions(
-            delivery=delivery,
-            order=order,
-            max_in_flight=max_in_flight,
-            max_in_flight_bytes=max_in_flight_bytes,
-            limits=client.limits if client else Limits(),
-        ),
-    )
-    return replace(planned, advice=(*_notes(table, rows, index=index), *planned.advice))
-
-
-def _open_table(
-    files: Sequence[InputFile],
-    types: Mapping[str, Any] | None,
-    where: str | None,
-    dialect: Dialect,
-    rows: RowOptions,
-    index: bool,  # noqa: FBT001 - passed on
-    agreed: pa.Schema | None,
-) -> tuple[FileTable, RowOptions]:
-    """Open files as a table; settle which columns are sent."""
-    table = FileTable(
-        files,
-        read_types(types),
-        where,
-        dialect=dialect,
-        as_lines=rows.format == "json",
-        agreed=agreed,
-    )
-    columns = rows.columns
-    named = dict.fromkeys([] if columns is None or isinstance(columns, str) else columns, "columns")
-    named |= dict.fromkeys(table.where.columns if table.where else (), "where")
-    for option in ("partition_key", "shard", "client_info"):
-        if isinstance(name := getattr(rows, option), str):
-            named[name] = option
-    table.check_members(named)
-    return table, replace(rows, columns=table.data_columns(columns, index=index))
-
-
-def _notes(table: FileTable, rows: RowOptions, *, index: bool) -> list[str]:
-    """Say what reading the files changes on the way."""
-    notes = list(table.notes)
-    if table.index and not index and rows.columns is None:
-        names = ", ".join(map(repr, table.index))
-        notes.append(f"The index of the pandas frame is not sent: {names}. index=True sends it.")
-    if table.is_lines and rows.columns is None and len(table.schema) > 1:
-        names = ", ".join(repr(name) for name in table.schema.names[1:])
-        notes.append(f"Lines are sent as they are, without what their folders say: {names}.")
-    if table.is_inferred:
-        types = ", ".join(f"{field.name}={field.type}" for field in table.schema)
-        notes.insert(0, f"Types, from the first megabyte of each file: {types}.")
-    return notes
+    planned = plan_source(table.source(), stream, rows=rows, delivery=options.delivery)
+    return replace(planned, advice=(*options.notes(table), *planned.advice))

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from v3io_frames_put.jobs._files import kind_of
-from v3io_frames_put.summary import draw_summary, summarize_receipt
+from v3io_frames_put.summary import describe_unstored, draw_summary, summarize_receipt
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -33,6 +33,8 @@ class JobResults:
         may be missing from ``counts``.
     receipt : dict
         The run's, as ``results.attrs["v3io"]`` of ``put_records``.
+    shards : dict of int to dict
+        Of each shard that got rows: how many ``rows``, ``first`` and ``last`` sequence number.
     results : Path or None
         The results, a row each; ``pandas.read_parquet`` reads them as ``put_records``
         returns them. None: they were not asked for, or could not be written.
@@ -47,6 +49,7 @@ class JobResults:
     files: int
     complete: bool
     receipt: Mapping[str, Any]
+    shards: Mapping[int, Mapping[str, int]] = field(default_factory=dict)
     results: Path | None = None
     failed: Path | None = None
     failed_rows: int | None = None
@@ -58,18 +61,13 @@ class JobResults:
 
     def unstored_message(self) -> str:
         """Say in one paragraph how many rows are not stored, and why."""
-        counted = ", ".join(
-            f"{rows:,} {status}"
-            for status, rows in self.counts.items()
-            if status != "stored" and rows
-        )
-        frequent = "; ".join(map(_write_reason, self.reasons[:3])).rstrip(".")
-        total = self.rows - self.counts["stored"]
         where = ""
         if self.failed is not None:
-            count = "They" if self.failed_rows == total else f"{self.failed_rows or 0:,} of them"
-            where = f" {count} are in {self.failed}."
-        return f"{total:,} of {self.rows:,} rows are not stored ({counted}). {frequent}.{where}"
+            is_all = self.failed_rows == self.rows - self.counts["stored"]
+            them = "They" if is_all else f"{self.failed_rows or 0:,} of them"
+            where = f"{them} are in {self.failed}."
+        reasons = [(_describe(one), one["rows"], one["detail"]) for one in self.reasons]
+        return describe_unstored(self.counts, reasons, where=where)
 
     def __repr__(self) -> str:
         lines = [repr(self._summarize()), "", f"Files read: {self.files:,}"]
@@ -81,7 +79,7 @@ class JobResults:
         return draw_summary(self._summarize())
 
     def _summarize(self) -> Summary:
-        return summarize_receipt(self.receipt, self.reasons, self.counts)
+        return summarize_receipt(self.receipt, self.reasons, self.counts, self.shards)
 
     def to_json(self) -> dict[str, Any]:
         """Turn it into plain JSON types: the summary of a job."""
@@ -98,11 +96,11 @@ class JobResults:
         }
 
 
-def _write_reason(reason: Mapping[str, Any]) -> str:
-    detail = (reason["detail"] or "no detail").rstrip(".")
-    place = ""
-    if reason.get("file_row") is not None and reason["file"] not in detail:
-        first = "" if reason["rows"] == 1 else "the first: "
-        unit = "line" if kind_of(reason["file"]) in ("csv", "json") else "row"
-        place = f" ({first}{unit} {reason['file_row']:,} of {reason['file']})"
-    return f"{reason['rows']:,} x {reason['error_message']}{place}: {detail}"
+def _describe(reason: Mapping[str, Any]) -> str:
+    """Return the name of a reason, and where its first row is unless the detail has that."""
+    if reason["file_row"] is None or reason["file"] in (reason["detail"] or ""):
+        return str(reason["error_message"])
+    first = "" if reason["rows"] == 1 else "the first: "
+    unit = "line" if kind_of(reason["file"]) in ("csv", "json") else "row"
+    place = f"{first}{unit} {reason['file_row']:,} of {reason['file']}"
+    return f"{reason['error_message']} ({place})"

@@ -1,70 +1,92 @@
-"""The files that a job writes: none over another, and none over what is read."""
+"""The files that a job writes: where they may be, results as Parquet, and the failed rows."""
 
 from __future__ import annotations
 
+import base64
+import json
+import logging
 import os
-from contextlib import suppress
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
 from itertools import combinations
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from v3io_frames_put.errors import ConfigError
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyarrow import parquet as pq
+
+from v3io_frames_put._encode.columns import INTERNAL
+from v3io_frames_put._encode.layouts import INVALID
+from v3io_frames_put._producer.values import PAGE_ROWS, RECORD_ROW, SCHEMA
+from v3io_frames_put.errors import ConfigError, DataError
 from v3io_frames_put.jobs._files import kind_of
+from v3io_frames_put.jobs._reader import INTERNAL_FIELDS
+from v3io_frames_put.results import ATTRS_KEY, amend_results, collect_results
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
+    from typing_extensions import Self
+
+    from v3io_frames_put._producer.values import Copy
     from v3io_frames_put.jobs._files import InputFile
+    from v3io_frames_put.jobs._reader import FileTable
+    from v3io_frames_put.results import Receipt
 
-Place: TypeAlias = "str | os.PathLike[str] | None"
+OutputPath: TypeAlias = "str | os.PathLike[str] | None"
 
+_LOG: Final = logging.getLogger("v3io_frames_put")
+_EXPECTED: Final = "expected a file's name in a folder that exists"
+PLACE: Final = (
+    pa.field("file", pa.dictionary(pa.int32(), pa.string())),
+    pa.field("file_row", pa.int64()),
+)
+"""Columns that say where a row comes from; null for rows that were never read."""
+# A dictionary of numbers that never come twice takes as much memory again as the page.
+_REPEATED: Final = ["status", "shard_id", "error_code", "error_message", "error_detail", "file"]
+_ASCENDING: Final = ("sequence_number", "file_row")
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outputs:
-    """The files that a job writes; None: not asked for."""
-
-    results: Path | None
-    failed: Path | None
-
-    @classmethod
-    def check(
-        cls, files: Sequence[InputFile], *, results: Place, failed: Place, journal: Place
-    ) -> Outputs:
-        """Refuse to write over what is read, twice to one place, or where nothing can be."""
-        places = check_apart({"results": results, "failed": failed, "journal": journal})
-        inputs = {file.resolve() for file in files}
-        for name, place in places.items():
-            if place in inputs:
-                raise ConfigError(
-                    f"{name}={str(place)!r} is one of the files to publish. Choose another place."
-                )
-            if name != "journal":
-                _check_place(place)
-        asked = {"results": results, "failed": failed}
-        return cls(**{name: Path(path) if path else None for name, path in asked.items()})
+# -- where they may be ----------------------------------------------------------------------
 
 
-def check_apart(outputs: Mapping[str, Place]) -> dict[str, Path]:
+def check_outputs(files: Sequence[InputFile], **outputs: OutputPath) -> None:
+    """Refuse to write over what is read, twice to one place, or where no file can be."""
+    inputs = {file.resolve() for file in files}
+    for name, place in check_apart(outputs).items():
+        if place in inputs:
+            raise ConfigError(
+                f"{name}={str(place)!r} is one of the files to publish. Choose another place."
+            )
+        if name == "journal":
+            continue
+        if not (place.is_file() if place.exists() else place.parent.is_dir()):
+            raise ConfigError(f"{place} cannot be written: {_EXPECTED}. Choose another place.")
+        if kind_of(place) not in (None, "parquet"):
+            raise ConfigError(
+                f"{place} would be a Parquet file; expected a name that ends with .parquet. "
+                f"Choose another."
+            )
+
+
+def check_apart(outputs: Mapping[str, OutputPath]) -> dict[str, Path]:
     """Return where files are to be, links followed; refuse one place for two."""
-    places = {
-        name: _resolve(name, path)
-        for name, given in outputs.items()
-        if (path := _read_path(name, given)) is not None
-    }
+    places = {name: _resolve(name, path) for name, path in outputs.items() if path is not None}
     for (one, place), (other, same) in combinations(places.items(), 2):
         if place == same:
             raise ConfigError(f"{one} and {other} are both {place}; expected two files.")
     return places
 
 
-def _read_path(name: str, given: object) -> Path | None:
-    if given is not None and not isinstance(given, (str, os.PathLike)):
+def _resolve(name: str, given: object) -> Path:
+    if not isinstance(given, (str, os.PathLike)):
         raise ConfigError(f"{name}={given!r}: expected a path. Correct it.")
-    return None if given is None else Path(given)
-
-
-def _resolve(name: str, path: Path) -> Path:
+    path = Path(given)
     try:
         str(path).encode()  # Arrow takes no other names
         with suppress(FileNotFoundError):  # a free name
@@ -76,15 +98,301 @@ def _resolve(name: str, path: Path) -> Path:
         ) from error
 
 
-_EXPECTED: Final = "expected a file's name in a folder that exists"
+# -- Parquet files --------------------------------------------------------------------------
 
 
-def _check_place(place: Path) -> None:
-    """Refuse what is not a file and not a free name, or promises another kind of file."""
-    if not (place.is_file() if place.exists() else place.parent.is_dir()):
-        raise ConfigError(f"{place} cannot be written: {_EXPECTED}. Choose another place.")
-    if kind_of(place) not in (None, "parquet"):
+class ParquetOutput:
+    """A Parquet file that appears under its name only when it is complete.
+
+    A lock keeps other runs from writing to the same place until ``place`` or ``close``.
+
+    Parameters
+    ----------
+    path : path
+        Where to. A link stays, and the file that it leads to is written.
+    suffix : str
+        Of the hidden file that is written until then.
+
+    Raises
+    ------
+    ConfigError
+        It is being written by another run, or cannot be written.
+    """
+
+    def __init__(self, path: Path, *, suffix: str = ".part") -> None:
+        self.path = path.resolve()
+        self.part = self.path.with_name(f".{self.path.name}{suffix}")
+        self._schema = pa.schema([])
+        self._writer: Any = None
+        self._is_over = False
+        with self._raising(ConfigError):
+            self._lock = self.part.open("ab")  # what a killed run left is written over
+            try:
+                if fcntl is None:
+                    self._lock.close()  # Windows would not move it while it is open
+                else:
+                    fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                self._lock.close()
+                raise
+            except OSError as error:
+                _LOG.warning("%s cannot be locked: %s. Start no second run there", path, error)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def begin(self, schema: pa.Schema, **encodings: Any) -> None:
+        """Set the columns of its rows; encodings are those of ``pyarrow.parquet.ParquetWriter``."""
+        self._schema = schema
+        with self._raising(ConfigError):
+            # The schema is stored last, since its metadata may be known last.
+            self._writer = pq.ParquetWriter(
+                self.part,
+                schema.remove_metadata(),
+                compression="zstd",
+                store_schema=False,
+                use_compliant_nested_type=False,  # which would rename what is in a list
+                **encodings,
+            )
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        """Add rows, as a row group."""
+        with self._raising(OSError):
+            self._writer.write_batch(batch)
+
+    def seal(self, metadata: dict[str, str] | None = None) -> None:
+        """Complete the file."""
+        schema = self._schema.with_metadata({**(self._schema.metadata or {}), **(metadata or {})})
+        stored = base64.b64encode(schema.serialize().to_pybytes()).decode()
+        with self._raising(OSError):
+            self._writer.add_key_value_metadata({"ARROW:schema": stored})  # Arrow looks there
+            self._writer.close()
+
+    def place(self) -> None:
+        """Give the complete file its name."""
+        with self._raising(OSError):
+            self.part.replace(self.path)
+        self._is_over = True
+        self._lock.close()
+
+    def close(self) -> None:
+        """Remove what was written, unless it has its name."""
+        if self._is_over:  # another run may be writing there by now
+            return
+        self._is_over = True
+        with suppress(OSError):  # the disk is full: this is why it is removed
+            if self._writer is not None:
+                self._writer.close()
+        self.part.unlink(missing_ok=True)
+        self._lock.close()
+
+    @contextmanager
+    def _raising(self, kind: type[Exception]) -> Iterator[None]:
+        """Raise errors of the block as another kind, with the name of the file."""
+        try:
+            yield
+        except BlockingIOError as error:
+            raise ConfigError(
+                f"{self.path} is being written by another run. Wait for its end, or choose another "
+                f"place."
+            ) from error
+        except (OSError, pa.ArrowException) as error:
+            advice = ". Choose another place." if kind is ConfigError else ""
+            raise kind(f"{self.path} cannot be written: {error}{advice}") from error
+
+
+# -- results --------------------------------------------------------------------------------
+
+
+class ResultsOutput(ParquetOutput):
+    """The results of a run, as ``pandas.read_parquet`` reads them back."""
+
+    def __init__(self, path: Path, *, packed: bool, suffix: str = ".part") -> None:
+        super().__init__(path, suffix=suffix)
+        self.packed = packed
+        empty = collect_results([], index=None, packed=packed)
+        empty = empty.assign(file=pd.Categorical([]), file_row=pd.array([], "Int64"))
+        metadata = pa.Schema.from_pandas(empty, preserve_index=False).metadata
+        try:
+            self.begin(
+                result_schema(packed=packed).with_metadata(metadata),
+                use_dictionary=_REPEATED,
+                column_encoding=dict.fromkeys(_ASCENDING, "DELTA_BINARY_PACKED"),
+            )
+        except BaseException:
+            self.close()
+            raise
+
+    def seal_with(self, receipt: Receipt) -> None:
+        """Complete the file, with the run's receipt as its attrs."""
+        self.seal({"PANDAS_ATTRS": json.dumps({ATTRS_KEY: receipt.to_json()})})
+
+    def amended(self, late: Sequence[Copy], duplicates: Sequence[Copy]) -> Iterator[pa.RecordBatch]:
+        """Read the complete file again, with what a last scan saw: see ``amend_results``."""
+        schema, start = result_schema(packed=self.packed), 0
+        outcomes = pa.schema([field for field in schema if field not in PLACE])
+        with pq.ParquetFile(self.part) as file:
+            for page in file.iter_batches(PAGE_ROWS):
+                batch = page.cast(schema)
+                rows = range(start, start + batch.num_rows)
+                moved = [
+                    [
+                        copy._replace(row=copy.row - rows.start)
+                        for copy in copies
+                        if copy.row in rows
+                    ]
+                    for copies in (late, duplicates)
+                ]
+                if any(moved):
+                    known = batch.select(outcomes.names)
+                    results = collect_results([known], index=None, packed=self.packed)
+                    amend_results(results, late=moved[0], duplicates=moved[1])
+                    known = pa.RecordBatch.from_pandas(results, outcomes, preserve_index=False)
+                    places = [batch.column(field.name) for field in PLACE]
+                    columns = [*known.cast(outcomes).columns, *places]
+                    batch = pa.record_batch(columns, schema=schema)
+                start += batch.num_rows
+                yield batch
+
+
+def result_schema(*, packed: bool) -> pa.Schema:
+    """Return the columns of the results of a job."""
+    return pa.schema([*SCHEMA, *([RECORD_ROW] if packed else []), *PLACE])
+
+
+# -- failed rows ----------------------------------------------------------------------------
+
+_STATUS: Final = f"{INTERNAL}status"
+_REASONS: Final = pa.schema(
+    [(name, pa.string()) for name in ("status", "error_message", "error_detail")]
+)
+_NEVER_READ: Final = ("unsent", "Stopped", "The run ended before this row was read.")
+
+
+def check_columns(schema: pa.Schema) -> None:
+    """Refuse a column that could not be written if a row of it failed."""
+    for field in schema:
+        try:
+            pq.ParquetWriter(pa.BufferOutputStream(), pa.schema([field])).close()
+        except (OSError, pa.ArrowException) as error:  # noqa: PERF203 - once a column
+            raise ConfigError(
+                f"failed: it is a Parquet file, which cannot hold column {field.name!r}, "
+                f"{field.type}: {str(error).rstrip('.')}. Give the column another type by types, "
+                f"or go without failed."
+            ) from error
+
+
+def check_failed_rows(path: Path) -> None:
+    """Refuse to send again what is not a file that ``publish(failed=...)`` wrote."""
+    expected = "expected a file that publish wrote for failed (--failed)"
+    try:
+        names = pq.read_schema(path).names
+    except (OSError, pa.ArrowException) as error:
         raise ConfigError(
-            f"{place} would be a Parquet file; expected a name that ends with .parquet. Choose "
-            f"another."
-        )
+            f"{path} cannot be read as Parquet: {str(error).rstrip('.')}; {expected}."
+        ) from error
+    if _STATUS not in names:
+        raise ConfigError(f"{path} has no column {_STATUS}; {expected}.")
+
+
+def write_failed_rows(
+    table: FileTable, results: Path, output: ParquetOutput, *, failing: set[str], with_unknown: bool
+) -> int:
+    """Write the rows that are left to send, in the columns and types of the input.
+
+    Nothing of the input was kept: files with failed rows are read again.
+
+    Parameters
+    ----------
+    table : FileTable
+        What was published, and how far it was read.
+    results : Path
+        The results file, which may end before the table does.
+    output : ParquetOutput
+        Where to; the caller gives it its name.
+    failing : set of str
+        Names of the files with rows that are not stored; others are not opened.
+    with_unknown : bool
+        Whether rows may be sent again that may be stored.
+
+    Returns
+    -------
+    int
+        Rows written.
+
+    Raises
+    ------
+    DataError
+        A file has changed.
+    OSError, ConfigError
+        The file cannot be written.
+    """
+    reasons = [pa.field(f"{INTERNAL}{name}", pa.string()) for name in ("status", "error", "detail")]
+    fields = [*table.schema, *reasons, INTERNAL_FIELDS[0]]
+    schema = pa.schema(fields, table.schema.metadata)
+    wanted = pa.array(["rejected", "unsent", *(["unknown"] if with_unknown else [])])
+    count = 0
+    output.begin(schema)
+    with pq.ParquetFile(results) as file:
+        outcomes = _Outcomes(file)
+        for start, batch in _read_again(table, outcomes.num_rows, failing):
+            known = outcomes.read(start, batch.num_rows).combine_chunks()
+            columns = [
+                *(batch.column(name) for name in table.schema.names),
+                *(column.combine_chunks() for column in known.columns),
+                batch.column(INVALID),
+            ]
+            mask = pc.is_in(known.column("status").combine_chunks(), wanted)
+            rows = pa.record_batch(columns, schema=schema).filter(mask)
+            if rows.num_rows:
+                output.write(rows)
+                count += rows.num_rows
+    output.seal()
+    return count
+
+
+class _Outcomes:
+    """Outcomes of a results file, read forward; rows beyond its end were never read."""
+
+    def __init__(self, file: pq.ParquetFile) -> None:
+        self.num_rows: int = file.metadata.num_rows
+        self._batches = file.iter_batches(columns=_REASONS.names)
+        self._pending, self._first = _REASONS.empty_table(), 0
+
+    def read(self, start: int, count: int) -> pa.Table:
+        """Return the outcomes of rows; ``start`` never goes back."""
+        start, stop = (min(row, self.num_rows) for row in (start, start + count))
+        while self._first + len(self._pending) < stop:
+            passed = min(max(0, start - self._first), len(self._pending))
+            batch = pa.Table.from_batches([next(self._batches)]).cast(_REASONS)
+            self._pending = pa.concat_tables([self._pending.slice(passed), batch])
+            self._first += passed
+        known = self._pending.slice(start - self._first, stop - start)
+        missing = count - len(known)
+        filler = [pa.repeat(pa.scalar(text), missing) for text in _NEVER_READ]
+        return pa.concat_tables([known, pa.table(filler, _REASONS)])
+
+
+def _read_again(
+    table: FileTable, num_rows: int, failing: set[str]
+) -> Iterator[tuple[int, pa.RecordBatch]]:
+    """Yield the rows of files that have failed ones, with the row each batch begins with."""
+    for number, file in enumerate(table.files):
+        is_read = number < len(table.ends)
+        if is_read and table.ends[number] <= num_rows and file.name not in failing:
+            continue
+        if not file.is_unchanged():
+            raise DataError(f"{file.name} has changed since it was published.")
+        row = table.starts[number] if number < len(table.starts) else num_rows
+        try:
+            for batch in table.read_again(number):
+                yield row, batch
+                row += batch.num_rows
+        except DataError as error:  # what can be read of the others is still to be sent
+            _LOG.warning("failed rows: %s", error)
+        else:
+            if is_read and row != table.ends[number]:
+                raise DataError(f"{file.name} has other rows than when it was published.")

@@ -1,89 +1,33 @@
-"""How a job shows where it is: a bar on a terminal, else a log line every so often."""
+"""How a job shows where it is: a bar on a terminal, else a log line every ten seconds."""
 
 from __future__ import annotations
 
 import logging
 from contextlib import contextmanager
 from dataclasses import asdict, replace
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
-from v3io_frames_put.progress import Progress, open_progress, someone_looks_on
+from v3io_frames_put._producer.values import STATUSES
+from v3io_frames_put.progress import Progress, Throttle, open_progress, someone_looks_on
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+    from v3io_frames_put.jobs._reader import FileTable
     from v3io_frames_put.progress import ProgressOption
 
 _LOG: Final = logging.getLogger("v3io_frames_put")
-_EVERY_SECONDS: Final = 10.0
-
-
-class Table(Protocol):
-    """What progress needs to know of the files.
-
-    Attributes
-    ----------
-    num_rows : int or None
-        Rows of all files. None: not known before they are read.
-    num_bytes : int or None
-        Bytes of all files, where they are text. None: not known.
-    rows_read, bytes_read : int
-        How far it is.
-    is_read : bool
-        Whether every file was read to its end.
-    """
-
-    num_rows: int | None
-    num_bytes: int | None
-
-    @property
-    def rows_read(self) -> int: ...
-    @property
-    def bytes_read(self) -> int: ...
-    @property
-    def is_read(self) -> bool: ...
-
-
-class LogLines:
-    """Logs a snapshot every ten seconds."""
-
-    def __init__(self) -> None:
-        self._last = 0.0
-
-    def __call__(self, snapshot: Progress) -> None:
-        """Log it, if it is time."""
-        if snapshot.seconds - self._last < _EVERY_SECONDS:
-            return
-        self._last = snapshot.seconds
-        total = "" if snapshot.total is None else f" of {snapshot.total:,}"
-        waiting = "" if snapshot.waiting is None else f"; {snapshot.waiting}"
-        _LOG.info(
-            "%s%s rows: %s stored, %s rejected, %s unknown, %s unsent, %.0f rows a second%s",
-            f"{snapshot.settled:,}",
-            total,
-            f"{snapshot.stored:,}",
-            f"{snapshot.rejected:,}",
-            f"{snapshot.unknown:,}",
-            f"{snapshot.unsent:,}",
-            snapshot.settled / snapshot.seconds,
-            waiting,
-            extra={"fields": {"event": "progress", **asdict(snapshot)}},
-        )
-
-
-def estimate_rows(table: Table) -> int | None:
-    """Return the rows of all files: counted, or estimated by the share of bytes read."""
-    if table.num_rows is not None or table.is_read:
-        return table.rows_read if table.num_rows is None else table.num_rows
-    if not table.num_bytes or not table.bytes_read:
-        return None
-    return round(table.rows_read * max(1.0, table.num_bytes / table.bytes_read))
+_LOG_EVERY_SECONDS: Final = 10.0
+_NOTHING: Final = Progress(
+    total=None, stored=0, rejected=0, unknown=0, unsent=0, retried=0, in_flight=0, bytes_sent=0,
+    seconds=0.0, waiting=None,
+)  # fmt: skip
 
 
 @contextmanager
 def show_progress(
     progress: ProgressOption,
-    table: Table,
+    table: FileTable,
     known: Mapping[str, int] | None = None,
     *,
     looks_up: bool = False,
@@ -94,7 +38,7 @@ def show_progress(
     ----------
     progress : bool, callable or None
         None: a bar where a person looks on, else log lines.
-    table : Table
+    table : FileTable
         The files. A bar is given an estimate of their rows, a callable exact numbers only.
     known : mapping of str to int, optional
         Rows by status that a journal knows when the run goes on: progress begins there,
@@ -102,7 +46,7 @@ def show_progress(
     looks_up : bool
         Whether its unknown rows are looked up on the stream before anything is sent.
     """
-    shown = LogLines() if progress is None and not someone_looks_on() else progress
+    shown = log_every_ten_seconds() if progress is None and not someone_looks_on() else progress
     counts = {name: (known or {}).get(name, 0) for name in ("stored", "rejected")}
     in_doubt = (known or {}).get("unknown", 0) if looks_up else 0
     with open_progress(shown) as show:
@@ -120,7 +64,31 @@ def show_progress(
         yield update
 
 
-_NOTHING: Final = Progress(
-    total=None, stored=0, rejected=0, unknown=0, unsent=0, retried=0, in_flight=0, bytes_sent=0,
-    seconds=0.0, waiting=None,
-)  # fmt: skip
+def estimate_rows(table: FileTable) -> int | None:
+    """Return the rows of all files: counted, or estimated by the share of bytes read."""
+    if table.num_rows is not None or table.is_read:
+        return table.rows_read if table.num_rows is None else table.num_rows
+    if not table.num_bytes or not table.bytes_read:
+        return None
+    return round(table.rows_read * max(1.0, table.num_bytes / table.bytes_read))
+
+
+def log_every_ten_seconds() -> Callable[[Progress], None]:
+    """Return a function that logs a snapshot, if it is time."""
+    throttle = Throttle(_LOG_EVERY_SECONDS)
+    throttle.is_due(0)
+
+    def log(snapshot: Progress) -> None:
+        if not throttle.is_due(snapshot.seconds):
+            return
+        total = "" if snapshot.total is None else f" of {snapshot.total:,}"
+        counts = [f"{getattr(snapshot, s):,} {s}" for s in STATUSES]
+        waiting = "" if snapshot.waiting is None else f"; {snapshot.waiting}"
+        _LOG.info(
+            "%s%s rows: %s, %.0f rows a second%s",
+            f"{snapshot.settled:,}", total, ", ".join(counts),
+            snapshot.settled / snapshot.seconds, waiting,
+            extra={"fields": {"event": "progress", **asdict(snapshot)}},
+        )  # fmt: skip
+
+    return log

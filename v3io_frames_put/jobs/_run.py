@@ -1,11 +1,9 @@
-"""Run a planned job: send its rows, write the failed ones, return the results."""
+"""One job: its options, its run, the rows that failed, its results."""
 
 from __future__ import annotations
 
 import logging
-import warnings
-from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import pandas as pd
@@ -13,43 +11,120 @@ import pyarrow as pa
 
 from v3io_frames_put._producer.values import STATUSES
 from v3io_frames_put._run import Run, stop_error
-from v3io_frames_put.errors import (
-    ConfigError,
-    DataError,
-    PartialFailure,
-    PutRecordsError,
-    UnstoredRowsWarning,
-)
-from v3io_frames_put.jobs._failed_rows import Outcomes, write_failed_rows
+from v3io_frames_put.config import DeliveryOptions, Encoding, RowOptions, or_default
+from v3io_frames_put.errors import ConfigError, DataError, PutRecordsError
+from v3io_frames_put.jobs._cast import read_types
+from v3io_frames_put.jobs._csv import Dialect
+from v3io_frames_put.jobs._files import select_files
 from v3io_frames_put.jobs._job_results import JobResults
+from v3io_frames_put.jobs._outputs import write_failed_rows
 from v3io_frames_put.jobs._progress import show_progress
+from v3io_frames_put.jobs._reader import FileTable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
+
+    from typing_extensions import Self
 
     from v3io_frames_put._producer.prior_run import PriorRun
     from v3io_frames_put._producer.run_log import RunLog
     from v3io_frames_put._run import RunReport
     from v3io_frames_put._run_plan import RunPlan
-    from v3io_frames_put.jobs._outputs import Outputs
-    from v3io_frames_put.jobs._reader import FileTable
+    from v3io_frames_put.jobs._files import InputFile
     from v3io_frames_put.jobs._sink import Sink
     from v3io_frames_put.progress import Progress
 
 _LOG: Final = logging.getLogger("v3io_frames_put")
 
-_WITH_JOURNAL: Final = "the same call again continues where its journal ends."
-_WITH_FAILED: Final = "with failed= (--failed), what is left is written to a file; "
-_WITHOUT_JOURNAL: Final = "with a journal, the same call would continue."
+_MAPPING: Final = ("columns", "format", "rows_per_record", "partition_key", "shard", "client_info")
+_DELIVERY: Final = ("delivery", "order", "max_in_flight", "max_in_flight_bytes")
 
 
-def run_job(  # what a job is made of
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobOptions:
+    """Which rows are read and how they are sent: what ``publish`` and ``plan`` share."""
+
+    where: str | None
+    types: Mapping[str, Any] | None
+    index: bool
+    dialect: Dialect
+    rows: RowOptions
+    delivery: DeliveryOptions
+
+    @classmethod
+    def read(cls, given: Mapping[str, Any], **of_client: Any) -> Self:
+        """Check the options of a call; ``of_client`` are ``retry`` and ``limits``."""
+        dialect = Dialect(**{option.name: given[option.name] for option in fields(Dialect)})
+        encoding = or_default("encoding", given["encoding"], Encoding())
+        rows = RowOptions(**{name: given[name] for name in _MAPPING}, encoding=encoding)
+        delivery: Any = {name: given[name] for name in _DELIVERY}
+        return cls(
+            where=given["where"],
+            types=given["types"],
+            index=given["index"],
+            dialect=dialect,
+            rows=rows,
+            delivery=DeliveryOptions(**delivery, **of_client),
+        )
+
+    @property
+    def reading(self) -> dict[str, Any]:
+        """What decides which rows there are: a resumed run must have the same."""
+        return {"where": self.where, "types": str(self.types), "dialect": str(self.dialect)}
+
+    def select(self, files: Sequence[InputFile]) -> list[InputFile]:
+        """Leave out files whose folders exclude every row."""
+        return select_files(files, self.where, read_types(self.types))
+
+    def open_table(
+        self, files: Sequence[InputFile], agreed: pa.Schema | None = None
+    ) -> tuple[FileTable, RowOptions]:
+        """Open files as a table; settle which columns are sent."""
+        rows = self.rows
+        table = FileTable(
+            files,
+            read_types(self.types),
+            self.where,
+            dialect=self.dialect,
+            as_lines=rows.format == "json",
+            agreed=agreed,
+        )
+        columns = [] if isinstance(rows.columns, str) else rows.columns or []
+        named = dict.fromkeys(columns, "columns")
+        named |= dict.fromkeys(table.where.columns if table.where else (), "where")
+        for option in ("partition_key", "shard", "client_info"):
+            if isinstance(name := getattr(rows, option), str):
+                named[name] = option
+        table.check_members(named)
+        return table, replace(rows, columns=table.data_columns(rows.columns, index=self.index))
+
+    def notes(self, table: FileTable) -> list[str]:
+        """Say what reading the files changes on the way."""
+        notes = list(table.notes)
+        if table.index and not self.index and self.rows.columns is None:
+            names = ", ".join(map(repr, table.index))
+            notes.append(
+                f"The index of the pandas frame is not sent: {names}. index=True sends it."
+            )
+        if table.is_lines and self.rows.columns is None and len(table.schema) > 1:
+            names = ", ".join(repr(name) for name in table.schema.names[1:])
+            notes.append(f"Lines are sent as they are, without what their folders say: {names}.")
+        if table.is_inferred:
+            types = ", ".join(f"{field.name}={field.type}" for field in table.schema)
+            notes.insert(0, f"Types, from the first megabyte of each file: {types}.")
+        return notes
+
+
+# -- the run --------------------------------------------------------------------------------
+
+
+def run_job(
     job: RunPlan,
     table: FileTable,
     sink: Sink,
-    outputs: Outputs,
     *,
+    failed: Path | None,
     prior: PriorRun | None,
     run_log: RunLog | None,
 ) -> JobResults:
@@ -60,8 +135,12 @@ def run_job(  # what a job is made of
     PutRecordsError, RequestError, Interrupted
         The run ended early, or its results could not be written. ``.results`` has what is known.
     """
+    known: dict[str, int] | None = None  # rows by status of a run that goes on
+    if prior is not None and prior.complete_rows is None:
+        status = prior.outcomes.status
+        known = {name: int((status == code).sum()) for code, name in enumerate(STATUSES)}
     looks_up = job.options.delivery == "exactly_once"
-    with show_progress(job.progress, table, _known_counts(prior), looks_up=looks_up) as show:
+    with show_progress(job.progress, table, known, looks_up=looks_up) as show:
 
         def look_on(snapshot: Progress) -> None:
             # Otherwise the free memory inside the pool grows as long as the job runs.
@@ -73,144 +152,94 @@ def run_job(  # what a job is made of
         else:
             table.skim()
         run = Run(replace(job, progress=look_on), prior=prior, run_log=run_log)
-        ending = _send(run, table, sink)
-    failed_rows, trouble = None, None
+        with run.switch.on_interrupt(lambda: None):  # a Ctrl-C must not cost the results
+            report = run.to_end(sink.take)
+            if table.num_rows is not None:
+                sink.add_unread(table.num_rows - sink.tally.num_rows)
+            sink.finish(report.receipt, late=report.late, duplicates=report.duplicates)
+        if run.switch.presses:
+            report.stop_by_user()
+    failed_rows: int | None = None
+    trouble: Exception | None = sink.failure
     try:
-        failed_rows, trouble = _write_failed(job, table, sink)
-    except KeyboardInterrupt:  # it reads files again, which may take long
-        ending.stop_by_user()
-    results = _make_results(table, sink, ending, outputs.failed, failed_rows)
-    _raise_if_ended_early(run, table, outputs, ending, results, trouble)
-    return results
-
-
-def _known_counts(prior: PriorRun | None) -> dict[str, int] | None:
-    """Count the rows whose status a journal knows; None: the run begins."""
-    if prior is None or prior.complete_rows is not None:
-        return None
-    status = prior.outcomes.status
-    return {name: int((status == code).sum()) for code, name in enumerate(STATUSES)}
-
-
-def _send(run: Run, table: FileTable, sink: Sink) -> RunReport:
-    """Send the rows and write their outcomes; Ctrl-C does not lose them."""
-    with run.switch.on_interrupt(lambda: None):
-        ending = run.to_end(sink.take)
-        if table.num_rows is not None:
-            sink.add_unread(table.num_rows - sink.tally.num_rows)
-        sink.finish(ending.receipt, late=ending.late, duplicates=ending.duplicates)
-    if run.switch.presses:
-        ending.stop_by_user()
-    return ending
-
-
-def _write_failed(
-    job: RunPlan, table: FileTable, sink: Sink
-) -> tuple[int | None, Exception | None]:
-    """Write the failed rows; return their number, and the error that prevented it."""
-    if sink.failure is not None or sink.failed is None or sink.path is None:
-        return None, sink.failure
-    try:
-        with Outcomes(sink.path) as outcomes:
-            count = write_failed_rows(
+        if sink.failed is not None and sink.outcomes is not None:
+            failed_rows = write_failed_rows(
                 table,
-                outcomes,
+                sink.outcomes,
                 sink.failed,
                 failing=sink.failing,
                 with_unknown=job.options.delivery == "at_least_once",
             )
-        sink.place_failed()
+            sink.failed.place()
+    except KeyboardInterrupt:  # it reads files again, which may take long
+        report.stop_by_user()
     except (OSError, DataError, ConfigError) as error:
-        return None, error
-    return count, None
-
-
-def _make_results(
-    table: FileTable, sink: Sink, ending: RunReport, failed: Path | None, failed_rows: int | None
-) -> JobResults:
+        failed_rows, trouble = None, error
     results = JobResults(
         counts=dict(sink.tally.counts),
         reasons=sink.tally.reasons(),
         files=len(table.files),
-        complete=table.is_read and ending.stop is None,
-        receipt=ending.receipt.to_json(),
-        results=sink.path if sink.is_asked_for else None,
+        complete=table.is_read and report.stop is None,
+        receipt=report.receipt.to_json(),
+        shards=dict(sorted(sink.tally.shards.items())),
+        results=sink.results,
         failed=None if failed_rows is None else failed,
         failed_rows=failed_rows,
     )
     if results.rows == 0 and results.complete:
         why = "no row matches where" if table.where else "there are none"
         _LOG.warning("0 rows were sent: %s", why)
+    _raise_if_ended_early(run, table, report, results, failed=failed, trouble=trouble)
     return results
 
 
 def _raise_if_ended_early(
     run: Run,
     table: FileTable,
-    outputs: Outputs,
-    ending: RunReport,
+    report: RunReport,
     results: JobResults,
+    *,
+    failed: Path | None,
     trouble: Exception | None,
 ) -> None:
     """Raise why a run ended early, or why its results are incomplete."""
     error: Any
-    cause = ending.broken or table.broken or trouble
-    is_ours = ending.broken is not None and ending.broken is not table.broken
+    with_journal = "the same call again continues where its journal ends."
+    cause = report.broken or table.broken or trouble
+    is_ours = report.broken is not None and report.broken is not table.broken
     stopped_by_us = is_ours or isinstance(trouble, OSError)
-    if ending.stop is not None and not stopped_by_us:
-        advice = _WITH_JOURNAL if run.writes_journal else _WITHOUT_JOURNAL
+    if report.stop is not None and not stopped_by_us:
+        advice = (
+            with_journal if run.writes_journal else "with a journal, the same call would continue."
+        )
         if results.failed is not None:
             advice = f"what is left is in {results.failed}; {advice}"
-        elif outputs.failed is not None:
-            advice = f"{outputs.failed} is not written; {advice}"
+        elif failed is not None:
+            advice = f"{failed} is not written; {advice}"
         elif not run.writes_journal:
-            advice = _WITH_FAILED + advice
-        error = stop_error(
-            ending.stop, client=run.plan.client, stream=run.plan.stream, advice=advice
-        )
+            advice = f"with failed= (--failed), what is left is written to a file; {advice}"
+        plan = run.plan
+        error = stop_error(report.stop, client=plan.client, stream=plan.stream, advice=advice)
     elif isinstance(cause, DataError) and not results.rows:
         raise cause  # nothing was sent
     elif cause is not None:
-        advice = (
-            f" Once it can be read, {_WITH_JOURNAL}" if run.writes_journal and table.broken else ""
-        )
-        error = PutRecordsError(
-            f"{str(cause).rstrip('.')}. {_describe_left(table, results)}{advice}"
-        )
+        stored = results.counts["stored"]
+        left = f"{results.rows - stored:,} are left"
+        if not results.complete and table.num_rows is None:
+            left = f"{left} of those that were read, and all after them"
+        text = f"{str(cause).rstrip('.')}. Until then {stored:,} rows were stored; {left}."
+        if results.failed is not None:
+            text = f"{text} {results.failed_rows:,} rows to send are in {results.failed}."
+        if run.writes_journal and table.broken:
+            text = f"{text} Once it can be read, {with_journal}"
+        error = PutRecordsError(text)
     else:
         return
     error.results = results
     raise error from cause
 
 
-def _describe_left(table: FileTable, results: JobResults) -> str:
-    """Describe what is stored of a job that ended early, and what is not."""
-    left = f"{results.rows - results.counts['stored']:,} are left"
-    if not results.complete and table.num_rows is None:
-        left = f"{left} of those that were read, and all after them"
-    kept = (
-        ""
-        if results.failed is None
-        else f" {results.failed_rows:,} rows to send are in {results.failed}."
-    )
-    return f"Until then {results.counts['stored']:,} rows were stored; {left}.{kept}"
-
-
-def report_unstored(results: JobResults, on_error: str) -> None:
-    """Report rows that are not stored, by a warning or an exception."""
-    if results.counts["stored"] == results.rows:
-        return
-    if on_error == "raise":
-        error: Any = PartialFailure(results.unstored_message())
-        error.results = results
-        raise error
-    warnings.warn(results.unstored_message(), UnstoredRowsWarning, stacklevel=3)
-
-
 # -- the framework that runs a job --------------------------------------------------------
-
-_METHODS: Final = ("log_result", "log_dataset")
-_APART: Final = frozenset({"rows", "counts", "complete", "results", "failed", "failed_rows"})
 
 
 class JobContext(Protocol):
@@ -223,48 +252,23 @@ class JobContext(Protocol):
         """Keep a table of the run."""
 
 
-@contextmanager
-def log_to(context: JobContext | None) -> Iterator[Callable[[JobResults], JobResults]]:
-    """Yield a function that logs the results of a job; also log the results of an error.
-
-    Raises
-    ------
-    ConfigError
-        The context has other methods. Nothing was sent.
-    """
-    missing = [name for name in _METHODS if not callable(getattr(context, name, None))]
-    if context is not None and missing:
-        raise ConfigError(
-            f"context is a {type(context).__name__} without {missing[0]}(); expected log_result() "
-            f"and log_dataset(), as MLRun's context has them."
-        )
-
-    def log(results: JobResults) -> JobResults:
-        if context is not None:
-            _log_results(context, results)
-        return results
-
-    try:
-        yield log
-    except BaseException as error:
-        results = getattr(error, "results", None)
-        if isinstance(results, JobResults):
-            log(results)
-        raise
+def check_context(context: JobContext | None) -> None:
+    """Refuse what has other methods. Raises ConfigError."""
+    for name in ("log_result", "log_dataset"):
+        if context is not None and not callable(getattr(context, name, None)):
+            raise ConfigError(
+                f"context is a {type(context).__name__} without {name}(); expected log_result() "
+                f"and log_dataset(), as MLRun's context has them."
+            )
 
 
-def _log_results(context: JobContext, results: JobResults) -> None:
+def log_results(context: JobContext, results: JobResults) -> None:
     """Log results; a context that fails must not hide the results."""
     summary = results.to_json()
-    values = {
-        "rows": results.rows,
-        **results.counts,
-        "complete": results.complete,
-        "receipt": {name: value for name, value in summary.items() if name not in _APART},
-        "results_path": summary["results"],
-        "failed_path": summary["failed"],
-        "failed_rows": results.failed_rows,
-    }
+    values: dict[str, Any] = {name: summary.pop(name) for name in ("rows", "complete")}
+    values |= summary.pop("counts")
+    values["results_path"], values["failed_path"] = summary.pop("results"), summary.pop("failed")
+    values |= {"failed_rows": summary.pop("failed_rows"), "receipt": summary}
     try:
         for name, value in values.items():
             if value is not None:

@@ -1,42 +1,36 @@
-"""Where the outcomes of a job go while it runs."""
+"""Takes the outcomes of a job's rows while it runs: counts them, and writes the results."""
 
 from __future__ import annotations
 
 import threading
 from collections import deque
-from typing import TYPE_CHECKING, Final
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any, Final
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from v3io_frames_put._encode.json_lines import FILE, FILE_ROW
-from v3io_frames_put._producer.values import PAGE_ROWS, RECORD_ROW, SCHEMA, STATUSES
+from v3io_frames_put._producer.values import PAGE_ROWS, STATUSES
 from v3io_frames_put.errors import ConfigError
-from v3io_frames_put.jobs._results_file import ParquetOutput, ResultsFile, Tally, result_schema
+from v3io_frames_put.jobs._outputs import PLACE, ParquetOutput, ResultsOutput, result_schema
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from numpy.typing import NDArray
     from typing_extensions import Self
 
     from v3io_frames_put._producer.values import Copy
     from v3io_frames_put.jobs._reader import FileTable
     from v3io_frames_put.results import Receipt
 
-_STOPPED: Final = ("Stopped", "The run ended before its turn.")
+_PLACES: Final = pa.schema(PLACE)
+_GROUP_BY: Final = ("status", "error_message", "error_code")
+_MAX_REASONS: Final = 1_000  # kinds of reasons, not rows; beyond them rows are counted alone
 
 
 class Brake(threading.Event):
-    """Stops a run when it is set, or when the user's own event is.
-
-    Parameters
-    ----------
-    other : threading.Event, optional
-        The user's.
-    """
+    """Stops a run when it is set, or when the user's own event is."""
 
     def __init__(self, other: threading.Event | None = None) -> None:
         super().__init__()
@@ -48,151 +42,102 @@ class Brake(threading.Event):
 
 
 class Places:
-    """Remembers where rows come from, from when they are read until their outcome is taken.
-
-    Rows that follow each other in a file cost nothing each.
-    """
+    """Remembers where rows come from, from when they are read until their outcome is taken."""
 
     def __init__(self) -> None:
-        self._files: dict[str, int] = {}
-        self._parts: deque[tuple[NDArray[np.int64], ...]] = deque()  # first, file, row; length
+        self._parts: deque[pa.RecordBatch] = deque()
 
     def note(self, batch: pa.RecordBatch) -> None:
-        """Take the places of rows that were read; they follow those of the call before."""
-        if not batch.num_rows:
-            return
-        names = batch.column(FILE)
-        numbers = [
-            self._files.setdefault(name, len(self._files)) for name in names.dictionary.to_pylist()
-        ]
-        files = np.array(numbers, np.int64)[np.asarray(names.indices)]
-        rows = np.asarray(batch.column(FILE_ROW), np.int64)
-        breaks = np.flatnonzero((np.diff(files) != 0) | (np.diff(rows) != 1)) + 1
-        firsts = np.append(0, breaks)
-        self._parts.append((firsts, files[firsts], rows[firsts], np.array([batch.num_rows])))
+        """Add file and row of rows that were read; the encoder thread calls it."""
+        self._parts.append(pa.record_batch(batch.columns, schema=_PLACES))
 
-    def take(self, num_rows: int) -> tuple[pa.Array, pa.Array]:
+    def take(self, num_rows: int) -> list[pa.Array]:
         """Return the files and rows of the next rows; null where they were never read."""
-        files, rows, missing = [], [], num_rows
+        taken, missing = [], num_rows
         while missing and self._parts:
-            firsts, file, row, (length,) = self._parts.popleft()
-            taken = min(missing, length)
-            if taken < length:
-                self._parts.appendleft(_skip(taken, firsts, file, row, length))
-            counts = np.diff(np.append(np.minimum(firsts, taken), taken))
-            files.append(np.repeat(file, counts))
-            rows.append(np.repeat(row - firsts, counts) + np.arange(taken))
-            missing -= taken
-        numbers = pa.array(np.concatenate([*files, np.zeros(0, np.int64)]).astype(np.int32))
-        known = pa.array(np.concatenate([*rows, np.zeros(0, np.int64)]))
-        used = pc.unique(numbers)
-        names = list(self._files)
-        indices = pa.concat_arrays([pc.index_in(numbers, used), pa.nulls(missing, pa.int32())])
-        dictionary = pa.array([names[number] for number in used.to_pylist()], pa.string())
-        return (
-            pa.DictionaryArray.from_arrays(indices, dictionary),
-            pa.concat_arrays([known, pa.nulls(missing, pa.int64())]),
-        )
-
-
-def _skip(
-    count: int,
-    firsts: NDArray[np.int64],
-    file: NDArray[np.int64],
-    row: NDArray[np.int64],
-    length: int,
-) -> tuple[NDArray[np.int64], ...]:
-    """Return a part without its first rows."""
-    run = int(np.searchsorted(firsts, count, side="right")) - 1
-    begun = np.maximum(firsts[run:] - count, 0)
-    moved = row[run:] + np.maximum(count - firsts[run:], 0)
-    return begun, file[run:], moved, np.array([length - count])
+            part = self._parts.popleft()
+            if part.num_rows > missing:
+                self._parts.appendleft(part.slice(missing))
+                part = part.slice(0, missing)
+            taken.append(part)
+            missing -= part.num_rows
+        taken.append(pa.record_batch([pa.nulls(missing, own.type) for own in PLACE], _PLACES))
+        table = pa.Table.from_batches(taken)
+        return [column.combine_chunks() for column in table.unify_dictionaries().columns]
 
 
 class Sink:
-    """Takes outcome batches: counts them, and writes them where they are needed.
-
-    No other run writes to its files from the moment that it is made to its end.
+    """Takes outcome batches: counts them, and writes them to the results file.
 
     Parameters
     ----------
     table : FileTable
         Whose rows they are about.
-    results : Path, optional
-        Where the user wants them.
-    failed : Path, optional
-        Where the user wants the rows left to send: finding those takes the outcomes, too.
+    results, failed : Path, optional
+        Where the user wants the results, and the rows left to send. Finding those takes the
+        results, too: without ``results``, in a hidden file.
     packed : bool
         Whether there is a column ``record_row``.
-    brake : threading.Event, optional
-        Set when they cannot be written: what was sent afterwards would not be known.
+    brake : Brake
+        Set when outcomes cannot be written: what was sent afterwards would not be known.
 
     Attributes
     ----------
     tally : Tally
         What it took, counted.
-    failing : set of int
-        Files with rows that are not stored.
-    places : Places
-        Where the rows come from that were read and have no outcome yet.
+    failing : set of str
+        Names of the files with rows that are not stored.
     failure : OSError, ConfigError or None
         Why the results could not be written.
-    path : Path or None
-        Where the results are once they are whole, asked for or not.
     failed : ParquetOutput or None
         For the rows left to send.
+    outcomes : Path or None
+        The complete results, asked for or not.
+    results : Path or None
+        The same, under the name that was asked for.
     """
 
     def __init__(
         self,
         table: FileTable,
-        results: Path | None,
-        failed: Path | None,
         *,
+        results: Path | None = None,
+        failed: Path | None = None,
         packed: bool,
-        brake: threading.Event | None,
+        brake: threading.Event | None = None,
     ) -> None:
         self.tally = Tally()
-        self.failing: set[int] = set()
+        self.failing: set[str] = set()
         self.failure: OSError | ConfigError | None = None
-        self._table, self._packed, self._brake = table, packed, brake
-        self.places = table.places = Places()
-        self._file: ResultsFile | None = None
-        self._spare: Path | None = None
-        self.failed = None if failed is None else ParquetOutput(failed)
-        if results is None and failed is not None:
-            results = self._spare = failed.with_name(f".{failed.name}.results")
-        self.path, self._is_asked_for = results, self._spare is None
-        try:
-            self._file = None if results is None else ResultsFile(results, packed=packed)
-        except BaseException:
-            self.close()
-            raise
+        self.failed: ParquetOutput | None = None
+        self.outcomes: Path | None = None
+        self.results: Path | None = None
+        self._asked, self._packed, self._brake = results, packed, brake
+        self._places = table.places = Places()
+        self._output: ResultsOutput | None = None
+        with ExitStack() as stack:
+            if failed is not None:
+                self.failed = stack.enter_context(ParquetOutput(failed))
+                results = results or failed.with_name(f".{failed.name}.results")
+            if results is not None:
+                self._output = stack.enter_context(ResultsOutput(results, packed=packed))
+            self._outputs = stack.pop_all()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.close()
-
-    @property
-    def is_asked_for(self) -> bool:
-        """Whether the user wants the file."""
-        return self.path is not None and self._is_asked_for and self.failure is None
+        self._outputs.close()
 
     def take(self, batch: pa.RecordBatch) -> None:
         """Count a batch and write it."""
-        start = self.tally.num_rows
-        columns = [*batch.columns, *self.places.take(batch.num_rows)]
+        columns = [*batch.columns, *self._places.take(batch.num_rows)]
         batch = pa.record_batch(columns, schema=result_schema(packed=self._packed))
-        rows = self.tally.add(batch)
-        if len(rows):
-            files = np.searchsorted(self._table.starts, start + rows, side="right") - 1
-            self.failing.update(np.unique(files).tolist())
-        if self._file is None or self.failure is not None:
+        self.failing.update(self.tally.add(batch))
+        if self._output is None or self.failure is not None:
             return
         try:
-            self._file.write(batch)
+            self._output.write(batch)
         except OSError as error:
             self.failure = error
             if self._brake is not None:
@@ -200,75 +145,129 @@ class Sink:
 
     def add_unread(self, num_rows: int) -> None:
         """Count rows at the end that were never read."""
+        known = {
+            "status": pa.scalar("unsent"),
+            "error_message": pa.scalar("Stopped"),
+            "error_detail": pa.scalar("The run ended before its turn."),
+            "attempts": pa.scalar(0),
+            "maybe_duplicate": pa.scalar(value=False),
+        }
+        schema = result_schema(packed=self._packed)
+        schema = pa.schema([field for field in schema if field not in PLACE])
         for start in range(0, num_rows, PAGE_ROWS):
-            self.take(_unsent(min(PAGE_ROWS, num_rows - start), packed=self._packed))
+            count = min(PAGE_ROWS, num_rows - start)
+            columns = [
+                pa.repeat(known[field.name], count).cast(field.type)
+                if field.name in known
+                else pa.nulls(count, field.type)
+                for field in schema
+            ]
+            self.take(pa.record_batch(columns, schema=schema))
 
     def finish(self, receipt: Receipt, *, late: Sequence[Copy], duplicates: Sequence[Copy]) -> None:
-        """Put the results file in its place, with what a last scan saw of settled rows."""
-        if self._file is not None and self.failure is None:
+        """Complete the results, with what a last scan saw of rows that had an outcome."""
+        if self._output is not None and self.failure is None:
             try:
-                self._place(self._file, receipt, late, duplicates)
+                self._complete(self._output, receipt, late, duplicates)
             except (OSError, ConfigError) as error:
                 self.failure = error
             else:
                 return
-        self.tally.move_to_stored(len(late))
-        if self._file is not None:
-            self._file.discard()
+        self.tally.move_to_stored(late)
 
-    def _place(
+    def _complete(
         self,
-        file: ResultsFile,
+        output: ResultsOutput,
         receipt: Receipt,
         late: Sequence[Copy],
         duplicates: Sequence[Copy],
     ) -> None:
-        file.seal_with(receipt)
+        output.seal_with(receipt)
         tally = self.tally
         if late or duplicates:
-            self._file, tally = file.amended(late=late, duplicates=duplicates)
-            file.discard()
-            file = self._file
-            file.seal_with(receipt)
-        file.place()
+            tally, first = Tally(), output
+            output = ResultsOutput(first.path, packed=self._packed, suffix=".amended.part")
+            self._outputs.push(output)
+            for batch in first.amended(late, duplicates):
+                tally.add(batch)
+                output.write(batch)
+            output.seal_with(receipt)
+        self.outcomes = output.part
+        if self._asked is not None:
+            output.place()
+            self.outcomes = self.results = self._asked
         self.tally = tally
 
-    def place_failed(self) -> None:
-        """Put the file of the rows left to send in its place."""
-        self._drop_spare()
-        if self.failed is not None:
-            self.failed.place()
 
-    def close(self) -> None:
-        """Remove what is not whole, or was not asked for."""
-        self._drop_spare()
-        for output in (self._file, self.failed):
-            if output is not None:
-                output.discard()
+class Tally:
+    """Counts outcomes as they come: by status, by reason, by shard."""
 
-    def _drop_spare(self) -> None:
-        """Remove the results that nobody asked for, while others are kept out of their place."""
-        if self._spare is not None:
-            self._spare.unlink(missing_ok=True)
-            self._spare = None
+    def __init__(self) -> None:
+        self.counts: dict[str, int] = dict.fromkeys(STATUSES, 0)
+        self.shards: dict[int, dict[str, int]] = {}
+        self._reasons: dict[tuple[Any, ...], dict[str, Any]] = {}
 
+    @property
+    def num_rows(self) -> int:
+        """Rows counted."""
+        return sum(self.counts.values())
 
-def _unsent(num_rows: int, *, packed: bool) -> pa.RecordBatch:
-    schema = SCHEMA.append(RECORD_ROW) if packed else SCHEMA
-    message, detail = _STOPPED
-    known = {
-        "status": pa.DictionaryArray.from_arrays(
-            pa.repeat(pa.scalar(STATUSES.index("unsent"), pa.int8()), num_rows), pa.array(STATUSES)
-        ),
-        "error_message": pa.repeat(pa.scalar(message), num_rows),
-        "error_detail": pa.repeat(pa.scalar(detail), num_rows),
-        "attempts": pa.repeat(pa.scalar(0, pa.int16()), num_rows),
-        "maybe_duplicate": pa.repeat(pa.scalar(value=False), num_rows),
-    }
-    columns = [
-        known[field.name].cast(field.type)
-        if field.name in known
-        else pa.nulls(num_rows, field.type)
-        for field in schema
-    ]
-    return pa.record_batch(columns, schema=schema)
+    def add(self, batch: pa.RecordBatch) -> list[str]:
+        """Count results of a job; return the files with rows that are not stored."""
+        status = batch.column("status").cast(pa.string())
+        for entry in pc.value_counts(status).to_pylist():
+            self.counts[entry["values"]] += entry["counts"]
+        is_stored = pc.equal(status, "stored")
+        stored = pa.table({name: batch.column(name) for name in ("shard_id", "sequence_number")})
+        grouped = stored.filter(is_stored).group_by("shard_id", use_threads=False)
+        numbers = [("sequence_number", "count"), ("sequence_number", "min_max")]
+        for found in grouped.aggregate(numbers).to_pylist():
+            ends = found["sequence_number_min_max"]
+            count = found["sequence_number_count"]
+            self._add_to_shard(found["shard_id"], count, ends["min"], ends["max"])
+        left = batch.filter(pc.invert(is_stored))
+        if not left.num_rows:
+            return []
+        self._add_reasons(left)
+        return [name for name in left.column("file").unique().to_pylist() if name is not None]
+
+    def move_to_stored(self, late: Sequence[Copy]) -> None:
+        """Count rows as stored that a last scan found on the stream."""
+        self.counts["unknown"] -= len(late)
+        self.counts["stored"] += len(late)
+        for copy in late:
+            self._add_to_shard(copy.shard_id, 1, copy.sequence_number, copy.sequence_number)
+
+    def reasons(self) -> list[dict[str, Any]]:
+        """Return why rows are not stored: the commonest reasons first."""
+        return sorted(self._reasons.values(), key=lambda reason: -int(reason["rows"]))
+
+    def _add_to_shard(self, shard: int, rows: int, first: int, last: int) -> None:
+        known = self.shards.get(shard, {"rows": 0, "first": first, "last": last})
+        self.shards[shard] = {
+            "rows": known["rows"] + rows,
+            "first": min(known["first"], first),
+            "last": max(known["last"], last),
+        }
+
+    def _add_reasons(self, batch: pa.RecordBatch) -> None:
+        table = pa.table(
+            {
+                "status": batch.column("status").cast(pa.string()),
+                "error_message": batch.column("error_message"),
+                "error_code": batch.column("error_code"),
+                "detail": batch.column("error_detail"),
+                "file": batch.column("file").cast(pa.string()),
+                "file_row": batch.column("file_row"),
+            }
+        )
+        grouped = table.group_by(list(_GROUP_BY), use_threads=False)
+        firsts = [(name, "first") for name in ("detail", "file", "file_row")]
+        for found in grouped.aggregate([([], "count_all"), *firsts]).to_pylist():
+            key = tuple(found[name] for name in _GROUP_BY)
+            if key not in self._reasons and len(self._reasons) < _MAX_REASONS:
+                group = {name: found[name] for name in _GROUP_BY}
+                first = {name: found[f"{name}_first"] for name, _ in firsts}
+                self._reasons[key] = {**group, "rows": 0, **first}
+            if key in self._reasons:
+                self._reasons[key]["rows"] += found["count_all"]
