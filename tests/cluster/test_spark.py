@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
@@ -17,6 +18,7 @@ import psutil
 import pytest
 
 from tests.cluster.conftest import STREAM
+from tests.test_docs import ROOT, read_blocks, run_block
 from v3io_frames_put import (
     Client,
     ColumnNotFound,
@@ -257,3 +259,13 @@ def test_the_key_is_in_no_plan_and_no_log(spark, put, clicks, client):
     text = b"".join(file.read_bytes() for file in logs)
     assert b"put_partition" in text
     assert b"a-secret-key" not in text
+
+
+def test_the_page_about_reading_shows_what_spark_reads(spark, local_platform, monkeypatch):
+    monkeypatch.setenv("V3IO_API", local_platform.endpoint)
+    page = ROOT / "docs/how-to/read-the-stream.md"
+    first, *blocks = read_blocks(page)
+    names = {"spark": spark, "__name__": "__main__"}
+    run_block(first, page, names)
+    ((block, output),) = [pair for pair in itertools.pairwise(blocks) if "spark" in pair[0].text]
+    assert run_block(block, page, names).strip() == output.text.strip()
