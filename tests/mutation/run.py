@@ -1,6 +1,6 @@
 """Run the fast laws against mutants, each in a forked process.
 
-``python -m tests.mutation classification reconciler`` prints which mutants live.
+``python -m tests.mutation classification resume`` prints which mutants live, as it finds them.
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ import importlib.machinery
 import importlib.util
 import multiprocessing
 import os
+import resource
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 
@@ -26,9 +27,15 @@ from tests.mutation.mutants import Mutant, make_mutants
 # These take seconds: imported once, before the fork. The package itself is not among them.
 HEAVY = ("numpy", "orjson", "pandas", "pyarrow.compute")
 PRELOADED = [importlib.import_module(name) for name in HEAVY]
-PACKAGE = "v3io_frames_put._producer"
-MODULES = ("classification", "outcomes", "prior_run", "reconciler")
-SECONDS = 300  # a mutant that hangs is noticed, too
+MODULES = {
+    "classification": "v3io_frames_put._producer.classification",
+    "completion": "v3io_frames_put._producer.completion",
+    "outcomes": "v3io_frames_put._producer.outcomes",
+    "prior_run": "v3io_frames_put._producer.prior_run",
+    "reconciler": "v3io_frames_put._producer.reconciler",
+    "resume": "v3io_frames_put.resume",
+}
+CPU_SECONDS, SECONDS = 90, 600  # a mutant that never ends is noticed, too
 LAWS = [  # the cheapest first
     "tests/delivery/test_classification.py",
     "tests/delivery/test_error_mapping.py",
@@ -41,10 +48,12 @@ LAWS = [  # the cheapest first
     "tests/delivery/test_order.py",
     "tests/delivery/test_model.py",
     "tests/delivery/test_reconcile.py",
+    "tests/test_resume.py",
 ]
 OPTIONS = [
     *("-x", "-q", "--assert=plain", "--hypothesis-profile=mutant"),
     *("-p", "no:cacheprovider", "-p", "no:xdist"),
+    *("-k", "not bytes"),  # what counts memory takes as long as all others
 ]
 
 
@@ -67,17 +76,16 @@ class MutantFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         exec(compile(self._mutant.tree, str(self._path), "exec"), module.__dict__)  # noqa: S102  # our own text
 
 
-def find_survivors(name: str) -> list[str]:
-    """Return the labels of the mutants of a module that no law notices."""
-    path = Path(*PACKAGE.split("."), f"{name}.py").resolve()
-    unchanged = Mutant("unchanged", ast.parse(path.read_text()))
-    if _is_killed(f"{PACKAGE}.{name}", path, unchanged):
+def find_survivors(name: str) -> Iterator[str]:
+    """Yield the labels of the mutants of a module that no law notices."""
+    module = MODULES[name]
+    path = Path(*module.split(".")).with_suffix(".py").resolve()
+    source = path.read_text()
+    if _is_killed(module, path, Mutant("unchanged", ast.parse(source))):
         raise RuntimeError("the laws fail without a mutant: run them by pytest and see")
-    return [
-        mutant.label
-        for mutant in make_mutants(path.read_text())
-        if not _is_killed(f"{PACKAGE}.{name}", path, mutant)
-    ]
+    for mutant in make_mutants(source):
+        if not _is_killed(module, path, mutant):
+            yield mutant.label
 
 
 def _is_killed(name: str, path: Path, mutant: Mutant) -> bool:
@@ -96,6 +104,7 @@ def _is_killed(name: str, path: Path, mutant: Mutant) -> bool:
 
 def _run_laws(name: str, path: Path, mutant: Mutant) -> None:
     """Run the laws with a mutant in the place of its module; exit as they do."""
+    resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS))
     silence = os.open(os.devnull, os.O_WRONLY)
     for stream in (1, 2):
         os.dup2(silence, stream)
@@ -114,11 +123,13 @@ def _run_laws(name: str, path: Path, mutant: Mutant) -> None:
         phases=[hypothesis.Phase.explicit, hypothesis.Phase.generate],
         suppress_health_check=list(hypothesis.HealthCheck),
     )
-    os._exit(pytest.main([*OPTIONS, *LAWS]))
+    own_first = sorted(LAWS, key=lambda law: name.rpartition(".")[2] not in law)
+    os._exit(pytest.main([*OPTIONS, *own_first]))
 
 
 def main(names: Sequence[str]) -> None:
     """Print the survivors of some modules, or of all."""
     for name in names or MODULES:
-        survivors = find_survivors(name)
-        print(f"{name}: {len(survivors)} live", *survivors, sep="\n  ", flush=True)  # noqa: T201
+        print(f"{name}:", flush=True)  # noqa: T201
+        for survivor in find_survivors(name):
+            print(f"  {survivor}", flush=True)  # noqa: T201
