@@ -21,7 +21,7 @@ PIP := $(PY) -m pip install -qq
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test test-fast test-long test-oldest test-mlrun test-pythons test-ui lint bench bench-all docs screenshots clean
+.PHONY: help demo test test-fast test-long test-oldest test-mlrun test-pythons test-wheel test-ui lint bench bench-all docs screenshots clean
 
 # What the caller's shell has set for other environments has no say in this one.
 unexport PYTHONHOME PYTHONPATH VIRTUAL_ENV PIP_PREFIX PIP_REQUIRE_VIRTUALENV PIP_TARGET PIP_USER
@@ -61,6 +61,17 @@ test-mlrun: $(MLRUNS:%=.venv-mlrun-%/made)  ## Run the fast tests beside each ML
 test-pythons: $(PYTHONS:%=.venv-python-%/made)  ## Run the fast tests on each other Python that is here, or of PYTHONS
 	@[ -n "$(strip $(PYTHONS))" ] || { echo "No other Python was found. Install python3.12, say." >&2; exit 1; }
 	@for v in $(PYTHONS); do echo "On Python $$v:"; .venv-python-$$v/bin/python -m pytest $(FAST) $(ARGS) || exit 1; done
+
+test-wheel:  ## Build the wheel and the sdist, check them, and run the demo by the wheel alone
+	$(call make_environment,.venv-build)
+	@.venv-build/bin/python -m pip install -qq build twine
+	@rm -rf dist
+	@.venv-build/bin/python -m build . >/dev/null
+	.venv-build/bin/python -m twine check --strict dist/*
+	$(call make_environment,.venv-wheel)
+	@.venv-wheel/bin/python -m pip install -qq "$$(echo dist/*.whl)[demo]"
+	@.venv-wheel/bin/python -m pip check
+	cd / && "$(CURDIR)/.venv-wheel/bin/v3io-put" demo $(ARGS)
 
 test-ui: $(UI)  ## Run the tests in a real browser: JupyterLab and Notebook 7; needs Chromium
 	$(PY) -m pytest -m ui $(ARGS)
