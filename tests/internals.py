@@ -26,8 +26,7 @@ from v3io_frames_put._io.transport import KINDS, NETWORK_ERRORS, Transport, faul
 from v3io_frames_put._journal import open_journal
 from v3io_frames_put._journal.store import Store, from_blob, narrow, to_blob
 from v3io_frames_put._producer import classification as errors_of_answers
-from v3io_frames_put._producer.accumulator import Accumulator
-from v3io_frames_put._producer.batch import Batch
+from v3io_frames_put._producer.accumulator import Accumulator, Batch
 from v3io_frames_put._producer.classification import (
     GAVE_UP,
     classify_query_response,
@@ -42,7 +41,7 @@ from v3io_frames_put._producer.flow_control import (
     open_limit,
     parse_retry_after,
 )
-from v3io_frames_put._producer.outcomes import Outcomes
+from v3io_frames_put._producer.outcomes import Outcomes, RunLog
 from v3io_frames_put._producer.prior_run import PriorInDoubt, PriorOutcomes, PriorRun
 from v3io_frames_put._producer.producer import Producer, Retried
 from v3io_frames_put._producer.queries import (
@@ -57,7 +56,6 @@ from v3io_frames_put._producer.queries import (
     survey_stream,
 )
 from v3io_frames_put._producer.reconciler import Reconciler, make_positions
-from v3io_frames_put._producer.run_log import RunLog
 from v3io_frames_put._producer.values import (
     BLANK,
     PAGE_ROWS,
@@ -67,8 +65,7 @@ from v3io_frames_put._producer.values import (
     Failure,
     Texts,
 )
-from v3io_frames_put._run import Run, RunReport, Runtime, StopSwitch
-from v3io_frames_put._run_plan import RunPlan, plan_run
+from v3io_frames_put._run import Run, RunPlan, RunReport, Runtime, StopSwitch, plan_run
 from v3io_frames_put._wire import api, responses
 from v3io_frames_put._wire.api import (
     Answer,

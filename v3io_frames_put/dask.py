@@ -22,7 +22,7 @@ from v3io_frames_put._cluster.receipt import (
 from v3io_frames_put._cluster.run import begin_run, check_options
 from v3io_frames_put._cluster.task import send_partition
 from v3io_frames_put._public import bind, public
-from v3io_frames_put._run_plan import plan_data
+from v3io_frames_put._run import plan_data
 from v3io_frames_put.errors import Interrupted, MissingExtra, PutRecordsError, UnsupportedType
 from v3io_frames_put.results import collect_results
 

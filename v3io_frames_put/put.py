@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from v3io_frames_put._journal import open_journal
 from v3io_frames_put._public import public
-from v3io_frames_put._run import Run, stop_error
-from v3io_frames_put._run_plan import plan_run
+from v3io_frames_put._run import Run, plan_run, stop_error
 from v3io_frames_put.client import Client, pick_client
 from v3io_frames_put.config import (
     DeliveryOptions,
@@ -40,8 +39,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from v3io_frames_put._run import RunReport
-    from v3io_frames_put._run_plan import RunPlan
+    from v3io_frames_put._run import RunPlan, RunReport
     from v3io_frames_put.config import DeliveryMode, Format, MaxInFlight, Order, RowsPerRecord
     from v3io_frames_put.progress import ProgressOption
 

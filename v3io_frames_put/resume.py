@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from v3io_frames_put._encode.plan import RowPlan
     from v3io_frames_put._producer.values import Status
-    from v3io_frames_put._run_plan import RunPlan
+    from v3io_frames_put._run import RunPlan
     from v3io_frames_put._wire.bodies import Tag
     from v3io_frames_put._wire.paths import StreamPath
     from v3io_frames_put.config import DeliveryMode

@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from v3io_frames_put._io.reader import find_ends
 from v3io_frames_put._public import find_unknown
-from v3io_frames_put._run_plan import plan_run
+from v3io_frames_put._run import plan_run
 from v3io_frames_put.client import Client, pick_client
 from v3io_frames_put.config import (
     DeliveryOptions,
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from v3io_frames_put._io.stream_admin import StreamAdmin
-    from v3io_frames_put._run_plan import RunPlan
+    from v3io_frames_put._run import RunPlan
     from v3io_frames_put._wire.paths import StreamPath
 
 _DEFAULTS: Final = {

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from v3io_frames_put._cluster.run import ClusterRun
-    from v3io_frames_put._run_plan import RunPlan
+    from v3io_frames_put._run import RunPlan
 
 _CUT_OFF: Final = Failure(
     "NoAnswer", "an earlier attempt of this task was cut off, and may have stored the row"

@@ -14,8 +14,8 @@ import pyarrow as pa
 from v3io_frames_put._encode.blocks import Blocks
 from v3io_frames_put._journal.recovery import may_be_stored, read_blocks, read_copies, read_left
 from v3io_frames_put._journal.store import Store, narrow, set_aside, to_blob
+from v3io_frames_put._producer.outcomes import RunLog
 from v3io_frames_put._producer.prior_run import PriorInDoubt, PriorRun
-from v3io_frames_put._producer.run_log import RunLog
 from v3io_frames_put._producer.values import PAGE_ROWS, STATUSES, Texts, to_table
 from v3io_frames_put.errors import ConfigError, DataError, PutRecordsError
 from v3io_frames_put.resume import find_tagged_rows, keep_unknown
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from v3io_frames_put._encode.plan import RowPlan
-    from v3io_frames_put._producer.batch import Batch
+    from v3io_frames_put._producer.accumulator import Batch
     from v3io_frames_put._producer.values import Copy
-    from v3io_frames_put._run_plan import RunPlan
+    from v3io_frames_put._run import RunPlan
 
 _LOG: Final = logging.getLogger("v3io_frames_put")
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from v3io_frames_put._producer.batch import NOT_REORDERED
+from v3io_frames_put._producer.accumulator import NOT_REORDERED
 from v3io_frames_put._producer.classification import REJECTING_NAMES
 from v3io_frames_put._producer.reconciler import NOWHERE
 from v3io_frames_put._producer.values import PAGE_ROWS, Failure
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from v3io_frames_put._producer.batch import Batch
+    from v3io_frames_put._producer.accumulator import Batch
     from v3io_frames_put._producer.outcomes import Outcomes
     from v3io_frames_put._producer.reconciler import Lookup
     from v3io_frames_put._producer.values import Copy, Status

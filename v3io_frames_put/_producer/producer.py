@@ -27,8 +27,7 @@ from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 import numpy as np
 
 from v3io_frames_put._producer import completion
-from v3io_frames_put._producer.accumulator import Accumulator
-from v3io_frames_put._producer.batch import iterate_parts
+from v3io_frames_put._producer.accumulator import Accumulator, iterate_parts
 from v3io_frames_put._producer.classification import (
     Stop,
     classify_response,
@@ -37,7 +36,7 @@ from v3io_frames_put._producer.classification import (
 )
 from v3io_frames_put._producer.completion import HELD, STOPPED, Reordering, record_status
 from v3io_frames_put._producer.flow_control import Availability, Moment, next_pause, open_limit
-from v3io_frames_put._producer.run_log import RunLog
+from v3io_frames_put._producer.outcomes import RunLog
 from v3io_frames_put._producer.values import Failure
 from v3io_frames_put._wire.api import Answer, Fault, put_records_request
 from v3io_frames_put._wire.bodies import ENVELOPE_BYTES, NO_SHARD, build_body
@@ -46,7 +45,7 @@ from v3io_frames_put._wire.responses import UnbelievableAnswerError, parse_put_a
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from v3io_frames_put._producer.batch import Batch
+    from v3io_frames_put._producer.accumulator import Batch
     from v3io_frames_put._producer.classification import Cause, Classification
     from v3io_frames_put._producer.outcomes import Outcomes
     from v3io_frames_put._producer.queries import PendingQuery

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from v3io_frames_put._producer.batch import Batch
+    from v3io_frames_put._producer.accumulator import Batch
     from v3io_frames_put._producer.classification import Classification
     from v3io_frames_put._producer.flow_control import Moment
     from v3io_frames_put._producer.prior_run import PriorInDoubt

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from v3io_frames_put._journal import open_journal
 from v3io_frames_put._public import public
-from v3io_frames_put._run_plan import check_event, plan_run
+from v3io_frames_put._run import check_event, plan_run
 from v3io_frames_put.client import Client, pick_client
 from v3io_frames_put.config import Encoding, Limits, check_choice
 from v3io_frames_put.errors import ConfigError, PartialFailure, UnstoredRowsWarning
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from v3io_frames_put._run_plan import RunPlan
+    from v3io_frames_put._run import RunPlan
     from v3io_frames_put.config import DeliveryMode, MaxInFlight, Order
     from v3io_frames_put.jobs._files import Inputs
     from v3io_frames_put.jobs._reader import FileTable

@@ -27,10 +27,9 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
+    from v3io_frames_put._producer.outcomes import RunLog
     from v3io_frames_put._producer.prior_run import PriorRun
-    from v3io_frames_put._producer.run_log import RunLog
-    from v3io_frames_put._run import RunReport
-    from v3io_frames_put._run_plan import RunPlan
+    from v3io_frames_put._run import RunPlan, RunReport
     from v3io_frames_put.jobs._files import InputFile
     from v3io_frames_put.jobs._sink import Sink
     from v3io_frames_put.progress import Progress
@@ -209,14 +208,12 @@ def _raise_if_ended_early(
     is_ours = report.broken is not None and report.broken is not table.broken
     stopped_by_us = is_ours or isinstance(trouble, OSError)
     if report.stop is not None and not stopped_by_us:
-        advice = (
-            with_journal if run.writes_journal else "with a journal, the same call would continue."
-        )
+        advice = with_journal if run.run_log else "with a journal, the same call would continue."
         if results.failed is not None:
             advice = f"what is left is in {results.failed}; {advice}"
         elif failed is not None:
             advice = f"{failed} is not written; {advice}"
-        elif not run.writes_journal:
+        elif not run.run_log:
             advice = f"with failed= (--failed), what is left is written to a file; {advice}"
         plan = run.plan
         error = stop_error(report.stop, client=plan.client, stream=plan.stream, advice=advice)
@@ -230,7 +227,7 @@ def _raise_if_ended_early(
         text = f"{str(cause).rstrip('.')}. Until then {stored:,} rows were stored; {left}."
         if results.failed is not None:
             text = f"{text} {results.failed_rows:,} rows to send are in {results.failed}."
-        if run.writes_journal and table.broken:
+        if run.run_log and table.broken:
             text = f"{text} Once it can be read, {with_journal}"
         error = PutRecordsError(text)
     else:

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from v3io_frames_put._producer.accumulator import Accumulator
 from v3io_frames_put._producer.completion import find_too_large, fits_in_body
 from v3io_frames_put._public import public
-from v3io_frames_put._run_plan import plan_data
+from v3io_frames_put._run import plan_data
 from v3io_frames_put._wire.bodies import ENVELOPE_BYTES, RUN_BYTES, encode_window
 from v3io_frames_put._wire.paths import parse_stream_path
 from v3io_frames_put.config import DeliveryOptions, Encoding, Limits, RowOptions, or_default
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from v3io_frames_put._encode.plan import RowPlan
     from v3io_frames_put._encode.values import Records, Rejections
-    from v3io_frames_put._producer.batch import Batch
+    from v3io_frames_put._producer.accumulator import Batch
     from v3io_frames_put._producer.values import Failure
     from v3io_frames_put._wire.bodies import EncodedWindow
     from v3io_frames_put.client import Client
