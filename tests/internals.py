@@ -35,10 +35,9 @@ from v3io_frames_put._producer.classification import (
 )
 from v3io_frames_put._producer.flow_control import (
     AdaptiveLimit,
-    FixedLimit,
+    ConcurrencyLimit,
     Moment,
     next_delay,
-    open_limit,
     parse_retry_after,
 )
 from v3io_frames_put._producer.outcomes import Outcomes, RunLog

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.internals import AdaptiveLimit, Answer, Fault, FixedLimit, open_limit
+from tests.internals import AdaptiveLimit, Answer, ConcurrencyLimit, Fault
 
 STORED = Answer(200, {}, b"")
 REFUSED = Answer(429, {}, b"")
@@ -200,9 +200,8 @@ def test_whatever_comes_it_stays_between_1_and_64(steps, chance):
 
 
 def test_a_number_that_was_chosen_stays():
-    ceiling = open_limit(5)
-    assert isinstance(ceiling, FixedLimit)
+    limit = ConcurrencyLimit(5)
     for ticket in range(20):
-        ceiling.note_sent(ticket, now=0.0, nbytes=1_000)
-        ceiling.note_ended(ticket, TIMEOUT if ticket % 2 else STORED, now=60.0)
-    assert ceiling.requests == 5
+        limit.note_sent(ticket, now=0.0, nbytes=1_000)
+        limit.note_ended(ticket, TIMEOUT if ticket % 2 else STORED, now=60.0)
+    assert limit.requests == 5

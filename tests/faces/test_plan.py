@@ -15,7 +15,7 @@ import pytest
 import v3io_frames_put
 from tests.internals import plan_rows
 from v3io_frames_put import ColumnNotFound, ConfigError, Encoding, Limits, plan_records
-from v3io_frames_put.plan.planner import Keys
+from v3io_frames_put.plan import Keys
 
 STREAM = "projects/house/readings"
 

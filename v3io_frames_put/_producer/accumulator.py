@@ -33,7 +33,7 @@ from v3io_frames_put._wire.bodies import ENVELOPE_BYTES, EntryRange, join_entrie
 from v3io_frames_put.config import LANES_PER_BATCH
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
     from numpy.typing import NDArray
 
@@ -75,44 +75,20 @@ class Batch:
 
         [1 2 3 4 5 6 7 8]  -413->  [1 2 3 4] rest [5 6 7 8]
                            -413->  [1 2] rest [3 4] rest [5 6 7 8]
-
-    Attributes
-    ----------
-    entries : Entries
-        The records that have no outcome yet.
-    lanes : tuple of int
-        Lanes that wait for this batch and its ``rest``.
-    state : ndarray of RECORD_STATE
-        What happened to each record.
-    request : int
-        The number of the last request that carried them.
-    attempts : int
-        Requests that carried these records.
-    has_arrived : bool
-        Whether one of them reached the platform: its connection was made.
-    failures : int
-        Those of them that ended without an outcome.
-    resets : int
-        Those of them that were cut off while the body was leaving.
-    low_watermark : ndarray of int64 or None
-        The highest number of each shard before the first request (``exactly_once``).
-    first_failure : float
-        When the first of them failed; the deadline counts from it. Infinity: none did.
-    rest : Batch or None
-        The other half of a batch that was split: to be sent after this one.
     """
 
-    entries: Entries
-    lanes: tuple[int, ...]
-    state: NDArray[Any] = field(init=False)
+    entries: Entries  # that have no outcome yet
+    lanes: tuple[int, ...]  # that wait for this batch and its ``rest``
+    state: NDArray[Any] = field(init=False)  # of RECORD_STATE: what happened to each record
+    # The highest number of each shard before the first request (``exactly_once``).
     low_watermark: NDArray[np.int64] | None = None
-    request: int = -1
-    attempts: int = 0
-    has_arrived: bool = False
-    failures: int = 0
-    resets: int = 0
-    first_failure: float = math.inf
-    rest: Batch | None = None
+    request: int = -1  # the last one that carried them
+    attempts: int = 0  # requests that carried them
+    has_arrived: bool = False  # one of these reached the platform: its connection was made
+    failures: int = 0  # those that ended without an outcome
+    resets: int = 0  # those that were cut off while the body was leaving
+    first_failure: float = math.inf  # when the first failed; the deadline counts from it
+    rest: Batch | None = None  # the other half of a batch that was split
 
     def __post_init__(self) -> None:
         self.state = _NEW.repeat(len(self.entries.shard))
@@ -178,15 +154,12 @@ class _Lane:
         self.nbytes += part.nbytes
 
     def cut(self, room: int, records: int, *, is_first: bool) -> tuple[list[EntryRange], int, int]:
-        """Cut off what fits into ``room`` bytes, at most so many records.
+        """Cut off at most so many records that fit into ``room`` bytes.
 
         A limit on bytes that was learned from the platform never holds a single record
         back: the first one of a batch is taken whatever its size.
 
-        Returns
-        -------
-        ranges, count, nbytes : list of EntryRange, int and int
-            What was cut off, its records and their bytes.
+        Returns the ranges, their records and their bytes.
         """
         taken: list[EntryRange] = []
         count = nbytes = 0
@@ -215,24 +188,16 @@ class _Lane:
 class Accumulator:
     """Records and batches that wait.
 
-    Parameters
-    ----------
-    lanes : int
-        Number of lanes: several times the batches under way, so that one batch
-        needs few of them and the rest stay free for the others.
-
-    Attributes
-    ----------
-    records : int
-        Records that wait in lanes.
-    idle_records : int
-        Those of them in lanes without a batch under way: they could be sent now.
-    nbytes : int
-        Encoded bytes that wait, in lanes and in batches that pause.
+    The more lanes there are beside the batches in flight, the fewer lanes one batch needs, and
+    the more of them stay free for the others.
     """
 
     def __init__(self, lanes: int) -> None:
-        self.records = self.idle_records = self.nbytes = 0
+        self.records = 0  # that wait in lanes
+        self.idle_records = 0  # in lanes without a batch in flight: they could be sent now
+        self.nbytes = 0  # of what waits, in lanes and in batches that pause
+        # Of the newest windows: what was sent of them may still be in memory.
+        self.shared_bytes = 0
         self._lanes = [_Lane(number) for number in range(lanes + 1)]  # FREE is the first
         self._lane_of = np.full(_BUCKETS, FREE, np.int16 if lanes < 1 << 15 else np.int32)
         self._assigned = 0
@@ -244,11 +209,6 @@ class Accumulator:
 
     def __bool__(self) -> bool:
         return bool(self._pauses or self.records)
-
-    @property
-    def shared_bytes(self) -> int:
-        """Bytes of the newest windows: what was sent of them may still be in memory."""
-        return sum(window.nbytes for window in self._windows)
 
     # -- in ------------------------------------------------------------------------------
 
@@ -270,26 +230,25 @@ class Accumulator:
         self._newest_row = max(self._newest_row, int(entries.rows[-1]))
         lanes = self._lanes_of(entries.destination)
         if lanes is None:
-            self._append(self._lanes[FREE], EntryRange(entries, 0, len(entries)))
+            lanes = np.full(1, FREE)
+            cuts = [0, len(entries)]
         else:
             order = lanes.argsort(kind="stable")
             entries, lanes = entries.take(order), lanes[order]
             cuts = [0, *((lanes[1:] != lanes[:-1]).nonzero()[0] + 1).tolist(), len(lanes)]
-            for start, stop in pairwise(cuts):
-                self._append(self._lanes[lanes[start]], EntryRange(entries, start, stop))
+        self.records += len(entries)
+        self.nbytes += entries.nbytes
+        for start, stop in pairwise(cuts):
+            lane = self._lanes[lanes[start]]
+            lane.append(EntryRange(entries, start, stop))
+            if not lane.is_busy:
+                self.idle_records += stop - start
         self._windows.append(entries)
+        self.shared_bytes += entries.nbytes
         if len(self._windows) > _SHARED_WINDOWS:
-            self._copy_remains(self._windows.popleft())
-
-    def _append(self, lane: _Lane, part: EntryRange) -> None:
-        lane.append(part)
-        self._count(lane, part.stop - part.start, part.nbytes)
-
-    def _count(self, lane: _Lane, records: int, nbytes: int) -> None:
-        self.records += records
-        self.nbytes += nbytes
-        if not lane.is_busy:
-            self.idle_records += records
+            oldest = self._windows.popleft()
+            self.shared_bytes -= oldest.nbytes
+            self._copy_remains(oldest)
 
     def _lanes_of(self, destination: NDArray[np.uint64]) -> NDArray[Any] | None:
         """Return the lane of each record; None: none has a destination.
@@ -325,39 +284,31 @@ class Accumulator:
     # -- out -----------------------------------------------------------------------------
 
     def next_batch(self, now: float, limits: Limits, *, partial: bool) -> Batch | None:
-        """Return the batch whose pause is over, else cut one from idle lanes.
+        """Return the batch whose pause is over, else cut one from idle lanes; None: nothing now.
 
-        Parameters
-        ----------
-        now : float
-            The clock.
-        limits : Limits
-            Records and bytes of one body.
-        partial : bool
-            Whether a batch may leave with less than fits (nothing more is coming).
-
-        Returns
-        -------
-        Batch or None
-            What to send; ``advance`` or ``give_up`` takes it when it has its outcomes.
-            None: nothing can be sent now.
+        ``partial``: it may leave with less than fits, for nothing more is coming. ``advance`` or
+        ``give_up`` takes it when it has its outcomes.
         """
         if self._pauses and self._pauses[0][0] <= now:
             batch = heapq.heappop(self._pauses)[2]
             self.nbytes -= batch.nbytes
             return batch
         late_before = self._newest_row - _LATE_ROWS
-        idle = sorted(
-            [
-                (min(0, lane.first_row - late_before), lane.number == FREE, -lane.records, number)
-                for number, lane in enumerate(self._lanes)
-                if lane.records and not lane.is_busy
-            ]
-        )
-        lanes = [self._lanes[place[-1]] for place in idle]
-        if not lanes or not (partial or _fills_a_batch(lanes, limits)):
-            return None
-        return self._cut(lanes, limits)
+        idle = [
+            (min(0, lane.first_row - late_before), lane.number == FREE, -lane.records, lane.number)
+            for lane in self._lanes
+            if lane.records and not lane.is_busy
+        ]
+        lanes = [self._lanes[number] for *_, number in sorted(idle)]
+        if not partial:  # the first lanes, and the one without destinations, have to fill a body
+            records = nbytes = 0
+            for place, lane in enumerate(lanes):
+                if place < LANES_PER_BATCH or lane.number == FREE:
+                    records += lane.records
+                    nbytes += lane.nbytes
+            if records < limits.max_records and nbytes < limits.max_body_bytes:
+                return None
+        return self._cut(lanes, limits) if lanes else None
 
     def _cut(self, lanes: list[_Lane], limits: Limits) -> Batch:
         """Cut a batch from the first of some lanes, and mark these as busy."""
@@ -370,7 +321,9 @@ class Accumulator:
                 break
             ranges += taken
             room, records = room - nbytes, records - count
-            self._count(lane, -count, -nbytes)
+            self.records -= count
+            self.idle_records -= count
+            self.nbytes -= nbytes
             if lane.number != FREE:
                 lane.is_busy = True
                 self.idle_records -= lane.records
@@ -408,11 +361,7 @@ class Accumulator:
     def give_up(self, batch: Batch) -> tuple[list[Entries], list[Batch]]:
         """Hold for good what comes after a batch in its destinations.
 
-        Returns
-        -------
-        queued, split : list of Entries and list of Batch
-            What will not be sent any more: from the lanes, and from the batch's
-            own other halves.
+        Returns what will not be sent any more: from the lanes, and from the batch's own halves.
         """
         lost = np.unique(batch.entries.destination)
         self._given_up = np.union1d(self._given_up, lost[lost != 0])
@@ -426,24 +375,27 @@ class Accumulator:
         batch.rest = None
         for part in reversed(remaining):
             part.rest, batch.rest = batch.rest, part
-        return self._drop(self._given_up), held
+        return self._take_given_up(), held
 
-    def _drop(self, destinations: NDArray[np.uint64]) -> list[Entries]:
-        """Remove all that waits for the given destinations, and return it."""
-        dropped = []
+    def _take_given_up(self) -> list[Entries]:
+        """Remove what waits for the destinations that were given up, and return it."""
+        taken = []
         for lane in self._lanes:
             ranges, lane.ranges = lane.ranges, deque()
-            self._count(lane, -lane.records, -lane.nbytes)
-            lane.records = lane.nbytes = 0
+            before, lane.records, lane.nbytes = (lane.records, lane.nbytes), 0, 0
             for part in ranges:
-                is_lost = np.isin(part.entries.destination[part.start : part.stop], destinations)
+                is_lost = np.isin(part.entries.destination[part.start : part.stop], self._given_up)
                 if is_lost.any():
-                    dropped.append(part.take(np.flatnonzero(is_lost)))
+                    taken.append(part.take(np.flatnonzero(is_lost)))
                     rest = part.take(np.flatnonzero(~is_lost))
                     part = EntryRange(rest, 0, len(rest))  # noqa: PLW2901  # what is left of it
                 if part.stop > part.start:
-                    self._append(lane, part)
-        return dropped
+                    lane.append(part)
+            self.records -= before[0] - lane.records
+            self.nbytes -= before[1] - lane.nbytes
+            if not lane.is_busy:
+                self.idle_records -= before[0] - lane.records
+        return taken
 
     def clear(self) -> tuple[list[Entries], list[Batch]]:
         """Remove all that waits: records never sent, and batches that pause."""
@@ -454,15 +406,5 @@ class Accumulator:
             lane.records = lane.nbytes = 0
         self._pauses.clear()
         self._windows.clear()
-        self.records = self.idle_records = self.nbytes = 0
+        self.records = self.idle_records = self.nbytes = self.shared_bytes = 0
         return queued, batches
-
-
-def _fills_a_batch(lanes: Iterable[_Lane], limits: Limits) -> bool:
-    """Return whether the first lanes, and the one without destinations, fill a body."""
-    records = nbytes = 0
-    for place, lane in enumerate(lanes):
-        if place < LANES_PER_BATCH or lane.number == FREE:
-            records += lane.records
-            nbytes += lane.nbytes
-    return records >= limits.max_records or nbytes >= limits.max_body_bytes

@@ -14,11 +14,11 @@ import numpy as np
 from v3io_frames_put._producer.accumulator import NOT_REORDERED
 from v3io_frames_put._producer.classification import REJECTING_NAMES
 from v3io_frames_put._producer.reconciler import NOWHERE
-from v3io_frames_put._producer.values import PAGE_ROWS, Failure
+from v3io_frames_put._producer.values import Failure
 from v3io_frames_put._wire.bodies import ENVELOPE_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
 
     from numpy.typing import NDArray
 
@@ -65,30 +65,22 @@ def record_stored(
     shard_id: NDArray[np.int32],
     sequence_number: NDArray[np.int64],
 ) -> None:
-    """Record the stored records of a batch.
-
-    Parameters
-    ----------
-    stored : ndarray of intp or None
-        Their positions in the batch. None: all of them are stored.
-    shard_id, sequence_number : ndarray
-        Where each record of the batch is stored.
-    """
-    entries = batch.entries
-    if stored is None and entries.row_counts is not None:
-        stored = np.arange(len(entries))
-
-    def spread(values: NDArray[Any]) -> NDArray[Any]:
-        return values if stored is None else entries.spread(values, stored)
-
+    """Record the stored records of a batch, given their positions in it; None: all are stored."""
+    entries, rows = batch.entries, batch.entries.rows
+    sent_twice: Any = batch.state["sent_twice"] if batch.attempts > 1 else False
+    if stored is not None or entries.row_counts is not None:
+        stored = np.arange(len(entries)) if stored is None else stored
+        rows = entries.rows_of(stored)
+        shard_id = entries.spread(shard_id, stored)
+        sequence_number = entries.spread(sequence_number, stored)
+        sent_twice = entries.spread(batch.state["sent_twice"], stored)
     outcomes.record(
-        entries.rows if stored is None else entries.rows_of(stored),
+        rows,
         "stored",
         attempts=batch.attempts,
-        shard_id=spread(shard_id),
-        sequence_number=spread(sequence_number),
-        # Of a first request nothing was sent twice.
-        maybe_duplicate=spread(batch.state["sent_twice"]) if batch.attempts > 1 else False,
+        shard_id=shard_id,
+        sequence_number=sequence_number,
+        maybe_duplicate=sent_twice,
     )
 
 
@@ -131,49 +123,21 @@ def record_lookup(outcomes: Outcomes, lookup: Lookup) -> Batch | None:
     return left
 
 
-def record_held(outcomes: Outcomes, entries: Entries) -> None:
-    """Record as unsent what comes after a destination that was given up."""
-    if len(entries):
-        outcomes.record_failure(entries.rows, "unsent", HELD)
-
-
-def record_unread(outcomes: Outcomes, num_rows: int) -> None:
-    """Record as unsent the rows of the data, so many in all, that never came in a record.
-
-    Packs of a window come in pieces, so that rows may be open whose pack never came. A page
-    at a time: what is written to rows of many pages is sorted out for each.
-    """
-    outcomes.record_failure(outcomes.open_rows(), "unsent", STOPPED)
-    for first in range(outcomes.num_rows, num_rows, PAGE_ROWS):
-        outcomes.open(min(PAGE_ROWS, num_rows - first))
-        outcomes.record_failure(outcomes.open_rows(first), "unsent", STOPPED)
-
-
-def fits_in_body(entries: Entries, max_bytes: int) -> NDArray[np.bool_]:
-    """Return which records can be a request of their own."""
-    fits: NDArray[np.bool_] = entries.sizes + ENVELOPE_BYTES <= max_bytes
-    return fits
-
-
-def find_too_large(entries: Entries, max_bytes: int) -> Iterator[tuple[NDArray[np.int64], Failure]]:
-    """Yield the rows of each record that no body can carry, and why."""
+def find_too_large(
+    entries: Entries, max_bytes: int
+) -> tuple[NDArray[np.bool_], list[tuple[NDArray[np.int64], Failure]]]:
+    """Return which records fit in a body, and the rows of each that does not, with the reason."""
     sizes = entries.sizes + ENVELOPE_BYTES
-    for position in np.flatnonzero(sizes > max_bytes):
+    fits: NDArray[np.bool_] = sizes <= max_bytes
+    too_large = []
+    for position in np.flatnonzero(~fits):
         detail = (
             f"as a request of its own it takes {sizes[position]:,} bytes; max_body_bytes "
             f"and max_in_flight_bytes allow {max_bytes:,}. Shorten it or raise them."
         )
-        yield entries.rows_of(np.array([position])), Failure("DataTooLarge", detail)
-
-
-def reject_too_large(outcomes: Outcomes, entries: Entries, max_bytes: int) -> Entries:
-    """Reject records that no body can carry; return the others."""
-    fits = fits_in_body(entries, max_bytes)
-    if fits.all():
-        return entries
-    for rows, why in find_too_large(entries, max_bytes):
-        outcomes.record_failure(rows, "rejected", why)
-    return entries.take(np.flatnonzero(fits))
+        failure = Failure("DataTooLarge", detail)
+        too_large.append((entries.rows_of(np.array([position])), failure))
+    return fits, too_large
 
 
 def set_retries_exhausted(batch: Batch, seconds: float) -> None:
@@ -245,8 +209,8 @@ def find_reordered(
 ) -> NDArray[np.int64]:
     """Return for each open record the number of the next stored one of its destination.
 
-    It is the least of those after it, since numbers ascend in the order of a request. Sorted
-    by destination, last record first, the next stored one is the last stored one passed:
+    Numbers ascend in the order of a request, so that the next one is the least of those after
+    it. Sorted by destination, last record first, it is the last stored one passed:
 
         destination     a     a     a     b
         record          3     1     0     2

@@ -6,7 +6,7 @@ import math
 from datetime import timezone
 from email.utils import parsedate_to_datetime
 from statistics import fmean, median
-from typing import TYPE_CHECKING, Final, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from v3io_frames_put._wire.api import Answer, Fault
 from v3io_frames_put.config import FIRST_REQUESTS, MOST_REQUESTS
@@ -22,17 +22,7 @@ _MAX_DOUBLINGS: Final = 62  # beyond it 2**n leaves what a float holds exactly; 
 
 
 def next_delay(retry: Retry, *, failures: int, draw: float) -> float:
-    """Return how many seconds to wait after a failure: exponential backoff with full jitter.
-
-    Parameters
-    ----------
-    retry : Retry
-        Base and cap.
-    failures : int
-        Failed tries so far, from 1.
-    draw : float
-        An even draw from [0, 1).
-    """
+    """Return how many seconds to wait after so many failures: backoff with full jitter."""
     doublings = min(max(failures - 1, 0), _MAX_DOUBLINGS)
     return draw * min(retry.cap_seconds, retry.base_seconds * 2.0**doublings)
 
@@ -63,24 +53,12 @@ def _parse_date(text: str) -> datetime | None:
 
 
 class Moment(NamedTuple):
-    """When a request ended, and what its pause is made of.
-
-    Attributes
-    ----------
-    now : float
-        The clock.
-    draw : float
-        An even draw from [0, 1).
-    retry_after : float
-        Seconds that a Retry-After asked for.
-    longest : float
-        Seconds after which the platform is called unavailable: no pause lasts longer.
-    """
+    """When a request ended, and what its pause is made of."""
 
     now: float
-    draw: float
-    retry_after: float = 0.0
-    longest: float = math.inf
+    draw: float  # from [0, 1)
+    retry_after: float = 0.0  # seconds that the platform asked for
+    longest: float = math.inf  # seconds until the platform is called unavailable
 
 
 def next_pause(
@@ -99,28 +77,14 @@ def next_pause(
 
 
 class Availability:
-    """Whether the platform answers, and from when on requests may be sent.
-
-    Parameters
-    ----------
-    retry : Retry
-        Backoff and deadline.
-
-    Attributes
-    ----------
-    had_contact : bool
-        Whether the platform has accepted a connection.
-    throttled_until : float
-        No request is sent before it: a Retry-After holds for all.
-    reconnect_at : float
-        Nor before this, while no connection can be made.
-    """
+    """Whether the platform answers, and from when on requests may be sent."""
 
     def __init__(self, retry: Retry) -> None:
-        self.throttled_until = self.reconnect_at = 0.0
+        self.had_contact = False  # the platform has accepted a connection
+        self.throttled_until = 0.0  # a Retry-After holds for all requests
+        self.reconnect_at = 0.0  # while no connection can be made
         self._retry = retry
         self._began: float | None = None  # when the first request was sent
-        self.had_contact = False  # a connection was accepted
         self._silent_since: float | None = None  # the first fault since the last answer
         self._failed_connections = 0  # since then
 
@@ -196,42 +160,17 @@ _REFUSED: Final = 429
 _OVERLOADED: Final = frozenset({408, _REFUSED, 503, 504})
 
 
-class ConcurrencyLimit(Protocol):
-    """How many requests may be in flight at once."""
+class ConcurrencyLimit:
+    """How many requests may be in flight at once: always the same number."""
 
-    @property
-    def requests(self) -> int:
-        """The number, now."""
+    def __init__(self, requests: int) -> None:
+        self.requests = requests
 
     def note_sent(self, ticket: int, *, now: float, nbytes: int) -> None:
         """Note a request; ``nbytes`` is 0 where it only reads."""
 
     def note_ended(self, ticket: int, attempt: Attempt, *, now: float) -> None:
         """Note how it ended."""
-
-
-def open_limit(max_in_flight: int | Literal["auto"]) -> ConcurrencyLimit:
-    """Return the limit that a run was asked for."""
-    return AdaptiveLimit() if max_in_flight == "auto" else FixedLimit(max_in_flight)
-
-
-class FixedLimit:
-    """A number that the user chose.
-
-    Parameters
-    ----------
-    requests : int
-        The number.
-    """
-
-    def __init__(self, requests: int) -> None:
-        self.requests = requests
-
-    def note_sent(self, ticket: int, *, now: float, nbytes: int) -> None:
-        """Do nothing."""
-
-    def note_ended(self, ticket: int, attempt: Attempt, *, now: float) -> None:
-        """Do nothing."""
 
 
 class _Sent(NamedTuple):
@@ -255,7 +194,7 @@ class _Time(NamedTuple):
 _NEVER: Final = _Time(math.inf, 1.0)
 
 
-class AdaptiveLimit:
+class AdaptiveLimit(ConcurrencyLimit):
     """A number that follows what the link and the platform can carry.
 
     Additive increase, multiplicative decrease. The number doubles from round to round
@@ -278,18 +217,14 @@ class AdaptiveLimit:
     """
 
     def __init__(self) -> None:
-        self._limit = float(FIRST_REQUESTS)
+        super().__init__(FIRST_REQUESTS)
+        self._limit = float(FIRST_REQUESTS)  # of which ``requests`` is the whole part
         self._doubles = True
         self._in_flight: dict[int, _Sent] = {}
         self._round: list[_Time] = []
         self._first_ticket = self._next_ticket = 0
         self._is_used = self._was_slow = False
         self._bases = [_NEVER, _NEVER]  # until the last slow round that counted, and since
-
-    @property
-    def requests(self) -> int:
-        """The number, now."""
-        return int(self._limit)
 
     def note_sent(self, ticket: int, *, now: float, nbytes: int) -> None:
         """Note a request; ``nbytes`` is 0 where it only reads."""
@@ -337,9 +272,11 @@ class AdaptiveLimit:
 
     def _raise(self, by: float) -> None:
         self._limit = min(float(MOST_REQUESTS), self._limit + by)
+        self.requests = int(self._limit)
 
     def _lower(self, factor: float) -> None:
         self._limit = max(1.0, self._limit * factor)
+        self.requests = int(self._limit)
         self._doubles = self._was_slow = False
         self._begin_round()
 

@@ -40,18 +40,13 @@ _FOUND: Final = ("maybe_duplicate", "shard_id", "sequence_number")  # what a loo
 
 
 class RunLog:
-    """Takes what happens to requests and rows; this one keeps nothing.
+    """Takes what happens to requests and rows; this one keeps nothing, a journal writes it.
 
     A request is taken before it leaves, and again when its end is known. Records that it
     leaves in doubt stay recorded until their rows have an outcome.
-
-    Attributes
-    ----------
-    blocks : Blocks or None
-        Checks the data where it is read again.
     """
 
-    blocks: Blocks | None = None
+    blocks: Blocks | None = None  # checks the data where it is read again
 
     def begin(self, low_watermark: NDArray[np.int64]) -> None:
         """Take the last number of each shard, before the first record (``exactly_once``)."""
@@ -88,25 +83,18 @@ class RunLog:
         record_rows: NDArray[np.int32],
         duplicates: Sequence[Copy],
     ) -> None:
-        """Take how the run ended.
+        """Take how the run ended, and what scans saw: late rows and further copies.
 
-        How many rows it had, whether anything is left to do, and what scans saw: rows that
-        are stored after all, with their places in their records (NOT_GIVEN: on a page that was
-        taken), and further copies.
+        ``record_rows`` are the places of late rows in their records; NOT_GIVEN: on a page that
+        was taken.
         """
 
 
 class _Page:
-    """Outcomes of consecutive rows.
+    """Outcomes of consecutive rows, in the columns of ``PAGE``.
 
-    Attributes
-    ----------
-    first_row : int
-        The first of them.
-    columns : dict of str to ndarray
-        Those of ``PAGE``, each an array of its own: that is faster to write than a record array.
-    num_open : int
-        Rows that are read and have no outcome yet.
+    Each is an array of its own, which is faster to write than a record array. ``num_open``
+    counts the rows that are read and have no outcome yet.
     """
 
     __slots__ = ("columns", "first_row", "num_open")
@@ -124,16 +112,9 @@ class Outcomes:
     packed : bool
         Whether records hold several rows; adds the column ``record_row``.
     earlier : PriorOutcomes, optional
-        Outcomes that earlier processes of the run recorded.
+        Outcomes that earlier processes of the run recorded; their pages are as large.
     run_log : RunLog, optional
         Records every outcome, too.
-    page_rows : int
-        Rows of a page; ``earlier`` has as many.
-
-    Attributes
-    ----------
-    counts : dict of Status to int
-        Rows by status.
     """
 
     def __init__(
@@ -145,29 +126,24 @@ class Outcomes:
         page_rows: int = PAGE_ROWS,
     ) -> None:
         self.page_rows = page_rows
-        self.counts: dict[Status, int] = dict.fromkeys(STATUSES, 0)
+        self.counts: dict[Status, int] = dict.fromkeys(STATUSES, 0)  # rows by status
+        self.num_rows = 0  # read so far
         self.is_packed = packed
         self._pages: dict[int, _Page] = {}
         self._emitted = 0  # pages
-        self._rows = 0
         self._prior = earlier
         self._run_log = run_log
         self._texts = earlier.texts if earlier else Texts()
-
-    @property
-    def num_rows(self) -> int:
-        """Rows read so far."""
-        return self._rows
 
     # -- rows in ----------------------------------------------------------------------
 
     def open(self, num_rows: int) -> None:
         """Add rows at the end, without an outcome yet."""
-        first = self._rows
-        self._rows += num_rows
-        while first < self._rows:
+        first = self.num_rows
+        self.num_rows += num_rows
+        while first < self.num_rows:
             number, within = divmod(first, self.page_rows)
-            count = min(self.page_rows - within, self._rows - first)
+            count = min(self.page_rows - within, self.num_rows - first)
             if number not in self._pages:
                 self._pages[number] = _Page(number * self.page_rows, self.page_rows)
             page = self._pages[number]
@@ -207,17 +183,9 @@ class Outcomes:
     ) -> None:
         """Record the outcome of rows: once, for it counts them.
 
-        Parameters
-        ----------
-        rows : ndarray of int64
-            Which.
-        status : Status
-            Their outcome; rows in doubt since an earlier process can only be stored,
-            perhaps twice, or unknown.
-        attempts : int
-            Requests of this process that carried them.
-        **columns
-            The other columns: a value for all, or an array with one each.
+        Rows in doubt since an earlier process can only be stored, perhaps twice, or unknown.
+        ``attempts`` are the requests of this process that carried the rows. The other columns
+        have a value for all rows, or an array with one for each.
         """
         if not len(rows):
             return
@@ -310,12 +278,9 @@ class Outcomes:
         """Hand the columns that were written to the run log."""
         if self._run_log is None or not len(rows):
             return
-        names = ("attempts", "record_row") if self.is_packed else ("attempts",)
-        written = {
-            "status": _CODES[status],
-            **columns,
-            **{name: self._read(name, rows) for name in names},
-        }
+        written = {"status": _CODES[status], **columns, "attempts": self._read("attempts", rows)}
+        if self.is_packed:
+            written["record_row"] = self._read("record_row", rows)
         arrays = {
             name: value if isinstance(value, np.ndarray) else np.full(len(rows), value, PAGE[name])
             for name, value in written.items()
@@ -327,7 +292,7 @@ class Outcomes:
     def open_rows(self, first: int = 0) -> NDArray[np.int64]:
         """Return the rows from ``first`` on that are read and have no outcome."""
         first = max(first, self._emitted * self.page_rows)  # what was handed out has outcomes
-        rows = np.arange(first, self._rows)
+        rows = np.arange(first, self.num_rows)
         return rows[self._read("status", rows) < 0]
 
     def record_rows(self, rows: Sequence[int]) -> NDArray[np.int32]:
@@ -348,7 +313,9 @@ class Outcomes:
 
     def drain(self) -> Iterator[pa.RecordBatch]:
         """Yield the batches of rows that have their outcome, in input order, and forget them."""
-        while self._is_complete(self._emitted):
+        while self.num_rows >= (self._emitted + 1) * self.page_rows:
+            if self._pages[self._emitted].num_open:
+                return
             page = self._pages.pop(self._emitted)
             batch = to_arrow(page.columns, self._texts, packed=self.is_packed)
             if self._run_log is not None:
@@ -356,16 +323,11 @@ class Outcomes:
             self._emitted += 1
             yield batch
 
-    def _is_complete(self, number: int) -> bool:
-        page = self._pages.get(number)
-        is_read = self._rows >= (number + 1) * self.page_rows
-        return is_read and page is not None and not page.num_open
-
     def finish(self) -> Iterator[pa.RecordBatch]:
         """Yield all that is left; the last page may be short."""
         yield from self.drain()
         for number in sorted(self._pages):
             page = self._pages.pop(number)
-            num_rows = self._rows - page.first_row
+            num_rows = self.num_rows - page.first_row
             last = {name: column[:num_rows] for name, column in page.columns.items()}
             yield to_arrow(last, self._texts, packed=self.is_packed)

@@ -34,10 +34,22 @@ from v3io_frames_put._producer.classification import (
     describe_cause,
     describe_failure,
 )
-from v3io_frames_put._producer.completion import HELD, STOPPED, Reordering, record_status
-from v3io_frames_put._producer.flow_control import Availability, Moment, next_pause, open_limit
+from v3io_frames_put._producer.completion import (
+    HELD,
+    STOPPED,
+    Reordering,
+    find_too_large,
+    record_status,
+)
+from v3io_frames_put._producer.flow_control import (
+    AdaptiveLimit,
+    Availability,
+    ConcurrencyLimit,
+    Moment,
+    next_pause,
+)
 from v3io_frames_put._producer.outcomes import RunLog
-from v3io_frames_put._producer.values import Failure
+from v3io_frames_put._producer.values import PAGE_ROWS, Failure
 from v3io_frames_put._wire.api import Answer, Fault, put_records_request
 from v3io_frames_put._wire.bodies import ENVELOPE_BYTES, NO_SHARD, build_body
 from v3io_frames_put._wire.responses import UnbelievableAnswerError, parse_put_answer
@@ -78,22 +90,9 @@ class Producer:
     outcomes : Outcomes
         Where every row's outcome is written.
     reconciler : Reconciler, optional
-        Looks up what became of records whose request got no answer; what
-        ``exactly_once`` needs. None: nothing is looked up.
+        Looks up what became of records whose request got no answer (``exactly_once``).
     run_log : RunLog, optional
         Records every request before it leaves, and what is known of it.
-
-    Attributes
-    ----------
-    stopped : Stop or None
-        Why the run ended early. None: it did not.
-    requests : int
-        PutRecords requests that were sent, or tried to.
-    retried_rows, bytes_sent : int
-        Rows that were sent again, and bytes of all bodies: of requests that ended, and that
-        reached the platform.
-    sharded_records, free_records : int
-        Records offered to which a shard was given, and to which neither shard nor key was.
     """
 
     def __init__(
@@ -106,12 +105,15 @@ class Producer:
         run_log: RunLog | None = None,
     ) -> None:
         self.outcomes = outcomes
-        self.stopped: Stop | None = None
-        self.requests = self.retried_rows = self.bytes_sent = 0
-        self.sharded_records = self.free_records = 0
+        self.stopped: Stop | None = None  # why the run ended early
+        self.requests = 0  # PutRecords requests that were sent, or tried to
+        self.retried_rows = self.bytes_sent = 0  # of requests that ended, and had arrived
+        self.sharded_records = 0  # that were given a shard
+        self.free_records = 0  # that have neither shard nor key
         self._policy, self._stream = policy, stream
         self._limits = policy.limits  # the body limit sinks after a 413
-        self._limit = open_limit(policy.max_in_flight)
+        requests = policy.max_in_flight
+        self._limit = AdaptiveLimit() if requests == "auto" else ConcurrencyLimit(requests)
         self._availability = Availability(policy.retry)
         self._accumulator = Accumulator(policy.lanes)
         self._reconciler = reconciler
@@ -137,7 +139,9 @@ class Producer:
     @property
     def wants_records(self) -> bool:
         """Whether another window of records is of use, and fits the budget."""
-        if self._closed or self.stopped or not self._is_ready:
+        if self._closed or self.stopped:
+            return False
+        if self._reconciler is not None and not self._reconciler.is_ready:
             return False
         if self._accumulator.idle_records >= self._policy.records_ahead(self._limit.requests):
             return False  # more would take memory and make nothing faster
@@ -146,24 +150,24 @@ class Producer:
         # The window and its copy in the order of lanes exist side by side for a moment.
         return not held or held + 2 * self._window_bytes <= room
 
-    @property
-    def _is_ready(self) -> bool:
-        return self._reconciler is None or self._reconciler.is_ready
-
     def offer(self, window: EncodedWindow) -> None:
         """Take the next window of rows; they follow the last window's."""
-        self.outcomes.open(window.num_rows)
-        refused = window.rejections
-        self.outcomes.record_rejections(refused.rows, refused.names, refused.details)
-        max_bytes = self._policy.most_body_bytes
-        entries = completion.reject_too_large(self.outcomes, window.entries, max_bytes)
+        outcomes, entries, rejected = self.outcomes, window.entries, window.rejections
+        self._window_bytes = max(self._window_bytes, entries.nbytes)
+        outcomes.open(window.num_rows)
+        outcomes.record_rejections(rejected.rows, rejected.names, rejected.details)
+        fits, too_large = find_too_large(entries, self._policy.most_body_bytes)
+        for rows, failure in too_large:
+            outcomes.record_failure(rows, "rejected", failure)
+        if too_large:
+            entries = entries.take(np.flatnonzero(fits))
         self.sharded_records += int(np.count_nonzero(entries.shard != NO_SHARD))
         self.free_records += int(np.count_nonzero(entries.destination == 0))
         if self._policy.order == "none":
             entries = replace(entries, destination=np.zeros_like(entries.destination))
-        self._window_bytes = max(self._window_bytes, window.entries.nbytes)
-        self.outcomes.number_rows(entries)
-        completion.record_held(self.outcomes, self._accumulator.add(entries))
+        outcomes.number_rows(entries)
+        held = self._accumulator.add(entries)
+        outcomes.record_failure(held.rows, "unsent", HELD)
         if self.stopped:
             self._drop_waiting()
 
@@ -191,13 +195,7 @@ class Producer:
         return sum(batch.entries.num_rows for batch in self._in_flight.values())
 
     def next_request(self, now: float) -> tuple[int, Request] | None:
-        """Return what to send now.
-
-        Returns
-        -------
-        ticket, request : int and Request
-            The ticket goes back to ``complete``. None: nothing can be sent now.
-        """
+        """Return what to send now, and its ticket for ``complete``; None: nothing."""
         if self.stopped or now < self._availability.opens_at:
             return None
         if self.in_flight >= self._limit.requests:
@@ -267,17 +265,7 @@ class Producer:
     # -- answers in -------------------------------------------------------------------
 
     def complete(self, ticket: int, attempt: Attempt, *, now: float, draw: float) -> None:
-        """Take how a request ended.
-
-        Parameters
-        ----------
-        ticket : int
-            From ``next_request``.
-        attempt : Answer or Fault
-            How it ended.
-        now, draw : float
-            The clock, and an even draw from [0, 1) for the pause.
-        """
+        """Take how a request ended; ``draw``, from [0, 1), is for the jitter of its pause."""
         self._limit.note_ended(ticket, attempt, now=now)
         retry_after = self._availability.note(
             attempt, now=now, draw=draw, requests=self._limit.requests
@@ -288,20 +276,16 @@ class Producer:
         else:
             batch = self._in_flight.pop(ticket)
             self._bytes_in_flight -= batch.nbytes
-            self._note_arrival(batch, attempt)
+            # A connection that was refused carried nothing.
+            if isinstance(attempt, Answer) or attempt.stage != "connecting":
+                self.bytes_sent += batch.entries.nbytes + ENVELOPE_BYTES
+                self.retried_rows += batch.entries.num_rows if batch.has_arrived else 0
+                batch.has_arrived = True
             self._complete_batch(batch, attempt, moment)
         if self._availability.is_unavailable(now):
             self._stop_unavailable(attempt)
         if self.stopped:
             self._drop_waiting()
-
-    def _note_arrival(self, batch: Batch, attempt: Attempt) -> None:
-        """Count what reached the platform: a connection that was refused carried nothing."""
-        if isinstance(attempt, Fault) and attempt.stage == "connecting":
-            return
-        self.bytes_sent += batch.entries.nbytes + ENVELOPE_BYTES
-        self.retried_rows += batch.entries.num_rows if batch.has_arrived else 0
-        batch.has_arrived = True
 
     def _complete_query(self, query: PendingQuery, attempt: Attempt, moment: Moment) -> None:
         """Take an answer to a look-up, and what it resolves."""
@@ -437,7 +421,7 @@ class Producer:
         completion.set_retries_exhausted(batch, failing_seconds)
         queued, split = self._accumulator.give_up(batch)
         for entries in queued:
-            completion.record_held(self.outcomes, entries)
+            self.outcomes.record_failure(entries.rows, "unsent", HELD)
         for part in split:
             part.set_reason(HELD)
             record_status(self.outcomes, part, "unsent")
@@ -490,14 +474,19 @@ class Producer:
             record_status(self.outcomes, part, "unsent")
 
     def finish_rows(self, num_rows: int) -> None:
-        """Record as unsent the rows of the data that were never read; it has so many."""
-        completion.record_unread(self.outcomes, num_rows)
+        """Record as unsent the rows of the data, so many in all, that never came in a record.
+
+        Packs of a window come in pieces, so that rows may be open whose pack never came. A page
+        at a time: what is written to rows of many pages is sorted out for each.
+        """
+        outcomes = self.outcomes
+        outcomes.record_failure(outcomes.open_rows(), "unsent", STOPPED)
+        for first in range(outcomes.num_rows, num_rows, PAGE_ROWS):
+            outcomes.open(min(PAGE_ROWS, num_rows - first))
+            outcomes.record_failure(outcomes.open_rows(first), "unsent", STOPPED)
 
     def out_of_order(self, late: Iterable[Copy]) -> list[int]:
-        """Return rows that are stored after later ones of their destination.
-
-        Those that this process sent; ``late`` are rows that scans found late.
-        """
+        """Return rows of this process that are stored after later ones of their destination."""
         return sorted({*self._reordering.rows, *self._reordering.late_rows(late)})
 
     def count_left(self, late: Sequence[Copy]) -> int:

@@ -109,21 +109,19 @@ class Texts:
 
 def to_arrow(page: Mapping[str, NDArray[Any]], texts: Texts, *, packed: bool) -> pa.RecordBatch:
     """Return the rows of a page as columns of the results."""
-    code = page["error_code"]
     columns = [
         pa.DictionaryArray.from_arrays(pa.array(page["status"]), pa.array(STATUSES)),
         _nullable(page["shard_id"], NOT_GIVEN),
         _nullable(page["sequence_number"], NOT_GIVEN),
-        _nullable(code, NO_CODE),
+        _nullable(page["error_code"], NO_CODE),
         texts.column(page["error_message"]),
         texts.column(page["error_detail"]),
         pa.array(page["attempts"]),
         pa.array(page["maybe_duplicate"]),
     ]
-    if not packed:
-        return pa.record_batch(columns, schema=SCHEMA)
-    columns.append(_nullable(page["record_row"], NOT_GIVEN))
-    return pa.record_batch(columns, schema=SCHEMA.append(RECORD_ROW))
+    if packed:
+        columns.append(_nullable(page["record_row"], NOT_GIVEN))
+    return pa.record_batch(columns, schema=SCHEMA.append(RECORD_ROW) if packed else SCHEMA)
 
 
 def to_table(columns: Mapping[str, NDArray[Any]], texts: Texts) -> pa.RecordBatch:

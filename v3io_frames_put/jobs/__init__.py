@@ -24,7 +24,7 @@ from v3io_frames_put.jobs._outputs import check_columns, check_outputs
 from v3io_frames_put.jobs._progress import estimate_rows
 from v3io_frames_put.jobs._run import JobOptions, check_context, log_results, run_job
 from v3io_frames_put.jobs._sink import Brake, Sink
-from v3io_frames_put.plan.planner import plan_source
+from v3io_frames_put.plan import plan_source
 from v3io_frames_put.put import callers_level
 
 if TYPE_CHECKING:

@@ -1,10 +1,508 @@
-"""What an upload would send, found out without sending anything.
+"""``plan_records``: what an upload would send, found out without sending anything.
 
-The rows go the way of an upload, ``plan_rows`` -> ``encode_window`` -> ``Delivery``, whose
-requests a pretended platform answers: so a plan cannot disagree with the upload.
+The rows go the way of an upload, ``plan_rows`` -> ``encode_window`` -> ``Accumulator``, so that
+a plan cannot disagree with it. Nobody can know when answers come: here each comes as soon as no
+more rows are wanted, one after the other, the oldest request's first.
 """
 
-from v3io_frames_put.plan.planner import plan_records
+from __future__ import annotations
+
+from collections import Counter, deque
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.types as pt
+
+from v3io_frames_put._producer.accumulator import Accumulator
+from v3io_frames_put._producer.completion import find_too_large
+from v3io_frames_put._public import public
+from v3io_frames_put._run import plan_data
+from v3io_frames_put._wire.bodies import ENVELOPE_BYTES, RUN_BYTES, encode_window
+from v3io_frames_put._wire.paths import parse_stream_path
+from v3io_frames_put.config import DeliveryOptions, Encoding, Limits, RowOptions, or_default
 from v3io_frames_put.plan.records_plan import KeyCounts, PlannedRecord, RecordsPlan
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+    from v3io_frames_put._encode.plan import RowPlan
+    from v3io_frames_put._encode.sources import Column
+    from v3io_frames_put._encode.values import Records
+    from v3io_frames_put._producer.accumulator import Batch
+    from v3io_frames_put._wire.bodies import Entries
+    from v3io_frames_put.client import Client
+    from v3io_frames_put.config import DeliveryMode, Format, MaxInFlight, Order, RowsPerRecord
+
 __all__ = ["KeyCounts", "PlannedRecord", "RecordsPlan", "plan_records"]
+
+PREVIEW_RECORDS: Final = 5
+MAX_REJECTED: Final = 1_000
+_MERGE_FROM: Final = 1_000_000  # keys counted; and never before they have doubled
+_COMMONEST: Final = 20
+_KEY_COUNTS: Final = pa.schema([("key", pa.string()), ("records", pa.int64())])
+_FEW_PACKS: Final = 10  # fewer say nothing of the average
+_SMALL_AUTO_PACK: Final = 8  # rows; below half of it, Arrow's frame outweighs them
+_SHOWN_VALUES: Final = 3
+_GLANCE: Final = 10_000  # values: among so many, a column of fractions mostly has one
+_SKEWED: Final = 0.5  # of all records under one key
+_SHOWN_COLUMNS: Final = 10
+
+
+@public
+def plan_records(  # noqa: PLR0913  # the options of put_records
+    data: Any,
+    stream: str,
+    *,
+    columns: Sequence[Any] | None = None,
+    index: bool = False,
+    format: Format = "json",  # noqa: A002  # the contract's name
+    rows_per_record: RowsPerRecord = 1,
+    partition_key: Any = None,
+    shard: Any = None,
+    client_info: Any = None,
+    delivery: DeliveryMode = "at_least_once",
+    order: Order = "key",
+    max_in_flight: MaxInFlight = 8,
+    max_in_flight_bytes: int = 64 << 20,
+    encoding: Encoding | None = None,
+    client: Client | None = None,
+) -> RecordsPlan:
+    """Return what ``put_records`` would send, without sending anything.
+
+    It reads and encodes every row as an upload does, so it takes about as long as an
+    upload to a platform that answers at once. A reader or iterator is used up by it.
+
+    Parameters
+    ----------
+    data, stream
+        As in ``put_records``; the stream need not exist.
+    columns, index, format, rows_per_record, partition_key, shard, client_info
+        As in ``put_records``.
+    delivery, order, max_in_flight, max_in_flight_bytes, encoding
+        As in ``put_records``.
+    client : Client, optional
+        Its limits are used; it is not connected. None: the platform's usual limits.
+
+    Returns
+    -------
+    RecordsPlan
+        Counts, sizes, rejected rows, the first records, and advice.
+
+    Raises
+    ------
+    ConfigError, DataError
+        An option or a column is wrong, as in ``put_records``.
+
+    Examples
+    --------
+    >>> df = pd.DataFrame({"sensor": ["attic", "cellar"], "celsius": [31.5, 12.0]})
+    >>> plan = plan_records(df, "projects/house/readings", partition_key="sensor")
+    >>> plan.records, plan.requests, plan.preview[0].data
+    (2, 1, b'{"sensor":"attic","celsius":31.5}')
+    """
+    return plan_source(
+        data,
+        stream,
+        rows=RowOptions(
+            columns=columns,
+            index=index,
+            format=format,
+            rows_per_record=rows_per_record,
+            partition_key=partition_key,
+            shard=shard,
+            client_info=client_info,
+            encoding=or_default("encoding", encoding, Encoding()),
+        ),
+        delivery=DeliveryOptions(
+            delivery=delivery,
+            order=order,
+            max_in_flight=max_in_flight,
+            max_in_flight_bytes=max_in_flight_bytes,
+            limits=client.limits if client else Limits(),
+        ),
+    )
+
+
+def plan_source(
+    data: Any, stream: str, *, rows: RowOptions, delivery: DeliveryOptions
+) -> RecordsPlan:
+    """Return what an upload would send, by reading all rows once."""
+    place = parse_stream_path(stream)
+    planned = plan_data(data, rows, delivery)
+    survey = _Survey(planned, delivery)
+    keys, records, by_reason = survey.keys.close(), len(survey.sizes), survey.by_reason
+    num_rejected = by_reason.total()
+    return RecordsPlan(
+        stream=str(place),
+        rows=survey.num_rows,
+        records=records,
+        requests=survey.num_requests,
+        requests_vary=survey.requests_vary,
+        body_bytes=survey.body_bytes,
+        data_bytes=int(survey.sizes.sum(dtype=np.int64)),
+        sizes=_describe_sizes(survey.sizes),
+        rejected_rows=num_rejected,
+        rejected=survey.rejected_rows(planned.index),
+        rejected_by_reason=dict(by_reason.most_common()),
+        keys=keys,
+        parallel_requests=survey.parallel_requests,
+        preview=tuple(survey.preview),
+        advice=(
+            *_advise_on_index(data, index=rows.index),
+            *_advise_on_columns(data, planned.columns, rows.format, rows.encoding),
+            *_advise_on_keys(keys, records, is_keyed=rows.is_routed),
+            *_advise_on_lanes(survey.parallel_requests, delivery.first_in_flight),
+            *_advise_on_packs(survey.num_rows - num_rejected, records, rows.rows_per_record),
+        ),
+    )
+
+
+def _describe_sizes(sizes: NDArray[Any]) -> dict[str, int]:
+    if not len(sizes):
+        return {}
+    median, p95 = np.quantile(sizes, [0.5, 0.95], method="higher")
+    found = {"min": sizes.min(), "median": median, "p95": p95, "max": sizes.max()}
+    return {name: int(size) for name, size in found.items()}
+
+
+class _Survey:
+    """Reads all rows once, cuts bodies as an upload does, and collects what a plan says."""
+
+    def __init__(self, rows: RowPlan, policy: DeliveryOptions) -> None:
+        self.keys = Keys()
+        self.preview: list[PlannedRecord] = []
+        self.num_rows = self.num_requests = self.body_bytes = 0
+        self.by_reason: Counter[str] = Counter()
+        self._first_rejected: list[tuple[int, str, str]] = []
+        self._sizes: list[NDArray[Any]] = [np.zeros(0, np.int64)]  # of the payloads
+        self._policy = policy
+        self._accumulator = Accumulator(policy.lanes)
+        self._in_flight: deque[Batch] = deque()
+        self._largest_body = self._largest_window = 0
+        self._queues: set[int] = set()
+        self._waits = self._sent_in_waits = 0
+        self._count_requests(self._read(rows))
+        self.sizes = np.concatenate(self._sizes)
+
+    def _read(self, rows: RowPlan) -> Iterator[Entries]:
+        """Look at all records; yield the entries of those that fit in a body."""
+        run_id = bytes(RUN_BYTES) if self._policy.delivery == "exactly_once" else None
+        for records in rows.records():
+            window = encode_window(records, run_id)
+            entries, rejections = window.entries, window.rejections
+            self.num_rows += window.num_rows
+            self._largest_window = max(self._largest_window, entries.nbytes)
+            fits, too_large = find_too_large(entries, self._policy.most_body_bytes)
+            rejected = [
+                *zip(rejections.rows.tolist(), rejections.names, rejections.details, strict=True),
+                *(
+                    (row, why.message, why.detail)
+                    for large, why in too_large
+                    for row in large.tolist()
+                ),
+            ]
+            self.by_reason.update(name for _, name, _ in sorted(rejected))
+            self._first_rejected += sorted(rejected)[: MAX_REJECTED - len(self._first_rejected)]
+            sent = records
+            if too_large:
+                sent = _keep(records, fits)
+                entries = entries.take(np.flatnonzero(fits))
+            self._sizes.append(pc.binary_length(sent.data).to_numpy(zero_copy_only=False))
+            self.keys.add(sent)
+            self.preview += _preview(sent, PREVIEW_RECORDS - len(self.preview))
+            yield entries
+
+    def _count_requests(self, windows: Iterator[Entries]) -> None:
+        is_closed = False
+        while True:
+            while self._send(is_closed=is_closed):
+                pass
+            if self._wants_window and not is_closed:
+                entries = next(windows, None)
+                is_closed = entries is None
+                if entries is not None:
+                    self._add(entries)
+            elif self._in_flight:
+                self._answer()
+            else:
+                return
+
+    @property
+    def _wants_window(self) -> bool:
+        """Whether more records are of use, and fit the budget: as ``Producer`` decides."""
+        policy = self._policy
+        if self._accumulator.idle_records >= policy.records_ahead(policy.most_in_flight):
+            return False
+        held = self._accumulator.nbytes + sum(batch.nbytes for batch in self._in_flight)
+        return not held or held + self._largest_window <= policy.max_in_flight_bytes
+
+    def _send(self, *, is_closed: bool) -> bool:
+        """Cut a body, if one more may be in flight and may leave now."""
+        if len(self._in_flight) >= self._policy.most_in_flight:
+            return False
+        is_last = is_closed or not self._wants_window
+        batch = self._accumulator.next_batch(0.0, self._policy.limits, partial=is_last)
+        if batch is None:
+            return False
+        body_bytes = batch.nbytes + ENVELOPE_BYTES
+        self.num_requests += 1
+        self.body_bytes += body_bytes
+        self._largest_body = max(self._largest_body, body_bytes)
+        self._in_flight.append(batch)
+        return True
+
+    def _add(self, entries: Entries) -> None:
+        if self._policy.order == "none":
+            entries = replace(entries, destination=np.zeros_like(entries.destination))
+        self._accumulator.add(entries)
+        if len(self._queues) < 2:  # noqa: PLR2004  # from two on they compete
+            is_queue = self._policy.lanes > 1
+            queues = entries.destination if is_queue else entries.destination != 0
+            self._queues |= set(np.unique(queues).tolist())
+
+    def _answer(self) -> None:
+        """End the oldest request."""
+        limits, waiting = self._policy.limits, self._accumulator
+        if waiting.records >= limits.max_records or waiting.nbytes >= limits.max_body_bytes:
+            self._waits += 1
+            self._sent_in_waits += len(self._in_flight)
+        waiting.advance(self._in_flight.popleft())
+
+    @property
+    def requests_vary(self) -> bool:
+        """Whether the number of requests depends on when answers come.
+
+        It does where records of several queues wait for each other, and where answers
+        that are late fill the memory, so that requests leave before they are full.
+        """
+        if self.num_requests <= 1:
+            return False
+        if len(self._queues) > 1:
+            return True
+        in_flight = self._largest_body * self._policy.most_in_flight
+        held = in_flight + self._largest_body + 2 * self._largest_window
+        return held > self._policy.max_in_flight_bytes
+
+    @property
+    def parallel_requests(self) -> float:
+        """Requests in flight at once, on average, while a full one waits for one of them."""
+        if not self._waits:
+            return float(self._policy.most_in_flight)
+        return self._sent_in_waits / self._waits
+
+    def rejected_rows(self, index: pd.Index[Any] | None) -> pd.DataFrame:
+        """Return the first rejected rows by row number."""
+        columns = ["row", "error_message", "error_detail"]
+        frame = pd.DataFrame(self._first_rejected, columns=columns, dtype=object).set_index("row")
+        frame.index = frame.index.astype("int64")
+        labels = frame.index if index is None else index[frame.index]
+        frame.insert(0, "label", pd.Series(list(labels), frame.index, dtype=object))
+        return frame
+
+
+class Keys:
+    """Records by partition key and by shard; equal keys are added up from ``merge_from`` on."""
+
+    def __init__(self, merge_from: int = _MERGE_FROM) -> None:
+        self._counts: list[pa.Table] = []
+        self._shards: Counter[int] = Counter()
+        self._free = 0
+        self._counted, self._merge_at = 0, merge_from
+
+    def add(self, records: Records) -> None:
+        """Count the records of a window."""
+        keyed = sharded = 0
+        if records.partition_key is not None:
+            counted = pc.value_counts(records.partition_key.drop_null())
+            table = pa.table(list(counted.flatten()), schema=_KEY_COUNTS)
+            self._counts.append(table)
+            self._counted += len(table)
+            keyed = len(records.data) - records.partition_key.null_count
+        if records.shard is not None:
+            given = records.shard.drop_null().to_numpy()
+            shards, counts = np.unique(given, return_counts=True)
+            self._shards.update(dict(zip(shards.tolist(), counts.tolist(), strict=True)))
+            sharded = len(given)
+        self._free += len(records.data) - keyed - sharded
+        if self._counted > self._merge_at:
+            self._counts = [self._merge()]
+            self._counted = len(self._counts[0])
+            self._merge_at = max(self._merge_at, 2 * self._counted)
+
+    def _merge(self) -> pa.Table:
+        whole = pa.concat_tables([_KEY_COUNTS.empty_table(), *self._counts])
+        merged = whole.group_by("key").aggregate([("records", "sum")])
+        return merged.rename_columns({"records_sum": "records"}).select(["key", "records"])
+
+    def close(self) -> KeyCounts:
+        """Return the counts of all windows."""
+        merged = self._merge()
+        order = [("records", "descending"), ("key", "ascending")]
+        largest = merged.sort_by(order).slice(0, _COMMONEST).to_pylist()
+        return KeyCounts(
+            keys=len(merged),
+            largest={row["key"]: row["records"] for row in largest},
+            shards=dict(sorted(self._shards.items())),
+            free=self._free,
+        )
+
+
+def _keep(records: Records, fits: NDArray[np.bool_]) -> Records:
+    """Return only the records that fit in a body; their rows are not used any more."""
+    mask, counts = pa.array(fits), records.row_counts
+
+    def keep(column: pa.Array | None) -> pa.Array | None:
+        return None if column is None else column.filter(mask)
+
+    return replace(
+        records,
+        data=keep(records.data),
+        partition_key=keep(records.partition_key),
+        shard=keep(records.shard),
+        client_info=keep(records.client_info),
+        row_counts=None if counts is None else counts[fits],
+    )
+
+
+def _preview(records: Records, count: int) -> list[PlannedRecord]:
+    """Return the first records of a window."""
+
+    def cell(column: pa.Array | None, place: int) -> Any:
+        return None if column is None else column[place].as_py()
+
+    return [
+        PlannedRecord(
+            rows=1 if records.row_counts is None else int(records.row_counts[place]),
+            data=records.data[place].as_py(),
+            partition_key=cell(records.partition_key, place),
+            shard=cell(records.shard, place),
+            client_info=cell(records.client_info, place),
+        )
+        for place in range(min(count, len(records.data)))
+    ]
+
+
+def _advise_on_index(data: Any, *, index: bool) -> Iterator[str]:
+    """Look at an index that says something and is not sent."""
+    if index or not isinstance(data, pd.DataFrame):
+        return
+    levels = [str(name) for name in data.index.names if name is not None]
+    is_numbered = pd.api.types.is_integer_dtype(data.index.dtype)
+    if levels:
+        named = ", ".join(map(repr, levels))
+        yield (
+            f"The index ({named}) is not sent. Send it, too, with `index=True`, or make it "
+            f"columns with `df.reset_index()`."
+        )
+    elif len(data) and not is_numbered:
+        first = data.index[0]
+        yield (
+            f"The index (no name, {data.index.dtype}, first {str(first)!r}) is not sent. Send it, "
+            f"too, with `index=True`."
+        )
+
+
+def _advise_on_columns(
+    data: Any, columns: Sequence[Column], data_format: str, encoding: Encoding
+) -> Iterator[str]:
+    """Look at float columns that JSON would show in a way that surprises."""
+    if data_format != "json":
+        return
+    floats = list(_float_columns(data, {column.name for column in columns}))
+    whole = {
+        name: float(values[~np.isnan(values)][0])
+        for name, values in floats
+        if _is_whole_with_nulls(values)
+    }
+    if whole:
+        shown = list(whole)[:_SHOWN_COLUMNS]
+        reads = ", ".join(f"{name!r} reads {whole[name]!r}" for name in shown[:_SHOWN_VALUES])
+        chosen = "{" + ", ".join(f"{name!r}: 'Int64'" for name in shown) + "}"
+        more = len(whole) - _SHOWN_COLUMNS
+        yield (
+            f"Whole numbers in float columns that have nulls are sent with a fraction: {reads}. "
+            f"Spark reads that as null in an integer field. Send integers with "
+            f"`df.astype({chosen})`" + (f", and {more:,} more." if more > 0 else ".")
+        )
+    if encoding.infinity == "null":
+        counts = {name: int(np.isinf(values).sum()) for name, values in floats}
+        counted = ", ".join(f"{count:,} in {name!r}" for name, count in counts.items() if count)
+        if counted:
+            yield f"Infinities become null, as missing values are: {counted}."
+
+
+def _advise_on_packs(rows: int, records: int, rows_per_record: int | str) -> Iterator[str]:
+    """Look at packs that hold far fewer rows than they may."""
+    if rows_per_record == 1 or records < _FEW_PACKS:
+        return
+    wanted = _SMALL_AUTO_PACK if rows_per_record == "auto" else int(rows_per_record)
+    mean = rows / records
+    if mean < wanted / 2:
+        yield (
+            f"Packs are small: {mean:,.1f} rows per record on average, rows_per_record is "
+            f"{rows_per_record}. A pack holds rows of one key or shard, and few of them are close "
+            f"together. Choose a key with fewer values, or sort by the key."
+        )
+
+
+def _advise_on_keys(keys: KeyCounts, records: int, *, is_keyed: bool) -> Iterator[str]:
+    """Look at how records spread over partition keys."""
+    if is_keyed and keys.free:
+        yield (
+            f"Records without partition key or shard (null): {keys.free:,} of {records:,}. The "
+            f"platform spreads them, and they keep no order."
+        )
+    empty = keys.largest.get("", 0)
+    if empty:
+        yield (
+            f"{empty:,} of {records:,} records have an empty partition key (''): one shard takes "
+            f"them all. A null is no key."
+        )
+    key, most = next(iter(keys.largest.items()), ("", 0))
+    if key and records > 1 and most > records * _SKEWED and keys.keys > 1:
+        yield (
+            f"{most / records:.0%} of the records have the partition key {key!r}: one shard "
+            f"takes them all."
+        )
+
+
+def _advise_on_lanes(parallel_requests: float, max_in_flight: int) -> Iterator[str]:
+    """Look at whether rows wait for each other so that requests do, too."""
+    if parallel_requests < max_in_flight / 2:
+        about = max(1, round(parallel_requests))
+        yield (
+            f"In this order of the rows, about {about} of {max_in_flight} requests can be under "
+            f"way at once: rows of one key or shard that are close together wait for each "
+            f"other. Shuffle the keys (`df.sort_values` of a time column), choose a key with more "
+            f'values, or give `order="none"`.'
+        )
+
+
+def _float_columns(data: Any, names: set[str]) -> Iterator[tuple[str, NDArray[Any]]]:
+    """Yield float columns that can be looked at without using the data up."""
+    if isinstance(data, pd.DataFrame):
+        for place, name in enumerate(map(str, data.columns)):
+            column = data.iloc[:, place]
+            if name in names and pd.api.types.is_float_dtype(column.dtype):
+                yield name, column.to_numpy(dtype=np.float64, na_value=np.nan)
+    elif isinstance(data, (pa.Table, pa.RecordBatch)):
+        for name, column in zip(data.schema.names, data.columns, strict=True):
+            if name in names and pt.is_floating(column.type):
+                yield name, column.to_numpy(zero_copy_only=False).astype(np.float64)
+
+
+def _is_whole_with_nulls(values: NDArray[Any]) -> bool:
+    if not _is_whole(values[:_GLANCE]) or not _is_whole(values):
+        return False
+    missing = int(np.isnan(values).sum())
+    return 0 < missing < len(values)
+
+
+def _is_whole(values: NDArray[Any]) -> bool:
+    return bool(np.all((values == np.trunc(values)) & np.isfinite(values) | np.isnan(values)))
