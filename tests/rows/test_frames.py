@@ -168,7 +168,7 @@ def test_object_columns_route_rows_as_the_contract_says(option, column):
             options = {"columns": ["a"], "format": "raw"}
         found, rejected = {}, set()
         for window in plan_rows(frame, window_bytes=rng.choice(WINDOWS), **options).records():
-            values = window.data if option == "raw" else getattr(window, option)
+            values = window.data if option == "raw" else getattr(window.routes, option)
             found |= dict(zip(window.rows.tolist(), values.to_pylist(), strict=True))
             rejected |= set(window.rejections.rows.tolist())
         expected = {at: row[column] for at, row in enumerate(rows)}

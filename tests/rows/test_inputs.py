@@ -130,7 +130,7 @@ def test_a_dataset_reads_the_chosen_columns_only(tmp_path):
     plan = plan_rows(dataset, columns=["b"], partition_key="a")
     (records,) = plan.records()
     assert records.data.to_pylist() == [b'{"b":"x"}', b'{"b":null}', b'{"b":"z"}']
-    assert records.partition_key.to_pylist() == ["1", "2", "3"]
+    assert records.routes.partition_key.to_pylist() == ["1", "2", "3"]
 
 
 @pytest.mark.parametrize("kind", ["objects", "arrow", "views", "dictionary", "cells"])

@@ -156,7 +156,7 @@ def test_a_pack_holds_neighbors_of_one_destination_within_the_limits(
         packs = np.split(records.rows, np.cumsum(records.row_counts)[:-1])
         assert [rows[0] for rows in packs] == sorted(rows[0] for rows in packs)
         for rows, key, data in zip(
-            packs, records.partition_key.to_pylist(), records.data.to_pylist(), strict=True
+            packs, records.routes.partition_key.to_pylist(), records.data.to_pylist(), strict=True
         ):
             assert data == b"\n".join(b'{"n":%d}' % row for row in rows)
             assert len(rows) <= rows_per_record

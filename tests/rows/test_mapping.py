@@ -36,7 +36,7 @@ def test_mapped_columns_stay_in_data_unless_columns_leaves_them_out():
     assert texts(only(FRAME, partition_key="b"))[0] == '{"a":1,"b":"x"}'
     records = only(FRAME, partition_key="b", columns=["a"])
     assert texts(records)[0] == '{"a":1}'
-    assert records.partition_key.to_pylist() == ["x", None, "z"]
+    assert records.routes.partition_key.to_pylist() == ["x", None, "z"]
 
 
 def test_the_index_is_sent_when_asked_for():
@@ -88,7 +88,7 @@ def test_an_index_that_arrow_keeps_for_pandas_is_an_index(index, level, label, k
     assert texts(only(data())) == ['{"a":1}', '{"a":2}']
     assert json.loads(texts(only(data(), index=True))[0])[level] == label
     key = str(label)
-    assert only(data(), partition_key=level).partition_key[0].as_py() == key
+    assert only(data(), partition_key=level).routes.partition_key[0].as_py() == key
 
 
 def test_a_stored_index_of_a_range_is_no_column():
@@ -114,7 +114,7 @@ def test_a_level_has_one_type_whatever_is_missing_where(window_bytes):
 
 
 def test_an_index_level_may_be_the_partition_key():
-    assert only(FRAME, partition_key="i").partition_key.to_pylist() == ["7", "7", "9"]
+    assert only(FRAME, partition_key="i").routes.partition_key.to_pylist() == ["7", "7", "9"]
 
 
 @pytest.mark.parametrize(
@@ -134,12 +134,12 @@ def test_an_index_level_may_be_the_partition_key():
 def test_a_label_of_the_frame_names_its_column(labels):
     frame = pd.DataFrame([["x", "y"]], columns=labels)
     for place, label in enumerate(labels):
-        assert only(frame, partition_key=label).partition_key.to_pylist() == ["xy"[place]]
+        assert only(frame, partition_key=label).routes.partition_key.to_pylist() == ["xy"[place]]
 
 
 def test_a_label_names_an_index_level_too():
     frame = pd.DataFrame({"a": ["x"]}, index=pd.Index(["k"], name=np.int64(7)))
-    assert only(frame, partition_key=frame.index.name).partition_key.to_pylist() == ["k"]
+    assert only(frame, partition_key=frame.index.name).routes.partition_key.to_pylist() == ["k"]
 
 
 @pytest.mark.parametrize("option", ["columns", "partition_key", "shard", "client_info"])
@@ -222,7 +222,7 @@ if hasattr(pa, "uuid"):  # not in the oldest pyarrow we work with
 )
 def test_partition_keys_are_text_and_integers_keep_their_digits(keys, expected):
     frame = pd.DataFrame({"a": [1, 2, 3]})
-    assert only(frame, partition_key=keys).partition_key.to_pylist() == expected
+    assert only(frame, partition_key=keys).routes.partition_key.to_pylist() == expected
 
 
 @pytest.mark.parametrize("keys", [[1.5, 2.0, 3.0], [np.inf, 2.0, 3.0], [1e300, 2.0, 3.0]])
@@ -233,7 +233,7 @@ def test_a_float_that_is_no_integer_is_no_key_and_rejects_its_row(keys, dtype):
     assert records.rejections.names == ["UnencodableValue"]
     assert "column 'k' holds" in records.rejections.details[0]
     assert records.rows.tolist() == [1, 2]
-    assert records.partition_key.to_pylist() == ["2", "3"]
+    assert records.routes.partition_key.to_pylist() == ["2", "3"]
 
 
 def test_other_objects_as_keys_reject_their_rows():
@@ -244,8 +244,8 @@ def test_other_objects_as_keys_reject_their_rows():
 
 
 def test_one_shard_serves_every_row():
-    assert only(FRAME, shard=5).shard.to_pylist() == [5, 5, 5]
-    assert only(FRAME, shard=np.int64(5)).shard.to_pylist() == [5, 5, 5]
+    assert only(FRAME, shard=5).routes.shard.to_pylist() == [5, 5, 5]
+    assert only(FRAME, shard=np.int64(5)).routes.shard.to_pylist() == [5, 5, 5]
 
 
 @pytest.mark.parametrize(
@@ -261,20 +261,20 @@ def test_only_shards_that_no_stream_can_have_are_refused(shards):
     records = only(pd.DataFrame({"a": range(5)}), shard=shards)
     assert records.rejections.rows.tolist() == [2, 3]
     assert records.rejections.names == ["ShardIdInvalid"] * 2
-    assert records.shard.to_pylist() == [0, 4095, None]
+    assert records.routes.shard.to_pylist() == [0, 4095, None]
 
 
 @pytest.mark.parametrize("dtype", [float, object])
 def test_a_fractional_shard_rejects_its_row(dtype):
     records = only(pd.DataFrame({"a": [1, 2]}), shard=pd.Series([0.5, 1.0], dtype=dtype))
     assert records.rejections.names == ["ShardIdInvalid"]
-    assert records.shard.to_pylist() == [1]
+    assert records.routes.shard.to_pylist() == [1]
 
 
 def test_a_shard_takes_the_place_of_the_key_row_by_row():
     records = only(FRAME, partition_key="a", shard=pd.array([0, None, 1], dtype="Int64"))
-    assert records.shard.to_pylist() == [0, None, 1]
-    assert records.partition_key.to_pylist() == [None, "2", None]
+    assert records.routes.shard.to_pylist() == [0, None, 1]
+    assert records.routes.partition_key.to_pylist() == [None, "2", None]
 
 
 MIXED_CELLS = [0, 1, None, np.nan, "x", "7", pd.NaT, b"y", 2, None]
@@ -292,7 +292,7 @@ def test_a_missing_cell_maps_to_nothing(option, given, expected, missing):
         records = only(
             pd.DataFrame({"a": range(len(cells))}), **{option: pd.Series(cells, dtype=object)}
         )
-        assert getattr(records, option).to_pylist() == mapped
+        assert getattr(records.routes, option).to_pylist() == mapped
 
 
 @pytest.mark.parametrize("dtype", [object, "category"])
@@ -304,8 +304,8 @@ def test_what_a_cell_maps_to_does_not_depend_on_the_cells_read_with_it(option, d
     whole = only(frame, **options)
     windows = list(plan_rows(frame, **options, window_bytes=1).records())
     assert len(windows) == len(cells)
-    mapped = [value for window in windows for value in getattr(window, option).to_pylist()]
-    assert mapped == getattr(whole, option).to_pylist()
+    mapped = [value for window in windows for value in getattr(window.routes, option).to_pylist()]
+    assert mapped == getattr(whole.routes, option).to_pylist()
     details = [detail for window in windows for detail in window.rejections.details]
     assert details == whole.rejections.details
 
@@ -324,16 +324,20 @@ def test_texts_as_shards_reject_their_rows():
     assert records.rejections.details == [
         "column 'shard' holds a str; expected a whole number. Cast it."
     ]
-    assert records.shard.to_pylist() == [None]
+    assert records.routes.shard.to_pylist() == [None]
 
 
 def test_client_info_is_bytes_or_text():
-    assert only(FRAME, client_info=b"all").client_info.to_pylist() == [b"all"] * 3
-    assert only(FRAME, client_info="b").client_info.to_pylist() == [b"x", None, b"z"]
+    assert only(FRAME, client_info=b"all").routes.client_info.to_pylist() == [b"all"] * 3
+    assert only(FRAME, client_info="b").routes.client_info.to_pylist() == [b"x", None, b"z"]
     mixed = np.array(["é", b"\xff", None], dtype=object)
-    assert only(FRAME, client_info=mixed).client_info.to_pylist() == ["é".encode(), b"\xff", None]
+    assert only(FRAME, client_info=mixed).routes.client_info.to_pylist() == [
+        "é".encode(),
+        b"\xff",
+        None,
+    ]
     views = [memoryview(b"abcd")[::2], bytearray(b"x"), None]
-    assert only(FRAME, client_info=views).client_info.to_pylist() == [b"ac", b"x", None]
+    assert only(FRAME, client_info=views).routes.client_info.to_pylist() == [b"ac", b"x", None]
 
 
 def test_equal_destinations_share_a_number_and_others_differ():
@@ -387,10 +391,10 @@ def test_many_destinations_do_not_collide():
 )
 def test_a_key_of_any_type_gives_way_to_a_shard(keys):
     table = pa.table({"k": keys})
-    expected = only(table, columns=["k"], partition_key="k").partition_key.to_pylist()
+    expected = only(table, columns=["k"], partition_key="k").routes.partition_key.to_pylist()
     records = only(table, partition_key="k", shard=pd.array([4, None, 5], "Int64"))
-    assert records.partition_key.to_pylist() == [None, expected[1], None]
-    assert only(table, partition_key="k", shard=4).partition_key.to_pylist() == [None] * 3
+    assert records.routes.partition_key.to_pylist() == [None, expected[1], None]
+    assert only(table, partition_key="k", shard=4).routes.partition_key.to_pylist() == [None] * 3
 
 
 @pytest.mark.parametrize("dtype", [object, "string[pyarrow]"])
@@ -399,5 +403,5 @@ def test_a_key_does_not_matter_where_a_shard_is_given(dtype):
     frame = pd.DataFrame({"a": [1, 2, 3], "key": keys, "to": pd.array([4, None, None], "Int64")})
     (records,) = plan_rows(frame, columns=["a"], partition_key="key", shard="to").records()
     assert records.rejections.rows.tolist() == [1]
-    assert records.shard.to_pylist() == [4, None]
-    assert records.partition_key.to_pylist() == [None, "k"]
+    assert records.routes.shard.to_pylist() == [4, None]
+    assert records.routes.partition_key.to_pylist() == [None, "k"]

@@ -43,7 +43,7 @@ def test_packs_are_gathered_from_as_much_as_may_be_held(data_format, most):
     firsts = []
     for window in windows:
         packs = np.split(window.rows, np.cumsum(window.row_counts)[:-1])
-        keys, data = window.partition_key.to_pylist(), window.data.to_pylist()
+        keys, data = window.routes.partition_key.to_pylist(), window.data.to_pylist()
         for rows, key, text in zip(packs, keys, data, strict=True):
             assert read(text, data_format) == rows.tolist()
             assert {f"k{row % 50}" for row in rows.tolist()} == {key}

@@ -23,13 +23,13 @@ import pyarrow.compute as pc
 from v3io_frames_put._encode.layouts import own_copy, to_numpy
 from v3io_frames_put._encode.records import binary_sizes
 from v3io_frames_put._encode.routing import Routes
-from v3io_frames_put._encode.values import NO_REJECTIONS, Records, Rejections
+from v3io_frames_put._encode.values import NO_REJECTIONS, Rejections
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from v3io_frames_put._encode.arrow_rows import ArrowRows
-    from v3io_frames_put._encode.records import EncodedRows
+    from v3io_frames_put._encode.records import Records
     from v3io_frames_put.config import Limits
 
 _ROW_BYTES: Final = 24  # its number, size and destination, beside its payload
@@ -120,17 +120,17 @@ class Packer:
     gathered_bytes: int
     piece_bytes: int
 
-    def pack(self, windows: Iterable[EncodedRows]) -> Iterator[Records]:
+    def pack(self, windows: Iterable[Records]) -> Iterator[Records]:
         """Yield the packs of all rows."""
         for window in gather(windows, min(self.gathered_bytes, _MOST_BYTES)):
             yield from self._pack(window)
 
-    def _pack(self, window: EncodedRows) -> Iterator[Records]:
+    def _pack(self, window: Records) -> Iterator[Records]:
         """Yield the packs of a window in the order of their first rows.
 
         The first piece has all of the window's rows and rejections, the others none.
         """
-        window = replace(window, payload=own_copy(window.payload))  # once, for all pieces
+        window = replace(window, data=own_copy(window.data))  # once, for all pieces
         order, borders = _group(window)
         room = self._room(window)[order]
         ends = self._cut(window.sizes[order], room, borders)
@@ -157,26 +157,22 @@ class Packer:
             )
 
     def _join(
-        self, window: EncodedRows, order: np.ndarray, ends: np.ndarray, room: np.ndarray
+        self, window: Records, order: np.ndarray, ends: np.ndarray, room: np.ndarray
     ) -> Records:
         """Return the packs of some rows of a window, given pack after pack."""
-        data, ends = self.joiner.join(_take(window.payload, order), ends, room)
+        data, ends = self.joiner.join(_take(window.data, order), ends, room)
         firsts = order[np.concatenate([[0], ends[:-1]]).astype(np.int64)] if len(ends) else ends
-        routes = window.routes.each(lambda column: _take(column, firsts))
-        return Records(
-            first_row=window.first_row,
-            num_rows=window.num_rows,
+        return replace(
+            window,
             data=data,
-            partition_key=routes.partition_key,
-            shard=routes.shard,
-            client_info=routes.client_info,
+            sizes=binary_sizes(data),
+            routes=window.routes.each(lambda column: _take(column, firsts)),
             rows=window.rows[order],
             row_counts=np.diff(ends, prepend=0).astype(np.int32),
             destination=None if window.destination is None else window.destination[firsts],
-            rejections=window.rejections,
         )
 
-    def _room(self, window: EncodedRows) -> np.ndarray:
+    def _room(self, window: Records) -> np.ndarray:
         """Return the bytes that a pack beginning with each row may have.
 
         A record, or a body with nothing else: four bytes of Base64 hold three of data.
@@ -215,7 +211,7 @@ def _take(column: pa.Array, places: np.ndarray) -> pa.Array:
     return column.take(pa.array(places, pa.int64()))
 
 
-def _group(window: EncodedRows) -> tuple[np.ndarray, np.ndarray]:
+def _group(window: Records) -> tuple[np.ndarray, np.ndarray]:
     """Return rows sorted by destination, in data order, and where a pack must end.
 
     A pack leaves no row of its destination out: then its first row and its number of
@@ -240,7 +236,7 @@ def _codes(column: pa.Array) -> np.ndarray:
     return to_numpy(pc.fill_null(column.dictionary_encode().indices, -1))
 
 
-def gather(windows: Iterable[EncodedRows], num_bytes: int) -> Iterator[EncodedRows]:
+def gather(windows: Iterable[Records], num_bytes: int) -> Iterator[Records]:
     """Yield windows that each end right after the row that fills ``num_bytes``.
 
     So packs do not depend on how the input was batched. What ``windows`` raises comes
@@ -248,7 +244,7 @@ def gather(windows: Iterable[EncodedRows], num_bytes: int) -> Iterator[EncodedRo
     40, 40, 40 bytes: the first window returned ends within the second one read, after
     its first row, which makes 120.
     """
-    gathered: list[EncodedRows] = []
+    gathered: list[Records] = []
     room = num_bytes
     try:
         for window in windows:
@@ -269,13 +265,13 @@ def gather(windows: Iterable[EncodedRows], num_bytes: int) -> Iterator[EncodedRo
         yield _concat(gathered)
 
 
-def _fill(window: EncodedRows) -> np.ndarray:
+def _fill(window: Records) -> np.ndarray:
     """Return how many bytes the rows take up to each one."""
     filled: np.ndarray = np.cumsum(window.sizes + _ROW_BYTES)
     return filled
 
 
-def _split(window: EncodedRows, count: int) -> tuple[EncodedRows, EncodedRows]:
+def _split(window: Records, count: int) -> tuple[Records, Records]:
     """Split a window after its first ``count`` payloads."""
     end = int(window.rows[count - 1]) + 1
     stop = window.first_row + window.num_rows
@@ -285,7 +281,7 @@ def _split(window: EncodedRows, count: int) -> tuple[EncodedRows, EncodedRows]:
     )
 
 
-def _slice(window: EncodedRows, part: slice, start: int, stop: int) -> EncodedRows:
+def _slice(window: Records, part: slice, start: int, stop: int) -> Records:
     """Return the rows from ``start`` to ``stop``, whose payloads are ``part``."""
     rejected = window.rejections
     inside = slice(*np.searchsorted(rejected.rows, [start, stop]).tolist())
@@ -294,7 +290,7 @@ def _slice(window: EncodedRows, part: slice, start: int, stop: int) -> EncodedRo
         first_row=start,
         num_rows=stop - start,
         rows=window.rows[part],
-        payload=window.payload[part],
+        data=window.data[part],
         sizes=window.sizes[part],
         routes=window.routes.each(lambda column: column[part]),
         destination=None if window.destination is None else window.destination[part],
@@ -304,7 +300,7 @@ def _slice(window: EncodedRows, part: slice, start: int, stop: int) -> EncodedRo
     )
 
 
-def _concat(windows: list[EncodedRows]) -> EncodedRows:
+def _concat(windows: list[Records]) -> Records:
     """Put windows that follow each other together, and empty the list: its memory is needed."""
     first = windows[0]
     if len(windows) > 1:
@@ -316,7 +312,7 @@ def _concat(windows: list[EncodedRows]) -> EncodedRows:
             first,
             num_rows=sum(window.num_rows for window in windows),
             rows=np.concatenate([window.rows for window in windows]),
-            payload=pa.concat_arrays([window.payload for window in windows]),
+            data=pa.concat_arrays([window.data for window in windows]),
             sizes=np.concatenate([window.sizes for window in windows]),
             routes=Routes.concat([window.routes for window in windows]),
             destination=destination,

@@ -16,7 +16,6 @@ from v3io_frames_put._encode.packs import LineJoiner
 from v3io_frames_put._encode.records import RowEncoder
 from v3io_frames_put._encode.routing import Mapping
 from v3io_frames_put._encode.sources import Source, StreamSource
-from v3io_frames_put._encode.values import Records
 from v3io_frames_put.config import WINDOW_BYTES
 
 if TYPE_CHECKING:
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
 
     from v3io_frames_put._encode.blocks import Blocks
     from v3io_frames_put._encode.packs import Packer
-    from v3io_frames_put._encode.records import EncodedRows, Encoder, Skip
+    from v3io_frames_put._encode.records import Encoder, Records, Skip
     from v3io_frames_put._encode.sources import Column
     from v3io_frames_put.config import Limits, RowOptions
 
@@ -65,9 +64,7 @@ class RowPlan:
             Keeps checksums of the rows; raises a DataError where one differs.
         """
         windows = self._rows.windows(skip, blocks)
-        if self._packer is None:
-            return map(_as_records, windows)
-        return self._packer.pack(windows)
+        return windows if self._packer is None else self._packer.pack(windows)
 
     def stop_reading(self) -> None:
         """Read no further batch of a stream; from any thread."""
@@ -156,19 +153,3 @@ def plan_rows(
         invalid = InvalidCells(number, selection.add_internal(DETAIL), types)
     rows = RowEncoder(selection, mapping, encoder, limits, window_bytes, invalid)
     return RowPlan(source.num_rows, source.index, chosen, rows, packer, source)
-
-
-def _as_records(encoded: EncodedRows) -> Records:
-    """Make one record of each row."""
-    return Records(
-        first_row=encoded.first_row,
-        num_rows=encoded.num_rows,
-        data=encoded.payload,
-        partition_key=encoded.routes.partition_key,
-        shard=encoded.routes.shard,
-        client_info=encoded.routes.client_info,
-        rows=encoded.rows,
-        row_counts=None,
-        destination=encoded.destination,
-        rejections=encoded.rejections,
-    )

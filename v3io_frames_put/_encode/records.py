@@ -58,29 +58,24 @@ class Skip(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class EncodedRows:
-    """Consecutive rows with their payloads; rejected and skipped ones are left out.
+class Records:
+    """Encoded records of consecutive rows, in data order.
 
-    Attributes
-    ----------
-    first_row, num_rows : int
-        The window they are from.
-    rows : ndarray of int64
-        Row numbers of the payloads.
-    payload : Array
-        What the encoder made, one a row.
-    sizes : ndarray of int64
-        Bytes of each payload.
+    Every row of the window is in exactly one record or in ``rejections``, except
+    those that are skipped. Packs come in the order of their first rows; those of
+    one window may come in several pieces, of which only the first has a ``num_rows``
+    above 0 and rejections.
     """
 
     first_row: int
-    num_rows: int
-    rows: np.ndarray
-    payload: pa.Array
-    sizes: np.ndarray
-    routes: Routes
-    destination: np.ndarray | None
-    rejections: Rejections
+    num_rows: int  # of the window
+    data: pa.Array  # what each record holds; of rows that are not packed yet, their payloads
+    sizes: np.ndarray  # of each, in bytes
+    routes: Routes  # the partition key, shard and client info of each
+    destination: np.ndarray | None  # a hash of shard or key; 0: neither. None: no record has one
+    rows: np.ndarray  # row numbers of all records, record after record
+    rejections: Rejections  # rows of the window that are in no record
+    row_counts: np.ndarray | None = None  # rows in each record; None: one each
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,10 +110,10 @@ class RowEncoder:
     invalid: InvalidCells | None = None
     _num_at_fault: int = field(default=0, init=False)
 
-    def windows(self, skip: Skip | None, blocks: Blocks | None = None) -> Iterator[EncodedRows]:
+    def windows(self, skip: Skip | None, blocks: Blocks | None = None) -> Iterator[Records]:
         """Yield all rows but the skipped, in order; every row is in one window."""
         row = self._num_at_fault = 0
-        held: list[EncodedRows] = []  # until the block of rows that they are of is checked
+        held: list[Records] = []  # until the block of rows that they are of is checked
         while (window := self._read(row, blocks)) is not None:
             done = self._encode(window)
             is_checked = blocks is None or blocks.take(row, done.payload, done.routes)
@@ -202,7 +197,7 @@ class RowEncoder:
         blank = pa.array([b""], dtype) if pa.types.is_binary(dtype) else pa.nulls(1, dtype)
         return _Payloads(blank, np.zeros(1, np.int64), self.mapping.blank(), log)
 
-    def _leave_out(self, first_row: int, done: _Payloads, skip: Skip | None) -> EncodedRows:
+    def _leave_out(self, first_row: int, done: _Payloads, skip: Skip | None) -> Records:
         """Return the rows of a window without those that are rejected or skipped."""
         num_rows = len(done.payload)
         keep, skipped = done.log.keep(num_rows), None
@@ -218,11 +213,11 @@ class RowEncoder:
             rows, sizes, payload = rows[keep], sizes[keep], payload.filter(mask)
             routes = routes.each(lambda column: column.filter(mask))
             destination = None if destination is None else destination[keep]
-        return EncodedRows(
+        return Records(
             first_row=first_row,
             num_rows=num_rows,
             rows=rows,
-            payload=payload,
+            data=payload,
             sizes=sizes,
             routes=routes,
             destination=destination,

@@ -1,4 +1,4 @@
-"""The values that the modules of this folder share: records, and the rows rejected on the way."""
+"""Rows that are rejected while they are encoded."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ import numpy as np
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    import pyarrow as pa
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,50 +44,6 @@ class Rejections:
 
 
 NO_REJECTIONS: Final = Rejections(np.zeros(0, np.int64), [], [])
-
-
-@dataclass(frozen=True, slots=True)
-class Records:
-    """Encoded records of one window of consecutive rows, in data order.
-
-    Every row of the window is in exactly one record or in ``rejections``, except
-    those the caller asked to skip. Packs come in the order of their first rows; those of
-    one window may come in several pieces, of which only the first has a ``num_rows``
-    above 0 and rejections.
-
-    Attributes
-    ----------
-    first_row, num_rows : int
-        The window.
-    data : BinaryArray
-        The payload of each record; no nulls.
-    partition_key : StringArray or None
-        Per record, null where it has none. None: no record has one.
-    shard : Int32Array or None
-        Likewise.
-    client_info : BinaryArray or None
-        Likewise.
-    rows : ndarray of int64
-        Row numbers of all records, record after record.
-    row_counts : ndarray of int32 or None
-        Rows in each record. None: one each.
-    destination : ndarray of uint64 or None
-        A stable hash of the shard if given, else of the key; 0 where a record has
-        neither. None: no record has one.
-    rejections : Rejections
-        Rows of the window that are in no record.
-    """
-
-    first_row: int
-    num_rows: int
-    data: pa.BinaryArray
-    partition_key: pa.StringArray | None
-    shard: pa.Int32Array | None
-    client_info: pa.BinaryArray | None
-    rows: np.ndarray
-    row_counts: np.ndarray | None
-    destination: np.ndarray | None
-    rejections: Rejections
 
 
 @dataclass(slots=True)

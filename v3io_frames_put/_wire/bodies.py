@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from v3io_frames_put._encode.values import Records, Rejections
+    from v3io_frames_put._encode.records import Records
+    from v3io_frames_put._encode.values import Rejections
 
 RUN_BYTES: Final = 8
 _ROW_BYTES: Final = 5
@@ -359,14 +360,14 @@ def encode_entries(records: Records, tags: pa.StringArray | None = None) -> Entr
 
     ``tags``, Base64 already, take the place of the records' own client info.
     """
-    count = len(records.data)
-    if tags is None and records.client_info is not None:
-        tags = encode_base64(records.client_info)
+    count, routes = len(records.data), records.routes
+    if tags is None and routes.client_info is not None:
+        tags = encode_base64(routes.client_info)
     pieces = [
         *_field('","ClientInfo":"', tags),
-        *_field('","PartitionKey":"', _escape(records.partition_key)),
+        *_field('","PartitionKey":"', _escape(routes.partition_key)),
         '"',
-        *_field(',"ShardId":', _format_shards(records.shard)),
+        *_field(',"ShardId":', _format_shards(routes.shard)),
         "}",
     ]
     return Entries(
@@ -374,7 +375,7 @@ def encode_entries(records: Records, tags: pa.StringArray | None = None) -> Entr
         rows=records.rows,
         row_counts=records.row_counts,
         destination=_or_zeros(records.destination, count),
-        shard=_shard_numbers(records.shard, count),
+        shard=_shard_numbers(routes.shard, count),
     )
 
 

@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from v3io_frames_put._encode.plan import RowPlan
+    from v3io_frames_put._encode.records import Records
     from v3io_frames_put._encode.sources import Column
-    from v3io_frames_put._encode.values import Records
     from v3io_frames_put._producer.accumulator import Batch
     from v3io_frames_put._wire.bodies import Entries
     from v3io_frames_put.client import Client
@@ -213,7 +213,7 @@ class _Survey:
             if too_large:
                 sent = _keep(records, fits)
                 entries = entries.take(np.flatnonzero(fits))
-            self._sizes.append(pc.binary_length(sent.data).to_numpy(zero_copy_only=False))
+            self._sizes.append(sent.sizes)
             self.keys.add(sent)
             self.preview += _preview(sent, PREVIEW_RECORDS - len(self.preview))
             yield entries
@@ -318,14 +318,14 @@ class Keys:
     def add(self, records: Records) -> None:
         """Count the records of a window."""
         keyed = sharded = 0
-        if records.partition_key is not None:
-            counted = pc.value_counts(records.partition_key.drop_null())
+        if records.routes.partition_key is not None:
+            counted = pc.value_counts(records.routes.partition_key.drop_null())
             table = pa.table(list(counted.flatten()), schema=_KEY_COUNTS)
             self._counts.append(table)
             self._counted += len(table)
-            keyed = len(records.data) - records.partition_key.null_count
-        if records.shard is not None:
-            given = records.shard.drop_null().to_numpy()
+            keyed = len(records.data) - records.routes.partition_key.null_count
+        if records.routes.shard is not None:
+            given = records.routes.shard.drop_null().to_numpy()
             shards, counts = np.unique(given, return_counts=True)
             self._shards.update(dict(zip(shards.tolist(), counts.tolist(), strict=True)))
             sharded = len(given)
@@ -356,16 +356,11 @@ class Keys:
 def _keep(records: Records, fits: NDArray[np.bool_]) -> Records:
     """Return only the records that fit in a body; their rows are not used any more."""
     mask, counts = pa.array(fits), records.row_counts
-
-    def keep(column: pa.Array | None) -> pa.Array | None:
-        return None if column is None else column.filter(mask)
-
     return replace(
         records,
-        data=keep(records.data),
-        partition_key=keep(records.partition_key),
-        shard=keep(records.shard),
-        client_info=keep(records.client_info),
+        data=records.data.filter(mask),
+        sizes=records.sizes[fits],
+        routes=records.routes.each(lambda column: column.filter(mask)),
         row_counts=None if counts is None else counts[fits],
     )
 
@@ -380,9 +375,9 @@ def _preview(records: Records, count: int) -> list[PlannedRecord]:
         PlannedRecord(
             rows=1 if records.row_counts is None else int(records.row_counts[place]),
             data=records.data[place].as_py(),
-            partition_key=cell(records.partition_key, place),
-            shard=cell(records.shard, place),
-            client_info=cell(records.client_info, place),
+            partition_key=cell(records.routes.partition_key, place),
+            shard=cell(records.routes.shard, place),
+            client_info=cell(records.routes.client_info, place),
         )
         for place in range(min(count, len(records.data)))
     ]
