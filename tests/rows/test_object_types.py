@@ -94,6 +94,13 @@ def test_the_type_is_decided_over_the_whole_column():
     assert pa.ipc.open_stream(first.data[0].as_py()).schema.field("a").type == pa.string()
 
 
+def test_lists_that_hold_themselves_twice_are_nested_too_deeply():
+    twice = []
+    twice += [twice, twice]
+    with pytest.raises(UnsupportedType, match="row 1 is nested too deeply"):
+        plan_rows(frame_of([], twice), format="arrow")
+
+
 def test_a_lone_surrogate_rejects_its_row_alone():
     (records,) = plan_rows(frame_of("x", "\ud800"), format="arrow").records()
     assert records.rows.tolist() == [0]

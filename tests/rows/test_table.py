@@ -289,6 +289,8 @@ def test_the_text_of_a_cell_does_not_depend_on_its_neighbors(name):
         ("\ud800", None),
         (["\ud800"], None),
         ({1: 2}, None),
+        ([{"k": INF}], None),
+        ([{1: 2}], None),
         ({1, 2}, None),
         (1j, None),
         pytest.param(object(), None, id="an object"),

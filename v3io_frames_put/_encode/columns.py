@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Sized
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,7 +18,7 @@ from v3io_frames_put._encode.layouts import (
     is_foreign,
     reject_invalid,
 )
-from v3io_frames_put._encode.objects import CellType, Unencodable, build_array
+from v3io_frames_put._encode.objects import Unencodable, build_array, infer_type
 from v3io_frames_put._encode.sources import ArrowReader, Column, open_series
 from v3io_frames_put.errors import ColumnNotFound, ConfigError, UnsupportedType
 
@@ -36,20 +37,29 @@ def decide_type(pieces: Iterable[pa.Array | np.ndarray], name: str) -> pa.DataTy
     UnsupportedType
         No type does; the text names the first row that does not fit those before it.
     """
-    found, row = CellType(), 0
+    cells: list[Any] = []
     for piece in pieces:
-        cells: Any = piece
-        if not isinstance(piece, np.ndarray):  # nothing but text, or nothing but nulls
-            cells = ["text"] if piece.null_count < len(piece) else []
-        for place, cell in enumerate(cells):
-            try:
-                found.add(cell)
-            except (Unencodable, RecursionError) as error:  # noqa: PERF203 - it ends the loop
-                reason = "is nested too deeply" if isinstance(error, RecursionError) else error
-                advice = f"and row {row + place:,} {reason}. Make the column one type"
-                raise UnsupportedType(column=name, dtype="object", advice=advice) from None
-        row += len(piece)
-    return found.to_type()
+        if isinstance(piece, np.ndarray):
+            cells += piece.tolist()
+        else:  # nothing but text, or nothing but nulls
+            cells += ["" if piece.null_count < len(piece) else None] * len(piece)
+    try:
+        return infer_type(cells)
+    except (Unencodable, RecursionError):
+        row = bisect_left(range(len(cells)), True, key=lambda row: _misfit(cells[: row + 1]) != "")  # noqa: FBT003
+        advice = f"and row {row:,} {_misfit(cells[: row + 1])}. Make the column one type"
+        raise UnsupportedType(column=name, dtype="object", advice=advice) from None
+
+
+def _misfit(cells: list[Any]) -> str:
+    """Return why no type holds some cells; empty where one does."""
+    try:
+        infer_type(cells)
+    except Unencodable as error:
+        return str(error)
+    except RecursionError:
+        return "is nested too deeply"
+    return ""
 
 
 def cells_to_arrow(values: pa.Array | np.ndarray, column: Column, log: RejectionLog) -> pa.Array:

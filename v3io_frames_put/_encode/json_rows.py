@@ -22,9 +22,10 @@ from v3io_frames_put._encode.json_types import (
 from v3io_frames_put._encode.json_writer import (
     RowWriter,
     format_name,
+    split_lines,
     write_cells,
 )
-from v3io_frames_put._encode.objects import Unencodable, encode_cell
+from v3io_frames_put._encode.objects import encode_cells
 from v3io_frames_put._encode.records import CELL_BYTES, binary_sizes
 from v3io_frames_put.errors import UnsupportedType
 
@@ -134,18 +135,20 @@ class JsonEncoder:
 
     def _encode_cells(self, name: str, cells: np.ndarray, log: RejectionLog) -> pa.BinaryArray:
         """Encode Python objects; stop early where their text grows too large."""
-        texts: list[bytes] = []
+        texts: list[pa.BinaryArray] = []
         size = 0
-        for row, cell in enumerate(cells):
-            if row % _CELLS_AT_ONCE == 0 and size > self._max_bytes:
+        for start in range(0, len(cells), _CELLS_AT_ONCE):
+            piece = cells[start : start + _CELLS_AT_ONCE].tolist()
+
+            def reject(place: int, reason: str, start: int = start) -> None:
+                log.add(start + place, "UnencodableValue", _describe(name, "object", reason))
+
+            text = encode_cells(piece, self._encoding, reject)
+            texts.append(split_lines(np.frombuffer(text, np.uint8), len(piece)))
+            size += len(text)
+            if size > self._max_bytes:
                 break
-            try:
-                texts.append(encode_cell(cell, self._encoding))
-            except Unencodable as error:
-                log.add(row, "UnencodableValue", _describe(name, "object", str(error)))
-                texts.append(b"null")
-            size += len(texts[-1])
-        return pa.array(texts, pa.binary())
+        return pa.concat_arrays(texts) if texts else pa.array([], pa.binary())
 
 
 def _plan_column(column: Column, encoding: Encoding) -> Writing:

@@ -31,13 +31,7 @@ class RowWriter:
         self._rewind()
         write_ndjson(batch, self._file, explicit_nulls=True)
         text = np.frombuffer(self._file.getbuffer(), np.uint8)[: self._file.tell()]
-        offsets = np.zeros(batch.num_rows + 1, np.int32)
-        offsets[1:] = _find_newlines(text, batch.num_rows)
-        offsets[1:] += 1
-        lines = pa.Array.from_buffers(
-            pa.binary(), batch.num_rows, [None, pa.py_buffer(offsets), pa.py_buffer(text)]
-        )
-        return pc.binary_slice(lines, 0, -1)
+        return split_lines(text, batch.num_rows)
 
     def _rewind(self) -> None:
         try:
@@ -45,6 +39,15 @@ class RowWriter:
         except BufferError:  # a profiler's hold on our frames is one on the last rows' memory, too
             self._file = BytesIO()
         self._file.seek(0)
+
+
+def split_lines(text: np.ndarray, count: int) -> pa.BinaryArray:
+    """Return the lines of a text that ends each with a newline, without their newlines."""
+    offsets = np.zeros(count + 1, np.int32)
+    offsets[1:] = _find_newlines(text, count)
+    offsets[1:] += 1
+    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(text)]
+    return pc.binary_slice(pa.Array.from_buffers(pa.binary(), count, buffers), 0, -1)
 
 
 def _find_newlines(text: np.ndarray, count: int) -> np.ndarray:
