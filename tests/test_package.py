@@ -108,7 +108,7 @@ def test_importing_loads_pandas_and_pyarrow_and_nothing_else():
     foreign = tops - {"v3io_frames_put"} - set(sys.stdlib_module_names)
     slow = {"aiohttp", "click", "ipywidgets", "IPython", "requests", "sqlite3", "tqdm", "urllib3"}
     assert not slow & tops
-    assert foreign <= {"arro3", "msgspec", "orjson", "pybase64", "typing_extensions"}
+    assert foreign <= {"arro3", "msgspec", "pybase64", "typing_extensions"}
 
 
 def test_importing_starts_no_thread():

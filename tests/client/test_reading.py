@@ -2,8 +2,8 @@
 
 import time
 
+import msgspec
 import numpy as np
-import orjson
 import pandas as pd
 import pytest
 
@@ -136,7 +136,7 @@ def test_a_limit_that_cuts_warns(local_platform, client):
 
 def put(client, *records):
     place = client.locate(STREAM)
-    body = orjson.dumps({"Records": list(records)})
+    body = msgspec.json.encode({"Records": list(records)})
     assert client.transport(place).attempt(put_records_request(place, body)).status == 200
 
 

@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import orjson
+import msgspec
 import pandas as pd
 import pyarrow as pa
 
@@ -158,7 +158,7 @@ class Watched(local.FaultProxy):
         elif request.function == "PutRecords":
             self.put_last = self._clock.now
             if exchange.response is not None:
-                self._compare(orjson.loads(request.body)["Records"], exchange.response)
+                self._compare(msgspec.json.decode(request.body)["Records"], exchange.response)
         return exchange
 
     def apply_delayed_write(self, write: local.DelayedWrite) -> None:
@@ -219,7 +219,7 @@ def parse_rows(data: bytes, format: str) -> list[dict[str, Any]]:  # noqa: A002 
         return []
     if format == "arrow":
         return pa.ipc.open_stream(data).read_all().to_pylist()  # type: ignore[no-any-return]
-    return [orjson.loads(line) for line in data.splitlines()]
+    return [msgspec.json.decode(line) for line in data.splitlines()]
 
 
 class Network(SimulatedNetwork):
@@ -450,7 +450,7 @@ def _find_senders(bench: Bench) -> dict[int, set[int]]:
     for number, network in enumerate(bench.networks):
         for request in network.sent:
             if request.headers.get("X-v3io-function") == "PutRecords":
-                for record in orjson.loads(request.body)["Records"]:
+                for record in msgspec.json.decode(request.body)["Records"]:
                     for row in parse_rows(b64decode(record["Data"]), bench.case.format):
                         sent_by.setdefault(row["row"], set()).add(number)
     return sent_by

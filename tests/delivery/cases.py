@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-import orjson
+import msgspec
 from hypothesis import strategies as st
 
 from tests.internals import PAGE_ROWS, Policy
@@ -38,7 +38,7 @@ class OthersWrite(local.Fault, frozen=True, kw_only=True):
             fields["ShardId"] = self.into
         if self.info is not None:
             fields["ClientInfo"] = b64encode(bytes.fromhex(self.info)).decode()
-        body = orjson.dumps({"Records": [fields] * self.records})
+        body = msgspec.json.encode({"Records": [fields] * self.records})
         headers = {"X-v3io-function": "PutRecords"}
         platform.handle(local.Request("POST", f"/{STREAM_PATH}", "", headers, body))
 

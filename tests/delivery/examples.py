@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
 import numpy as np
-import orjson
 import pandas as pd
 import pyarrow as pa
 
@@ -127,13 +127,13 @@ class Run:
         places: dict[int, list[tuple[int, int]]] = {}
         for record in self.platform.records(STREAM):
             place = (record.shard_id, record.sequence_number)
-            places.setdefault(orjson.loads(record.data)["row"], []).append(place)
+            places.setdefault(msgspec.json.decode(record.data)["row"], []).append(place)
         return places
 
 
 def records_of(request: Request) -> list[dict[str, Any]]:
     """Return the records of a PutRecords request."""
-    records: list[dict[str, Any]] = orjson.loads(request.body)["Records"]
+    records: list[dict[str, Any]] = msgspec.json.decode(request.body)["Records"]
     return records
 
 

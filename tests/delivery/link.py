@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-import orjson
+import msgspec
 import pyarrow as pa
 
 from tests.delivery.examples import PLACE
@@ -180,9 +180,9 @@ class Traffic:
 
 
 def _stored(request: Request, numbers: Iterator[int]) -> Answer:
-    count = len(orjson.loads(request.body)["Records"])
+    count = len(msgspec.json.decode(request.body)["Records"])
     records = [{"SequenceNumber": next(numbers), "ShardId": 0} for _ in range(count)]
-    return Answer(200, {}, orjson.dumps({"FailedRecordCount": 0, "Records": records}))
+    return Answer(200, {}, msgspec.json.encode({"FailedRecordCount": 0, "Records": records}))
 
 
 def _endless_plan() -> RowPlan:

@@ -1,6 +1,6 @@
 """What is read of a stream, and when not finding something proves that it is not there."""
 
-import orjson
+import msgspec
 import pytest
 
 from tests.delivery.examples import PLACE, STREAM
@@ -217,7 +217,7 @@ def page_of(*numbers, behind, location="on"):
         "NextLocation": location,
         "RecordsBehindLatest": behind,
     }
-    return Answer(200, {}, orjson.dumps(body))
+    return Answer(200, {}, msgspec.json.encode(body))
 
 
 def lead_through(query, *answers):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from base64 import b64encode
 
-import orjson
+import msgspec
 import pytest
 
 from v3io_frames_put.local import Platform, Request
@@ -29,7 +29,9 @@ class Caller:
 
     def __call__(self, function, path, body=None, *, method="POST", query="", headers=()):
         named = {"X-v3io-function": function} if function else {}
-        raw = body if isinstance(body, bytes) else b"" if body is None else orjson.dumps(body)
+        raw = (
+            body if isinstance(body, bytes) else b"" if body is None else msgspec.json.encode(body)
+        )
         return self.platform.handle(Request(method, path, query, {**named, **dict(headers)}, raw))
 
     def put(self, path, *records):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from base64 import b64encode
 from itertools import islice
 
-import orjson
+import msgspec
 import pytest
 
 from v3io_frames_put.local import FaultProxy, Request, faults
@@ -15,7 +15,7 @@ STREAM = "projects/s"
 
 def request(*texts, function="PutRecords", path="/projects/s", **fields):
     records = [{"Data": b64encode(text).decode(), **fields} for text in texts]
-    body = orjson.dumps({"Records": records}) if records else b""
+    body = msgspec.json.encode({"Records": records}) if records else b""
     return Request("POST", path, "", {"X-v3io-function": function}, body)
 
 

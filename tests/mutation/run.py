@@ -25,7 +25,7 @@ import pytest
 from tests.mutation.mutants import Mutant, make_mutants
 
 # These take seconds: imported once, before the fork. The package itself is not among them.
-HEAVY = ("numpy", "orjson", "pandas", "pyarrow.compute")
+HEAVY = ("numpy", "pandas", "pyarrow.compute")
 PRELOADED = [importlib.import_module(name) for name in HEAVY]
 MODULES = {
     "classification": "v3io_frames_put._producer.classification",

@@ -3,8 +3,8 @@
 import base64
 import json
 
+import msgspec
 import numpy as np
-import orjson
 import pyarrow as pa
 import pytest
 from hypothesis import given
@@ -329,7 +329,9 @@ def test_tags_name_the_first_row_and_the_count():
 
 def test_a_run_tags_its_records_in_place_of_their_client_info():
     window = encode_window(make_records([b"a", b"b"], row_counts=[1, 2]), b"\x01" * 8)
-    texts = [orjson.loads(text[1:])["ClientInfo"] for text in window.entries.text.to_pylist()]
+    texts = [
+        msgspec.json.decode(text[1:])["ClientInfo"] for text in window.entries.text.to_pylist()
+    ]
     assert texts == ["AQEBAQEBAQEAAAAAAAAAAQ==", "AQEBAQEBAQEAAAAAAQAAAg=="]
     assert window.num_rows == 3
 

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 from urllib.parse import quote, urlencode
 
 import msgspec
-import orjson
 
 from v3io_frames_put._wire.paths import resource_path
 
@@ -57,13 +56,14 @@ _ALIASES: Final = {
 }
 _MAX_NAME: Final = 80
 _MAX_TEXT: Final = 200
+_INT64_END: Final = 2**63
 
 
 class UnreadableJsonError(Exception):
     """Why a body cannot be read as JSON; internal. Its text follows "the answer"."""
 
 
-def parse_json(body: bytes, decode: Callable[[bytes], Any] = orjson.loads) -> Any:
+def parse_json(body: bytes, decode: Callable[[bytes], Any] = msgspec.json.decode) -> Any:
     """Parse the JSON of an answer: every answer of the platform is parsed here.
 
     Raises
@@ -73,7 +73,7 @@ def parse_json(body: bytes, decode: Callable[[bytes], Any] = orjson.loads) -> An
     """
     try:
         return decode(body)
-    except RecursionError as error:  # msgspec; orjson says that it is not JSON
+    except RecursionError as error:
         raise UnreadableJsonError("is JSON that is nested too deep") from error
     except (msgspec.DecodeError, ValueError) as error:
         raise UnreadableJsonError("is not JSON") from error
@@ -107,7 +107,7 @@ def parse_error(answer: Answer) -> PlatformError:
     fields = _json_object(answer.body)
     message = fields.get("ErrorMessage")
     code = fields.get("ErrorCode")
-    number = code if isinstance(code, int) and not isinstance(code, bool) else None
+    number = code if type(code) is int and abs(code) < _INT64_END else None
     if isinstance(message, str) and message.strip():
         text = " ".join(message.split())
         return PlatformError(answer.status, number, canonical_name(text), text[:_MAX_TEXT])
@@ -298,5 +298,5 @@ def _seek(stream: StreamPath, shard: int, fields: dict[str, Any]) -> Request:
 
 def _call(function: str, method: str, resource: str, fields: dict[str, Any]) -> Request:
     """Call a function of the data service; PUT and POST mean the same to it."""
-    body = orjson.dumps(fields) if fields else b""
+    body = msgspec.json.encode(fields) if fields else b""
     return Request(method, resource, _HEADERS[function], body)

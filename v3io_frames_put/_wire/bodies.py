@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+import msgspec
 import numpy as np
-import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 from pybase64 import b64encode
@@ -393,7 +393,7 @@ def _escape(keys: pa.StringArray | None) -> pa.StringArray | None:
     if keys is None or not _ESCAPED[np.frombuffer(_bytes_of(keys), np.uint8)].any():
         return keys
     odd = pc.fill_null(pc.match_substring_regex(keys, _NEEDS_ESCAPE), False)  # noqa: FBT003
-    texts = [orjson.dumps(key)[1:-1].decode() for key in keys.filter(odd).to_pylist()]
+    texts = [msgspec.json.encode(key)[1:-1].decode() for key in keys.filter(odd).to_pylist()]
     return pc.replace_with_mask(keys, odd, pa.array(texts, pa.string()))
 
 
