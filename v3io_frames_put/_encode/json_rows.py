@@ -135,20 +135,16 @@ class JsonEncoder:
 
     def _encode_cells(self, name: str, cells: np.ndarray, log: RejectionLog) -> pa.BinaryArray:
         """Encode Python objects; stop early where their text grows too large."""
-        texts: list[pa.BinaryArray] = []
-        size = 0
-        for start in range(0, len(cells), _CELLS_AT_ONCE):
-            piece = cells[start : start + _CELLS_AT_ONCE].tolist()
+        texts, size, stop = [], 0, 0
+        while stop < len(cells) and size <= self._max_bytes:
+            start, stop = stop, min(stop + _CELLS_AT_ONCE, len(cells))
 
             def reject(place: int, reason: str, start: int = start) -> None:
                 log.add(start + place, "UnencodableValue", _describe(name, "object", reason))
 
-            text = encode_cells(piece, self._encoding, reject)
-            texts.append(split_lines(np.frombuffer(text, np.uint8), len(piece)))
-            size += len(text)
-            if size > self._max_bytes:
-                break
-        return pa.concat_arrays(texts) if texts else pa.array([], pa.binary())
+            texts.append(encode_cells(cells[start:stop].tolist(), self._encoding, reject))
+            size += len(texts[-1])
+        return split_lines(np.frombuffer(b"".join(texts), np.uint8), stop)
 
 
 def _plan_column(column: Column, encoding: Encoding) -> Writing:

@@ -92,9 +92,9 @@ def _are_plain(values: Iterable[Any]) -> bool:
         if kind is int:
             is_plain = _INT64[0] <= value < _UINT64_END
         elif kind is float:
-            is_plain = not math.isinf(value)
+            is_plain = abs(value) != math.inf
         elif kind is list:
-            is_plain = _are_plain(value)
+            is_plain = _PLAIN_TYPES.issuperset(map(type, value)) or _are_plain(value)
         elif kind is dict:
             is_plain = _TEXT.issuperset(map(type, value)) and _are_plain(value.values())
         else:

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.types as pt
 
 from v3io_frames_put._encode.json_types import format_uuids
 from v3io_frames_put._encode.layouts import (
@@ -117,7 +118,9 @@ def read_window(
     stop = first_row + num_rows
     values = [reader.read(first_row, stop, max_bytes) for reader in readers]
     num_rows = min(map(len, values), default=num_rows)
-    return Window(first_row, num_rows, [column[:num_rows] for column in values])
+    if num_rows < stop - first_row:
+        values = [column[:num_rows] for column in values]
+    return Window(first_row, num_rows, values)
 
 
 @dataclass(frozen=True, slots=True)
@@ -461,6 +464,8 @@ class _ValueReader:
     def read(self, start: int, stop: int, max_bytes: int) -> pa.Array:
         """Return the rows as one plain array."""
         values = _to_arrow(self.cut(start, stop))
+        if isinstance(values, pa.Array) and pt.is_primitive(values.type):
+            return values  # of few bytes, and plain
         column = values if isinstance(values, pa.ChunkedArray) else pa.chunked_array([values])
         column = column.slice(0, rows_within(column, max_bytes))
         return combine(column.chunks, column.type)
