@@ -47,6 +47,7 @@ def pytest_configure() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for name in filter(is_foreign, list(os.environ)):
         del os.environ[name]
+    os.environ.pop("PYTHONUNBUFFERED", None)  # programs that tests start run as users run them
 
 
 @pytest.fixture(autouse=True)

@@ -105,6 +105,17 @@ from v3io_frames_put._wire.responses import (
     parse_record_page,
 )
 from v3io_frames_put._wire.responses import decode_base64 as decode_record_text
+from v3io_frames_put.cli._main import (
+    CommandGroup,
+    Exit,
+    escape,
+    judge_error,
+    judge_results,
+    log_to_stderr,
+    to_json,
+    to_options,
+)
+from v3io_frames_put.cli._streams import _confirm, read_pages
 from v3io_frames_put.config import WINDOW_BYTES, DeliveryOptions, Limits, RowOptions
 from v3io_frames_put.config import DeliveryOptions as Policy
 from v3io_frames_put.jobs._outputs import ParquetOutput, ResultsOutput, check_failed_rows

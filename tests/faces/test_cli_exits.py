@@ -12,14 +12,8 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 
+from tests.internals import CommandGroup, Exit, judge_error, judge_results, log_to_stderr
 from v3io_frames_put import errors
-from v3io_frames_put.cli._main import (
-    CommandGroup,
-    Exit,
-    judge_error,
-    judge_results,
-    log_to_stderr,
-)
 
 STATUSES = ["stored", "rejected", "unsent", "unknown"]
 

@@ -19,7 +19,6 @@ from pyarrow import parquet as pq
 
 from v3io_frames_put import jobs
 from v3io_frames_put.cli import main
-from v3io_frames_put.cli._options import JOB_OPTIONS
 from v3io_frames_put.local import faults
 
 STREAM = "projects/house/readings"
@@ -62,10 +61,12 @@ class TestOptions:
             for name, parameter in inspect.signature(jobs.publish).parameters.items()
             if parameter.kind is inspect.Parameter.KEYWORD_ONLY
         }
-        only_in_python = {"cancel", "client", "context", "encoding", "on_error"}
-        assert {option.name: option.default for option in JOB_OPTIONS} == {
-            name: default for name, default in keywords.items() if name not in only_in_python
-        }
+        command = main.commands["publish"]
+        context = command.make_context("publish", ["a", "b/c"])
+        options = {param.name: param.get_default(context) for param in command.params}
+        for name in ("cancel", "client", "context", "encoding", "on_error"):
+            del keywords[name]
+        assert {name: options[name] for name in keywords} == keywords
 
     def test_reach_the_function(self, run, file, local_platform):
         done = run(
@@ -240,11 +241,15 @@ class TestConfig:
     @pytest.mark.parametrize(
         ("line", "says"),
         [
-            ("results = 5", "results = 5: expected a path, in quotes"),
-            ('stream = ["projects/s"]', "expected one value, not a list"),
-            ("shards = 2.7", "shards = 2.7: expected a whole number"),
-            ("shards = true", "shards = True: expected a whole number"),
-            ("max_in_flight = 4.5", "max_in_flight = 4.5: expected a whole number"),
+            ("results = 5", "results = 5: expected text, in quotes"),
+            ('stream = ["projects/s"]', "expected text, in quotes"),
+            ("shards = 2.7", "'2.7' is not a valid integer"),
+            ("shards = true", "'True' is not a valid integer"),
+            ("shards = [2]", "'[2]' is not a valid integer"),
+            ("max_in_flight = 4.5", "'4.5' is neither a number nor 'auto'"),
+            ('types = ["n"]', "is not column=type"),
+            ("columns = 5", "'5' is not a column"),
+            ("create = 5", "'5' is not a valid boolean"),
             ('where = ""', "--where '': expected a condition as text"),
         ],
     )

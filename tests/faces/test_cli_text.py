@@ -19,9 +19,9 @@ import pytest
 from click.testing import CliRunner
 from pyarrow import parquet as pq
 
+from tests.internals import escape, to_json, to_options
 from v3io_frames_put import Client
 from v3io_frames_put.cli import main
-from v3io_frames_put.cli._main import escape, to_json, to_options
 from v3io_frames_put.errors import ConfigError
 from v3io_frames_put.local import faults
 
@@ -83,10 +83,7 @@ class TestHelp:
         [
             ("publsh", "publish?"),
             ("uplaod", "upload?"),
-            ("send", "publish?"),
             ("rety", "retry?"),
-            ("read", "tail?"),
-            ("ls", "describe?"),
             ("PLAN", "plan?"),
             ("xyzzy", "Known are create, delete, demo, "),
         ],

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.internals import Exit
 from tests.jobs.conftest import write_parquet
 from tests.jobs.test_context import Context
 from v3io_frames_put.cli import main
-from v3io_frames_put.cli._main import Exit
 
 PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "schedule.md"
 TEXT = PAGE.read_text(encoding="utf-8")

@@ -18,7 +18,6 @@ from v3io_frames_put.cli._options import access_key_file as takes_access_key
 from v3io_frames_put.errors import MissingExtra
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from types import ModuleType
 
     import pandas as pd
@@ -29,27 +28,28 @@ if TYPE_CHECKING:
 @click.command(cls=GroupedCommand)
 @option(
     "--port",
+    metavar="N",
     type=click.IntRange(0, 65_535),
     default=8081,
     show_default=True,
-    help="Port to listen on; 0 finds one.",
+    help="Port to listen on; 0 takes a free one.",
 )
 @option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @option(
     "--allow-host",
     multiple=True,
     metavar="NAME",
-    help="Another name that clients use for this machine; without a key, others are refused.",
+    help="Another host name to accept; without a key, unknown names are refused.",
 )
 @option(
     "--data-dir",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Keep what is stored here; it survives a kill.  [default: in memory]",
+    help="Folder that keeps the records.  [default: in memory]",
 )
-@takes_access_key("Ask clients for the key in this file.", "Options")
-@option("--faults", type=FILE, help="What goes wrong: a TOML file of [[fault]] tables.")
-@option("--tls-cert", type=FILE, help="Serve HTTPS with this certificate.")
-@option("--tls-key", type=FILE, help="The certificate's private key.")
+@takes_access_key("Require the key in this file.", "Options")
+@option("--faults", type=FILE, help="TOML file of [[fault]] tables: what goes wrong.")
+@option("--tls-cert", type=FILE, help="Certificate: serve HTTPS.")
+@option("--tls-key", type=FILE, help="Private key of the certificate.")
 def serve(  # its options
     *,
     port: int,
@@ -61,9 +61,9 @@ def serve(  # its options
     tls_cert: Path | None,
     tls_key: Path | None,
 ) -> None:
-    """Run a local platform until Ctrl-C, and print its address.
+    """Run the local platform until Ctrl-C, and print its address.
 
-    It speaks the web API of the platform, and has the containers projects, users and bigdata.
+    It answers the web API, and has the containers projects, users and bigdata.
     """
     if (tls_cert is None) != (tls_key is None):
         raise click.UsageError("--tls-cert and --tls-key go together.")
@@ -104,28 +104,30 @@ TEXT: Final = ("carrier", "tailnum", "origin", "dest")
 
 @click.command(cls=GroupedCommand)
 @option("--endpoint", metavar="URL", help="Use this platform instead of a local one.")
-@option("--stream", metavar="PATH", help="Where to write there; must not exist yet.")
-@takes_access_key("File that holds the access key for it.", "Options")
-@option("--rows", type=click.IntRange(min=1), help="Only so many flights.  [default: all]")
+@option("--stream", metavar="PATH", help="Stream to create there; must not exist yet.")
+@takes_access_key("File with the access key for it.", "Options")
+@option("--rows", metavar="N", type=click.IntRange(min=1), help="Flights to put.  [default: all]")
 def demo(
     endpoint: str | None, stream: str | None, access_key: str | None, rows: int | None
 ) -> None:
     """Put 336,776 real flights onto a stream, and read them back.
 
-    Without options it starts a platform of its own for as long as it runs. V3IO_API and the like
-    have no say: the demo writes nowhere that was not named here.
+    Without options it uses a local platform that ends with it. V3IO_API and the like are ignored:
+    nothing is written to a platform that is not named here.
     """
     if (endpoint is None) != (stream is None):
         raise click.UsageError("--endpoint and --stream go together: where, and onto what?")
     flights = read_flights(rows)
+    stream = stream or f"projects/demo/flights-{secrets.token_hex(3)}"
     with contextlib.ExitStack() as stack:
         if endpoint:
             from v3io_frames_put.client import Client
 
             client = stack.enter_context(Client(endpoint, access_key))
         else:
-            client = stack.enter_context(start_platform())
-        stream = stream or f"projects/demo/flights-{secrets.token_hex(3)}"
+            os.environ.update(no_proxy="*", NO_PROXY="*")  # no proxy can reach the local one
+            platform = stack.enter_context(load_local().LocalPlatform())
+            client = stack.enter_context(platform.client())
         run_demo(client, stream, flights)
 
 
@@ -142,16 +144,8 @@ def read_flights(rows: int | None) -> pd.DataFrame:
     )
 
 
-@contextlib.contextmanager
-def start_platform() -> Iterator[Client]:
-    """Run a platform of our own, which no proxy could reach."""
-    os.environ.update(no_proxy="*", NO_PROXY="*")
-    with load_local().LocalPlatform() as platform, platform.client() as client:
-        yield client
-
-
 def run_demo(client: Client, stream: str, flights: pd.DataFrame) -> None:
-    """Create, put, show, read back, compare."""
+    """Create the stream, put the flights, show the results, read back and compare."""
     import v3io_frames_put
 
     client.create_stream(stream, shards=SHARDS)
@@ -159,24 +153,19 @@ def run_demo(client: Client, stream: str, flights: pd.DataFrame) -> None:
     results = v3io_frames_put.put_records(
         flights, stream, partition_key="tailnum", progress=True, client=client
     )
-    show_results(results)
+    receipt = results.attrs["v3io"]
+    columns = ["status", "shard_id", "sequence_number", "attempts"]
+    click.echo(f"The first of {len(results):,} results:\n{results[columns].head()}\n")
+    click.echo(f"Rows by status:\n{results['status'].value_counts().to_string(header=False)}\n")
+    by_shard = results["shard_id"].value_counts().sort_index()
+    click.echo(f"Rows by shard:\n{by_shard.to_string(header=False)}\n")
+    click.echo(f"{receipt['rows_per_second']:,.0f} rows a second, in {receipt['seconds']:.1f} s.")
     began = time.monotonic()
     check_read_back(client, stream, flights, results)
     click.echo(
         f"Read back in {time.monotonic() - began:.1f} s: every row is the one that was sent."
     )
     raise click.exceptions.Exit(judge_results(results))
-
-
-def show_results(results: pd.DataFrame) -> None:
-    """Print what became of the rows, and how fast."""
-    columns = ["status", "shard_id", "sequence_number", "attempts"]
-    receipt = results.attrs["v3io"]
-    click.echo(f"The first of {len(results):,} results:\n{results[columns].head()}\n")
-    click.echo(f"Rows by status:\n{results['status'].value_counts().to_string(header=False)}\n")
-    by_shard = results["shard_id"].value_counts().sort_index()
-    click.echo(f"Rows by shard:\n{by_shard.to_string(header=False)}\n")
-    click.echo(f"{receipt['rows_per_second']:,.0f} rows a second, in {receipt['seconds']:.1f} s.")
 
 
 def check_read_back(

@@ -25,10 +25,9 @@ from v3io_frames_put._startup import leave
 from v3io_frames_put.errors import AuthenticationError, PutRecordsError, RequestError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from types import FrameType
 
-    import pandas as pd
     from typing_extensions import Self
 
 _LOGGER: Final = logging.getLogger("v3io_frames_put")
@@ -55,27 +54,24 @@ Exit codes, the first that applies:
   130  stopped by Ctrl-C
   143  stopped by SIGTERM
     4  the platform stopped the run
-    3  some rows are unknown, or stored twice
-    1  some rows were rejected or not sent, or an input broke off
+    3  rows are unknown, or stored twice
+    1  rows are rejected or not sent, or a file broke off
     2  nothing was sent: usage, configuration or data
-    0  all is well
+    0  success
 """
-
-
-def judge_counts(counts: Mapping[str, int] | pd.Series[int], receipt: Mapping[str, Any]) -> Exit:
-    """Return the code for a run by its rows of each status, and by its receipt."""
-    if counts.get("unknown", 0) or receipt.get("duplicates", {}).get("count", 0):
-        return Exit.IN_DOUBT
-    if counts.get("rejected", 0) or counts.get("unsent", 0):
-        return Exit.NOT_ALL_STORED
-    return Exit.OK
 
 
 def judge_results(results: Any) -> Exit:
     """Return the code for a run that came to its end: a frame of results, or of a job."""
     if hasattr(results, "counts"):
-        return judge_counts(results.counts, results.receipt)
-    return judge_counts(results["status"].value_counts(), results.attrs.get("v3io", {}))
+        counts, receipt = results.counts, results.receipt
+    else:
+        counts, receipt = results["status"].value_counts(), results.attrs.get("v3io", {})
+    if counts.get("unknown", 0) or receipt.get("duplicates", {}).get("count", 0):
+        return Exit.IN_DOUBT
+    if counts.get("rejected", 0) or counts.get("unsent", 0):
+        return Exit.NOT_ALL_STORED
+    return Exit.OK
 
 
 def judge_error(error: PutRecordsError) -> Exit:
@@ -90,6 +86,7 @@ def judge_error(error: PutRecordsError) -> Exit:
 # -- text for people ------------------------------------------------------------------------
 
 _CONTROLS: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
+_QUOTED: Final = re.compile(r"""(?<!\w)(['"])(?:[^\\\n]|\\.)*?\1(?!\w)""")
 _OPTIONS: Final = (
     "access_key|all_text|client_info|columns|create|csv_encoding|decimal_point|delimiter|delivery|"
     "endpoint|failed|files|format|header|index|input_format|journal|limit|max_in_flight|"
@@ -122,9 +119,6 @@ _SPELLED: Final = [
         (rf"^({_OPTIONS})(?=: )", lambda m: _kebab(m[1])),
     )
 ]  # fmt: skip
-
-
-_QUOTED: Final = re.compile(r"""(?<!\w)(['"])(?:[^\\\n]|\\.)*?\1(?!\w)""")
 
 
 def _kebab(name: str) -> str:
@@ -163,61 +157,62 @@ def to_json(value: Any, *, stream: Any = None) -> str:
 # -- the log, and lines on stderr ---------------------------------------------------------------
 
 
-class _JsonLines(logging.Formatter):
-    """One JSON object a line: an event, its run, and each count as a field of its own.
+class _Formatter(logging.Formatter):
+    """A line for people, in the language of the command line, or one JSON object.
 
-    Whoever logs gives them as ``extra={"fields": {...}}``. Lines that belong to no run yet,
-    or no more, have a null.
+    JSON has an event, its run, and each count as a field of its own: whoever logs gives them
+    as ``extra={"fields": {...}}``.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, log_format: str | None) -> None:
         super().__init__()
+        self.log_format = log_format
         self._run_id: str | None = None
 
     def format(self, record: logging.LogRecord) -> str:
-        fields = dict(getattr(record, "fields", {}))
-        self._run_id = fields.pop("run_id", self._run_id)
-        line = {
-            "time": self.formatTime(record, "%Y-%m-%dT%H:%M:%S%z"),
-            "level": record.levelname.lower(),
-            "event": fields.pop("event", "message" if record.levelno == logging.INFO else
-                                record.levelname.lower()),
-            "run_id": self._run_id,
-            "message": to_options(record.getMessage()),
-            **fields,
-        }  # fmt: skip
-        if record.exc_info:
-            line["exception"] = self.formatException(record.exc_info)
-        return to_json(line, stream=sys.stderr)
-
-
-class _Text(logging.Formatter):
-    """A line for people: what happened, in the language of the command line."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        return escape(to_options(super().format(record)))
-
-
-class _Plain(_Text):
-    """A line as commands write one that no log was asked of."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        record.levelname = record.levelname.capitalize()
-        return super().format(record)
+        message, level = to_options(record.getMessage()), record.levelname
+        trace = self.formatException(record.exc_info) if record.exc_info else ""
+        if self.log_format == "json":
+            fields = dict(getattr(record, "fields", {}))
+            self._run_id = fields.pop("run_id", self._run_id)
+            event = "message" if record.levelno == logging.INFO else level.lower()
+            line = {
+                "time": self.formatTime(record, "%Y-%m-%dT%H:%M:%S%z"),
+                "level": level.lower(),
+                "event": fields.pop("event", event),
+                "run_id": self._run_id,
+                "message": message,
+                **fields,
+                **({"exception": trace} if trace else {}),
+            }
+            return to_json(line, stream=sys.stderr)
+        lines = f"{message}\n{trace}" if trace else message
+        if self.log_format is None:  # no log was asked of the command
+            return escape(f"{level.capitalize()}: {lines}")
+        return escape(f"{self.formatTime(record)} {level} {lines}")
 
 
 class _ToStderr(logging.Handler):
     """Writes where stderr is now, which a test runner may have changed."""
 
+    _below: Any = None  # the line below a bar
+
     def emit(self, record: logging.LogRecord) -> None:
-        echo_error(self.format(record))
+        line = self.format(record)
+        is_retry = getattr(record, "fields", {}).get("event") == "retried"
+        tqdm = getattr(sys.modules.get("tqdm"), "tqdm", None)
+        if not (is_retry and tqdm and getattr(tqdm, "_instances", None) and sys.stderr.isatty()):
+            echo_error(line)
+            return
+        if self._below is None:  # one line that is written anew, not one for each retry
+            self._below = tqdm(bar_format="{desc}", position=1, dynamic_ncols=True)
+        self._below.set_description_str(line)
 
-
-_FORMATS: Final[dict[str | None, tuple[Any, int]]] = {
-    None: (lambda: _Plain("%(levelname)s: %(message)s"), logging.WARNING),
-    "text": (lambda: _Text("%(asctime)s %(levelname)s %(message)s"), logging.INFO),
-    "json": (_JsonLines, logging.INFO),
-}
+    def close(self) -> None:
+        """Leave the line below a bar."""
+        if self._below is not None:
+            self._below.close()
+        super().close()
 
 
 @contextmanager
@@ -230,33 +225,21 @@ def log_to_stderr(log_format: str | None = None) -> Iterator[None]:
         How a line looks. None: warnings alone, as plain text.
     """
     handler = _ToStderr()
-    make_formatter, level = _FORMATS[log_format]
-    handler.setFormatter(make_formatter())
+    handler.setFormatter(_Formatter(log_format))
     handlers, before = _LOGGER.handlers, _LOGGER.level
     _LOGGER.handlers = [*(h for h in handlers if not isinstance(h, _ToStderr)), handler]
-    _LOGGER.setLevel(level)
+    _LOGGER.setLevel(logging.WARNING if log_format is None else logging.INFO)
     try:
         yield
     finally:
+        handler.close()
         _LOGGER.handlers = handlers
         _LOGGER.setLevel(before)
 
 
-def asks_for_json(args: Sequence[str]) -> bool:
-    """Return whether the arguments of a command, which may be wrong, ask for a JSON log."""
-    probe = click.Command(
-        "log",
-        params=[click.Option(["--log-format"])],
-        context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
-        add_help_option=False,
-    )
-    found = probe.make_context("log", list(args), resilient_parsing=True)
-    return bool(found.params["log_format"] == "json")
-
-
 def logs_json() -> bool:
     """Return whether lines on stderr are to be JSON."""
-    return any(isinstance(handler.formatter, _JsonLines) for handler in _LOGGER.handlers)
+    return any(getattr(h.formatter, "log_format", None) == "json" for h in _LOGGER.handlers)
 
 
 def report(
@@ -336,27 +319,11 @@ class _Signals:
         on_ctrl_c(number, frame)
 
 
-def _show_warning(message: Warning | str, *_: Any) -> None:
-    report(str(message), level=logging.WARNING)
-
-
 _DEFECT: Final = (
     "this should not have happened. What --results, --journal and the log say still holds; "
     "please report this, with what follows:"
 )
 _ALIASES: Final = {"put": "publish", "upload": "publish"}
-_MEANT: Final = {
-    "publish": ("send", "push", "produce", "write", "import", "load", "run", "resume"),
-    "retry": ("resend", "redo", "repeat", "mend"),
-    "plan": ("dry-run", "preview", "check", "explain"),
-    "verify": ("validate", "prove", "compare"),
-    "tail": ("read", "cat", "consume", "get", "follow", "head"),
-    "describe": ("show", "info", "status", "stat", "list", "ls", "get"),
-    "create": ("new", "make", "add", "mkdir", "touch"),
-    "delete": ("remove", "rm", "drop", "destroy"),
-    "update": ("resize", "scale", "grow", "alter", "set"),
-    "serve": ("server", "start", "local", "platform"),
-}
 
 
 class CommandGroup(click.Group):
@@ -386,29 +353,25 @@ class CommandGroup(click.Group):
         sys.exit(code or 0)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Return a command by its name, or by an alias."""
-        return super().get_command(ctx, _ALIASES.get(cmd_name, cmd_name))
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the command; suggest those that an unknown word may mean."""
-        name = args[0]
-        if self.get_command(ctx, name) is None and not name.startswith("-"):
-            known = [*self.commands, *_ALIASES]
-            near = difflib.get_close_matches(name.lower(), known, n=2, cutoff=0.65)
-            meant = [command for command, words in _MEANT.items() if name.lower() in words]
-            found = " or ".join(dict.fromkeys([*meant, *near]))
-            advice = f"Did you mean {found}?" if found else f"Known are {', '.join(sorted(known))}."
-            ctx.fail(f"There is no command {name!r}. {advice}")
-        return super().resolve_command(ctx, args)
+        """Return a command by its name, or by an alias; suggest one for an unknown name."""
+        command = super().get_command(ctx, _ALIASES.get(cmd_name, cmd_name))
+        if command is None and not cmd_name.startswith("-"):
+            known = sorted([*self.commands, *_ALIASES])
+            near = difflib.get_close_matches(cmd_name.lower(), known, n=1)
+            advice = f"Did you mean {near[0]}?" if near else f"Known are {', '.join(known)}."
+            ctx.fail(f"There is no command {cmd_name!r}. {advice}")
+        return command
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; report what stopped it."""
         # A command may put its own in front; what is wrong with its options comes before.
-        ctx.with_resource(log_to_stderr("json" if asks_for_json(ctx.args) else None))
+        words = " ".join([*ctx.args, ""]).replace("=", " ")
+        ctx.with_resource(log_to_stderr("json" if "--log-format json " in words else None))
         with _Signals() as signals, warnings.catch_warnings():
-            _show_our_warnings()
+            # Show what the package warns of, and ignore the rest: `python -W error` ends no run.
+            warnings.showwarning = _show_warning  # type: ignore[assignment]  # takes more than it reads
+            warnings.simplefilter("ignore")
+            warnings.filterwarnings("default", category=UserWarning)
             try:
                 return super().invoke(ctx)
             except KeyboardInterrupt as stop:
@@ -419,11 +382,8 @@ class CommandGroup(click.Group):
                 ctx.exit(_report_error(error))
 
 
-def _show_our_warnings() -> None:
-    """Show what the package warns of, and ignore the rest: `python -W error` ends no run."""
-    warnings.showwarning = _show_warning  # type: ignore[assignment]  # takes more than it reads
-    warnings.simplefilter("ignore")
-    warnings.filterwarnings("default", category=UserWarning)
+def _show_warning(message: Warning | str, *_: Any) -> None:
+    report(str(message), level=logging.WARNING)
 
 
 def _report_error(error: Exception) -> int:
@@ -469,7 +429,7 @@ KEPT_BACK: Final = f"{__name__}.kept_back"
 )
 @click.version_option(package_name="v3io-frames-put", prog_name="v3io-put")
 def main() -> None:
-    """Put the rows of a table onto a v3io stream, and look after streams.
+    """Put the rows of a table onto a v3io stream, and manage streams.
 
     STREAM is container/path/to/stream; v3io:///container/path means the same.
     """

@@ -9,8 +9,8 @@ from __future__ import annotations
 import difflib
 import functools
 import os
+import re
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -46,7 +46,7 @@ class GroupedCommand(click.Command):
             record = param.get_help_record(ctx) if isinstance(param, click.Option) else None
             if record is not None:
                 groups.setdefault(getattr(param, "group", _OTHERS), []).append(record)
-        for group in sorted(groups, key=[*GROUPS, *groups].index):
+        for group in sorted(groups, key=GROUPS.index):
             with formatter.section(group):
                 formatter.write_dl(groups[group])
 
@@ -66,9 +66,8 @@ class Names(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.
 
     def convert(self, value: Any, _param: Any, _ctx: Any) -> list[str]:
         """Split them."""
-        if isinstance(value, str):
-            return [name.strip() for name in value.split(",") if name.strip()]
-        return [str(name) for name in value]
+        names = value.split(",") if isinstance(value, str) else map(str, value)
+        return [name.strip() for name in names if name.strip()]
 
 
 class Types(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.4 on
@@ -80,38 +79,28 @@ class Types(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.
         """Split them; a comma between brackets belongs to the type."""
         if isinstance(value, dict):
             return {str(column): str(dtype) for column, dtype in value.items()}
-        if not isinstance(value, str):
-            self.fail(f"{value!r} is not a table of columns and types", param, ctx)
         types: dict[str, str] = {}
-        for pair in _split_outside_brackets(value):
-            column, equals, dtype = pair.partition("=")
-            if not equals or not column.strip() or not dtype.strip():
+        for pair in re.split(r",(?![^(\[]*[)\]])", value):
+            column, _, dtype = map(str.strip, pair.partition("="))
+            if not column or not dtype:
                 self.fail(f"{pair!r} is not column=type", param, ctx)
-            types[column.strip()] = dtype.strip()
+            types[column] = dtype
         return types
 
 
 class IntOr(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.4 on
-    """A whole number, or text.
+    """A whole number, or the word ``auto`` or the name of a column, as ``name`` has it."""
 
-    Parameters
-    ----------
-    name : str
-        How help calls it.
-    words : str
-        Texts that will do; none at all: any.
-    """
-
-    def __init__(self, name: str, *words: str) -> None:
-        self.name, self._words = name, words
+    def __init__(self, name: str) -> None:
+        self.name = name
 
     def convert(self, value: Any, param: Any, ctx: Any) -> int | str:
         """Make a number of digits."""
         text = str(value)
         if text.isdecimal():
             return int(text)
-        if self._words and text not in self._words:
-            self.fail(f"{text!r} is neither a number nor {self._words[0]!r}", param, ctx)
+        if self.name == "N|auto" and text != "auto":
+            self.fail(f"{text!r} is neither a number nor 'auto'", param, ctx)
         return text
 
 
@@ -132,17 +121,6 @@ class SecretFile(click.ParamType):  # type: ignore[type-arg]  # generic from cli
         return secret
 
 
-def _split_outside_brackets(text: str) -> list[str]:
-    parts, depth = [""], 0
-    for character in text:
-        depth += (character in "([") - (character in ")]")
-        if character == "," and not depth:
-            parts.append("")
-        else:
-            parts[-1] += character
-    return [part for part in parts if part.strip()]
-
-
 # -- the platform ----------------------------------------------------------------------------
 
 
@@ -156,16 +134,11 @@ _CLIENT_OPTIONS: Final = (
         "--endpoint",
         metavar="URL",
         group=_CONNECTION,
-        help="Address of the web API; no key from the environment goes there.  [default: V3IO_API]",
+        help="Web API to use; a key from the environment is not sent there.  [default: V3IO_API]",
     ),
-    access_key_file("File that holds the access key.  [default: V3IO_ACCESS_KEY]"),
-    option("--ca-file", type=FILE, group=_CONNECTION, help="Certificates to trust, in a PEM file."),
-    option(
-        "--insecure",
-        is_flag=True,
-        group=_CONNECTION,
-        help="Do not check the platform's certificate.",
-    ),
+    access_key_file("File with the access key.  [default: V3IO_ACCESS_KEY]"),
+    option("--ca-file", type=FILE, group=_CONNECTION, help="PEM file of certificates to trust."),
+    option("--insecure", is_flag=True, group=_CONNECTION, help="Do not verify the certificate."),
 )
 
 
@@ -199,175 +172,141 @@ def takes_client(function: Callable[..., Any]) -> Callable[..., Any]:
 # -- the keywords of jobs.publish ------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class JobOption:
-    """One keyword of `jobs.publish`.
-
-    Attributes
-    ----------
-    group : str
-        Where help shows it.
-    name : str
-        The keyword.
-    kind : ParamType or type
-        What click makes of it.
-    help : str
-        What it is for.
-    default : object
-        The keyword's.
-    """
-
-    group: str
-    name: str
-    kind: Any
-    help: str
-    default: Any = None
-
-    def attach(self, command: Callable[..., Any]) -> Callable[..., Any]:
-        """Give a command this option."""
-        spelled = f"--{self.name.replace('_', '-')}"
-        options: dict[str, Any] = {"type": self.kind, "show_default": self.default is not None}
-        if self.kind is bool:
-            spelled += "" if self.default is False else f"/--no-{spelled[2:]}"
-            options = {"is_flag": True}
-        attach: Callable[..., Any] = option(
-            spelled, self.name, group=self.group, default=self.default, help=self.help, **options
-        )
-        return attach(command)  # type: ignore[no-any-return]
+def _keyword(group: str, name: str, kind: Any, text: str, default: Any = None) -> Any:
+    """Return the option for a keyword of `jobs.publish`, with its default."""
+    spelled = f"--{name.replace('_', '-')}"
+    known = {"group": group, "help": text, "default": default}
+    if kind is bool:
+        spelled += "" if default is False else f"/--no-{spelled[2:]}"
+        return option(spelled, name, is_flag=True, **known)
+    metavar = "N" if isinstance(kind, click.types.IntParamType) else None
+    return option(
+        spelled, name, type=kind, metavar=metavar, show_default=default is not None, **known
+    )
 
 
-JOB_OPTIONS: Final = (
-    JobOption(
-        _ROWS,
-        "input_format",
-        click.Choice(["parquet", "csv", "tsv", "jsonl", "arrow"]),
-        "What all FILES hold, whatever their names; needed for - (standard input).",
+_KINDS: Final = click.Choice(["parquet", "csv", "tsv", "jsonl", "arrow"])
+_DELIVERIES: Final = click.Choice(["at_least_once", "at_most_once", "exactly_once"])
+_JOB_OPTIONS: Final = (
+    _keyword(
+        _ROWS, "input_format", _KINDS, "Format of all FILES, whatever their names; - needs it."
     ),
-    JobOption(
-        _ROWS, "columns", Names(), "Columns that go into the record, in this order.  [default: all]"
+    _keyword(_ROWS, "columns", Names(), "Columns to send, in this order.  [default: all]"),
+    _keyword(
+        _ROWS, "where", str, "Send only these rows, as in \"amount > 5 and day >= '2026-11-01'\"."
     ),
-    JobOption(_ROWS, "where", str, "Which rows, as \"amount > 5 and day >= '2026-11-01'\"."),
-    JobOption(
-        _ROWS, "types", Types(), "Types in place of those that were found: a=string,b=date32."
+    _keyword(
+        _ROWS, "types", Types(), "Types to read columns as, as in zip=string,paid=decimal128(9,2)."
     ),
-    JobOption(_ROWS, "index", bool, "Also send the index of pandas frames.", default=False),
-    JobOption(
-        _ROWS, "delimiter", str, "CSV: between cells, or tab.  [default: a comma; tab in .tsv]"
+    _keyword(_ROWS, "index", bool, "Also send the index of pandas frames.", default=False),
+    _keyword(
+        _ROWS, "delimiter", str, "CSV: character between cells.  [default: comma; in .tsv tab]"
     ),
-    JobOption(_ROWS, "quote", str, "CSV: around cells that hold delimiters; '' for none.", '"'),
-    JobOption(_ROWS, "csv_encoding", str, "CSV: encoding, for example cp1252 or utf-16.", "utf-8"),
-    JobOption(_ROWS, "header", bool, "CSV: whether the first row names the columns.", default=True),
-    JobOption(_ROWS, "skip_lines", click.IntRange(min=0), "CSV: lines before the header.", 0),
-    JobOption(_ROWS, "decimal_point", str, "CSV: point of numbers.", "."),
-    JobOption(_ROWS, "all_text", bool, "CSV: read every column as text.", default=False),
-    JobOption(
+    _keyword(_ROWS, "quote", str, "CSV: character around cells with delimiters; '' for none.", '"'),
+    _keyword(_ROWS, "csv_encoding", str, "CSV: encoding, such as cp1252 or utf-16.", "utf-8"),
+    _keyword(_ROWS, "header", bool, "CSV: whether the first row names the columns.", default=True),
+    _keyword(_ROWS, "skip_lines", click.IntRange(min=0), "CSV: lines before the header.", 0),
+    _keyword(_ROWS, "decimal_point", str, "CSV: decimal point of numbers.", "."),
+    _keyword(_ROWS, "all_text", bool, "CSV: read every column as text.", default=False),
+    _keyword(
         _ROWS, "format", click.Choice(["json", "arrow", "raw"]), "What a record holds.", "json"
     ),
-    JobOption(_ROWS, "rows_per_record", IntOr("N|auto", "auto"), "Rows packed in one record.", 1),
-    JobOption(
+    _keyword(_ROWS, "rows_per_record", IntOr("N|auto"), "Rows to pack in one record.", 1),
+    option(
+        "--infinity",
+        type=click.Choice(["refuse", "null", "string"]),
+        default="refuse",
+        show_default=True,
+        group=_ROWS,
+        help="What to do with infinite numbers in JSON.",
+    ),
+    option(
+        "--arrow-compression",
+        type=click.Choice(["zstd", "lz4"]),
+        group=_ROWS,
+        help="How to compress Arrow records.  [default: not at all]",
+    ),
+    _keyword(
         _WHERE_TO,
         "partition_key",
         str,
-        "Column whose values keep their rows in order, on one shard.",
+        "Column of the partition key: rows of one key go to one shard, in order.",
     ),
-    JobOption(_WHERE_TO, "shard", IntOr("N|COLUMN"), "A shard, or the column that says which."),
-    JobOption(_WHERE_TO, "client_info", str, "Column with up to 16 bytes beside the record."),
-    JobOption(_WHERE_TO, "create", bool, "Create STREAM if it does not exist.", default=False),
-    JobOption(_WHERE_TO, "shards", click.IntRange(min=1), "Of a stream that is created.", 1),
-    JobOption(
-        _WHERE_TO, "retention_hours", click.IntRange(min=1), "Of a stream that is created.", 24
+    _keyword(_WHERE_TO, "shard", IntOr("N|COLUMN"), "Number of the shard, or a column with it."),
+    _keyword(_WHERE_TO, "client_info", str, "Column of the client info: up to 16 bytes a record."),
+    _keyword(_WHERE_TO, "create", bool, "Create STREAM if it does not exist.", default=False),
+    _keyword(_WHERE_TO, "shards", click.IntRange(min=1), "Shards of a stream that is created.", 1),
+    _keyword(
+        _WHERE_TO, "retention_hours", click.IntRange(min=1), "Hours that it keeps records.", 24
     ),
-    JobOption(
+    _keyword(
         _DELIVERY,
         "delivery",
-        click.Choice(["at_least_once", "at_most_once", "exactly_once"]),
-        "What happens to a row when nobody knows whether it was stored.",
+        _DELIVERIES,
+        "How to treat a row of which no answer says whether it is stored.",
         "at_least_once",
     ),
-    JobOption(
+    _keyword(
         _DELIVERY,
         "order",
         click.Choice(["key", "none"]),
-        "Whether rows of one key stay in order.",
+        "Whether rows of one key, or of one shard, keep their order.",
         "key",
     ),
-    JobOption(
-        _DELIVERY, "max_in_flight", IntOr("N|auto", "auto"), "Requests in flight at once.", 8
+    _keyword(_DELIVERY, "max_in_flight", IntOr("N|auto"), "Requests in flight at once.", 8),
+    _keyword(_DELIVERY, "max_in_flight_bytes", click.INT, "Encoded bytes held at once.", 64 << 20),
+    _keyword(_WRITTEN, "results", _OUTPUT_FILE, "Parquet file for the outcome of each row."),
+    _keyword(
+        _WRITTEN, "failed", _OUTPUT_FILE, "Parquet file for the rows that are not stored, and why."
     ),
-    JobOption(_DELIVERY, "max_in_flight_bytes", int, "Encoded bytes held at once.", 64 << 20),
-    JobOption(
-        _WRITTEN, "results", _OUTPUT_FILE, "Write the status of each row to this Parquet file."
-    ),
-    JobOption(
-        _WRITTEN,
-        "failed",
-        _OUTPUT_FILE,
-        "Write the rows left to send, and why, to this Parquet file.",
-    ),
-    JobOption(
+    _keyword(
         _WRITTEN,
         "journal",
         _OUTPUT_FILE,
-        "Keep the state of the run in this file: after a kill, the same command finishes the run.",
+        "File for the state of the run: after a kill, the same command continues it.",
     ),
-    JobOption(
+    option(
+        "--summary",
+        metavar="-|FILE",
+        group=_WRITTEN,
+        help="File for counts and reasons, one line of JSON; - is stdout.",
+    ),
+    _keyword(
         _OUTPUT,
         "progress",
         bool,
-        "A progress bar.  [default: on a terminal; else a log line every 10 s]",
+        "Show a bar.  [default: on a terminal; else a log line every 10 s]",
     ),
 )
 
 
-def _start_log(ctx: click.Context, _option: click.Parameter, log_format: str) -> None:
-    """Log from before the client is made to the end of all: warnings and signals, too."""
-    ctx.find_root().with_resource(log_to_stderr(log_format))
-
-
 def takes_job_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command every option of a job but its files and the platform."""
-    others = (
-        option(
-            "--infinity",
-            type=click.Choice(["refuse", "null", "string"]),
-            default="refuse",
-            show_default=True,
-            group=_ROWS,
-            help="What an infinite number becomes in JSON.",
-        ),
-        option(
-            "--arrow-compression",
-            type=click.Choice(["zstd", "lz4"]),
-            group=_ROWS,
-            help="How the buffers of Arrow records are compressed.  [default: not at all]",
-        ),
-        option(
-            "--summary",
-            metavar="-|FILE",
-            group=_WRITTEN,
-            help="Write one line of JSON that says how it went; - is stdout.",
-        ),
-        option(
-            "--log-format",
-            type=click.Choice(LOG_FORMATS),
-            default="text",
-            show_default=True,
-            is_eager=True,  # what is wrong with the others is reported in its form
-            expose_value=False,
-            callback=_start_log,
-            group=_OUTPUT,
-            help="How lines on stderr look.",
-        ),
-        option(
-            "--config",
-            type=FILE,
-            is_eager=True,
-            expose_value=False,
-            callback=_read_job_file,
-            help="Take all of this from a TOML file; what the command line says wins.",
-        ),
+
+    def start_log(ctx: click.Context, _option: click.Parameter, log_format: str) -> None:
+        # From before the client is made to the end of all: warnings and signals, too.
+        ctx.find_root().with_resource(log_to_stderr(log_format))
+
+    log_format = option(
+        "--log-format",
+        type=click.Choice(LOG_FORMATS),
+        default="text",
+        show_default=True,
+        is_eager=True,  # what is wrong with the others is reported in its form
+        expose_value=False,
+        callback=start_log,
+        group=_OUTPUT,
+        help="Format of the log on stderr.",
     )
-    for add in (*reversed(others), *(job_option.attach for job_option in reversed(JOB_OPTIONS))):
+    config = option(
+        "--config",
+        type=FILE,
+        is_eager=True,
+        expose_value=False,
+        callback=_read_job_file,
+        help="TOML file with these options, files and stream; the command line wins.",
+    )
+    for add in (config, log_format, *reversed(_JOB_OPTIONS)):
         command = add(command)
     return command
 
@@ -386,30 +325,35 @@ def _read_job_file(ctx: click.Context, _param: click.Parameter, path: Path | Non
     if path is None:
         return
     ctx.meta[JOB_FILE] = path
-    known = {
-        _spelled(param): param
-        for param in ctx.command.params
-        if param.name not in ("config", "help")
-    }
+    known = {_spell(param): param for param in ctx.command.params}
     renamed: dict[str, str | None] = getattr(ctx.command, "job_file_names", {})
     values: dict[str, Any] = {}
     for key, value in _load(path).items():
-        name: str | None = key.replace("-", "_")
-        name = renamed.get(name, name)  # type: ignore[arg-type]  # text, here
-        if name is None:
+        name = key.replace("-", "_")
+        target = renamed.get(name, name)
+        if target is None:
             continue
-        if name not in known:
-            raise click.UsageError(f"{path}: there is no option {key!r}. {_advise(name, known)}")
-        param = known[name]
-        try:
-            values[str(param.name)] = _fit(param, value)
-        except TypeError as error:
+        if target not in known:
+            near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+            advice = f"Did you mean {near[0]!r}?" if near else f"Known are {', '.join(known)}."
+            raise click.UsageError(f"{path}: there is no option {key!r}. {advice}")
+        param = known[target]
+        takes_text = isinstance(param.type, (click.types.StringParamType, click.Path, SecretFile))
+        if takes_text and param.nargs == 1 and not isinstance(value, str):
             shown = "..." if isinstance(param.type, SecretFile) else repr(value)
-            raise click.UsageError(f"{path}: {key} = {shown}: {error}. Correct it.") from error
+            raise click.UsageError(
+                f"{path}: {key} = {shown}: expected text, in quotes. Correct it."
+            )
+        if param.nargs == -1:
+            values[str(param.name)] = [value] if isinstance(value, str) else value
+        elif isinstance(param.type, Names if isinstance(value, list) else Types):
+            values[str(param.name)] = value
+        else:  # as if it were typed
+            values[str(param.name)] = str(value)
     ctx.default_map = {**(ctx.default_map or {}), **values}
 
 
-def _spelled(param: click.Parameter) -> str:
+def _spell(param: click.Parameter) -> str:
     """Return a parameter's name as the command line and the job file have it."""
     words = [word for word in param.opts if word.startswith("--")]
     return words[0][2:].replace("-", "_") if words else str(param.name)
@@ -429,25 +373,3 @@ def _load(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise click.UsageError(f"{path}: this is not valid TOML: {error}") from error
-
-
-def _advise(name: str, known: dict[str, click.Parameter]) -> str:
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    if near:
-        return f"Did you mean {near[0]!r}?"
-    return f"Known are {', '.join(sorted(known))}."
-
-
-def _fit(param: click.Parameter, value: Any) -> Any:
-    """Return a value as its option takes it, one path as a list; raise TypeError otherwise."""
-    is_text = isinstance(param.type, (click.types.StringParamType, click.Path, SecretFile))
-    if isinstance(value, list) and is_text and param.nargs == 1:
-        raise TypeError("expected one value, not a list")
-    one = value if isinstance(value, list) else [value]
-    is_whole = isinstance(param.type, (click.types.IntParamType, IntOr))
-    if is_whole and isinstance(value, (bool, float)):
-        raise TypeError("expected a whole number")
-    is_path = isinstance(param.type, (click.Path, SecretFile))
-    if is_path and not all(isinstance(item, str) for item in one):
-        raise TypeError("expected a path, in quotes")
-    return one if param.nargs == -1 else value

@@ -33,7 +33,7 @@ from v3io_frames_put.cli._options import (
 from v3io_frames_put.errors import Interrupted, PutRecordsError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
 
     from v3io_frames_put import Encoding
     from v3io_frames_put.client import Client
@@ -72,23 +72,22 @@ def publish(
 ) -> None:
     """Put every row of FILES onto STREAM; they may be larger than memory.
 
-    FILES are Parquet, CSV, JSON Lines or Arrow IPC: files, folders, globs in quotes, or URLs.
+    FILES are Parquet, CSV, JSON Lines or Arrow IPC: files, folders, globs in quotes, URLs, or -
+    for standard input.
     """
     _check_arguments(files, stream)
     with _reporting(summary) as finish:
-        written = {name: options[name] for name in ("results", "failed", "journal")}
-        job_file = click.get_current_context().meta.get(JOB_FILE)
-        _check_summary(summary, files, {**written, "config": job_file})
+        _check_summary(summary, files, options)
         finish(_publish(files, stream, client, options))
 
 
 @click.command(
     cls=GroupedCommand,
     epilog=EXIT_CODES,
-    short_help="Send the failed rows of a job once more.",
+    short_help="Send the failed rows of a job again.",
 )
 @click.argument("source", metavar="[FAILED]", required=False, type=click.Path(path_type=Path))
-@option("--stream", metavar="STREAM", group="Where to", help="Where to, in place of the job's.")
+@option("--stream", metavar="STREAM", group="Where to", help="Stream to use, not the job's.")
 @takes_job_options
 @takes_client
 def retry(
@@ -99,11 +98,11 @@ def retry(
     failed: Path | None,
     **options: Any,
 ) -> None:
-    """Send the rows of FAILED, a file that `publish --failed` wrote, once more.
+    """Send the rows of FAILED again, a file that `publish --failed` wrote.
 
-    Stream, mapping, delivery and connection are those of the job file that --config names;
-    FAILED is its `failed`, where none is given. What is still left goes to
-    FAILED-left.parquet beside FAILED, or to --failed.
+    --config names the job file, which has the stream, mapping, delivery and connection. Without
+    FAILED, its `failed` is sent. Rows that fail again go to FAILED-left.parquet beside FAILED,
+    or to --failed.
     """
     from v3io_frames_put.jobs._outputs import check_failed_rows
 
@@ -126,8 +125,7 @@ retry.job_file_names = {  # type: ignore[attr-defined]  # what its job file says
 }
 
 
-def _show_plan(*, files: tuple[str, ...], stream: str, **options: Any) -> None:
-    """Plan what was asked for, and show it."""
+def _plan(*, files: tuple[str, ...], stream: str, **options: Any) -> None:
     _check_arguments(files, stream)
     from v3io_frames_put import jobs
 
@@ -145,23 +143,22 @@ def _show_plan(*, files: tuple[str, ...], stream: str, **options: Any) -> None:
 
 plan = GroupedCommand(
     "plan",
-    callback=_show_plan,
+    callback=_plan,
     params=publish.params,
     short_help="Show what `publish` would send, without sending anything.",
     help="""Show what `publish` would send to STREAM, without sending anything.
 
-    Reads and encodes every row of FILES. No platform is asked, and none is needed: options of
-    `publish` that have no part in it are ignored, so that one job file serves both.
+    Reads and encodes every row of FILES. Needs no platform. Takes every option of `publish`, so
+    that one job file serves both; those that change nothing here are ignored.
     """,
 )
 
 
-def _publish(files: Any, stream: str, client: Client, options: Mapping[str, Any]) -> JobResults:
+def _publish(files: Any, stream: str, client: Client, options: dict[str, Any]) -> JobResults:
     from v3io_frames_put import jobs
 
-    rest = dict(options)
-    encoding = _take_encoding(rest)
-    return jobs.publish(files, stream, encoding=encoding, client=client, **rest)
+    encoding = _take_encoding(options)
+    return jobs.publish(files, stream, encoding=encoding, client=client, **options)
 
 
 def _take_encoding(options: dict[str, Any]) -> Encoding:
@@ -170,52 +167,45 @@ def _take_encoding(options: dict[str, Any]) -> Encoding:
     return Encoding(**{name: options.pop(name) for name in ("infinity", "arrow_compression")})
 
 
+# -- how a job ends -------------------------------------------------------------------------
+
+
 @contextlib.contextmanager
 def _reporting(summary: str | None) -> Iterator[Any]:
     """Report how a job ends: to the summary, to people, and by the exit code."""
-    results: list[JobResults] = []
+    finished: list[JobResults] = []
     try:
-        yield results.append
+        yield finished.append
     except (PutRecordsError, Interrupted) as error:
         _write_summary(summary, error.results, error)
         if isinstance(error, Interrupted):
             raise  # what the signal was decides
         code = judge_error(error)
-        report_error(error, **_fields(error.results, code))
+        report_error(error, event="failed", exit_code=int(code), **_count(error.results))
         raise click.exceptions.Exit(code) from error
-    _write_summary(summary, results[0])
-    code = judge_results(results[0])
-    message = _last_line(results[0])
-    report(message, level=logging.INFO, plain=message, **_fields(results[0], code))
+    [results] = finished
+    _write_summary(summary, results)
+    code, receipt, stored = judge_results(results), results.receipt, results.counts["stored"]
+    message = f"{stored:,} rows stored in {receipt['seconds']:,.1f} s"
+    if receipt["rows_per_second"] is not None:
+        message = f"{message}, {receipt['rows_per_second']:,.0f} rows/s"
+    if receipt["already_complete"]:
+        message = f"Already complete: {stored:,} rows are stored. Nothing was sent"
+    fields = {"event": "failed" if code else "finished", "exit_code": int(code), **_count(results)}
+    report(f"{message}.", level=logging.INFO, plain=f"{message}.", **fields)
     raise click.exceptions.Exit(code)
 
 
-def _last_line(results: JobResults) -> str:
-    """Return one line for people: rows, seconds, rate."""
-    receipt, stored = results.receipt, results.counts["stored"]
-    if receipt["already_complete"]:
-        return f"Already complete: {stored:,} rows are stored. Nothing was sent."
-    rate = receipt["rows_per_second"]
-    pace = "" if rate is None else f", {rate:,.0f} rows/s"
-    return f"{stored:,} rows stored in {receipt['seconds']:,.1f} s{pace}."
-
-
-def _fields(results: Any, code: int) -> dict[str, Any]:
-    """Return the fields of the last line of a JSON log."""
-    fields: dict[str, Any] = {"event": "finished" if code == Exit.OK else "failed"}
+def _count(results: Any) -> dict[str, Any]:
+    """Return the counts of a job as fields of the last line of a JSON log."""
     if results is None:
-        return {**fields, "exit_code": int(code)}
-    receipt = results.receipt
-    numbers = {name: receipt[name] for name in ("requests", "retried", "bytes", "seconds")}
+        return {}
+    names = ("run_id", "requests", "retried", "bytes", "seconds", "rows_per_second")
     return {
-        **fields,
-        "run_id": receipt["run_id"],
         "rows": results.rows,
         **results.counts,
-        **numbers,
-        "rows_per_second": receipt["rows_per_second"],
-        "duplicates": receipt["duplicates"]["count"],
-        "exit_code": int(code),
+        **{name: results.receipt[name] for name in names},
+        "duplicates": results.receipt["duplicates"]["count"],
     }
 
 
@@ -236,27 +226,23 @@ def _check_arguments(files: Sequence[str], stream: str | None) -> None:
         raise click.UsageError("expected FILES... and then STREAM, where their rows go.")
 
 
-def _check_summary(
-    to: str | None, files: tuple[str, ...], others: Mapping[str, Path | None]
-) -> None:
+def _check_summary(to: str | None, files: tuple[str, ...], options: dict[str, Any]) -> None:
     """Refuse a place where no file can be, or another one is, while nothing is sent."""
+    from v3io_frames_put.jobs._files import find_files
     from v3io_frames_put.jobs._outputs import check_apart
 
-    if to is None or to == "-":
-        check_apart(others)
+    outputs = {name: options[name] for name in ("results", "failed", "journal")}
+    outputs["config"] = click.get_current_context().meta.get(JOB_FILE)
+    outputs["summary"] = None if to == "-" else to
+    path = check_apart(outputs).get("summary")
+    if path is None:
         return
-    check_apart({**others, "summary": to})
-    path = Path(to)
-    if path.is_dir() or not path.absolute().parent.is_dir():
+    if path.is_dir() or not path.parent.is_dir():
         raise click.UsageError(
             f"--summary {to} cannot be written: expected - or a file's name in a folder that "
             f"exists."
         )
-    if not path.exists():
-        return
-    from v3io_frames_put.jobs._files import find_files
-
-    if path.resolve() in [file.resolve() for file in find_files(files)]:
+    if path.exists() and path in [file.resolve() for file in find_files(files)]:
         raise click.UsageError(f"--summary {to} is one of the files to publish.")
 
 
