@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from decimal import Decimal
 
 import numpy as np
@@ -166,10 +167,19 @@ def test_values_at_the_ends_of_a_type_are_what_they_were():
     assert [when.value for when in decoded["a"]] == [-(2**63) + 1, 2**63 - 1]
 
 
-@pytest.mark.parametrize("schema", [pa.table({"a": [1]}), {"a": "int64"}, "a"])
-def test_what_is_no_schema_is_refused(schema):
-    with pytest.raises(ConfigError, match="expected a pyarrow Schema, or the frame sent"):
+@pytest.mark.parametrize("schema", [{"a": "int64"}, "a"])
+def test_what_is_not_a_schema_is_refused(schema):
+    with pytest.raises(ConfigError, match="expected a pyarrow or polars Schema, or the frame sent"):
         decode_records(records_of(b'{"a":1}'), schema=schema)
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [pa.schema([("a", pa.string()), ("b", pa.string())]), pd.DataFrame(columns=["a", "b"])],
+)
+def test_raw_records_have_one_column(schema):
+    with pytest.raises(ConfigError, match="schema has 2 columns; format='raw' decodes one"):
+        decode_records(records_of(b"x"), format="raw", schema=schema)
 
 
 def test_whole_numbers_are_exact_beside_nulls_and_floats():
@@ -224,12 +234,15 @@ def test_records_that_cannot_be_decoded_are_left_out_by_name(data_format, bad):
         decode_records(data, on_error="ignore")
 
 
-def test_other_libraries_schemas_are_schemas():
+def test_a_table_that_was_sent_is_a_schema():
     polars = pytest.importorskip("polars")
-    schema = polars.Schema({"a": polars.Int64})
-    if not hasattr(schema, "__arrow_c_schema__"):
-        pytest.skip("this polars gives no Arrow schema")
-    assert decode_records(records_of(b'{"a":7}'), schema=schema)["a"].dtype == "int64[pyarrow]"
+    frame = polars.DataFrame({"a": [7], "when": [dt.date(2026, 11, 22)]})
+    schemas = [frame, frame.to_arrow()]
+    if hasattr(frame.schema, "__arrow_c_schema__"):  # older polars gives no Arrow schema
+        schemas.append(frame.schema)
+    for schema in schemas:
+        decoded = decode_records(records_of(b'{"a":7,"when":"2026-11-22"}'), schema=schema)
+        assert decoded.dtypes.astype(str).tolist() == ["int64[pyarrow]", "date32[day][pyarrow]"]
 
 
 def test_the_warning_names_the_line_that_asked():

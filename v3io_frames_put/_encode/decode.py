@@ -6,32 +6,22 @@ laid out, not what it holds.
 
 from __future__ import annotations
 
+import datetime as dt
+import re
 import warnings
+from base64 import b64decode
 from contextlib import contextmanager
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final, Literal
-from uuid import UUID
 
 import msgspec
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.types as pt
 
-from v3io_frames_put._encode.base64 import decode_base64
-from v3io_frames_put._encode.json_types import PER_SECOND, is_bool8, is_uuid, null_mask
-from v3io_frames_put._encode.layouts import (
-    combine,
-    is_bytes,
-    is_list,
-    is_text,
-    map_as_list,
-    plain_type,
-    rebuild_list,
-    rebuild_map,
-)
+from v3io_frames_put._encode.json_types import PER_SECOND
+from v3io_frames_put._encode.layouts import combine, is_bytes, is_list, plain_type, to_numpy
 from v3io_frames_put._encode.sources import FrameSource, open_series
 from v3io_frames_put.errors import ConfigError, DataError
 
@@ -64,12 +54,15 @@ def decode_records(
         )
     templates, names = _read_schema(schema)
     if format == "raw" and len(names) > 1:
-        raise ConfigError(f"schema has {len(names)} columns; format='raw' has one. Name it.")
+        raise ConfigError(
+            f"schema has {len(names)} columns; format='raw' decodes one. Give a schema of that "
+            f"column alone."
+        )
     records, parsed = _parse(records, format, skip=on_error == "skip")
     if parsed:
         columns, counts = _COLLECTORS[format](parsed, templates, names)
     else:
-        columns = {name: _Target.of(templates[name], name).from_json([]) for name in names}
+        columns = {name: _restore([], templates[name], name) for name in names}
         counts = np.zeros(0, np.int64)
     labels = records[["shard_id", "sequence_number"]]
     index = pd.MultiIndex.from_frame(labels.iloc[np.repeat(np.arange(len(records)), counts)])
@@ -93,12 +86,18 @@ def _read_schema(schema: Any) -> tuple[Templates, list[str]]:
         }
         columns = {name: schema.iloc[:, at] for at, name in enumerate(source.names)}
         return levels | columns, source.names
-    if hasattr(schema, "__arrow_c_schema__"):  # polars' and others', too
-        if not isinstance(schema, pa.Schema):  # a C string ends at a NUL in a name
-            schema = pa.Schema._import_from_c_capsule(schema.__arrow_c_schema__())  # noqa: SLF001 - the protocol
-        return {field.name: field.type for field in schema}, list(schema.names)
-    kind = type(schema).__name__
-    raise ConfigError(f"schema is a {kind}; expected a pyarrow Schema, or the frame sent.")
+    if isinstance(schema, pa.Schema):  # not by the protocol: a C string ends at a NUL in a name
+        pass
+    elif hasattr(schema, "__arrow_c_stream__"):
+        schema = pa.RecordBatchReader.from_stream(schema).schema
+    elif hasattr(schema, "__arrow_c_schema__"):
+        schema = pa.Schema._import_from_c_capsule(schema.__arrow_c_schema__())  # noqa: SLF001 - the protocol
+    else:
+        raise ConfigError(
+            f"schema is a {type(schema).__name__}; expected a pyarrow or polars Schema, or the "
+            f"frame sent."
+        )
+    return {field.name: field.type for field in schema}, list(schema.names)
 
 
 # -- Records -> values ------------------------------------------------------------------
@@ -166,10 +165,9 @@ def _collect_json(parsed: list[Any], templates: Templates, _: list[str]) -> Deco
     for name in names:
         values = [row.get(name) for row in rows]
         with _naming(name):
-            has_type = name in templates
             columns[name] = (
-                _Target.of(templates[name], name).from_json(values)
-                if has_type
+                _restore(values, templates[name], name)
+                if name in templates
                 else _from_json_alone(values)
             )
     return columns, np.array([len(lines) for lines in parsed], np.int64)
@@ -183,7 +181,7 @@ def _collect_arrow(parsed: list[Any], templates: Templates, _: list[str]) -> Dec
         array = combine(column.chunks, column.type)
         with _naming(name):
             columns[name] = (
-                _Target.of(templates[name], name).from_arrow(array)
+                _restore(array, templates[name], name)
                 if name in templates
                 else _from_arrow_alone(array)
             )
@@ -193,10 +191,11 @@ def _collect_arrow(parsed: list[Any], templates: Templates, _: list[str]) -> Dec
 def _collect_raw(parsed: list[Any], templates: Templates, names: list[str]) -> Decoded:
     """Return the bytes, or what the one column of the schema makes of them."""
     counts = np.ones(len(parsed), np.int64)
-    for name in names:
-        with _naming(name):
-            return {name: _Target.of(templates[name], name).from_bytes(parsed)}, counts
-    return {"data": _objects(parsed)}, counts
+    if not names:
+        return {"data": _objects(parsed)}, counts
+    with _naming(names[0]):
+        column = _restore(pa.array(parsed, pa.binary()), templates[names[0]], names[0])
+    return {names[0]: column}, counts
 
 
 _COLLECTORS: Final[dict[str, Callable[[list[Any], Templates, list[str]], Decoded]]] = {
@@ -245,72 +244,48 @@ def _from_arrow_alone(array: pa.Array) -> Any:
 # -- Values -> pandas columns -------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class _Target:
-    """What one column shall be again.
+def _restore(values: list[Any] | pa.Array, template: Any, name: str) -> Any:
+    """Return a column like its template: of JSON values, or of an Arrow array."""
+    dtype, finish = _plan_column(template, name)
+    if dtype is None:
+        return finish(values.to_pylist() if isinstance(values, pa.Array) else values)
+    if isinstance(values, list):
+        values = pa.array(_convert(values, _plan_cells(dtype)), dtype)
+    return finish(values if values.type == dtype else values.cast(dtype))
 
-    Attributes
-    ----------
-    type : DataType or None
-        The plain Arrow type of its values. None: JSON's own.
-    finish : callable
-        Makes the column of an array of that type; of a list of values for None.
+
+def _plan_column(  # noqa: PLR0911 - one return a kind
+    template: Any, name: str
+) -> tuple[pa.DataType | None, Callable[[Any], Any]]:
+    """Return the type of a column's values, and what makes the column of an array of them.
+
+    The template is an Arrow type, or a Series like the one that was sent. Without a type the
+    column is made of a list of values as JSON has them.
     """
-
-    type: pa.DataType | None
-    finish: Callable[[Any], Any]
-
-    @classmethod
-    def of(cls, template: Any, name: str) -> _Target:
-        """Return the target for an Arrow type, or for a Series like the one that was sent."""
-        if isinstance(template, pa.DataType):
-            return cls(plain_type(template), _as_arrow)
-        dtype = template.dtype
-        if isinstance(dtype, pd.CategoricalDtype):
-            values = cls.of(dtype.categories.to_series(), name)
-            return cls(values.type, lambda array: _to_categories(array, values, dtype))
-        if isinstance(dtype, pd.SparseDtype):
-            dense = cls.of(pd.Series([], dtype=dtype.subtype), name)
-            return cls(
-                dense.type, lambda array: pd.arrays.SparseArray(dense.finish(array), dtype=dtype)
-            )
-        is_text = isinstance(dtype, pd.StringDtype)
-        found = pa.string() if is_text else open_series(template.iloc[:0], name).type
-        if found is None:
-            return cls._of_objects(template)
-        return cls(found, lambda array: _to_dtype(array, dtype))
-
-    @classmethod
-    def _of_objects(cls, template: pd.Series[Any]) -> _Target:
-        """Return the target for Python objects: of the kind of its cells, if they have one."""
-        kind = pd.api.types.infer_dtype(template, skipna=True)
-        if kind == "decimal":
-            return cls(
-                None, lambda values: _objects([v if v is None else Decimal(v) for v in values])
-            )
-        if kind in _OBJECT_TYPES:
-            return cls(_OBJECT_TYPES[kind], lambda array: _objects(array.to_pylist()))
-        return cls(None, _objects)
-
-    def from_json(self, values: list[Any]) -> Any:
-        """Return the column of JSON values."""
-        return self.finish(values if self.type is None else from_json(values, self.type))
-
-    def from_arrow(self, array: pa.Array) -> Any:
-        """Return the column of a plain Arrow array."""
-        if self.type is None:
-            return self.finish(array.to_pylist())
-        return self.finish(array if array.type == self.type else array.cast(self.type))
-
-    def from_bytes(self, data: list[bytes]) -> Any:
-        """Return the column of values sent as they are."""
-        if self.type is None:
-            return self.finish([value.decode() for value in data])
-        return self.finish(pa.array(data, pa.binary()).cast(self.type))
+    if isinstance(template, pa.DataType):
+        return plain_type(template), _as_arrow
+    dtype = template.dtype
+    if isinstance(dtype, pd.CategoricalDtype):
+        found, finish = _plan_column(dtype.categories.to_series(), name)
+        return found, lambda values: _to_categories(values, finish, dtype)
+    if isinstance(dtype, pd.SparseDtype):
+        found, finish = _plan_column(pd.Series([], dtype=dtype.subtype), name)
+        return found, lambda values: pd.arrays.SparseArray(finish(values), dtype=dtype)
+    is_text = isinstance(dtype, pd.StringDtype)
+    found = pa.string() if is_text else open_series(template.iloc[:0], name).type
+    if found is not None:
+        return found, lambda array: _to_dtype(array, dtype)
+    kind = pd.api.types.infer_dtype(template, skipna=True)
+    if kind == "decimal":
+        return None, lambda values: _objects(_convert(values, Decimal))
+    if kind in _OBJECT_TYPES:
+        return _OBJECT_TYPES[kind], lambda array: _objects(array.to_pylist())
+    return None, _objects
 
 
 # What pandas calls the cells of an object column, and the type their JSON text is read as.
 _OBJECT_TYPES: Final = {
+    "string": pa.string(),
     "bytes": pa.binary(),
     "date": pa.date32(),
     "time": pa.time64("us"),
@@ -323,13 +298,13 @@ def _as_arrow(array: pa.Array) -> Any:
     return pd.arrays.ArrowExtensionArray(pa.chunked_array([array]))
 
 
-def _to_categories(array: pa.Array, values: _Target, dtype: pd.CategoricalDtype) -> Any:
+def _to_categories(values: Any, finish: Callable[[Any], Any], dtype: pd.CategoricalDtype) -> Any:
     """Return a categorical; the type of its categories need not have a null."""
-    if not isinstance(array, pa.Array):
-        return pd.Categorical(array, dtype=dtype)
-    codes = np.full(len(array), -1)
-    given = array.is_valid().to_numpy(zero_copy_only=False)
-    codes[given] = pd.Categorical(values.finish(array.drop_null()), dtype=dtype).codes
+    if not isinstance(values, pa.Array):
+        return pd.Categorical(values, dtype=dtype)
+    codes = np.full(len(values), -1)
+    given = to_numpy(values.is_valid())
+    codes[given] = pd.Categorical(finish(values.drop_null()), dtype=dtype).codes
     return pd.Categorical.from_codes(codes.tolist(), dtype=dtype)
 
 
@@ -344,7 +319,7 @@ def _to_dtype(array: pa.Array, dtype: Any) -> Any:
         return ticks.to_numpy().view(dtype)
     if array.null_count and dtype.kind in "iub":
         raise ValueError(f"{dtype} has no null")  # NumPy would make a number of it
-    return array.to_numpy(zero_copy_only=False).astype(dtype)
+    return to_numpy(array).astype(dtype)
 
 
 def _objects(values: Sequence[Any]) -> pd.Series[Any]:
@@ -354,157 +329,81 @@ def _objects(values: Sequence[Any]) -> pd.Series[Any]:
     return pd.Series(cells, dtype=object)
 
 
-# -- JSON values -> Arrow types ------------------------------------------------------------
+# -- JSON values -> the values that pyarrow.array takes for a type ------------------------------
 
 
-def from_json(values: list[Any], dtype: pa.DataType) -> pa.Array:
-    """Return JSON values as an array of the plain type they were before they became JSON."""
-    return _restore(pa.array(_arrange(values, dtype), _carrier(dtype)), dtype)
-
-
-def _arrange(values: list[Any], dtype: pa.DataType) -> list[Any]:
-    """Bring JSON values to what ``pyarrow.array`` takes: maps as pairs, infinities as floats."""
-    if pt.is_integer(dtype) and float in set(map(type, values)):
-        _check_exact(any(isinstance(v, float) and not v.is_integer() for v in values), dtype)
-    if not _needs_arranging(dtype) and not (pt.is_floating(dtype) and _has_text(values)):
+def _convert(values: list[Any], convert: Callable[[Any], Any] | None) -> list[Any]:
+    if convert is None:
         return values
-    return [None if value is None else _arrange_one(value, dtype) for value in values]
+    return [None if value is None else convert(value) for value in values]
 
 
-def _has_text(values: list[Any]) -> bool:
-    return any(isinstance(value, str) for value in values)
-
-
-def _needs_arranging(dtype: pa.DataType) -> bool:
-    """Return whether a map, or a number below the top, is in the type."""
-    if isinstance(dtype, pa.BaseExtensionType):
-        return False
-    children = [dtype.field(number).type for number in range(dtype.num_fields)]
-    return pt.is_map(dtype) or any(
-        pt.is_floating(c) or pt.is_integer(c) or _needs_arranging(c) for c in children
-    )
-
-
-def _arrange_one(value: Any, dtype: pa.DataType) -> Any:
-    if pt.is_floating(dtype):
-        return float(value)  # reads "Infinity", too
+def _plan_cells(dtype: pa.DataType) -> Callable[[Any], Any] | None:
+    """Return what converts a JSON value for a plain type; None: it is taken as it is."""
     if is_list(dtype):
-        return _arrange(value, dtype.value_type)
-    if pt.is_struct(dtype):
-        return {field.name: _arrange([value.get(field.name)], field.type)[0] for field in dtype}
+        item = _plan_cells(dtype.value_type)
+        return None if item is None else lambda values: _convert(values, item)
     if pt.is_map(dtype):
-        return list(zip(value, _arrange(list(value.values()), dtype.item_type), strict=True))
-    return value
-
-
-def _carrier(dtype: pa.DataType) -> pa.DataType:
-    """Return the type in which JSON carries a plain type."""
-    if is_list(dtype):
-        return pa.large_list(_carrier(dtype.value_type))
+        item = _plan_cells(dtype.item_type)
+        return lambda cell: list(zip(cell, _convert([*cell.values()], item), strict=True))
     if pt.is_struct(dtype):
-        return pa.struct([field.with_type(_carrier(field.type)) for field in dtype])
-    if pt.is_map(dtype):
-        return pa.map_(pa.string(), _carrier(dtype.item_type))
-    if pt.is_float16(dtype):
-        return pa.float64()
-    if is_bool8(dtype):
-        return pa.bool_()
-    has_own_json = pt.is_boolean(dtype) or pt.is_integer(dtype) or pt.is_floating(dtype)
-    return dtype if has_own_json or pt.is_null(dtype) or is_text(dtype) else pa.string()
+        fields = {field.name: _plan_cells(field.type) for field in dtype}
+        return lambda cell: {
+            name: _convert([cell.get(name)], field)[0] for name, field in fields.items()
+        }
+    found = next((convert for is_type, convert in _CELLS if is_type(dtype)), None)
+    return None if found is None else lambda value: found(value, dtype)
 
 
-def _restore(array: pa.Array, dtype: pa.DataType) -> pa.Array:
-    """Turn a carried array into its type."""
-    if array.type == dtype:
-        return array
-    if is_list(dtype):
-        return rebuild_list(array, _restore(array.flatten(), dtype.value_type)).cast(dtype)
-    if pt.is_struct(dtype):
-        children = [
-            _restore(child, field.type) for child, field in zip(array.flatten(), dtype, strict=True)
-        ]
-        return pa.StructArray.from_arrays(children, fields=list(dtype), mask=array.is_null())
-    if pt.is_map(dtype):
-        pairs = map_as_list(array)
-        keys, items = pairs.flatten().flatten()
-        return rebuild_map(pairs, keys, _restore(items, dtype.item_type)).cast(dtype)
-    return next(revive for is_type, revive in _LEAVES if is_type(dtype))(array, dtype)
+def _whole_number(value: Any, dtype: pa.DataType) -> Any:
+    if isinstance(value, float) and not value.is_integer():
+        raise pa.ArrowInvalid(_INEXACT.format(dtype))  # Arrow would cut the fraction off
+    return int(value) if isinstance(value, float) else value
 
 
-def _restore_half_floats(array: pa.DoubleArray, _: pa.DataType) -> pa.Array:
-    values = pc.fill_null(array, 0).to_numpy().astype(np.float16)
-    return pa.array(values, mask=null_mask(array))
+def _time(text: str, dtype: pa.DataType) -> int:
+    whole, _, fraction = text.partition(".")
+    hours, minutes, seconds = map(int, whole.split(":"))
+    return _ticks(hours * 3_600 + minutes * 60 + seconds, fraction, dtype)
 
 
-def _restore_bytes(array: pa.StringArray, dtype: pa.DataType) -> pa.Array:
-    return decode_base64(array.to_pylist()).cast(dtype)
+def _timestamp(text: str, dtype: pa.DataType) -> int:
+    whole, _, fraction = text.removesuffix("Z").partition(".")
+    since = dt.datetime.fromisoformat(whole) - _EPOCH
+    return _ticks(since.days * 86_400 + since.seconds, fraction, dtype)
 
 
-def _restore_uuids(array: pa.StringArray, dtype: pa.DataType) -> pa.Array:
-    raw = [None if text is None else UUID(text).bytes for text in array.to_pylist()]
-    return pa.ExtensionArray.from_storage(dtype, pa.array(raw, dtype.storage_type))
+def _duration(text: str, dtype: pa.DataType) -> int:
+    match = _DURATION.fullmatch(text)
+    if match is None:
+        raise ValueError(f"{text!r} is not a duration in seconds")
+    return _ticks(int(match[2]), match[3], dtype, sign=-1 if match[1] else 1)
 
 
-def _restore_bool8(array: pa.BooleanArray, dtype: pa.DataType) -> pa.Array:
-    return pa.ExtensionArray.from_storage(dtype, array.cast(pa.int8()))
+def _ticks(seconds: int, fraction: str, dtype: pa.DataType, sign: int = 1) -> int:
+    """Return a time as a number in the unit of its type."""
+    per_second = PER_SECOND[dtype.unit]
+    digits = len(str(per_second)) - 1
+    ticks = sign * (seconds * per_second + int(fraction.ljust(digits, "0") or 0))
+    if len(fraction) > digits or not -(2**63) <= ticks < 2**63:
+        raise pa.ArrowInvalid(_INEXACT.format(dtype))
+    return ticks
 
 
-def _restore_dates(array: pa.StringArray, dtype: pa.DataType) -> pa.Array:
-    return array.cast(pa.date32()).cast(dtype)
-
-
-def _restore_times(array: pa.StringArray, dtype: pa.DataType) -> pa.Array:
-    moments = pc.binary_join_element_wise("1970-01-01T", array, "").cast(pa.timestamp("ns"))
-    nanoseconds, scale = moments.view(pa.int64()), PER_SECOND["ns"] // PER_SECOND[dtype.unit]
-    ticks = pc.divide(nanoseconds, scale)
-    _check_exact(pc.any(pc.not_equal(pc.multiply(ticks, scale), nanoseconds)).as_py(), dtype)
-    return ticks.cast(pa.int32() if dtype.bit_width == _HALF_WORD else pa.int64()).view(dtype)
-
-
-def _restore_timestamps(array: pa.StringArray, dtype: pa.DataType) -> pa.Array:
-    """Read seconds and fraction apart: Arrow rejects nanoseconds at the ends of 64 bits."""
-    parts = pc.extract_regex(array, r"^(?P<whole>[^.Z]+)\.?(?P<rest>\d*)Z?$")
-    whole, rest = parts.flatten()  # with the nulls of the text
-    seconds = pc.fill_null(whole.cast(pa.timestamp("s")).view(pa.int64()), 0)
-    scale = PER_SECOND[dtype.unit]
-    ticks = seconds.to_numpy() * np.int64(scale)  # may overflow, and come back with the fraction
-    digits = len(str(scale)) - 1
-    _check_exact(pc.any(pc.greater(pc.utf8_length(rest), digits)).as_py(), dtype)
-    if digits:
-        rest = pc.utf8_rpad(pc.fill_null(rest, ""), digits, "0")
-        ticks = ticks + rest.cast(pa.int64()).to_numpy()
-    _check_exact((ticks // scale != seconds.to_numpy()).any(), dtype)
-    return pa.array(ticks, mask=null_mask(array)).view(dtype)
-
-
-def _restore_durations(array: pa.StringArray, dtype: pa.DataType) -> pa.Array:
-    parts = pc.extract_regex(array, r"^(?P<sign>-?)PT(?P<whole>\d+)\.?(?P<rest>\d*)S$")
-    sign, whole, rest = parts.flatten()  # with the nulls of the text
-    digits = len(str(PER_SECOND[dtype.unit])) - 1
-    _check_exact(pc.any(pc.greater(pc.utf8_length(rest), digits)).as_py(), dtype)
-    ticks = pc.binary_join_element_wise(
-        sign, whole, pc.utf8_rpad(rest, digits, "0") if digits else "", ""
-    )
-    return ticks.cast(pa.int64()).view(dtype)
-
-
-def _check_exact(is_lost: bool | None, dtype: pa.DataType) -> None:  # noqa: FBT001 - an answer
-    """Raise where a type would change a value; None: there is no value."""
-    if is_lost:
-        raise pa.ArrowInvalid(f"a value that {dtype} cannot hold exactly")
-
-
-_HALF_WORD: Final = 32
-_LEAVES: Final[
-    tuple[tuple[Callable[[pa.DataType], bool], Callable[[pa.Array, pa.DataType], pa.Array]], ...]
+_INEXACT: Final = "a value that {} cannot hold exactly"
+_EPOCH: Final = dt.datetime(1970, 1, 1)  # noqa: DTZ001 - UTC by arithmetic
+_DURATION: Final = re.compile(r"(-?)PT(\d+)\.?(\d*)S")
+_CELLS: Final[
+    tuple[tuple[Callable[[pa.DataType], bool], Callable[[Any, pa.DataType], Any]], ...]
 ] = (
-    (pt.is_float16, _restore_half_floats),
-    (is_bytes, _restore_bytes),
-    (is_uuid, _restore_uuids),
-    (is_bool8, _restore_bool8),
-    (pt.is_date, _restore_dates),
-    (pt.is_time, _restore_times),
-    (pt.is_timestamp, _restore_timestamps),
-    (pt.is_duration, _restore_durations),
-    (lambda _: True, lambda array, dtype: array.cast(dtype)),
+    (pt.is_integer, _whole_number),
+    (pt.is_float16, lambda value, _: np.float16(value)),
+    # Infinities may be text; Arrow refuses the whole numbers that a float does not hold.
+    (pt.is_floating, lambda value, _: float(value) if isinstance(value, str) else value),
+    (pt.is_decimal, lambda value, _: Decimal(value)),
+    (is_bytes, lambda text, _: b64decode(text, validate=True)),
+    (pt.is_date, lambda text, _: dt.date.fromisoformat(text)),
+    (pt.is_time, _time),
+    (pt.is_timestamp, _timestamp),
+    (pt.is_duration, _duration),
 )
