@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Sized
 from typing import TYPE_CHECKING, Any, Final
 
@@ -12,14 +13,13 @@ import pandas as pd
 import pyarrow as pa
 
 from v3io_frames_put._encode.layouts import (
-    NO_EXTENSION,
-    NoPlainLayout,
+    UNSUPPORTED,
     contains,
-    is_foreign,
+    is_unsupported,
     reject_invalid,
 )
 from v3io_frames_put._encode.objects import Unencodable, build_array, infer_type
-from v3io_frames_put._encode.sources import ArrowReader, Column, open_series
+from v3io_frames_put._encode.sources import Column, open_arrow, open_series
 from v3io_frames_put.errors import ColumnNotFound, ConfigError, UnsupportedType
 
 if TYPE_CHECKING:
@@ -93,16 +93,11 @@ class Selection:
 
     def add(self, reader: Reader, name: str) -> Column:
         """Read one more column."""
+        if reader.type is not None and contains(reader.type, is_unsupported):
+            raise UnsupportedType(column=name, dtype=reader.type, advice=UNSUPPORTED)
         self.readers.append(reader)
         self.names.append(name)
-        try:
-            dtype = reader.type
-        except NoPlainLayout as found:
-            advice = "whose layout cannot be taken apart. Cast it to plain lists"
-            raise UnsupportedType(column=name, dtype=found, advice=advice) from None
-        if dtype is not None and contains(dtype, is_foreign):
-            raise UnsupportedType(column=name, dtype=dtype, advice=NO_EXTENSION)
-        return Column(len(self.readers) - 1, name, dtype)
+        return Column(len(self.readers) - 1, name, reader.type)
 
     def add_position(self, position: int) -> Column:
         """Read a column of the source."""
@@ -114,26 +109,18 @@ class Selection:
 
     def add_name(self, name: str, option: str) -> Column:
         """Read the column, or else the index level, of that name."""
-        for names, first in (
-            (self.source.names, 0),
-            (self.source.level_names, len(self.source.names)),
-        ):
-            found = [] if name.startswith(INTERNAL) else _find(name, names, first)
-            if len(found) > 1:
-                raise ConfigError(
-                    f"{option}={name!r} names {len(found)} columns of the data; "
-                    f"expected one. Rename the others."
-                )
-            if found:
-                return self.add_position(found[0])
         names = [*self.source.names, *self.source.level_names]
-        available = [name for name in names if not name.startswith(INTERNAL)]
-        raise ColumnNotFound(name, option=option, available=available)
-
-    def add_internal(self, name: str) -> int | None:
-        """Read an internal column; return its place in a window. None: there is none."""
-        names = self.source.names
-        return self.add_position(names.index(name)).number if name in names else None
+        available = [known for known in names if not known.startswith(INTERNAL)]
+        if name not in available:
+            raise ColumnNotFound(name, option=option, available=available)
+        position = names.index(name)
+        count = (self.source.names if name in self.source.names else names).count(name)
+        if count > 1:
+            raise ConfigError(
+                f"{option}={name!r} names {count} columns of the data; "
+                f"expected one. Rename the others."
+            )
+        return self.add_position(position)
 
     def add_data(self, columns: Sequence[Any] | None, *, index: bool) -> list[Column]:
         """Read the columns that go into Data, in order."""
@@ -143,84 +130,64 @@ class Selection:
                 for place, name in enumerate(self.source.names)
                 if not name.startswith(INTERNAL)
             ]
+        elif pd.api.types.is_list_like(columns):
+            chosen = [self.add_name(str(name), "columns") for name in columns]
         else:
-            chosen = [self.add_name(str(name), "columns") for name in _as_list(columns)]
+            help_ = f"Type columns=[{columns!r}]" if isinstance(columns, str) else "Correct it"
+            raise ConfigError(f"columns={columns!r}: expected a list of names. {help_}.")
         if index:
             first = len(self.source.names)
             levels = range(first, first + len(self.source.level_names))
             chosen = [*(self.add_position(place) for place in levels), *chosen]
-        _check_names(chosen)
+        _check_names([column.name for column in chosen])
         return chosen
 
     def add_option(self, value: Any, option: str) -> Column:
         """Read the column that an option names, or the array it brings."""
         names = [*self.source.names, *self.source.level_names]
-        if isinstance(value, (str, int, np.integer)) or _is_label(value, names):
+        if isinstance(value, (str, int, np.integer)):
             return self.add_name(str(value), option)
-        self._refuse_names(value, option)
-        reader = _open_array(value, option, self.source)
-        return self.add(reader, option)
-
-    def _refuse_names(self, value: Any, option: str) -> None:
-        """Refuse a list of column names, and say how to join the columns."""
-        names = set(self.source.names)
-        is_names = isinstance(value, (list, tuple)) and all(
-            isinstance(item, str) and item in names for item in value
-        )
-        if is_names and value:
+        # A label may be of any type, a tuple where columns have levels.
+        may_be_label = isinstance(value, tuple) or pd.api.types.is_scalar(value)
+        if may_be_label and str(value) in names:
+            return self.add_name(str(value), option)
+        is_list = isinstance(value, (list, tuple)) and len(value) > 0
+        if is_list and all(isinstance(item, str) and item in names for item in value):
             joined = ' + "/" + '.join(f"df[{item!r}].astype(str)" for item in value)
             raise ConfigError(
                 f"{option}={list(value)!r} names several columns; expected one. "
                 f"Join them first, for example {option}={joined}."
             )
+        return self.add(_open_array(value, option, self.source), option)
 
 
-def _find(name: str, names: Sequence[str], first: int) -> list[int]:
-    return [first + place for place, known in enumerate(names) if known == name]
-
-
-def _is_label(value: Any, names: Sequence[str]) -> bool:
-    """Whether a value is a label of one column: of any type, a tuple where it has levels."""
-    may_be = isinstance(value, tuple) or pd.api.types.is_scalar(value)
-    return may_be and str(value) in names
-
-
-def _as_list(columns: Any) -> list[Any]:
-    if isinstance(columns, str):
-        raise ConfigError(
-            f"columns={columns!r} is text; expected a list. Type columns=[{columns!r}]."
-        )
-    if not pd.api.types.is_list_like(columns):
-        raise ConfigError(f"columns={columns!r}: expected a list of names. Correct it.")
-    return list(columns)
-
-
-def _check_names(columns: Sequence[Column]) -> None:
+def _check_names(names: Sequence[str]) -> None:
     """Refuse no columns, and names that are the same as text."""
-    names = [column.name for column in columns]
+    if not names:
+        raise ConfigError("there are no columns to send; expected at least one. See columns=.")
     odd = next(filter(_SURROGATE.search, names), None)
     if odd is not None:
         raise ConfigError(
             f"the column name {odd!r} holds a lone surrogate, which UTF-8 cannot. Rename it."
         )
-    if not names:
-        raise ConfigError("there are no columns to send; expected at least one. See columns=.")
-    is_unique = len(set(names)) == len(names)
-    twice = [] if is_unique else sorted({name for name in names if names.count(name) > 1})
-    if twice:
+    if len(set(names)) < len(names):
+        twice = min(name for name, count in Counter(names).items() if count > 1)
         raise ConfigError(
-            f"column names must differ as text, and {twice[0]!r} names several. Rename one, "
+            f"column names must differ as text, and {twice!r} names several. Rename one, "
             f"or leave it out with columns=."
         )
 
 
 def _open_array(value: Any, option: str, source: Source) -> Reader:
-    """Return a reader of an array that is given beside the data."""
-    is_one_dimensional = isinstance(value, Sized) and getattr(value, "ndim", 1) == 1
-    if not is_one_dimensional or isinstance(value, (bytes, dict, set, frozenset)):
-        kind = type(value).__name__
+    """Return a reader of an array that is given beside the data.
+
+    A Series has to have the data's index; other arrays go by position.
+    """
+    is_array = isinstance(value, Sized) and getattr(value, "ndim", 1) == 1
+    if not is_array or isinstance(value, (bytes, dict, set, frozenset)):
         raise ConfigError(
-            f"{option} is a {kind}; expected a column's name or an array with one value a row."
+            f"{option} is a {type(value).__name__}; expected a column's name or an array with one "
+            f"value a row."
         )
     if source.num_rows is None:
         raise ConfigError(
@@ -232,14 +199,8 @@ def _open_array(value: Any, option: str, source: Source) -> Reader:
             f"{option} has {len(value):,} values for {source.num_rows:,} rows; expected one each."
         )
     if isinstance(value, (pa.Array, pa.ChunkedArray)):
-        return ArrowReader(
-            value if isinstance(value, pa.ChunkedArray) else pa.chunked_array([value])
-        )
-    return open_series(_as_series(value, option, source), option)
-
-
-def _as_series(value: Any, option: str, source: Source) -> pd.Series[Any]:
-    """Check a Series' index against the data's; others go by position."""
+        cut = lambda start, stop: value.slice(start, stop - start)  # noqa: E731
+        return open_arrow(cut, pa.field(option, value.type))
     if isinstance(value, pd.Series):
         index = pd.RangeIndex(len(value)) if source.index is None else source.index
         if not value.index.equals(index):
@@ -247,9 +208,8 @@ def _as_series(value: Any, option: str, source: Source) -> pd.Series[Any]:
                 f"{option} is a Series with another index than the data. Align it, for example "
                 f"{option}=series.reindex(df.index), or pass series.to_numpy()."
             )
-        return value
-    if isinstance(value, (list, tuple)):  # cell by cell: pandas would turn 7 beside None into 7.0
-        cells = np.empty(len(value), dtype=object)
-        cells[:] = value
-        return pd.Series(cells)
-    return pd.Series(value)
+    elif isinstance(value, (list, tuple)):  # pandas would turn 7 beside None into 7.0
+        value = pd.Series(value, dtype=object)
+    else:
+        value = pd.Series(value)
+    return open_series(value, option)

@@ -8,9 +8,8 @@ last counts.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 import numpy as np
@@ -20,7 +19,7 @@ import pyarrow.compute as pc
 from v3io_frames_put._encode.columns import INTERNAL, Selection
 from v3io_frames_put._encode.json_writer import format_name, write_cells
 from v3io_frames_put._encode.records import binary_sizes
-from v3io_frames_put._encode.sources import Column, StreamSource
+from v3io_frames_put._encode.sources import Column, Reader, StreamSource
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -63,20 +62,11 @@ class LineSource(StreamSource):
         return f"{file}, line {line:,}"
 
 
-@dataclass(frozen=True, slots=True)
-class _Member:
-    """Stands for a member while windows are read; the encoder fills it in."""
+class _Member(NamedTuple):
+    """A member that an option names."""
 
     name: str
     option: str
-
-    @property
-    def type(self) -> None:
-        """None: its values have any type."""
-
-    def read(self, start: int, stop: int, _max_bytes: int) -> pa.Array:
-        """Return nulls in the place of values that are not parsed yet."""
-        return pa.nulls(stop - start)
 
 
 class LineSelection(Selection):
@@ -93,11 +83,10 @@ class LineSelection(Selection):
         """Read the column, or else the member, of that name."""
         if name in self.source.names and name != LINE:
             return super().add_name(name, option)
-        number = len(self.readers)
-        self.members[number] = _Member(name, option)
-        self.readers.append(self.members[number])
-        self.names.append(name)
-        return Column(number, name, None)
+        # Nulls, which the encoder replaces by what it parses.
+        column = self.add(Reader(lambda start, stop: pa.nulls(stop - start), None), name)
+        self.members[column.number] = _Member(name, option)
+        return column
 
     def add_data(self, columns: Sequence[Any] | None, *, index: bool) -> list[Column]:
         """Read the members that go into Data, in order; by default the lines."""

@@ -158,15 +158,6 @@ def format_decimals(array: pa.Array) -> pa.StringArray:
     return pa.array(texts, pa.string())
 
 
-def format_uuids(array: pa.Array) -> pa.StringArray:
-    """Format UUIDs as 8-4-4-4-12 hex digits."""
-    from uuid import UUID
-
-    storage = array.storage if isinstance(array, pa.ExtensionArray) else array
-    values = storage.to_pylist()  # rare, and short texts: a Python object each is fine
-    return pa.array([None if raw is None else str(UUID(bytes=raw)) for raw in values], pa.string())
-
-
 def format_durations(array: pa.DurationArray) -> pa.StringArray:
     """Format durations as ISO 8601 seconds, with no more digits than the value needs."""
     scale = PER_SECOND[array.type.unit]
@@ -309,16 +300,6 @@ def _plan_map(dtype: pa.MapType, encoding: Encoding) -> Writing:
     return Writing(convert, check)
 
 
-def is_uuid(dtype: pa.DataType) -> bool:
-    """Return whether the type is Arrow's UUID."""
-    return getattr(dtype, "extension_name", "") == "arrow.uuid"
-
-
-def is_bool8(dtype: pa.DataType) -> bool:
-    """Return whether the type is Arrow's one-byte boolean."""
-    return getattr(dtype, "extension_name", "") == "arrow.bool8"
-
-
 _NESTED: Final = ((is_list, _plan_list), (pt.is_struct, _plan_struct), (pt.is_map, _plan_map))
 _LEAVES: Final[tuple[tuple[Callable[[pa.DataType], bool], Writing], ...]] = (
     (pt.is_null, AS_IT_IS),
@@ -326,8 +307,6 @@ _LEAVES: Final[tuple[tuple[Callable[[pa.DataType], bool], Writing], ...]] = (
     (pt.is_integer, AS_IT_IS),
     (is_text, AS_IT_IS),
     (is_bytes, Writing(encode_base64)),
-    (is_uuid, Writing(format_uuids)),
-    (is_bool8, Writing(lambda array: array.cast(pa.bool_()))),
     (pt.is_decimal, Writing(format_decimals)),
     (pt.is_date, Writing(lambda array: array.cast(pa.date32()), find_invalid_years)),
     (pt.is_time, Writing(None, find_invalid_times)),

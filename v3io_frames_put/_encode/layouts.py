@@ -1,4 +1,8 @@
-"""Arrow layouts: plain types, valid cells and the bytes that rows take."""
+"""Arrow layouts: plain types, and the one place where arrays are brought to them.
+
+A plain array has no dictionaries, runs, views or extension types at any level, and, where
+it holds structs, memory of its own: what reads it need not know how it was laid out.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
+from uuid import UUID
 
 import numpy as np
 import pandas as pd
@@ -14,9 +19,17 @@ import pyarrow.compute as pc
 import pyarrow.types as pt
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from v3io_frames_put._encode.values import RejectionLog
+
+_VIEWS: Final = {pa.string_view(): pa.string(), pa.binary_view(): pa.binary()}
+_CASTS_VIEWS: Final = int(pa.__version__.split(".")[0]) >= 18  # noqa: PLR2004 - pyarrow 17 does not
+_EXTENSIONS: Final = {"arrow.uuid": pa.string(), "arrow.bool8": pa.bool_()}
+UNSUPPORTED: Final = "which cannot be sent. Cast it to plain values, or leave the column out"
+
+
+# -- types -------------------------------------------------------------------------------------
 
 
 def is_text(dtype: pa.DataType) -> bool:
@@ -36,50 +49,50 @@ def is_bytes(dtype: pa.DataType) -> bool:
 
 def is_list(dtype: pa.DataType) -> bool:
     """Return whether the type is a list of any layout."""
-    return any(is_type(dtype) for is_type in _LISTS)
+    return bool(
+        pt.is_list(dtype)
+        or pt.is_large_list(dtype)
+        or pt.is_fixed_size_list(dtype)
+        or pt.is_list_view(dtype)
+        or pt.is_large_list_view(dtype)
+    )
 
 
-def is_foreign(dtype: pa.DataType) -> bool:
-    """Return whether this is an extension type that cannot be sent, such as pandas' Period."""
-    name = getattr(dtype, "extension_name", "")
-    return is_extension(dtype) and name not in ("arrow.uuid", "arrow.bool8")
+def is_extension(dtype: pa.DataType) -> bool:
+    """Return whether this is an extension type that this pyarrow knows."""
+    return isinstance(dtype, pa.BaseExtensionType)
 
 
-NO_EXTENSION: Final = "whose values mean nothing without it. Cast it, or leave the column out"
-
-
-def is_json(dtype: pa.DataType) -> bool:
-    """Return whether values of the type are JSON texts, which are sent as text."""
-    return getattr(dtype, "extension_name", "") == "arrow.json"
-
-
-class NoPlainLayout(Exception):
-    """Arrow cannot take an array of this type apart."""
+def contains(dtype: pa.DataType, is_kind: Callable[[pa.DataType], bool]) -> bool:
+    """Return whether a type, or one inside it, is of a kind."""
+    if is_kind(dtype):
+        return True
+    if is_extension(dtype):
+        return False
+    return any(contains(dtype.field(number).type, is_kind) for number in range(dtype.num_fields))
 
 
 @lru_cache
 def plain_type(dtype: pa.DataType) -> pa.DataType:  # noqa: PLR0911 - one return a kind
     """Return the type whose arrays hold the same values in the plain layout.
 
-    Raises
-    ------
-    NoPlainLayout
-        Runs inside lists or maps, and extension types inside list views.
+    Runs inside lists and maps, and extension types that cannot be sent, such as
+    pandas' Period, stay as they are: see ``is_unsupported``.
     """
-    is_view = pt.is_list_view(dtype) or pt.is_large_list_view(dtype)
-    has_runs = (is_list(dtype) or pt.is_map(dtype)) and contains(dtype, pt.is_run_end_encoded)
-    if has_runs or (is_view and contains(dtype, is_extension)):
-        raise NoPlainLayout(str(dtype))
+    if is_extension(dtype):
+        if dtype.extension_name == "arrow.json":
+            return plain_type(dtype.storage_type)
+        return _EXTENSIONS.get(dtype.extension_name, dtype)
     if pt.is_dictionary(dtype) or pt.is_run_end_encoded(dtype):
         return plain_type(dtype.value_type)
-    if is_json(dtype):
-        return plain_type(dtype.storage_type)
     if dtype in _VIEWS:
         return _VIEWS[dtype]
-    if pt.is_map(dtype):
-        return pa.map_(plain_type(dtype.key_type), _plain_field(dtype.item_field))
     if pt.is_struct(dtype):
         return pa.struct([_plain_field(field) for field in dtype])
+    if contains(dtype, pt.is_run_end_encoded):
+        return dtype
+    if pt.is_map(dtype):
+        return pa.map_(plain_type(dtype.key_type), _plain_field(dtype.item_field))
     if pt.is_fixed_size_list(dtype):
         return pa.list_(_plain_field(dtype.value_field), dtype.list_size)
     if pt.is_large_list(dtype) or pt.is_large_list_view(dtype):
@@ -91,79 +104,54 @@ def _plain_field(field: pa.Field) -> pa.Field:
     return field.with_type(plain_type(field.type))
 
 
-def storage_type(dtype: pa.DataType) -> pa.DataType:
-    """Return a plain type with its extension types as what they are stored in."""
-    if is_extension(dtype):
-        return storage_type(dtype.storage_type)
-    if pt.is_map(dtype):
-        return pa.map_(dtype.key_type, dtype.item_field.with_type(storage_type(dtype.item_type)))
-    if pt.is_struct(dtype):
-        return pa.struct([field.with_type(storage_type(field.type)) for field in dtype])
-    if is_list(dtype):
-        return pa.large_list(dtype.value_field.with_type(storage_type(dtype.value_type)))
-    return dtype
+def is_unsupported(dtype: pa.DataType) -> bool:
+    """Return whether a plain type is one that Arrow cannot take apart, or that has no meaning."""
+    return is_extension(dtype) or bool(pt.is_run_end_encoded(dtype))
 
 
-def list_values(array: pa.Array) -> pa.Array:
-    """Flatten plain lists, extension types as their storage.
-
-    Arrow cannot put extension types together anew, which flattening may need.
-    """
-    if not contains(array.type, is_extension):
-        return _flatten(array)
-    return array.cast(pa.large_list(storage_type(array.type.value_type))).flatten()
-
-
-def _flatten(array: pa.Array) -> pa.Array:
-    """Flatten lists of any values; Arrow cannot build every type's empty array itself."""
-    return array.values[:0] if array.null_count == len(array) else array.flatten()  # noqa: PD011  # Arrow has no to_numpy for lists
-
-
-def contains(dtype: pa.DataType, is_kind: Callable[[pa.DataType], bool]) -> bool:
-    """Return whether a type, or one inside it, is of a kind."""
-    inside = (dtype.field(number).type for number in range(dtype.num_fields))
-    return is_kind(dtype) or (
-        not is_extension(dtype) and any(contains(child, is_kind) for child in inside)
-    )
-
-
-def is_extension(dtype: pa.DataType) -> bool:
-    """Return whether this is an extension type that this pyarrow knows."""
-    return isinstance(dtype, pa.BaseExtensionType)
+# -- arrays ------------------------------------------------------------------------------------
 
 
 def make_plain(array: pa.Array) -> pa.Array:  # noqa: PLR0911 - one return a kind
     """Bring an array to its plain type; no copy where it is plain."""
-    target = plain_type(array.type)
-    if array.type == target:
+    dtype, target = array.type, plain_type(array.type)
+    if dtype == target:
         return array
-    if array.type in _VIEWS and not _CASTS_VIEWS:
-        return pa.array(array.to_pylist(), target)
-    if is_json(array.type):
-        return make_plain(array.storage)
-    if pt.is_dictionary(array.type):
+    if is_extension(dtype):
+        if dtype.extension_name == "arrow.uuid":
+            return format_uuids(array.storage)
+        return make_plain(array.storage).cast(target)
+    if pt.is_dictionary(dtype):
         return _spread(array.dictionary, array.indices)
-    if pt.is_run_end_encoded(array.type):
+    if pt.is_run_end_encoded(dtype):
         rows = np.arange(array.offset, array.offset + len(array))
         ends = to_numpy(array.run_ends)
         return _spread(array.values, pa.array(np.searchsorted(ends, rows, side="right")))
-    if pt.is_struct(array.type):  # runs cannot be flattened, which have no nulls of their own
-        children = [make_plain(array.field(number)) for number in range(array.type.num_fields)]
+    if pt.is_struct(dtype):
+        children = [make_plain(array.field(number)) for number in range(dtype.num_fields)]
         return pa.StructArray.from_arrays(children, fields=list(target), mask=array.is_null())
-    if is_list(array.type):
-        rebuilt = rebuild_list(array, make_plain(_flatten(array)))
+    if is_list(dtype):
+        rebuilt = rebuild_list(array, make_plain(list_values(array)))
         # To cast large lists, even to their own type, loses nulls that have no other type.
         return rebuilt if rebuilt.type == target else rebuilt.cast(target)
-    if pt.is_map(array.type):
+    if pt.is_map(dtype):
         pairs = map_as_list(array)
-        keys, items = _flatten(pairs).flatten()
+        keys, items = list_values(pairs).flatten()
         return rebuild_map(pairs, make_plain(keys), make_plain(items)).cast(target)
+    if not _CASTS_VIEWS:
+        return pa.array(array.to_pylist(), target)
     return array.cast(target)
 
 
 def _spread(values: pa.Array, places: pa.Array) -> pa.Array:
     """Return the values at some places; Arrow's decoding has kernels for fewer types."""
     return own_copy(make_plain(values)).take(places)
+
+
+def format_uuids(storage: pa.Array | pa.ChunkedArray) -> pa.StringArray:
+    """Format UUIDs as 8-4-4-4-12 hex digits."""
+    raw = storage.to_pylist()  # rare, and short texts: a Python object each is fine
+    return pa.array([None if value is None else str(UUID(bytes=value)) for value in raw], "string")
 
 
 def combine(chunks: Sequence[pa.Array], dtype: pa.DataType) -> pa.Array:
@@ -191,11 +179,14 @@ def own_copy(array: pa.Array) -> pa.Array:
 
 @lru_cache
 def _is_ever_read_badly(dtype: pa.DataType) -> bool:
-    return contains(dtype, _is_read_badly)
+    return contains(dtype, lambda inner: pt.is_struct(inner) or pt.is_fixed_size_list(inner))
 
 
-def _is_read_badly(dtype: pa.DataType) -> bool:
-    return bool(pt.is_struct(dtype) or pt.is_fixed_size_list(dtype))
+def list_values(array: pa.Array) -> pa.Array:
+    """Flatten lists of any layout; Arrow cannot build every type's empty array itself."""
+    if not pc.sum(pc.list_value_length(array)).as_py():
+        return array.values[:0]  # noqa: PD011 - Arrow has no to_numpy for lists
+    return array.flatten()
 
 
 def map_as_list(array: pa.MapArray) -> pa.ListArray:
@@ -240,16 +231,7 @@ def list_parents(array: pa.Array) -> np.ndarray:
     return np.repeat(np.arange(len(array)), lengths)
 
 
-_VIEWS: Final = {pa.string_view(): pa.string(), pa.binary_view(): pa.binary()}
-_CASTS_VIEWS: Final = int(pa.__version__.split(".")[0]) >= 18  # noqa: PLR2004 - pyarrow 17 does not
-_LISTS: Final = (
-    pt.is_list,
-    pt.is_large_list,
-    pt.is_fixed_size_list,
-    pt.is_list_view,
-    pt.is_large_list_view,
-)
-
+# -- invalid cells -----------------------------------------------------------------------------
 
 INVALID: Final = "__v3io_invalid"
 """Column that maps the name of each column whose cell did not fit to the cell's text."""
@@ -333,15 +315,11 @@ def find_invalid(column: pa.Array) -> dict[int, str]:
 
 @lru_cache
 def _is_ever_invalid(dtype: pa.DataType) -> bool:
-    return contains(storage_type(dtype), _may_be_invalid)
-
-
-def _may_be_invalid(dtype: pa.DataType) -> bool:
-    return is_text(dtype) or pt.is_date64(dtype)
+    return contains(dtype, lambda inner: is_text(inner) or pt.is_date64(inner))
 
 
 def _find_invalid(column: pa.Array, first: int) -> dict[int, str]:
-    wrong = next((leaf for leaf in _leaves(column) if not _is_valid(leaf)), None)
+    wrong = next(_invalid_leaves(column), None)
     if wrong is None:
         return {}
     if len(column) == 1:
@@ -352,93 +330,58 @@ def _find_invalid(column: pa.Array, first: int) -> dict[int, str]:
     return before | _find_invalid(column[middle:], first + middle)
 
 
-def _is_valid(leaf: pa.Array) -> bool:
-    try:
-        leaf.validate(full=True)
-    except pa.ArrowInvalid:
-        return False
-    return True
-
-
-def _leaves(column: pa.Array) -> Iterator[pa.Array]:
-    """Yield the values to check: Arrow would check all of a list for any slice of it."""
+def _invalid_leaves(column: pa.Array) -> Iterator[pa.Array]:
+    """Yield the arrays that hold an invalid value: Arrow checks all of a list for any slice."""
     dtype = column.type
-    if _may_be_invalid(dtype):
-        yield column
-    elif isinstance(column, pa.ExtensionArray):
-        yield from _leaves(column.storage)
-    elif pt.is_struct(dtype):
+    if pt.is_struct(dtype):
         for child in column.flatten():
-            yield from _leaves(child)
+            yield from _invalid_leaves(child)
     elif pt.is_map(dtype):
-        yield from _leaves(map_as_list(column))
+        yield from _invalid_leaves(map_as_list(column))
     elif is_list(dtype):
-        yield from _leaves(list_values(column))
+        yield from _invalid_leaves(list_values(column))
+    elif is_text(dtype) or pt.is_date64(dtype):
+        try:
+            column.validate(full=True)
+        except pa.ArrowInvalid:
+            yield column
 
+
+# -- sizes -------------------------------------------------------------------------------------
 
 _OFFSET_BYTES: Final = 8  # at most, of what has no fixed width
 
 
-def rows_within(column: pa.ChunkedArray, max_bytes: int) -> int:
+def rows_within(chunks: Sequence[pa.Array], max_bytes: int) -> int:
     """Return a number of leading rows that fit ``max_bytes``, at least one.
 
     Found by halving, so that it is up to half of the most that would fit.
     """
-    num_rows = len(column)
-    while num_rows > 1 and measure(column.slice(0, num_rows).chunks) > max_bytes:
+    num_rows = sum(map(len, chunks))
+    while num_rows > 1 and sum(map(measure, chunks)) > max_bytes:
         num_rows = (num_rows + 1) // 2
+        chunks = pa.chunked_array(chunks).slice(0, num_rows).chunks
     return num_rows
 
 
-def measure(chunks: Iterable[pa.Array]) -> int:
-    """Return about how many bytes arrays take in the plain layout."""
-    return sum(_measure_plain(chunk) for chunk in chunks)
-
-
-def _measure_plain(array: pa.Array) -> int:
+def measure(array: pa.Array) -> int:
     """Return about how many bytes the values take in the plain layout."""
-    if pt.is_dictionary(array.type):
-        return _measure_dictionary(array)
-    if pt.is_run_end_encoded(array.type):
-        return len(array) * _longest(array.values)
-    if pt.is_string_view(array.type) or pt.is_binary_view(array.type):
-        return int(_view_lengths(array).sum())
+    dtype = array.type
+    if pt.is_dictionary(dtype) or pt.is_run_end_encoded(dtype):
+        values = array.dictionary if pt.is_dictionary(dtype) else array.values  # noqa: PD011 - Arrow's
+        return len(array) * max(8, measure(values) // max(1, len(values)))
+    if pt.is_string_view(dtype) or pt.is_binary_view(dtype):  # their lengths begin 16-byte heads
+        heads = np.frombuffer(array.buffers()[1], np.int32).reshape(-1, 4)
+        return int(heads[array.offset : array.offset + len(array), 0].sum())
     try:
         return int(array.nbytes)
     except (pa.ArrowTypeError, pa.ArrowNotImplementedError):  # views inside lists or structs
         return int(array.get_total_buffer_size())
 
 
-def _measure_dictionary(array: pa.DictionaryArray) -> int:
-    longest = _longest(array.dictionary)
-    if longest < 256:  # noqa: PLR2004 - short values need no exact count
-        return len(array) * longest
-    lengths = pc.binary_length(make_plain(array.dictionary).cast(pa.large_binary()))
-    return int(pc.sum(lengths.take(array.indices)).as_py() or 0)
-
-
-def _longest(values: pa.Array) -> int:
-    """Return the bytes of the longest value, at least 8."""
-    if not (is_text(values.type) or is_bytes(values.type)) or len(values) == 0:
-        return max(8, int(values.nbytes) // max(1, len(values)))
-    longest: int | None = pc.max(
-        pc.binary_length(make_plain(values).cast(pa.large_binary()))
-    ).as_py()
-    return max(8, longest or 0)
-
-
-def _view_lengths(array: pa.Array) -> np.ndarray:
-    """Return the lengths of string or binary views, from their 16-byte heads."""
-    heads = np.frombuffer(array.buffers()[1], np.int32).reshape(-1, 4)
-    lengths: np.ndarray = heads[array.offset : array.offset + len(array), 0]
-    return lengths
-
-
 def row_sizes(array: pa.Array) -> np.ndarray:
     """Return about how many bytes each value takes, whatever its neighbors are."""
     dtype = array.type
-    if isinstance(dtype, pa.BaseExtensionType):
-        return row_sizes(array.storage)
     if is_text(dtype) or (is_bytes(dtype) and not pt.is_fixed_size_binary(dtype)):
         lengths = pc.fill_null(pc.binary_length(array), 0)
         return to_numpy(lengths).astype(np.int64) + _OFFSET_BYTES

@@ -416,7 +416,7 @@ _KINDS: Final = (
     _Kind("timestamps", (dt.datetime, np.datetime64), _timestamp, _timestamp_type),
     _Kind("dates", (dt.date,), lambda value, _: dt.date.isoformat(value), pa.date32()),
     _Kind("times", (dt.time,), _time, _time_type),
-    _Kind("UUIDs", (UUID,), lambda value, _: str(value), getattr(pa, "uuid", lambda: None)()),
+    _Kind("UUIDs", (UUID,), lambda value, _: str(value), pa.string()),
 )
 
 
@@ -441,8 +441,9 @@ def build_array(cells: Iterable[Any], dtype: pa.DataType) -> pa.Array:
     """
     cells = [_unwrap(cell) for cell in cells]
     if pt.is_string(dtype):
-        texts = [c if c is None else str.encode(c, "utf-8", "surrogatepass") for c in cells]
-        return pa.array(texts, pa.binary()).view(dtype)
+        texts = [str(cell) if isinstance(cell, UUID) else cell for cell in cells]
+        raw = [t if t is None else str.encode(t, "utf-8", "surrogatepass") for t in texts]
+        return pa.array(raw, pa.binary()).view(dtype)
     if pt.is_list(dtype):
         mask = pa.array([cell is None for cell in cells], pa.bool_())
         lists = [() if cell is None else cell for cell in cells]
@@ -461,9 +462,6 @@ def build_array(cells: Iterable[Any], dtype: pa.DataType) -> pa.Array:
         scale = _NANO // PER_SECOND[dtype.unit]
         ticks = [None if cell is None else measure(cell) // scale for cell in cells]
         return pa.array(ticks, pa.int64()).view(dtype)
-    if isinstance(dtype, pa.BaseExtensionType):
-        raw = pa.array([None if cell is None else cell.bytes for cell in cells], pa.binary(16))
-        return pa.ExtensionArray.from_storage(dtype, raw)
     convert = next((make for is_type, make in _BUILDERS if is_type(dtype)), None)
     if convert is not None:
         cells = [None if cell is None else convert(cell) for cell in cells]

@@ -3,31 +3,38 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
-from v3io_frames_put._encode.columns import Selection
-from v3io_frames_put._encode.formats import FormatPlan
-from v3io_frames_put._encode.inputs import open_source
+from v3io_frames_put._encode.arrow_rows import ArrowRecords, ArrowRows
+from v3io_frames_put._encode.columns import Selection, decide_type
 from v3io_frames_put._encode.json_lines import LineEncoder, LineSelection, LineSource
-from v3io_frames_put._encode.layouts import DETAIL, INVALID, InvalidCells
-from v3io_frames_put._encode.packs import LineJoiner
-from v3io_frames_put._encode.records import RowEncoder
-from v3io_frames_put._encode.routing import Mapping
-from v3io_frames_put._encode.sources import Source, StreamSource
+from v3io_frames_put._encode.json_rows import JsonEncoder
+from v3io_frames_put._encode.layouts import DETAIL, INVALID, InvalidCells, to_numpy
+from v3io_frames_put._encode.packs import LineJoiner, Packer, StreamJoiner
+from v3io_frames_put._encode.records import CELL_BYTES, RowEncoder, binary_sizes
+from v3io_frames_put._encode.routing import Mapping, can_be_bytes, to_bytes
+from v3io_frames_put._encode.sources import MAX_ROWS, open_source, read_window
 from v3io_frames_put.config import WINDOW_BYTES
+from v3io_frames_put.errors import ConfigError, UnsupportedType
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     import pandas as pd
 
     from v3io_frames_put._encode.blocks import Blocks
-    from v3io_frames_put._encode.packs import Packer
+    from v3io_frames_put._encode.packs import Joiner
     from v3io_frames_put._encode.records import Encoder, Records, Skip
-    from v3io_frames_put._encode.sources import Column
+    from v3io_frames_put._encode.sources import Column, Source, Window
+    from v3io_frames_put._encode.values import RejectionLog
     from v3io_frames_put.config import Limits, RowOptions
+
+# More rows hardly make a pack smaller per row, but leave fewer records to send side by side.
+_AUTO_ROWS: Final = 1_000
 
 
 @dataclass(frozen=True)
@@ -68,8 +75,7 @@ class RowPlan:
 
     def stop_reading(self) -> None:
         """Read no further batch of a stream; from any thread."""
-        if isinstance(self._source, StreamSource):
-            self._source.stop_reading()
+        self._source.stop_reading()
 
     def destinations(self) -> tuple[np.ndarray, np.ndarray]:
         """Return each row's destination, by going through all of the input once.
@@ -79,13 +85,12 @@ class RowPlan:
         rows, destination : ndarray of int64 and of uint64
             The rows that can be encoded, and what must stay in order among itself.
         """
-        windows = [(w.rows, w.destination) for w in self._rows.windows(None)]
-        rows = [some for some, _ in windows]
-        hashes = [np.zeros(len(some), np.uint64) if of is None else of for some, of in windows]
-        nothing = np.zeros(0, np.int64)
-        return np.concatenate([nothing, *rows]), np.concatenate(
-            [nothing.astype(np.uint64), *hashes]
-        )
+        rows, hashes = [np.zeros(0, np.int64)], [np.zeros(0, np.uint64)]
+        for window in self._rows.windows(None):
+            rows.append(window.rows)
+            given = window.destination
+            hashes.append(np.zeros(len(rows[-1]), np.uint64) if given is None else given)
+        return np.concatenate(rows), np.concatenate(hashes)
 
 
 def plan_rows(
@@ -126,30 +131,105 @@ def plan_rows(
         An option or a column cannot be used. Nothing was sent.
     """
     source = open_source(data)
-    is_lines = isinstance(source, LineSource)
-    selection = LineSelection(source) if is_lines else Selection(source)
+    selection = LineSelection(source) if isinstance(source, LineSource) else Selection(source)
     chosen = selection.add_data(options.columns, index=options.index)
-    mapping = Mapping(
-        selection,
-        limits,
-        partition_key=options.partition_key,
-        shard=options.shard,
-        client_info=options.client_info,
-    )
-    packed, gathered = limits, window_bytes
-    if held_bytes is not None:
-        packed = replace(limits, max_body_bytes=min(limits.max_body_bytes, held_bytes))
-        gathered = max(window_bytes, held_bytes) if mapping.is_given else window_bytes
-    formats = FormatPlan(options, packed, window_bytes, gathered)
-    if isinstance(selection, LineSelection):
-        encoder: Encoder = LineEncoder(selection, chosen)
-        packer = formats.packer(LineJoiner())
-    else:
-        encoder, packer = formats.plan(chosen, selection)
+    mapping = Mapping(selection, limits, options)
+    encoder, joiner = _plan_encoder(options, selection, chosen, limits, window_bytes)
+    packer = None
+    if options.rows_per_record != 1:
+        packed, gathered = limits, window_bytes
+        if held_bytes is not None:
+            packed = replace(limits, max_body_bytes=min(limits.max_body_bytes, held_bytes))
+            gathered = max(window_bytes, held_bytes) if mapping.is_given else window_bytes
+        max_rows = _AUTO_ROWS if options.rows_per_record == "auto" else options.rows_per_record
+        packer = Packer(max_rows, packed, joiner, gathered, window_bytes)
     invalid = None
     if INVALID in source.names:
         number = selection.add_position(source.names.index(INVALID)).number
+        detail = None
+        if DETAIL in source.names:
+            detail = selection.add_position(source.names.index(DETAIL)).number
         types = {column.name: column.type for column in chosen}
-        invalid = InvalidCells(number, selection.add_internal(DETAIL), types)
+        invalid = InvalidCells(number, detail, types)
     rows = RowEncoder(selection, mapping, encoder, limits, window_bytes, invalid)
     return RowPlan(source.num_rows, source.index, chosen, rows, packer, source)
+
+
+def _plan_encoder(
+    options: RowOptions,
+    selection: Selection,
+    columns: list[Column],
+    limits: Limits,
+    window_bytes: int,
+) -> tuple[Encoder, Joiner]:
+    """Return what encodes the rows, and what joins those of one record."""
+    if isinstance(selection, LineSelection):
+        return LineEncoder(selection, columns), LineJoiner()
+    if options.format == "raw":
+        return RawEncoder(columns), LineJoiner()
+    if options.format == "json":
+        return JsonEncoder(columns, options.encoding, window_bytes), LineJoiner()
+    typed = [
+        column
+        if column.type is not None
+        else replace(column, type=_decide_type(column, selection, window_bytes))
+        for column in columns
+    ]
+    max_bytes, compression = limits.max_data_bytes, options.encoding.arrow_compression
+    if options.rows_per_record == 1:
+        return ArrowRecords(typed, max_bytes, compression), LineJoiner()
+    rows = ArrowRows(typed, max_bytes, compression)
+    return rows, StreamJoiner(rows)
+
+
+def _decide_type(column: Column, selection: Selection, window_bytes: int) -> pa.DataType:
+    """Return the one Arrow type of a column of Python objects; reads all of it."""
+    source, readers = selection.source, [selection.readers[column.number]]
+    if source.num_rows is None:
+        advice = (
+            "whose Arrow type is decided over the whole column, and this data is read once. "
+            "Give it a type, or send a DataFrame"
+        )
+        raise UnsupportedType(column=column.name, dtype="object", advice=advice)
+
+    def pieces() -> Iterator[pa.Array | np.ndarray]:
+        row = 0
+        while window := read_window(source, readers, row, MAX_ROWS, window_bytes):
+            yield window.columns[0]
+            row += window.num_rows
+
+    return decide_type(pieces(), column.name)
+
+
+class RawEncoder:
+    """Passes the values of one column on; a missing one rejects its row."""
+
+    row_bytes = CELL_BYTES
+    payload_type = pa.binary()
+
+    def __init__(self, columns: Sequence[Column]) -> None:
+        if len(columns) != 1:
+            raise ConfigError(
+                f"format='raw' sends one column, and {len(columns)} are chosen. "
+                f"Name it with columns=[...]."
+            )
+        self._column = columns[0]
+        dtype = self._column.type
+        if dtype is not None and not can_be_bytes(dtype):
+            advice = "which format='raw' cannot send. Choose a column of bytes or text"
+            raise UnsupportedType(column=self._column.name, dtype=dtype, advice=advice)
+
+    def encode(self, window: Window, log: RejectionLog) -> pa.BinaryArray:
+        """Return the bytes of each row."""
+        name = self._column.name
+        values = to_bytes(window.columns[self._column.number], name, log)
+        if not values.null_count:
+            return values
+        for row in np.flatnonzero(to_numpy(values.is_null())):
+            detail = f"column {name!r} holds neither bytes nor text here."
+            log.add(row, "UnencodableValue", f"{detail} Fill it, or leave the row out.")
+        return pc.fill_null(values, b"")
+
+    def measure(self, payload: pa.BinaryArray) -> np.ndarray:
+        """Return the bytes of each row."""
+        return binary_sizes(payload)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
 import numpy as np
@@ -11,9 +11,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pt
 
-from v3io_frames_put._encode.json_types import format_uuids, is_uuid
 from v3io_frames_put._encode.layouts import is_bytes, is_text, to_numpy
 from v3io_frames_put._encode.objects import is_missing
+from v3io_frames_put._encode.sources import Reader
 from v3io_frames_put.config import MAX_SHARDS
 from v3io_frames_put.errors import ConfigError, UnsupportedType
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from v3io_frames_put._encode.columns import Selection
     from v3io_frames_put._encode.sources import Column, Window
     from v3io_frames_put._encode.values import RejectionLog
-    from v3io_frames_put.config import Limits
+    from v3io_frames_put.config import Limits, RowOptions
 
 _SEED: Final = np.uint64(0x9E3779B97F4A7C15)  # 2**64 over the golden ratio
 _MIXERS: Final = (np.uint64(0xFF51AFD7ED558CCD), np.uint64(0xC4CEB9FE1A85EC53))  # MurmurHash3
@@ -97,84 +97,71 @@ def _mix(numbers: np.ndarray) -> np.ndarray:
 _INT64_END: Final = 2.0**63
 
 
-class InvalidCells(Exception):
+class _InvalidCell(Exception):
     """A cell cannot be what it is mapped to; the text says why."""
 
 
-def is_key_type(dtype: pa.DataType) -> bool:
-    """Return whether a column of the type can hold partition keys."""
-    return is_text(dtype) or is_uuid(dtype) or is_shard_type(dtype)
+# -- what a cell maps to -------------------------------------------------------------------------
 
 
-def is_shard_type(dtype: pa.DataType) -> bool:
-    """Return whether a column of the type can hold shard numbers."""
-    return bool(pt.is_integer(dtype) or pt.is_floating(dtype) or pt.is_null(dtype))
-
-
-def is_client_info_type(dtype: pa.DataType) -> bool:
-    """Return whether a column of the type can hold client info."""
+def can_be_bytes(dtype: pa.DataType) -> bool:
+    """Return whether a column of the type holds bytes or text."""
     return is_text(dtype) or is_bytes(dtype) or bool(pt.is_null(dtype))
 
 
-def format_keys(
-    values: pa.Array | np.ndarray, name: str, max_bytes: int, log: RejectionLog
-) -> pa.StringArray:
+def _can_be_shard(dtype: pa.DataType) -> bool:
+    return bool(pt.is_integer(dtype) or pt.is_floating(dtype) or pt.is_null(dtype))
+
+
+def _can_be_key(dtype: pa.DataType) -> bool:
+    return is_text(dtype) or _can_be_shard(dtype)
+
+
+def to_bytes(values: pa.Array | np.ndarray, name: str, log: RejectionLog) -> pa.BinaryArray:
+    """Return bytes as they are, text as UTF-8."""
+    if isinstance(values, np.ndarray):
+        return _convert_cells(values, name, "UnencodableValue", _take_bytes, pa.binary(), log)
+    if is_text(values.type):
+        return values.cast(pa.string()).cast(pa.binary())
+    return values.cast(pa.large_binary()).cast(pa.binary())  # one step lacks fixed sizes
+
+
+def _format_keys(values: pa.Array | np.ndarray, name: str, log: RejectionLog) -> pa.StringArray:
     """Return partition keys as text; integers as digits, also where they are floats."""
     if isinstance(values, np.ndarray):
-        keys = _from_cells(values, name, "UnencodableValue", _format_key, pa.string(), log)
-    elif pt.is_floating(values.type):
-        keys = _to_integers(values, name, "UnencodableValue", log).cast(pa.string())
-    else:
-        keys = format_uuids(values) if is_uuid(values.type) else values.cast(pa.string())
-    _reject_long(keys, name, max_bytes, "PartitionKeyTooLong", log)
-    return keys
+        return _convert_cells(values, name, "UnencodableValue", _format_key, pa.string(), log)
+    if pt.is_floating(values.type):
+        values = _to_integers(values, name, "UnencodableValue", log)
+    return values.cast(pa.string())
 
 
-def number_shards(values: pa.Array | np.ndarray, name: str, log: RejectionLog) -> pa.Int32Array:
+def _number_shards(values: pa.Array | np.ndarray, name: str, log: RejectionLog) -> pa.Int32Array:
     """Return shard numbers; reject those that no stream can have."""
     if isinstance(values, pa.StringArray):  # of a column of objects: this piece has no number
         values = to_numpy(values)
     if isinstance(values, np.ndarray):
-        numbers = _from_cells(values, name, "ShardIdInvalid", _number_shard, pa.int64(), log)
+        values = _convert_cells(values, name, "ShardIdInvalid", _take_integer, pa.int64(), log)
     elif pt.is_floating(values.type):
-        numbers = _to_integers(values, name, "ShardIdInvalid", log)
+        values = _to_integers(values, name, "ShardIdInvalid", log)
     elif pt.is_null(values.type):
         return values.cast(pa.int32())
-    else:
-        numbers = values
-    wide = pa.uint64() if pt.is_unsigned_integer(numbers.type) else pa.int64()
+    wide = pa.uint64() if pt.is_unsigned_integer(values.type) else pa.int64()
     least, beyond = pa.scalar(0, wide), pa.scalar(MAX_SHARDS, wide)
-    inside = pc.and_(pc.greater_equal(numbers, least), pc.less(numbers, beyond))
+    inside = pc.and_(pc.greater_equal(values, least), pc.less(values, beyond))
     for row in _true_rows(pc.invert(inside)):
-        detail = f"column {name!r} holds shard {numbers[row]}; expected 0 to {MAX_SHARDS - 1:,}."
+        detail = f"column {name!r} holds shard {values[row]}; expected 0 to {MAX_SHARDS - 1:,}."
         log.add(row, "ShardIdInvalid", f"{detail} Correct it.")
-    return pc.if_else(inside, numbers, None).cast(pa.int32())
-
-
-def take_client_info(
-    values: pa.Array | np.ndarray, name: str, max_bytes: int, log: RejectionLog
-) -> pa.BinaryArray:
-    """Return client info as bytes, text as UTF-8."""
-    if isinstance(values, np.ndarray):
-        info = _from_cells(values, name, "UnencodableValue", _take_bytes, pa.binary(), log)
-    elif is_text(values.type):
-        info = values.cast(pa.string()).cast(pa.binary())
-    else:
-        info = values.cast(pa.large_binary()).cast(pa.binary())
-    _reject_long(info, name, max_bytes, "ClientInfoTooLong", log)
-    return info
+    return pc.if_else(inside, values, None).cast(pa.int32())
 
 
 def _to_integers(array: pa.Array, name: str, error: str, log: RejectionLog) -> pa.Int64Array:
     """Return integral floats as integers, NaN as null; reject the rows of others."""
     floats = to_numpy(pc.fill_null(array.cast(pa.float64()), np.nan))
-    missing = np.isnan(floats)
     fits = (np.trunc(floats) == floats) & (np.abs(floats) < _INT64_END)
-    for row in np.flatnonzero(~fits & ~missing):
+    for row in np.flatnonzero(~fits & ~np.isnan(floats)):
         detail = f"column {name!r} holds {floats[row]}, which is not a whole number of 64 bits."
         log.add(row, error, f"{detail} Cast it to text or to an integer.")
-    integers = np.where(fits, floats, 0).astype(np.int64)
-    return pa.array(integers, mask=~fits)
+    return pa.array(np.where(fits, floats, 0).astype(np.int64), mask=~fits)
 
 
 def _reject_long(
@@ -192,64 +179,57 @@ def _true_rows(mask: pa.BooleanArray) -> np.ndarray:
     return np.flatnonzero(to_numpy(pc.fill_null(mask, False)))  # noqa: FBT003 - Arrow's signature
 
 
-def _from_cells(
+def _convert_cells(
     cells: np.ndarray,
     name: str,
     error: str,
-    take: Callable[[Any], Any],
+    convert: Callable[[Any], Any],
     dtype: pa.DataType,
     log: RejectionLog,
 ) -> pa.Array:
     """Convert Python objects one by one; reject the rows of those that do not fit."""
-    taken: list[Any] = [None] * len(cells)
+    converted: list[Any] = [None] * len(cells)
     for row, cell in enumerate(cells):
         try:
-            taken[row] = None if is_missing(cell) else take(cell)
-        except InvalidCells as error_of_cell:  # noqa: PERF203 - each cell alone
+            converted[row] = None if is_missing(cell) else convert(cell)
+        except _InvalidCell as error_of_cell:  # noqa: PERF203 - each cell alone
             log.add(row, error, f"column {name!r} holds {error_of_cell}.")
-    return pa.array(taken, dtype)
-
-
-def _refuse(cell: Any, expected: str) -> NoReturn:
-    raise InvalidCells(f"a {type(cell).__name__}; expected {expected}. Cast it")
-
-
-def _encode_text(cell: str) -> bytes:
-    try:
-        return str.encode(cell)
-    except UnicodeEncodeError:
-        raise InvalidCells("a lone surrogate, which UTF-8 cannot hold. Correct it") from None
+        except UnicodeEncodeError:
+            reason = "a lone surrogate, which UTF-8 cannot hold. Correct it"
+            log.add(row, error, f"column {name!r} holds {reason}.")
+    return pa.array(converted, dtype)
 
 
 def _format_key(cell: Any) -> str:
     if isinstance(cell, str):
-        return _encode_text(cell).decode()
-    if isinstance(cell, UUID):
-        return str(cell)
-    return str(_take_integer(cell, "text or a whole number"))
+        return str.encode(cell).decode()
+    return str(cell if isinstance(cell, UUID) else _whole_number(cell, "text or a whole number"))
 
 
-def _number_shard(cell: Any) -> int:
-    number = _take_integer(cell, "a whole number")
+def _take_integer(cell: Any) -> int:
+    number = _whole_number(cell, "a whole number")
     if not 0 <= number < MAX_SHARDS:
-        raise InvalidCells(f"shard {number}; expected 0 to {MAX_SHARDS - 1:,}. Correct it")
+        raise _InvalidCell(f"shard {number}; expected 0 to {MAX_SHARDS - 1:,}. Correct it")
     return number
-
-
-def _take_integer(cell: Any, expected: str) -> int:
-    is_whole = isinstance(cell, (int, np.integer)) and not isinstance(cell, (bool, np.timedelta64))
-    if is_whole:
-        return int(cell)
-    is_float = isinstance(cell, (float, np.floating)) and abs(float(cell)) < _INT64_END
-    return int(cell) if is_float and float(cell).is_integer() else _refuse(cell, expected)
 
 
 def _take_bytes(cell: Any) -> bytes:
     if isinstance(cell, str):
-        return _encode_text(cell)
+        return str.encode(cell)
     if isinstance(cell, (bytes, bytearray, memoryview)):
         return bytes(cell)
-    return _refuse(cell, "bytes or text")
+    raise _InvalidCell(f"a {type(cell).__name__}; expected bytes or text. Cast it")
+
+
+def _whole_number(cell: Any, expected: str) -> int:
+    is_whole = isinstance(cell, (int, np.integer)) and not isinstance(cell, (bool, np.timedelta64))
+    is_float = isinstance(cell, (float, np.floating)) and abs(float(cell)) < _INT64_END
+    if is_whole or (is_float and float(cell).is_integer()):
+        return int(cell)
+    raise _InvalidCell(f"a {type(cell).__name__}; expected {expected}. Cast it")
+
+
+# -- routes --------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,78 +265,52 @@ class Mapping:
         Where the columns are opened.
     limits : Limits
         Of keys and client info.
-    partition_key, shard, client_info
-        The options of ``put_records``.
+    options : RowOptions
+        Its ``partition_key``, ``shard`` and ``client_info``.
+
+    Attributes
+    ----------
+    is_given : bool
+        Whether rows may differ in where they go, or in what their readers see.
     """
 
-    def __init__(
-        self,
-        selection: Selection,
-        limits: Limits,
-        *,
-        partition_key: Any = None,
-        shard: Any = None,
-        client_info: Any = None,
-    ) -> None:
+    def __init__(self, selection: Selection, limits: Limits, options: RowOptions) -> None:
         self._limits = limits
-        self._key = _plan(selection, partition_key, "partition_key", is_key_type)
-        self._fixed_shard = _check_shard(shard)
-        self._shard = None
-        if self._fixed_shard is None:
-            self._shard = _plan(selection, shard, "shard", is_shard_type)
-        self._fixed_info = _check_client_info(client_info, limits)
-        self._info = None
-        if self._fixed_info is None:
-            self._info = _plan(selection, client_info, "client_info", is_client_info_type)
+        shard = _check_shard(options.shard)
+        info = _check_client_info(options.client_info, limits)
+        self._key = _plan(selection, options.partition_key, "partition_key", _can_be_key)
+        self._shard = _plan(selection, shard, "shard", _can_be_shard)
+        self._info = _plan(selection, info, "client_info", can_be_bytes)
+        self.is_given = options.partition_key is not None or any(
+            not (value is None or isinstance(value, Reader)) for value in (shard, info)
+        )
 
     def apply(self, window: Window, log: RejectionLog) -> Routes:
         """Return the routes of a window's rows; a shard takes the place of the key."""
-        shard = self._number_shards(window, log)
-        key = self._format_keys(window, shard, log)
-        return Routes(key, shard, self._take_client_info(window, log))
-
-    @property
-    def is_given(self) -> bool:
-        """Whether rows may differ in where they go, or in what their readers see."""
-        return any(column is not None for column in (self._key, self._shard, self._info))
+        key = shard = info = None
+        if self._shard is not None:
+            values, name = window.columns[self._shard.number], self._shard.name
+            shard = _number_shards(values, name, log)
+        if self._key is not None:
+            values, name = window.columns[self._key.number], self._key.name
+            if shard is not None:  # what these rows have as key does not matter
+                values = _leave_out(values, to_numpy(shard.is_valid()))
+            key = _format_keys(values, name, log)
+            limit = self._limits.max_partition_key_bytes
+            _reject_long(key, name, limit, "PartitionKeyTooLong", log)
+        if self._info is not None:
+            values, name = window.columns[self._info.number], self._info.name
+            info = to_bytes(values, name, log)
+            _reject_long(info, name, self._limits.max_client_info_bytes, "ClientInfoTooLong", log)
+        return Routes(key, shard, info)
 
     def blank(self) -> Routes:
         """Return the routes of one row that is rejected."""
-        has_shard = self._fixed_shard is not None or self._shard is not None
-        has_info = self._fixed_info is not None or self._info is not None
         return Routes(
             pa.nulls(1, pa.string()) if self._key is not None else None,
-            pa.nulls(1, pa.int32()) if has_shard else None,
-            pa.nulls(1, pa.binary()) if has_info else None,
+            pa.nulls(1, pa.int32()) if self._shard is not None else None,
+            pa.nulls(1, pa.binary()) if self._info is not None else None,
         )
-
-    def _format_keys(
-        self, window: Window, shard: pa.Int32Array | None, log: RejectionLog
-    ) -> pa.StringArray | None:
-        """Return the keys of rows without a shard; what the others have as key does not matter."""
-        if self._key is None:
-            return None
-        values = window.columns[self._key.number]
-        if shard is not None:
-            values = _leave_out(values, to_numpy(shard.is_valid()))
-        limit = self._limits.max_partition_key_bytes
-        return format_keys(values, self._key.name, limit, log)
-
-    def _number_shards(self, window: Window, log: RejectionLog) -> pa.Int32Array | None:
-        if self._fixed_shard is not None:
-            return pa.repeat(pa.scalar(self._fixed_shard, pa.int32()), window.num_rows)
-        if self._shard is None:
-            return None
-        return number_shards(window.columns[self._shard.number], self._shard.name, log)
-
-    def _take_client_info(self, window: Window, log: RejectionLog) -> pa.BinaryArray | None:
-        if self._fixed_info is not None:
-            return pa.repeat(pa.scalar(self._fixed_info, pa.binary()), window.num_rows)
-        if self._info is None:
-            return None
-        values = window.columns[self._info.number]
-        limit = self._limits.max_client_info_bytes
-        return take_client_info(values, self._info.name, limit, log)
 
 
 def _leave_out(values: pa.Array | np.ndarray, mask: np.ndarray) -> pa.Array | np.ndarray:
@@ -377,6 +331,8 @@ def _plan(
     """Open what an option maps, and check its type."""
     if value is None:
         return None
+    if isinstance(value, Reader):
+        return selection.add(value, option)
     column = selection.add_option(value, option)
     if column.type is not None and not is_fit(column.type):
         advice = f"which cannot be a {option}. Cast it, or map another column"
@@ -384,24 +340,28 @@ def _plan(
     return column
 
 
-def _check_shard(shard: Any) -> int | None:
-    """Return a shard number that serves every row; None where it is a column."""
+def _check_shard(shard: Any) -> Any:
+    """Return a reader of a number that serves every row; anything else as it is."""
     if isinstance(shard, (bool, float)):
         raise ConfigError(f"shard={shard!r}: expected a whole number, a column or an array.")
     if not isinstance(shard, (int, np.integer)):
-        return None
+        return shard
     if not 0 <= shard < MAX_SHARDS:
         raise ConfigError(f"shard={shard!r}: expected 0 to {MAX_SHARDS - 1:,}. Correct it.")
-    return int(shard)
+    return _repeat(pa.scalar(int(shard), pa.int32()))
 
 
-def _check_client_info(client_info: Any, limits: Limits) -> bytes | None:
-    """Return bytes that serve every row; None where it is a column."""
+def _check_client_info(client_info: Any, limits: Limits) -> Any:
+    """Return a reader of bytes that serve every row; anything else as it is."""
     if not isinstance(client_info, (bytes, bytearray)):
-        return None
+        return client_info
     if len(client_info) > limits.max_client_info_bytes:
         raise ConfigError(
             f"client_info has {len(client_info):,} bytes; a record may hold at most "
             f"{limits.max_client_info_bytes:,}. Shorten it."
         )
-    return bytes(client_info)
+    return _repeat(pa.scalar(bytes(client_info), pa.binary()))
+
+
+def _repeat(value: pa.Scalar) -> Reader:
+    return Reader(lambda start, stop: pa.repeat(value, stop - start), value.type)

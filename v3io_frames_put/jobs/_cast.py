@@ -20,7 +20,6 @@ import pyarrow.types as pt
 
 from v3io_frames_put._encode.columns import INTERNAL
 from v3io_frames_put._encode.layouts import (
-    NoPlainLayout,
     is_bytes,
     is_list,
     is_text,
@@ -114,14 +113,6 @@ def _read_type(column: str, given: Any) -> pa.DataType:
         ) from None
 
 
-def read_as(dtype: pa.DataType) -> pa.DataType:
-    """Return the type that a column of a file is read as: few kernels take other layouts."""
-    try:
-        return plain_type(dtype)
-    except NoPlainLayout:  # refused, with its name, if it is sent
-        return dtype
-
-
 def merge_schemas(
     schemas: Sequence[tuple[str, pa.Schema]], types: Mapping[str, pa.DataType]
 ) -> pa.Schema:
@@ -142,11 +133,11 @@ def merge_schemas(
     merged: dict[str, tuple[str, pa.DataType]] = {}
     for file, schema in schemas:
         check_unique(file, schema)
-        for name, dtype in zip(schema.names, map(read_as, schema.types), strict=True):
+        for name, dtype in zip(schema.names, map(plain_type, schema.types), strict=True):
             if name.startswith(INTERNAL):
                 continue
             first, known = merged.get(name, (file, dtype))
-            both = read_as(types[name]) if name in types else promote(known, dtype)
+            both = plain_type(types[name]) if name in types else promote(known, dtype)
             if both is None:
                 advice = "publish the files apart"
                 if can_cast(known, pa.string()) and can_cast(dtype, pa.string()):
@@ -170,7 +161,7 @@ def check_unique(file: str, schema: pa.Schema) -> None:
 def can_cast(given: pa.DataType, dtype: pa.DataType) -> bool:
     """Tell whether any value of one type can become another."""
     try:
-        cast_cells(pa.nulls(1, read_as(given)), dtype)
+        cast_cells(pa.nulls(1, plain_type(given)), dtype)
     except (pa.ArrowNotImplementedError, pa.ArrowInvalid, pa.ArrowTypeError):
         return False
     return True

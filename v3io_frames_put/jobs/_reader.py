@@ -28,6 +28,7 @@ from v3io_frames_put._encode.json_lines import FILE, FILE_ROW, LINE, LineSource
 from v3io_frames_put._encode.layouts import (
     DETAIL,
     INVALID,
+    plain_type,
 )
 from v3io_frames_put._encode.sources import StreamSource
 from v3io_frames_put.errors import ColumnNotFound, ConfigError, DataError, UnsupportedType
@@ -36,7 +37,6 @@ from v3io_frames_put.jobs._cast import (
     Piece,
     can_cast,
     merge_schemas,
-    read_as,
 )
 from v3io_frames_put.jobs._csv import CsvFile, Dialect
 from v3io_frames_put.jobs._files import (
@@ -257,7 +257,7 @@ class FileTable:
             if name not in schema.names and not self.is_lines:
                 if not any(isinstance(reader, JsonColumnsFile) for reader in self._readers):
                     raise ConfigError(f"types: no file has a column {name!r}. Correct the name.")
-                schema = schema.append(pa.field(name, read_as(dtype)))
+                schema = schema.append(pa.field(name, plain_type(dtype)))
         if self.is_lines:
             schema = schema.set(schema.get_field_index(LINE), LINE_FIELD)
         return pa.schema(
