@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from v3io_frames_put._encode.layouts import own_copy, to_numpy
-from v3io_frames_put._encode.records import binary_sizes
+from v3io_frames_put._encode.records import RowsAtFault, binary_sizes, is_unforeseen
 from v3io_frames_put._encode.routing import Routes
 from v3io_frames_put._encode.values import NO_REJECTIONS, Rejections
 
@@ -122,10 +122,43 @@ class Packer:
 
     def pack(self, windows: Iterable[Records]) -> Iterator[Records]:
         """Yield the packs of all rows."""
+        faults = RowsAtFault()
         for window in gather(windows, min(self.gathered_bytes, _MOST_BYTES)):
-            yield from self._pack(window)
+            yield from self._pack(window, faults)
 
-    def _pack(self, window: Records) -> Iterator[Records]:
+    def _pack(
+        self, window: Records, faults: RowsAtFault, *, is_copy: bool = False
+    ) -> Iterator[Records]:
+        """Pack a window; where that fails, a copy of what is left of it, then its halves."""
+        is_left = np.ones(len(window.rows), np.bool_)
+        try:
+            for packs in self._pack_once(window):
+                is_left[np.searchsorted(window.rows, packs.rows)] = False
+                yield packs
+        except BaseException as error:
+            if not is_unforeseen(error):
+                raise
+            failure = error
+        else:
+            return
+        places = np.flatnonzero(is_left)
+        no_packs = _take_rows(window, places[:0])
+        no_packs = replace(
+            no_packs, data=pa.array([], pa.binary()), row_counts=np.zeros(0, np.int32)
+        )
+        if is_left.all():  # nothing has left that says what became of the window's other rows
+            yield replace(no_packs, num_rows=window.num_rows, rejections=window.rejections)
+        if is_copy and len(places) == 1:
+            row = int(window.rows[places[0]])
+            name, detail = faults.reject(row, failure)
+            yield replace(no_packs, rejections=Rejections(np.array([row]), [name], [detail]))
+            return
+        middle = len(places) // 2 if is_copy else len(places)
+        for part in (places[:middle], places[middle:]):
+            if len(part):
+                yield from self._pack(_take_rows(window, part), faults, is_copy=True)
+
+    def _pack_once(self, window: Records) -> Iterator[Records]:
         """Yield the packs of a window in the order of their first rows.
 
         The first piece has all of the window's rows and rejections, the others none.
@@ -209,6 +242,21 @@ def _take(column: pa.Array, places: np.ndarray) -> pa.Array:
     if len(places) and places[-1] - places[0] == len(places) - 1 and (np.diff(places) == 1).all():
         return column[int(places[0]) : int(places[-1]) + 1]
     return column.take(pa.array(places, pa.int64()))
+
+
+def _take_rows(window: Records, places: np.ndarray) -> Records:
+    """Copy some rows out of a window, which itself keeps its number of rows and rejections."""
+    chosen = pa.array(places, pa.int64())
+    return replace(
+        window,
+        num_rows=0,
+        data=own_copy(window.data).take(chosen),
+        sizes=window.sizes[places],
+        routes=window.routes.each(lambda column: column.take(chosen)),
+        destination=None if window.destination is None else window.destination[places],
+        rows=window.rows[places],
+        rejections=NO_REJECTIONS,
+    )
 
 
 def _group(window: Records) -> tuple[np.ndarray, np.ndarray]:

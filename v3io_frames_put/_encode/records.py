@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
 import numpy as np
@@ -88,9 +88,8 @@ class _Payloads:
     log: RejectionLog
 
 
-@dataclass
-class RowEncoder:
-    """Reads a source window by window and encodes its rows.
+class RowsAtFault:
+    """Rejects rows for what encoding them raised, up to 32 of them.
 
     Whatever an encoder raises that was not foreseen (a panic of a native library, too)
     does not end the run, since it may depend on how memory was sliced, or on one cell::
@@ -102,23 +101,49 @@ class RowEncoder:
     33 rows at fault are a fault of the encoder, and raise a DataError.
     """
 
+    def __init__(self) -> None:
+        self._count = 0
+
+    def reject(self, row: int, error: BaseException) -> tuple[str, str]:
+        """Return the name and the detail of a row's rejection."""
+        self._count += 1
+        what = f"row {row:,} cannot be encoded ({type(error).__name__}: {error})"
+        if self._count > _MOST_AT_FAULT:
+            raise DataError(
+                f"{what}, like {_MOST_AT_FAULT} rows before it; expected none. Convert the "
+                f"columns they have in common, or leave them out with columns=."
+            ) from error
+        return "UnencodableValue", f"{what}. Convert its cells, or leave the row out."
+
+
+def is_unforeseen(error: BaseException) -> bool:
+    """Return whether what was raised while rows were encoded may be a fault of single rows."""
+    if isinstance(error, (MemoryError, OSError, PutRecordsError)):
+        return False
+    return isinstance(error, Exception) or type(error).__name__ == "PanicException"
+
+
+@dataclass
+class RowEncoder:
+    """Reads a source window by window and encodes its rows."""
+
     selection: Selection
     mapping: Mapping
     encoder: Encoder
     limits: Limits
     window_bytes: int
     invalid: InvalidCells | None = None
-    _num_at_fault: int = field(default=0, init=False)
 
     def windows(self, skip: Skip | None, blocks: Blocks | None = None) -> Iterator[Records]:
         """Yield all rows but the skipped, in order; every row is in one window."""
-        row = self._num_at_fault = 0
+        row, faults = 0, RowsAtFault()
         held: list[Records] = []  # until the block of rows that they are of is checked
         while (window := self._read(row, blocks)) is not None:
-            done = self._encode(window)
-            is_checked = blocks is None or blocks.take(row, done.payload, done.routes)
-            held.append(self._leave_out(row, done, skip))
-            row += len(done.payload)
+            is_checked = True
+            for done in self._encode(window, faults):
+                is_checked = blocks is None or blocks.take(row, done.payload, done.routes)
+                held.append(self._leave_out(row, done, skip))
+                row += len(done.payload)
             del window, done  # their memory is the next window's
             if is_checked:
                 yield from held
@@ -134,14 +159,28 @@ class RowEncoder:
             max_rows = blocks.room(max_rows)
         return read_window(selection.source, selection.readers, row, max_rows, max_bytes)
 
-    def _encode(self, window: Window) -> _Payloads:
-        """Encode a window, or its first rows."""
+    def _encode(
+        self, window: Window, faults: RowsAtFault, *, is_copy: bool = False
+    ) -> Iterator[_Payloads]:
+        """Encode a window, or its first rows; where that fails, a copy, then its halves."""
         try:
-            return self._encode_once(window)
+            yield self._encode_once(window)
         except BaseException as error:
-            if not _is_unforeseen(error):
+            if not is_unforeseen(error):
                 raise
-        return self._encode_parts(window)
+            if is_copy and window.num_rows == 1:
+                yield self._reject(faults.reject(window.first_row, error))
+                return
+        else:
+            return
+        middle = window.num_rows // 2 if is_copy else window.num_rows
+        for part in (window.slice(0, middle), window.slice(middle, window.num_rows)):
+            num_rows = 0
+            for done in self._encode(part.copy(), faults, is_copy=True) if part.num_rows else ():
+                num_rows += len(done.payload)
+                yield done
+            if num_rows < part.num_rows:
+                return
 
     def _encode_once(self, window: Window) -> _Payloads:
         log = RejectionLog()
@@ -156,46 +195,22 @@ class RowEncoder:
             self.invalid.refuse(window.columns, log)
         routes = self.mapping.apply(window, log)
         sizes = self.encoder.measure(payload)
-        _reject_large(window.first_row, sizes, self.limits.max_data_bytes, log)
+        for row in np.flatnonzero(sizes > self.limits.max_data_bytes):
+            detail = (
+                f"row {window.first_row + row:,} encodes to {sizes[row]:,} bytes; a record may "
+                f"hold at most {self.limits.max_data_bytes:,}. Leave out or shorten its largest "
+                f"column."
+            )
+            log.add(row, "DataTooLarge", detail)
         return _Payloads(payload, sizes, routes, log)
 
-    def _encode_parts(self, window: Window) -> _Payloads:
-        """Encode a copy of a window; where that fails, its halves."""
-        window = window.copy()
-        try:
-            return self._encode_once(window)
-        except BaseException as error:
-            if not _is_unforeseen(error):
-                raise
-            if window.num_rows == 1:
-                return self._reject(window, error)
-        middle = window.num_rows // 2
-        head = self._encode_parts(window.slice(0, middle))
-        if len(head.payload) < middle:
-            return head
-        tail = self._encode_parts(window.slice(middle, window.num_rows))
-        reasons = {middle + row: reason for row, reason in tail.log.reasons.items()}
-        return _Payloads(
-            pa.concat_arrays([head.payload, tail.payload]),
-            np.concatenate([head.sizes, tail.sizes]),
-            Routes.concat([head.routes, tail.routes]),
-            RejectionLog(head.log.reasons | reasons),
-        )
-
-    def _reject(self, window: Window, error: BaseException) -> _Payloads:
-        """Reject the one row of a window for what encoding it raised."""
-        self._num_at_fault += 1
-        what = f"row {window.first_row:,} cannot be encoded ({type(error).__name__}: {error})"
-        if self._num_at_fault > _MOST_AT_FAULT:
-            raise DataError(
-                f"{what}, like {_MOST_AT_FAULT} rows before it; expected none. Convert the "
-                f"columns they have in common, or leave them out with columns=."
-            ) from error
-        log = RejectionLog()
-        log.add(0, "UnencodableValue", f"{what}. Convert its cells, or leave the row out.")
+    def _reject(self, reason: tuple[str, str]) -> _Payloads:
+        """Return one row that is rejected."""
         dtype = self.encoder.payload_type
         blank = pa.array([b""], dtype) if pa.types.is_binary(dtype) else pa.nulls(1, dtype)
-        return _Payloads(blank, np.zeros(1, np.int64), self.mapping.blank(), log)
+        return _Payloads(
+            blank, np.zeros(1, np.int64), self.mapping.blank(), RejectionLog({0: reason})
+        )
 
     def _leave_out(self, first_row: int, done: _Payloads, skip: Skip | None) -> Records:
         """Return the rows of a window without those that are rejected or skipped."""
@@ -225,22 +240,6 @@ class RowEncoder:
         )
 
 
-def _is_unforeseen(error: BaseException) -> bool:
-    """Return whether what an encoder raised may be a fault of single rows."""
-    if isinstance(error, (MemoryError, OSError, PutRecordsError)):
-        return False
-    return isinstance(error, Exception) or type(error).__name__ == "PanicException"
-
-
 def binary_sizes(payload: pa.Array) -> np.ndarray:
     """Return the bytes of each value of a binary column."""
     return to_numpy(pc.binary_length(payload)).astype(np.int64)
-
-
-def _reject_large(first_row: int, sizes: np.ndarray, max_bytes: int, log: RejectionLog) -> None:
-    for row in np.flatnonzero(sizes > max_bytes):
-        detail = (
-            f"row {first_row + row:,} encodes to {sizes[row]:,} bytes; a record may hold at most "
-            f"{max_bytes:,}. Leave out or shorten its largest column."
-        )
-        log.add(row, "DataTooLarge", detail)
