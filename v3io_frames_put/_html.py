@@ -27,6 +27,7 @@ SPOKEN: Final = {"unsent": "not sent"}  # where a status is not called by its na
 _TRACK: Final = "rgba(128,128,128,0.25)"
 _LINE: Final = "1px solid rgba(128,128,128,0.3)"
 _FAINT: Final = "opacity:0.75"
+_GRID: Final = "width:100%;border-collapse:collapse;border:none"
 _SHORT: Final = 24  # characters that are not broken over lines
 # Notebooks give tables stripes, a font size and a side of their own.
 _ROW: Final = "background:transparent"
@@ -37,7 +38,6 @@ _CODE: Final = (
 )
 _MARKED: Final = re.compile(r"`([^`]+)`|\*\*([^*]+)\*\*")
 _WIDE: Final = 8  # columns a line that leave room for whole numbers
-_WIDTH: Final = 480
 _HEIGHT: Final = 60
 
 
@@ -93,7 +93,7 @@ def headline(words: str, chips: str, beside: str) -> str:
     return (
         '<div style="display:flex;flex-wrap:wrap;align-items:baseline;gap:4px 10px">'
         f'<b style="font-size:16px">{text(words)}</b> {chips} '
-        f'<span style="margin-left:auto;{_FAINT}">{beside}</span></div>'
+        f'<span style="margin-left:auto;{_FAINT}">{text(beside)}</span></div>'
     )
 
 
@@ -153,18 +153,16 @@ def figures(items: Sequence[tuple[str, str]]) -> str:
     """Draw large numbers, each above its label; the last one is at the right."""
     left = f"{_CELL};text-align:left;white-space:nowrap;width:1%;padding-right:26px"
     styles = [left] * (len(items) - 1) + [f"{_CELL};text-align:right;padding-right:0"]
-    numbers = "".join(
-        f'<td style="{style};font-size:19px;padding-bottom:0"><b>{number}</b></td>'
-        for style, (number, _) in zip(styles, items, strict=True)
-    )
-    labels = "".join(
-        f'<td style="{style};font-size:12px;padding-top:0">'
-        f'<span style="{_FAINT}">{label}</span></td>'
-        for style, (_, label) in zip(styles, items, strict=True)
-    )
+    numbers = labels = ""
+    for style, (number, label) in zip(styles, items, strict=True):
+        numbers += f'<td style="{style};font-size:19px;padding-bottom:0"><b>{number}</b></td>'
+        labels += (
+            f'<td style="{style};font-size:12px;padding-top:0">'
+            f'<span style="{_FAINT}">{label}</span></td>'
+        )
     return (
-        '<table style="width:100%;table-layout:auto;border-collapse:collapse;border:none;margin:0">'
-        f'<tbody><tr style="{_ROW}">{numbers}</tr><tr style="{_ROW}">{labels}</tr></tbody></table>'
+        f'<table style="{_GRID};table-layout:auto;margin:6px 0 0"><tbody>'
+        f'<tr style="{_ROW}">{numbers}</tr><tr style="{_ROW}">{labels}</tr></tbody></table>'
     )
 
 
@@ -204,18 +202,15 @@ def table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
         for name, side in zip(header, sides, strict=False)  # no header: rows have names
     )
     head = f'<thead style="border:none"><tr style="{_ROW}">{head}</tr></thead>' if header else ""
+    body = ""
+    for first, *others in drawn:
+        body += f'<tr style="{_ROW}"><th scope="row" style="{_style(first)}">{text(first)}</th>'
+        body += "".join(f'<td style="{_style(cell)}">{text(cell)}</td>' for cell in others)
+        body += "</tr>"
     return (
         '<table style="margin:6px 0 0;table-layout:auto;border-collapse:collapse;border:none;'
-        f'white-space:normal;font-size:13px">{head}<tbody>{"".join(map(_row, drawn))}</tbody>'
-        "</table>"
+        f'white-space:normal;font-size:13px">{head}<tbody>{body}</tbody></table>'
     )
-
-
-def _row(cells: Sequence[Any]) -> str:
-    first, *others = cells
-    drawn = [f'<th scope="row" style="{_style(first)}">{text(first)}</th>']
-    drawn += [f'<td style="{_style(cell)}">{text(cell)}</td>' for cell in others]
-    return f'<tr style="{_ROW}">{"".join(drawn)}</tr>'
 
 
 def _style(cell: object) -> str:
@@ -228,61 +223,49 @@ def _side(cell: object) -> str:
     return "right" if isinstance(cell, (int, float)) else "left"
 
 
-def columns_chart(names: Sequence[str], values: Sequence[int], *, heading: str, a_line: int) -> str:
-    """Draw one column a value, so many in a line, its number above and its name below."""
-    highest = max(values, default=0) or 1
+def columns_chart(values: Mapping[Any, int], *, heading: str) -> str:
+    """Draw one column a value, 8 or 16 in a line: its number above, its name below."""
+    highest = max([*values.values(), 1])
+    items = [(str(name), int(value)) for name, value in values.items()]
+    a_line = _WIDE if len(items) <= _WIDE else 2 * _WIDE
     lines = [
-        _chart_line(
-            heading, list(zip(names, values, strict=True))[at : at + a_line], highest, a_line
-        )
-        for at in range(0, len(names), a_line)
+        _chart_line(items[at : at + a_line], heading, highest, a_line)
+        for at in range(0, len(items), a_line)
     ]
     return (
-        '<table style="width:100%;table-layout:fixed;border-collapse:collapse;border:none;'
-        f'margin:6px 0 0"><tbody>{"".join(lines)}</tbody></table>'
+        f'<table style="{_GRID};table-layout:fixed;margin:6px 0 0"><tbody>{"".join(lines)}</tbody>'
+        "</table>"
     )
 
 
-def _chart_line(heading: str, line: list[tuple[str, int]], highest: int, a_line: int) -> str:
-    size = 12 if a_line <= _WIDE else 11
-    base = f"padding:0 2px;border:none;text-align:center;font-size:{size}px;font-weight:normal"
+def _chart_line(line: list[tuple[str, int]], heading: str, highest: int, a_line: int) -> str:
+    base = "padding:0 2px;border:none;text-align:center;font-size:12px;font-weight:normal"
     head = f"padding:0 6px 0 0;border:none;text-align:left;font-size:12px;width:44px;{_FAINT}"
+    numbers = bars = names = ""
+    for name, value in line:
+        # 16 counts in a line have to be short to fit above their columns.
+        is_short = a_line <= _WIDE or value < 1_000  # noqa: PLR2004  # three digits fit
+        shown = f"{value:,}" if is_short else short_number(value)
+        numbers += f'<td style="{base}">{shown if value else "<b>0</b>"}</td>'
+        bars += (
+            f'<td style="{base};height:{_HEIGHT}px;vertical-align:bottom;border-bottom:{_LINE}">'
+            f'<div style="height:{value / highest * _HEIGHT:.0f}px;background:{COLORS["running"]};'
+            f'border-radius:2px 2px 0 0"></div></td>'
+        )
+        names += f'<th scope="col" style="{base};{_FAINT}">{text(name)}</th>'
     empty = f'<td style="{base}"></td>' * (a_line - len(line))
-    numbers = "".join(
-        f'<td style="{base}">{_count(value, a_line) if value else "<b>0</b>"}</td>'
-        for _, value in line
+    return "".join(
+        f'<tr style="{_ROW}"><th scope="row" style="{head}">{title}</th>{cells}{empty}</tr>'
+        for title, cells in (("Rows", numbers), ("", bars), (text(heading), names))
     )
-    bars = "".join(
-        f'<td style="{base};height:{_HEIGHT}px;vertical-align:bottom;border-bottom:{_LINE}">'
-        f'<div style="height:{value / highest * _HEIGHT:.0f}px;background:{COLORS["running"]};'
-        f'border-radius:2px 2px 0 0"></div></td>'
-        for _, value in line
-    )
-    names = "".join(
-        f'<th scope="col" style="{base};{_FAINT}">{text(name)}</th>' for name, _ in line
-    )
-    return (
-        f'<tr style="{_ROW}"><th scope="row" style="{head}">Rows</th>{numbers}{empty}</tr>'
-        f'<tr style="{_ROW}"><td style="{head}"></td>{bars}{empty}</tr>'
-        f'<tr style="{_ROW}"><th scope="row" style="{head}">{text(heading)}</th>{names}{empty}</tr>'
-    )
-
-
-def _count(value: int, a_line: int) -> str:
-    """Write a count so short that it fits above its column."""
-    return f"{value:,}" if a_line <= _WIDE or value < 1_000 else short_number(value)  # noqa: PLR2004
 
 
 def short_number(value: float) -> str:
     """Write a number in three digits: 950, 55.5k, 1.20M."""
-    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
-        if value >= size * 0.9995:
-            return (
-                f"{value / size:.3g}{unit}"
-                if value < 999.5 * size
-                else f"{value / size:,.0f}{unit}"
-            )
-    return f"{value:.3g}" if value < 999.5 else f"{value:,.0f}"  # noqa: PLR2004
+    units = (("G", 1e9), ("M", 1e6), ("k", 1e3))
+    unit, size = next((one for one in units if value >= one[1] * 0.9995), ("", 1))
+    number = value / size
+    return (f"{number:.3g}" if number < 999.5 else f"{number:,.0f}") + unit  # noqa: PLR2004
 
 
 def size(count: float) -> str:
@@ -290,21 +273,6 @@ def size(count: float) -> str:
     shown = short_number(count)
     number, unit = (shown[:-1], shown[-1]) if shown[-1].isalpha() else (shown, "")
     return f"{number} {unit}B"
-
-
-def area_chart(description: str, points: Sequence[tuple[float, float]]) -> str:
-    """Draw values over an axis that begins at 0; ``description`` says it in words."""
-    last = max((x for x, _ in points), default=0) or 1
-    highest = max((y for _, y in points), default=0) or 1
-    corners = [
-        f"{x / last * _WIDTH:.1f},{_HEIGHT - y / highest * (_HEIGHT - 2):.1f}" for x, y in points
-    ]
-    shape = " ".join([f"0,{_HEIGHT}", *corners, f"{_WIDTH},{_HEIGHT}"])
-    return (
-        f'<svg role="img" aria-label="{escape(description)}" viewBox="0 0 {_WIDTH} {_HEIGHT}" '
-        f'width="{_WIDTH}" height="{_HEIGHT}" style="max-width:100%;display:block;margin:6px 0 0">'
-        f'<polygon points="{shape}" fill="{COLORS["running"]}"></polygon></svg>'
-    )
 
 
 def plural(count: int, one: str, many: str | None = None) -> str:

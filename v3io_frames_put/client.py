@@ -5,6 +5,7 @@ Nothing is connected and requests is not loaded until something is asked.
 
 from __future__ import annotations
 
+import copy
 import warnings
 from typing import TYPE_CHECKING, Literal
 
@@ -347,6 +348,13 @@ class Client:
         from v3io_frames_put._io.verify import verify_results
 
         return verify_results(results, self._access.remote(stream), progress)
+
+
+def with_retry(client: Client, retry: Retry) -> Client:
+    """Make a client for the same platform with another ``retry`` and its own connections."""
+    other, access = copy.copy(client), client._access  # noqa: SLF001  # its own module
+    other._access = Session(access.endpoint, access.timeouts, retry)  # noqa: SLF001
+    return other
 
 
 def pick_client(client: Client | None) -> Client:

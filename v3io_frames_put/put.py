@@ -6,15 +6,17 @@ data, options -> plan_run -> (journal) -> Run: windows of records, requests, res
 
 from __future__ import annotations
 
+import logging
 import sys
 import warnings
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from v3io_frames_put._journal import open_journal
 from v3io_frames_put._public import public
 from v3io_frames_put._run import Run, plan_run, stop_error
-from v3io_frames_put.client import Client, pick_client
+from v3io_frames_put.client import Client, pick_client, with_retry
 from v3io_frames_put.config import (
     DeliveryOptions,
     Encoding,
@@ -28,7 +30,8 @@ from v3io_frames_put.errors import (
     PutRecordsError,
     UnstoredRowsWarning,
 )
-from v3io_frames_put.results import Results, amend_results, attach_receipt
+from v3io_frames_put.progress import someone_looks_on
+from v3io_frames_put.results import ATTRS_KEY, Results, amend_results, attach_receipt
 from v3io_frames_put.resume import read_prior_run
 from v3io_frames_put.summary import summarize
 
@@ -42,6 +45,8 @@ if TYPE_CHECKING:
     from v3io_frames_put._run import RunPlan, RunReport
     from v3io_frames_put.config import DeliveryMode, Format, MaxInFlight, Order, RowsPerRecord
     from v3io_frames_put.progress import ProgressOption
+
+_LOG: Final = logging.getLogger("v3io_frames_put")
 
 
 @public
@@ -196,6 +201,8 @@ def put_records(  # noqa: PLR0913  # the one public verb: contract section 1
         results, report = run_to_results(Run(plan, prior=prior, run_log=log))
     with carrying(results):
         raise_if_ended_early(plan, report)
+        if someone_looks_on():
+            _note_shards(results, client, stream)
         _report_unstored(results, on_error)
     return results
 
@@ -238,6 +245,18 @@ def raise_if_ended_early(plan: RunPlan, report: RunReport) -> None:
         ) from report.broken
     if report.stop is not None:
         raise stop_error(report.stop, client=plan.client, stream=plan.stream)
+
+
+def _note_shards(results: pd.DataFrame, client: Client, stream: str) -> None:
+    """Ask how many shards the stream has: the summary shows those without rows, too."""
+    receipt = results.attrs[ATTRS_KEY]
+    if not receipt["counts"]["stored"] or receipt["already_complete"]:
+        return
+    try:
+        with with_retry(client, replace(client.retry, attempts=1)) as once:
+            receipt["shards"] = once.describe_stream(stream).shards
+    except PutRecordsError as error:  # the rows are stored all the same
+        _LOG.info("how many shards %s has is not known: %s", stream, error)
 
 
 def _report_unstored(results: pd.DataFrame, on_error: str) -> None:

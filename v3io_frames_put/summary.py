@@ -1,4 +1,4 @@
-"""A results frame -> what it says: as values, as lines of text, as a page.
+"""A results frame -> its summary: as values, as lines of text, as a page.
 
 The page is static HTML that reads the same live, saved, on GitHub and in docs.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import pandas as pd
 
@@ -21,13 +21,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 _SHOWN_REASONS: Final = 10
-_TOLD_REASONS: Final = 3  # in one paragraph
+_WARNED_REASONS: Final = 3  # in one paragraph
 _SHOWN_LABELS: Final = 4
-_SHOWN_SHARDS: Final = 16  # as text, and in tables
+_SHOWN_SHARDS: Final = 16  # as text
 _DRAWN_SHARDS: Final = 256
 _OPEN_SHARDS: Final = 64  # more would be a page of their own
-_SHARDS_A_LINE: Final = (8, 16, 24)
-_UNEVEN: Final = 2  # times the mean: a shard that sets the pace of its readers
+_UNEVEN: Final = 2  # times the mean: such a shard limits its readers
 _ROWS_ENOUGH: Final = 10  # a shard: fewer spread unevenly by chance
 _NEEDED: Final = (
     "status",
@@ -36,10 +35,10 @@ _NEEDED: Final = (
     "error_code",
     "error_message",
     "error_detail",
-    "attempts",
     "maybe_duplicate",
 )
 _ERRORS: Final = ("status", "error_message", "error_code", "column", "rows", "detail", "labels")
+_COLUMN: Final = r"^column '([^']*)'"  # the first words of a detail about one column
 _RESUME: Final = "`put_records(data, stream, ..., resume=results)`"
 _TO_DO: Final = {  # with what goes on, see `Summary.notices`
     "Stopped": "{go_on} sends them.",
@@ -48,44 +47,48 @@ _TO_DO: Final = {  # with what goes on, see `Summary.notices`
     "ShardIDOutOfRangeException": "Give a shard that the stream has, or a partition key.",
     "Permission denied": "Ask for the right to write to this stream.",
 }
+_RESOLVED: Final = {  # unknown rows, by the delivery of their run
+    "exactly_once": "{go_on} looks for them on the stream, and sends what is not there.",
+    "at_least_once": "{go_on} sends them again, and marks them as possible duplicates.",
+    "at_most_once": "`at_most_once` never sends them again; read the stream to find out.",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Summary:
-    """What a results frame says.
+    """The numbers of a results frame.
 
     Attributes
     ----------
     counts : dict of str to int
         Rows by status, all four of them.
     shards : DataFrame
-        Per ``shard_id``, from 0 to the last one that is known of: ``rows`` stored, ``first``
-        and ``last`` (sequence numbers; missing where there are none).
+        Per ``shard_id``, from 0 to the last known one: ``rows`` stored, ``first`` and
+        ``last`` sequence number (missing where no row is stored).
     errors : DataFrame
         Per status, ``error_message``, ``error_code`` and ``column``: ``rows``, one ``detail``
         and the ``labels`` of the first rows.
-    attempts : dict of int to int
-        Rows by the number of requests that carried them.
     maybe_duplicates : int
-        Rows that may be stored twice because of us.
-    rows_per_second : float or None
-        Of the run. None: the frame carries no receipt.
+        Rows that may be stored twice because a request was sent again.
     receipt : dict
-        Of the run, as ``results.attrs["v3io"]`` has it. Empty: the frame carries none.
+        The run's, as in ``results.attrs["v3io"]``. Empty: the frame carries none.
     """
 
     counts: Mapping[str, int]
     shards: pd.DataFrame
     errors: pd.DataFrame
-    attempts: Mapping[int, int]
     maybe_duplicates: int
-    rows_per_second: float | None
     receipt: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def rows(self) -> int:
         """Rows of the frame."""
         return sum(self.counts.values())
+
+    @property
+    def rows_per_second(self) -> float | None:
+        """Rate of the run. None: the frame carries no receipt."""
+        return self.receipt.get("rows_per_second")
 
     @property
     def headline(self) -> str:
@@ -98,7 +101,7 @@ class Summary:
         return f"{stored:,} of {plural(self.rows, 'row')} stored"
 
     def unstored_message(self) -> str:
-        """Say in one paragraph how many rows are not stored, and why."""
+        """Return one paragraph: how many rows are not stored, and the most frequent reasons."""
         reasons: dict[str, list[Any]] = {}
         for name, rows, detail in self.errors[["error_message", "rows", "detail"]].to_numpy():
             reasons.setdefault(str(name), [0, detail])[0] += rows
@@ -107,131 +110,118 @@ class Summary:
         )
 
     def notices(self, go_on: str = _RESUME) -> list[str]:
-        """Say what must not be missed, a sentence or two each; code is in backticks.
+        """Return what must not be missed, a sentence or two each; code is in backticks.
 
         Parameters
         ----------
         go_on : str
             What sends the rows that are left.
         """
-        counts, receipt = self.counts, self.receipt
-        exact = receipt.get("delivery") == "exactly_once"
-        said = []
+        counts, receipt, notices = self.counts, self.receipt, []
         if self.maybe_duplicates:
-            them = plural(self.maybe_duplicates, "row")
+            exact = receipt.get("delivery") == "exactly_once"
             cure = (
                 "Readers drop the copies with `read_records(..., unique=True)`."
                 if exact
                 else 'To prevent it, use `delivery="exactly_once"`.'
             )
-            said.append(
-                f"**{them} may be stored twice**, because an answer was lost and the request sent "
-                f"again. See `results[results.maybe_duplicate]`. {cure}"
+            notices.append(
+                f"**{plural(self.maybe_duplicates, 'row')} may be stored twice**, because an "
+                f"answer was lost and the request sent again. See "
+                f"`results[results.maybe_duplicate]`. {cure}"
             )
-        copies = _count_of(receipt, "duplicates")
-        if copies:
-            said.append(
+        if copies := _count_of(receipt, "duplicates"):
+            notices.append(
                 f"**{plural(copies, 'further copy', 'further copies')} of stored rows** "
                 f"{'is' if copies == 1 else 'are'} on the stream: "
                 f'`results.attrs["v3io"]["duplicates"]`. Readers drop them with '
                 f"`read_records(..., unique=True)`."
             )
         if counts["unknown"]:
-            said.append(
+            notices.append(
                 f"**{plural(counts['unknown'], 'row')} may or may not be stored**: no answer "
                 f"came. {_resolve(receipt, go_on)}"
             )
         if counts["unsent"]:
+            early = ", because the run ended early" if receipt.get("stopped") else ""
             them = "it" if counts["unsent"] == 1 else "them"
-            said.append(
-                f"**{plural(counts['unsent'], 'row')} not sent**"
-                f"{', because the run ended early' if receipt.get('stopped') else ''}. "
-                f"{go_on} sends {them}."
+            notices.append(
+                f"**{plural(counts['unsent'], 'row')} not sent**{early}. {go_on} sends {them}."
             )
-        moved = _count_of(receipt, "out_of_order")
-        if moved:
-            said.append(
+        if moved := _count_of(receipt, "out_of_order"):
+            notices.append(
                 f"**{plural(moved, 'row')} stored after later rows** of the same key or shard: "
                 f'`results.attrs["v3io"]["out_of_order"]`.'
             )
-        empty = self._empty_shards()
-        if empty:
-            said.append(empty)
-        return said
+        return [*notices, *self._warn_of_empty_shards()]
 
-    def _empty_shards(self) -> str:
-        """Warn of shards that got nothing though there were rows enough for each."""
+    def _warn_of_empty_shards(self) -> list[str]:
+        """Warn of shards that got nothing although there were rows enough for each."""
         rows = self.shards.get("rows", pd.Series(dtype="int64"))
-        none = [str(shard) for shard, count in rows.items() if not count]
-        if not none or rows.sum() < len(rows) * _ROWS_ENOUGH:
-            return ""
-        more = f" and {len(none) - _SHOWN_SHARDS:,} more" if len(none) > _SHOWN_SHARDS else ""
-        return (
-            f"**{len(none):,} of {len(rows):,} shards got no rows**: "
-            f"{', '.join(none[:_SHOWN_SHARDS])}{more}. A partition key with more values spreads "
-            f"them better."
-        )
+        empty = [str(shard) for shard, count in rows.items() if not count]
+        if not empty or rows.sum() < len(rows) * _ROWS_ENOUGH:
+            return []
+        more = f" and {len(empty) - _SHOWN_SHARDS:,} more" if len(empty) > _SHOWN_SHARDS else ""
+        names = f"{', '.join(empty[:_SHOWN_SHARDS])}{more}"
+        return [
+            (
+                f"**{len(empty):,} of {len(rows):,} shards got no rows**: {names}. "
+                f"A partition key with more values spreads them better."
+            )
+        ]
 
     def facts(self) -> list[tuple[str, str]]:
         """List the numbers of the run's receipt, as names and values."""
-        receipt, facts = self.receipt, []
-        for name, key in (
-            ("Stream", "stream"), ("Platform", "endpoint"), ("Run", "run_id"),
-            ("Delivery", "delivery"), ("Order", "order"), ("Stopped", "stopped"),
-        ):  # fmt: skip
-            if receipt.get(key) is not None:
-                facts.append((name, str(receipt[key])))
-        for name, key in (
-            ("Requests", "requests"), ("Rows sent again", "retried"), ("Bytes sent", "bytes"),
-            ("Tasks", "tasks"), ("Rows finished by earlier calls", "resumed_rows"),
-        ):  # fmt: skip
-            if receipt.get(key):
-                facts.append((name, f"{receipt[key]:,}"))
-        if receipt.get("seconds") is not None:
-            facts.append(("Seconds", f"{receipt['seconds']:,.1f}"))
-        again = sum(rows for attempts, rows in self.attempts.items() if attempts > 1)
-        if again:
-            facts.append(
-                ("Most attempts", f"{max(self.attempts)}; {plural(again, 'row')} needed over one")
-            )
-        return facts
+        names = {
+            "Stream": "stream", "Platform": "endpoint", "Run": "run_id", "Delivery": "delivery",
+            "Order": "order", "Stopped": "stopped", "Requests": "requests",
+            "Rows sent again": "retried", "Bytes sent": "bytes", "Seconds": "seconds",
+            "Tasks": "tasks", "Rows finished by earlier calls": "resumed_rows",
+        }  # fmt: skip
+        known = {name: self.receipt.get(key) for name, key in names.items()}
+        return [
+            (name, value if isinstance(value, str) else f"{value:,}")
+            for name, value in known.items()
+            if value
+        ]
 
     def rate(self) -> tuple[str, str]:
-        """Say how fast it was: rows per second, and what else there is; empty: nothing is known."""
-        if self.receipt.get("already_complete"):
+        """Return rows per second, and the numbers beside it; empty: nothing is known."""
+        receipt = self.receipt
+        if receipt.get("already_complete"):
             return "", "already complete: nothing was sent"
         if not self.rows_per_second:
             return "", ""
-        parts = []
-        seconds, sent = self.receipt.get("seconds"), self.receipt.get("bytes")
-        if seconds and sent:
-            parts.append(f"{sent / seconds / 1e6:,.1f} MB/s")
-        if self.receipt.get("requests"):
-            parts.append(plural(self.receipt["requests"], "request"))
+        parts, seconds = [], receipt.get("seconds")
+        if seconds and receipt.get("bytes"):
+            parts.append(f"{receipt['bytes'] / seconds / 1e6:,.1f} MB/s")
+        if receipt.get("requests"):
+            parts.append(plural(receipt["requests"], "request"))
         if seconds is not None:
             parts.append(f"{seconds:,.1f} s")
         return f"{_html.short_number(self.rows_per_second)} rows/s", " · ".join(parts)
 
     def __repr__(self) -> str:
-        return "\n".join(_draw_text(self))
+        return "\n".join(_write_text(self))
 
     def _repr_html_(self) -> str:
         return draw_summary(self)
 
 
 def summarize(results: Any) -> Summary:
-    """Count what a results frame says.
+    """Count the outcomes in a results frame.
 
     Parameters
     ----------
     results : DataFrame
-        From ``put_records``, whole or a selection of its rows; pandas, or the Dask or Spark
+        From ``put_records``, whole or a selection of its rows; or the Dask or Spark
         DataFrame that the faces for them return (its columns are read into memory).
 
     Returns
     -------
     Summary
-        Of the rows given; only the rate and the receipt are the whole run's.
+        Of the rows given; only the rate and the receipt are of the whole run. Print it, or
+        show it in a notebook.
 
     Raises
     ------
@@ -244,17 +234,14 @@ def summarize(results: Any) -> Summary:
             f"results: expected the frame that put_records returned; it has no column "
             f"{', '.join(sorted(missing))}."
         )
-    frame = _as_pandas(results)
+    frame = _to_pandas(results)
     counts = frame["status"].value_counts()
     receipt = frame.attrs.get(ATTRS_KEY, {})
-    attempts = frame["attempts"].value_counts().sort_index()
     return Summary(
         counts={status: int(counts.get(status, 0)) for status in STATUSES},
-        shards=_shards(frame, receipt),
+        shards=_count_shards(frame, receipt),
         errors=group_reasons(frame),
-        attempts=dict(zip(attempts.index.tolist(), attempts.tolist(), strict=True)),
         maybe_duplicates=int(frame["maybe_duplicate"].sum()),
-        rows_per_second=receipt.get("rows_per_second"),
         receipt=receipt,
     )
 
@@ -265,7 +252,7 @@ def summarize_receipt(
     counts: Mapping[str, int] | None = None,
     shards: Mapping[int, Mapping[str, int]] | None = None,
 ) -> Summary:
-    """Make a summary of rows that are not at hand, by what a receipt says of them.
+    """Make a summary without the rows, from a receipt.
 
     Parameters
     ----------
@@ -277,23 +264,18 @@ def summarize_receipt(
     counts : dict of str to int, optional
         Rows by status. None: the receipt's.
     shards : dict of int to dict, optional
-        ``rows``, ``first`` and ``last`` of each shard that got any. None: not known.
+        Of each shard that got rows: how many ``rows``, ``first`` and ``last`` sequence number.
     """
     errors = pd.DataFrame([dict(reason) for reason in reasons], columns=list(_ERRORS))
     columns = errors["detail"].astype("string").str.extract(_COLUMN, expand=False)
-    by_shard = pd.DataFrame(
-        list((shards or {}).values()),
-        index=list(shards or {}),
-        columns=["rows", "first", "last"],
-        dtype="Int64",
+    by_shard = pd.DataFrame.from_dict(
+        dict(shards or {}), orient="index", columns=["rows", "first", "last"], dtype="Int64"
     )
     return Summary(
         counts=receipt["counts"] if counts is None else counts,
-        shards=_every_shard(by_shard, receipt),
+        shards=_add_empty_shards(by_shard, receipt),
         errors=errors.assign(column=columns, labels=pd.Series([()] * len(errors), dtype=object)),
-        attempts={},
         maybe_duplicates=receipt.get("maybe_duplicates", 0),
-        rows_per_second=receipt.get("rows_per_second"),
         receipt=receipt,
     )
 
@@ -303,26 +285,23 @@ def describe_unstored(
     reasons: Sequence[tuple[Any, int, Any]],
     where: str = 'See them: results[results.status != "stored"].',
 ) -> str:
-    """Say in one paragraph how many rows are not stored, why, and where they are."""
+    """Write in one paragraph how many rows are not stored, why, and where they are."""
     rows = sum(counts.values())
-    total = rows - counts["stored"]
     counted = ", ".join(f"{counts[s]:,} {s}" for s in STATUSES[1:] if counts[s])
-    first = sorted(reasons, key=lambda reason: -reason[1])[:_TOLD_REASONS]
+    frequent = sorted(reasons, key=lambda reason: -reason[1])[:_WARNED_REASONS]
     why = "; ".join(
         f"{count:,} x {name}" + ("" if pd.isna(detail) else f": {str(detail).rstrip('.')}")
-        for name, count, detail in first
+        for name, count, detail in frequent
     )
     verb = "is" if rows == 1 else "are"
     return (
-        f"{total:,} of {plural(rows, 'row')} {verb} not stored ({counted}). {why}. {where}"
+        f"{rows - counts['stored']:,} of {plural(rows, 'row')} {verb} not stored ({counted}). "
+        f"{why}. {where}"
     ).rstrip()
 
 
-_COLUMN: Final = r"^column '([^']*)'"  # how a detail begins that is of one column
-
-
-def _as_pandas(results: Any) -> pd.DataFrame:
-    """Read what is needed of a Dask or Spark DataFrame."""
+def _to_pandas(results: Any) -> pd.DataFrame:
+    """Read the needed columns of a Dask or Spark DataFrame."""
     if isinstance(results, pd.DataFrame):
         return results
     if hasattr(results, "toPandas"):
@@ -332,28 +311,29 @@ def _as_pandas(results: Any) -> pd.DataFrame:
     return frame.astype({"shard_id": "Int32", "sequence_number": "Int64", "error_code": "Int64"})
 
 
-def _shards(results: pd.DataFrame, receipt: Mapping[str, Any]) -> pd.DataFrame:
+def _count_shards(results: pd.DataFrame, receipt: Mapping[str, Any]) -> pd.DataFrame:
     stored = results[results["status"] == "stored"]
     numbers = stored.groupby("shard_id")["sequence_number"]
     counted: Any = numbers.agg(rows="size", first="min", last="max")
-    return _every_shard(counted, receipt)
+    return _add_empty_shards(counted, receipt)
 
 
-def _every_shard(counted: pd.DataFrame, receipt: Mapping[str, Any]) -> pd.DataFrame:
+def _add_empty_shards(counted: pd.DataFrame, receipt: Mapping[str, Any]) -> pd.DataFrame:
     """Add the shards that got nothing, as far as they are known; none if no shard got any."""
     known = [receipt.get("shards") or 0, *(int(shard) + 1 for shard in receipt.get("starts", ()))]
-    last = max(int(counted.index.max()) + 1, *known) if len(counted) else 0
-    counted = counted.reindex(pd.Index(range(last), dtype="Int32", name="shard_id"))
+    shards = max(int(counted.index.max()) + 1, *known) if len(counted) else 0
+    counted = counted.reindex(pd.Index(range(shards), dtype="Int32", name="shard_id"))
     rows: Any = counted["rows"].fillna(0).astype("int64")
     return counted.assign(rows=rows)
 
 
 def group_reasons(results: pd.DataFrame) -> pd.DataFrame:
     """Group rows that are not stored by their reason and column, the most frequent first."""
-    others = results.loc[results["status"] != "stored", ["status", *_NEEDED[3:6]]]
+    columns = ["status", "error_code", "error_message", "error_detail"]
+    others = results.loc[results["status"] != "stored", columns]
     codes, details = pd.factorize(others["error_detail"])  # few, as a rule: rows share them
-    columns = pd.Series(details, dtype="string").str.extract(_COLUMN, expand=False)
-    others = others.assign(column=columns.reindex(codes).to_numpy())
+    named = pd.Series(details, dtype="string").str.extract(_COLUMN, expand=False)
+    others = others.assign(column=named.reindex(codes).to_numpy())
     by = ["status", "error_message", "error_code", "column"]
     grouped = others.groupby(by, dropna=False, observed=True, sort=False)
     counted: pd.DataFrame = grouped["error_detail"].agg(rows="size", detail="first").reset_index()
@@ -367,13 +347,9 @@ def group_reasons(results: pd.DataFrame) -> pd.DataFrame:
 
 
 def _resolve(receipt: Mapping[str, Any], go_on: str) -> str:
-    """Say what becomes of rows of which nobody knows whether they are stored."""
-    resolved = {
-        "exactly_once": f"{go_on} looks for them on the stream, and sends what is not there.",
-        "at_least_once": f"{go_on} sends them again, and marks them as possible duplicates.",
-        "at_most_once": "`at_most_once` never sends them again; read the stream to find out.",
-    }
-    return resolved.get(receipt.get("delivery", ""), f"{go_on} treats them as `delivery` says.")
+    """Return what happens to unknown rows next."""
+    resolved = _RESOLVED.get(receipt.get("delivery", ""), "{go_on} treats them as `delivery` says.")
+    return resolved.replace("{go_on}", go_on)
 
 
 def _count_of(receipt: Mapping[str, Any], name: str) -> int:
@@ -382,52 +358,8 @@ def _count_of(receipt: Mapping[str, Any], name: str) -> int:
     return count
 
 
-# -- as text -------------------------------------------------------------------------------
-
-
-def _draw_text(summary: Summary) -> list[str]:
-    counts = summary.counts
-    aside = ", ".join(f"{counts[s]:,} {_html.SPOKEN.get(s, s)}" for s in STATUSES[1:] if counts[s])
-    lines = [f"{summary.headline}{f' ({aside})' if aside else ''}"]
-    lines += [" · ".join(filter(None, [*summary.rate(), _whose(summary.receipt)]))]
-    lines += [notice.replace("**", "").replace("`", "") for notice in summary.notices()]
-    if len(summary.errors):
-        lines += ["", _why_heading(summary)]
-        resolve = _resolve(summary.receipt, _RESUME)
-        for reason in _read_reasons(summary.errors, resolve=resolve):
-            where = f", column {reason.column!r}" if reason.column else ""
-            code = f" ({reason.code})" if reason.code else ""
-            said = f"{reason.what}. {reason.to_do}".rstrip(". ").replace("`", "")
-            lines.append(f"{reason.rows:>12,}  {reason.name}{code}{where}: {said}")
-            if reason.labels:
-                lines.append(f"{'':>12}  rows {reason.labels}")
-        if len(summary.errors) > _SHOWN_REASONS:
-            lines.append(f"and {len(summary.errors) - _SHOWN_REASONS:,} more reasons, in .errors")
-    if len(summary.shards):
-        lines += ["", f"Rows per shard: {_balance(summary.shards)}"]
-        lines += [
-            f"{shard:>12}  {rows:,}"
-            for shard, rows in summary.shards["rows"].head(_SHOWN_SHARDS).items()
-        ]
-        if len(summary.shards) > _SHOWN_SHARDS:
-            lines.append(f"and {len(summary.shards) - _SHOWN_SHARDS:,} more shards, in .shards")
-    return [line for line in lines if line or lines.index(line)]
-
-
-def _whose(receipt: Mapping[str, Any]) -> str:
-    """Say which run it was."""
-    run = f"run {receipt['run_id']}" if receipt.get("run_id") else ""
-    return " · ".join(filter(None, [receipt.get("stream"), run]))
-
-
-def _why_heading(summary: Summary) -> str:
-    total = summary.rows - summary.counts["stored"]
-    return f"Why {plural(total, 'row')} {'is' if total == 1 else 'are'} not stored"
-
-
-@dataclass(frozen=True, slots=True)
-class _Reason:
-    """A reason as a reader needs it."""
+class _Reason(NamedTuple):
+    """Why rows are not stored, as the cells of a table."""
 
     rows: int
     status: str
@@ -444,31 +376,23 @@ def _read_reasons(errors: pd.DataFrame, go_on: str = _RESUME, resolve: str = "")
     reasons = []
     row: Any
     for row in errors.head(_SHOWN_REASONS).itertuples():
-        name = "" if pd.isna(row.error_message) else str(row.error_message)
-        text = "" if pd.isna(row.detail) else str(row.detail)
-        what, to_do = _split_advice(text)
+        name, detail, column = map(_or_empty, (row.error_message, row.detail, row.column))
+        what, to_do = _split_advice(detail)
         if row.status == "unknown":
-            what, to_do = text, resolve
+            what, to_do = detail, resolve
         elif name in _TO_DO:
-            what, to_do = text, _TO_DO[name].replace("{go_on}", go_on)
+            what, to_do = detail, _TO_DO[name].replace("{go_on}", go_on)
         what = re.sub(rf"{_COLUMN}(?: \([^)]*\))? ", "", what)
-        labels = ", ".join(row.labels)
-        more = row.rows - len(row.labels)
+        labels, more = ", ".join(row.labels), row.rows - len(row.labels)
         if labels and more > 0:
             labels += f" and {more:,} more"
-        reasons.append(
-            _Reason(
-                rows=int(row.rows),
-                status=str(row.status),
-                name=name,
-                code="" if pd.isna(row.error_code) else str(int(row.error_code)),
-                column="" if pd.isna(row.column) else str(row.column),
-                what=what,
-                to_do=to_do,
-                labels=labels,
-            )
-        )
+        code = "" if pd.isna(row.error_code) else str(int(row.error_code))
+        reasons.append(_Reason(row.rows, row.status, name, code, column, what, to_do, labels))
     return reasons
+
+
+def _or_empty(value: Any) -> str:
+    return "" if pd.isna(value) else str(value)
 
 
 def _split_advice(text: str) -> tuple[str, str]:
@@ -480,56 +404,94 @@ def _split_advice(text: str) -> tuple[str, str]:
     return text[:at], to_do[:1].upper() + to_do[1:]
 
 
-def _balance(shards: pd.DataFrame) -> str:
-    """Say how evenly rows are spread."""
+def _name_run(receipt: Mapping[str, Any]) -> str:
+    run = f"run {receipt['run_id']}" if receipt.get("run_id") else ""
+    return " · ".join(filter(None, [receipt.get("stream"), run]))
+
+
+def _why_heading(summary: Summary) -> str:
+    total = summary.rows - summary.counts["stored"]
+    return f"Why {plural(total, 'row')} {'is' if total == 1 else 'are'} not stored"
+
+
+def _describe_balance(shards: pd.DataFrame) -> str:
+    """Describe how evenly rows are spread over shards."""
     rows = shards["rows"]
     least, most, mean = int(rows.min()), int(rows.max()), float(rows.mean())
-    said = plural(len(rows), "shard")
+    parts = [plural(len(rows), "shard")]
     if len(rows) == 1:
-        return f"{said}, {plural(most, 'row')}"
-    even = "evenly spread" if most <= _UNEVEN * mean and least * _UNEVEN >= mean else ""
-    if most > _UNEVEN * mean and rows.sum() >= len(rows) * _ROWS_ENOUGH:
-        even = f"{most / rows.sum():.0%} of the rows are in shard {rows.idxmax()}"
-    return ", ".join(filter(None, [said, f"{least:,} to {most:,} rows each", even]))
+        return f"{parts[0]}, {plural(most, 'row')}"
+    parts.append(f"{least:,} to {most:,} rows each")
+    if most > _UNEVEN * mean:
+        if rows.sum() >= len(rows) * _ROWS_ENOUGH:
+            parts.append(f"{most / rows.sum():.0%} of the rows are in shard {rows.idxmax()}")
+    elif least * _UNEVEN >= mean:
+        parts.append("evenly spread")
+    return ", ".join(parts)
+
+
+# -- as text -------------------------------------------------------------------------------
+
+
+def _write_text(summary: Summary) -> list[str]:
+    counts, shards, errors = summary.counts, summary.shards, summary.errors
+    aside = ", ".join(f"{counts[s]:,} {_html.SPOKEN.get(s, s)}" for s in STATUSES[1:] if counts[s])
+    lines = [f"{summary.headline}{f' ({aside})' if aside else ''}"]
+    lines += filter(None, [" · ".join(filter(None, [*summary.rate(), _name_run(summary.receipt)]))])
+    lines += [notice.replace("**", "").replace("`", "") for notice in summary.notices()]
+    if len(errors):
+        lines += ["", _why_heading(summary)]
+        for reason in _read_reasons(errors, resolve=_resolve(summary.receipt, _RESUME)):
+            where = f", column {reason.column!r}" if reason.column else ""
+            code = f" ({reason.code})" if reason.code else ""
+            text = f"{reason.what}. {reason.to_do}".rstrip(". ").replace("`", "")
+            lines.append(f"{reason.rows:>12,}  {reason.name}{code}{where}: {text}")
+            lines += [f"{'':>12}  rows {reason.labels}"] if reason.labels else []
+        if len(errors) > _SHOWN_REASONS:
+            lines.append(f"and {len(errors) - _SHOWN_REASONS:,} more reasons, in .errors")
+    if len(shards):
+        lines += ["", f"Rows per shard: {_describe_balance(shards)}"]
+        shown = shards["rows"].head(_SHOWN_SHARDS)
+        lines += [f"{shard:>12}  {rows:,}" for shard, rows in shown.items()]
+        if len(shards) > _SHOWN_SHARDS:
+            lines.append(f"and {len(shards) - _SHOWN_SHARDS:,} more shards, in .shards")
+    return lines
 
 
 # -- as a page -----------------------------------------------------------------------------
 
 
-def draw_summary(summary: Summary, *, more: str = "", go_on: str = _RESUME) -> str:
-    """Draw the page; ``more`` is drawn before the details, ``go_on`` sends what is left."""
+def draw_summary(summary: Summary, go_on: str = _RESUME) -> str:
+    """Draw the page; ``go_on`` is what sends the rows that are left."""
+    facts = summary.facts()
     return _html.card(
         _draw_head(summary),
         *(_html.notice(notice) for notice in summary.notices(go_on)),
-        _draw_reasons(summary, go_on),
-        _draw_shards(summary),
-        more,
-        _draw_details(summary),
+        _draw_errors(summary, go_on),
+        _draw_shards(summary.shards),
+        _html.fold("Details", "", _html.table([], facts)) if facts else "",
     )
 
 
 def _draw_head(summary: Summary) -> str:
-    counts = summary.counts
-    chips = " ".join(
-        _html.chip(status, f"{counts[status]:,} {_html.SPOKEN.get(status, status)}")
-        for status in ("rejected", "unknown", "unsent")
+    statuses = ("stored", "rejected", "unknown", "unsent")
+    counts = {status: summary.counts[status] for status in statuses}
+    names = {status: _html.SPOKEN.get(status, status) for status in statuses}
+    chips = [
+        _html.chip(status, f"{counts[status]:,} {names[status]}")
+        for status in statuses[1:]
         if counts[status]
-    )
-    figures = [
-        (f"{counts[status]:,}", _html.dot(status) + _html.SPOKEN.get(status, status))
-        for status in ("stored", "rejected", "unknown", "unsent")
     ]
     number, rest = summary.rate()
-    figures.append((number, _html.text(rest)))
-    shares = {status: counts[status] for status in ("stored", "rejected", "unknown", "unsent")}
+    figures = [(f"{counts[s]:,}", _html.dot(s) + names[s]) for s in statuses]
     return (
-        _html.headline(summary.headline, chips, _html.text(_whose(summary.receipt)))
-        + _html.status_bar(shares, summary.rows)
-        + _html.figures(figures)
+        _html.headline(summary.headline, " ".join(chips), _name_run(summary.receipt))
+        + _html.status_bar(counts, summary.rows)
+        + _html.figures([*figures, (number, rest)])
     )
 
 
-def _draw_reasons(summary: Summary, go_on: str) -> str:
+def _draw_errors(summary: Summary, go_on: str) -> str:
     errors = summary.errors
     if errors.empty:
         return ""
@@ -541,55 +503,34 @@ def _draw_reasons(summary: Summary, go_on: str) -> str:
 
 
 def draw_reasons(errors: pd.DataFrame, go_on: str = _RESUME, resolve: str = "") -> str:
-    """Draw the most frequent reasons as a table; columns that say nothing are left out."""
-    rows = [
-        (
-            reason.rows,
-            _html.Html(
-                f'<span style="white-space:nowrap">{_html.dot(reason.status)}'
-                f"{_html.text(reason.name)}</span>"
-                + (f" {_html.code(reason.code)}" if reason.code else "")
-            ),
-            _html.code(reason.column) if reason.column else "",
-            reason.what,
-            _html.prose(reason.to_do),
-            reason.labels,
-        )
-        for reason in _read_reasons(errors, go_on, resolve)
-    ]
+    """Draw the most frequent reasons as a table; columns that are empty are left out."""
     header = ["Rows", "Reason", "Column", "For example", "What to do", "Row labels"]
+    rows = []
+    for reason in _read_reasons(errors, go_on, resolve):
+        name = f"{_html.dot(reason.status)}{_html.text(reason.name)}"
+        code = f" {_html.code(reason.code)}" if reason.code else ""
+        rows.append(
+            (
+                reason.rows,
+                _html.Html(f'<span style="white-space:nowrap">{name}</span>{code}'),
+                _html.code(reason.column) if reason.column else "",
+                reason.what,
+                _html.prose(reason.to_do),
+                reason.labels,
+            )
+        )
     shown = [at for at, _ in enumerate(header) if any(row[at] for row in rows)]
     return _html.table([header[at] for at in shown], [[row[at] for at in shown] for row in rows])
 
 
-def _draw_shards(summary: Summary) -> str:
-    shards = summary.shards
+def _draw_shards(shards: pd.DataFrame) -> str:
     if shards.empty:
         return ""
-    drawn = shards["rows"].head(_DRAWN_SHARDS)
-    a_line = next((n for n in _SHARDS_A_LINE if len(drawn) <= n), _SHARDS_A_LINE[-1])
-    names = [str(shard) for shard in drawn.index]
-    chart = _html.columns_chart(names, drawn.tolist(), heading="Shard", a_line=a_line)
+    drawn: dict[Any, int] = shards["rows"].head(_DRAWN_SHARDS).to_dict()
+    chart = _html.columns_chart(drawn, heading="Shard")
     if len(shards) > _DRAWN_SHARDS:
         chart += _html.paragraph(
             f"The first {_DRAWN_SHARDS} of {len(shards):,} shards; all are in `.shards`."
         )
     is_open = len(shards) <= _OPEN_SHARDS
-    return _html.fold("Rows per shard", _balance(shards), chart, is_open=is_open)
-
-
-def _draw_details(summary: Summary) -> str:
-    facts, shards = summary.facts(), summary.shards
-    inside = _html.table([], facts)
-    got = shards[shards["rows"] > 0] if len(shards) else shards
-    if len(got):
-        rows = [
-            (str(shard), int(rows), str(first), str(last))
-            for shard, rows, first, last in got.head(_SHOWN_SHARDS).itertuples()
-        ]
-        inside += _html.table(["Shard", "Rows", "First sequence number", "Last"], rows)
-        if len(got) > _SHOWN_SHARDS:
-            inside += _html.paragraph(
-                f"The first {_SHOWN_SHARDS} of {plural(len(got), 'shard')}; all are in `.shards`."
-            )
-    return _html.fold("Details", "", inside) if facts or len(got) else ""
+    return _html.fold("Rows per shard", _describe_balance(shards), chart, is_open=is_open)

@@ -196,7 +196,7 @@ def draw_plan(plan: RecordsPlan) -> str:
         else ""
     )
     return _html.card(
-        _html.headline("What would be sent", chips, _html.text(plan.stream)),
+        _html.headline("What would be sent", chips, plan.stream),
         _html.figures(figures),
         *(_html.notice(advice, color="running") for advice in plan.advice),
         _draw_rejected(plan),

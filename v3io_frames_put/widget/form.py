@@ -26,18 +26,17 @@ _ROW: Final = {"flex_flow": "row wrap", "align_items": "center"}
 _LOW: Final = {"height": "22px", "margin": "1px 2px"}
 _INSET: Final = {"margin": "0 0 0 calc(9em + 4px)", "width": "auto"}
 _SHOWN_COLUMNS: Final = 8  # a control each: a thousand of them would flood the notebook
-_READERS: Final = {
-    ".parquet": ("read_parquet", pd.read_parquet),
-    ".pq": ("read_parquet", pd.read_parquet),
-    ".csv": ("read_csv", pd.read_csv),
-    ".csv.gz": ("read_csv", pd.read_csv),
-    ".csv.zip": ("read_csv", pd.read_csv),
+_OPTIONS: Final = (
+    "format", "rows_per_record", "shard", "client_info", "delivery", "journal",
+)  # fmt: skip
+_READERS: Final = {  # by the ending of a file's name: functions of pandas
+    ".parquet": "read_parquet",
+    ".pq": "read_parquet",
+    ".csv": "read_csv",
+    ".csv.gz": "read_csv",
+    ".csv.zip": "read_csv",
 }
-_WRITERS: Final[dict[str, Callable[[pd.DataFrame, str], Any]]] = {
-    ".parquet": pd.DataFrame.to_parquet,
-    ".csv": pd.DataFrame.to_csv,
-    ".csv.gz": pd.DataFrame.to_csv,
-}
+_WRITERS: Final = {".parquet": "to_parquet", ".csv": "to_csv", ".csv.gz": "to_csv"}
 
 
 # -- the choices ---------------------------------------------------------------------------
@@ -74,35 +73,33 @@ class Choices:
     delivery: DeliveryMode = "at_least_once"
     journal: str | None = None
 
-    def check(self, names: Sequence[str]) -> None:
-        """Refuse what is not a choice, and columns that are not among ``names``.
+    def check(self, frame: pd.DataFrame) -> None:
+        """Refuse values that no control can show, and columns that the frame does not have.
 
         Raises
         ------
         ConfigError
-            As ``put_records`` would, before there is a form.
+            As ``put_records`` would raise it.
         """
         check_choice("format", self.format, get_args(Format))
         check_choice("delivery", self.delivery, get_args(DeliveryMode))
         check_whole("rows_per_record", self.rows_per_record, least=1)
         if self.columns == ():
             raise ConfigError("columns: there are none to send; expected at least one.")
-        wanted = [("columns", name) for name in self.columns or ()]
-        for option, value in (
-            ("partition_key", self.partition_key),
-            ("shard", self.shard),
-            ("client_info", self.client_info),
-        ):
+        named = [("columns", name) for name in self.columns or ()]
+        for option in ("partition_key", "shard", "client_info"):
+            value = getattr(self, option)
             if isinstance(value, str):
-                wanted.append((option, value))
+                named.append((option, value))
             elif value is not None and not isinstance(value, _FIXED.get(option, ())):
                 raise ConfigError(
                     f"{option} is a {type(value).__name__}; the form takes a column's name. Make "
                     f"it a column, or call put_records."
                 )
-        for option, name in wanted:
+        names = [name for names in name_columns(frame) for name in names]
+        for option, name in named:
             if name not in names:
-                raise ColumnNotFound(name, option=option, available=list(names))
+                raise ColumnNotFound(name, option=option, available=names)
 
     def options(self) -> dict[str, Any]:
         """Return the options that are not at their defaults."""
@@ -115,21 +112,13 @@ class Choices:
 
     def code(self) -> str:
         """Write the same upload as code, to paste into a job; it holds no key."""
-        options = {name: _as_list(value) for name, value in self.options().items()}
+        lines = [self.source, repr(self.stream)]
         if self.endpoint:
-            options["client"] = None
-        lines = [f"    {self.source},", f"    {self.stream!r},"]
-        lines += [
-            f"    client=v3io_frames_put.Client({self.endpoint!r}, access_key=...),"
-            if name == "client"
-            else f"    {name}={value!r},"
-            for name, value in options.items()
-        ]
-        return "\n".join(["results = v3io_frames_put.put_records(", *lines, ")"])
-
-
-def _as_list(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value
+            lines.append(f"client=v3io_frames_put.Client({self.endpoint!r}, access_key=...)")
+        for name, value in self.options().items():
+            lines.append(f"{name}={list(value) if name == 'columns' else value!r}")
+        arguments = "".join(f"    {line},\n" for line in lines)
+        return f"results = v3io_frames_put.put_records(\n{arguments})"
 
 
 # -- the data ------------------------------------------------------------------------------
@@ -158,37 +147,25 @@ def name_columns(frame: pd.DataFrame) -> tuple[tuple[str, ...], tuple[str, ...]]
 
 
 def read_file(path: str) -> tuple[pd.DataFrame, str]:
-    """Read a Parquet or CSV file; return it, and the reading as code.
-
-    Raises
-    ------
-    ConfigError
-        It is neither, or cannot be read.
-    """
-    name, read = _by_ending(path, _READERS, "the field File")
+    """Read a Parquet or CSV file; return it, and the reading as code. Raises ConfigError."""
+    name = _by_ending(path, _READERS, "the field File")
     try:
-        frame: pd.DataFrame = read(path)
+        frame: pd.DataFrame = getattr(pd, name)(path)
     except (OSError, ValueError) as error:  # what pandas and pyarrow raise for files
         raise ConfigError(f"the file {path!r} cannot be read: {error}") from error
     return frame, f"pd.{name}({path!r})"
 
 
 def write_results(results: pd.DataFrame, path: str) -> None:
-    """Write results in the format that the name's ending says.
-
-    Raises
-    ------
-    ConfigError
-        It says none.
-    """
-    _by_ending(path, _WRITERS, "the field beside Save results")(results, path)
+    """Write results in the format that the name's ending says. Raises ConfigError."""
+    getattr(results, _by_ending(path, _WRITERS, "the field beside Save results"))(path)
 
 
-def _by_ending(path: str, known: Mapping[str, Any], where: str) -> Any:
+def _by_ending(path: str, known: Mapping[str, str], where: str) -> str:
     name = Path(path).name.lower()
-    for suffix, entry in known.items():
+    for suffix, function in known.items():
         if name.endswith(suffix):
-            return entry
+            return function
     raise ConfigError(
         f"{where} says {path!r}; expected a name that ends in {', '.join(known)}. Correct it."
     )
@@ -201,25 +178,25 @@ class SecretText(widgets.Password):  # type: ignore[misc]  # ipywidgets has no t
     """Takes a secret and empties itself.
 
     What a widget's traits hold is sent to every browser that shows it, and saved with
-    the notebook. So the text goes into a private attribute and the trait is cleared in
+    the notebook. So the text goes into a plain attribute and the trait is cleared in
     the same callback; and it is not echoed, as other traits are, to all front ends.
+
+    Attributes
+    ----------
+    secret : str or None
+        What was typed last. None: nothing yet.
     """
 
     value = Unicode("", help="Empty again as soon as it was read").tag(sync=True, echo_update=False)
 
     def __init__(self, **options: Any) -> None:
-        self._secret: str | None = None
+        self.secret: str | None = None
         super().__init__(continuous_update=False, **options)
         self.observe(self._take, names="value")
 
-    @property
-    def secret(self) -> str | None:
-        """What was typed last. None: nothing yet."""
-        return self._secret
-
     def _take(self, change: Any) -> None:
         if change["new"]:
-            self._secret = change["new"]
+            self.secret = change["new"]
             self.value = ""
             self.placeholder = "taken; type another to replace it"
 
@@ -231,23 +208,25 @@ class ColumnList:
     ----------
     names : tuple of str
         All columns, in the order in which they are sent.
+    on_change : callable
+        Called when other columns are chosen or shown.
     """
 
     def __init__(self) -> None:
         self.names: tuple[str, ...] = ()
+        self.on_change: Callable[[], Any] = lambda: None
         self._frame = pd.DataFrame()
         self._chosen: set[str] = set()
         self._facts: dict[str, str] = {}
         self._first = 0
         self._is_filling = False
-        self._calls: list[Callable[[Any], Any]] = []
         self.search = widgets.Text(
             description="Columns", placeholder="search", continuous_update=True, **_WIDE
         )
-        self.check = widgets.Button(description="Check all", layout={"width": "auto"})
-        self.uncheck = widgets.Button(description="Uncheck all", layout={"width": "auto"})
-        self.back = widgets.Button(description="Previous", layout={"width": "auto"})
-        self.on = widgets.Button(description="Next", layout={"width": "auto"})
+        self.check, self.uncheck, self.back, self.on = (
+            widgets.Button(description=label, layout={"width": "auto"})
+            for label in ("Check all", "Uncheck all", "Previous", "Next")
+        )
         self.count, self.place = widgets.HTML(), widgets.HTML()
         self.boxes = [
             widgets.Checkbox(indent=False, layout={**_LOW, "width": "auto", "flex": "1 1 auto"})
@@ -259,22 +238,12 @@ class ColumnList:
             for pair in zip(self.boxes, self.facts, strict=True)
         ]
         self._pager = widgets.HBox([self.back, self.on, self.place], layout=_ROW)
-        self.box = widgets.VBox(
-            [
-                self.search,
-                widgets.VBox(
-                    [
-                        *self._rows,
-                        self._pager,
-                        widgets.HBox([self.check, self.uncheck, self.count], layout=_ROW),
-                    ],
-                    layout=_INSET,
-                ),
-            ]
-        )
+        below = widgets.HBox([self.check, self.uncheck, self.count], layout=_ROW)
+        page = widgets.VBox([*self._rows, self._pager, below], layout=_INSET)
+        self.box = widgets.VBox([self.search, page])
         self.search.observe(lambda _: self._turn(0), names="value")
-        self.check.on_click(lambda _: self._choose_all(is_chosen=True))
-        self.uncheck.on_click(lambda _: self._choose_all(is_chosen=False))
+        self.check.on_click(lambda _: self._choose(self._chosen | {*self._matching()}))
+        self.uncheck.on_click(lambda _: self._choose(self._chosen - {*self._matching()}))
         self.back.on_click(lambda _: self._turn(self._first - _SHOWN_COLUMNS))
         self.on.on_click(lambda _: self._turn(self._first + _SHOWN_COLUMNS))
         for box in self.boxes:
@@ -284,11 +253,6 @@ class ColumnList:
     def value(self) -> tuple[str, ...]:
         """The chosen columns."""
         return tuple(name for name in self.names if name in self._chosen)
-
-    @value.setter
-    def value(self, names: Sequence[str]) -> None:
-        self._chosen = set(names)
-        self._change()
 
     @property
     def frame_order(self) -> tuple[str, ...]:
@@ -302,14 +266,8 @@ class ColumnList:
         first = [] if is_all and tuple(chosen) == names else [n for n in chosen if n in names]
         self.names = (*first, *(name for name in names if name not in first))
         self._frame, self._facts = frame, {}
-        self._chosen = set(first or names)
-        self.search.value = ""
-        self._first = 0
-        self._change()
-
-    def observe(self, call: Callable[[Any], Any]) -> None:
-        """Call back when other columns are chosen."""
-        self._calls.append(call)
+        self.search.value, self._first = "", 0
+        self._choose(set(first or names))
 
     @property
     def is_stale(self) -> bool:
@@ -317,7 +275,7 @@ class ColumnList:
         return set(self.names) != set(self.frame_order)
 
     def count_missing(self) -> None:
-        """Say of each column that is shown how many of its cells are missing."""
+        """Show type and share of missing cells of each column of the page."""
         for name in self._page():
             if name not in self._facts:
                 column = self._frame.iloc[:, self.frame_order.index(name)]
@@ -336,52 +294,36 @@ class ColumnList:
     def _turn(self, first: int) -> None:
         last = max(0, (len(self._matching()) - 1) // _SHOWN_COLUMNS * _SHOWN_COLUMNS)
         self._first = min(max(0, first), last)
-        self._fill()
-        self._call("page")
-
-    def _choose_all(self, *, is_chosen: bool) -> None:
-        matching = set(self._matching())
-        self._chosen = self._chosen | matching if is_chosen else self._chosen - matching
-        self._change()
+        self._choose(self._chosen)
 
     def _take(self, change: Any) -> None:
         """Take in a check box that was pressed."""
         if not self._is_filling:
-            name = self._page()[self.boxes.index(change["owner"])]
-            self._chosen ^= {name}
-            self._change()
+            self._choose(self._chosen ^ {self._page()[self.boxes.index(change["owner"])]})
 
-    def _change(self) -> None:
+    def _choose(self, names: set[str]) -> None:
+        self._chosen = names
         self._fill()
-        self._call("value")
-
-    def _call(self, what: str) -> None:
-        for call in self._calls:
-            call(what)
+        self.on_change()
 
     def _fill(self) -> None:
         """Show the page."""
         matching, page = self._matching(), self._page()
         self._is_filling = True
-        for place, (box, facts, row) in enumerate(
-            zip(self.boxes, self.facts, self._rows, strict=True)
-        ):
-            row.layout.display = "" if place < len(page) else "none"
+        for place, row in enumerate(self._rows):
             name = page[place] if place < len(page) else ""
-            box.description = name
-            box.value = name in self._chosen
-            facts.value = _faint(self._facts.get(name, ""))
+            row.layout.display = "" if name else "none"
+            self.boxes[place].description = name
+            self.boxes[place].value = name in self._chosen
+            self.facts[place].value = _faint(self._facts.get(name, ""))
         self._is_filling = False
-        many = len(matching) > _SHOWN_COLUMNS
-        self._pager.layout.display = "" if many else "none"
+        self._pager.layout.display = "" if len(matching) > _SHOWN_COLUMNS else "none"
         self.back.disabled = self._first == 0
         self.on.disabled = self._first + _SHOWN_COLUMNS >= len(matching)
-        self.place.value = _faint(
-            f"{self._first + 1:,} to {self._first + len(page):,} of {len(matching):,}"
-        )
-        self.count.value = _faint(
-            f"{len(self.value):,} of {_html.plural(len(self.names), 'column')} checked"
-        )
+        last = self._first + len(page)
+        self.place.value = _faint(f"{self._first + 1:,} to {last:,} of {len(matching):,}")
+        columns = _html.plural(len(self.names), "column")
+        self.count.value = _faint(f"{len(self.value):,} of {columns} checked")
 
 
 class Form:
@@ -390,9 +332,9 @@ class Form:
     Parameters
     ----------
     choices : Choices
-        What they say at first.
+        Their first values.
     has_client : bool
-        Whether a Client was given, so that nobody has to say where the platform is.
+        Whether a Client was given, so that the fields of the platform are left out.
     """
 
     def __init__(self, choices: Choices, *, has_client: bool) -> None:
@@ -406,10 +348,10 @@ class Form:
         self.index = widgets.Checkbox(
             choices.index, description="Send the index, too", indent=False, layout={"width": "auto"}
         )
-        self.endpoint = _text("Endpoint", choices.endpoint, "empty: as V3IO_API says")
+        self.endpoint = _text("Endpoint", choices.endpoint, "empty: V3IO_API")
         self.key = SecretText(
             description="Access key",
-            placeholder="empty: as V3IO_ACCESS_KEY says, if Endpoint is empty",
+            placeholder="empty: V3IO_ACCESS_KEY, if Endpoint is empty",
             **_WIDE,
         )
         self.stream = _text("Stream", choices.stream, "container/path/to/stream")
@@ -422,57 +364,48 @@ class Form:
         self.shard = _choice("Shard", (NOTHING,), NOTHING)
         self.client_info = _choice("Client info", (NOTHING,), NOTHING)
         self.delivery = _choice("Delivery", get_args(DeliveryMode), choices.delivery)
-        hint = "a file that makes it survive a kill; empty: none"
+        hint = "a file: the upload survives a kill; empty: none"
         self.journal = _text("Journal", choices.journal or "", hint)
-        self._data = widgets.VBox(
-            [
-                self.columns.box,
-                widgets.HBox([self.index], layout={**_INSET, "padding": "0 0 0 2px"}),
-            ]
-        )
-        self._options = widgets.VBox(
-            [
-                self.format, self.rows_per_record, self.shard, self.client_info, self.delivery,
-                self.journal,
-            ]
-        )  # fmt: skip
+        index = widgets.HBox([self.index], layout={**_INSET, "padding": "0 0 0 2px"})
+        self._data = widgets.VBox([self.columns.box, index], layout={"display": "none"})
+        options = {name: getattr(self, name) for name in _OPTIONS}
+        self._options = widgets.VBox([*options.values()])
         self.box = self._compose(has_client=has_client)
-        self.more.value = any(
-            getattr(choices, name) != getattr(Choices(), name)
-            for name in ("format", "rows_per_record", "shard", "client_info", "delivery", "journal")
-        )
         self.more.observe(lambda _: self._show_options(), names="value")
+        self.more.value = any(
+            getattr(choices, name) != getattr(Choices(), name) for name in options
+        )
         self._show_options()
-        self._data.layout.display = "none"
 
     def _compose(self, *, has_client: bool) -> Any:
         """Put the controls in the order of a reader and of the Tab key."""
         platform = [] if has_client else [self.endpoint, self.key]
         source = widgets.HBox([self.frame, self.find], layout={"align_items": "center"})
-        what = widgets.VBox([_heading("What"), source, self.file, self.shape, self._data])
-        where = widgets.VBox(
-            [
-                _heading("Where to"), *platform, self.stream, self.partition_key,
-                widgets.HBox([self.more], layout={"margin": "8px 0 0 0"}), self._options,
-            ]
-        )  # fmt: skip
-        for side in (what, where):
-            side.layout.flex = "1 1 24em"
-            side.layout.padding = "0 12px 0 0"
-        return widgets.Box([what, where], layout={"flex_flow": "row wrap", "width": "100%"})
+        more = widgets.HBox([self.more], layout={"margin": "8px 0 0 0"})
+        sides = [
+            widgets.VBox(
+                [widgets.HTML(f'<b style="font-size:14px">{heading}</b>'), *controls],
+                layout={"flex": "1 1 24em", "padding": "0 12px 0 0"},
+            )
+            for heading, controls in (
+                ("What", [source, self.file, self.shape, self._data]),
+                ("Where to", [*platform, self.stream, self.partition_key, more, self._options]),
+            )
+        ]
+        return widgets.Box(sides, layout={"flex_flow": "row wrap", "width": "100%"})
 
     def _show_options(self) -> None:
         self._options.layout.display = "" if self.more.value else "none"
         self.more.icon = "caret-down" if self.more.value else "caret-right"
 
-    def on_change(self, call: Callable[[Any], None]) -> None:
+    def on_change(self, call: Callable[..., None]) -> None:
         """Call back when a choice changes that a plan depends on."""
         for control in (
             self.stream, self.index, self.format, self.rows_per_record, self.partition_key,
             self.shard, self.client_info, self.delivery,
         ):  # fmt: skip
             control.observe(call, names="value")
-        self.columns.observe(call)
+        self.columns.on_change = call
 
     def offer(self, frame: pd.DataFrame) -> None:
         """Offer the columns of a frame; choices that it has, too, stay."""
@@ -481,17 +414,14 @@ class Form:
         was_all = len(columns.value) == len(columns.names)
         columns.offer(frame, first.columns or names if was_all else columns.value)
         self._data.layout.display = ""
-        for control, wanted in (
-            (self.partition_key, first.partition_key),
-            (self.shard, first.shard),
-            (self.client_info, first.client_info),
-        ):
+        for option in ("partition_key", "shard", "client_info"):
+            control, wanted = getattr(self, option), getattr(first, option)
             chosen = wanted if control.value == NOTHING else control.value
-            fixed = [] if wanted is None or isinstance(wanted, str) else [wanted]
-            values = [*names, *levels, *fixed]
-            labels = [*names, *levels, *(f"{value!r} for every row" for value in fixed)]
-            control.options = [("none", NOTHING), *zip(labels, values, strict=True)]
-            control.value = chosen if chosen in values else NOTHING
+            offered = [(name, name) for name in (*names, *levels)]
+            if wanted is not None and not isinstance(wanted, str):
+                offered.append((f"{wanted!r} for every row", wanted))
+            control.options = [("none", NOTHING), *offered]
+            control.value = chosen if chosen in [value for _, value in offered] else NOTHING
 
     def read(self, source: str) -> Choices:
         """Return what the controls say."""
@@ -524,10 +454,6 @@ def _text(description: str, value: str, placeholder: str) -> Any:
 
 def _choice(description: str, options: tuple[str, ...], value: str) -> Any:
     return widgets.Dropdown(options=options, value=value, description=description, **_WIDE)
-
-
-def _heading(words: str) -> Any:
-    return widgets.HTML(f'<b style="font-size:14px">{_html.text(words)}</b>')
 
 
 def _faint(words: str) -> str:

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import re
-from itertools import pairwise
-from typing import TYPE_CHECKING, Final
-
-import pandas as pd
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 from v3io_frames_put import _html
 from v3io_frames_put.errors import PutRecordsError
@@ -15,13 +12,10 @@ from v3io_frames_put.progress import CellOutput, has_cells
 from v3io_frames_put.summary import draw_summary, summarize
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    import pandas as pd
 
     from v3io_frames_put.plan import RecordsPlan
-    from v3io_frames_put.widget.background import Ended
 
-SHOWN_ROWS: Final = 50
-_NOTHING: Final = "Nothing uploaded yet."
 _PROSE: Final = "white-space:normal;line-height:1.45;max-width:860px"
 # What a message of the library says, and what it means in the form.
 _IN_THE_FORM: Final = {
@@ -44,17 +38,33 @@ _IN_THE_FORM: Final = {
         "No column is checked; expected at least one in the list Columns"
     ),
 }
-_FIELDS: Final = {
-    "columns": "Columns", "format": "Format", "rows_per_record": "Rows per record",
-    "partition_key": "Partition key", "shard": "Shard", "client_info": "Client info",
-    "delivery": "Delivery", "journal": "Journal", "endpoint": "Endpoint", "stream": "Stream",
-    "access_key": "Access key",
-}  # fmt: skip
+_FIELDS: Final = (
+    "columns", "format", "rows_per_record", "partition_key", "shard", "client_info", "delivery",
+    "journal", "endpoint", "stream", "access_key",
+)  # fmt: skip
 _OPTION: Final = re.compile(rf"\b({'|'.join(_FIELDS)})(=|:)(?=['\" ])\s?")
 
 
+class Ended(NamedTuple):
+    """How an upload ended.
+
+    Attributes
+    ----------
+    status : {"done", "stopped", "failed"}
+        ``"done"``: every row has an outcome, though it may not be stored.
+    results : DataFrame or None
+        None: nothing had been sent.
+    error : BaseException or None
+        Why it failed.
+    """
+
+    status: Literal["done", "stopped", "failed"]
+    results: pd.DataFrame | None = None
+    error: BaseException | None = None
+
+
 def draw_message(message: str, *, is_alarm: bool = False) -> str:
-    """Draw what happened last; screen readers say it. Nothing is drawn for nothing."""
+    """Draw what happened last; screen readers read it aloud."""
     if not message:
         return ""
     color = _html.COLORS["rejected" if is_alarm else "running"]
@@ -65,32 +75,36 @@ def draw_message(message: str, *, is_alarm: bool = False) -> str:
 
 
 def in_form_words(error: BaseException) -> str:
-    """Say what went wrong in the words of the form: fields and buttons, not parameters."""
+    """Return an error's text in the words of the form: fields and buttons, not parameters."""
     if not isinstance(error, PutRecordsError):
         return f"{type(error).__name__}: {error}"
     words = str(error)
-    for ours, theirs in _IN_THE_FORM.items():
-        words = re.sub(ours, theirs, words)
-    return _OPTION.sub(lambda found: f"{_FIELDS[found[1]]}{':' * (found[2] == ':')} ", words)
+    for in_python, in_form in _IN_THE_FORM.items():
+        words = re.sub(in_python, in_form, words)
+
+    def name_field(option: re.Match[str]) -> str:
+        field = option[1].replace("_", " ").capitalize()
+        return f"{field}: " if option[2] == ":" else f"{field} "
+
+    return _OPTION.sub(name_field, words)
 
 
 def last_word(ended: Ended) -> str:
-    """Say in a sentence or two how an upload ended; the page below says the numbers."""
+    """Return a sentence or two about the end of an upload; the page below has the numbers."""
     if ended.error is not None:
         return in_form_words(ended.error)
     if ended.results is None:
         return "Stopped: nothing was sent."
     summary = summarize(ended.results)
-    said = "Stopped." if ended.status == "stopped" else "Done."
+    words = "Stopped." if ended.status == "stopped" else "Done."
     if summary.receipt.get("already_complete"):
-        said = "Already complete: nothing was sent."
-    rejected = summary.counts["rejected"]
-    if rejected:
+        words = "Already complete: nothing was sent."
+    if rejected := summary.counts["rejected"]:
         rows = _html.plural(rejected, "row was", "rows were")
-        said += f" {rows} rejected, for the reasons below."
-    if summary.counts["unknown"]:
-        said += f" {_html.plural(summary.counts['unknown'], 'row')} may or may not be stored."
-    return said
+        words += f" {rows} rejected, for the reasons below."
+    if unknown := summary.counts["unknown"]:
+        words += f" {_html.plural(unknown, 'row')} may or may not be stored."
+    return words
 
 
 def draw_plan(plan: RecordsPlan, *, total: int, is_open: bool) -> str:
@@ -99,47 +113,16 @@ def draw_plan(plan: RecordsPlan, *, total: int, is_open: bool) -> str:
     return f'<div class="v3io-plan" style="{_PROSE}">{drawn}</div>'
 
 
-def draw_shape(rows: int, columns: int) -> str:
+def draw_shape(frame: pd.DataFrame) -> str:
     """Draw how large a DataFrame is, below its name."""
-    said = f"{_html.plural(rows, 'row')}, {_html.plural(columns, 'column')}"
-    return f'<div style="margin-left:calc(9em + 6px);opacity:0.75">{said}</div>'
+    rows, columns = frame.shape
+    words = f"{_html.plural(rows, 'row')}, {_html.plural(columns, 'column')}"
+    return f'<div style="margin-left:calc(9em + 6px);opacity:0.75">{words}</div>'
 
 
-def draw_results(results: pd.DataFrame, history: Sequence[tuple[float, int]]) -> str:
-    """Draw how it went: the summary, rows that are not stored, and throughput over time."""
-    parts = [_draw_unstored(results)]
-    rates = rates_of(history)
-    if len(rates) > 1:
-        highest = _html.short_number(max(rate for _, rate in rates))
-        said = f"over {rates[-1][0]:.1f} s, at most {highest} rows/s"
-        parts.append(_html.fold("Rows per second", said, _html.area_chart(said, rates)))
-    summary = summarize(results)
-    return draw_summary(summary, more="".join(parts), go_on="The first button above")
-
-
-def rates_of(history: Sequence[tuple[float, int]]) -> list[tuple[float, float]]:
-    """Turn seconds and rows stored until then into seconds and rows a second."""
-    return [
-        (now, (rows - rows_before) / (now - before))
-        for (before, rows_before), (now, rows) in pairwise(history)
-        if now > before
-    ]
-
-
-def _draw_unstored(results: pd.DataFrame) -> str:
-    unstored = results[results["status"] != "stored"]
-    if unstored.empty:
-        return ""
-    aside = f"the first {SHOWN_ROWS}, all in .results" if len(unstored) > SHOWN_ROWS else ""
-    rows = [
-        (str(label), *("" if pd.isna(cell) else str(cell) for cell in cells))
-        for label, *cells in unstored.head(SHOWN_ROWS)[
-            ["status", "error_message", "error_detail", "attempts"]
-        ].itertuples(name=None)
-    ]
-    header = ["Row", "Status", "Reason", "Detail", "Attempts"]
-    heading = f"{_html.plural(len(unstored), 'row')} not stored, row by row"
-    return _html.fold(heading, aside, _html.table(header, rows))
+def draw_results(results: pd.DataFrame) -> str:
+    """Draw how it went."""
+    return draw_summary(summarize(results), go_on="The first button above")
 
 
 class LastState:
@@ -150,22 +133,22 @@ class LastState:
 
     def __init__(self) -> None:
         self._output = CellOutput()
-        self._html = _NOTHING
+        self._html = ""
 
     def show(self) -> None:
         """Make a place for it in the cell that runs now; outside of a kernel, none."""
         if has_cells():
             self._output = CellOutput()  # of a widget that is shown again, the newest place
-            self._show()
+            self._draw()
 
-    def replace(self, html: str = _NOTHING) -> None:
+    def replace(self, html: str = "") -> None:
         """Replace it; from any thread."""
         self._html = html
         if self._output.is_shown:
-            self._show()
+            self._draw()
 
-    def _show(self) -> None:
+    def _draw(self) -> None:
         """Fold it away: beside the living widget it says nothing new."""
         summary = "<summary>Last state, kept with the notebook</summary>"
-        folded = f"<details>{summary}{self._html}</details>"
+        folded = f"<details>{summary}{self._html or 'Nothing uploaded yet.'}</details>"
         self._output.show(folded, "Last state of the uploader")

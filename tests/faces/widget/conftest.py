@@ -21,9 +21,11 @@ class Hands:
     """What a person does with an uploader, and sees of it."""
 
     def settle(self, uploader):
+        """Wait for the upload, and for the work that waits or follows in the background."""
         assert uploader.wait(SECONDS)
-        assert uploader._background.wait_idle(SECONDS)
-        assert uploader.wait(SECONDS)
+        while threads := [t for t in threading.enumerate() if t.name.startswith("v3io-put-")]:
+            threads[0].join(SECONDS)
+            assert not threads[0].is_alive()
 
     def seen(self, widget):
         """Yield the controls that are shown, in order."""

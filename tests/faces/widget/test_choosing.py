@@ -273,4 +273,4 @@ def test_columns_that_come_and_go_in_place_are_offered_anew(hands, make_uploader
     assert "partition_key" not in uploader.options
     hands.press(uploader, "Upload")
     hands.settle(uploader)
-    assert uploader.stored == 3
+    assert uploader.progress.stored == 3

@@ -22,23 +22,16 @@ def test_an_upload_ends_with_true_numbers(hands, make_uploader, client, local_pl
     hands.press(uploader, "Upload")
     hands.settle(uploader)
     assert seen == ["uploading", "done"]
-    assert (uploader.total, uploader.stored, uploader.in_flight) == (3_000, 3_000, 0)
+    last = uploader.progress
+    assert (last.total, last.stored, last.in_flight) == (3_000, 3_000, 0)
     assert len(local_platform.records(STREAM)) == 3_000
     assert uploader.results["status"].eq("stored").all()
     assert "Done." in hands.message(uploader)
     assert uploader._numbers.value == ""  # the page says it all
     assert "All 3,000 rows stored" in hands.page(uploader)
-    assert "Rows per shard · 3 shards" in hands.page(uploader)
+    assert "Rows per shard" in hands.page(uploader)
     assert hands.buttons(uploader) == ["Upload 3,000 rows again", "Save results"]
     assert hands.primary(uploader) == ("Upload 3,000 rows again", False)
-
-
-def test_shards_without_rows_are_shown(hands, make_uploader, client):
-    uploader = make_uploader(hands.make_readings(60), STREAM, client=client, shard=0)
-    hands.press(uploader, "Upload")
-    hands.settle(uploader)
-    assert "2 of 3 shards got no rows: 1, 2." in hands.page(uploader)
-    assert uploader.results.attrs["v3io"]["shards"] == 3
 
 
 def test_progress_is_shown_while_it_runs(hands, make_uploader, client, local_platform):
@@ -183,14 +176,14 @@ def test_an_upload_that_does_not_start_shows_nothing_of_the_one_before(
     uploader = make_uploader(hands.make_readings(10), STREAM, client=client)
     hands.press(uploader, "Upload")
     hands.settle(uploader)
-    assert (uploader.total, uploader.stored, len(uploader.results)) == (10, 10, 10)
+    assert (uploader.progress.stored, len(uploader.results)) == (10, 10)
     uploader._form.stream.value = "nowhere"
     hands.press(uploader, "Upload")
     hands.settle(uploader)
     assert uploader.status == "failed"
-    assert (uploader.total, uploader.stored, uploader.results) == (None, 0, None)
+    assert (uploader.progress, uploader.results) == (None, None)
     assert uploader._page.value == ""
-    assert uploader._last_state._html == "Nothing uploaded yet."
+    assert uploader._last_state._html == ""
     assert hands.buttons(uploader) == ["Upload 10 rows"]
     assert len(local_platform.records(STREAM)) == 10
 
@@ -210,18 +203,16 @@ def test_two_uploaders_work_side_by_side(hands, make_uploader, client, local_pla
         hands.press(uploader, "Upload")
     for uploader in two:
         hands.settle(uploader)
-    assert [uploader.stored for uploader in two] == [2_000, 2_000]
+    assert [uploader.progress.stored for uploader in two] == [2_000, 2_000]
     assert len(local_platform.records(STREAM)) == 4_000
 
 
-def test_failed_rows_are_shown_capped_and_whole_in_results(hands, make_uploader, client):
+def test_rejected_rows_are_grouped_and_markup_stays_text(hands, make_uploader, client):
     data = pd.DataFrame({"<b>value": np.full(80, np.inf)})
     uploader = make_uploader(data, STREAM, client=client)
     hands.press(uploader, "Upload")
     hands.settle(uploader)
-    page = hands.page(uploader)
-    assert "80 rows not stored, row by row · the first 50, all in .results" in page
-    assert page.count("UnencodableValue") == 50 + 1  # each row, and the group of all
+    assert "0, 1, 2, 3 and 76 more" in hands.page(uploader)
     assert "&lt;b&gt;value" in uploader._page.value
     assert "<b>value" not in uploader._page.value
     assert "80 rows were rejected, for the reasons below." in hands.message(uploader)
@@ -234,7 +225,7 @@ def test_a_refusal_of_the_platform_is_shown(hands, make_uploader, client, local_
     hands.press(uploader, "Upload")
     hands.settle(uploader)
     assert "ShardIDOutOfRangeException" in hands.page(uploader)
-    assert (uploader.stored, uploader.rejected) == (2, 1)
+    assert (uploader.progress.stored, uploader.progress.rejected) == (2, 1)
 
 
 def test_what_is_never_sent_twice_is_not_left_to_send(hands, make_uploader, client, local_platform):
@@ -265,7 +256,7 @@ def test_a_missing_stream_is_created_from_the_widget(hands, make_uploader, clien
     assert hands.primary(uploader) == ("Upload 4 rows", True)
     hands.press(uploader, "Upload")
     hands.settle(uploader)
-    assert uploader.stored == 4
+    assert uploader.progress.stored == 4
 
 
 @pytest.mark.parametrize(
@@ -316,7 +307,7 @@ def test_a_frame_that_changes_during_the_upload_does_not_disturb_it(
         del data
     hands.settle(uploader)
     assert all(b"late" not in record.data for record in local_platform.records(STREAM))
-    assert uploader.stored == 5
+    assert uploader.progress.stored == 5
 
 
 @pytest.mark.skipif(
@@ -349,7 +340,7 @@ def test_a_journal_lets_another_uploader_go_on(
     hands.settle(first)
     second = make_uploader(data, STREAM, **options)
     hands.settle(second)
-    assert "is there, the journal of a run" in hands.message(second)
+    assert "is the journal of a run" in hands.message(second)
     assert second.plan is not None
     hands.press(second, "Upload")
     hands.settle(second)
@@ -381,6 +372,18 @@ def test_results_are_saved_as_the_ending_says(hands, make_uploader, client, tmp_
     assert "The results of 6 rows are in" in hands.message(uploader)
     saved = READERS[name](tmp_path / name)
     assert saved["status"].tolist() == ["stored"] * 6
+
+
+@pytest.mark.parametrize("choices", [{}, {"journal": "run.v3io"}], ids=["plain", "journal"])
+def test_a_person_waits_ten_seconds_for_the_first_contact(hands, make_uploader, client, choices):
+    """A job with a journal waits until the deadline."""
+    for known in (client, None):
+        data = hands.make_readings(3)
+        uploader = make_uploader(data, STREAM, client=known, names={}, **choices)
+        uploader._form.endpoint.value = client.endpoint
+        used = uploader._connect(uploader._read_choices())
+        assert (used.retry.first_contact_seconds, used.endpoint) == (10, client.endpoint)
+        assert client.retry.first_contact_seconds is None
 
 
 def test_an_ending_that_says_nothing_is_refused(hands, make_uploader, client, tmp_path):
