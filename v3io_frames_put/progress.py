@@ -1,4 +1,4 @@
-"""How far a run is, and who sees it: a bar, a callable, a log, nobody.
+"""How far a run is: on a bar, in a callable, in a log, or nowhere.
 
 A bar fills with stored rows only. Rejected and unknown rows are shown apart, and rows that
 were not sent leave it empty, so that a full bar means that every row is stored.
@@ -11,7 +11,7 @@ import math
 import sys
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from uuid import uuid4
 
 from v3io_frames_put import _html
@@ -21,7 +21,7 @@ from v3io_frames_put.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from v3io_frames_put._producer.values import Failure
+    from v3io_frames_put._producer.producer import Producer
 
 _LOG: Final = logging.getLogger("v3io_frames_put")
 _EVERY_SECONDS: Final = 0.1  # a notebook drops a flood of updates, the last one included
@@ -97,14 +97,12 @@ def open_progress(progress: ProgressOption) -> Iterator[Callable[[Progress], Non
     if callable(progress):
         yield _Guard(progress)
         return
-    can_show = someone_looks_on() if progress is None else has_cells() or _can_write()
-    if progress is False or not can_show:
-        yield _ignore
-        return
-    try:
-        bar = CellBar() if has_cells() else TerminalBar()  # which draws it
-    except (OSError, ValueError):
-        yield _ignore
+    bar: _Bar | None = None
+    if progress or (progress is None and someone_looks_on()):
+        with suppress(AttributeError, OSError, ValueError):  # no stderr, or one that is closed
+            bar = CellBar() if has_cells() else TerminalBar()  # which draws it
+    if bar is None:
+        yield lambda _snapshot: None
         return
     try:
         yield _Guard(bar)  # what it is drawn on may be full
@@ -113,24 +111,20 @@ def open_progress(progress: ProgressOption) -> Iterator[Callable[[Progress], Non
             bar.close()
 
 
-def _ignore(_snapshot: Progress) -> None:
-    """Show nothing."""
-
-
 class _Guard:
     """Calls what shows progress; what it raises is logged once and never stops a run."""
 
     def __init__(self, show: Callable[[Progress], Any]) -> None:
         self._show = show
-        self._failed = False
+        self._has_failed = False
 
     def __call__(self, snapshot: Progress) -> None:
         try:
             self._show(snapshot)
         except BaseException:  # noqa: BLE001  # nor may sys.exit() end a run; logged below
-            if not self._failed:
+            if not self._has_failed:
                 _LOG.warning("showing progress failed; more is not logged", exc_info=True)
-            self._failed = True
+            self._has_failed = True
 
 
 class Throttle:
@@ -150,16 +144,12 @@ class Throttle:
 
 def someone_looks_on() -> bool:
     """Whether there is a terminal or a notebook to show progress on."""
-    return has_cells() or (_can_write() and sys.stderr.isatty())
-
-
-def _can_write() -> bool:
-    """Whether there is a stderr that can be written to: a daemon may have closed it."""
+    if has_cells():
+        return True
     try:
-        sys.stderr.write("")
-    except (AttributeError, OSError, ValueError):  # None, not writable, closed
+        return sys.stderr.isatty()
+    except (AttributeError, ValueError):  # None, or closed: a daemon has no stderr
         return False
-    return True
 
 
 # -- outputs of a notebook -----------------------------------------------------------------
@@ -222,26 +212,40 @@ class Pace:
         return stored / seconds, left
 
 
-class TerminalBar:
-    """A bar on the terminal's last line."""
+class _Bar:
+    """Shows each snapshot, and leaves the last one as the run ended."""
 
     def __init__(self) -> None:
-        from tqdm import tqdm
-
-        self._bar: Any = tqdm(mininterval=0, bar_format="{desc}", dynamic_ncols=True)
         self._pace = Pace()
         self._last: Progress | None = None
 
     def __call__(self, snapshot: Progress) -> None:
-        """Show a snapshot."""
         self._last = snapshot
         self._draw(snapshot, is_ended=False)
 
     def close(self) -> None:
         """Leave the bar as it ended."""
+        if self._last is not None:
+            self._draw(self._last, is_ended=True)
+
+    def _draw(self, snapshot: Progress, *, is_ended: bool) -> None:
+        raise NotImplementedError
+
+
+class TerminalBar(_Bar):
+    """A bar on the terminal's last line."""
+
+    def __init__(self) -> None:
+        from tqdm import tqdm
+
+        super().__init__()
+        sys.stderr.write("")  # raises here if nothing can be written
+        self._bar: Any = tqdm(mininterval=0, bar_format="{desc}", dynamic_ncols=True)
+
+    def close(self) -> None:
+        """Leave the bar as it ended."""
         try:
-            if self._last is not None:
-                self._draw(self._last, is_ended=True)
+            super().close()
         finally:
             self._bar.close()
 
@@ -259,27 +263,16 @@ class TerminalBar:
         bar.refresh()
 
 
-class CellBar:
+class CellBar(_Bar):
     """A bar below the cell, which a saved notebook keeps as it was last."""
 
     def __init__(self) -> None:
+        super().__init__()
         self._output = CellOutput()
-        self._pace = Pace()
-        self._last: Progress | None = None
-
-    def __call__(self, snapshot: Progress) -> None:
-        """Show a snapshot."""
-        self._last = snapshot
-        self._draw(snapshot, is_ended=False)
-
-    def close(self) -> None:
-        """Leave the bar as it ended; its length is known by now."""
-        last = self._last
-        if last is not None:
-            total = last.settled if last.total is None else last.total
-            self._draw(replace(last, total=total), is_ended=True)
 
     def _draw(self, snapshot: Progress, *, is_ended: bool) -> None:
+        if is_ended and snapshot.total is None:  # known by now
+            snapshot = replace(snapshot, total=snapshot.settled)
         words = progress_words(snapshot, self._pace, is_ended=is_ended)
         self._output.show(draw_progress(snapshot, words, is_ended=is_ended), " · ".join(words))
 
@@ -301,7 +294,7 @@ def draw_progress(snapshot: Progress, words: Sequence[str], *, is_ended: bool) -
 def progress_words(
     snapshot: Progress, pace: Pace, *, is_ended: bool, is_short: bool = False
 ) -> list[str]:
-    """Say how far a run is, the most important first.
+    """Write how far a run is, the most important first.
 
     Parameters
     ----------
@@ -314,82 +307,58 @@ def progress_words(
     is_short : bool
         Whether the words have to fit beside a bar that shows percent.
     """
-    total = snapshot.total
+    total, stored, seconds = snapshot.total, snapshot.stored, snapshot.seconds
     of = f" of {total:,}" if total is not None else ""
-    noun = "row" if (snapshot.stored if total is None else total) == 1 else "rows"
-    words = [f"{snapshot.stored:,}{of} {noun} stored"]
-    if total and snapshot.stored < total and not is_short:
-        words.append(f"{snapshot.stored * 100 // total} %")
+    noun = "row" if (stored if total is None else total) == 1 else "rows"
+    words = [f"{stored:,}{of} {noun} stored"]
+    if total and stored < total and not is_short:
+        words.append(f"{stored * 100 // total} %")
     if snapshot.waiting and not is_ended:
         words.append(snapshot.waiting)
-    words += _not_stored(snapshot)
+    for count, name in (
+        (snapshot.rejected, "rejected"),
+        (snapshot.unknown, "unknown"),
+        (snapshot.unsent, "not sent"),
+        (snapshot.retried, "retried"),
+    ):
+        words += [f"{count:,} {name}"] if count else []
     rate, left = pace.measure(snapshot)
     if rate:
         words.append(f"{_html.short_number(rate)} rows/s")
-    if snapshot.bytes_sent > 1e5 * snapshot.seconds > 0 and not is_short:  # 0.1 MB/s
-        words.append(f"{snapshot.bytes_sent / snapshot.seconds / 1e6:,.1f} MB/s")
+    if snapshot.bytes_sent > 1e5 * seconds > 0 and not is_short:  # 0.1 MB/s
+        words.append(f"{snapshot.bytes_sent / seconds / 1e6:,.1f} MB/s")
     if is_ended:
-        words.append(about_seconds(snapshot.seconds))
+        words.append(about_seconds(seconds))
     elif left is not None and not snapshot.waiting:
         words.append(f"{about_seconds(left)} left")
     return words
 
 
-def _not_stored(snapshot: Progress) -> list[str]:
-    counts = {
-        "rejected": snapshot.rejected,
-        "unknown": snapshot.unknown,
-        "not sent": snapshot.unsent,
-        "retried": snapshot.retried,
-    }
-    return [f"{count:,} {name}" for name, count in counts.items() if count]
-
-
 def about_seconds(seconds: float) -> str:
-    """Say a time in words: 0.4 s, 35 s, 3 min 20 s, 2 h 5 min."""
+    """Write a time in words: 0.4 s, 35 s, 3 min 20 s, 2 h 5 min."""
     if seconds < 10:  # noqa: PLR2004  # below it, a fraction matters
         return f"{seconds:.1f} s"
-    whole = math.ceil(seconds)
-    if whole < 60:  # noqa: PLR2004  # a minute
+    minutes, whole = divmod(math.ceil(seconds), 60)
+    if not minutes:
         return f"{whole} s"
-    if whole < 3600:  # noqa: PLR2004  # an hour
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {whole} s"
 
 
 # -- the log -------------------------------------------------------------------------------
 
 
-class _Retried(Protocol):
-    @property
-    def num_rows(self) -> int: ...
-    @property
-    def why(self) -> Failure: ...
-
-
-class _Run(Protocol):
-    def take_retried(self) -> Sequence[_Retried]: ...
-
-
 class RetryLog:
-    """Logs what is tried again: at once, two seconds later, then ever more rarely.
+    """Logs retries: at once, two seconds later, then ever more rarely."""
 
-    Parameters
-    ----------
-    run_id : str
-        Names the run in each line.
-    run : object with take_retried
-        The run.
-    """
-
-    def __init__(self, run_id: str, run: _Run) -> None:
-        self._run_id, self._run = run_id, run
+    def __init__(self, run_id: str, producer: Producer) -> None:
+        self._run_id, self._producer = run_id, producer
         self._throttle = Throttle(_LOG_EVERY_SECONDS)
         self._requests = self._rows = 0
 
-    def tell(self, now: float) -> None:
-        """Log what has been tried again since the last line, if it is time for one."""
-        retried = self._run.take_retried()
+    def log(self, now: float) -> None:
+        """Log the retries since the last line, if it is time for one."""
+        retried = self._producer.take_retried()
         if not retried:
             return
         self._requests += len(retried)
@@ -397,16 +366,10 @@ class RetryLog:
         if not self._throttle.is_due(now):
             return
         self._throttle.every_seconds = min(2 * self._throttle.every_seconds, _LOG_RARELY_SECONDS)
-        fields = {
-            "event": "retried",
-            "run_id": self._run_id,
-            "requests": self._requests,
-            "rows": self._rows,
-        }
-        why = retried[-1].why
+        fields = {"run_id": self._run_id, "requests": self._requests, "rows": self._rows}
         _LOG.warning(
             "run %s: requests tried again: %s (%s rows); the last: %s",
-            self._run_id, f"{self._requests:,}", f"{self._rows:,}", describe_cause(why),
-            extra={"fields": fields},
+            self._run_id, f"{self._requests:,}", f"{self._rows:,}",
+            describe_cause(retried[-1].why), extra={"fields": {"event": "retried", **fields}},
         )  # fmt: skip
         self._requests = self._rows = 0

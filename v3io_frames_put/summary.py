@@ -268,8 +268,11 @@ def summarize_receipt(
     """
     errors = pd.DataFrame([dict(reason) for reason in reasons], columns=list(_ERRORS))
     columns = errors["detail"].astype("string").str.extract(_COLUMN, expand=False)
-    by_shard = pd.DataFrame.from_dict(
-        dict(shards or {}), orient="index", columns=["rows", "first", "last"], dtype="Int64"
+    by_shard = pd.DataFrame(
+        list((shards or {}).values()),
+        index=list(shards or {}),
+        columns=["rows", "first", "last"],
+        dtype="Int64",
     )
     return Summary(
         counts=receipt["counts"] if counts is None else counts,

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import html
+import io
 import re
+import sys
 
 import pandas as pd
 import pytest
@@ -149,6 +151,26 @@ def test_every_shard_is_labelled_and_those_without_rows_are_told():
     few = summarize(make_results(shard_id=pd.array([0, 2], "Int32")))
     assert few.shards["rows"].to_dict() == {0: 1, 1: 0, 2: 1}
     assert "got no rows" not in repr(few)  # two rows cannot fill three shards
+
+
+class Terminal(io.StringIO):
+    """A terminal, as a person looks at it."""
+
+    def isatty(self):
+        return True
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_where_a_person_looks_on_shards_without_rows_are_known(
+    local_platform, monkeypatch, is_terminal
+):
+    local_platform.create_stream(STREAM, shards=3)
+    monkeypatch.setattr(sys, "stderr", Terminal() if is_terminal else io.StringIO())
+    data = pd.DataFrame({"row": range(60)})
+    results = data.v3io.put_records(STREAM, shard=0, client=local_platform.client())
+    asked = [arrival.function for arrival in local_platform.requests]
+    assert asked == ["PutRecords"] + ["DescribeStream"] * is_terminal
+    assert ("2 of 3 shards got no rows: 1, 2." in repr(summarize(results))) == is_terminal
 
 
 @pytest.mark.parametrize(
