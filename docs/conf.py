@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import os
+import shutil
 from importlib.metadata import version as installed_version
+from pathlib import Path
 
 for name in [name for name in os.environ if name.startswith("V3IO_")]:
     del os.environ[name]
+
+FOLDER = Path(__file__).parent
+shutil.copytree(FOLDER.parent / "notebooks", FOLDER / "notebooks", dirs_exist_ok=True)
 
 project = "v3io-frames-put"
 author = "the authors of v3io-frames-put"
@@ -14,13 +19,25 @@ project_copyright = "2026, " + author
 version = release = installed_version("v3io-frames-put")
 
 extensions = [
-    "myst_parser",
+    "myst_nb",
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
     "sphinx_click",
+    "sphinx_copybutton",
 ]
 exclude_patterns = ["_build"]
-source_suffix = {".md": "markdown", ".rst": "restructuredtext"}
+source_suffix = {".md": "myst-nb", ".ipynb": "myst-nb", ".rst": "restructuredtext"}
+
+# Notebooks are kept without outputs; they run when the pages are built.
+nb_execution_mode = "force"
+nb_execution_raise_on_error = True
+nb_execution_timeout = 100
+nb_execution_show_tb = True
+nb_merge_streams = True
+nb_ipywidgets_js = {}  # would be fetched
+nb_mime_priority_overrides = [("*", "application/vnd.jupyter.widget-view+json", None)]
+
+copybutton_prompt_text = "$ "
 
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3
@@ -34,6 +51,8 @@ napoleon_google_docstring = False
 napoleon_use_rtype = False
 
 html_theme = "furo"
+html_static_path = ["_static"]
+html_css_files = ["page.css"]
 html_title = f"v3io-frames-put {release}"
 html_copy_source = False
 html_show_sphinx = False
