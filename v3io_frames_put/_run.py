@@ -462,7 +462,7 @@ class Run:
             self._handle(event)
         for batch in producer.outcomes.drain():
             take(batch)
-        self._retries.tell(self._runtime.clock())
+        self._retries.log(self._runtime.clock())
         return True
 
     def _send(self) -> None:
