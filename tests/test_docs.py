@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import doctest
 import io
+import json
 import re
 import subprocess
 import sys
 from dataclasses import dataclass
+from html.parser import HTMLParser
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 OUTPUT = doctest.OutputChecker()
+CODE_COLUMNS = 100  # what fits a page at 1,300 px
 LENIENT = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 
@@ -128,10 +131,14 @@ def test_every_option_of_the_command_line_is_described(path):
 
 @pytest.fixture(scope="module")
 def built(require_module, tmp_path_factory):
-    """Build the documentation as `make docs` does."""
-    require_module("sphinx")
+    """Build the documentation as `make docs` does; its notebooks run in tests of their own."""
+    for name in ("sphinx", "myst_nb", "sphinx_copybutton"):
+        require_module(name)
     target = tmp_path_factory.mktemp("docs")
-    command = ["-m", "sphinx", "-W", "--keep-going", "-q", str(ROOT / "docs"), str(target)]
+    command = [
+        *("-m", "sphinx", "-W", "--keep-going", "-q", "-D", "nb_execution_mode=off"),
+        *(str(ROOT / "docs"), str(target)),
+    ]
     done = subprocess.run(
         [sys.executable, *command], capture_output=True, text=True, timeout=110, check=False
     )
@@ -152,6 +159,95 @@ def test_the_reference_shows_every_command_and_option(built):
     missing = [name for name in names if name.startswith("--") and f">{name}<" not in text]
     assert missing == []
     assert [path for path in COMMANDS if path.split()[-1] not in text] == []
+
+
+QUESTIONS = {
+    "which address and which key?": ("how-to/connect", "address-and-key", "V3IO_ACCESS_KEY"),
+    "my certificate is not trusted": ("how-to/connect", "certificates", "--ca-file"),
+    "how do I go through a proxy?": ("how-to/connect", "proxies", "HTTPS_PROXY"),
+    "key or shard?": ("how-to/keys-and-shards", "choose-keys-and-shards", "in order"),
+    "how many rows per second?": ("explanation/performance", "measured", "v3io-py"),
+    "what do I do with rows that failed?": ("how-to/fix-and-resend", "each-status", "rejected"),
+    "how do timestamps arrive?": ("reference/types", "in-json", "timestamp with zone"),
+    "how do I read with nuclio?": ("how-to/read-the-stream", "in-a-nuclio-function", "event.body"),
+    "my kernel died": ("how-to/widget", "when-the-kernel-dies", "Journal"),
+    "how do I run it every night?": ("how-to/schedule", "publish-on-a-schedule", "cron"),
+}
+
+
+class _Page(HTMLParser):
+    """The links of a page, and the text of the section with an anchor."""
+
+    def __init__(self, path: Path, anchor: str = "") -> None:
+        super().__init__()
+        self.links: set[str] = set()
+        self.text = ""
+        self._anchor = anchor
+        self._depth = 0  # in sections, from the one with the anchor
+        self.feed(path.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag, attrs):
+        found = dict(attrs)
+        if tag == "a" and found.get("href"):
+            self.links.add(found["href"])
+        if tag == "section" and (self._depth or found.get("id") == self._anchor):
+            self._depth += 1
+
+    def handle_endtag(self, tag):
+        if tag == "section" and self._depth:
+            self._depth -= 1
+
+    def handle_data(self, data):
+        if self._depth:
+            self.text += data
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_a_question_is_answered_within_two_clicks_from_the_home_page(built, question):
+    page, anchor, answer = QUESTIONS[question]
+    assert answer in _Page(built / f"{page}.html", anchor).text
+    home = _Page(built / "index.html").links
+    target = f"{page}.html"
+    then = _Page(built / target).links if target in home else set()
+    assert home & {f"{target}#{anchor}"} or f"#{anchor}" in then
+
+
+SEARCHES = {
+    "token": "how-to/connect",
+    "certificate": "how-to/connect",
+    "proxy": "how-to/connect",
+    "throughput": "explanation/performance",
+    "consumer": "how-to/read-the-stream",
+    "nuclio": "how-to/read-the-stream",
+    "storey": "how-to/coming-from",
+    "timestamp": "reference/types",
+    "duplicates": "explanation/delivery-guarantees",
+    "cron": "how-to/schedule",
+}
+
+
+@pytest.mark.parametrize("word", SEARCHES)
+def test_a_search_leads_to_the_page(built, word):
+    from sphinx.search.en import SearchEnglish
+
+    text = (built / "searchindex.js").read_text(encoding="utf-8")
+    index = json.loads(text.removeprefix("Search.setIndex(").removesuffix(")"))
+    found = index["terms"].get(SearchEnglish({}).stem(word), [])
+    numbers = found if isinstance(found, list) else [found]
+    assert SEARCHES[word] in [index["docnames"][number] for number in numbers]
+
+
+def test_code_has_copy_buttons_and_fits_the_page(built):
+    assert "copybutton" in (built / "tutorial.html").read_text(encoding="utf-8")
+    too_long = [
+        f"{page.relative_to(ROOT)}, line {block.line}: {line}"
+        for page in PAGES
+        for block in read_blocks(page)
+        if block.language != "text"  # output is wrapped
+        for line in block.text.splitlines()
+        if len(line) > CODE_COLUMNS
+    ]
+    assert too_long == []
 
 
 CONSOLE = [

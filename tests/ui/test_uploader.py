@@ -196,10 +196,61 @@ def test_what_is_rejected_is_shown_with_its_reason(open_uploader, local_platform
     cells = ui.locator("details", has_text="Why 5,000 rows are not stored").get_by_role("cell")
     expect(cells.first).to_contain_text("UnencodableValue")
     expect(cells.nth(1)).to_have_text("celsius")
-    row = ui.get_by_role("row", name=re.compile("^0 rejected"))
+    expect(ui).to_contain_text("0, 4, 8, 12 and 4,996 more")
+    row = ui.get_by_role("row", name="Delivery at_least_once")
     expect(row).to_be_hidden()
-    ui.get_by_text("5,000 rows not stored, row by row").click()
+    ui.get_by_text("Details", exact=True).click()
     expect(row).to_be_visible()
+
+
+def test_unknown_rows_are_amber_and_never_sent_twice(open_cells, local_platform):
+    """The color of a status, which only a browser computes."""
+    local_platform.create_stream(STREAM)
+    local_platform.faults = [faults.lost_answer()]
+    client = f"client = v3io_frames_put.Client({local_platform.endpoint!r})"
+    show = f"df.v3io.uploader({STREAM!r}, client=client, delivery='at_most_once')"
+    ui = open_cells(MAKE, client, show).locator(".v3io-uploader")
+    press(ui, "Upload")
+    says(ui, "Done. 1,000 rows may or may not be stored.")
+    shows(ui, "19,000 of 20,000 rows stored")
+    assert shares(ui)["unknown"] == pytest.approx(0.05, abs=0.01)
+    assert (color(ui, "stored"), color(ui, "unknown")) == (GREEN, AMBER)
+    expect(ui.locator(".v3io-notice").first).to_contain_text("never sends them again")
+    expect(button(ui, "Send the rest")).to_have_count(0)
+
+
+def test_results_are_saved_and_sent_again_only_when_it_is_confirmed(
+    open_uploader, local_platform, tmp_path
+):
+    """Buttons that appear when an upload is done, and a question that takes their place."""
+    local_platform.create_stream(STREAM)
+    _, ui = open_uploader()
+    press(ui, "Upload 20,000 rows")
+    shows(ui, "All 20,000 rows stored")
+    fill(ui, "to", str(tmp_path / "results.csv"))
+    press(ui, "Save results")
+    says(ui, "The results of 20,000 rows are in")
+    assert len((tmp_path / "results.csv").read_text().splitlines()) == 20_001
+    press(ui, "Upload 20,000 rows again")
+    says(ui, "Sending every row again stores these twice.", kind="alarm")
+    assert len(local_platform.records(STREAM)) == 20_000
+    press(ui, "Send all 20,000 rows")
+    expect(button(ui, "Send all")).to_have_count(0)
+    shows(ui, "All 20,000 rows stored")
+    assert len(local_platform.records(STREAM)) == 40_000
+
+
+def test_a_file_and_a_frame_are_chosen_back_and_forth(open_uploader, tmp_path):
+    """A field that acts on Tab, and a list whose choices come from the kernel."""
+    path = tmp_path / "readings.csv"
+    path.write_text("room\nattic\n")
+    _, ui = open_uploader()
+    fill(ui, "File", str(path))
+    expect(ui).to_contain_text('{"room":"attic"}', timeout=SECONDS)
+    is_primary(ui, "Upload 1 row")
+    ui.get_by_label("DataFrame", exact=True).select_option("df")
+    expect(ui).to_contain_text('{"sensor":"attic","celsius":0}', timeout=SECONDS)
+    is_primary(ui, "Upload 20,000 rows")
 
 
 @pytest.mark.parametrize(
@@ -430,8 +481,13 @@ def test_a_frame_that_is_made_later_is_found_however_wide(open_cells):
     expect(ui).to_contain_text("1 to 8 of 11")
     press(ui, "Next")
     expect(boxes).to_have_count(3 + 1)
+    press(ui, "Previous")
+    expect(boxes).to_have_count(8 + 1)
     press(ui, "Uncheck all")
     expect(ui).to_contain_text("989 of 1,000 columns checked")
+    press(ui, "Check all")
+    expect(ui).to_contain_text("1,000 of 1,000 columns checked")
+    press(ui, "Uncheck all")
     search.fill("")
     expect(ui.get_by_label("c0", exact=True)).to_be_checked()
     ui.get_by_label("c0", exact=True).uncheck()
