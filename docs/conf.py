@@ -11,7 +11,11 @@ for name in [name for name in os.environ if name.startswith("V3IO_")]:
     del os.environ[name]
 
 FOLDER = Path(__file__).parent
-shutil.copytree(FOLDER.parent / "notebooks", FOLDER / "notebooks", dirs_exist_ok=True)
+(FOLDER / "notebooks").mkdir(exist_ok=True)
+for notebook in (FOLDER.parent / "notebooks").glob("*.ipynb"):
+    part = FOLDER / "notebooks" / f"{notebook.name}.{os.getpid()}"
+    shutil.copy(notebook, part)
+    part.replace(part.with_suffix(""))  # whole, although another build may read it
 
 project = "v3io-frames-put"
 author = "the authors of v3io-frames-put"
