@@ -118,14 +118,8 @@ def dot(status: str) -> str:
 def status_bar(shares: Mapping[str, int], total: int | None, *, stored: str = "stored") -> str:
     """Draw a bar that stored rows fill from the left, others apart on the right.
 
-    Parameters
-    ----------
-    shares : mapping
-        Rows by status. ``unsent`` is not drawn: it leaves the bar empty.
-    total : int, optional
-        Rows in all. None: not known, so that the bar stays empty.
-    stored : str
-        Whose color the stored rows have.
+    Rows that were not sent leave it empty; so does a total that is not known. ``stored`` is
+    the status whose color the stored rows have.
     """
     drawn = [
         f'<div class="v3io-{status}" title="{rows:,} {status}" style="width:'

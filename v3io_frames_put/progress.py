@@ -89,10 +89,7 @@ def check_progress(progress: object) -> None:
 def open_progress(progress: ProgressOption) -> Iterator[Callable[[Progress], None]]:
     """Open what shows progress, and close it whatever happens.
 
-    Parameters
-    ----------
-    progress : bool or callable, optional
-        None: a bar where a person looks on, a terminal or a notebook.
+    None is a bar where a person looks on, a terminal or a notebook.
     """
     if callable(progress):
         yield _Guard(progress)
@@ -296,16 +293,7 @@ def progress_words(
 ) -> list[str]:
     """Write how far a run is, the most important first.
 
-    Parameters
-    ----------
-    snapshot : Progress
-        How far it is.
-    pace : Pace
-        Has seen every snapshot before.
-    is_ended : bool
-        Whether it is the last one.
-    is_short : bool
-        Whether the words have to fit beside a bar that shows percent.
+    ``pace`` has seen every snapshot before. Short words fit beside a bar that shows percent.
     """
     total, stored, seconds = snapshot.total, snapshot.stored, snapshot.seconds
     of = f" of {total:,}" if total is not None else ""

@@ -110,13 +110,7 @@ class Summary:
         )
 
     def notices(self, go_on: str = _RESUME) -> list[str]:
-        """Return what must not be missed, a sentence or two each; code is in backticks.
-
-        Parameters
-        ----------
-        go_on : str
-            What sends the rows that are left.
-        """
+        """Return what must not be missed; ``go_on`` is what sends the rows that are left."""
         counts, receipt, notices = self.counts, self.receipt, []
         if self.maybe_duplicates:
             exact = receipt.get("delivery") == "exactly_once"
@@ -252,19 +246,10 @@ def summarize_receipt(
     counts: Mapping[str, int] | None = None,
     shards: Mapping[int, Mapping[str, int]] | None = None,
 ) -> Summary:
-    """Make a summary without the rows, from a receipt.
+    """Make a summary from a receipt, without the rows.
 
-    Parameters
-    ----------
-    receipt : dict
-        The run's.
-    reasons : sequence of dict
-        Why rows are not stored: ``status``, ``error_message``, ``error_code``, ``rows`` and
-        one ``detail``.
-    counts : dict of str to int, optional
-        Rows by status. None: the receipt's.
-    shards : dict of int to dict, optional
-        Of each shard that got rows: how many ``rows``, ``first`` and ``last`` sequence number.
+    Each reason has ``status``, ``error_message``, ``error_code``, ``rows`` and one ``detail``;
+    each shard with rows has ``rows``, ``first`` and ``last``. Counts are the receipt's if None.
     """
     errors = pd.DataFrame([dict(reason) for reason in reasons], columns=list(_ERRORS))
     columns = errors["detail"].astype("string").str.extract(_COLUMN, expand=False)

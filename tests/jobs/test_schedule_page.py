@@ -37,14 +37,14 @@ def cron_job(require_module):
 def parse_publish(shell):
     """Parse the command in a line of shell as `v3io-put` does; return its options."""
     line = shell[shell.index("v3io-put publish") :].replace("$NIGHT", "2026-11-21")
+    line = line.replace("\\\n", " ")
     _, name, *words = shlex.split(line)
     command = main.commands[name]
     return command.make_context(name, words).params
 
 
 def test_the_line_for_cron_parses():
-    line = read_block("sh").replace(r"\%", "%")
-    options = parse_publish(line)
+    options = parse_publish(read_block("sh"))
     assert options["where"] == "day = '2026-11-21'"
     assert str(options["journal"]) == "/var/lib/clicks/2026-11-21.v3io"
 

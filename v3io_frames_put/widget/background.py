@@ -14,11 +14,6 @@ class Background:
 
     Newer work takes the place of work of the same name that has not begun, so that ten
     changed choices make one plan.
-
-    Parameters
-    ----------
-    quiet_seconds : float
-        How long no work of that name has to come.
     """
 
     def __init__(self, quiet_seconds: float) -> None:

@@ -44,24 +44,10 @@ _WRITERS: Final = {".parquet": "to_parquet", ".csv": "to_csv", ".csv.gz": "to_cs
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choices:
-    """What the form says.
+    """The values of the form, named as in ``put_records``."""
 
-    Attributes
-    ----------
-    source : str
-        The data, as a Python expression.
-    endpoint : str
-        Empty: as the environment says.
-    stream : str
-        Where to.
-    columns, index, format, rows_per_record, partition_key, shard, client_info
-        As in ``put_records``.
-    delivery, journal
-        As in ``put_records``.
-    """
-
-    source: str = "df"
-    endpoint: str = ""
+    source: str = "df"  # the data, as a Python expression
+    endpoint: str = ""  # empty: the environment's
     stream: str = ""
     columns: tuple[str, ...] | None = None
     index: bool = False
@@ -74,13 +60,7 @@ class Choices:
     journal: str | None = None
 
     def check(self, frame: pd.DataFrame) -> None:
-        """Refuse values that no control can show, and columns that the frame does not have.
-
-        Raises
-        ------
-        ConfigError
-            As ``put_records`` would raise it.
-        """
+        """Refuse values that no control can show, and columns that the frame does not have."""
         check_choice("format", self.format, get_args(Format))
         check_choice("delivery", self.delivery, get_args(DeliveryMode))
         check_whole("rows_per_record", self.rows_per_record, least=1)
@@ -180,17 +160,12 @@ class SecretText(widgets.Password):  # type: ignore[misc]  # ipywidgets has no t
     What a widget's traits hold is sent to every browser that shows it, and saved with
     the notebook. So the text goes into a plain attribute and the trait is cleared in
     the same callback; and it is not echoed, as other traits are, to all front ends.
-
-    Attributes
-    ----------
-    secret : str or None
-        What was typed last. None: nothing yet.
     """
 
     value = Unicode("", help="Empty again as soon as it was read").tag(sync=True, echo_update=False)
 
     def __init__(self, **options: Any) -> None:
-        self.secret: str | None = None
+        self.secret: str | None = None  # what was typed last
         super().__init__(continuous_update=False, **options)
         self.observe(self._take, names="value")
 
@@ -202,19 +177,11 @@ class SecretText(widgets.Password):  # type: ignore[misc]  # ipywidgets has no t
 
 
 class ColumnList:
-    """A list of columns with a search field and a check box each, shown a page at a time.
-
-    Attributes
-    ----------
-    names : tuple of str
-        All columns, in the order in which they are sent.
-    on_change : callable
-        Called when other columns are chosen or shown.
-    """
+    """A list of columns with a search field and a check box each, shown a page at a time."""
 
     def __init__(self) -> None:
-        self.names: tuple[str, ...] = ()
-        self.on_change: Callable[[], Any] = lambda: None
+        self.names: tuple[str, ...] = ()  # all, in the order in which they are sent
+        self.on_change: Callable[[], Any] = lambda: None  # others are chosen or shown
         self._frame = pd.DataFrame()
         self._chosen: set[str] = set()
         self._facts: dict[str, str] = {}
@@ -327,15 +294,7 @@ class ColumnList:
 
 
 class Form:
-    """The controls, and what they say.
-
-    Parameters
-    ----------
-    choices : Choices
-        Their first values.
-    has_client : bool
-        Whether a Client was given, so that the fields of the platform are left out.
-    """
+    """The controls; with a client, those of the platform are left out."""
 
     def __init__(self, choices: Choices, *, has_client: bool) -> None:
         self._first = choices

@@ -46,21 +46,11 @@ _OPTION: Final = re.compile(rf"\b({'|'.join(_FIELDS)})(=|:)(?=['\" ])\s?")
 
 
 class Ended(NamedTuple):
-    """How an upload ended.
+    """How an upload ended."""
 
-    Attributes
-    ----------
-    status : {"done", "stopped", "failed"}
-        ``"done"``: every row has an outcome, though it may not be stored.
-    results : DataFrame or None
-        None: nothing had been sent.
-    error : BaseException or None
-        Why it failed.
-    """
-
-    status: Literal["done", "stopped", "failed"]
-    results: pd.DataFrame | None = None
-    error: BaseException | None = None
+    status: Literal["done", "stopped", "failed"]  # done: every row has an outcome
+    results: pd.DataFrame | None = None  # None: nothing had been sent
+    error: BaseException | None = None  # why it failed
 
 
 def draw_message(message: str, *, is_alarm: bool = False) -> str:
