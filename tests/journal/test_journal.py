@@ -266,6 +266,7 @@ def test_a_journal_of_the_first_package_goes_on(platform, path):
     with sqlite3.connect(path) as database:
         database.execute("drop table input")
         database.execute("create table overtaken (row integer primary key, least integer)")
+        database.execute("insert into overtaken values (1, 2)")
     database.close()
     assert put(platform, path).attrs["v3io"]["already_complete"]
 
@@ -331,20 +332,19 @@ def test_a_stream_of_batches_is_read_again_and_checked(platform, path):
 
 
 def test_a_full_disk_stops_the_run_and_nothing_is_sent_unrecorded(platform, path, monkeypatch):
-    from v3io_frames_put._journal.store import Store
+    connect, requests = sqlite3.connect, []
 
-    write, calls = Store.write, []
-
-    def fail_later(self, statement, values):
-        if statement.startswith("insert into requests"):
-            calls.append(statement)
-        if len(calls) > 1:
-            raise sqlite3.OperationalError("database or disk is full")
-        write(self, statement, values)
+    class Full(sqlite3.Connection):
+        def executemany(self, statement, rows):
+            if statement.startswith("insert into requests"):
+                requests.append(statement)
+            if len(requests) > 1:
+                raise sqlite3.OperationalError("database or disk is full")
+            return super().executemany(statement, rows)
 
     big = pd.DataFrame({"row": range(30_000)})
     options = {"data": big, "partition_key": None, "max_in_flight": 1}
-    monkeypatch.setattr(Store, "write", fail_later)
+    monkeypatch.setattr(sqlite3, "connect", lambda *a, **k: connect(*a, factory=Full, **k))
     with pytest.raises(
         PutRecordsError, match="cannot be written: database or disk is full"
     ) as full:

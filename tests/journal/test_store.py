@@ -38,10 +38,8 @@ def test_the_narrowest_signed_type_is_taken(values, dtype):
 def test_numbers_of_numpy_are_kept_and_asked_for_as_numbers(tmp_path):
     store = Store(tmp_path / "run.v3io")
     with store.transaction():
-        store.write(
-            "insert into blocks values (?, ?, ?)", [(np.int64(3), np.int32(2), np.uint32(7))]
-        )
-        store.write("insert into copies values (?, ?, ?)", np.array([[3, 5, 7]]))
+        store.insert("blocks", [(np.int64(3), np.int32(2), np.uint32(7))])
+        store.insert("copies", np.array([[3, 5, 7]]))
     assert list(store.read("select * from blocks where first_row = ?", np.int64(3))) == [(3, 2, 7)]
     assert list(store.read("select shard_id from copies where row = ?", np.int32(3))) == [(5,)]
     store.close()

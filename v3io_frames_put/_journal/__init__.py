@@ -1,4 +1,4 @@
-"""Keeps a run's story in a file, so that a run that was killed can go on."""
+"""Keeps a record of a run in a file, so that a run that was killed can go on."""
 
 from __future__ import annotations
 
@@ -19,10 +19,7 @@ if TYPE_CHECKING:
 def open_journal(path: str | PathLike[str] | None) -> Iterator[Journal | None]:
     """Open the journal of a run, and keep others out of it while the block runs.
 
-    Parameters
-    ----------
-    path : path or None
-        Its path; it is created if it does not exist. None: no journal is kept.
+    A file that it made is removed again where nothing was sent. None: no journal is kept.
 
     Raises
     ------
@@ -40,21 +37,15 @@ def open_journal(path: str | PathLike[str] | None) -> Iterator[Journal | None]:
     try:
         is_new = not place.exists()
         journal = Journal(place)
-    except ValueError as error:  # a NUL, or text that is not UTF-8; ConfigError is one, too
-        if isinstance(error, ConfigError):
-            raise
+    except ConfigError:
+        raise
+    except ValueError as error:  # a NUL, or text that is not UTF-8
         raise ConfigError(f"journal={str(path)!a}: {error}. Choose another path.") from error
     try:
         yield journal
     finally:
-        if is_new:
-            _remove_unused(journal, place)
+        with suppress(PutRecordsError, OSError):  # an error of the block goes first
+            if is_new and not journal.may_be_stored():
+                journal.close()
+                place.resolve().unlink(missing_ok=True)
         journal.close()
-
-
-def _remove_unused(journal: Journal, place: Path) -> None:
-    """Remove the file of a call that sent nothing; an error of the block goes first."""
-    with suppress(PutRecordsError, OSError):
-        if not journal.may_be_stored():
-            journal.close()
-            place.resolve().unlink(missing_ok=True)

@@ -4,24 +4,22 @@ from __future__ import annotations
 
 import json
 import logging
-from collections import defaultdict
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import numpy as np
 import pyarrow as pa
 
-from v3io_frames_put._encode.blocks import Blocks
-from v3io_frames_put._journal.recovery import may_be_stored, read_blocks, read_copies, read_left
+from v3io_frames_put._encode.blocks import Block, Blocks
+from v3io_frames_put._journal.recovery import Recovery, may_be_stored
 from v3io_frames_put._journal.store import Store, narrow, set_aside, to_blob
 from v3io_frames_put._producer.outcomes import RunLog
 from v3io_frames_put._producer.prior_run import PriorInDoubt, PriorRun
-from v3io_frames_put._producer.values import PAGE_ROWS, STATUSES, Texts, to_table
+from v3io_frames_put._producer.values import BLANK, PAGE_ROWS, STATUSES, Copy, Texts, to_table
 from v3io_frames_put.errors import ConfigError, DataError, PutRecordsError
 from v3io_frames_put.resume import find_tagged_rows, keep_unknown
 
 if TYPE_CHECKING:
-    from collections import deque
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
@@ -29,7 +27,6 @@ if TYPE_CHECKING:
 
     from v3io_frames_put._encode.plan import RowPlan
     from v3io_frames_put._producer.accumulator import Batch
-    from v3io_frames_put._producer.values import Copy
     from v3io_frames_put._run import RunPlan
 
 _LOG: Final = logging.getLogger("v3io_frames_put")
@@ -78,6 +75,7 @@ def warn_of_files_sent_again(
         )
 
 
+_ANSWERS_AT_ONCE: Final = 4  # a kill leaves at most so many more requests in doubt
 _RUN: Final = ("run_id", "stream", "delivery", "mapping", "files", "num_rows", "is_finished")
 
 
@@ -97,22 +95,23 @@ class Journal(RunLog):
             with self._store.transaction():
                 self._store.clear()
         self.blocks: Blocks = Blocks()
-        self._texts: Texts | None = None
-        self._packed = False
+        self._texts = Texts()
         self._page_rows = PAGE_ROWS
         self._moment = 0
         self._moments: dict[int, int] = {}  # of requests whose end is not known
         self._has_starts = False
         self._starts: NDArray[np.int64] | None = None
         self._stamps: str | None = None  # of files that a mended one may be among
-        self._forget()
+        self._sent: list[tuple[Any, ...]] = []
+        self._checked: list[Block] = []
+        self._forget_outcomes()
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file, and let others open it."""
         self._store.close()
 
     def may_be_stored(self) -> bool:
-        """Tell whether rows of the run may be stored."""
+        """Return whether rows of the run may be stored."""
         return may_be_stored(self._store)
 
     # -- which run it is --------------------------------------------------------------
@@ -149,12 +148,12 @@ class Journal(RunLog):
             return None
         schema = pa.ipc.read_schema(pa.py_buffer(found[0]))
         try:
-            is_ours = not run["is_finished"] or not find_differences(
+            is_same = not run["is_finished"] or not find_differences(
                 run, plan(schema), json.dumps(files)
             )
         except PutRecordsError:  # it cannot be planned so: neither was the run
-            is_ours = False
-        return schema if is_ours else None
+            is_same = False
+        return schema if is_same else None
 
     def resume(
         self,
@@ -199,10 +198,13 @@ class Journal(RunLog):
                     f"or choose another path."
                 )
             self._stamps = stamps
-            return self._go_on(plan, run, replan)
+            return self._recover(plan, run, replan)
         if not differing and (stamps is not None or self._holds(plan.rows, run["num_rows"])):
-            return self._repeat(plan, run)
-        aside = self._set_aside()
+            return self._recover(plan, run, replan)
+        path = self._store.path
+        self._store.close()
+        aside = set_aside(path)
+        self._store = Store(path)
         _LOG.info("the finished run of another call was set aside: %s", aside)
         warn_of_files_sent_again(run, plan, files or (), aside)
         self._begin(plan, stamps)
@@ -213,57 +215,53 @@ class Journal(RunLog):
         return None if found is None else dict(zip(_RUN, found, strict=True))
 
     def _begin(self, plan: RunPlan, stamps: str | None) -> None:
-        row = {"run_id": plan.run_id, "began": _now(), **identify(plan, stamps)}
+        row = {"num_rows": None, **identify(plan, stamps)}
+        began = datetime.now(timezone.utc).isoformat(timespec="seconds")
+        known = (row[name] for name in ("stream", "delivery", "mapping", "files", "num_rows"))
         with self._store.transaction():
-            self._store.write(
-                f"insert into run ({', '.join(row)}) values ({', '.join('?' * len(row))})",  # noqa: S608  # fixed names
-                [tuple(row.values())],
-            )
-        self._packed = plan.is_packed
+            self._store.insert("run", [(plan.run_id, *known, began, None, 0)])
 
-    def _go_on(self, plan: RunPlan, run: dict[str, Any], replan: Callable[[], RowPlan]) -> PriorRun:
+    def _recover(
+        self, plan: RunPlan, run: dict[str, Any], replan: Callable[[], RowPlan]
+    ) -> PriorRun:
+        """Return what an unfinished run left, or the outcomes of a finished one."""
         delivery = plan.options.delivery
-        left = read_left(
-            self._store,
-            final=keep_unknown(["stored", "rejected"], delivery),
-            page_rows=plan.page_rows,
-        )
-        self._moment, self._packed = left.moment, plan.is_packed
-        self._has_starts = left.starts is not None
-        self.blocks = Blocks(read_blocks(self._store))
-        in_doubt = None
-        if delivery == "exactly_once" and left.starts is not None:
-            in_doubt = PriorInDoubt(
-                left.earlier,
-                find_tagged_rows(replan),
-                low_watermark=left.floor,
-                starts=left.starts,
-                knows_requests=False,
-            )
-        _LOG.info("run %s: goes on; its journal is %s", run["run_id"], self._store.path)
+        recovery = Recovery(self._store, page_rows=plan.page_rows)
+        final = STATUSES if run["is_finished"] else keep_unknown(["stored", "rejected"], delivery)
+        outcomes, in_doubt = recovery.outcomes(final), None
+        if not run["is_finished"]:
+            self._moment, self._has_starts = recovery.moment, recovery.starts is not None
+            self.blocks = self._read_blocks()
+            if delivery == "exactly_once" and recovery.starts is not None:
+                in_doubt = PriorInDoubt(
+                    outcomes,
+                    find_tagged_rows(replan),
+                    low_watermark=recovery.low_watermark,
+                    starts=recovery.starts,
+                    knows_requests=False,
+                )
+        what = "already complete" if run["is_finished"] else "goes on"
+        _LOG.info("run %s: %s; its journal is %s", run["run_id"], what, self._store.path)
         return PriorRun(
-            outcomes=left.earlier,
+            outcomes=outcomes,
             run_id=run["run_id"],
             in_doubt=in_doubt,
-            duplicates=read_copies(self._store),
+            duplicates=self._read_copies(),
+            complete_rows=run["num_rows"] if run["is_finished"] else None,
         )
 
-    def _repeat(self, plan: RunPlan, run: dict[str, Any]) -> PriorRun:
-        """Return the outcomes of a finished run, to be replayed."""
-        left = read_left(self._store, final=STATUSES, page_rows=plan.page_rows)
-        _LOG.info("run %s: already complete; its journal is %s", run["run_id"], self._store.path)
-        return PriorRun(
-            outcomes=left.earlier,
-            run_id=run["run_id"],
-            duplicates=read_copies(self._store),
-            complete_rows=run["num_rows"],
-        )
+    def _read_blocks(self) -> Blocks:
+        rows = self._store.read("select * from blocks order by first_row")
+        return Blocks([Block(*row) for row in rows])
+
+    def _read_copies(self) -> list[Copy]:
+        return [Copy(*row) for row in self._store.read("select * from copies order by row")]
 
     def _holds(self, plan: RowPlan, num_rows: int) -> bool:
-        """Whether the data is that of the finished run; reads it."""
-        blocks = Blocks(read_blocks(self._store))
+        """Return whether the data is that of the finished run; reads it."""
         try:
-            is_same = num_rows == sum(records.num_rows for records in plan.records(None, blocks))
+            records = plan.records(None, self._read_blocks())
+            is_same = num_rows == sum(window.num_rows for window in records)
         except DataError:
             is_same = False
         if not is_same and plan.num_rows is None:
@@ -273,15 +271,8 @@ class Journal(RunLog):
             )
         return is_same
 
-    def _set_aside(self) -> Path:
-        path = self._store.path
-        self._store.close()
-        aside = set_aside(path)
-        self._store = Store(path)
-        return aside
-
     def unpin(self, files: Sequence[str], schema: pa.Schema) -> None:
-        """Take that files could not be read to their end: they may be mended, then go on."""
+        """Record files that could not be read to their end: they may be mended, then go on."""
         pinned = self.pinned
         if not files or pinned is None:  # the run is finished: its files are as they were
             return
@@ -289,65 +280,75 @@ class Journal(RunLog):
             (name, None, None) if name in files else (name, *stamp) for name, *stamp in pinned
         ]
         with self._store.transaction():
-            self._store.write("update run set files = ?", [(json.dumps(stamps),)])
-            self._store.write("delete from input", [()])
-            self._store.write("insert into input values (?)", [(schema.serialize().to_pybytes(),)])
+            self._store.update("run", {"files": json.dumps(stamps)})
+            self._store.delete("input")
+            self._store.insert("input", [(schema.serialize().to_pybytes(),)])
 
     # -- what happens -----------------------------------------------------------------
 
     def begin(self, low_watermark: NDArray[np.int64]) -> None:
-        """Take where each shard ends, before the first record."""
+        """Note where each shard ends, before the first record."""
         if not self._has_starts:
             self._starts = low_watermark
 
     def send(self, batch: Batch) -> None:
-        """Take the records that the next request carries."""
-        self._moments[batch.request] = self._note_request(batch)
-
-    def _note_request(self, batch: Batch) -> int:
-        moment, rows, floor = self._next_moment(), batch.entries.rows, None
+        """Note the records that the next request carries."""
+        rows, watermark = batch.entries.rows, None
         if batch.low_watermark is not None:
-            floor = _column("sequence_number", np.trim_zeros(batch.low_watermark, "b"))
-        self._sent.append((moment, int(rows.max()), _column("row", rows), floor))
-        return moment
+            watermark = _to_cell("sequence_number", np.trim_zeros(batch.low_watermark, "b"))
+        self._moment += 1
+        self._moments[batch.request] = self._moment
+        cell = _to_cell("row", rows)
+        self._sent.append((self._moment, int(rows.max()), cell, watermark, 0))
 
     def acked(self, request: int) -> None:
-        """Take that a request got an answer for each of its records."""
-        self._answered.append((self._moments.pop(request),))
+        """Note that a request got an answer for each of its records."""
+        self._answered.append(self._moments.pop(request))
 
     def rejected(self, request: int) -> None:
-        """Take that nothing of a request is stored."""
-        self._refused.append((self._moments.pop(request),))
+        """Note that nothing of a request is stored."""
+        self._refused.append(self._moments.pop(request))
 
     def in_doubt(self, batch: Batch) -> None:
-        """Take that nobody knows of some records of a request whether they are stored."""
+        """Note that records of a request may be stored, or may not."""
         if self._moments.pop(batch.request, None) is None:  # it was answered for the others
-            self._note_request(batch)
+            self.send(batch)
+            del self._moments[batch.request]
 
     def record(
         self, rows: NDArray[np.int64], columns: Mapping[str, NDArray[Any]], texts: Texts
     ) -> None:
-        """Take the outcome of rows."""
-        self._settled[tuple(columns)].append({"row": rows, **columns})
+        """Note the outcome of rows."""
+        self._settled.append({"row": rows, **columns})
         self._texts = texts
 
     def complete_page(self, number: int, batch: pa.RecordBatch) -> None:
-        """Take a page of which every row has its outcome."""
+        """Note a page of which every row has its outcome."""
         self._pages.append((number, batch))
 
     # -- made durable -----------------------------------------------------------------
 
     def commit(self) -> None:
-        """Make durable what was taken."""
-        self._collect()
-        if not self._has_news():
+        """Make durable what was noted: requests at once, as they wait for it.
+
+        Answers do not: several of them share one write.
+        """
+        self._save(with_outcomes=not self._sent or len(self._answered) >= _ANSWERS_AT_ONCE)
+
+    def _save(self, *, with_outcomes: bool) -> None:
+        fresh = self.blocks.fresh  # another thread may be adding to it
+        self._checked += [fresh.popleft() for _ in range(len(fresh))]
+        if not (self._sent or self._answered or self._refused or self._settled or self._pages):
             return
         with self._store.transaction():
-            self._write()
+            self._write_requests()
+            if with_outcomes:
+                self._write_outcomes()
         if self._starts is not None:
             self._store.sync()
-            self._starts = None
-        self._forget()
+        self._sent, self._checked, self._starts = [], [], None
+        if with_outcomes:
+            self._forget_outcomes()
 
     def conclude(
         self,
@@ -358,86 +359,72 @@ class Journal(RunLog):
         record_rows: NDArray[np.int32],
         duplicates: Sequence[Copy],
     ) -> None:
-        """Take how the run ended."""
-        self.commit()
+        """Note how the run ended."""
+        self._save(with_outcomes=True)
         if late:
             rows, shards, numbers = np.array(late, np.int64).T
             stored = np.full(len(rows), STATUSES.index("stored"), np.int8)
-            columns = {"status": stored, "shard_id": shards, "sequence_number": numbers}
-            self.record(rows, {**columns, "record_row": record_rows}, Texts())
-            self.commit()
+            places = {"shard_id": shards, "sequence_number": numbers, "record_row": record_rows}
+            self.record(rows, {"status": stored, **places}, self._texts)
+            self._save(with_outcomes=True)
         with self._store.transaction():
-            self._store.write("insert or ignore into copies values (?, ?, ?)", duplicates)
+            self._store.insert("copies", sorted({*duplicates} - {*self._read_copies()}))
             if is_finished:
                 # A file that was mended counts as it is only now: all of it was checked.
-                self._store.write(
-                    "update run set is_finished = 1, num_rows = ?, files = coalesce(?, files)",
-                    [(num_rows, self._stamps)],
-                )
+                files = {} if self._stamps is None else {"files": self._stamps}
+                self._store.update("run", {"is_finished": 1, "num_rows": num_rows, **files})
 
-    def _forget(self) -> None:
-        self._sent: list[tuple[int, int, bytes, bytes | None]] = []
-        self._answered: list[tuple[int]] = []
-        self._refused: list[tuple[int]] = []
-        self._settled: dict[tuple[str, ...], list[dict[str, NDArray[Any]]]] = defaultdict(list)
+    def _forget_outcomes(self) -> None:
+        self._answered: list[int] = []  # moments of requests, as in the next
+        self._refused: list[int] = []
+        self._settled: list[Mapping[str, NDArray[Any]]] = []
         self._pages: list[tuple[int, pa.RecordBatch]] = []
-        self._checked: list[tuple[int, int, int]] = []
 
-    def _collect(self) -> None:
-        """Fetch what the thread that reads the data found out."""
-        _empty(self.blocks.fresh, self._checked)
-
-    def _has_news(self) -> bool:
-        return bool(self._sent or self._answered or self._refused or self._settled or self._pages)
-
-    def _write(self) -> None:
-        write = self._store.write
+    def _write_requests(self) -> None:
+        store = self._store
         if self._starts is not None:
             known = np.flatnonzero(self._starts)
             starts = dict(zip(known.tolist(), self._starts[known].tolist(), strict=True))
-            write("update run set starts = ?", [(json.dumps(starts),)])
-        write("insert into blocks values (?, ?, ?)", self._checked)
-        write(
-            "insert into requests (moment, last_row, rows, floor) values (?, ?, ?, ?)", self._sent
-        )
-        write("delete from requests where moment = ?", self._answered)
-        write("update requests set is_refused = 1 where moment = ?", self._refused)
-        write("insert into outcomes values (?, ?, ?)", map(self._outcomes, self._settled.values()))
+            store.update("run", {"starts": json.dumps(starts)})
+        store.insert("blocks", self._checked)
+        store.insert("requests", self._sent)
+
+    def _write_outcomes(self) -> None:
+        store = self._store
+        if self._answered:
+            store.delete("requests", f"moment in ({', '.join(map(str, self._answered))})")
+        if self._refused:
+            which = f"moment in ({', '.join(map(str, self._refused))})"
+            store.update("requests", {"is_refused": 1}, which)
+        if self._settled:
+            self._moment += 1
+            columns = _concatenate(self._settled)
+            cell = to_blob(to_table(columns, self._texts))
+            store.insert("outcomes", [(self._moment, int(columns["row"].max()), cell)])
         for number, batch in self._pages:
-            self._write_page(number, batch)
-
-    def _outcomes(self, parts: list[dict[str, NDArray[Any]]]) -> tuple[int, int, bytes]:
-        """Put together what became of rows since the last commit."""
-        assert self._texts is not None  # noqa: S101  # it came with them
-        columns = {
-            name: narrow(np.concatenate([part[name] for part in parts])) for name in parts[0]
-        }
-        last_row = int(columns["row"].max())
-        return self._next_moment(), last_row, to_blob(to_table(columns, self._texts))
-
-    def _write_page(self, number: int, batch: pa.RecordBatch) -> None:
-        write, end = self._store.write, (number + 1) * self._page_rows
-        write(
-            "insert or replace into pages values (?, ?, ?)",
-            [(number, self._moment, to_blob(batch, "lz4"))],
-        )
-        write("delete from outcomes where last_row < ?", [(end,)])
-        # exactly_once looks for further copies after each floor, to the end of the run.
-        write("delete from requests where last_row < ? and (is_refused or floor is null)", [(end,)])
-
-    def _next_moment(self) -> int:
-        self._moment += 1
-        return self._moment
+            end = (number + 1) * self._page_rows
+            store.delete("pages", "number = ?", number)
+            store.insert("pages", [(number, self._moment, to_blob(batch, "lz4"))])
+            store.delete("outcomes", "last_row < ?", end)
+            # exactly_once looks for further copies from each low watermark to the run's end.
+            store.delete("requests", "last_row < ? and (is_refused or floor is null)", end)
 
 
-def _column(name: str, numbers: NDArray[np.int64]) -> bytes:
+def _to_cell(name: str, numbers: NDArray[np.int64]) -> bytes:
     return to_blob(pa.record_batch([pa.array(narrow(numbers))], [name]))
 
 
-def _empty(source: deque[Any], into: list[Any]) -> None:
-    """Move what is there now; another thread may be adding to it."""
-    into.extend(source.popleft() for _ in range(len(source)))
-
-
-def _now() -> str:
-    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+def _concatenate(parts: Sequence[Mapping[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:
+    """Return columns of outcomes one after another; blank where a part has no such column."""
+    names = dict.fromkeys(name for part in parts for name in part)
+    return {
+        name: narrow(
+            np.concatenate(
+                [
+                    part[name] if name in part else BLANK[name].repeat(len(part["row"]))
+                    for part in parts
+                ]
+            )
+        )
+        for name in names
+    }

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from functools import lru_cache
-from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from v3io_frames_put._encode.blocks import Block
 from v3io_frames_put._producer.prior_run import PriorOutcomes
 from v3io_frames_put._producer.reconciler import lower_watermark
 from v3io_frames_put._producer.values import (
@@ -18,7 +15,6 @@ from v3io_frames_put._producer.values import (
     NOT_GIVEN,
     OPEN,
     STATUSES,
-    Copy,
     Texts,
     from_arrow,
     from_table,
@@ -40,140 +36,74 @@ _SETTLED = (_STORED, STATUSES.index("rejected"))
 _CUT_OFF = ("NoAnswer", "the run was killed before an answer came")
 
 
-@dataclass(frozen=True, slots=True)
-class Left:
-    """What a run left.
-
-    Attributes
-    ----------
-    earlier : PriorOutcomes
-        Outcomes.
-    starts : dict of str to int, or None
-        Each shard's last number before the run. None: nothing was sent with
-        ``exactly_once``.
-    floor : ndarray of int64
-        Per shard, a number after which all records in doubt are stored.
-    moment : int
-        The last one on record.
-    """
-
-    earlier: PriorOutcomes
-    starts: dict[str, int] | None
-    floor: NDArray[np.int64]
-    moment: int
-
-
-def read_left(store: Store, *, final: Collection[Status], page_rows: int) -> Left:
-    """Read what a run left.
+class Recovery:
+    """What a run left in its journal: the pages, then all that came after them.
 
     Parameters
     ----------
     store : Store
-        Its journal.
-    final : collection of Status
-        Statuses that rows keep.
+        The journal.
     page_rows : int
         Rows of a page.
+
+    Attributes
+    ----------
+    starts : dict of str to int, or None
+        Each shard's last number before the run. None: nothing was sent with
+        ``exactly_once``.
+    moment : int
+        The last one on record.
     """
-    (starts,) = next(store.read("select starts from run"))
-    positions = None if starts is None else json.loads(starts)
-    reading = _Reading(
-        store, read_starts(positions or {}), looks_up=positions is not None, page_rows=page_rows
-    )
-    reading.read_all()
-    earlier = PriorOutcomes(
-        reading.status,
-        reading.load,
-        texts=reading.texts,
-        final=final,
-        doubts="unknown" not in final,
-        page_rows=page_rows,
-    )
-    return Left(earlier, positions, reading.floor(), reading.moment)
 
-
-def may_be_stored(store: Store) -> bool:
-    """Tell whether a run on record may have stored rows, as far as its journal is durable.
-
-    With ``exactly_once`` the start positions are on the disk before the first request; the
-    other deliveries promise nothing after a loss of power, and have each request on record.
-    """
-    run = next(store.read("select delivery, starts, is_finished from run"), None)
-    if run is None:
-        return False
-    delivery, starts, is_finished = run
-    if is_finished or delivery == "exactly_once":
-        return bool(is_finished) or starts is not None
-    if next(store.read("select 1 from requests where not is_refused limit 1"), None):
-        return True
-    pages = (
-        from_arrow(store.load(blob), Texts())
-        for (blob,) in store.read("select outcomes from pages")
-    )
-    others = (
-        from_table(store.load(blob), Texts())
-        for (blob,) in store.read("select outcomes from outcomes")
-    )
-    return any(np.isin(part["status"], (_STORED, _UNKNOWN)).any() for part in chain(pages, others))
-
-
-def read_blocks(store: Store) -> list[Block]:
-    """Read what the data held, as far as it was read."""
-    return [Block(*row) for row in store.read("select * from blocks order by first_row")]
-
-
-def read_copies(store: Store) -> list[Copy]:
-    """Read further places of rows, besides those in the outcomes."""
-    return [Copy(*row) for row in store.read("select * from copies order by row")]
-
-
-def _keep_count(entries: NDArray[Any], known: NDArray[Any]) -> NDArray[Any]:
-    """Keep attempts where outcomes have none: a scan finds places, not how rows came there."""
-    unknown = entries["attempts"] == 0
-    for name in ("attempts", "maybe_duplicate"):
-        entries[name][unknown] = known[name][unknown]
-    unknown = entries["record_row"] == NOT_GIVEN
-    entries["record_row"][unknown] = known["record_row"][unknown]
-    return entries
-
-
-class _Reading:
-    """One reading of a journal: the pages first, then all that came after them."""
-
-    def __init__(
-        self, store: Store, starts: NDArray[np.int64], *, looks_up: bool, page_rows: int
-    ) -> None:
-        self._looks_up, self._page_rows = looks_up, page_rows
-        self.texts = Texts()
-        self.status = np.zeros(0, np.int8)
+    def __init__(self, store: Store, *, page_rows: int) -> None:
+        (starts,) = next(store.read("select starts from run"))
+        self.starts: dict[str, int] | None = None if starts is None else json.loads(starts)
         self.moment = 0
-        self._store = store
-        self._highest = starts.copy()  # acknowledged, per shard
-        self._floor: NDArray[np.int64] | None = None  # of requests that are in doubt
+        self._store, self._page_rows = store, page_rows
+        self._texts = Texts()
+        self._status = np.zeros(0, np.int8)
+        self._acknowledged = read_starts(self.starts or {})  # per shard, the highest number
+        self._in_doubt: NDArray[np.int64] | None = None  # low watermark of requests in doubt
         self._page_moments: dict[int, int] = {}
         self._newer: dict[int, NDArray[Any]] = {}  # pages, with what came after them
         self._load_page = lru_cache(maxsize=2)(self._read_page)
+        self._read_pages()
+        self._replay_events()
 
-    def load(self, number: int) -> NDArray[Any]:
+    def outcomes(self, final: Collection[Status]) -> PriorOutcomes:
+        """Return the outcomes; rows whose status is in ``final`` keep it."""
+        return PriorOutcomes(
+            self._status,
+            self._load,
+            texts=self._texts,
+            final=final,
+            doubts="unknown" not in final,
+            page_rows=self._page_rows,
+        )
+
+    @property
+    def low_watermark(self) -> NDArray[np.int64]:
+        """Per shard, a number after which all records in doubt are stored."""
+        if self._in_doubt is None:
+            return self._acknowledged
+        return lower_watermark(self._acknowledged, self._in_doubt)
+
+    def _load(self, number: int) -> NDArray[Any]:
         """Return a page; rows without a record are blank."""
         newer = self._newer.get(number)
         return self._load_page(number) if newer is None else newer
 
-    def floor(self) -> NDArray[np.int64]:
-        """Per shard, a number after which all records in doubt are stored."""
-        return self._highest if self._floor is None else lower_watermark(self._highest, self._floor)
-
-    def read_all(self) -> None:
-        """Read everything that is on record."""
+    def _read_pages(self) -> None:
         for number, moment in self._store.read("select number, moment from pages order by number"):
             self._page_moments[number] = moment
-            page = self._read_page(number)
-            self._note_stored(page)
-            self._extend((number + 1) * self._page_rows)
-            self.status[number * self._page_rows : number * self._page_rows + len(page)] = page[
-                "status"
-            ]
             self.moment = max(self.moment, moment)
+            page, first_row = self._read_page(number), number * self._page_rows
+            self._note_stored(page)
+            self._extend(first_row + self._page_rows)
+            self._status[first_row : first_row + len(page)] = page["status"]
+
+    def _replay_events(self) -> None:
+        """Apply requests and outcomes to their rows' entries, in the order they were written."""
         events = [*self._read_requests(), *self._read_outcomes()]
         for moment, rows, entries, is_refused in sorted(events, key=lambda event: event[0]):
             self.moment = max(self.moment, moment)
@@ -184,24 +114,23 @@ class _Reading:
                 if entries is None:
                     self._add_request(page, within, is_refused=is_refused)
                 else:
-                    page[within] = _keep_count(entries[which], page[within])
-                self.status[rows[which]] = page["status"][within]
+                    page[within] = _keep_known(entries[which], page[within])
+                self._status[rows[which]] = page["status"][within]
 
     def _read_requests(self) -> Iterator[tuple[int, NDArray[np.int64], None, bool]]:
         query = "select moment, rows, floor, is_refused from requests"
-        for moment, rows, floor, is_refused in self._store.read(query):
-            if floor is not None and not is_refused:
-                numbers = np.asarray(self._store.load(floor).column(0), np.int64)
-                self._floor = (
-                    numbers if self._floor is None else lower_watermark(self._floor, numbers)
-                )
+        for moment, rows, watermark, is_refused in self._store.read(query):
+            if watermark is not None and not is_refused:
+                numbers = np.asarray(self._store.load(watermark).column(0), np.int64)
+                known = self._in_doubt
+                self._in_doubt = numbers if known is None else lower_watermark(known, numbers)
             row = np.asarray(self._store.load(rows).column("row"), np.int64)
             yield moment, row, None, bool(is_refused)
 
     def _read_outcomes(self) -> Iterator[tuple[int, NDArray[np.int64], NDArray[Any], bool]]:
         for moment, blob in self._store.read("select moment, outcomes from outcomes"):
             batch = self._store.load(blob)
-            entries = from_table(batch, self.texts)
+            entries = from_table(batch, self._texts)
             self._note_stored(entries)
             yield moment, np.asarray(batch.column("row"), np.int64), entries, False
 
@@ -213,11 +142,11 @@ class _Reading:
         if is_refused:
             return
         within = within[~np.isin(page["status"][within], _SETTLED)]
-        if not self._looks_up:  # sent again although an earlier request may have stored it
+        if self.starts is None:  # sent again although an earlier request may have stored it
             page["maybe_duplicate"][within[page["status"][within] == _UNKNOWN]] = True
         page["status"][within] = _UNKNOWN
-        page["error_message"][within] = self.texts.number(_CUT_OFF[0])
-        page["error_detail"][within] = self.texts.number(_CUT_OFF[1])
+        page["error_message"][within] = self._texts.number(_CUT_OFF[0])
+        page["error_detail"][within] = self._texts.number(_CUT_OFF[1])
 
     def _split(
         self, rows: NDArray[np.int64], moment: int
@@ -241,13 +170,45 @@ class _Reading:
         found = next(self._store.read(query, number), None)
         if found is None:
             return np.full(0, BLANK)
-        return from_arrow(self._store.load(found[0]), self.texts)
+        return from_arrow(self._store.load(found[0]), self._texts)
 
     def _note_stored(self, entries: NDArray[Any]) -> None:
         stored = entries[(entries["status"] == _STORED) & (entries["shard_id"] < MAX_SHARDS)]
-        np.maximum.at(self._highest, stored["shard_id"], stored["sequence_number"])
+        np.maximum.at(self._acknowledged, stored["shard_id"], stored["sequence_number"])
 
     def _extend(self, num_rows: int) -> None:
-        missing = num_rows - len(self.status)
+        missing = num_rows - len(self._status)
         if missing > 0:
-            self.status = np.concatenate([self.status, np.full(missing, OPEN, np.int8)])
+            self._status = np.concatenate([self._status, np.full(missing, OPEN, np.int8)])
+
+
+def _keep_known(entries: NDArray[Any], known: NDArray[Any]) -> NDArray[Any]:
+    """Keep attempts where outcomes have none: a scan finds places, not how rows came there."""
+    unknown = entries["attempts"] == 0
+    for name in ("attempts", "maybe_duplicate"):
+        entries[name][unknown] = known[name][unknown]
+    unknown = entries["record_row"] == NOT_GIVEN
+    entries["record_row"][unknown] = known["record_row"][unknown]
+    return entries
+
+
+def may_be_stored(store: Store) -> bool:
+    """Return whether a run on record may have stored rows, as far as its journal is durable.
+
+    With ``exactly_once`` the start positions are on the disk before the first request; the
+    other deliveries promise nothing after a loss of power, and have each request on record.
+    """
+    run = next(store.read("select delivery, starts, is_finished from run"), None)
+    if run is None:
+        return False
+    delivery, starts, is_finished = run
+    if is_finished or delivery == "exactly_once":
+        return bool(is_finished) or starts is not None
+    if next(store.read("select 1 from requests where not is_refused limit 1"), None):
+        return True
+    for table, parse in (("pages", from_arrow), ("outcomes", from_table)):
+        for (blob,) in store.read(f"select outcomes from {table}"):  # noqa: S608  # fixed names
+            status = parse(store.load(blob), Texts())["status"]
+            if np.isin(status, (_STORED, _UNKNOWN)).any():
+                return True
+    return False

@@ -1,7 +1,7 @@
-"""The journal's file: an SQLite database, so that it can be read without us.
+"""The journal's file: an SQLite database, so that it can be read without this package.
 
-Its tables are described in the documentation (Reference, Journal). Tables
-of rows are kept as Arrow IPC streams, many rows a cell.
+Its tables are described in the documentation (Reference, Journal). Tables of rows are kept as
+Arrow IPC streams, many rows a cell.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import pyarrow as pa
 from v3io_frames_put.errors import ConfigError, PutRecordsError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -25,78 +25,57 @@ if TYPE_CHECKING:
 APPLICATION_ID: Final = 0x7633696F  # "v3io", where SQLite keeps whose file it is
 VERSION: Final = 1
 
-_SCHEMA: Final = """
-create table run (
-    run_id text not null,      -- 16 hexadecimal digits: the first half of every tag
-    stream text not null,      -- with the platform it is on
-    delivery text not null,
-    mapping text not null,     -- a digest of what becomes of which column
-    files text,                -- JSON: name, size and mtime of each; null: no files
-    num_rows integer,          -- null: not known yet
-    began text not null,       -- UTC
-    starts text,               -- JSON: each shard's last number before the run (exactly_once)
-    is_finished integer not null default 0
-);
-create table blocks (          -- what the data held, in order
-    first_row integer primary key,
-    num_rows integer not null,
-    checksum integer not null  -- CRC-32
-);
-create table requests (        -- that were sent, and not answered for every record
-    moment integer primary key,
-    last_row integer not null,
-    rows blob not null,        -- Arrow: row
-    floor blob,                -- Arrow: sequence_number, by shard; all of it is stored after them
-    is_refused integer not null default 0  -- nothing of it is stored
-);
-create table outcomes (        -- of rows whose page is not complete
-    moment integer primary key,
-    last_row integer not null,
-    outcomes blob not null     -- Arrow: row, and columns of the results, those that have a value:
-                               -- status 0: stored, 1: rejected, 3: unknown; -1: not given
-);
-create table pages (           -- 65,536 rows each, all with an outcome
-    number integer primary key,
-    moment integer not null,   -- older requests and outcomes of its rows say nothing new
-    outcomes blob not null     -- Arrow: the columns of the results
-);
-create table copies (          -- of rows that are stored elsewhere, too
-    row integer not null,
-    shard_id integer not null,
-    sequence_number integer not null,
-    primary key (row, shard_id, sequence_number)
-);
-"""
-
-# What the first package had not; it is made in older files, too.
-_INPUT: Final = """
-create table if not exists input (  -- no row, unless the run broke off at a file
-    schema blob not null            -- Arrow: what the columns of its files are read as
-)
-"""
-
-# A flipped bit would else give wrong places without a word: SQLite checks its structure alone.
-_CHECKS: Final = """
-create table if not exists checks (
-    name text primary key,     -- of a table
-    num_rows integer not null,
-    checksum integer not null  -- of its rows: the sum of the CRC-32 of each
-) without rowid
-"""
-_TRIGGERS: Final = """
-create temp trigger {table}_{event} after {event} on {table} begin
-    update checks
-    set num_rows = num_rows - {old_rows}, checksum = checksum - {old}
-    where name = '{table}' and {old_rows};
-    insert into checks select '{table}', {new_rows}, {new} where {new_rows}
-    on conflict (name) do update
-    set num_rows = num_rows + excluded.num_rows, checksum = checksum + excluded.checksum;
-end
-"""
-
-_LIMITS: Final = [
-    (dtype, np.iinfo(dtype).max + 1) for dtype in map(np.dtype, ("i1", "i2", "i4", "i8"))
-]
+_TABLES: Final = {
+    "run": """
+        run_id text not null,      -- 16 hexadecimal digits: the first half of every tag
+        stream text not null,      -- with the platform it is on
+        delivery text not null,
+        mapping text not null,     -- a digest of what becomes of which column
+        files text,                -- JSON: name, size and mtime of each; null: no files
+        num_rows integer,          -- null: not known yet
+        began text not null,       -- UTC
+        starts text,               -- JSON: each shard's last number before the run (exactly_once)
+        is_finished integer not null default 0
+    """,
+    "input": """                   -- no row, unless the run broke off at a file
+        schema blob not null       -- Arrow: what the columns of its files are read as
+    """,
+    "blocks": """                  -- what the data held, in order
+        first_row integer primary key,
+        num_rows integer not null,
+        checksum integer not null  -- CRC-32
+    """,
+    "requests": """                -- that were sent, and not answered for every record
+        moment integer primary key,
+        last_row integer not null,
+        rows blob not null,        -- Arrow: row
+        floor blob,                -- Arrow: the low watermark of each shard, sequence_number
+        is_refused integer not null default 0  -- nothing of it is stored
+    """,
+    "outcomes": """                -- of rows whose page is not complete
+        moment integer primary key,
+        last_row integer not null,
+        outcomes blob not null     -- Arrow: row, and columns of the results, those with a value:
+                                   -- status 0: stored, 1: rejected, 3: unknown; -1: not given
+    """,
+    "pages": """                   -- 65,536 rows each, all with an outcome
+        number integer primary key,
+        moment integer not null,   -- older requests and outcomes of its rows say nothing new
+        outcomes blob not null     -- Arrow: the columns of the results
+    """,
+    "copies": """                  -- of rows that are stored elsewhere, too
+        row integer not null,
+        shard_id integer not null,
+        sequence_number integer not null,
+        primary key (row, shard_id, sequence_number)
+    """,
+    # A flipped bit would else give wrong places: SQLite checks its structure alone.
+    "checks": """
+        name text primary key,     -- of a table
+        num_rows integer not null,
+        checksum integer not null  -- of its rows: the sum of the CRC-32 of each
+    """,
+}
 _CACHE_KIB: Final = 2_048
 _CHECKPOINT_PAGES: Final = 4_000
 
@@ -118,12 +97,13 @@ class Store:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._sums: dict[str, tuple[int, int]] = dict.fromkeys(_TABLES, (0, 0))
         with ExitStack() as cleanup:
             try:
                 self._database = sqlite3.connect(path, timeout=0, isolation_level=None)
                 cleanup.callback(self._database.close)
                 self._lock()
-                self._check()
+                self._check_file()
                 self._check_rows()
             except sqlite3.Error as error:
                 raise ConfigError(_explain(path, error)) from error
@@ -139,70 +119,41 @@ class Store:
             "synchronous = normal",  # whole after a power failure, perhaps without its end
             f"cache_size = -{_CACHE_KIB}",
             f"wal_autocheckpoint = {_CHECKPOINT_PAGES}",
-            "recursive_triggers = on",  # else a row that is replaced stays in its checksum
         ):
             self._database.execute(f"pragma {setting}")
         self._database.execute("begin exclusive")
         self._database.execute("commit")
 
-    def _check(self) -> None:
-        """Refuse other files and damaged ones; create the tables in an empty one."""
-        if not self._number("pragma schema_version"):
-            with self.transaction():
-                for statement in [*_SCHEMA.split(";\n"), _INPUT]:
-                    self._database.execute(statement)
-                self._database.execute(f"pragma application_id = {APPLICATION_ID}")
-                self._database.execute(f"pragma user_version = {VERSION}")
-            return
-        if self._number("pragma application_id") != APPLICATION_ID:
-            raise ConfigError(
-                f"journal: {self.path} is a database of something else. Choose another path."
-            )
-        version = self._number("pragma user_version")
-        if version != VERSION:
-            raise ConfigError(
-                f"journal: {self.path} is of version {version}, this package keeps version "
-                f"{VERSION}. Finish the run with the package that began it."
-            )
-        problem = self._database.execute("pragma quick_check(1)").fetchone()[0]
-        if problem != "ok":
-            raise sqlite3.DatabaseError(problem)
-        self._database.execute(_INPUT)
+    def _check_file(self) -> None:
+        """Refuse other files and damaged ones; create the tables that are missing."""
+        if self._number("pragma schema_version"):
+            if self._number("pragma application_id") != APPLICATION_ID:
+                raise ConfigError(
+                    f"journal: {self.path} is a database of something else. Choose another path."
+                )
+            version = self._number("pragma user_version")
+            if version != VERSION:
+                raise ConfigError(
+                    f"journal: {self.path} is of version {version}, this package keeps version "
+                    f"{VERSION}. Finish the run with the package that began it."
+                )
+            problem = self._database.execute("pragma quick_check(1)").fetchone()[0]
+            if problem != "ok":
+                raise sqlite3.DatabaseError(problem)
+        self._database.execute("begin")
+        for name, columns in _TABLES.items():
+            self._database.execute(f"create table if not exists {name} ({columns})")
+        self._database.execute(f"pragma application_id = {APPLICATION_ID}")
+        self._database.execute(f"pragma user_version = {VERSION}")
+        self._database.execute("commit")
 
     def _check_rows(self) -> None:
-        """Compare every table with its checksum, and keep the checksums from now on."""
-        self._database.create_function("row_checksum", -1, _row_checksum, deterministic=True)
-        names = "select name from sqlite_master where type = 'table' and name <> 'checks'"
-        is_older = not self._number("select count(*) from sqlite_master where name = 'checks'")
-        self._database.execute(_CHECKS)
-        known = {
-            name: rest for name, *rest in self._database.execute("select * from checks").fetchall()
-        }
-        for (table,) in self._database.execute(names).fetchall():
-            columns = [row[1] for row in self._database.execute(f"pragma table_info({table})")]
-            digest = f"row_checksum({', '.join(columns)})"
-            query = f"select count(*), coalesce(sum({digest}), 0) from {table}"  # noqa: S608  # fixed names
-            found = list(self._database.execute(query).fetchone())
-            if is_older:
-                self._database.execute("insert into checks values (?, ?, ?)", [table, *found])
-            elif found != known.get(table, [0, 0]):
+        """Compare every table with its checksum."""
+        known = {name: rest for name, *rest in self._database.execute("select * from checks")}
+        for table in _TABLES.keys() - {"checks"}:
+            self._add(table, self._database.execute(f"select * from {table}"))  # noqa: S608  # fixed names
+            if [*self._sums[table]] != known.get(table, [0, 0]):
                 raise sqlite3.DatabaseError(f"the checksum of its table {table} is wrong")
-            old, new = (
-                f"row_checksum({', '.join(f'{when}.{name}' for name in columns)})"
-                for when in ("old", "new")
-            )
-            for event in ("insert", "update", "delete"):
-                has_old, has_new = event != "insert", event != "delete"
-                self._database.execute(
-                    _TRIGGERS.format(
-                        table=table,
-                        event=event,
-                        old_rows=int(has_old),
-                        old=old if has_old else 0,
-                        new_rows=int(has_new),
-                        new=new if has_new else 0,
-                    )
-                )
 
     def _number(self, query: str) -> int:
         number: int = self._database.execute(query).fetchone()[0]
@@ -217,11 +168,15 @@ class Store:
         PutRecordsError
             It cannot be written.
         """
+        before = dict(self._sums)
         try:
             self._database.execute("begin")
             yield
+            changed = [(name, *sums) for name, sums in self._sums.items() if sums != before[name]]
+            self._database.executemany("insert or replace into checks values (?, ?, ?)", changed)
             self._database.execute("commit")
         except sqlite3.Error as error:
+            self._sums = before
             if self._database.in_transaction:
                 self._database.execute("rollback")
             raise PutRecordsError(
@@ -233,9 +188,44 @@ class Store:
         """Bring all that is durable to the disk."""
         self._database.execute("pragma wal_checkpoint(full)").fetchall()
 
-    def write(self, statement: str, values: Any) -> None:
-        """Run a statement, once for each entry of ``values``."""
-        self._database.executemany(statement, map(_to_python, values))
+    def insert(self, table: str, rows: Iterable[Iterable[Any]]) -> None:
+        """Insert rows with a value for each column of a table."""
+        new = [_to_python(row) for row in rows]
+        if new:
+            places = ", ".join("?" * len(new[0]))
+            self._database.executemany(f"insert into {table} values ({places})", new)  # noqa: S608  # fixed names
+            self._add(table, new)
+
+    def update(
+        self, table: str, changes: Mapping[str, Any], where: str = "true", *values: Any
+    ) -> None:
+        """Change columns of rows; the condition must hold afterwards, too."""
+        select = f"select * from {table} where {where}"  # noqa: S608  # fixed names
+        settings = ", ".join(f"{column} = ?" for column in changes)
+        self._add(table, self._database.execute(select, values), sign=-1)
+        self._database.execute(
+            f"update {table} set {settings} where {where}",  # noqa: S608
+            _to_python([*changes.values(), *values]),
+        )
+        self._add(table, self._database.execute(select, values))
+
+    def delete(self, table: str, where: str = "true", *values: Any) -> None:
+        """Delete rows."""
+        rest, given = f"from {table} where {where}", _to_python(values)
+        self._add(table, self._database.execute(f"select * {rest}", given), sign=-1)
+        self._database.execute(f"delete {rest}", given)
+
+    def clear(self) -> None:
+        """Delete all rows."""
+        for table in _TABLES.keys() - {"checks"}:
+            self.delete(table)
+
+    def _add(self, table: str, rows: Iterable[tuple[Any, ...]], sign: int = 1) -> None:
+        """Count rows, and their checksums, that a table has now, or has no more."""
+        num_rows, checksum = self._sums[table]
+        for row in rows:
+            num_rows, checksum = num_rows + sign, checksum + sign * _row_checksum(row)
+        self._sums[table] = num_rows, checksum
 
     def read(self, query: str, *values: Any) -> Iterator[tuple[Any, ...]]:
         """Run a query.
@@ -257,15 +247,8 @@ class Store:
         except (pa.ArrowException, StopIteration, TypeError) as error:
             raise ConfigError(_explain_damage(self.path, error)) from error
 
-    def clear(self) -> None:
-        """Delete all rows."""
-        for (table,) in self._database.execute(
-            "select name from sqlite_master where type = 'table'"
-        ).fetchall():
-            self._database.execute(f"delete from {table}")  # noqa: S608  # fixed names
-
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file, and let others open it."""
         self._database.close()
 
 
@@ -277,14 +260,14 @@ def _to_python(values: Iterable[Any]) -> tuple[Any, ...]:
     return tuple(value.item() if isinstance(value, np.generic) else value for value in values)
 
 
-def _row_checksum(*values: Any) -> int:
+def _row_checksum(row: tuple[Any, ...]) -> int:
     """Return the CRC-32 of a row: of each value, its type and its length."""
-    checksum = 0
-    for value in values:
-        data = value if isinstance(value, bytes) else repr(value).encode()
-        kind = b"%s %d " % (type(value).__name__.encode(), len(data))
-        checksum = zlib.crc32(data, zlib.crc32(kind, checksum))
-    return checksum
+    cells = [value if isinstance(value, bytes) else repr(value).encode() for value in row]
+    parts = [
+        b"%b %d %b" % (type(value).__name__.encode(), len(cell), cell)
+        for value, cell in zip(row, cells, strict=True)
+    ]
+    return zlib.crc32(b"".join(parts))
 
 
 def set_aside(path: Path) -> Path:
@@ -297,12 +280,11 @@ def set_aside(path: Path) -> Path:
 
 
 def narrow(numbers: NDArray[Any]) -> NDArray[Any]:
-    """Bring whole numbers to the narrowest type that holds them: what is written costs time."""
+    """Return whole numbers in the narrowest signed type: what is written costs time."""
     if numbers.dtype.kind != "i" or numbers.itemsize == 1 or not len(numbers):
         return numbers
     least, most = int(numbers.min()), int(numbers.max())
-    beyond = max(most, -1 - least)  # of the limit, on either side of zero
-    return numbers.astype(next(dtype for dtype, limit in _LIMITS if beyond < limit))
+    return numbers.astype(np.min_scalar_type(min(least, -1 - most)))
 
 
 def to_blob(batch: pa.RecordBatch, compression: str | None = None) -> bytes:
@@ -325,7 +307,7 @@ def _explain(path: Path, error: sqlite3.Error) -> str:
             f"journal: {path} is in use: another run keeps it. Wait for its end, or choose another "
             f"path for a run of its own."
         )
-    is_damaged = any(text in str(error) for text in ("no such", "malformed", "user-defined"))
+    is_damaged = any(text in str(error) for text in ("no such", "malformed"))
     if isinstance(error, sqlite3.OperationalError) and not is_damaged:
         return (
             f"journal: {path} cannot be kept: {error}. It needs a folder that can be written, on "
