@@ -20,7 +20,7 @@ from v3io_frames_put._encode.sources import StreamSource
 from v3io_frames_put._encode.values import Rejections
 from v3io_frames_put._io import connection, reader
 from v3io_frames_put._io.clock import Clock
-from v3io_frames_put._io.connection import CutError
+from v3io_frames_put._io.connection import ClosedError, CutError, GarbledAnswerError
 from v3io_frames_put._io.endpoint import Endpoint, Secrets
 from v3io_frames_put._io.senders import Event, RequestDone, Senders, ThreadFailed, WindowReady
 from v3io_frames_put._io.stream_admin import RetryingRequests

@@ -153,6 +153,24 @@ FOUND = {
             *[faults.unavailable(containing=f'"row":{row}', stored="none") for row in range(1, 6)],
         ],
     ),
+    "a pack given up, of which a copy comes late, and the same call again": Case(
+        rows=[("a", None, 0)] * 2 + [("b", None, 0)] * 10,
+        policy=Policy(
+            delivery="exactly_once",
+            retry=Retry(deadline_seconds=8),
+            limits=Limits(max_records=1),
+        ),
+        faults=[
+            faults.delayed_write(containing='"row":0', after_seconds=20),
+            faults.delayed_write(containing='"row":0', after_seconds=15),
+            *[
+                faults.unavailable(containing=f'"row":{row}', stored="none")
+                for row in range(2, 12, 2)
+            ],
+        ],
+        rows_per_record=2,
+        journal=True,
+    ),
 }
 
 _AT_LOOK_UP = {"function": "DescribeStream", "nth": 2}  # the first one notes the starts

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import socket
 import ssl
-from http.client import HTTPException, IncompleteRead, RemoteDisconnected
-from typing import TYPE_CHECKING, Final, NamedTuple, cast
+from http.client import HTTPException
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 from urllib.parse import urlsplit
 
 import requests
@@ -14,7 +14,13 @@ import urllib3.exceptions as u3
 from requests.adapters import HTTPAdapter
 from requests.utils import select_proxy
 
-from v3io_frames_put._io.connection import Connection, CutError, WrongSchemeError
+from v3io_frames_put._io.connection import (
+    ClosedError,
+    Connection,
+    CutError,
+    GarbledAnswerError,
+    WrongSchemeError,
+)
 from v3io_frames_put._io.endpoint import NO_SECRETS, Secret, SecretBytes, Secrets
 from v3io_frames_put._wire.api import (
     FUNCTION_HEADER,
@@ -36,47 +42,31 @@ if TYPE_CHECKING:
     from v3io_frames_put._wire.api import Attempt, FaultKind, Request
     from v3io_frames_put.config import Timeouts
 
-NETWORK_ERRORS: Final = (
-    OSError,
-    HTTPException,
-    UnicodeError,  # a host name that no name look-up takes
-    u3.HTTPError,
-    u3.ProxySchemeUnsupported,
-    requests.RequestException,
-)
-
+# What an error means; the first that fits the error or one within it. All other errors of urllib3
+# come from opening a connection, as do those of http.client, which reads a proxy's answer.
 KINDS: Final[tuple[tuple[type[BaseException], FaultKind], ...]] = (
     (CutError, "stopped"),
     (WrongSchemeError, "scheme"),
     (ssl.SSLCertVerificationError, "certificate"),
     (u3.ProxyError, "proxy"),
     (u3.ProxySchemeUnsupported, "proxy"),
-    (requests.exceptions.ProxyError, "proxy"),
     (socket.gaierror, "dns"),
     (u3.NameResolutionError, "dns"),
-    (UnicodeError, "dns"),
+    (UnicodeError, "dns"),  # a host name that cannot be looked up
     (u3.LocationParseError, "dns"),
     (ssl.SSLError, "tls"),
     (u3.SSLError, "tls"),
-    (requests.exceptions.SSLError, "tls"),
     (u3.NewConnectionError, "connect"),
     (ConnectionRefusedError, "connect"),
     (TimeoutError, "timeout"),
     (u3.TimeoutError, "timeout"),
-    (requests.Timeout, "timeout"),
-    (RemoteDisconnected, "closed"),
-    (u3.InvalidChunkLength, "garbled"),  # narrower than the next
-    (IncompleteRead, "closed"),
-    (ConnectionError, "reset"),
-    (HTTPException, "garbled"),
-    (u3.DecodeError, "garbled"),
-    (u3.HeaderParsingError, "garbled"),
-    (requests.exceptions.ContentDecodingError, "garbled"),
-    (requests.exceptions.ChunkedEncodingError, "garbled"),
-    (requests.exceptions.ConnectionError, "reset"),
+    (ClosedError, "closed"),
+    (GarbledAnswerError, "garbled"),
     (OSError, "reset"),
+    (HTTPException, "garbled"),
     (u3.HTTPError, "garbled"),
 )
+NETWORK_ERRORS: Final = tuple(kind_of_error for kind_of_error, _ in KINDS)
 
 _MAX_TEXT: Final = 200
 
@@ -109,18 +99,14 @@ def fault_detail(
 
 
 def _layers(error: BaseException) -> Iterator[BaseException]:
-    """Unwrap an error: urllib3 and requests put the cause in many places."""
+    """Unwrap an error: urllib3 puts the cause in many places."""
     seen: set[int] = set()
     layer: BaseException | None = error
     while layer is not None and id(layer) not in seen:
         seen.add(id(layer))
         yield layer
-        layer = _within(layer)
-
-
-def _within(error: BaseException) -> BaseException | None:
-    candidates = (getattr(error, "reason", None), error.__cause__, *error.args[::-1])
-    return next((inner for inner in candidates if isinstance(inner, BaseException)), None)
+        candidates = (getattr(layer, "reason", None), layer.__cause__, *layer.args[::-1])
+        layer = next((inner for inner in candidates if isinstance(inner, BaseException)), None)
 
 
 _BASE_HEADERS: Final = {"User-Agent": "v3io-frames-put", "Accept-Encoding": "gzip"}
@@ -138,6 +124,8 @@ class Transport:
         Of each request.
     clock : callable
         Monotonic seconds.
+    first_contact_seconds : float, optional
+        A limit on the time until the first connection is open.
 
     Notes
     -----
@@ -145,7 +133,12 @@ class Transport:
     """
 
     def __init__(
-        self, endpoint: Endpoint, timeouts: Timeouts, *, clock: Callable[[], float]
+        self,
+        endpoint: Endpoint,
+        timeouts: Timeouts,
+        *,
+        clock: Callable[[], float],
+        first_contact_seconds: float | None = None,
     ) -> None:
         if endpoint.url is None:
             raise ConfigError("no endpoint is known. Give Client(endpoint=...), or set V3IO_API.")
@@ -161,7 +154,11 @@ class Transport:
         }
         self._headers = SecretBytes(_format_headers(headers))  # the same in every request
         self._connection = Connection(
-            way.pool, has_tunnel=way.has_tunnel, timeouts=timeouts, clock=clock
+            way.pool,
+            has_tunnel=way.has_tunnel,
+            timeouts=timeouts,
+            first_contact_seconds=first_contact_seconds,
+            clock=clock,
         )
 
     def __repr__(self) -> str:
@@ -180,7 +177,7 @@ class Transport:
         self._has_answered = True
         return _hide_secrets(answer, request, self._secrets)
 
-    def _fault(self, error: Exception) -> Fault:
+    def _fault(self, error: BaseException) -> Fault:
         kind, stage = fault_kind(error), self._connection.stage
         if self._connection.is_shut_down:
             kind = "stopped"
@@ -263,14 +260,28 @@ class _Way(NamedTuple):
 
 def _find_way(endpoint: Endpoint) -> _Way:
     """Find proxies and certificates as requests does, once; no connection is made yet."""
+    url = f"{endpoint.url}/"
     try:
-        way, verify = _open_pool(endpoint)
+        verify, proxies = _read_settings(endpoint, url)
+        prepared = requests.Request("GET", url).prepare()
+        adapter = HTTPAdapter(pool_connections=1, pool_maxsize=1, max_retries=0)
+        pool: Any = adapter.get_connection_with_tls_context(prepared, verify, proxies=proxies)
+        adapter.cert_verify(pool, url, verify, None)  # type: ignore[no-untyped-call]
+        is_proxied = bool(select_proxy(url, proxies))
+        is_forwarded = is_proxied and adapter.request_url(prepared, proxies) != "/"
     except (OSError, ValueError, TypeError) as error:
         problem = type(error).__name__
     else:
-        if isinstance(verify, str) and str(endpoint.url).startswith("https:"):
+        if isinstance(verify, str) and url.startswith("https:"):
             _check_certificates(verify)
-        return way
+        return _Way(
+            pool,
+            host=urlsplit(str(prepared.url)).netloc,
+            target_prefix=str(endpoint.url) if is_forwarded else "",
+            proxy_headers=pool.proxy_headers if is_forwarded else {},
+            has_tunnel=pool.proxy is not None and not is_forwarded,
+            secrets=endpoint.secrets(proxies.values()),
+        )
     # Raised here and without a cause: what requests says of a proxy may show its password.
     raise ConfigError(
         f"endpoint {endpoint.url}: its proxy or certificate settings cannot be used "
@@ -279,40 +290,17 @@ def _find_way(endpoint: Endpoint) -> _Way:
     )
 
 
-def _open_pool(endpoint: Endpoint) -> tuple[_Way, bool | str | None]:
-    url = f"{endpoint.url}/"
-    prepared = requests.Request("GET", url).prepare()
-    verify, proxies = _read_settings(endpoint, url)
-    adapter = HTTPAdapter(pool_connections=1, pool_maxsize=1, max_retries=0)
-    pool = cast(
-        "HTTPConnectionPool",
-        adapter.get_connection_with_tls_context(
-            prepared, cast("bool | str", verify), proxies=proxies
-        ),
-    )
-    adapter.cert_verify(pool, url, verify, None)  # type: ignore[no-untyped-call]
-    has_proxy = bool(select_proxy(url, proxies))
-    is_forwarded = has_proxy and adapter.request_url(prepared, proxies) != "/"
-    way = _Way(
-        pool,
-        host=urlsplit(str(prepared.url)).netloc,
-        target_prefix=str(endpoint.url) if is_forwarded else "",
-        proxy_headers=pool.proxy_headers if is_forwarded else {},
-        has_tunnel=pool.proxy is not None and not is_forwarded,
-        secrets=endpoint.secrets(proxies.values()),
-    )
-    return way, verify
-
-
-def _read_settings(endpoint: Endpoint, url: str) -> tuple[bool | str | None, dict[str, str]]:
-    """Read the environment's proxies and certificates; proxies may hold a password."""
+def _read_settings(endpoint: Endpoint, url: str) -> tuple[bool | str, dict[str, str]]:
+    """Read the environment's certificates and proxies; a proxy may hold a password."""
     with requests.Session() as session:
         session.trust_env = not endpoint.is_direct
-        wanted = cast("bool | str", endpoint.verify)  # a path has become text when it was made
+        # A path has become text when the endpoint was made.
+        wanted = cast("bool | str", endpoint.verify)
         settings = session.merge_environment_settings(url, {}, None, wanted, None)
-    return settings["verify"], {
+    proxies: dict[str, str] = {
         scheme: Secret(proxy) for scheme, proxy in settings["proxies"].items()
     }
+    return cast("bool | str", settings["verify"]), proxies
 
 
 def _check_certificates(path: str) -> None:
