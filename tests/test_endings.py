@@ -405,7 +405,14 @@ class FailsAtRound:
         return False
 
 
-@pytest.mark.parametrize("error", [RecursionError("deep"), MemoryError(), AssertionError("odd")])
+class NativePanicError(BaseException):
+    """What a native library raises that is not an Exception, as PyO3's panics are."""
+
+
+@pytest.mark.parametrize(
+    "error",
+    [RecursionError("deep"), MemoryError(), AssertionError("odd"), NativePanicError("index")],
+)
 @pytest.mark.parametrize("number", [1, 2, 4, 6])
 def test_what_no_one_foresaw_carries_true_results(platform, error, number):
     with pytest.raises(PutRecordsError, match=type(error).__name__) as caught:

@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     from v3io_frames_put.progress import ProgressOption
 
 GRACE_SECONDS: Final = 5.0  # a stopped run waits this long for answers under way
+_LAST_SECONDS: Final = 0.2  # then for the threads whose connections were cut
 _TICK_SECONDS: Final = 0.1  # how often progress, ``cancel`` and the grace period are checked
 _UNRECORDED: Final = Fault("stopped", "connecting", "its journal could not be written")
 _NOT_SENT: Final = Fault("stopped", "connecting", "no thread could be started to send it")
@@ -302,7 +303,11 @@ class RunReport:
 def open_senders(plan: RunPlan, windows: Iterator[EncodedWindow]) -> Network:
     """Make the threads that encode the windows of a run and send its requests."""
     return Senders(
-        lambda: plan.client.transport(plan.stream), windows, stop_reading=plan.rows.stop_reading
+        lambda: plan.client.transport(
+            plan.stream, first_contact_seconds=plan.options.retry.first_contact_seconds
+        ),
+        windows,
+        stop_reading=plan.rows.stop_reading,
     )
 
 
@@ -427,7 +432,9 @@ class Run:
                 while self.step(take):
                     if self._throttle.is_due(clock()):
                         show(self._snapshot())
-            except Exception as error:  # noqa: BLE001  # raised by the face, with the results
+            except (SystemExit, KeyboardInterrupt):
+                raise
+            except BaseException as error:  # noqa: BLE001  # raised by the face, with the results
                 self._salvage(error)
             finally:
                 self._network.close()
@@ -452,8 +459,7 @@ class Run:
         if producer.stopped:
             self._patience = self._patience or now + GRACE_SECONDS
             if now >= self._patience or self.switch.is_urgent:
-                self._network.shutdown()
-                producer.abandon()
+                self._cut_off()
                 return False
         self._send()
         wake_at = producer.wake_at(now)
@@ -464,6 +470,15 @@ class Run:
             take(batch)
         self._retries.log(self._runtime.clock())
         return True
+
+    def _cut_off(self) -> None:
+        """Let no byte leave any more; threads then report the requests that they have."""
+        self._network.shutdown()
+        until = self._runtime.clock() + _LAST_SECONDS
+        while self.producer.in_flight and (left := until - self._runtime.clock()) > 0:
+            for event in self._network.collect(left):
+                self._handle(event)
+        self.producer.abandon()
 
     def _send(self) -> None:
         """Send what may be sent now, once it is on record, and ask for records."""

@@ -137,9 +137,11 @@ class Client:
         """Read a stream path; its ``endpoint`` is filled in, or a ConfigError says why not."""
         return self._access.locate(stream)
 
-    def transport(self, place: StreamPath | None = None) -> Transport:
+    def transport(
+        self, place: StreamPath | None = None, *, first_contact_seconds: float | None = None
+    ) -> Transport:
         """Make a transport, for one thread, to the API host of a place or to the client's own."""
-        return self._access.transport(place)
+        return self._access.transport(place, first_contact_seconds=first_contact_seconds)
 
     def create_stream(
         self,

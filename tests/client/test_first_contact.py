@@ -1,13 +1,15 @@
 """A wrong host name or port is reported in time, with its cause."""
 
+import signal
 import socket
+import threading
 
 import pandas as pd
 import pytest
 
 from tests.internals import Answer, Clock, Fault, RetryingRequests
 from v3io_frames_put import Client, Retry, put_records
-from v3io_frames_put.errors import PlatformUnavailable
+from v3io_frames_put.errors import Interrupted, PlatformUnavailable
 
 FRAME = pd.DataFrame({"a": range(3)})
 REFUSED = Fault("connect", "connecting", "http://host: Connection refused")
@@ -91,3 +93,41 @@ def test_a_platform_that_was_there_is_awaited_for_the_deadline(local_platform):
     client.describe_stream("projects/s")
     results = put_records(FRAME, "projects/s", client=client, progress=False)
     assert set(results.status) == {"stored"}
+
+
+@pytest.fixture
+def hanging_name_server(monkeypatch):
+    go_on = threading.Event()
+
+    def hang(*_arguments, **_options):
+        go_on.wait(60)
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", hang)
+    yield
+    go_on.set()
+
+
+@pytest.mark.enable_socket
+@pytest.mark.usefixtures("hanging_name_server")
+def test_a_name_look_up_that_hangs_ends_with_the_time_for_the_first_contact():
+    client = Client("http://platform.example:8081", retry=Retry(first_contact_seconds=0.3))
+    with pytest.raises(PlatformUnavailable, match=r"no address of the host, in 0.3 s") as caught:
+        put_records(FRAME, "projects/s", client=client, progress=False)
+    assert set(caught.value.results.status) == {"unsent"}
+    with pytest.raises(PlatformUnavailable, match="no address of the host"):
+        client.describe_stream("projects/s")
+
+
+@pytest.mark.enable_socket
+@pytest.mark.usefixtures("hanging_name_server")
+def test_rows_whose_name_look_up_hangs_when_the_run_is_stopped_are_unsent():
+    client = Client("http://platform.example:8081")
+
+    def press(snapshot):
+        if snapshot.in_flight:
+            signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(Interrupted) as caught:
+        put_records(FRAME, "projects/s", client=client, progress=press)
+    assert set(caught.value.results.status) == {"unsent"}

@@ -135,7 +135,7 @@ class Ran:
         return set(self.told[-1].ending.duplicates)
 
 
-class KilledError(BaseException):
+class KilledError(SystemExit):
     """The process is gone."""
 
 

@@ -389,12 +389,18 @@ class Session:
             )
         return StreamPath(place.container, place.path, url)
 
-    def transport(self, place: StreamPath | None = None) -> Transport:
-        """Make a transport to the API host of a place, or to our own."""
+    def transport(
+        self, place: StreamPath | None = None, *, first_contact_seconds: float | None = None
+    ) -> Transport:
+        """Make a transport to the API host of a place, or to the session's own."""
         from v3io_frames_put._io.transport import Transport
 
-        endpoint = self.endpoint.at(place.endpoint if place else None)
-        return Transport(endpoint, self.timeouts, clock=Clock().now)
+        return Transport(
+            self.endpoint.at(place.endpoint if place else None),
+            self.timeouts,
+            clock=Clock().now,
+            first_contact_seconds=first_contact_seconds,
+        )
 
     def remote(self, stream: str | StreamPath) -> StreamAdmin:
         """Return a stream that can be asked about."""
@@ -413,7 +419,9 @@ class Session:
         url = str(place.endpoint)
         with self._lock:
             if url not in self._askers:
+                retry = self.retry.where_a_person_waits()
+                seconds = retry.first_contact_seconds
                 self._askers[url] = RetryingRequests(
-                    lambda: self.transport(place), self.retry.where_a_person_waits(), where=url
+                    lambda: self.transport(place, first_contact_seconds=seconds), retry, where=url
                 )
             return self._askers[url]
