@@ -195,24 +195,11 @@ class _Formatter(logging.Formatter):
 class _ToStderr(logging.Handler):
     """Writes where stderr is now, which a test runner may have changed."""
 
-    _below: Any = None  # the line below a bar
-
     def emit(self, record: logging.LogRecord) -> None:
-        line = self.format(record)
         is_retry = getattr(record, "fields", {}).get("event") == "retried"
-        tqdm = getattr(sys.modules.get("tqdm"), "tqdm", None)
-        if not (is_retry and tqdm and getattr(tqdm, "_instances", None) and sys.stderr.isatty()):
-            echo_error(line)
-            return
-        if self._below is None:  # one line that is written anew, not one for each retry
-            self._below = tqdm(bar_format="{desc}", position=1, dynamic_ncols=True)
-        self._below.set_description_str(line)
-
-    def close(self) -> None:
-        """Leave the line below a bar."""
-        if self._below is not None:
-            self._below.close()
-        super().close()
+        bars = getattr(getattr(sys.modules.get("tqdm"), "tqdm", None), "_instances", None)
+        if not (is_retry and bars and sys.stderr.isatty()):  # a bar says the cause itself
+            echo_error(self.format(record))
 
 
 @contextmanager
@@ -232,7 +219,6 @@ def log_to_stderr(log_format: str | None = None) -> Iterator[None]:
     try:
         yield
     finally:
-        handler.close()
         _LOGGER.handlers = handlers
         _LOGGER.setLevel(before)
 
