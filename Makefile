@@ -13,6 +13,7 @@ UI := $(VENV)/made-ui
 BENCH := $(VENV)/made-bench
 OLDEST := .venv-oldest
 MLRUNS ?= 1.12.1 1.10.4
+AIRFLOW ?= 3.3.2
 find_python = $(shell for p in python$(1) $(HOME)/.pyenv/versions/$(1).*/bin/python; do \
   $$p -c pass 2>/dev/null && echo $$p && break; done)
 PYTHONS ?= $(foreach v,3.10 3.12 3.13 3.14,$(if $(call find_python,$(v)),$(v)))
@@ -21,7 +22,7 @@ PIP := $(PY) -m pip install -qq
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test test-fast test-long test-oldest test-mlrun test-pythons test-wheel test-ui lint bench bench-all docs screenshots clean
+.PHONY: help demo test test-fast test-long test-oldest test-mlrun test-airflow test-pythons test-wheel test-ui lint bench bench-all docs screenshots clean
 
 # What the caller's shell has set for other environments has no say in this one.
 unexport PYTHONHOME PYTHONPATH VIRTUAL_ENV PIP_PREFIX PIP_REQUIRE_VIRTUALENV PIP_TARGET PIP_USER
@@ -47,7 +48,7 @@ test-fast: $(DEV)  ## Run the tests of pure code, and one call of each face (a m
 	$(PY) -m pytest $(FAST) $(ARGS)
 
 test-long: $(DEV)  ## Run all tests, with many more generated cases (up to hours)
-	$(PY) -m pytest -m "not ui and not mlrun" --hypothesis-profile=thorough \
+	$(PY) -m pytest -m "not ui and not mlrun and not airflow" --hypothesis-profile=thorough \
 	  --timeout=7200 -o faulthandler_timeout=14400 $(ARGS)
 
 test-oldest: $(OLDEST)/made  ## Run the fast tests with the oldest versions of what we need
@@ -57,6 +58,10 @@ test-mlrun: $(MLRUNS:%=.venv-mlrun-%/made)  ## Run the fast tests beside each ML
 	@for v in $(MLRUNS); do echo "Beside MLRun $$v:"; .venv-mlrun-$$v/bin/python -m pip check && \
 	  .venv-mlrun-$$v/bin/python -m pytest $(FAST) $(ARGS) && \
 	  .venv-mlrun-$$v/bin/python -m pytest -m mlrun $(ARGS) || exit 1; done
+
+test-airflow: .venv-airflow-$(AIRFLOW)/made  ## Run the DAG of the docs by a real Airflow
+	.venv-airflow-$(AIRFLOW)/bin/python -m pip check
+	.venv-airflow-$(AIRFLOW)/bin/python -m pytest -m airflow $(ARGS)
 
 test-pythons: $(PYTHONS:%=.venv-python-%/made)  ## Run the fast tests on each other Python that is here, or of PYTHONS
 	@[ -n "$(strip $(PYTHONS))" ] || { echo "No other Python was found. Install python3.12, say." >&2; exit 1; }
@@ -150,6 +155,12 @@ $(OLDEST)/made: pyproject.toml
 	$(call make_environment,.venv-mlrun-$*)
 	@echo "Installing MLRun $* and the package beside it (two minutes) ..."
 	@.venv-mlrun-$*/bin/python -m pip install -qq 'mlrun==$*' -e '.[demo,dask]' --group test
+	@touch $@
+
+.venv-airflow-%/made: pyproject.toml
+	$(call make_environment,.venv-airflow-$*)
+	@echo "Installing Airflow $* and the package beside it (three minutes) ..."
+	@.venv-airflow-$*/bin/python -m pip install -qq 'apache-airflow==$*' -e . --group test
 	@touch $@
 
 .venv-python-%/made: PYTHON = $(call find_python,$*)

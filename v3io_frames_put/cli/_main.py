@@ -204,13 +204,7 @@ class _ToStderr(logging.Handler):
 
 @contextmanager
 def log_to_stderr(log_format: str | None = None) -> Iterator[None]:
-    """Log while a command runs, instead of as before.
-
-    Parameters
-    ----------
-    log_format : {"text", "json"}, optional
-        How a line looks. None: warnings alone, as plain text.
-    """
+    """Log while a command runs, instead of as before; without a format, warnings alone."""
     handler = _ToStderr()
     handler.setFormatter(_Formatter(log_format))
     handlers, before = _LOGGER.handlers, _LOGGER.level
@@ -231,18 +225,9 @@ def logs_json() -> bool:
 def report(
     text: str, *, level: int = logging.ERROR, plain: str | None = None, **fields: Any
 ) -> None:
-    """Write a line to stderr, whatever the log takes.
+    """Write a line to stderr, whatever the log takes; ``fields`` are those of a JSON log.
 
-    Parameters
-    ----------
-    text : str
-        What a line of a JSON log says.
-    level : int
-        Of that line.
-    plain : str, optional
-        What people read. None: the level, then the text.
-    **fields
-        More fields of a JSON log.
+    ``plain`` is what people read. None: the level, then the text.
     """
     if logs_json():
         _LOGGER.log(level, "%s", text, extra={"fields": fields})

@@ -11,6 +11,7 @@ import functools
 import os
 import re
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 FILE: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
 _OUTPUT_FILE: Final = click.Path(dir_okay=False, path_type=Path)
 GROUPS: Final = ("Rows", "Where to", "Delivery", "Files written", "Connection", "Output", "Options")
-_ROWS, _WHERE_TO, _DELIVERY, _WRITTEN, _CONNECTION, _OUTPUT, _OTHERS = GROUPS
+_WRITTEN, _CONNECTION, _OUTPUT, _OTHERS = GROUPS[3:]
 
 
 class GroupedOption(click.Option):
@@ -186,81 +187,56 @@ def _keyword(group: str, name: str, kind: Any, text: str, default: Any = None) -
 
 
 _KINDS: Final = click.Choice(["parquet", "csv", "tsv", "jsonl", "arrow"])
-_DELIVERIES: Final = click.Choice(["at_least_once", "at_most_once", "exactly_once"])
+_rows, _to, _delivery, _written = (partial(_keyword, group) for group in GROUPS[:4])
 _JOB_OPTIONS: Final = (
-    _keyword(
-        _ROWS, "input_format", _KINDS, "Format of all FILES, whatever their names; - needs it."
+    _rows("input_format", _KINDS, "Format of all FILES, whatever their names; - needs it."),
+    _rows("columns", Names(), "Columns to send, in this order.  [default: all]"),
+    _rows("where", str, "Send only these rows, as in \"amount > 5 and day >= '2026-11-01'\"."),
+    _rows("types", Types(), "Types of columns, as in zip=string,paid=decimal128(9,2)."),
+    _rows("index", bool, "Also send the index of pandas frames.", default=False),
+    _rows("delimiter", str, "CSV: character between cells.  [default: comma; in .tsv tab]"),
+    _rows("quote", str, "CSV: character around cells with delimiters; '' for none.", '"'),
+    _rows("csv_encoding", str, "CSV: encoding, such as cp1252 or utf-16.", "utf-8"),
+    _rows("header", bool, "CSV: whether the first row names the columns.", default=True),
+    _rows("skip_lines", click.IntRange(min=0), "CSV: lines before the header.", 0),
+    _rows("decimal_point", str, "CSV: decimal point of numbers.", "."),
+    _rows("all_text", bool, "CSV: read every column as text.", default=False),
+    _rows("format", click.Choice(["json", "arrow", "raw"]), "What a record holds.", "json"),
+    _rows("rows_per_record", IntOr("N|auto"), "Rows to pack in one record.", 1),
+    _rows(
+        "infinity",
+        click.Choice(["refuse", "null", "string"]),
+        "What to do with infinite numbers in JSON.",
+        "refuse",
     ),
-    _keyword(_ROWS, "columns", Names(), "Columns to send, in this order.  [default: all]"),
-    _keyword(
-        _ROWS, "where", str, "Send only these rows, as in \"amount > 5 and day >= '2026-11-01'\"."
+    _rows(
+        "arrow_compression",
+        click.Choice(["zstd", "lz4"]),
+        "How to compress Arrow records.  [default: not at all]",
     ),
-    _keyword(
-        _ROWS, "types", Types(), "Types to read columns as, as in zip=string,paid=decimal128(9,2)."
-    ),
-    _keyword(_ROWS, "index", bool, "Also send the index of pandas frames.", default=False),
-    _keyword(
-        _ROWS, "delimiter", str, "CSV: character between cells.  [default: comma; in .tsv tab]"
-    ),
-    _keyword(_ROWS, "quote", str, "CSV: character around cells with delimiters; '' for none.", '"'),
-    _keyword(_ROWS, "csv_encoding", str, "CSV: encoding, such as cp1252 or utf-16.", "utf-8"),
-    _keyword(_ROWS, "header", bool, "CSV: whether the first row names the columns.", default=True),
-    _keyword(_ROWS, "skip_lines", click.IntRange(min=0), "CSV: lines before the header.", 0),
-    _keyword(_ROWS, "decimal_point", str, "CSV: decimal point of numbers.", "."),
-    _keyword(_ROWS, "all_text", bool, "CSV: read every column as text.", default=False),
-    _keyword(
-        _ROWS, "format", click.Choice(["json", "arrow", "raw"]), "What a record holds.", "json"
-    ),
-    _keyword(_ROWS, "rows_per_record", IntOr("N|auto"), "Rows to pack in one record.", 1),
-    option(
-        "--infinity",
-        type=click.Choice(["refuse", "null", "string"]),
-        default="refuse",
-        show_default=True,
-        group=_ROWS,
-        help="What to do with infinite numbers in JSON.",
-    ),
-    option(
-        "--arrow-compression",
-        type=click.Choice(["zstd", "lz4"]),
-        group=_ROWS,
-        help="How to compress Arrow records.  [default: not at all]",
-    ),
-    _keyword(
-        _WHERE_TO,
-        "partition_key",
-        str,
-        "Column of the partition key: rows of one key go to one shard, in order.",
-    ),
-    _keyword(_WHERE_TO, "shard", IntOr("N|COLUMN"), "Number of the shard, or a column with it."),
-    _keyword(_WHERE_TO, "client_info", str, "Column of the client info: up to 16 bytes a record."),
-    _keyword(_WHERE_TO, "create", bool, "Create STREAM if it does not exist.", default=False),
-    _keyword(_WHERE_TO, "shards", click.IntRange(min=1), "Shards of a stream that is created.", 1),
-    _keyword(
-        _WHERE_TO, "retention_hours", click.IntRange(min=1), "Hours that it keeps records.", 24
-    ),
-    _keyword(
-        _DELIVERY,
+    _to("partition_key", str, "Column of the key: rows of one key go to one shard, in order."),
+    _to("shard", IntOr("N|COLUMN"), "Number of the shard, or a column with it."),
+    _to("client_info", str, "Column of the client info: up to 16 bytes a record."),
+    _to("create", bool, "Create STREAM if it does not exist.", default=False),
+    _to("shards", click.IntRange(min=1), "Shards of a stream that is created.", 1),
+    _to("retention_hours", click.IntRange(min=1), "Hours that it keeps records.", 24),
+    _delivery(
         "delivery",
-        _DELIVERIES,
+        click.Choice(["at_least_once", "at_most_once", "exactly_once"]),
         "How to treat a row of which no answer says whether it is stored.",
         "at_least_once",
     ),
-    _keyword(
-        _DELIVERY,
+    _delivery(
         "order",
         click.Choice(["key", "none"]),
         "Whether rows of one key, or of one shard, keep their order.",
         "key",
     ),
-    _keyword(_DELIVERY, "max_in_flight", IntOr("N|auto"), "Requests in flight at once.", 8),
-    _keyword(_DELIVERY, "max_in_flight_bytes", click.INT, "Encoded bytes held at once.", 64 << 20),
-    _keyword(_WRITTEN, "results", _OUTPUT_FILE, "Parquet file for the outcome of each row."),
-    _keyword(
-        _WRITTEN, "failed", _OUTPUT_FILE, "Parquet file for the rows that are not stored, and why."
-    ),
-    _keyword(
-        _WRITTEN,
+    _delivery("max_in_flight", IntOr("N|auto"), "Requests in flight at once.", 8),
+    _delivery("max_in_flight_bytes", click.INT, "Encoded bytes held at once.", 64 << 20),
+    _written("results", _OUTPUT_FILE, "Parquet file for the outcome of each row."),
+    _written("failed", _OUTPUT_FILE, "Parquet file for the rows that are not stored, and why."),
+    _written(
         "journal",
         _OUTPUT_FILE,
         "File for the state of the run: after a kill, the same command continues it.",

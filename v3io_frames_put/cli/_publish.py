@@ -53,7 +53,8 @@ def _take_files(
 _EXAMPLES: Final = """\b
 Examples:
   v3io-put publish clicks.parquet projects/shop/clicks --partition-key user
-  v3io-put publish in/ projects/shop/clicks --where "day >= '2026-11-01'" --create --shards 8
+  v3io-put publish in/ projects/shop/clicks --create --shards 8 \\
+    --where "day >= '2026-11-01'"
   v3io-put publish --config job.toml --failed failed.parquet --summary -
 """
 
@@ -211,17 +212,6 @@ def _count(results: Any) -> dict[str, Any]:
 
 def _check_arguments(files: Sequence[str], stream: str | None) -> None:
     """Refuse a command line, with its job file, that does not say what goes where."""
-    ctx = click.get_current_context()
-    typed = [
-        name
-        for name in ("files", "stream")
-        if ctx.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
-    ]
-    if typed == ["stream"] and "stream" in (ctx.default_map or {}):
-        raise click.UsageError(
-            f"{stream} alone would be STREAM, which the job file says, too. Give FILES... and "
-            f"STREAM, or neither."
-        )
     if not stream or not files:
         raise click.UsageError("expected FILES... and then STREAM, where their rows go.")
 

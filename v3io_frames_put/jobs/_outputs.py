@@ -104,19 +104,8 @@ def _resolve(name: str, given: object) -> Path:
 class ParquetOutput:
     """A Parquet file that appears under its name only when it is complete.
 
-    A lock keeps other runs from writing to the same place until ``place`` or ``close``.
-
-    Parameters
-    ----------
-    path : path
-        Where to. A link stays, and the file that it leads to is written.
-    suffix : str
-        Of the hidden file that is written until then.
-
-    Raises
-    ------
-    ConfigError
-        It is being written by another run, or cannot be written.
+    It is written to a hidden file, which a lock keeps to this run until ``place`` or ``close``.
+    A link stays, and the file that it leads to is written.
     """
 
     def __init__(self, path: Path, *, suffix: str = ".part") -> None:
@@ -301,34 +290,10 @@ def check_failed_rows(path: Path) -> None:
 def write_failed_rows(
     table: FileTable, results: Path, output: ParquetOutput, *, failing: set[str], with_unknown: bool
 ) -> int:
-    """Write the rows that are left to send, in the columns and types of the input.
+    """Write the rows that are left to send, in the columns and types of the input; count them.
 
-    Nothing of the input was kept: files with failed rows are read again.
-
-    Parameters
-    ----------
-    table : FileTable
-        What was published, and how far it was read.
-    results : Path
-        The results file, which may end before the table does.
-    output : ParquetOutput
-        Where to; the caller gives it its name.
-    failing : set of str
-        Names of the files with rows that are not stored; others are not opened.
-    with_unknown : bool
-        Whether rows may be sent again that may be stored.
-
-    Returns
-    -------
-    int
-        Rows written.
-
-    Raises
-    ------
-    DataError
-        A file has changed.
-    OSError, ConfigError
-        The file cannot be written.
+    Nothing of the input was kept: the ``failing`` files are read again. The results may end
+    before the table does. Raises DataError for a file that has changed.
     """
     reasons = [pa.field(f"{INTERNAL}{name}", pa.string()) for name in ("status", "error", "detail")]
     fields = [*table.schema, *reasons, INTERNAL_FIELDS[0]]

@@ -32,19 +32,11 @@ def show_progress(
     *,
     looks_up: bool = False,
 ) -> Iterator[Callable[[Progress], None]]:
-    """Open what shows progress.
+    """Open what shows progress: a bar where a person looks on, else log lines.
 
-    Parameters
-    ----------
-    progress : bool, callable or None
-        None: a bar where a person looks on, else log lines.
-    table : FileTable
-        The files. A bar is given an estimate of their rows, a callable exact numbers only.
-    known : mapping of str to int, optional
-        Rows by status that a journal knows when the run goes on: progress begins there,
-        although the files are read from their beginning.
-    looks_up : bool
-        Whether its unknown rows are looked up on the stream before anything is sent.
+    A bar is given an estimate of the table's rows, a callable exact numbers only. ``known`` are
+    the rows by status that a journal knows when the run goes on: progress begins there, and
+    ``looks_up`` says that the unknown ones are looked up before anything is sent.
     """
     shown = log_every_ten_seconds() if progress is None and not someone_looks_on() else progress
     counts = {name: (known or {}).get(name, 0) for name in ("stored", "rejected")}

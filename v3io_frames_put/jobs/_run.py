@@ -129,10 +129,7 @@ def run_job(
 ) -> JobResults:
     """Send the rows of a table, and write what was asked for.
 
-    Raises
-    ------
-    PutRecordsError, RequestError, Interrupted
-        The run ended early, or its results could not be written. ``.results`` has what is known.
+    What is raised, because the run ended early or a file could not be written, has ``.results``.
     """
     known: dict[str, int] | None = None  # rows by status of a run that goes on
     if prior is not None and prior.complete_rows is None:
@@ -209,10 +206,9 @@ def _raise_if_ended_early(
     stopped_by_us = is_ours or isinstance(trouble, OSError)
     if report.stop is not None and not stopped_by_us:
         advice = with_journal if run.run_log else "with a journal, the same call would continue."
-        if results.failed is not None:
-            advice = f"what is left is in {results.failed}; {advice}"
-        elif failed is not None:
-            advice = f"{failed} is not written; {advice}"
+        if failed is not None:
+            what = "is not written" if results.failed is None else "has what is left"
+            advice = f"{failed} {what}; {advice}"
         elif not run.run_log:
             advice = f"with failed= (--failed), what is left is written to a file; {advice}"
         plan = run.plan

@@ -69,32 +69,8 @@ class Places:
 class Sink:
     """Takes outcome batches: counts them, and writes them to the results file.
 
-    Parameters
-    ----------
-    table : FileTable
-        Whose rows they are about.
-    results, failed : Path, optional
-        Where the user wants the results, and the rows left to send. Finding those takes the
-        results, too: without ``results``, in a hidden file.
-    packed : bool
-        Whether there is a column ``record_row``.
-    brake : Brake
-        Set when outcomes cannot be written: what was sent afterwards would not be known.
-
-    Attributes
-    ----------
-    tally : Tally
-        What it took, counted.
-    failing : set of str
-        Names of the files with rows that are not stored.
-    failure : OSError, ConfigError or None
-        Why the results could not be written.
-    failed : ParquetOutput or None
-        For the rows left to send.
-    outcomes : Path or None
-        The complete results, asked for or not.
-    results : Path or None
-        The same, under the name that was asked for.
+    Writing ``failed`` needs the results: without ``results``, they go to a hidden file. The
+    brake is set when they cannot be written: what was sent afterwards would not be known.
     """
 
     def __init__(
@@ -107,11 +83,11 @@ class Sink:
         brake: threading.Event | None = None,
     ) -> None:
         self.tally = Tally()
-        self.failing: set[str] = set()
-        self.failure: OSError | ConfigError | None = None
+        self.failing: set[str] = set()  # names of the files with rows that are not stored
+        self.failure: OSError | ConfigError | None = None  # why there are no results
         self.failed: ParquetOutput | None = None
-        self.outcomes: Path | None = None
-        self.results: Path | None = None
+        self.outcomes: Path | None = None  # the complete results, asked for or not
+        self.results: Path | None = None  # the same, under the name that was asked for
         self._asked, self._packed, self._brake = results, packed, brake
         self._places = table.places = Places()
         self._output: ResultsOutput | None = None
