@@ -16,22 +16,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from v3io_frames_put._producer.classification import is_missing
+from v3io_frames_put._producer.queries import Query, Result, find_last_number, list_shards
 from v3io_frames_put._wire import api, responses
 from v3io_frames_put._wire.responses import RECORD_SCHEMA, RecordPage, parse_record_page
-from v3io_frames_put.config import check_whole
-from v3io_frames_put.errors import (
-    ConfigError,
-    PermissionDenied,
-    ProtocolError,
-    RequestError,
-    StreamNotFound,
-)
+from v3io_frames_put.config import TAG_BYTES, check_whole
+from v3io_frames_put.errors import ConfigError, ProtocolError, RequestError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from v3io_frames_put._io.stream_admin import StreamAdmin
-    from v3io_frames_put._wire.api import Request
 
 StartLike: TypeAlias = "str | datetime | np.datetime64 | pd.Timestamp | Mapping[int, int]"
 """``"earliest"``, ``"latest"``, a time (naive: UTC), or a sequence number per shard."""
@@ -39,17 +33,10 @@ StartLike: TypeAlias = "str | datetime | np.datetime64 | pd.Timestamp | Mapping[
 
 @dataclass(frozen=True, slots=True)
 class StartPosition:
-    """Where to begin in a shard.
-
-    Attributes
-    ----------
-    kind : {"earliest", "latest", "time", "sequence"}
-    number : int
-        Nanoseconds since the epoch, or a sequence number.
-    """
+    """Where to begin in a shard."""
 
     kind: Literal["earliest", "latest", "time", "sequence"]
-    number: int = 0
+    number: int = 0  # nanoseconds since the epoch, or a sequence number
 
 
 EARLIEST: Final = StartPosition("earliest")
@@ -99,7 +86,6 @@ def _nanoseconds(start: str | datetime | np.datetime64) -> int:
 _log = logging.getLogger("v3io_frames_put")
 # The documents bound an answer by its 10 MB alone, and the platform cuts it there.
 PAGE_RECORDS: Final = 10_000
-TAG_BYTES: Final = 16
 SHARD_FIELD: Final = pa.field("shard_id", pa.int32(), nullable=False)
 TABLE_SCHEMA: Final = pa.schema([SHARD_FIELD, *RECORD_SCHEMA])
 _PANDAS_TYPES: Final = {
@@ -111,20 +97,16 @@ _SUCCESS: Final = 200
 _MAX_LOST_PLACES: Final = 10  # each time retention was faster than we are
 
 
-def seek_request(stream: StreamAdmin, shard: int, start: StartPosition) -> Request:
-    """Ask for a starting place."""
-    if start.kind == "earliest":
-        return api.seek_earliest_request(stream.path, shard)
-    if start.kind == "latest":
-        return api.seek_latest_request(stream.path, shard)
-    if start.kind == "time":
-        return api.seek_time_request(stream.path, shard, nanoseconds=start.number)
-    return api.seek_sequence_request(stream.path, shard, sequence_number=start.number)
-
-
 def find_location(stream: StreamAdmin, shard: int, start: StartPosition) -> str | None:
     """Seek. None: the shard does not exist yet, for nothing was ever written to it."""
-    request = seek_request(stream, shard, start)
+    if start.kind == "earliest":
+        request = api.seek_earliest_request(stream.path, shard)
+    elif start.kind == "latest":
+        request = api.seek_latest_request(stream.path, shard)
+    elif start.kind == "time":
+        request = api.seek_time_request(stream.path, shard, nanoseconds=start.number)
+    else:
+        request = api.seek_sequence_request(stream.path, shard, sequence_number=start.number)
     answer = stream.asker.ask(request, doing=f"seek {stream.path}")
     if answer.status == _SUCCESS:
         return responses.parse_location(answer)
@@ -157,40 +139,37 @@ def get_page(stream: StreamAdmin, shard: int, location: str, limit: int) -> Reco
     raise stream.refusal(answer, "read")
 
 
+def run_query(stream: StreamAdmin, query: Query[Result], doing: str) -> Result:
+    """Run a query to its end, one request after the other."""
+    value = None
+    while True:
+        try:
+            step = query.send(value)
+        except StopIteration as over:
+            result: Result = over.value
+            return result
+        value = step.parse(stream.asker.ask(step.request, doing=f"{doing} {stream.path}"))
+
+
 def find_ends(stream: StreamAdmin, shards: Iterable[int]) -> dict[int, int]:
-    """Note each shard's last sequence number; shards never written to are left out.
+    """Return each shard's last sequence number; shards never written to are left out.
 
     From the listing where it has them, one request for a thousand shards; else
-    from the shard's attribute; else by reading its first record.
+    from the shard's attribute; else by reading its first record. The first two take another
+    right than reading, and may be refused.
     """
-    listed = _listed_numbers(stream)
+    listed = run_query(stream, list_shards(stream.path), "list stream")
     ends: dict[int, int] = {}
     for shard in shards:
         if listed is not None and shard not in listed:
             continue
         number = listed.get(shard) if listed else None
-        number = _attribute_number(stream, shard) if number is None else number
+        if number is None:
+            number = run_query(stream, find_last_number(stream.path, shard), "look at")
         number = _counted_number(stream, shard) if number is None else number
         if number:
             ends[shard] = number
     return ends
-
-
-def _listed_numbers(stream: StreamAdmin) -> dict[int, int | None] | None:
-    """Return shards and their last numbers from the listing. None: it has none."""
-    try:
-        entries = [entry for page in stream.pages() for entry in page.objects]
-    except (PermissionDenied, StreamNotFound):
-        return None  # it takes another right than reading, and may have nothing to show
-    numbers = {entry.key.rpartition("/")[2]: entry.last_sequence_number for entry in entries}
-    return {int(name): n for name, n in numbers.items() if name.isascii() and name.isdigit()}
-
-
-def _attribute_number(stream: StreamAdmin, shard: int) -> int | None:
-    request = api.last_sequence_number_request(stream.path, shard)
-    answer = stream.asker.ask(request, doing=f"look at {stream.path}")
-    # Older releases have no such attribute, and it takes another right than reading.
-    return responses.parse_last_sequence_number(answer) if answer.status == _SUCCESS else None
 
 
 def _counted_number(stream: StreamAdmin, shard: int) -> int | None:
@@ -217,13 +196,14 @@ def read_shard(
             lost_places += 1
             location = _recover_location(stream, shard, last, lost_places)
             continue
-        batch = _between(page.records, last, end)
+        numbers = page.records.column("sequence_number")
+        batch = page.records.filter(pc.and_(pc.greater(numbers, last), pc.less_equal(numbers, end)))
         yield batch
         limit -= batch.num_rows
         if page.records.num_rows == 0 and page.next_location == location:
             return  # the shard ends here: retention took what was counted
         if page.records.num_rows:
-            last = page.records.column("sequence_number")[-1].as_py()
+            last = numbers[-1].as_py()
         location = page.next_location
 
 
@@ -238,12 +218,6 @@ def _recover_location(stream: StreamAdmin, shard: int, last: int, lost_places: i
     return find_location(
         stream, shard, StartPosition("sequence", last + 1) if last > 0 else EARLIEST
     )
-
-
-def _between(records: pa.RecordBatch, last: int, end: int) -> pa.RecordBatch:
-    """Keep what is new, and not newer than the end."""
-    numbers = records.column("sequence_number")
-    return records.filter(pc.and_(pc.greater(numbers, last), pc.less_equal(numbers, end)))
 
 
 def read_table(
@@ -268,25 +242,20 @@ def read_table(
     return table.slice(0, limit), rows > limit
 
 
-def drop_copies(table: pa.Table) -> pa.Table:
-    """Keep the first record of each tag; records without a tag all stay."""
-    info = table.column("client_info").to_pandas()
-    is_tag = pc.fill_null(pc.equal(pc.binary_length(table.column("client_info")), TAG_BYTES), False)  # noqa: FBT003  # a value, not a flag
-    is_copy = info.duplicated(keep="first") & is_tag.to_pandas()
-    return table.filter(pa.array(~is_copy))
-
-
 def read_frame(stream: StreamAdmin, start: StartLike, *, limit: int, unique: bool) -> pd.DataFrame:
-    """Read a stream into a frame."""
+    """Read a stream into a frame; ``unique`` keeps the first record of each tag."""
     limit = check_whole("limit", limit, least=1)
     starts = parse_starts(start, stream.describe().shards)
     table, is_cut = read_table(stream, starts, limit=limit)
     if is_cut:
         text = f"stream {stream.path}: limit={limit:,} left records out. Give a larger limit."
         warnings.warn(text, UserWarning, stacklevel=3)
-    frame: pd.DataFrame = (drop_copies(table) if unique else table).to_pandas(
-        types_mapper=_PANDAS_TYPES.get
-    )
+    if unique:  # records without a tag all stay
+        info = table.column("client_info")
+        is_tag = pc.fill_null(pc.equal(pc.binary_length(info), TAG_BYTES), False)  # noqa: FBT003  # a value, not a flag
+        is_copy = info.to_pandas().duplicated(keep="first") & is_tag.to_pandas()
+        table = table.filter(pa.array(~is_copy))
+    frame: pd.DataFrame = table.to_pandas(types_mapper=_PANDAS_TYPES.get)
     return frame
 
 

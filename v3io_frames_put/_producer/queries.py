@@ -58,43 +58,33 @@ class QueryStep:
 
 @dataclass(frozen=True, slots=True)
 class ShardPosition:
-    """Where a scan starts: after the last record that existed before.
+    """Where a scan starts: after the last record that existed before."""
 
-    Attributes
-    ----------
-    number : int
-        Sequence number of that record; 0: there is none.
-    location : str or None
-        The place after it, where its number is not known.
-    """
-
-    number: int = 0
-    location: str | None = None
+    number: int = 0  # the sequence number of that record; 0: there is none
+    location: str | None = None  # the place after it, where its number is not known
 
 
 @dataclass(frozen=True, slots=True)
 class StreamSurvey:
-    """The shards of a stream, and where they end.
-
-    Attributes
-    ----------
-    shards : int
-        Number of shards.
-    written : dict of int to (int or None)
-        Shards that hold or held records; their last number, where the platform lists it.
-    """
+    """The shards of a stream, and where they end."""
 
     shards: int
+    # Shards that hold or held records; their last number, where the platform lists it.
     written: dict[int, int | None]
 
 
 def survey_stream(stream: StreamPath) -> Query[StreamSurvey | None]:
     """List the shards and their last numbers; None: there is no stream."""
-    description = yield QueryStep(
-        api.describe_stream_request(stream), _if_success(parse_description)
-    )
+    step = QueryStep(api.describe_stream_request(stream), _if_success(parse_description))
+    description = yield step
     if description is None:
         return None
+    written = yield from list_shards(stream)
+    return StreamSurvey(description.shards, written or {})
+
+
+def list_shards(stream: StreamPath) -> Query[dict[int, int | None] | None]:
+    """List the shards that were written, with their last numbers; None: there is no listing."""
     written: dict[int, int | None] = {}
     marker = None
     follows_little = False
@@ -102,7 +92,7 @@ def survey_stream(stream: StreamPath) -> Query[StreamSurvey | None]:
         request = api.list_request(stream.container, stream.path, marker=marker)
         page = yield QueryStep(request, _if_success(parse_listing), follows_little)
         if page is None:  # nothing was ever written to it
-            return StreamSurvey(description.shards, written)
+            return written or None
         for entry in page.objects:
             name = entry.key.rpartition("/")[2]
             if len(name) <= len(str(MAX_SHARD_COUNT)) and name.isascii() and name.isdigit():
@@ -111,13 +101,19 @@ def survey_stream(stream: StreamPath) -> Query[StreamSurvey | None]:
         if page.next_marker is None:
             break
         marker = page.next_marker
-    return StreamSurvey(description.shards, written)
+    return written
+
+
+def find_last_number(stream: StreamPath, shard: int) -> Query[int | None]:
+    """Return the last number of a shard by its attribute; None: older releases have none."""
+    request = api.last_sequence_number_request(stream, shard)
+    number: int | None = yield QueryStep(request, _if_success(parse_last_sequence_number))
+    return number
 
 
 def find_shard_position(stream: StreamPath, shard: int) -> Query[ShardPosition]:
     """Return where a shard ends now, when the listing does not have it."""
-    request = api.last_sequence_number_request(stream, shard)
-    number = yield QueryStep(request, _if_success(parse_last_sequence_number))
+    number = yield from find_last_number(stream, shard)
     if number is not None:
         return ShardPosition(number)
     seek = api.seek_latest_request(stream, shard)
@@ -138,11 +134,8 @@ def scan_shard(
 ) -> Query[bool]:
     """Read a shard from a start position to its end as it was at the first answer.
 
-    Returns
-    -------
-    bool
-        Whether nothing between start and end can have been missed: contract
-        section 3, "a tag counts as absent only if".
+    Returns whether nothing between start and end can have been missed: the first record read
+    is numbered at most start + 1, and no location expired meanwhile.
     """
     location, is_gapless = yield from _enter(stream, shard, start)
     # After a number, the first record read shows whether any was lost before it.
@@ -207,34 +200,18 @@ def _page_or_lost(answer: Answer) -> RecordPage | None:
 
 @dataclass(slots=True, eq=False)
 class PendingQuery:
-    """A query that is being driven.
-
-    Attributes
-    ----------
-    query : generator
-        The generator.
-    done : callable
-        Takes its result.
-    step : QueryStep or None
-        Its open request. None: it has not begun, or is over.
-    """
+    """A query that is being driven; ``done`` takes its result."""
 
     query: Query[Any]
     done: Callable[[Any], None]
-    step: QueryStep | None = None
+    step: QueryStep | None = None  # its open request; None: it has not begun, or is over
     failures: int = 0
     first_failure: float | None = None
     not_before: float = 0.0
 
 
 class QueryScheduler:
-    """Drives queries side by side.
-
-    Parameters
-    ----------
-    retry : Retry
-        Backoff, and how long one request may fail.
-    """
+    """Drives queries side by side; a request of one may fail until the deadline of ``retry``."""
 
     def __init__(self, retry: Retry) -> None:
         self._retry = retry
@@ -247,7 +224,7 @@ class QueryScheduler:
     def add(
         self, query: Query[Any], done: Callable[[Any], None], *, not_before: float = 0.0
     ) -> None:
-        """Queue a query; ``done`` takes its result."""
+        """Queue a query."""
         self._waiting.append(PendingQuery(query, done, not_before=not_before))
 
     def next_query(self, now: float) -> tuple[PendingQuery, Request] | None:
@@ -270,11 +247,8 @@ class QueryScheduler:
     ) -> Classification | None:
         """Take how a request ended.
 
-        Returns
-        -------
-        Classification or None
-            Why the query cannot go on: the run stops, or (``GAVE_UP``) its deadline
-            ended. None: it goes on, or is over.
+        Returns why the query cannot go on: the run stops, or (``GAVE_UP``) its deadline ended.
+        None: it goes on, or is over.
         """
         if query not in self._in_flight:
             return None  # it was cleared meanwhile
@@ -282,25 +256,19 @@ class QueryScheduler:
         verdict = classify_query_response(attempt)
         if verdict.step == "stop":
             return verdict
-        if isinstance(attempt, Answer) and verdict.step == "parse" and self._parse(query, attempt):
-            return self._go_on(query, moment.now)
-        return self._retry_later(query, moment)
-
-    def _parse(self, query: PendingQuery, answer: Answer) -> bool:
-        """Hand the answer to the query; False: it breaks the protocol."""
         assert query.step is not None  # noqa: S101  # its request was sent
+        if not isinstance(attempt, Answer) or verdict.step != "parse":
+            return self._retry_later(query, moment)
         try:
-            value = query.step.parse(answer)
-        except ProtocolError:
-            return False  # half an answer, a proxy's page: sent again like any fault
+            value = query.step.parse(attempt)
+        except ProtocolError:  # half an answer, a proxy's page
+            return self._retry_later(query, moment)
         query.failures = 0
-        self._advance(query, value)
-        return True
+        return self._go_on(query, moment.now) if self._advance(query, value) else None
 
     def _go_on(self, query: PendingQuery, now: float) -> Classification | None:
-        """Queue a query again, unless it is over or makes no progress until the deadline."""
-        if query.step is None:
-            return None
+        """Queue a query again, unless it makes no progress until the deadline."""
+        assert query.step is not None  # noqa: S101  # it is not over
         if not query.step.follows_little:
             query.first_failure = None
         elif query.first_failure is None:
