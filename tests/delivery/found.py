@@ -8,6 +8,12 @@ from v3io_frames_put.config import Limits, Retry
 from v3io_frames_put.local import faults
 
 FREE = (None, None, 0)
+# Row 0 is looked up, sent again, rejected, and stored while row 1 waits in the next process.
+REJECTED_AND_LATE = [
+    faults.delayed_write(containing='"row":0', after_seconds=40),
+    faults.RecordErrors(containing='"row":0', message="InvalidArgumentException", times=None),
+    faults.throttled(containing='"row":1', retry_after_seconds=30, times=2),
+]
 FOUND = {
     "a row that is found on a page whose rows all had an outcome": Case(
         rows=[FREE] * 6,
@@ -170,6 +176,19 @@ FOUND = {
         ],
         rows_per_record=2,
         journal=True,
+    ),
+    "a row that an earlier process saw rejected, and the last scan sees": Case(
+        rows=[("a", None, 0), ("b", None, 0)],
+        policy=Policy(delivery="exactly_once", max_in_flight=1, limits=Limits(max_records=1)),
+        faults=REJECTED_AND_LATE,
+        ends=[End("stop", 240)],
+        journal=True,
+    ),
+    "a row that the results of an earlier call call rejected, and the last scan sees": Case(
+        rows=[("a", None, 0), ("b", None, 0)],
+        policy=Policy(delivery="exactly_once", max_in_flight=1, limits=Limits(max_records=1)),
+        faults=REJECTED_AND_LATE,
+        ends=[End("stop", 240)],
     ),
 }
 

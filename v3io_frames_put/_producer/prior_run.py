@@ -28,12 +28,16 @@ if TYPE_CHECKING:
 
     from v3io_frames_put._producer.values import Status
 
-_UNKNOWN: Final = STATUSES.index("unknown")
 _STORED: Final = STATUSES.index("stored")
+_REJECTED: Final = STATUSES.index("rejected")
+_UNKNOWN: Final = STATUSES.index("unknown")
+# By place in STATUSES: a row that is not stored, and that so many requests carried, may have
+# been in one without an answer. The last one of a rejected row had an answer.
+_LEAST_ATTEMPTS: Final = np.array([np.iinfo(np.int16).max, 2, 1, 0])
 
 
 class PriorOutcomes:
-    """What earlier processes of a run left.
+    """The outcomes that earlier processes of a run left.
 
     Parameters
     ----------
@@ -48,11 +52,9 @@ class PriorOutcomes:
     doubts : bool
         Whether unknown rows are sent again as they are: then they can only end stored,
         perhaps twice, or unknown.
-    page_rows : int
-        Rows of a page.
     """
 
-    def __init__(  # what a run leaves
+    def __init__(
         self,
         status: NDArray[np.int8],
         load: Callable[[int], NDArray[Any]],
@@ -71,6 +73,10 @@ class PriorOutcomes:
         self._is_final = np.array([name in final for name in STATUSES])
         self._doubts = doubts
         self._loss: Failure | None = None  # why no open row may be sent
+
+    def is_final(self, status: Status) -> bool:
+        """Return whether rows of a status keep their outcome."""
+        return bool(self._is_final[STATUSES.index(status)])
 
     def is_stored(self, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Return which rows were stored before this process."""
@@ -120,6 +126,17 @@ class PriorOutcomes:
         entries["status"][in_doubt] = IN_DOUBT
         return entries
 
+    def late_rows(self) -> NDArray[np.int64]:
+        """Return rows that are not stored, and that a request may still store."""
+        parts = [np.zeros(0, np.int64)]
+        for first in range(0, len(self.status), self._page_rows):
+            status = self.status[first : first + self._page_rows]
+            attempts, known = np.zeros(len(status), np.int16), self._page(first // self._page_rows)
+            attempts[: len(known)] = known["attempts"][: len(status)]
+            is_late = (status >= 0) & (attempts >= _LEAST_ATTEMPTS[status])
+            parts.append(first + np.flatnonzero(is_late))
+        return np.concatenate(parts)
+
     def positions(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the shard and the sequence number of rows; NOT_GIVEN: they are not stored."""
         positions = np.full((len(rows), 2), NOT_GIVEN, np.int64)
@@ -167,12 +184,7 @@ class PriorOutcomes:
     def lose(self, why: Failure, *, everything: bool) -> None:
         """Mark rows that the scan did not find as unknown: their absence is not proven.
 
-        Parameters
-        ----------
-        why : Failure
-            For rows without an outcome.
-        everything : bool
-            Whether that holds for every row without an outcome, or for unknown ones only.
+        ``everything``: every row without an outcome, not only those that are unknown.
         """
         self._is_final[_UNKNOWN] = True
         self._loss = why if everything else None
@@ -190,27 +202,13 @@ class PriorOutcomes:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PriorRun:
-    """What earlier processes of a run left.
-
-    Attributes
-    ----------
-    outcomes : PriorOutcomes
-        Of each row.
-    run_id : str
-        The run's.
-    in_doubt : PriorInDoubt or None
-        What has to be looked up before anything is sent (``exactly_once``).
-    duplicates : sequence of Copy
-        Further copies of rows that they found.
-    complete_rows : int or None
-        Rows of a run that is complete: nothing is sent, the outcomes are replayed.
-    """
+    """What earlier processes of a run left."""
 
     outcomes: PriorOutcomes
     run_id: str
-    in_doubt: PriorInDoubt | None = None
-    duplicates: Sequence[Copy] = ()
-    complete_rows: int | None = None
+    in_doubt: PriorInDoubt | None = None  # looked up before anything is sent (``exactly_once``)
+    duplicates: Sequence[Copy] = ()  # further copies of rows that they found
+    complete_rows: int | None = None  # of a run that is complete: nothing is sent
 
     @property
     def is_complete(self) -> bool:
@@ -261,6 +259,7 @@ class PriorInDoubt:
         self._rows_of = rows_of
         self._knows_requests = knows_requests
         self._rows = np.zeros(0, np.int64)  # that an earlier request may still store, in order
+        self.kept_rejected = self._rows  # those of them that are rejected, and not sent again
         self._positions = np.zeros((0, 2), np.int64)  # of each: shard, number; NOT_GIVEN: none
         self._copies = np.zeros((0, 3), np.int64)  # row, shard, number
 
@@ -283,7 +282,9 @@ class PriorInDoubt:
         )
         if proves_absence:
             self._earlier.prove()
-            self._rows = np.flatnonzero(self._earlier.status == STATUSES.index("unknown"))
+            self._rows = self._earlier.late_rows()
+            rejected = self._rows[self._earlier.status[self._rows] == _REJECTED]
+            self.kept_rejected = rejected if self._earlier.is_final("rejected") else rejected[:0]
             self._positions = np.full((len(self._rows), 2), NOT_GIVEN, np.int64)
         else:
             self._earlier.lose(LOST, everything=not self._knows_requests)

@@ -46,7 +46,6 @@ if TYPE_CHECKING:
     from v3io_frames_put._producer.classification import Classification
     from v3io_frames_put._producer.flow_control import Moment
     from v3io_frames_put._producer.prior_run import PriorInDoubt
-    from v3io_frames_put._producer.queries import Query
     from v3io_frames_put._wire.api import Attempt, Request
     from v3io_frames_put._wire.paths import StreamPath
     from v3io_frames_put._wire.responses import PutAnswer, RecordPage
@@ -107,59 +106,36 @@ def lower_watermark(one: NDArray[np.int64], other: NDArray[np.int64]) -> NDArray
 
 @dataclass(slots=True)
 class Scan:
-    """One reading of all shards that may hold what is looked for.
+    """One reading of all shards that may hold what is looked for."""
 
-    Attributes
-    ----------
-    run_id : bytes
-        Whose tags.
-    low_watermark : ndarray of int64
-        Per shard, the number after which to begin; beyond its end, 0.
-    batches : list of Batch
-        What is looked for.
-    wants : callable, optional
-        Returns which tags are of interest. None: every tag of the run.
-    gapless : dict of int to bool
-        Per shard that was to be read, whether nothing in it was missed.
-    """
-
-    run_id: bytes
-    low_watermark: NDArray[np.int64]
-    batches: list[Batch] = field(default_factory=list)
+    run_id: bytes  # whose tags
+    low_watermark: NDArray[np.int64]  # per shard, where to begin after; beyond its end, 0
+    batches: list[Batch] = field(default_factory=list)  # what is looked for
+    # Returns which tags are of interest. None: every tag of the run.
     wants: Callable[[NDArray[np.uint64]], NDArray[np.bool_]] | None = None
-    gapless: dict[int, bool] = field(default_factory=dict)
-    _open: set[int] = field(default_factory=set)
+    gapless: dict[int, bool] = field(default_factory=dict)  # per shard: nothing was missed
+    unread: set[int] = field(default_factory=set)
     _seen: bytearray = field(default_factory=bytearray)  # positions, as they were read
 
-    @property
-    def is_over(self) -> bool:
-        """Whether every shard has been read."""
-        return not self._open
+    def starts(
+        self, survey: StreamSurvey, locations: Mapping[int, str]
+    ) -> Iterator[tuple[int, ShardPosition]]:
+        """Yield which shards to read from where; those that did not grow are left out.
 
-    def queries(
-        self, stream: StreamPath, survey: StreamSurvey, locations: Mapping[int, str]
-    ) -> Iterator[tuple[Query[bool], Callable[[bool], None]]]:
-        """Yield what to read, and what takes its result.
-
-        Parameters
-        ----------
-        stream : StreamPath
-            Of which.
-        survey : StreamSurvey
-            Its shards now; those that did not grow are not read.
-        locations : mapping of int to str
-            Where to begin in shards whose number is not known.
+        ``locations`` are where to begin in shards whose number is not known.
         """
         for shard in self._shards(survey):
             number = int(self.low_watermark[shard]) if shard < len(self.low_watermark) else 0
-            start = ShardPosition(number, None if number else locations.get(shard))
-            self.gapless[shard] = not _has_grown(survey, shard, start)
-            if not self.gapless[shard]:
-                self._open.add(shard)
-                yield (
-                    scan_shard(stream, shard, start, self._take),
-                    partial(self._end_shard, shard),
-                )
+            location = None if number else locations.get(shard)
+            has_grown = location is not None
+            if not has_grown and shard in survey.written:
+                has_grown = survey.written[shard] != number
+            elif not has_grown:
+                has_grown = number > 0  # it was written once: the stream was created anew
+            self.gapless[shard] = not has_grown
+            if has_grown:
+                self.unread.add(shard)
+                yield shard, ShardPosition(number, location)
 
     def _shards(self, survey: StreamSurvey) -> list[int]:
         """Return the shards that may hold what is looked for."""
@@ -170,16 +146,12 @@ class Scan:
             named = named - {NO_SHARD} | set(range(survey.shards))
         return sorted(named)
 
-    def _take(self, shard: int, page: RecordPage) -> None:
+    def take_page(self, shard: int, page: RecordPage) -> None:
         """Collect the tags of this run on a page."""
         at, tags = read_tags(page.records.column("client_info"), self.run_id)
         numbers = np.asarray(page.records.column("sequence_number"))[at]
         positions = make_positions(tags, shard, numbers)
         self._seen += (positions if self.wants is None else positions[self.wants(tags)]).tobytes()
-
-    def _end_shard(self, shard: int, is_gapless: bool) -> None:  # noqa: FBT001  # the result of a query
-        self.gapless[shard] = is_gapless
-        self._open.discard(shard)
 
     def take_positions(self) -> NDArray[Any]:
         """Return where the tags are stored, sorted; all shards have been read."""
@@ -202,32 +174,13 @@ class Scan:
         )
 
 
-def _has_grown(survey: StreamSurvey, shard: int, start: ShardPosition) -> bool:
-    """Return whether a shard can hold anything after a start position."""
-    if start.location is not None:
-        return True
-    if shard not in survey.written:
-        return start.number > 0  # it was written once: the stream was created anew
-    return survey.written[shard] != start.number
-
-
 @dataclass(slots=True)
 class Lookup:
-    """What a scan learned about a batch.
-
-    Attributes
-    ----------
-    batch : Batch
-        What was looked for.
-    positions : ndarray of POSITION
-        Per record, where it is stored, or ``NOWHERE``.
-    is_proven : ndarray of bool
-        Per record: if it was not found, it is not stored.
-    """
+    """What a scan learned about a batch."""
 
     batch: Batch
-    positions: NDArray[Any]
-    is_proven: NDArray[np.bool_]
+    positions: NDArray[Any]  # of POSITION: where each record is stored, or NOWHERE
+    is_proven: NDArray[np.bool_]  # per record: if it was not found, it is not stored
 
     @property
     def is_found(self) -> NDArray[np.bool_]:
@@ -237,15 +190,10 @@ class Lookup:
 
 
 class RecordsInDoubt:
-    """All records of a run that a dead connection may still deliver.
-
-    Attributes
-    ----------
-    low_watermark : ndarray of int64 or None
-        Per shard, the number after which all of them are stored. None: there are none.
-    """
+    """All records of a run that a dead connection may still deliver."""
 
     def __init__(self) -> None:
+        # Per shard, the number after which all of them are stored. None: there are none.
         self.low_watermark: NDArray[np.int64] | None = None
         # Where each is known to be stored, by tag. Each part is at least twice as long as the
         # next, so that the many that are added, some at a time, are seldom sorted again.
@@ -360,16 +308,6 @@ class Reconciler:
         Deadline, backoff and ``settle_seconds``.
     past : PriorInDoubt, optional
         What earlier processes of the run left in doubt: looked up before anything is sent.
-
-    Attributes
-    ----------
-    in_doubt : RecordsInDoubt
-        Records that had an unknown outcome once.
-    starts : dict of str to int
-        Per shard, its last number before the run; of the first shards only. One that is not
-        there is read from its beginning, which is slower and as right.
-    is_stream_missing : bool
-        Whether a survey found no stream.
     """
 
     def __init__(
@@ -381,10 +319,12 @@ class Reconciler:
         self._lookups: list[Lookup] = []
         self._rejected: list[NDArray[np.int64]] = []
         self.in_doubt = RecordsInDoubt()
-        self.is_stream_missing = False
+        self.is_stream_missing = False  # a survey found no stream
         self._stream, self._run_id = stream, run_id
         self._settle_seconds = retry.settle_seconds
         self._queries = QueryScheduler(retry)
+        # Per shard, its last number before the run; of the first shards only. One that is not
+        # there is read from its beginning, which is slower and as right.
         self.starts = dict(past.starts) if past else {}
         self._acknowledged = np.zeros(MAX_SHARDS, np.int64)  # the highest number of each shard
         self._shared_watermark: NDArray[np.int64] | None = None
@@ -577,15 +517,18 @@ class Reconciler:
         if survey is None or self._scan is None:
             self.is_stream_missing = survey is None
             return
-        for query, end in self._scan.queries(self._stream, survey, self._locations):
-            self._queries.add(query, partial(self._end_shard, end))
-        if self._scan.is_over:
+        for shard, start in self._scan.starts(survey, self._locations):
+            query = scan_shard(self._stream, shard, start, self._scan.take_page)
+            self._queries.add(query, partial(self._end_shard, shard))
+        if not self._scan.unread:
             self._conclude()
 
-    def _end_shard(self, end: Callable[[bool], None], is_gapless: bool) -> None:  # noqa: FBT001
-        end(is_gapless)
-        if self._scan is not None and self._scan.is_over:
-            self._conclude()
+    def _end_shard(self, shard: int, is_gapless: bool) -> None:  # noqa: FBT001  # a query's result
+        if self._scan is not None:
+            self._scan.gapless[shard] = is_gapless
+            self._scan.unread.discard(shard)
+            if not self._scan.unread:
+                self._conclude()
 
     def _conclude(self) -> None:
         """Publish what the scan learned."""
@@ -605,6 +548,7 @@ class Reconciler:
         if self._is_prior_open:
             self._is_prior_open = False
             self._prior.take(found, proves_absence=scan.proves_absence)
+            self._rejected.append(self._prior.kept_rejected)
             self._is_last_due = not self._prior.is_over
             self._prior_watermark = self._acknowledged.copy()  # what comes late is stored after it
         else:
