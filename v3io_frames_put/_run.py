@@ -68,45 +68,19 @@ _LOG: Final = logging.getLogger("v3io_frames_put")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunPlan:
-    """What to send, where and how: all checked, nothing sent yet.
+    """What to send, where and how: all checked, nothing sent yet."""
 
-    Attributes
-    ----------
-    rows : RowPlan
-        Rows and how they are encoded.
-    client : Client
-        The platform.
-    stream : StreamPath
-        The stream on it.
-    options : DeliveryOptions
-        Delivery, order, bounds.
-    is_packed : bool
-        Whether a record holds several rows.
-    gives_shards : bool
-        Whether rows may be given a shard.
-    progress : bool, callable or None
-        See ``put_records``.
-    cancel : threading.Event or None
-        Stops the run when set.
-    run_id : str
-        16 hexadecimal digits; a run that goes on has that of its prior run.
-    mapping : str
-        A digest of what becomes of which column; a resumed run must have the same.
-    page_rows : int
-        Rows whose outcomes are kept, and leave, together; the same for all processes of a run.
-    """
-
-    rows: RowPlan
+    rows: RowPlan  # and how they are encoded
     client: Client
     stream: StreamPath
     options: DeliveryOptions
-    is_packed: bool = False
-    gives_shards: bool = False
+    is_packed: bool = False  # a record holds several rows
+    gives_shards: bool = False  # rows may be given a shard
     progress: ProgressOption = None
-    cancel: threading.Event | None = None
-    run_id: str = field(default_factory=lambda: secrets.token_hex(8))
-    mapping: str = ""
-    page_rows: int = PAGE_ROWS
+    cancel: threading.Event | None = None  # stops the run when set
+    run_id: str = field(default_factory=lambda: secrets.token_hex(8))  # a prior run's wins
+    mapping: str = ""  # a digest of what becomes of which column; a resumed run has the same
+    page_rows: int = PAGE_ROWS  # rows whose outcomes are kept, and leave, together
 
 
 def plan_run(  # noqa: PLR0913  # what every face passes on
@@ -123,17 +97,8 @@ def plan_run(  # noqa: PLR0913  # what every face passes on
 ) -> RunPlan:
     """Check the data against the options, and plan the way up to the first request.
 
-    Parameters
-    ----------
-    run_id : str, optional
-        None: a new one.
-    reading : mapping, optional
-        What else decides which rows the data has: a resumed run must have the same.
-
-    Raises
-    ------
-    ConfigError, DataError
-        An option or a column is wrong.
+    ``reading`` is what else decides which rows the data has: a resumed run must have the same.
+    Raises ConfigError or DataError.
     """
     check_progress(progress)
     check_event("cancel", cancel)
@@ -212,13 +177,7 @@ class Network(Protocol):
 
 
 class StopSwitch:
-    """Whether the user wants the run to stop, and how soon.
-
-    Parameters
-    ----------
-    cancel : threading.Event, optional
-        Stops the run when it is set.
-    """
+    """Whether the user wants the run to stop, and how soon: by Ctrl-C, or by ``cancel``."""
 
     def __init__(self, cancel: threading.Event | None = None) -> None:
         self._cancel = cancel
@@ -266,34 +225,17 @@ class StopSwitch:
 
 @dataclass(slots=True)
 class RunReport:
-    """How a run ended.
-
-    Attributes
-    ----------
-    receipt : Receipt
-        What it did.
-    stop : Stop or None
-        Why it ended early. None: it came to its end.
-    broken : BaseException or None
-        The error that ended it, if that was neither the platform nor the user.
-    is_source_broken : bool
-        Whether that error came from reading or encoding the data.
-    out_of_order : list of int or None
-        Rows that are stored after later ones of their destination. None: the run was resumed,
-        and ``verify_results`` finds them.
-    late : list of Copy
-        Rows that a last scan found stored after they had got another outcome.
-    duplicates : list of Copy
-        Further copies of rows that are stored.
-    """
+    """How a run ended."""
 
     receipt: Receipt
-    stop: Stop | None
-    broken: BaseException | None
-    is_source_broken: bool
+    stop: Stop | None  # why it ended early; None: it came to its end
+    broken: BaseException | None  # the error that ended it: neither the platform nor the user
+    is_source_broken: bool  # that error came from reading or encoding the data
+    # Rows that are stored after later ones of their destination. None: the run was resumed, and
+    # verify_results finds them.
     out_of_order: list[int] | None
-    late: list[Copy]
-    duplicates: list[Copy]
+    late: list[Copy]  # rows that a last scan found stored after they had got another outcome
+    duplicates: list[Copy]  # further copies of rows that are stored
 
     def stop_by_user(self) -> None:
         """Note that the user stopped the run, if nothing else did."""
@@ -356,10 +298,10 @@ class Run:
         if plan.options.delivery == "exactly_once":
             tag = bytes.fromhex(self.run_id)
             in_doubt = prior.in_doubt if prior else None
-            self._reconciler = Reconciler(plan.stream, tag, plan.options.retry, past=in_doubt)
+            self._reconciler = Reconciler(plan.stream, tag, plan.options.retry, prior=in_doubt)
         outcomes = Outcomes(
             packed=plan.is_packed,
-            earlier=prior.outcomes if prior else None,
+            prior=prior.outcomes if prior else None,
             run_log=self.run_log,
             page_rows=plan.page_rows,
         )

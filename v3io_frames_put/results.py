@@ -82,9 +82,9 @@ class Receipt:
         return asdict(self)
 
 
-def count_and_first(items: list[Any], *, more: int = 0) -> dict[str, Any]:
-    """Return the number of items, and of ``more`` that have no name, with the first of them."""
-    return {"count": len(items) + more, "first": items[:_FIRST]}
+def count_and_first(items: list[Any]) -> dict[str, Any]:
+    """Return the number of items, and the first of them."""
+    return {"count": len(items), "first": items[:_FIRST]}
 
 
 ATTRS_KEY: Final = "v3io"
@@ -92,7 +92,6 @@ ATTRS_KEY: Final = "v3io"
 
 _STATUS: Final = pd.CategoricalDtype(list(STATUSES))
 _TEXT: Final = pd.StringDtype("pyarrow")
-_INTEGERS: Final = (pa.int16(), pa.int32(), pa.int64())
 _BLOCK_ROWS: Final = 1 << 20  # where nobody knows how many there will be
 _NUMPY: Final = {
     SCHEMA.field("status").type: np.int8,
@@ -104,22 +103,9 @@ _NUMPY: Final = {
 
 
 def collect_results(
-    batches: Iterable[pa.RecordBatch],
-    *,
-    index: pd.Index[Any] | None,
-    packed: bool,
+    batches: Iterable[pa.RecordBatch], *, index: pd.Index[Any] | None, packed: bool
 ) -> pd.DataFrame:
-    """Put outcome batches together as the results of a run.
-
-    Parameters
-    ----------
-    batches : iterable of RecordBatch
-        In input order, as ``Outcomes`` hands them out.
-    index : Index, optional
-        The data's. None: positions from 0.
-    packed : bool
-        Whether there is a column ``record_row``.
-    """
+    """Put outcome batches together as the results of a run, with the index of its data."""
     results = Results(None, packed=packed)
     for batch in batches:
         results.add(batch)
@@ -131,44 +117,35 @@ class Results:
 
     With a known number of rows a column is one array from the start, of which the operating
     system gives only what is written; so nothing is copied at the end.
-
-    Parameters
-    ----------
-    num_rows : int or None
-        Rows of the input. None: not known before it is read.
-    packed : bool
-        Whether there is a column ``record_row``.
     """
 
     def __init__(self, num_rows: int | None, *, packed: bool) -> None:
         self._schema = SCHEMA.append(RECORD_ROW) if packed else SCHEMA
         self._cells: dict[str, _Cells] = {}
+        self._is_missing: dict[str, _Cells] = {}  # of the integers
         self._texts: dict[str, list[pa.Array]] = {}
         self._text_type = pa.array(pd.array([], dtype=_TEXT)).type  # what pandas keeps it in
         self._nulls = pa.nulls(0, self._text_type)  # shared by all parts that have no text
         for name, dtype in zip(self._schema.names, self._schema.types, strict=True):
             if pa.types.is_string(dtype):
                 self._texts[name] = []
-            else:
-                self._cells[name] = _Cells(_NUMPY[dtype], num_rows)
-                if dtype in _INTEGERS:
-                    self._cells[_missing(name)] = _Cells(np.bool_, num_rows)
+                continue
+            self._cells[name] = _Cells(_NUMPY[dtype], num_rows)
+            if pa.types.is_integer(dtype):
+                self._is_missing[name] = _Cells(np.bool_, num_rows)
 
     def add(self, batch: pa.RecordBatch) -> None:
         """Add the outcomes of the next rows."""
-        for name, dtype in zip(self._schema.names, self._schema.types, strict=True):
-            column = batch.column(name)
-            if pa.types.is_string(dtype):
+        for name, column in zip(self._schema.names, batch.columns, strict=True):
+            if name in self._texts:
                 self._texts[name].append(self._share(column))
-            elif pa.types.is_dictionary(dtype):
-                self._cells[name].append(np.asarray(column.indices))
-            elif pa.types.is_boolean(dtype):
-                self._cells[name].append(column.to_numpy(zero_copy_only=False))
-            else:
-                missing = column.is_null().to_numpy(zero_copy_only=False)
-                filled = column.fill_null(1) if column.null_count else column
-                self._cells[name].append(filled.to_numpy())
-                self._cells[_missing(name)].append(missing)
+                continue
+            values = column.indices if name == "status" else column
+            if name in self._is_missing:
+                is_missing = column.is_null().to_numpy(zero_copy_only=False)
+                self._is_missing[name].append(is_missing)
+                values = column.fill_null(1) if column.null_count else column
+            self._cells[name].append(values.to_numpy(zero_copy_only=False))
 
     def _share(self, column: pa.Array) -> pa.Array:
         if column.null_count < len(column):
@@ -179,30 +156,25 @@ class Results:
 
     def to_frame(self, index: pd.Index[Any] | None) -> pd.DataFrame:
         """Return the results; the columns are given away, one after the other."""
-        columns = {
-            name: self._give_away(name, dtype)
-            for name, dtype in zip(self._schema.names, self._schema.types, strict=True)
-        }
+        columns: dict[str, Any] = {}
+        text: Any = _TEXT
+        for name in self._schema.names:
+            if name in self._texts:
+                parts = pa.chunked_array(self._texts.pop(name), self._text_type)
+                columns[name] = text.__from_arrow__(parts)
+                continue
+            values = self._cells.pop(name).to_array()
+            if name == "status":
+                values = pd.Categorical.from_codes(values, dtype=_STATUS, validate=False)
+            elif name in self._is_missing:
+                is_missing = self._is_missing.pop(name).to_array()
+                values = pd.arrays.IntegerArray(values, is_missing)
+            columns[name] = values
         num_rows = len(columns["status"])
         frame = pd.DataFrame(columns, index=pd.RangeIndex(num_rows), copy=False)
         if index is not None:
             frame.index = index[:num_rows]  # a stopped stream of unknown length may be shorter
         return frame
-
-    def _give_away(self, name: str, dtype: pa.DataType) -> Any:
-        if pa.types.is_string(dtype):
-            text: Any = _TEXT
-            return text.__from_arrow__(pa.chunked_array(self._texts.pop(name), self._text_type))
-        values = self._cells.pop(name).to_array()
-        if pa.types.is_dictionary(dtype):
-            return pd.Categorical.from_codes(values, dtype=_STATUS, validate=False)
-        if pa.types.is_boolean(dtype):
-            return values
-        return pd.arrays.IntegerArray(values, self._cells.pop(_missing(name)).to_array())
-
-
-def _missing(name: str) -> str:
-    return f"{name} is missing"
 
 
 class _Cells:
@@ -225,7 +197,7 @@ class _Cells:
             self._count += len(fitting)
             part = part[len(fitting) :]
 
-    def to_array(self) -> NDArray[Any]:
+    def to_array(self) -> Any:
         """Return all cells: of one block without a copy."""
         if len(self._blocks) == 1:
             return self._blocks[0][: self._count]
@@ -242,27 +214,17 @@ def attach_receipt(results: pd.DataFrame, receipt: Receipt) -> None:
 def amend_results(
     results: pd.DataFrame, *, late: Sequence[Copy], duplicates: Sequence[Copy]
 ) -> None:
-    """Write into results what a last scan saw after their rows had been settled.
-
-    Parameters
-    ----------
-    results : DataFrame
-        Changed in place.
-    late : sequence of Copy
-        Rows that are stored after all, and where.
-    duplicates : sequence of Copy
-        Further copies of rows that are stored; they are marked.
-    """
-    rows = [copy.row for copy in late]
-    values: dict[str, Any] = {
-        "status": "stored",
-        "shard_id": [copy.shard_id for copy in late],
-        "sequence_number": [copy.sequence_number for copy in late],
-        **dict.fromkeys(("error_code", "error_message", "error_detail"), pd.NA),
-    }
+    """Write into results what a last scan saw: rows that are stored late, and further copies."""
     places: Any = results.iloc
-    for name, value in values.items():
-        if rows:
+    if late:
+        rows, shards, numbers = (list(values) for values in zip(*late, strict=True))
+        values: dict[str, Any] = {
+            "status": "stored",
+            "shard_id": shards,
+            "sequence_number": numbers,
+        }
+        values |= dict.fromkeys(("error_code", "error_message", "error_detail"), pd.NA)
+        for name, value in values.items():
             places[rows, results.columns.get_loc(name)] = value
     marked = sorted({copy.row for copy in duplicates})
     if marked:

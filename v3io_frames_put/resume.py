@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from v3io_frames_put._producer.values import Status
     from v3io_frames_put._run import RunPlan
     from v3io_frames_put._wire.bodies import Tag
-    from v3io_frames_put._wire.paths import StreamPath
     from v3io_frames_put.config import DeliveryMode
 
 _NUMBERS: Final = {
@@ -40,16 +39,9 @@ _NUMBERS: Final = {
 _AGAIN: Final = "Give the frame that put_records returned, or that an error carried as .results."
 
 
-def check_resume(
-    results: object, *, rows: RowPlan, stream: StreamPath, delivery: str, mapping: str
-) -> Mapping[str, Any]:
-    """Check that results belong to the data, the stream and the options; return the receipt.
-
-    Raises
-    ------
-    ConfigError
-        They do not. Nothing was sent.
-    """
+def _check_results(results: object, plan: RunPlan) -> Mapping[str, Any]:
+    """Check that results belong to the data, the stream and the options; return the receipt."""
+    rows = plan.rows
     receipt = results.attrs.get(ATTRS_KEY) if isinstance(results, pd.DataFrame) else None
     if not isinstance(results, pd.DataFrame) or not isinstance(receipt, dict):
         raise ConfigError(f"resume: expected results with their receipt in attrs. {_AGAIN}")
@@ -64,8 +56,13 @@ def check_resume(
             f"resume: the results have {len(results):,} rows, the data has "
             f"{rows.num_rows:,}, on another index. Give the data of that run, unchanged."
         )
-    same = {"endpoint": stream.endpoint, "stream": str(stream)}
-    for name, now in {**same, "delivery": delivery, "mapping": mapping}.items():
+    same = {
+        "endpoint": plan.stream.endpoint,
+        "stream": str(plan.stream),
+        "delivery": plan.options.delivery,
+        "mapping": plan.mapping,
+    }
+    for name, now in same.items():
         if receipt.get(name) != now:
             raise ConfigError(
                 f"resume: the {name} is not the earlier run's ({receipt.get(name)}, now {now}). "
@@ -131,10 +128,10 @@ def find_tagged_rows(replan: Callable[[], RowPlan]) -> Callable[[Tag], NDArray[n
 
 def read_starts(starts: Mapping[str, int]) -> NDArray[np.int64]:
     """Return the start position of every shard; shards that are not listed begin at 0."""
-    floor = np.zeros(MAX_SHARDS, np.int64)
+    watermark = np.zeros(MAX_SHARDS, np.int64)
     for shard, number in starts.items():
-        floor[int(shard)] = number
-    return floor
+        watermark[int(shard)] = number
+    return watermark
 
 
 def read_prior_run(plan: RunPlan, results: pd.DataFrame) -> PriorRun:
@@ -146,9 +143,7 @@ def read_prior_run(plan: RunPlan, results: pd.DataFrame) -> PriorRun:
         They belong to other data, another stream or other options. Nothing was sent.
     """
     delivery = plan.options.delivery
-    receipt = check_resume(
-        results, rows=plan.rows, stream=plan.stream, delivery=delivery, mapping=plan.mapping
-    )
+    receipt = _check_results(results, plan)
     outcomes, in_doubt = read_prior_outcomes(results, delivery, plan.page_rows), None
     if delivery == "exactly_once":
         starts: dict[str, int] = receipt.get("starts", {})
@@ -159,8 +154,4 @@ def read_prior_run(plan: RunPlan, results: pd.DataFrame) -> PriorRun:
             starts=starts,
             knows_requests=True,
         )
-    return PriorRun(
-        outcomes=outcomes,
-        run_id=receipt["run_id"],
-        in_doubt=in_doubt,
-    )
+    return PriorRun(outcomes=outcomes, run_id=receipt["run_id"], in_doubt=in_doubt)

@@ -8,7 +8,7 @@ import threading
 import time
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 from v3io_frames_put._wire.api import Fault
 from v3io_frames_put.errors import PutRecordsError
@@ -59,9 +59,9 @@ class Senders:
     ----------
     open_transport : callable
         Makes a transport for one thread.
-    windows : iterator of Window
-        What to encode; the next one is pulled by ``request_window``.
-    stop_reading : callable, optional
+    windows : iterator of EncodedWindow
+        What ``request_window`` encodes next.
+    stop_reading : callable
         Ends the windows after the batch that is being read.
     """
 
@@ -75,7 +75,7 @@ class Senders:
         self._windows, self._stop_reading = windows, stop_reading
         self._events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
         self._requests: queue.SimpleQueue[tuple[int, Request] | None] = queue.SimpleQueue()
-        self._wanted: queue.SimpleQueue[Callable[[], WindowReady] | None] = queue.SimpleQueue()
+        self._wanted: queue.SimpleQueue[Literal["window", "end"]] = queue.SimpleQueue()
         self._senders: list[threading.Thread] = []
         self._transports: list[Transport] = []
         self._free = 0  # sender threads, less the requests they have
@@ -124,19 +124,22 @@ class Senders:
                 self._events.put(ThreadFailed(_no_threads(error)))
                 return
             self._encoder = encoder
-        self._wanted.put(self._next_window)
+        self._wanted.put("window")
 
     def collect(self, timeout: float) -> list[Event]:
         """Wait up to ``timeout`` seconds for events, and take all there are."""
-        events = []
+        events: list[Event] = []
         with suppress(queue.Empty):  # then that was all
-            events.append(self._events.get(timeout=max(0.0, timeout)))
+            event = self._events.get(timeout=max(0.0, timeout))
             while True:
-                events.append(self._events.get_nowait())
-        self._free += sum(isinstance(event, RequestDone) for event in events)
-        if any(isinstance(event, WindowReady) for event in events):
-            self._is_encoding = False
-        return [event for event in events if event is not None]
+                if event is not None:
+                    events.append(event)
+                if isinstance(event, RequestDone):
+                    self._free += 1
+                elif isinstance(event, WindowReady):
+                    self._is_encoding = False
+                event = self._events.get_nowait()
+        return events
 
     def wake(self) -> None:
         """End a ``collect`` that waits; safe in a signal handler."""
@@ -150,7 +153,7 @@ class Senders:
 
     def close(self) -> None:
         """End the threads; one that hangs in a name look-up or a source is left alone."""
-        self._wanted.put(None)
+        self._wanted.put("end")
         for _ in self._senders:
             self._requests.put(None)
         seconds = _SHUT_DOWN_SECONDS if self._is_shut_down else _JOIN_SECONDS
@@ -175,13 +178,11 @@ class Senders:
         finally:
             transport.close()
 
-    def _next_window(self) -> WindowReady:
-        return WindowReady(next(self._windows, None))
-
     def _encode(self) -> None:
         try:
-            while (make := self._wanted.get()) is not None:
-                self._events.put(make())
+            while self._wanted.get() == "window":
+                # No variable keeps a window that was handed out.
+                self._events.put(WindowReady(next(self._windows, None)))
         except BaseException as error:  # noqa: BLE001  # raised by who drives the run
             self._events.put(ThreadFailed(error, is_from_source=True))
 

@@ -49,43 +49,21 @@ Cause: TypeAlias = Literal[
 
 @dataclass(frozen=True, slots=True)
 class Classification:
-    """What a request's end means for its records.
-
-    Attributes
-    ----------
-    knowledge : Knowledge
-        What is known of the records.
-    step : Step
-        What to do next, where delivery allows to send again.
-    cause : Cause or None
-        Why the run stops, where it does.
-    """
+    """What a request's end means for its records."""
 
     knowledge: Knowledge
-    step: Step
-    cause: Cause | None = None
+    step: Step  # what to do next, where delivery allows to send again
+    cause: Cause | None = None  # why the run stops, where it does
 
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """Why a run ended early.
-
-    Attributes
-    ----------
-    cause : Cause
-        What no retry can change, silence for the deadline, or the user.
-    attempt : Answer, Fault or None
-        What the platform said, where it did.
-    seconds : float
-        How long it was silent, where that is the cause.
-    had_contact : bool
-        Whether it had accepted a connection before.
-    """
+    """Why a run ended early: what no retry can change, silence for the deadline, or the user."""
 
     cause: Cause
-    attempt: Attempt | None = None
-    seconds: float = 0.0
-    had_contact: bool = True
+    attempt: Attempt | None = None  # what the platform said, where it did
+    seconds: float = 0.0  # how long it was silent, where that is the cause
+    had_contact: bool = True  # it had accepted a connection before
 
 
 _RETRY: Final = Classification("not stored", "retry")
@@ -130,15 +108,11 @@ REJECTING_NAMES: Final = frozenset(NAMED_400_CLASSES)
 
 def classify_response(attempt: Attempt) -> Classification:
     """Classify how a PutRecords request ended."""
-    if isinstance(attempt, Answer):
-        return _classify_answer(attempt)
-    return _classify_fault(attempt)
-
-
-def _classify_answer(answer: Answer) -> Classification:
-    if answer.status == 400:  # noqa: PLR2004  # the one status whose name matters
-        return NAMED_400_CLASSES.get(parse_error(answer).name or "", _BISECT)
-    return STATUS_CLASSES.get(answer.status, _UNKNOWN)
+    if not isinstance(attempt, Answer):
+        return _classify_fault(attempt)
+    if attempt.status == 400:  # noqa: PLR2004  # the one status whose name matters
+        return NAMED_400_CLASSES.get(parse_error(attempt).name or "", _BISECT)
+    return STATUS_CLASSES.get(attempt.status, _UNKNOWN)
 
 
 def _classify_fault(fault: Fault) -> Classification:
@@ -291,7 +265,8 @@ def unavailable(
         f"{doing} at {where}: no usable answer in {tries} tries within {seconds:.0f} s; the last: "
         f"{describe_last(last)}. Check the endpoint and the network, or try again later."
     )
-    return _unavailable(text, last)
+    error = api.parse_error(last) if isinstance(last, Answer) else None
+    return _make(PlatformUnavailable, text, error)
 
 
 def undecided(last: Attempt, *, doing: str, where: str) -> PlatformUnavailable:
@@ -300,14 +275,8 @@ def undecided(last: Attempt, *, doing: str, where: str) -> PlatformUnavailable:
         f"{doing} at {where}: {describe_last(last)}, so it is not known whether it was done. "
         f"Look with describe_stream, then decide."
     )
-    return _unavailable(text, last)
-
-
-def _unavailable(text: str, last: Attempt) -> PlatformUnavailable:
-    if not isinstance(last, Answer):
-        return PlatformUnavailable(text)
-    code = api.parse_error(last).code
-    return PlatformUnavailable(text, status=last.status, error_code=code)
+    error = api.parse_error(last) if isinstance(last, Answer) else None
+    return _make(PlatformUnavailable, text, error)
 
 
 def describe_last(last: Attempt) -> str:

@@ -111,7 +111,7 @@ class Outcomes:
     ----------
     packed : bool
         Whether records hold several rows; adds the column ``record_row``.
-    earlier : PriorOutcomes, optional
+    prior : PriorOutcomes, optional
         Outcomes that earlier processes of the run recorded; their pages are as large.
     run_log : RunLog, optional
         Records every outcome, too.
@@ -121,7 +121,7 @@ class Outcomes:
         self,
         *,
         packed: bool = False,
-        earlier: PriorOutcomes | None = None,
+        prior: PriorOutcomes | None = None,
         run_log: RunLog | None = None,
         page_rows: int = PAGE_ROWS,
     ) -> None:
@@ -131,9 +131,9 @@ class Outcomes:
         self.is_packed = packed
         self._pages: dict[int, _Page] = {}
         self._emitted = 0  # pages
-        self._prior = earlier
+        self._prior = prior
         self._run_log = run_log
-        self._texts = earlier.texts if earlier else Texts()
+        self._texts = prior.texts if prior else Texts()
 
     # -- rows in ----------------------------------------------------------------------
 

@@ -232,7 +232,7 @@ class PriorInDoubt:
 
     Parameters
     ----------
-    earlier : PriorOutcomes
+    outcomes : PriorOutcomes
         What they left; what is found is written into it.
     rows_of : callable
         Finds the rows of the record with a tag.
@@ -246,7 +246,7 @@ class PriorInDoubt:
 
     def __init__(
         self,
-        earlier: PriorOutcomes,
+        outcomes: PriorOutcomes,
         rows_of: Callable[[Tag], NDArray[np.int64]],
         *,
         low_watermark: NDArray[np.int64],
@@ -255,7 +255,7 @@ class PriorInDoubt:
     ) -> None:
         self.low_watermark = low_watermark
         self.starts = starts
-        self._earlier = earlier
+        self._outcomes = outcomes
         self._rows_of = rows_of
         self._knows_requests = knows_requests
         self._rows = np.zeros(0, np.int64)  # that an earlier request may still store, in order
@@ -269,7 +269,7 @@ class PriorInDoubt:
         order = np.argsort(rows, kind="stable")  # a row may be in several records
         of, rows, within = of[order], rows[order], within[order]
         is_first = np.r_[True, rows[1:] != rows[:-1]][: len(rows)]
-        positions, known = _positions_of(found, of), self._earlier.positions(rows)
+        positions, known = _positions_of(found, of), self._outcomes.positions(rows)
         is_fresh = known[:, 0] == NOT_GIVEN
         before = np.flatnonzero(is_first)[np.cumsum(is_first) - 1]  # the first of the same row
         known[is_fresh] = positions[before[is_fresh]]
@@ -277,17 +277,17 @@ class PriorInDoubt:
         chosen = np.flatnonzero(is_first & is_fresh)
         del of, order, positions, before  # as large as the pages that are copied next
         shards, numbers = known[chosen].T
-        self._earlier.find(
+        self._outcomes.find(
             rows[chosen], shard_id=shards, sequence_number=numbers, record_row=within[chosen]
         )
         if proves_absence:
-            self._earlier.prove()
-            self._rows = self._earlier.late_rows()
-            rejected = self._rows[self._earlier.status[self._rows] == _REJECTED]
-            self.kept_rejected = rejected if self._earlier.is_final("rejected") else rejected[:0]
+            self._outcomes.prove()
+            self._rows = self._outcomes.late_rows()
+            rejected = self._rows[self._outcomes.status[self._rows] == _REJECTED]
+            self.kept_rejected = rejected if self._outcomes.is_final("rejected") else rejected[:0]
             self._positions = np.full((len(self._rows), 2), NOT_GIVEN, np.int64)
         else:
-            self._earlier.lose(LOST, everything=not self._knows_requests)
+            self._outcomes.lose(LOST, everything=not self._knows_requests)
 
     def _spread(
         self, tags: NDArray[np.uint64]
@@ -320,7 +320,7 @@ class PriorInDoubt:
         """Return of which tags an earlier request may still store rows."""
         of, rows, _ = self._spread(tags)
         expected = np.zeros(len(tags), np.bool_)
-        expected[of[self._earlier.is_stored(rows) | self.in_doubt(rows)]] = True
+        expected[of[self._outcomes.is_stored(rows) | self.in_doubt(rows)]] = True
         return expected
 
     def in_doubt(self, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
@@ -339,7 +339,7 @@ class PriorInDoubt:
     def take_last(self, found: NDArray[Any]) -> None:
         """Take where expected tags are stored at the end of the run."""
         of, rows, _ = self._spread(found["tag"])
-        known = self._earlier.positions(rows)
+        known = self._outcomes.positions(rows)
         is_known = self.in_doubt(rows) | (known[:, 0] != NOT_GIVEN)
         self._note_copies(rows[is_known], _positions_of(found, of[is_known]), known[is_known])
 

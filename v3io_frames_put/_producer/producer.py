@@ -132,9 +132,10 @@ class Producer:
     @property
     def held_bytes(self) -> int:
         """Encoded bytes of records that wait, or are under way."""
-        looked_up = self._reconciler.batches if self._reconciler else ()
         held = self._accumulator.nbytes + self._bytes_in_flight
-        return held + sum(batch.nbytes for batch in looked_up)
+        if self._reconciler is not None:
+            held += sum(batch.nbytes for batch in self._reconciler.batches)
+        return held
 
     @property
     def wants_records(self) -> bool:
@@ -243,10 +244,11 @@ class Producer:
         if self.stopped or self.in_flight >= self._limit.requests:
             return None
         opens_at = self._availability.opens_at
-        times = [self._accumulator.wake_at(now, opens_at)]
-        if self._reconciler:
-            times.append(self._reconciler.wake_at())
-        return min((max(time, opens_at) for time in times if time is not None), default=None)
+        wake_at = self._accumulator.wake_at(now, opens_at)
+        if self._reconciler is not None and (query_at := self._reconciler.wake_at()) is not None:
+            query_at = max(query_at, opens_at)
+            wake_at = query_at if wake_at is None else min(wake_at, query_at)
+        return wake_at
 
     def waiting(self, now: float) -> str | None:
         """Return why nothing is sent; None: something is under way, or nothing waits."""

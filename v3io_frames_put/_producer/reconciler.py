@@ -306,15 +306,15 @@ class Reconciler:
         The beginning of their tags.
     retry : Retry
         Deadline, backoff and ``settle_seconds``.
-    past : PriorInDoubt, optional
+    prior : PriorInDoubt, optional
         What earlier processes of the run left in doubt: looked up before anything is sent.
     """
 
     def __init__(
-        self, stream: StreamPath, run_id: bytes, retry: Retry, *, past: PriorInDoubt | None = None
+        self, stream: StreamPath, run_id: bytes, retry: Retry, *, prior: PriorInDoubt | None = None
     ) -> None:
-        self._prior = past
-        self._is_prior_open = past is not None
+        self._prior = prior
+        self._is_prior_open = prior is not None
         self._prior_watermark: NDArray[np.int64] | None = None
         self._lookups: list[Lookup] = []
         self._rejected: list[NDArray[np.int64]] = []
@@ -325,7 +325,7 @@ class Reconciler:
         self._queries = QueryScheduler(retry)
         # Per shard, its last number before the run; of the first shards only. One that is not
         # there is read from its beginning, which is slower and as right.
-        self.starts = dict(past.starts) if past else {}
+        self.starts = dict(prior.starts) if prior else {}
         self._acknowledged = np.zeros(MAX_SHARDS, np.int64)  # the highest number of each shard
         self._shared_watermark: NDArray[np.int64] | None = None
         self._sharing = 0  # records
