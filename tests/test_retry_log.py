@@ -64,7 +64,7 @@ def test_however_much_fails_lines_are_rare_and_no_request_is_left_out(caplog):
     retries = RetryLog("5" * 16, Failing())
     with caplog.at_level(logging.WARNING, "v3io_frames_put"):
         for tenth in range(3_000):
-            retries.tell(tenth / 10)
+            retries.log(tenth / 10)
     counted = [line.partition("again: ")[2].partition(";")[0] for line in caplog.messages]
     assert counted == [
         "4 (40 rows)",

@@ -19,21 +19,19 @@ import numpy as np
 
 from v3io_frames_put._encode.plan import plan_rows
 from v3io_frames_put._io.senders import RequestDone, Senders, ThreadFailed
-from v3io_frames_put._producer import classification
 from v3io_frames_put._producer.classification import Stop
 from v3io_frames_put._producer.outcomes import Outcomes
 from v3io_frames_put._producer.producer import Producer
 from v3io_frames_put._producer.reconciler import Reconciler
 from v3io_frames_put._producer.values import PAGE_ROWS, Failure
-from v3io_frames_put._wire.api import Answer, Fault
+from v3io_frames_put._wire.api import Fault
 from v3io_frames_put._wire.bodies import encode_window
-from v3io_frames_put.errors import ConfigError, Interrupted, PlatformUnavailable, PutRecordsError
+from v3io_frames_put.errors import ConfigError, PutRecordsError
 from v3io_frames_put.progress import (
     Progress,
     RetryLog,
     Throttle,
     check_progress,
-    has_cells,
     open_progress,
 )
 from v3io_frames_put.results import Order, Receipt, count_and_first
@@ -54,15 +52,14 @@ if TYPE_CHECKING:
     from v3io_frames_put._wire.paths import StreamPath
     from v3io_frames_put.client import Client
     from v3io_frames_put.config import DeliveryOptions, RowOptions
-    from v3io_frames_put.errors import RequestError
     from v3io_frames_put.progress import ProgressOption
 
 GRACE_SECONDS: Final = 5.0  # a stopped run waits this long for answers under way
 _LAST_SECONDS: Final = 0.2  # then for the threads whose connections were cut
 _TICK_SECONDS: Final = 0.1  # how often progress, ``cancel`` and the grace period are checked
-_UNRECORDED: Final = Fault("stopped", "connecting", "its journal could not be written")
-_NOT_SENT: Final = Fault("stopped", "connecting", "no thread could be started to send it")
-_FAILED: Final = Failure("NoAnswer", "the run failed before the outcome of this row was noted")
+_JOURNAL_FAILED: Final = Fault("stopped", "connecting", "its journal could not be written")
+_NO_THREAD: Final = Fault("stopped", "connecting", "no thread could be started to send it")
+_RUN_FAILED: Final = Failure("NoAnswer", "the run failed before the outcome of this row was noted")
 _LOG: Final = logging.getLogger("v3io_frames_put")
 
 
@@ -320,29 +317,29 @@ class Run:
         self._network = self._runtime.open_network(plan, windows)
         self._retries, self._throttle = RetryLog(self.run_id, self.producer), Throttle()
         self._began = self._runtime.clock()
-        self._patience: float | None = None  # until then, a stopped run waits for answers
+        self._grace_ends: float | None = None  # until then, a stopped run waits for answers
         # The first error that is not network trouble: the outcomes are true all the same.
         self._broken: BaseException | None = None
         self._is_source_broken = False
 
-    def to_end(self, take: Callable[[pa.RecordBatch], Any]) -> RunReport:
+    def to_end(self, write: Callable[[pa.RecordBatch], Any]) -> RunReport:
         """Run to the end; what the run runs into is in its report, never raised.
 
-        ``take`` takes outcome batches, in input order, while the run goes on.
+        ``write`` takes outcome batches, in input order, while the run goes on.
         """
         prior, outcomes = self.prior, self.producer.outcomes
         if prior is not None and prior.complete_rows is not None:
             for first_row in range(0, prior.complete_rows, PAGE_ROWS):
                 outcomes.open(min(PAGE_ROWS, prior.complete_rows - first_row))
                 for batch in outcomes.drain():
-                    take(batch)
+                    write(batch)
         elif self.plan.rows.num_rows != 0:
             self._log("started", f"sending to {self.plan.stream}")
-            self._send_all(take)
+            self._send_all(write)
         late = self._reconciler.late() if self._reconciler else []
         record_rows = outcomes.record_rows([copy.row for copy in late])
         for batch in outcomes.finish():
-            take(batch)
+            write(batch)
         report = self._report(late)
         if self.run_log is not None:
             left = self.producer.count_left(late)
@@ -366,12 +363,12 @@ class Run:
         known = {"event": event, "run_id": self.run_id, **(counts or {})}
         _LOG.info("run %s: %s", self.run_id, text, extra={"fields": known})
 
-    def _send_all(self, take: Callable[[pa.RecordBatch], Any]) -> None:
+    def _send_all(self, write: Callable[[pa.RecordBatch], Any]) -> None:
         """Do rounds until the run is over; rows that were never read are unsent."""
         plan, producer, clock = self.plan, self.producer, self._runtime.clock
         with open_progress(plan.progress) as show, self.switch.on_interrupt(self._network.wake):
             try:
-                while self.step(take):
+                while self.step(write):
                     if self._throttle.is_due(clock()):
                         show(self._snapshot())
             except (SystemExit, KeyboardInterrupt):
@@ -387,7 +384,7 @@ class Run:
             producer.finish_rows(max(plan.rows.num_rows or 0, known))
             show(self._snapshot())
 
-    def step(self, take: Callable[[pa.RecordBatch], Any]) -> bool:
+    def step(self, write: Callable[[pa.RecordBatch], Any]) -> bool:
         """Do one round: send, wait for events, hand out the outcomes that are final.
 
         Returns False, without doing anything, when the run is over.
@@ -399,8 +396,8 @@ class Run:
         if self.switch.is_on:
             producer.stop()
         if producer.stopped:
-            self._patience = self._patience or now + GRACE_SECONDS
-            if now >= self._patience or self.switch.is_urgent:
+            self._grace_ends = self._grace_ends or now + GRACE_SECONDS
+            if now >= self._grace_ends or self.switch.is_urgent:
                 self._cut_off()
                 return False
         self._send()
@@ -409,7 +406,7 @@ class Run:
         for event in self._network.collect(pause):
             self._handle(event)
         for batch in producer.outcomes.drain():
-            take(batch)
+            write(batch)
         self._retries.log(self._runtime.clock())
         return True
 
@@ -437,7 +434,7 @@ class Run:
         except (PutRecordsError, OSError, RuntimeError, MemoryError) as error:
             # A journal that cannot be written, or no thread that can start: nothing of the
             # requests that are left has been sent.
-            cause = _UNRECORDED if isinstance(error, PutRecordsError) else _NOT_SENT
+            cause = _JOURNAL_FAILED if isinstance(error, PutRecordsError) else _NO_THREAD
             for ticket, _ in requests:
                 producer.complete(ticket, cause, now=now, draw=self._runtime.random())
             producer.stop()
@@ -477,7 +474,7 @@ class Run:
             except Exception:  # noqa: BLE001, PERF203  # logged; the first error is raised
                 _LOG.warning("the run failed while it was ended", exc_info=True)
         outcomes = self.producer.outcomes
-        outcomes.record_failure(outcomes.open_rows(0), "unknown", _FAILED)
+        outcomes.record_failure(outcomes.open_rows(0), "unknown", _RUN_FAILED)
 
     def _snapshot(self) -> Progress:
         producer, now = self.producer, self._runtime.clock()
@@ -535,55 +532,3 @@ class Run:
         if self.prior is not None or (producer.sharded_records and producer.free_records):
             return "unknown"
         return "key" if producer.free_records else "shard"
-
-
-_DOING = "put records on"
-
-
-def stop_error(
-    stop: Stop, *, client: Client, stream: StreamPath, advice: str | None = None
-) -> RequestError | Interrupted:
-    """Make the exception for a run that ended early; the caller adds the results.
-
-    ``advice`` says how to send the rest. None: by the results that the exception carries.
-    """
-    attempt = stop.attempt
-    if attempt is None:
-        return _interrupted(stream, advice)
-    if stop.cause == "missing":
-        try:
-            return client.diagnose_missing_stream(stream)
-        except KeyboardInterrupt:
-            return _interrupted(stream, advice)
-    where = str(stream.endpoint)
-    if isinstance(attempt, Fault) and stop.cause != "unavailable":
-        return classification.fault_error(attempt, doing=f"{_DOING} {stream} at {where}")
-    if isinstance(attempt, Answer) and stop.cause != "unavailable":
-        return classification.request_error(attempt, doing=_DOING, stream=stream, where=where)
-    results, hint = _name_results()
-    rest = advice or f"{results} says what to send again.{hint}"
-    return PlatformUnavailable(
-        f"{_DOING} {stream} at {where}: "
-        f"{'no request was answered' if stop.had_contact else 'no connection was accepted'} for "
-        f"{stop.seconds:g} s; the last: {classification.describe_last(attempt)}. "
-        f"Check the endpoint and the network; {rest}"
-    )
-
-
-def _interrupted(stream: StreamPath, advice: str | None) -> Interrupted:
-    results, hint = _name_results()
-    rest = advice or (
-        f"{results} says what became of every row; put_records(..., resume={results}) sends the "
-        f"rest.{hint}"
-    )
-    return Interrupted(f"stopped while sending to {stream}: {rest}")
-
-
-def _name_results() -> tuple[str, str]:
-    """Return how to reach the results, and a hint.
-
-    An exception that ends a notebook's cell has no name; Python keeps the last one in sys.
-    """
-    if has_cells() and threading.current_thread() is threading.main_thread():
-        return "sys.last_value.results", " (Type import sys first.)"
-    return "error.results", ""

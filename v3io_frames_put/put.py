@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import logging
 import sys
+import threading
 import warnings
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from v3io_frames_put._journal import open_journal
+from v3io_frames_put._producer import classification
 from v3io_frames_put._public import public
-from v3io_frames_put._run import Run, plan_run, stop_error
+from v3io_frames_put._run import Run, plan_run
+from v3io_frames_put._wire.api import Answer, Fault
 from v3io_frames_put.client import Client, pick_client, with_retry
 from v3io_frames_put.config import (
     DeliveryOptions,
@@ -26,24 +29,28 @@ from v3io_frames_put.config import (
 )
 from v3io_frames_put.errors import (
     ConfigError,
+    Interrupted,
     PartialFailure,
+    PlatformUnavailable,
     PutRecordsError,
     UnstoredRowsWarning,
 )
-from v3io_frames_put.progress import someone_looks_on
+from v3io_frames_put.progress import has_cells, someone_looks_on
 from v3io_frames_put.results import ATTRS_KEY, Results, amend_results, attach_receipt
 from v3io_frames_put.resume import read_prior_run
 from v3io_frames_put.summary import summarize
 
 if TYPE_CHECKING:
     import os
-    import threading
     from collections.abc import Iterator, Sequence
 
     import pandas as pd
 
+    from v3io_frames_put._producer.classification import Stop
     from v3io_frames_put._run import RunPlan, RunReport
+    from v3io_frames_put._wire.paths import StreamPath
     from v3io_frames_put.config import DeliveryMode, Format, MaxInFlight, Order, RowsPerRecord
+    from v3io_frames_put.errors import RequestError
     from v3io_frames_put.progress import ProgressOption
 
 _LOG: Final = logging.getLogger("v3io_frames_put")
@@ -257,6 +264,57 @@ def _note_shards(results: pd.DataFrame, client: Client, stream: str) -> None:
             receipt["shards"] = once.describe_stream(stream).shards
     except PutRecordsError as error:  # the rows are stored all the same
         _LOG.info("how many shards %s has is not known: %s", stream, error)
+
+
+def stop_error(
+    stop: Stop, *, client: Client, stream: StreamPath, advice: str | None = None
+) -> RequestError | Interrupted:
+    """Make the exception for a run that ended early; the caller adds the results.
+
+    ``advice`` says how to send the rest. None: by the results that the exception carries.
+    """
+    attempt = stop.attempt
+    if attempt is None:
+        return _interrupted(stream, advice)
+    if stop.cause == "missing":
+        try:
+            return client.diagnose_missing_stream(stream)
+        except KeyboardInterrupt:
+            return _interrupted(stream, advice)
+    where = str(stream.endpoint)
+    if isinstance(attempt, Fault) and stop.cause != "unavailable":
+        return classification.fault_error(attempt, doing=f"put records on {stream} at {where}")
+    if isinstance(attempt, Answer) and stop.cause != "unavailable":
+        return classification.request_error(
+            attempt, doing="put records on", stream=stream, where=where
+        )
+    results, hint = _name_results()
+    rest = advice or f"{results} says what to send again.{hint}"
+    return PlatformUnavailable(
+        f"put records on {stream} at {where}: "
+        f"{'no request was answered' if stop.had_contact else 'no connection was accepted'} for "
+        f"{stop.seconds:g} s; the last: {classification.describe_last(attempt)}. "
+        f"Check the endpoint and the network; {rest}"
+    )
+
+
+def _interrupted(stream: StreamPath, advice: str | None) -> Interrupted:
+    results, hint = _name_results()
+    rest = advice or (
+        f"{results} says what became of every row; put_records(..., resume={results}) sends the "
+        f"rest.{hint}"
+    )
+    return Interrupted(f"stopped while sending to {stream}: {rest}")
+
+
+def _name_results() -> tuple[str, str]:
+    """Return how to reach the results, and a hint.
+
+    An exception that ends a notebook's cell has no name; Python keeps the last one in sys.
+    """
+    if has_cells() and threading.current_thread() is threading.main_thread():
+        return "sys.last_value.results", " (Type import sys first.)"
+    return "error.results", ""
 
 
 def _report_unstored(results: pd.DataFrame, on_error: str) -> None:

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import msgspec
 from hypothesis import strategies as st
 
-from tests.internals import PAGE_ROWS, Policy
+from tests.internals import PAGE_ROWS, DeliveryOptions
 from v3io_frames_put import local
 from v3io_frames_put.config import Limits, Retry
 
@@ -93,7 +93,7 @@ class Case:
     """
 
     rows: list[tuple[str | None, int | None, int]]
-    policy: Policy = field(default_factory=Policy)
+    policy: DeliveryOptions = field(default_factory=DeliveryOptions)
     faults: list[local.Fault] = field(default_factory=list)
     format: Literal["json", "arrow"] = "json"
     rows_per_record: int = 1
@@ -286,7 +286,7 @@ def _rows(count: int) -> st.SearchStrategy[list[tuple[str | None, int | None, in
 @st.composite
 def cases(draw: st.DrawFn, delivery: Any) -> Case:
     """Generate whole runs."""
-    policy = Policy(
+    policy = DeliveryOptions(
         delivery=delivery,
         order=draw(st.sampled_from(["key", "key", "none"])),
         max_in_flight=draw(st.sampled_from([1, 2, 8, "auto"])),

@@ -13,9 +13,9 @@ import pyarrow as pa
 
 from tests.delivery.simulation import Clock, SimulatedNetwork, WatchedSwitch
 from tests.internals import (
+    DeliveryOptions,
     EncodedWindow,
     Entries,
-    Policy,
     Request,
     RunPlan,
     StreamPath,
@@ -58,7 +58,7 @@ class Run:
     """
 
     faults: Sequence[local.Fault] = ()
-    policy: Policy = field(default_factory=Policy)
+    policy: DeliveryOptions = field(default_factory=DeliveryOptions)
     shards: int = 3
     rules: local.Rules = field(default_factory=local.Rules)
     delay: Callable[[], float] = lambda: 0.01
@@ -142,9 +142,9 @@ def rows_frame(count: int, **columns: Any) -> pd.DataFrame:
     return pd.DataFrame({"row": range(count), **columns})
 
 
-def one_by_one(max_records: int, **options: Any) -> Policy:
+def one_by_one(max_records: int, **options: Any) -> DeliveryOptions:
     """Make a policy with one request under way at a time, so that requests have an order."""
-    return Policy(max_in_flight=1, limits=Limits(max_records=max_records), **options)
+    return DeliveryOptions(max_in_flight=1, limits=Limits(max_records=max_records), **options)
 
 
 def statuses(results: pd.DataFrame) -> list[str]:

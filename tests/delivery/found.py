@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.delivery.cases import RUN_ID, STREAM_PATH, Case, End, LostRefusals, OthersWrite
-from tests.internals import Policy
+from tests.internals import DeliveryOptions
 from v3io_frames_put.config import Limits, Retry
 from v3io_frames_put.local import faults
 
@@ -17,30 +17,32 @@ REJECTED_AND_LATE = [
 FOUND = {
     "a row that is found on a page whose rows all had an outcome": Case(
         rows=[FREE] * 6,
-        policy=Policy(delivery="exactly_once", max_in_flight=2, limits=Limits(max_records=2)),
+        policy=DeliveryOptions(
+            delivery="exactly_once", max_in_flight=2, limits=Limits(max_records=2)
+        ),
         ends=[End("leave", 30)],
         journal=True,
         page_rows=3,
     ),
     "bodies count as held": Case(
         rows=[("a", None, 0)] * 40,
-        policy=Policy(max_in_flight_bytes=900, limits=Limits(max_records=7)),
+        policy=DeliveryOptions(max_in_flight_bytes=900, limits=Limits(max_records=7)),
         faults=[faults.throttled(retry_after_seconds=1)],
     ),
     "a window of Arrow packs in which every row is too large": Case(
         rows=[FREE],
-        policy=Policy(max_in_flight_bytes=900, limits=Limits(max_data_bytes=100)),
+        policy=DeliveryOptions(max_in_flight_bytes=900, limits=Limits(max_data_bytes=100)),
         format="arrow",
         rows_per_record=3,
     ),
     "a shard that is none of the stream's, looked up beside a row without shard": Case(
         rows=[FREE, (None, 9, 0)],
-        policy=Policy(delivery="exactly_once"),
+        policy=DeliveryOptions(delivery="exactly_once"),
         faults=[faults.unavailable(stored="none")],
     ),
     "a pack of one row that a resumed run finds": Case(
         rows=[FREE],
-        policy=Policy(delivery="exactly_once"),
+        policy=DeliveryOptions(delivery="exactly_once"),
         faults=[faults.lost_answer()],
         rows_per_record=3,
         ends=[End("kill", 25)],
@@ -53,7 +55,7 @@ FOUND = {
     ),
     "a delayed write of an earlier process that came before this one": Case(
         rows=[("a", None, 0)] * 6,
-        policy=Policy(delivery="exactly_once", limits=Limits(max_records=2)),
+        policy=DeliveryOptions(delivery="exactly_once", limits=Limits(max_records=2)),
         faults=[
             faults.delayed_write(after_seconds=9),
             faults.throttled(nth=3, retry_after_seconds=7),
@@ -62,7 +64,9 @@ FOUND = {
     ),
     "a delayed write of an earlier process that comes after this one looked": Case(
         rows=[FREE] * 2,
-        policy=Policy(delivery="exactly_once", max_in_flight=1, limits=Limits(max_records=1)),
+        policy=DeliveryOptions(
+            delivery="exactly_once", max_in_flight=1, limits=Limits(max_records=1)
+        ),
         faults=[
             faults.delayed_write(after_seconds=9),
             faults.throttled(nth=3, retry_after_seconds=7),
@@ -71,7 +75,7 @@ FOUND = {
     ),
     "a stream made anew that comes to the old one's last number before the look-up": Case(
         rows=[FREE] * 20,
-        policy=Policy(
+        policy=DeliveryOptions(
             delivery="exactly_once",
             max_in_flight=1,
             max_in_flight_bytes=900,
@@ -87,13 +91,15 @@ FOUND = {
     ),
     "rows that a scan sees elsewhere than an answer said": Case(
         rows=[FREE, FREE],
-        policy=Policy(delivery="exactly_once", max_in_flight=1, limits=Limits(max_records=2)),
+        policy=DeliveryOptions(
+            delivery="exactly_once", max_in_flight=1, limits=Limits(max_records=2)
+        ),
         faults=[faults.unavailable(stored="none"), faults.WrongEntries(order="reversed")],
         lists_numbers=False,
     ),
     "a row that was reordered, and then found by a look-up": Case(
         rows=[FREE, ("a", None, 0), ("a", None, 0)],
-        policy=Policy(
+        policy=DeliveryOptions(
             delivery="exactly_once",
             max_in_flight=2,
             max_in_flight_bytes=900,
@@ -109,7 +115,7 @@ FOUND = {
     ),
     "a row that a look-up does not find where it finds a later one": Case(
         rows=[("a", None, 0)] * 2,
-        policy=Policy(delivery="exactly_once"),
+        policy=DeliveryOptions(delivery="exactly_once"),
         faults=[LostRefusals(places=(0,))],
     ),
     "a row that two killed processes sent, and a stopped one did not": Case(
@@ -120,19 +126,19 @@ FOUND = {
     ),
     "a row that a look-up does not find, told once more by the journal": Case(
         rows=[("a", None, 0)] * 2,
-        policy=Policy(delivery="exactly_once"),
+        policy=DeliveryOptions(delivery="exactly_once"),
         faults=[LostRefusals(places=(0,))],
         journal=True,
     ),
     "a row that was reordered in a killed process, and a look-up found in its order": Case(
         rows=[("a", None, 0)] * 2,
-        policy=Policy(delivery="exactly_once", max_in_flight=1),
+        policy=DeliveryOptions(delivery="exactly_once", max_in_flight=1),
         faults=[faults.RecordErrors(places=(0,), message="Busy", is_stored=True)],
         journal=True,
     ),
     "a rejected row that the last scan sees, and another one that is left": Case(
         rows=[("a", None, 0), ("b", None, 0)],
-        policy=Policy(
+        policy=DeliveryOptions(
             delivery="exactly_once",
             retry=Retry(deadline_seconds=10),
             limits=Limits(max_records=1),
@@ -148,7 +154,7 @@ FOUND = {
     ),
     "a row given up, of which two copies come late": Case(
         rows=[("a", None, 0)] + [("b", None, 0)] * 5,
-        policy=Policy(
+        policy=DeliveryOptions(
             delivery="exactly_once",
             retry=Retry(deadline_seconds=8),
             limits=Limits(max_records=1),
@@ -161,7 +167,7 @@ FOUND = {
     ),
     "a pack given up, of which a copy comes late, and the same call again": Case(
         rows=[("a", None, 0)] * 2 + [("b", None, 0)] * 10,
-        policy=Policy(
+        policy=DeliveryOptions(
             delivery="exactly_once",
             retry=Retry(deadline_seconds=8),
             limits=Limits(max_records=1),
@@ -179,14 +185,18 @@ FOUND = {
     ),
     "a row that an earlier process saw rejected, and the last scan sees": Case(
         rows=[("a", None, 0), ("b", None, 0)],
-        policy=Policy(delivery="exactly_once", max_in_flight=1, limits=Limits(max_records=1)),
+        policy=DeliveryOptions(
+            delivery="exactly_once", max_in_flight=1, limits=Limits(max_records=1)
+        ),
         faults=REJECTED_AND_LATE,
         ends=[End("stop", 240)],
         journal=True,
     ),
     "a row that the results of an earlier call call rejected, and the last scan sees": Case(
         rows=[("a", None, 0), ("b", None, 0)],
-        policy=Policy(delivery="exactly_once", max_in_flight=1, limits=Limits(max_records=1)),
+        policy=DeliveryOptions(
+            delivery="exactly_once", max_in_flight=1, limits=Limits(max_records=1)
+        ),
         faults=REJECTED_AND_LATE,
         ends=[End("stop", 240)],
     ),
@@ -196,7 +206,7 @@ _AT_LOOK_UP = {"function": "DescribeStream", "nth": 2}  # the first one notes th
 CHOSEN = {
     "retention drops what is looked up": Case(
         rows=[("a", None, 0)],
-        policy=Policy(delivery="exactly_once"),
+        policy=DeliveryOptions(delivery="exactly_once"),
         faults=[
             faults.lost_answer(),
             *[OthersWrite(**_AT_LOOK_UP, records=3, into=shard) for shard in range(3)],
@@ -205,7 +215,7 @@ CHOSEN = {
     ),
     "another run has the same rows": Case(
         rows=[FREE],
-        policy=Policy(delivery="exactly_once"),
+        policy=DeliveryOptions(delivery="exactly_once"),
         faults=[
             faults.lost_answer(stored="none"),
             OthersWrite(**_AT_LOOK_UP, info="fedcba9876543210" + "00" * 5 + "000001"),
@@ -213,7 +223,7 @@ CHOSEN = {
     ),
     "somebody writes most of a tag of ours": Case(
         rows=[FREE],
-        policy=Policy(delivery="exactly_once"),
+        policy=DeliveryOptions(delivery="exactly_once"),
         faults=[
             faults.lost_answer(stored="none"),
             OthersWrite(**_AT_LOOK_UP, info=RUN_ID + "00" * 5 + "0001"),
@@ -221,13 +231,15 @@ CHOSEN = {
     ),
     "what a killed process sent comes within the settle time": Case(
         rows=[FREE],
-        policy=Policy(delivery="exactly_once"),
+        policy=DeliveryOptions(delivery="exactly_once"),
         faults=[faults.delayed_write(after_seconds=4.5)],
         ends=[End("kill", 30)],
     ),
     "what a killed process sent comes late": Case(
         rows=[FREE] * 3,
-        policy=Policy(delivery="exactly_once", max_in_flight=1, limits=Limits(max_records=1)),
+        policy=DeliveryOptions(
+            delivery="exactly_once", max_in_flight=1, limits=Limits(max_records=1)
+        ),
         faults=[
             faults.delayed_write(after_seconds=9),
             faults.throttled(nth=3, retry_after_seconds=7),

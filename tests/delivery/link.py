@@ -25,10 +25,10 @@ from tests.delivery.simulation import Clock
 from tests.internals import (
     Answer,
     Attempt,
+    DeliveryOptions,
     EncodedWindow,
     Event,
     Fault,
-    Policy,
     Request,
     RequestDone,
     RowPlan,
@@ -215,7 +215,7 @@ class Uploader:
             rows=_endless_plan(),
             client=None,
             stream=PLACE,
-            options=Policy(max_in_flight=max_in_flight, limits=Limits(max_records=1)),
+            options=DeliveryOptions(max_in_flight=max_in_flight, limits=Limits(max_records=1)),
             progress=False,
         )
         runtime = Runtime(self._open_network, traffic.clock, traffic.random.random)

@@ -15,14 +15,14 @@ from tests.delivery.examples import (
     rows_frame,
     statuses,
 )
-from tests.internals import Copy, Policy
+from tests.internals import Copy, DeliveryOptions
 from v3io_frames_put import local
 from v3io_frames_put.config import Limits, Retry
 
 
 def test_rows_behind_a_destination_that_was_given_up_are_held():
     busy = local.faults.throttled(containing='"key":"a"', retry_after_seconds=None, **FOR_EVER)
-    run = Run([busy], Policy(max_in_flight=2, limits=Limits(max_records=2),
+    run = Run([busy], DeliveryOptions(max_in_flight=2, limits=Limits(max_records=2),
                              retry=Retry(deadline_seconds=5)))  # fmt: skip
     keys = ["a", "a", "b", "b", "a", "a", "b", "a"]
     results = run.send(rows_frame(8, key=keys), partition_key="key")
@@ -104,7 +104,7 @@ def skewed(count, keys, seed):
 def test_every_key_keeps_its_order_at_any_parallelism(max_in_flight):
     keys = skewed(3_000, 200, seed=max_in_flight)
     rng = random.Random(5)
-    policy = Policy(max_in_flight=max_in_flight, limits=Limits(max_records=50))
+    policy = DeliveryOptions(max_in_flight=max_in_flight, limits=Limits(max_records=50))
     run = Run(SOME_FAULTS, policy, delay=lambda: rng.uniform(0.001, 0.2))
     results = run.send(rows_frame(3_000, key=keys), partition_key="key")
     assert statuses(results) == ["stored"] * 3_000
@@ -126,7 +126,7 @@ def test_requests_under_way_never_share_a_key():
         under_way.append(len(seen))
         assert sum(map(len, seen)) == len(set().union(*seen))
 
-    run = Run(policy=Policy(limits=Limits(max_records=100)), at_round=look)
+    run = Run(policy=DeliveryOptions(limits=Limits(max_records=100)), at_round=look)
     run.send(rows_frame(4_000, key=keys), partition_key="key")
     assert max(under_way) == 8
 
@@ -135,7 +135,7 @@ def test_requests_under_way_never_share_a_key():
 def test_lanes_stay_full_on_skewed_keys(max_in_flight):
     keys = skewed(40_000, 4_000, seed=2)  # the commonest key has a third of all rows
     rng = random.Random(3)
-    policy = Policy(max_in_flight=max_in_flight, limits=Limits(max_records=50))
+    policy = DeliveryOptions(max_in_flight=max_in_flight, limits=Limits(max_records=50))
     run = Run(policy=policy, delay=lambda: rng.uniform(0.02, 0.08))
     run.send(rows_frame(40_000, key=flatten(keys)), window_rows=4_000, partition_key="key")
     middle = run.in_flight[len(run.in_flight) // 10 : len(run.in_flight) // 2]
@@ -149,7 +149,7 @@ def flatten(keys):
 
 @pytest.mark.parametrize("budget", [20_000, 100_000])
 def test_encoded_bytes_held_at_once_stay_in_their_budget(budget):
-    policy = Policy(max_in_flight_bytes=budget, limits=Limits(max_records=50))
+    policy = DeliveryOptions(max_in_flight_bytes=budget, limits=Limits(max_records=50))
     run = Run(policy=policy)
     results = run.send(rows_frame(5_000, text=["x" * 50] * 5_000), window_rows=50)
     assert statuses(results) == ["stored"] * 5_000
@@ -158,7 +158,7 @@ def test_encoded_bytes_held_at_once_stay_in_their_budget(budget):
 
 
 def test_a_row_larger_than_the_budget_is_rejected_and_blocks_nothing():
-    run = Run(policy=Policy(max_in_flight_bytes=500, limits=Limits(max_records=2)))
+    run = Run(policy=DeliveryOptions(max_in_flight_bytes=500, limits=Limits(max_records=2)))
     results = run.send(rows_frame(4, text=["", "x" * 600, "", ""]), window_rows=1)
     assert statuses(results) == ["stored", "rejected", "stored", "stored"]
     assert reasons(results) == {1: "DataTooLarge"}

@@ -15,7 +15,7 @@ from tests.delivery.examples import (
     rows_frame,
     statuses,
 )
-from tests.internals import Policy
+from tests.internals import DeliveryOptions
 from v3io_frames_put import local
 from v3io_frames_put.config import Limits, Retry
 
@@ -30,7 +30,7 @@ def arrivals(run):
 @pytest.mark.parametrize("as_date", [False, True])
 def test_a_retry_after_holds_for_all_requests(as_date):
     faults = [local.faults.throttled(retry_after_seconds=7, as_date=as_date)]
-    run = Run(faults, Policy(max_in_flight=2, limits=Limits(max_records=1)))
+    run = Run(faults, DeliveryOptions(max_in_flight=2, limits=Limits(max_records=1)))
     results = run.send(rows_frame(6))
     assert statuses(results) == ["stored"] * 6
     first, *later = arrivals(run)
@@ -41,7 +41,7 @@ def test_a_retry_after_holds_for_all_requests(as_date):
 
 def test_a_retry_after_beyond_the_deadline_ends_with_the_deadline():
     faults = [local.faults.throttled(retry_after_seconds=100_000, **FOR_EVER)]
-    run = Run(faults, Policy(max_in_flight=2, limits=Limits(max_records=1),
+    run = Run(faults, DeliveryOptions(max_in_flight=2, limits=Limits(max_records=1),
                              retry=Retry(deadline_seconds=30)))  # fmt: skip
     results = run.send(rows_frame(6))
     assert statuses(results) == ["unsent"] * 6
@@ -84,7 +84,7 @@ def test_pauses_grow_to_the_cap_with_full_jitter():
 @pytest.mark.parametrize("seed", range(3))
 def test_connections_to_a_platform_that_is_down_have_the_jitter_of_one(seed):
     """However many requests fail at once."""
-    policy = Policy(max_in_flight=16, limits=Limits(max_records=1))
+    policy = DeliveryOptions(max_in_flight=16, limits=Limits(max_records=1))
     moments = []
     run = Run([local.faults.restart(down_seconds=9_999)], policy, draw=random.Random(seed).random)
     run.at_round = lambda _number, run: moments.append((run.clock.now, len(run.network.sent)))
@@ -97,7 +97,9 @@ def test_connections_to_a_platform_that_is_down_have_the_jitter_of_one(seed):
 
 def test_connections_to_a_platform_that_is_down_are_shared_by_all_batches():
     """However many batches wait, each with a pause of its own."""
-    policy = Policy(max_in_flight=4, limits=Limits(max_records=1), retry=Retry(deadline_seconds=60))
+    policy = DeliveryOptions(
+        max_in_flight=4, limits=Limits(max_records=1), retry=Retry(deadline_seconds=60)
+    )
     run = Run([local.faults.restart(down_seconds=3_600)], policy)
     results = run.send(rows_frame(300))
     assert set(statuses(results)) <= {"unsent", "unknown"}
@@ -108,7 +110,7 @@ def test_connections_to_a_platform_that_is_down_are_shared_by_all_batches():
 
 
 def test_the_first_answer_of_a_platform_that_is_up_again_lets_all_go():
-    policy = Policy(max_in_flight=4, limits=Limits(max_records=1))
+    policy = DeliveryOptions(max_in_flight=4, limits=Limits(max_records=1))
     run = Run([local.faults.restart(down_seconds=30)], policy)
     results = run.send(rows_frame(300))
     assert statuses(results) == ["stored"] * 300

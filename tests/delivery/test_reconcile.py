@@ -18,8 +18,8 @@ from tests.internals import (
     STATUSES,
     Answer,
     Batch,
+    DeliveryOptions,
     Moment,
-    Policy,
     PriorInDoubt,
     PriorOutcomes,
     Reconciler,
@@ -42,7 +42,7 @@ class Sent(Run):
 
     def __init__(self, *, shards, lists_numbers, faults=()):
         rules = local.Rules(list_last_sequence_id=lists_numbers)
-        super().__init__(faults, Policy(delivery="exactly_once"), shards, rules)
+        super().__init__(faults, DeliveryOptions(delivery="exactly_once"), shards, rules)
         for shard in range(shards):
             self.platform.add_records(STREAM, [b"older"], shard=shard)
         assert statuses(self.send(rows_frame(10))) == ["stored"] * 10

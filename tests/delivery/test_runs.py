@@ -18,7 +18,7 @@ from tests.delivery.examples import (
     rows_frame,
     statuses,
 )
-from tests.internals import Policy
+from tests.internals import DeliveryOptions
 from v3io_frames_put import local
 from v3io_frames_put.config import Limits, Retry
 
@@ -58,7 +58,7 @@ def test_a_413_halves_and_the_limit_is_remembered():
 @pytest.mark.parametrize("max_in_flight", [1, 8])
 def test_a_learned_limit_never_keeps_a_single_row_back(max_in_flight):
     faults = [local.faults.too_large(min_records=2, times=1)]
-    policy = Policy(max_in_flight=max_in_flight, limits=Limits(max_records=2))
+    policy = DeliveryOptions(max_in_flight=max_in_flight, limits=Limits(max_records=2))
     run = Run(faults, policy)
     results = run.send(rows_frame(5, text=["", "", "x" * 5_000, "", "y" * 900]))
     assert statuses(results) == ["stored"] * 5
@@ -76,7 +76,7 @@ def test_one_row_that_is_too_large_alone_is_rejected_and_all_others_are_stored()
 
 def test_the_halves_of_a_destination_go_one_after_the_other():
     faults = [local.faults.too_large(min_records=3, **FOR_EVER)]
-    run = Run(faults, Policy(max_in_flight=8, limits=Limits(max_records=8)))
+    run = Run(faults, DeliveryOptions(max_in_flight=8, limits=Limits(max_records=8)))
     keys = ["a"] * 16 + ["b"] * 3
     results = run.send(rows_frame(19, key=keys), partition_key="key")
     assert statuses(results) == ["stored"] * 19
@@ -90,7 +90,7 @@ INVALID = {"status": 400, "code": -201326592, "message": "InvalidArgumentExcepti
 @pytest.mark.parametrize("max_in_flight", [1, 8])
 def test_an_invalid_request_is_bisected_down_to_the_one_bad_row(bad, max_in_flight):
     faults = [local.faults.refused(**INVALID, containing=f'"row":{bad}}}', **FOR_EVER)]
-    run = Run(faults, Policy(max_in_flight=max_in_flight, limits=Limits(max_records=8)))
+    run = Run(faults, DeliveryOptions(max_in_flight=max_in_flight, limits=Limits(max_records=8)))
     results = run.send(rows_frame(8))
     assert statuses(results) == ["rejected" if row == bad else "stored" for row in range(8)]
     assert reasons(results) == {bad: "InvalidArgumentException"}

@@ -13,7 +13,7 @@ from tests.delivery.examples import (
     rows_frame,
     statuses,
 )
-from tests.internals import Policy
+from tests.internals import DeliveryOptions
 from v3io_frames_put import local
 from v3io_frames_put.config import Limits, Retry
 
@@ -33,7 +33,7 @@ from v3io_frames_put.config import Limits, Retry
 )
 @pytest.mark.parametrize("max_in_flight", [1, 8])
 def test_what_every_row_shares_stops_the_run_and_all_results_are_true(fault, cause, max_in_flight):
-    run = Run([fault], Policy(max_in_flight=max_in_flight, limits=Limits(max_records=2)))
+    run = Run([fault], DeliveryOptions(max_in_flight=max_in_flight, limits=Limits(max_records=2)))
     results = run.send(rows_frame(60))
     assert run.delivery.stopped.cause == cause
     assert len(results) == 60
@@ -46,7 +46,7 @@ def test_what_every_row_shares_stops_the_run_and_all_results_are_true(fault, cau
 
 def test_silence_for_the_deadline_stops_the_run():
     faults = [local.faults.restart(nth=3, down_seconds=100_000)]
-    run = Run(faults, Policy(max_in_flight=2, limits=Limits(max_records=2),
+    run = Run(faults, DeliveryOptions(max_in_flight=2, limits=Limits(max_records=2),
                              retry=Retry(deadline_seconds=60)))  # fmt: skip
     results = run.send(rows_frame(40))
     assert run.delivery.stopped.cause == "unavailable"
@@ -81,7 +81,7 @@ def test_a_stop_lets_what_is_under_way_end_and_sends_nothing_new(after):
             sent.append(len(run.network.sent))
 
     rng = random.Random(1)
-    run = Run(policy=Policy(limits=Limits(max_records=2)), at_round=at,
+    run = Run(policy=DeliveryOptions(limits=Limits(max_records=2)), at_round=at,
               delay=lambda: rng.uniform(0.01, 0.9))  # fmt: skip
     results = run.send(rows_frame(500))
     assert [len(run.network.sent)] == sent

@@ -13,9 +13,9 @@ import numpy as np
 
 from v3io_frames_put._producer.outcomes import Outcomes
 from v3io_frames_put._producer.values import Failure
-from v3io_frames_put._run import Run, stop_error
+from v3io_frames_put._run import Run
 from v3io_frames_put.errors import PutRecordsError
-from v3io_frames_put.put import run_to_results
+from v3io_frames_put.put import run_to_results, stop_error
 from v3io_frames_put.results import ATTRS_KEY, collect_results
 from v3io_frames_put.resume import read_prior_run
 from v3io_frames_put.summary import summarize

@@ -138,9 +138,9 @@ def describe_cause(failure: Failure) -> str:
 
 
 QUERY_STOPS: Final[dict[int, Classification]] = {
-    status: verdict
-    for status, verdict in STATUS_CLASSES.items()
-    if verdict.step == "stop" and verdict.cause != "missing"
+    status: classification
+    for status, classification in STATUS_CLASSES.items()
+    if classification.step == "stop" and classification.cause != "missing"
 }
 """By HTTP status of a request that only reads; 404 is an answer there."""
 

@@ -53,7 +53,7 @@ def _parse_date(text: str) -> datetime | None:
 
 
 class Moment(NamedTuple):
-    """When a request ended, and what its pause is made of."""
+    """When a request ended, and what decides over the pause after it: made once for each."""
 
     now: float
     draw: float  # from [0, 1)

@@ -83,7 +83,7 @@ class Producer:
 
     Parameters
     ----------
-    policy : DeliveryOptions
+    options : DeliveryOptions
         What the run was asked for.
     stream : StreamPath
         Where the records go.
@@ -97,7 +97,7 @@ class Producer:
 
     def __init__(
         self,
-        policy: DeliveryOptions,
+        options: DeliveryOptions,
         *,
         stream: StreamPath,
         outcomes: Outcomes,
@@ -110,12 +110,12 @@ class Producer:
         self.retried_rows = self.bytes_sent = 0  # of requests that ended, and had arrived
         self.sharded_records = 0  # that were given a shard
         self.free_records = 0  # that have neither shard nor key
-        self._policy, self._stream = policy, stream
-        self._limits = policy.limits  # the body limit sinks after a 413
-        requests = policy.max_in_flight
+        self._options, self._stream = options, stream
+        self._limits = options.limits  # the body limit sinks after a 413
+        requests = options.max_in_flight
         self._limit = AdaptiveLimit() if requests == "auto" else ConcurrencyLimit(requests)
-        self._availability = Availability(policy.retry)
-        self._accumulator = Accumulator(policy.lanes)
+        self._availability = Availability(options.retry)
+        self._accumulator = Accumulator(options.lanes)
         self._reconciler = reconciler
         self._run_log = run_log or RunLog()
         self._reordering = Reordering()
@@ -144,10 +144,10 @@ class Producer:
             return False
         if self._reconciler is not None and not self._reconciler.is_ready:
             return False
-        if self._accumulator.idle_records >= self._policy.records_ahead(self._limit.requests):
+        if self._accumulator.idle_records >= self._options.records_ahead(self._limit.requests):
             return False  # more would take memory and make nothing faster
         held = self.held_bytes
-        room = self._policy.max_in_flight_bytes - self._accumulator.shared_bytes
+        room = self._options.max_in_flight_bytes - self._accumulator.shared_bytes
         # The window and its copy in the order of lanes exist side by side for a moment.
         return not held or held + 2 * self._window_bytes <= room
 
@@ -157,14 +157,14 @@ class Producer:
         self._window_bytes = max(self._window_bytes, entries.nbytes)
         outcomes.open(window.num_rows)
         outcomes.record_rejections(rejected.rows, rejected.names, rejected.details)
-        fits, too_large = find_too_large(entries, self._policy.most_body_bytes)
+        fits, too_large = find_too_large(entries, self._options.most_body_bytes)
         for rows, failure in too_large:
             outcomes.record_failure(rows, "rejected", failure)
         if too_large:
             entries = entries.take(np.flatnonzero(fits))
         self.sharded_records += int(np.count_nonzero(entries.shard != NO_SHARD))
         self.free_records += int(np.count_nonzero(entries.destination == 0))
-        if self._policy.order == "none":
+        if self._options.order == "none":
             entries = replace(entries, destination=np.zeros_like(entries.destination))
         outcomes.number_rows(entries)
         held = self._accumulator.add(entries)
@@ -292,36 +292,36 @@ class Producer:
     def _complete_query(self, query: PendingQuery, attempt: Attempt, moment: Moment) -> None:
         """Take an answer to a look-up, and what it resolves."""
         assert self._reconciler is not None  # noqa: S101  # the query is one of its
-        verdict = self._reconciler.complete(query, attempt, moment)
-        if verdict is not None:
-            if verdict.cause is None:
+        classification = self._reconciler.complete(query, attempt, moment)
+        if classification is not None:
+            if classification.cause is None:
                 self._stop_unavailable(attempt)
             else:
-                self._stop(verdict.cause, attempt)
+                self._stop(classification.cause, attempt)
         elif self._reconciler.is_stream_missing:
             self._stop("missing", attempt)
         for lookup in self._reconciler.take_lookups():
             self._complete_lookup(lookup, moment)
 
     def _complete_batch(self, batch: Batch, attempt: Attempt, moment: Moment) -> None:
-        verdict = classify_response(attempt)
-        if isinstance(attempt, Answer) and verdict.step == "parse":
+        classification = classify_response(attempt)
+        if isinstance(attempt, Answer) and classification.step == "parse":
             self._parse(batch, attempt, moment)
             return
         batch.set_reason(describe_failure(attempt))
-        if verdict.knowledge == "not stored":
+        if classification.knowledge == "not stored":
             self._run_log.rejected(batch.request)
-        if verdict.cause is not None:
+        if classification.cause is not None:
             self._finish(batch, "unsent")
-            self._stop(verdict.cause, attempt)
-        elif verdict.knowledge == "unknown":
+            self._stop(classification.cause, attempt)
+        elif classification.knowledge == "unknown":
             batch.resets += isinstance(attempt, Fault) and attempt.stage == "sending"
             self._retry_in_doubt(batch, moment)
-        elif verdict.step == "retry":
+        elif classification.step == "retry":
             batch.note_failure(moment.now)
             self._retry_later(batch, moment)
         else:
-            self._split(batch, verdict)
+            self._split(batch, classification)
 
     def _parse(self, batch: Batch, answer: Answer, moment: Moment) -> None:
         """Take a 200: stored, rejected and open records."""
@@ -364,17 +364,17 @@ class Producer:
         else:
             self._retry_later(absent, moment)
 
-    def _split(self, batch: Batch, verdict: Classification) -> None:
+    def _split(self, batch: Batch, classification: Classification) -> None:
         """Send the halves one after the other, down to the one record at fault."""
         size = batch.entries.nbytes + ENVELOPE_BYTES
         if len(batch) > 1:
             half = batch.entries.nbytes // 2 + ENVELOPE_BYTES
-            if verdict.step == "split" and half < self._limits.max_body_bytes:
+            if classification.step == "split" and half < self._limits.max_body_bytes:
                 self._limits = replace(self._limits, max_body_bytes=half)
             self._note_retry(batch)
             self._accumulator.pause(batch.split(), 0.0)
             return
-        if verdict.step == "split":
+        if classification.step == "split":
             detail = f"the platform refused this record alone, a request of {size:,} bytes"
             batch.set_reason(Failure("DataTooLarge", f"{detail}. Shorten it."))
         if self._reconciler:
@@ -385,7 +385,7 @@ class Producer:
         """Go on with records that may be stored, or may not."""
         self._run_log.in_doubt(batch)
         batch.state["maybe_stored"] = True
-        if self._policy.delivery == "at_most_once":
+        if self._options.delivery == "at_most_once":
             self._finish(batch, "unknown")
             return
         batch.note_failure(moment.now)
@@ -397,7 +397,7 @@ class Producer:
 
     def _retry_later(self, batch: Batch, moment: Moment) -> None:
         """Send a batch again after a pause, or give it up."""
-        retry = self._policy.retry
+        retry = self._options.retry
         failing_seconds = moment.now - batch.first_failure
         pause = next_pause(
             retry, failures=batch.failures, failing_seconds=failing_seconds, moment=moment
@@ -493,7 +493,7 @@ class Producer:
 
     def count_left(self, late: Sequence[Copy]) -> int:
         """Return how many rows the same call again has to deal with, given those found late."""
-        counts, is_sent_again = self.outcomes.counts, self._policy.delivery != "at_most_once"
+        counts, is_sent_again = self.outcomes.counts, self._options.delivery != "at_most_once"
         left = counts["unsent"] + is_sent_again * counts["unknown"]
         if self._reconciler is None or not late:
             return left

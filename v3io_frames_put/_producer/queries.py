@@ -253,11 +253,11 @@ class QueryScheduler:
         if query not in self._in_flight:
             return None  # it was cleared meanwhile
         self._in_flight.remove(query)
-        verdict = classify_query_response(attempt)
-        if verdict.step == "stop":
-            return verdict
+        classification = classify_query_response(attempt)
+        if classification.step == "stop":
+            return classification
         assert query.step is not None  # noqa: S101  # its request was sent
-        if not isinstance(attempt, Answer) or verdict.step != "parse":
+        if not isinstance(attempt, Answer) or classification.step != "parse":
             return self._retry_later(query, moment)
         try:
             value = query.step.parse(attempt)

@@ -449,12 +449,12 @@ class Reconciler:
         self, query: PendingQuery, attempt: Attempt, moment: Moment
     ) -> Classification | None:
         """Take how a reading request ended; see ``QueryScheduler.complete``."""
-        verdict = self._queries.complete(query, attempt, moment)
-        if verdict is GAVE_UP and self._scan is not None:
+        classification = self._queries.complete(query, attempt, moment)
+        if classification is GAVE_UP and self._scan is not None:
             self._queries.clear()
             self._conclude()  # shards that were not read prove nothing
             return None
-        return verdict
+        return classification
 
     def take_lookups(self) -> list[Lookup]:
         """Return what scans learned since the last call."""

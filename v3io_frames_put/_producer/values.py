@@ -60,7 +60,16 @@ RECORD_ROW: Final = pa.field("record_row", pa.int32())
 
 
 class Copy(NamedTuple):
-    """Another place where a row is stored."""
+    """Another place where a row is stored, which the last scan of ``exactly_once`` found.
+
+    A request on a dead connection may be stored after it was looked up:
+
+        0 s   rows 7 and 8 are sent, no answer
+        5 s   look-up: neither is there; both are sent again
+        6 s   row 7 is stored as 0:21 (shard:number), row 8 is rejected
+        9 s   the first request is stored after all: 0:25 and 0:26
+        end   last scan: a duplicate of row 7, and a late copy of row 8, which becomes stored
+    """
 
     row: int
     shard_id: int

@@ -10,7 +10,7 @@ import pandas as pd
 import pyarrow as pa
 
 from v3io_frames_put._producer.values import STATUSES
-from v3io_frames_put._run import Run, stop_error
+from v3io_frames_put._run import Run
 from v3io_frames_put.config import DeliveryOptions, Encoding, RowOptions, or_default
 from v3io_frames_put.errors import ConfigError, DataError, PutRecordsError
 from v3io_frames_put.jobs._cast import read_types
@@ -20,6 +20,7 @@ from v3io_frames_put.jobs._job_results import JobResults
 from v3io_frames_put.jobs._outputs import write_failed_rows
 from v3io_frames_put.jobs._progress import show_progress
 from v3io_frames_put.jobs._reader import FileTable
+from v3io_frames_put.put import stop_error
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -174,15 +174,15 @@ def _describe_sizes(sizes: NDArray[Any]) -> dict[str, int]:
 class _Survey:
     """Reads all rows once, cuts bodies as an upload does, and collects what a plan says."""
 
-    def __init__(self, rows: RowPlan, policy: DeliveryOptions) -> None:
+    def __init__(self, rows: RowPlan, options: DeliveryOptions) -> None:
         self.keys = Keys()
         self.preview: list[PlannedRecord] = []
         self.num_rows = self.num_requests = self.body_bytes = 0
         self.by_reason: Counter[str] = Counter()
         self._first_rejected: list[tuple[int, str, str]] = []
         self._sizes: list[NDArray[Any]] = [np.zeros(0, np.int64)]  # of the payloads
-        self._policy = policy
-        self._accumulator = Accumulator(policy.lanes)
+        self._options = options
+        self._accumulator = Accumulator(options.lanes)
         self._in_flight: deque[Batch] = deque()
         self._largest_body = self._largest_window = 0
         self._queues: set[int] = set()
@@ -192,13 +192,13 @@ class _Survey:
 
     def _read(self, rows: RowPlan) -> Iterator[Entries]:
         """Look at all records; yield the entries of those that fit in a body."""
-        run_id = bytes(RUN_BYTES) if self._policy.delivery == "exactly_once" else None
+        run_id = bytes(RUN_BYTES) if self._options.delivery == "exactly_once" else None
         for records in rows.records():
             window = encode_window(records, run_id)
             entries, rejections = window.entries, window.rejections
             self.num_rows += window.num_rows
             self._largest_window = max(self._largest_window, entries.nbytes)
-            fits, too_large = find_too_large(entries, self._policy.most_body_bytes)
+            fits, too_large = find_too_large(entries, self._options.most_body_bytes)
             rejected = [
                 *zip(rejections.rows.tolist(), rejections.names, rejections.details, strict=True),
                 *(
@@ -236,18 +236,18 @@ class _Survey:
     @property
     def _wants_window(self) -> bool:
         """Whether more records are of use, and fit the budget: as ``Producer`` decides."""
-        policy = self._policy
-        if self._accumulator.idle_records >= policy.records_ahead(policy.most_in_flight):
+        options = self._options
+        if self._accumulator.idle_records >= options.records_ahead(options.most_in_flight):
             return False
         held = self._accumulator.nbytes + sum(batch.nbytes for batch in self._in_flight)
-        return not held or held + self._largest_window <= policy.max_in_flight_bytes
+        return not held or held + self._largest_window <= options.max_in_flight_bytes
 
     def _send(self, *, is_closed: bool) -> bool:
         """Cut a body, if one more may be in flight and may leave now."""
-        if len(self._in_flight) >= self._policy.most_in_flight:
+        if len(self._in_flight) >= self._options.most_in_flight:
             return False
         is_last = is_closed or not self._wants_window
-        batch = self._accumulator.next_batch(0.0, self._policy.limits, partial=is_last)
+        batch = self._accumulator.next_batch(0.0, self._options.limits, partial=is_last)
         if batch is None:
             return False
         body_bytes = batch.nbytes + ENVELOPE_BYTES
@@ -258,17 +258,17 @@ class _Survey:
         return True
 
     def _add(self, entries: Entries) -> None:
-        if self._policy.order == "none":
+        if self._options.order == "none":
             entries = replace(entries, destination=np.zeros_like(entries.destination))
         self._accumulator.add(entries)
         if len(self._queues) < 2:  # noqa: PLR2004  # from two on they compete
-            is_queue = self._policy.lanes > 1
+            is_queue = self._options.lanes > 1
             queues = entries.destination if is_queue else entries.destination != 0
             self._queues |= set(np.unique(queues).tolist())
 
     def _answer(self) -> None:
         """End the oldest request."""
-        limits, waiting = self._policy.limits, self._accumulator
+        limits, waiting = self._options.limits, self._accumulator
         if waiting.records >= limits.max_records or waiting.nbytes >= limits.max_body_bytes:
             self._waits += 1
             self._sent_in_waits += len(self._in_flight)
@@ -285,15 +285,15 @@ class _Survey:
             return False
         if len(self._queues) > 1:
             return True
-        in_flight = self._largest_body * self._policy.most_in_flight
+        in_flight = self._largest_body * self._options.most_in_flight
         held = in_flight + self._largest_body + 2 * self._largest_window
-        return held > self._policy.max_in_flight_bytes
+        return held > self._options.max_in_flight_bytes
 
     @property
     def parallel_requests(self) -> float:
         """Requests in flight at once, on average, while a full one waits for one of them."""
         if not self._waits:
-            return float(self._policy.most_in_flight)
+            return float(self._options.most_in_flight)
         return self._sent_in_waits / self._waits
 
     def rejected_rows(self, index: pd.Index[Any] | None) -> pd.DataFrame:
