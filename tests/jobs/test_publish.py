@@ -243,7 +243,7 @@ class TestPlaces:
         with pa.ipc.new_file(file, table.schema) as writer:
             writer.write_table(table)
         before = len(local_platform.requests)
-        with pytest.raises(ConfigError, match="cannot hold column 'odd'"):
+        with pytest.raises(ConfigError, match=r"f\.parquet cannot be written: "):
             publish(file, columns=["n"], failed=tmp_path / "f.parquet")
         assert len(local_platform.requests) == before
         assert list(tmp_path.iterdir()) == [file]
@@ -271,7 +271,7 @@ class TestPlaces:
 
     def test_a_place_that_is_taken_leaves_no_mark(self, publish, client, folder, tmp_path):
         failed, journal = tmp_path / "f.parquet", tmp_path / "run.v3io"
-        other = ParquetOutput(failed)
+        other = ParquetOutput(failed, pa.schema([]))
         with pytest.raises(ConfigError, match="is being written by another run"):
             jobs.publish(
                 folder,
@@ -456,7 +456,7 @@ class TestTrouble:
         monkeypatch.setattr("v3io_frames_put.jobs._run.write_failed_rows", press)
         with pytest.raises(Interrupted) as caught:
             publish(folder, results=tmp_path / "r.parquet", failed=tmp_path / "f.parquet")
-        assert "f.parquet is not written; " in str(caught.value)
+        assert "what is left is not written; " in str(caught.value)
         told = caught.value.results
         assert (told.counts["stored"], told.failed) == (30, None)
         assert len(read_table(told.results)) == 30

@@ -9,8 +9,9 @@ from unittest import mock
 
 import pyarrow as pa
 import pytest
+from pyarrow import parquet as pq
 
-from tests.internals import PAGE_ROWS, SCHEMA, STATUSES, Copy, ParquetOutput, Receipt, Sink
+from tests.internals import PAGE_ROWS, SCHEMA, STATUSES, Copy, Receipt, Sink
 from tests.jobs.conftest import read_table
 from v3io_frames_put.errors import ConfigError
 
@@ -97,7 +98,7 @@ def test_a_second_run_that_writes_to_the_same_place_is_refused(tmp_path):
 def test_what_cannot_be_begun_leaves_nothing_and_keeps_nobody_out(tmp_path, monkeypatch):
     path = tmp_path / "r.parquet"
     with monkeypatch.context() as patch:
-        patch.setattr(ParquetOutput, "begin", mock.Mock(side_effect=MemoryError))
+        patch.setattr(pq, "ParquetWriter", mock.Mock(side_effect=MemoryError))
         with pytest.raises(MemoryError) as kept:  # with its frames, and their locks
             make_sink(path)
     assert list(tmp_path.iterdir()) == []

@@ -53,7 +53,9 @@ def test_a_job_that_is_killed_again_and_again_puts_each_row_once(platform, folde
     for _ in range(KILLS[seed]):
         point = puts(platform) + chance.randint(1, 12)
         with running(*command, env=environment) as job:
-            platform.wait_until(lambda p, n=point: puts(p) >= n or job.poll() is not None, 30)
+            platform.wait_until(
+                lambda p, n=point: puts(p) >= n or job.poll() is not None, PATIENCE_SECONDS
+            )
             assert job.poll() is None, job.stderr.read()
             job.kill()
             assert job.wait() == -signal.SIGKILL

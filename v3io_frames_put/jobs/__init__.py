@@ -20,7 +20,7 @@ from v3io_frames_put.config import Encoding, Limits, check_choice
 from v3io_frames_put.errors import ConfigError, PartialFailure, UnstoredRowsWarning
 from v3io_frames_put.jobs._files import STDIN, find_files, pick_files
 from v3io_frames_put.jobs._job_results import JobResults
-from v3io_frames_put.jobs._outputs import check_columns, check_outputs
+from v3io_frames_put.jobs._outputs import check_outputs
 from v3io_frames_put.jobs._progress import estimate_rows
 from v3io_frames_put.jobs._run import JobOptions, check_context, log_results, run_job
 from v3io_frames_put.jobs._sink import Brake, Sink
@@ -224,8 +224,6 @@ def _publish(files: Inputs, stream: str, *, client: Client, **given: Any) -> Job
         table, job = plan_job(agreed)
         for note in options.notes(table):
             _LOG.info("%s", note)
-        if failed is not None:
-            check_columns(table.schema)
         with Sink(
             table, results=results, failed=failed, packed=job.is_packed, brake=job.cancel
         ) as sink:

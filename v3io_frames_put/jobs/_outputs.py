@@ -9,7 +9,7 @@ import os
 from contextlib import contextmanager, suppress
 from itertools import combinations
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import IO, TYPE_CHECKING, Any, Final, TypeAlias
 
 import pandas as pd
 import pyarrow as pa
@@ -108,44 +108,35 @@ class ParquetOutput:
     A link stays, and the file that it leads to is written.
     """
 
-    def __init__(self, path: Path, *, suffix: str = ".part") -> None:
-        self.path = path.resolve()
+    def __init__(
+        self, path: Path, schema: pa.Schema, *, suffix: str = ".part", **encodings: Any
+    ) -> None:
+        self.path, self.schema = path.resolve(), schema
         self.part = self.path.with_name(f".{self.path.name}{suffix}")
-        self._schema = pa.schema([])
         self._writer: Any = None
         self._is_over = False
         with self._raising(ConfigError):
-            self._lock = self.part.open("ab")  # what a killed run left is written over
-            try:
-                if fcntl is None:
-                    self._lock.close()  # Windows would not move it while it is open
-                else:
-                    fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                self._lock.close()
-                raise
-            except OSError as error:
-                _LOG.warning("%s cannot be locked: %s. Start no second run there", path, error)
+            self._lock = _open_locked(self.part)
+        try:
+            with self._raising(ConfigError):
+                # The schema is stored last, since its metadata may be known last.
+                self._writer = pq.ParquetWriter(
+                    self.part,
+                    schema.remove_metadata(),
+                    compression="zstd",
+                    store_schema=False,
+                    use_compliant_nested_type=False,  # which would rename what is in a list
+                    **encodings,
+                )
+        except BaseException:
+            self.close()
+            raise
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-    def begin(self, schema: pa.Schema, **encodings: Any) -> None:
-        """Set the columns of its rows; encodings are those of ``pyarrow.parquet.ParquetWriter``."""
-        self._schema = schema
-        with self._raising(ConfigError):
-            # The schema is stored last, since its metadata may be known last.
-            self._writer = pq.ParquetWriter(
-                self.part,
-                schema.remove_metadata(),
-                compression="zstd",
-                store_schema=False,
-                use_compliant_nested_type=False,  # which would rename what is in a list
-                **encodings,
-            )
 
     def write(self, batch: pa.RecordBatch) -> None:
         """Add rows, as a row group."""
@@ -154,7 +145,7 @@ class ParquetOutput:
 
     def seal(self, metadata: dict[str, str] | None = None) -> None:
         """Complete the file."""
-        schema = self._schema.with_metadata({**(self._schema.metadata or {}), **(metadata or {})})
+        schema = self.schema.with_metadata({**(self.schema.metadata or {}), **(metadata or {})})
         stored = base64.b64encode(schema.serialize().to_pybytes()).decode()
         with self._raising(OSError):
             self._writer.add_key_value_metadata({"ARROW:schema": stored})  # Arrow looks there
@@ -193,6 +184,22 @@ class ParquetOutput:
             raise kind(f"{self.path} cannot be written: {error}{advice}") from error
 
 
+def _open_locked(part: Path) -> IO[bytes]:
+    """Open a hidden file, and keep other runs from it; what a killed run left is written over."""
+    file = part.open("ab")
+    if fcntl is None:
+        file.close()  # Windows would not move it while it is open
+        return file
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        raise
+    except OSError as error:
+        _LOG.warning("%s cannot be locked: %s. Start no second run there", part, error)
+    return file
+
+
 # -- results --------------------------------------------------------------------------------
 
 
@@ -200,20 +207,17 @@ class ResultsOutput(ParquetOutput):
     """The results of a run, as ``pandas.read_parquet`` reads them back."""
 
     def __init__(self, path: Path, *, packed: bool, suffix: str = ".part") -> None:
-        super().__init__(path, suffix=suffix)
         self.packed = packed
         empty = collect_results([], index=None, packed=packed)
         empty = empty.assign(file=pd.Categorical([]), file_row=pd.array([], "Int64"))
         metadata = pa.Schema.from_pandas(empty, preserve_index=False).metadata
-        try:
-            self.begin(
-                result_schema(packed=packed).with_metadata(metadata),
-                use_dictionary=_REPEATED,
-                column_encoding=dict.fromkeys(_ASCENDING, "DELTA_BINARY_PACKED"),
-            )
-        except BaseException:
-            self.close()
-            raise
+        super().__init__(
+            path,
+            result_schema(packed=packed).with_metadata(metadata),
+            suffix=suffix,
+            use_dictionary=_REPEATED,
+            column_encoding=dict.fromkeys(_ASCENDING, "DELTA_BINARY_PACKED"),
+        )
 
     def seal_with(self, receipt: Receipt) -> None:
         """Complete the file, with the run's receipt as its attrs."""
@@ -261,17 +265,14 @@ _REASONS: Final = pa.schema(
 _NEVER_READ: Final = ("unsent", "Stopped", "The run ended before this row was read.")
 
 
-def check_columns(schema: pa.Schema) -> None:
-    """Refuse a column that could not be written if a row of it failed."""
-    for field in schema:
-        try:
-            pq.ParquetWriter(pa.BufferOutputStream(), pa.schema([field])).close()
-        except (OSError, pa.ArrowException) as error:  # noqa: PERF203 - once a column
-            raise ConfigError(
-                f"failed: it is a Parquet file, which cannot hold column {field.name!r}, "
-                f"{field.type}: {str(error).rstrip('.')}. Give the column another type by types, "
-                f"or go without failed."
-            ) from error
+def open_failed_rows(path: Path, schema: pa.Schema) -> ParquetOutput:
+    """Open a file for the rows that are left to send, in the columns and types of the input.
+
+    A column that Parquet cannot hold is refused now, before anything is sent.
+    """
+    names = [f"{INTERNAL}{name}" for name in ("status", "error", "detail")]
+    fields = [*schema, *(pa.field(name, pa.string()) for name in names), INTERNAL_FIELDS[0]]
+    return ParquetOutput(path, pa.schema(fields, schema.metadata))
 
 
 def check_failed_rows(path: Path) -> None:
@@ -290,17 +291,13 @@ def check_failed_rows(path: Path) -> None:
 def write_failed_rows(
     table: FileTable, results: Path, output: ParquetOutput, *, failing: set[str], with_unknown: bool
 ) -> int:
-    """Write the rows that are left to send, in the columns and types of the input; count them.
+    """Write the rows that are left to send, and count them.
 
     Nothing of the input was kept: the ``failing`` files are read again. The results may end
     before the table does. Raises DataError for a file that has changed.
     """
-    reasons = [pa.field(f"{INTERNAL}{name}", pa.string()) for name in ("status", "error", "detail")]
-    fields = [*table.schema, *reasons, INTERNAL_FIELDS[0]]
-    schema = pa.schema(fields, table.schema.metadata)
     wanted = pa.array(["rejected", "unsent", *(["unknown"] if with_unknown else [])])
     count = 0
-    output.begin(schema)
     with pq.ParquetFile(results) as file:
         outcomes = _Outcomes(file)
         for start, batch in _read_again(table, outcomes.num_rows, failing):
@@ -311,7 +308,7 @@ def write_failed_rows(
                 batch.column(INVALID),
             ]
             mask = pc.is_in(known.column("status").combine_chunks(), wanted)
-            rows = pa.record_batch(columns, schema=schema).filter(mask)
+            rows = pa.record_batch(columns, schema=output.schema).filter(mask)
             if rows.num_rows:
                 output.write(rows)
                 count += rows.num_rows

@@ -208,8 +208,8 @@ def _raise_if_ended_early(
     if report.stop is not None and not stopped_by_us:
         advice = with_journal if run.run_log else "with a journal, the same call would continue."
         if failed is not None:
-            what = "is not written" if results.failed is None else "has what is left"
-            advice = f"{failed} {what}; {advice}"
+            where = "not written" if results.failed is None else f"in {failed}"
+            advice = f"what is left is {where}; {advice}"
         elif not run.run_log:
             advice = f"with failed= (--failed), what is left is written to a file; {advice}"
         plan = run.plan

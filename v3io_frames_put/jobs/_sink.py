@@ -7,12 +7,13 @@ from collections import deque
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Final
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from v3io_frames_put._producer.values import PAGE_ROWS, STATUSES
 from v3io_frames_put.errors import ConfigError
-from v3io_frames_put.jobs._outputs import PLACE, ParquetOutput, ResultsOutput, result_schema
+from v3io_frames_put.jobs._outputs import PLACE, ResultsOutput, open_failed_rows, result_schema
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from v3io_frames_put._producer.values import Copy
+    from v3io_frames_put.jobs._outputs import ParquetOutput
     from v3io_frames_put.jobs._reader import FileTable
     from v3io_frames_put.results import Receipt
 
@@ -93,7 +95,7 @@ class Sink:
         self._output: ResultsOutput | None = None
         with ExitStack() as stack:
             if failed is not None:
-                self.failed = stack.enter_context(ParquetOutput(failed))
+                self.failed = stack.enter_context(open_failed_rows(failed, table.schema))
                 results = results or failed.with_name(f".{failed.name}.results")
             if results is not None:
                 self._output = stack.enter_context(ResultsOutput(results, packed=packed))
@@ -121,24 +123,17 @@ class Sink:
 
     def add_unread(self, num_rows: int) -> None:
         """Count rows at the end that were never read."""
-        known = {
-            "status": pa.scalar("unsent"),
-            "error_message": pa.scalar("Stopped"),
-            "error_detail": pa.scalar("The run ended before its turn."),
-            "attempts": pa.scalar(0),
-            "maybe_duplicate": pa.scalar(value=False),
+        schema = pa.schema([own for own in result_schema(packed=self._packed) if own not in PLACE])
+        row = {
+            "status": "unsent",
+            "error_message": "Stopped",
+            "error_detail": "The run ended before its turn.",
+            "attempts": 0,
+            "maybe_duplicate": False,
         }
-        schema = result_schema(packed=self._packed)
-        schema = pa.schema([field for field in schema if field not in PLACE])
+        one = pa.RecordBatch.from_pylist([row], schema)
         for start in range(0, num_rows, PAGE_ROWS):
-            count = min(PAGE_ROWS, num_rows - start)
-            columns = [
-                pa.repeat(known[field.name], count).cast(field.type)
-                if field.name in known
-                else pa.nulls(count, field.type)
-                for field in schema
-            ]
-            self.take(pa.record_batch(columns, schema=schema))
+            self.take(one.take(np.zeros(min(PAGE_ROWS, num_rows - start), np.int32)))
 
     def finish(self, receipt: Receipt, *, late: Sequence[Copy], duplicates: Sequence[Copy]) -> None:
         """Complete the results, with what a last scan saw of rows that had an outcome."""
