@@ -202,35 +202,6 @@ def _fill_the_disk(*_):
 
 
 class TestPlaces:
-    @pytest.mark.parametrize("name", ["sub/../0.parquet", "link/0.parquet"])
-    def test_results_never_stand_in_the_place_of_a_file_that_is_read(
-        self, publish, folder, local_platform, name
-    ):
-        (folder / "sub").mkdir()
-        (folder / "link").symlink_to(folder)
-        before = len(local_platform.requests)
-        with pytest.raises(ConfigError, match="one of the files to publish"):
-            publish(folder / "0.parquet", results=folder / name)
-        with pytest.raises(ConfigError, match="expected two files"):
-            publish(folder, results=folder / "r.parquet", failed=folder / "sub/../r.parquet")
-        assert len(local_platform.requests) == before
-
-    def test_no_output_is_one_of_the_files(self, publish, folder, tmp_path):
-        file = write_text(tmp_path / "a.csv", "n", "1")
-        for option in ("failed", "results", "journal"):
-            with pytest.raises(ConfigError, match=rf"{option}='.*a\.csv' is one of the files"):
-                publish(file, **{option: file})
-        with pytest.raises(ConfigError, match=r"failed='.*0\.parquet' is one of the files"):
-            publish(folder, failed=folder / "0.parquet")
-        assert file.read_text() == "n\n1\n"
-
-    def test_no_output_has_the_name_of_another_kind_of_file(self, publish, tmp_path):
-        file = write_text(tmp_path / "a.csv", "n", "1")
-        for option in ("failed", "results"):
-            with pytest.raises(ConfigError, match=r"new\.jsonl\.gz would be a Parquet file"):
-                publish(file, **{option: tmp_path / "new.jsonl.gz"})
-        assert list(tmp_path.iterdir()) == [file]
-
     @pytest.mark.parametrize(
         "cells",
         [pa.array([{}, {}], pa.struct([])), pa.array([Decimal("1E+3")] * 2, pa.decimal128(5, -2))],
@@ -247,12 +218,6 @@ class TestPlaces:
             publish(file, columns=["n"], failed=tmp_path / "f.parquet")
         assert len(local_platform.requests) == before
         assert list(tmp_path.iterdir()) == [file]
-
-    @pytest.mark.parametrize("option", ["results", "failed"])
-    def test_a_name_that_is_no_utf_8_is_refused(self, publish, folder, tmp_path, sent, option):
-        with pytest.raises(ConfigError, match=r"udce9s\.parquet': expected a file's name"):
-            publish(folder, **{option: tmp_path / os.fsdecode(b"r\xe9s.parquet")})
-        assert list(tmp_path.iterdir()) == [folder]
 
     def test_two_runs_one_after_another_share_no_file(self, publish, folder, tmp_path):
         failed, told = tmp_path / "f.parquet", []
