@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import queue
 import threading
 
 from ipywidgets import VBox
@@ -89,15 +90,15 @@ def test_an_observer_that_fails_does_not_stop_an_upload(hands, make_uploader, cl
     assert uploader.status == "done"
 
 
-def test_jobs_of_one_name_are_done_once():
-    background, done, is_done = Background(0.05), [], threading.Event()
+def test_work_of_one_name_is_done_once():
+    background, done = Background(0.5), queue.Queue()
     for number in range(20):
-        background.submit("plan", lambda number=number: done.append(number))
-    background.submit("other", is_done.set)
-    assert is_done.wait(SECONDS)
+        background.submit("plan", lambda number=number: done.put(number))
+    background.submit("other", lambda: done.put("other"))
+    assert {done.get(timeout=SECONDS), done.get(timeout=SECONDS)} == {19, "other"}
     background.close()
-    background.submit("plan", lambda: done.append("too late"))
-    assert done == [19]
+    background.submit("plan", lambda: done.put("too late"))
+    assert done.empty()
 
 
 def test_nothing_of_ipywidgets_is_hidden_by_a_name_of_ours(make_uploader):
