@@ -70,12 +70,12 @@ class V3ioAccessor:
         Parameters
         ----------
         stream : str
-            Where to, at first.
+            First value of the field Stream.
         client : Client, optional
-            The platform. None: fields ask for endpoint and access key; left empty, the
-            environment says.
+            The platform. None: fields ask for endpoint and access key. The environment
+            fills in what is left empty.
         columns, index, format, rows_per_record, partition_key, shard, client_info
-            What the controls say at first, as in ``put_records``.
+            First values of the other fields, as in ``put_records``.
         delivery, journal
             The same.
 

@@ -33,32 +33,32 @@ if TYPE_CHECKING:
 
 
 class Client:
-    """A platform, and who we are there.
+    """A platform: its address, your credentials, timeouts and retries.
 
     Immutable and safe to share between threads. Connections are opened when they are
-    needed, one per thread. A pickled Client holds no secret: where it is loaded, it
+    needed, one per thread. A pickled Client holds no secret: when it is loaded, it
     takes access key, username and password from the environment.
 
     Parameters
     ----------
     endpoint : str, optional
         ``"https://host:8443"``; without a scheme, ``http://``. None: ``V3IO_API``. It may
-        be missing where every stream path names its API host.
+        be missing if every stream path names its API host.
     access_key : str, optional
         Wins over username and password. None, with an endpoint from the environment
         and no other credentials: ``V3IO_ACCESS_KEY``, ``V3IO_USERNAME``,
         ``V3IO_PASSWORD``. The environment's secrets never go to an endpoint given here;
         they go to the host that a stream path names, as MLRun's do.
     username, password : str, optional
-        The other way to say who we are.
+        Used without an access key.
     verify : bool or path
-        Whether TLS is verified, or a file of certificates to trust. False warns.
+        Whether TLS certificates are verified, or a file of trusted certificates. False warns.
     timeouts : Timeouts
-        Of each request.
+        Timeouts of each request.
     retry : Retry
-        How long and how often to try.
+        How long and how often a request is tried.
     limits : Limits
-        What the platform takes.
+        Largest request and record that the platform accepts.
     """
 
     def __init__(  # the contract's signature
@@ -111,7 +111,7 @@ class Client:
 
     @property
     def username(self) -> str | None:
-        """Who we are, where a name says so."""
+        """The user name, if one is used."""
         return self._access.endpoint.username
 
     @property
@@ -121,12 +121,12 @@ class Client:
 
     @property
     def retry(self) -> Retry:
-        """How long and how often to try."""
+        """How long and how often a request is tried."""
         return self._access.retry
 
     @property
     def limits(self) -> Limits:
-        """What the platform takes."""
+        """Largest request and record that the platform accepts."""
         return self._limits
 
     def close(self) -> None:

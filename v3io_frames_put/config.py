@@ -89,7 +89,7 @@ class Timeouts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retry:
-    """When to try again, and when to give up.
+    """When a request is tried again, and when it is given up.
 
     The pause before try *n* is drawn evenly from
     ``[0, min(cap_seconds, base_seconds * 2**(n - 1))]``; it is at least what a
@@ -105,8 +105,8 @@ class Retry:
     base_seconds, cap_seconds : float
         The upper end of the first pause, and of the longest.
     settle_seconds : float
-        How long a request whose connection is closed may still be on its way
-        into the stream. A look-up (``exactly_once``) begins after it.
+        How long the platform may still store a request after its connection is closed.
+        A look-up (``exactly_once``) begins after it.
     first_contact_seconds : float, optional
         A call is given up when the platform has accepted no connection within this time.
         None: 10 s where a person waits (``put_records`` without ``journal`` or ``resume``,
@@ -133,10 +133,10 @@ class Retry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What the platform takes in one request and one record.
+    """The largest request and record that the platform accepts.
 
-    The documents leave open whether a megabyte is 10**6 or 2**20 bytes, and give
-    1 MB and 2 MB for a record; the defaults are safe under every reading.
+    Its documents do not say whether a megabyte is 10**6 or 2**20 bytes, and name both 1 MB
+    and 2 MB for a record. The defaults are the smaller values.
 
     Parameters
     ----------
@@ -168,7 +168,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Encoding:
-    """The few choices that the encodings leave.
+    """How infinite numbers and Arrow buffers are encoded.
 
     Parameters
     ----------
@@ -177,8 +177,8 @@ class Encoding:
         row, ``"null"`` writes null, ``"string"`` writes ``"Infinity"`` or
         ``"-Infinity"``.
     arrow_compression : {"zstd", "lz4"}, optional
-        How the buffers of ``format="arrow"`` are compressed. None: not at all. Any
-        reader of Arrow IPC reads them; packs of few rows hardly get smaller.
+        How the buffers of ``format="arrow"`` are compressed. None: not at all. Packs of
+        few rows hardly get smaller.
     """
 
     infinity: Literal["refuse", "null", "string"] = "refuse"
