@@ -16,39 +16,39 @@ from v3io_frames_put._encode.layouts import (
     UNSUPPORTED,
     contains,
     is_unsupported,
-    reject_invalid,
 )
 from v3io_frames_put._encode.objects import Unencodable, build_array, infer_type
 from v3io_frames_put._encode.sources import Column, open_arrow, open_series
+from v3io_frames_put._encode.values import reject_invalid
 from v3io_frames_put.errors import ColumnNotFound, ConfigError, UnsupportedType
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from v3io_frames_put._encode.sources import Reader, Source
     from v3io_frames_put._encode.values import RejectionLog
 
 
-def decide_type(pieces: Iterable[pa.Array | np.ndarray], name: str) -> pa.DataType:
-    """Return the Arrow type that holds every cell of a column of objects unchanged.
-
-    Raises
-    ------
-    UnsupportedType
-        No type does; the text names the first row that does not fit those before it.
-    """
-    cells: list[Any] = []
-    for piece in pieces:
-        if isinstance(piece, np.ndarray):
-            cells += piece.tolist()
-        else:  # nothing but text, or nothing but nulls
-            cells += ["" if piece.null_count < len(piece) else None] * len(piece)
+def decide_type(column: Column, selection: Selection) -> pa.DataType:
+    """Return the Arrow type that holds every cell of a column of objects unchanged."""
+    num_rows = selection.source.num_rows
+    if num_rows is None:
+        advice = (
+            "whose Arrow type is decided over the whole column, and this data is read once. "
+            "Give it a type, or send a DataFrame"
+        )
+        raise UnsupportedType(column=column.name, dtype="object", advice=advice)
+    values = selection.readers[column.number].read(0, num_rows, 1 << 62)
+    if isinstance(values, pa.Array):
+        return pa.string() if values.null_count < num_rows else pa.null()
+    cells = values.tolist()
     try:
         return infer_type(cells)
     except (Unencodable, RecursionError):
-        row = bisect_left(range(len(cells)), True, key=lambda row: _misfit(cells[: row + 1]) != "")  # noqa: FBT003
-        advice = f"and row {row:,} {_misfit(cells[: row + 1])}. Make the column one type"
-        raise UnsupportedType(column=name, dtype="object", advice=advice) from None
+        pass  # no type holds the cells up to some row
+    row = bisect_left(range(num_rows), True, key=lambda row: _misfit(cells[: row + 1]) != "")  # noqa: FBT003 - is it there
+    advice = f"and row {row:,} {_misfit(cells[: row + 1])}. Make the column one type"
+    raise UnsupportedType(column=column.name, dtype="object", advice=advice)
 
 
 def _misfit(cells: list[Any]) -> str:
@@ -77,13 +77,7 @@ _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
 
 class Selection:
-    """The columns a plan reads, each opened once however often it is named.
-
-    Parameters
-    ----------
-    source : Source
-        The data.
-    """
+    """The columns a plan reads, each opened once however often it is named."""
 
     def __init__(self, source: Source) -> None:
         self.source = source

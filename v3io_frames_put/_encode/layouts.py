@@ -6,22 +6,17 @@ it holds structs, memory of its own: what reads it need not know how it was laid
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pt
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-
-    from v3io_frames_put._encode.values import RejectionLog
 
 _VIEWS: Final = {pa.string_view(): pa.string(), pa.binary_view(): pa.binary()}
 _CASTS_VIEWS: Final = int(pa.__version__.split(".")[0]) >= 18  # noqa: PLR2004 - pyarrow 17 does not
@@ -185,7 +180,7 @@ def _is_ever_read_badly(dtype: pa.DataType) -> bool:
 def list_values(array: pa.Array) -> pa.Array:
     """Flatten lists of any layout; Arrow cannot build every type's empty array itself."""
     if not pc.sum(pc.list_value_length(array)).as_py():
-        return array.values[:0]  # noqa: PD011 - Arrow has no to_numpy for lists
+        return array.values[:0]
     return array.flatten()
 
 
@@ -238,74 +233,6 @@ INVALID: Final = "__v3io_invalid"
 
 DETAIL: Final = "__v3io_detail"
 """Column that says what is wrong with a row that has invalid cells."""
-
-_SHOWN_CHARACTERS: Final = 60
-
-
-@dataclass(frozen=True, slots=True)
-class InvalidCells:
-    """Rejects the rows that came with invalid cells: a null must not be sent in their place.
-
-    Attributes
-    ----------
-    number : int
-        Place of ``__v3io_invalid`` in a window.
-    detail : int or None
-        Place of ``__v3io_detail``, if there is such a column.
-    types : mapping of str to DataType or None
-        Types of the columns that are sent.
-    """
-
-    number: int
-    detail: int | None
-    types: Mapping[str, pa.DataType | None]
-
-    def refuse(self, columns: Sequence[Any], log: RejectionLog) -> None:
-        """Reject the rows whose cell of the column is not empty, whatever else they hold."""
-        cells = columns[self.number]
-        if isinstance(cells, pa.Array):
-            if cells.null_count == len(cells):
-                return
-            cells = cells.to_pylist()
-        for row, cell in enumerate(cells):
-            found = _entries(cell)
-            if found:
-                known = None if self.detail is None else columns[self.detail][row]
-                known = known.as_py() if isinstance(known, pa.Scalar) else known
-                detail = known if isinstance(known, str) else self._explain(found)
-                log.reasons[row] = ("UnencodableValue", detail)
-
-    def _explain(self, found: list[tuple[str, str]]) -> str:
-        name, text = found[0]
-        shown = text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}..."
-        dtype = self.types.get(name)
-        fit = "is not valid" if dtype is None else f"is not a valid {dtype}"
-        more = f" (and {len(found) - 1} more columns)" if len(found) > 1 else ""
-        return (
-            f"column {name!r}: {shown!r} {fit}{more}. Correct the cell where it comes from, or "
-            f"fill it in and remove its entry from {INVALID}."
-        )
-
-
-def _entries(cell: Any) -> list[tuple[str, str]]:
-    """Return the pairs of a map as Arrow, pandas, polars or a person may hold it."""
-    if isinstance(cell, Mapping):
-        cell = list(cell.items())
-    if isinstance(cell, str) or not hasattr(cell, "__iter__"):
-        is_empty = not cell if isinstance(cell, str) else pd.isna(cell)
-        return [] if is_empty else [(INVALID, str(cell))]
-    pairs = [tuple(pair.values()) if isinstance(pair, Mapping) else tuple(pair) for pair in cell]
-    return [(str(pair[0]), str(pair[-1])) for pair in pairs if pair]
-
-
-def reject_invalid(column: pa.Array, name: str, log: RejectionLog) -> pa.Array:
-    """Reject rows with text that is not UTF-8, or a date64 within a day; null these cells."""
-    bad = find_invalid(column)
-    for row, why in bad.items():
-        log.add(row, "UnencodableValue", f"column {name!r} holds {why}. Correct it.")
-    if not bad:
-        return column
-    return column.take(pa.array([None if r in bad else r for r in range(len(column))], pa.int64()))
 
 
 def find_invalid(column: pa.Array) -> dict[int, str]:
@@ -368,7 +295,7 @@ def measure(array: pa.Array) -> int:
     """Return about how many bytes the values take in the plain layout."""
     dtype = array.type
     if pt.is_dictionary(dtype) or pt.is_run_end_encoded(dtype):
-        values = array.dictionary if pt.is_dictionary(dtype) else array.values  # noqa: PD011 - Arrow's
+        values = array.dictionary if pt.is_dictionary(dtype) else array.values
         return len(array) * max(8, measure(values) // max(1, len(values)))
     if pt.is_string_view(dtype) or pt.is_binary_view(dtype):  # their lengths begin 16-byte heads
         heads = np.frombuffer(array.buffers()[1], np.int32).reshape(-1, 4)

@@ -13,11 +13,12 @@ from v3io_frames_put._encode.arrow_rows import ArrowRecords, ArrowRows
 from v3io_frames_put._encode.columns import Selection, decide_type
 from v3io_frames_put._encode.json_lines import LineEncoder, LineSelection, LineSource
 from v3io_frames_put._encode.json_rows import JsonEncoder
-from v3io_frames_put._encode.layouts import DETAIL, INVALID, InvalidCells, to_numpy
+from v3io_frames_put._encode.layouts import DETAIL, INVALID, to_numpy
 from v3io_frames_put._encode.packs import LineJoiner, Packer, StreamJoiner
 from v3io_frames_put._encode.records import CELL_BYTES, RowEncoder, binary_sizes
 from v3io_frames_put._encode.routing import Mapping, can_be_bytes, to_bytes
-from v3io_frames_put._encode.sources import MAX_ROWS, open_source, read_window
+from v3io_frames_put._encode.sources import open_source
+from v3io_frames_put._encode.values import InvalidCells
 from v3io_frames_put.config import WINDOW_BYTES
 from v3io_frames_put.errors import ConfigError, UnsupportedType
 
@@ -39,21 +40,11 @@ _AUTO_ROWS: Final = 1_000
 
 @dataclass(frozen=True)
 class RowPlan:
-    """How rows become records.
+    """How rows become records."""
 
-    Attributes
-    ----------
-    num_rows : int or None
-        Rows of the input. None: unknown until read (a stream of batches).
-    index : Index or None
-        The input's labels, for the results. None: it has none.
-    columns : list of Column
-        What goes into Data: name and Arrow type, None for Python objects.
-    """
-
-    num_rows: int | None
-    index: pd.Index[Any] | None
-    columns: list[Column]
+    num_rows: int | None  # None: unknown until read (a stream of batches)
+    index: pd.Index[Any] | None  # the input's labels, for the results; None: it has none
+    columns: list[Column]  # what goes into Data
     _rows: RowEncoder
     _packer: Packer | None
     _source: Source
@@ -61,14 +52,9 @@ class RowPlan:
     def records(self, skip: Skip | None = None, blocks: Blocks | None = None) -> Iterator[Records]:
         """Yield the records, window by window, in data order.
 
-        A stream of batches can be followed once; other inputs again and again.
-
-        Parameters
-        ----------
-        skip : Skip, optional
-            Rows to leave out. They are in no record and in no rejections.
-        blocks : Blocks, optional
-            Keeps checksums of the rows; raises a DataError where one differs.
+        A stream of batches can be followed once; other inputs again and again. Rows that
+        are skipped are in no record and in no rejections; ``blocks`` keeps checksums of all
+        rows, and raises a DataError where one differs.
         """
         windows = self._rows.windows(skip, blocks)
         return windows if self._packer is None else self._packer.pack(windows)
@@ -78,13 +64,7 @@ class RowPlan:
         self._source.stop_reading()
 
     def destinations(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return each row's destination, by going through all of the input once.
-
-        Returns
-        -------
-        rows, destination : ndarray of int64 and of uint64
-            The rows that can be encoded, and what must stay in order among itself.
-        """
+        """Return the rows that can be encoded, and their destinations; reads all of the input."""
         rows, hashes = [np.zeros(0, np.int64)], [np.zeros(0, np.uint64)]
         for window in self._rows.windows(None):
             rows.append(window.rows)
@@ -108,27 +88,12 @@ def plan_rows(
 
     Parameters
     ----------
-    data : DataFrame, Table, RecordBatch, RecordBatchReader, Dataset or Arrow stream
-        The rows.
-    options : RowOptions
-        What becomes of which column.
-    limits : Limits
-        What a record may hold.
     window_bytes : int
         About how many bytes are read, and encoded, at once.
     held_bytes : int, optional
         The ``max_in_flight_bytes`` of the run: packs by destination are gathered from
         as many bytes of rows, and no body is larger. None: ``window_bytes``, and bodies
         are as large as the limits allow.
-
-    Returns
-    -------
-    RowPlan
-
-    Raises
-    ------
-    ConfigError, ColumnNotFound, UnsupportedType
-        An option or a column cannot be used. Nothing was sent.
     """
     source = open_source(data)
     selection = LineSelection(source) if isinstance(source, LineSource) else Selection(source)
@@ -143,14 +108,12 @@ def plan_rows(
             gathered = max(window_bytes, held_bytes) if mapping.is_given else window_bytes
         max_rows = _AUTO_ROWS if options.rows_per_record == "auto" else options.rows_per_record
         packer = Packer(max_rows, packed, joiner, gathered, window_bytes)
-    invalid = None
-    if INVALID in source.names:
-        number = selection.add_position(source.names.index(INVALID)).number
-        detail = None
-        if DETAIL in source.names:
-            detail = selection.add_position(source.names.index(DETAIL)).number
-        types = {column.name: column.type for column in chosen}
-        invalid = InvalidCells(number, detail, types)
+    marks = [
+        selection.add_position(source.names.index(name)).number if name in source.names else None
+        for name in (INVALID, DETAIL)
+    ]
+    types = {column.name: column.type for column in chosen}
+    invalid = InvalidCells(*marks, types, source.misfits)
     rows = RowEncoder(selection, mapping, encoder, limits, window_bytes, invalid)
     return RowPlan(source.num_rows, source.index, chosen, rows, packer, source)
 
@@ -170,9 +133,7 @@ def _plan_encoder(
     if options.format == "json":
         return JsonEncoder(columns, options.encoding, window_bytes), LineJoiner()
     typed = [
-        column
-        if column.type is not None
-        else replace(column, type=_decide_type(column, selection, window_bytes))
+        column if column.type is not None else replace(column, type=decide_type(column, selection))
         for column in columns
     ]
     max_bytes, compression = limits.max_data_bytes, options.encoding.arrow_compression
@@ -180,25 +141,6 @@ def _plan_encoder(
         return ArrowRecords(typed, max_bytes, compression), LineJoiner()
     rows = ArrowRows(typed, max_bytes, compression)
     return rows, StreamJoiner(rows)
-
-
-def _decide_type(column: Column, selection: Selection, window_bytes: int) -> pa.DataType:
-    """Return the one Arrow type of a column of Python objects; reads all of it."""
-    source, readers = selection.source, [selection.readers[column.number]]
-    if source.num_rows is None:
-        advice = (
-            "whose Arrow type is decided over the whole column, and this data is read once. "
-            "Give it a type, or send a DataFrame"
-        )
-        raise UnsupportedType(column=column.name, dtype="object", advice=advice)
-
-    def pieces() -> Iterator[pa.Array | np.ndarray]:
-        row = 0
-        while window := read_window(source, readers, row, MAX_ROWS, window_bytes):
-            yield window.columns[0]
-            row += window.num_rows
-
-    return decide_type(pieces(), column.name)
 
 
 class RawEncoder:

@@ -9,10 +9,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from v3io_frames_put._encode.layouts import reject_invalid, to_numpy
+from v3io_frames_put._encode.layouts import to_numpy
 from v3io_frames_put._encode.routing import Routes, hash_destinations
 from v3io_frames_put._encode.sources import MAX_ROWS, Window, read_window
-from v3io_frames_put._encode.values import RejectionLog, Rejections
+from v3io_frames_put._encode.values import InvalidCells, RejectionLog, Rejections, reject_invalid
 from v3io_frames_put.errors import DataError, PutRecordsError
 
 if TYPE_CHECKING:
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
     from v3io_frames_put._encode.blocks import Blocks
     from v3io_frames_put._encode.columns import Selection
-    from v3io_frames_put._encode.layouts import InvalidCells
     from v3io_frames_put._encode.routing import Mapping
     from v3io_frames_put.config import Limits
 
@@ -132,7 +131,7 @@ class RowEncoder:
     encoder: Encoder
     limits: Limits
     window_bytes: int
-    invalid: InvalidCells | None = None
+    invalid: InvalidCells
 
     def windows(self, skip: Skip | None, blocks: Blocks | None = None) -> Iterator[Records]:
         """Yield all rows but the skipped, in order; every row is in one window."""
@@ -191,8 +190,7 @@ class RowEncoder:
         window = Window(window.first_row, window.num_rows, columns)
         payload = self.encoder.encode(window, log)
         window = window.slice(0, len(payload))
-        if self.invalid is not None:
-            self.invalid.refuse(window.columns, log)
+        self.invalid.refuse(window, log)
         routes = self.mapping.apply(window, log)
         sizes = self.encoder.measure(payload)
         for row in np.flatnonzero(sizes > self.limits.max_data_bytes):

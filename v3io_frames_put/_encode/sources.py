@@ -25,8 +25,6 @@ import pyarrow.compute as pc
 import pyarrow.types as pt
 
 from v3io_frames_put._encode.layouts import (
-    DETAIL,
-    INVALID,
     UNSUPPORTED,
     combine,
     format_uuids,
@@ -46,8 +44,7 @@ _CELLS_AT_ONCE: Final = 512  # Python objects between two looks at how much text
 _SHOWN: Final = 60  # characters of a cell in a message
 _ANY_SIZE: Final = 1 << 62
 
-Values = Any  # an ndarray or an ExtensionArray: what pandas keeps columns in
-Slice = Callable[[int, int], Values]
+Cut = Callable[[int, int], Any]  # returns an ndarray or ExtensionArray: what pandas keeps
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,18 +81,10 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class Reader:
-    """One column, read piece by piece.
+    """One column, read piece by piece."""
 
-    Attributes
-    ----------
-    cut : callable
-        Returns rows, from one up to another, as Arrow has them or as an array of objects.
-    type : DataType or None
-        The plain Arrow type of all pieces; None for Python objects.
-    """
-
-    cut: Callable[[int, int], pa.Array | pa.ChunkedArray | np.ndarray]
-    type: pa.DataType | None
+    cut: Callable[[int, int], pa.Array | pa.ChunkedArray | np.ndarray]  # rows, in any layout
+    type: pa.DataType | None  # the plain type of all pieces; None for Python objects
 
     def read(self, start: int, stop: int, max_bytes: int) -> pa.Array | np.ndarray:
         """Return rows from ``start``, before ``stop``, as many as fit ``max_bytes``.
@@ -134,32 +123,23 @@ def _read_cells(cells: np.ndarray, max_bytes: int) -> pa.Array | np.ndarray:
 
 
 class Source:
-    """A table-like input, as far as all of them are alike.
+    """A table-like input: the defaults are those of a table in memory."""
 
-    Attributes
-    ----------
-    names, level_names : list of str
-        Columns and index levels as text; ``open`` counts through both.
-    num_rows : int or None
-        Rows of the input. None: unknown until read.
-    index : Index or None
-        The labels of the input's rows; None where it has none.
-    """
-
-    names: list[str]
-    level_names: list[str]
-    num_rows: int | None = None
-    index: pd.Index[Any] | None = None
+    names: list[str]  # of its columns, as text
+    level_names: list[str]  # of its index; ``open`` counts through both
+    num_rows: int | None = None  # None: unknown until read
+    index: pd.Index[Any] | None = None  # the labels of the rows; None where it has none
+    misfits: Mapping[int, str] = {}  # why rows that were read are rejected, by number
 
     def open(self, position: int) -> Reader:
         """Return a reader of a column; positions from ``len(names)`` are index levels."""
         raise NotImplementedError
 
     def available(self, start: int, num_rows: int, max_bytes: int) -> int:  # noqa: ARG002 - for streams
-        """Return how many rows from ``start`` can be read now, at most ``num_rows``.
+        """Return how many rows from ``start`` can be read now; 0 only at the end.
 
-        0 only at the end. Rows before ``start`` may be forgotten; ``max_bytes`` is
-        when to stop gathering more.
+        At most ``num_rows``, and no more are gathered once they take ``max_bytes``. Rows
+        before ``start`` may be forgotten.
         """
         return min(num_rows, (self.num_rows or 0) - start)
 
@@ -183,15 +163,10 @@ def read_window(
 
 
 def open_arrow(cut: Callable[[int, int], pa.ChunkedArray], field: pa.Field) -> Reader:
-    """Return a reader of a column of Arrow's.
+    """Return a reader of a column of Arrow's; raise UnsupportedType for an unknown extension.
 
     Arrow leaves types that are not registered as they are stored, with their name in the
     field's metadata; whether pandas has registered its own depends on what was imported.
-
-    Raises
-    ------
-    UnsupportedType
-        The column, or what is inside it, is of an extension type that cannot be sent.
     """
     name, *inside = _extension_names(field)
     known = name in ("", "arrow.json", "arrow.uuid", "arrow.bool8")
@@ -216,15 +191,7 @@ def _extension_names(field: pa.Field) -> Iterator[str]:
 
 
 def _split_index(schema: pa.Schema) -> tuple[list[str], list[str], list[int]]:
-    """Tell the index levels of pandas, which its metadata names, from the data columns.
-
-    Returns
-    -------
-    names, level_names : list of str
-        The levels as ``reset_index`` names them.
-    places : list of int
-        The place in the schema of each column, then of each level.
-    """
+    """Return the names of columns and of pandas' index levels, and the places of both."""
     metadata = schema.pandas_metadata or {}
     levels = [
         schema.get_field_index(name)
@@ -265,13 +232,8 @@ class TableSource(Source):
 class StreamSource(Source):
     """Record batches that come one after another, once.
 
-    Parameters
-    ----------
-    schema : Schema
-        Of the batches, all columns.
-    batches : callable
-        Given the positions of the columns that were opened, returns the batches of
-        these columns, in this order. Called at the first read.
+    ``batches`` is called at the first read. Given the positions of the columns that were
+    opened, it returns the batches of these columns, in this order.
     """
 
     def __init__(
@@ -371,7 +333,7 @@ def open_series(series: pd.Series[Any] | pd.Index[Any], name: str) -> Reader:
     return _open_values(lambda start, stop: values[start:stop], dtype, name)
 
 
-def _open_values(cut: Slice, dtype: Any, name: str) -> Reader:
+def _open_values(cut: Cut, dtype: Any, name: str) -> Reader:
     if isinstance(dtype, pd.SparseDtype):
         return _open_values(lambda start, stop: np.asarray(cut(start, stop)), dtype.subtype, name)
     if isinstance(dtype, pd.CategoricalDtype):
@@ -386,7 +348,7 @@ def _open_values(cut: Slice, dtype: Any, name: str) -> Reader:
     return Reader(lambda start, stop: _to_arrow(cut(start, stop)), found)
 
 
-def _open_coded(labels: pd.Index[Any], cut: Slice, name: str) -> Reader:
+def _open_coded(labels: pd.Index[Any], cut: Cut, name: str) -> Reader:
     """Return a reader of labels by their numbers, of which -1 is missing.
 
     All pieces have the type of the labels; what pandas makes of some of them depends on
@@ -412,7 +374,7 @@ def _is_python(dtype: Any) -> bool:
     )
 
 
-def _to_arrow(values: Values) -> pa.Array | pa.ChunkedArray:
+def _to_arrow(values: Any) -> pa.Array | pa.ChunkedArray:
     """Bring values to Arrow; a float NaN stays one, which saves a mask and means the same."""
     dtype = values.dtype
     if isinstance(dtype, pd.DatetimeTZDtype):  # four times as fast as pandas' own conversion
@@ -443,13 +405,7 @@ _read: WeakSet[Any] = WeakSet()  # readers that a source has begun to read
 
 
 def open_source(data: Any) -> Source:  # noqa: C901, PLR0911, PLR0912 - one branch a kind
-    """Return the source for any table-like input.
-
-    Raises
-    ------
-    ConfigError
-        It is not a table; the text names the call that makes one of it.
-    """
+    """Return the source for any table-like input; raise ConfigError for anything else."""
     if isinstance(data, pd.DataFrame):
         return FrameSource(data)
     if isinstance(data, Source):
@@ -572,8 +528,6 @@ def _open_iceberg(data: Any) -> StreamSource:
 
 # -- tables that come one after another ----------------------------------------------------------
 
-_INTERNAL_TYPES: Final = {INVALID: pa.map_(pa.string(), pa.string()), DETAIL: pa.string()}
-
 
 def _open_chunks(data: Iterable[Any], kind: str) -> Source:
     """Open an iterable of frames or record batches."""
@@ -625,24 +579,27 @@ class ChunkSource(Source):
     """
 
     def __init__(self, first: FrameSource | TableSource, rest: Iterator[Any]) -> None:
-        self.names = list(dict.fromkeys([*first.names, *_INTERNAL_TYPES]))
-        self.level_names = first.level_names
+        self.names, self.level_names = first.names, first.level_names
+        self.misfits: dict[int, str] = {}
         self._chunks = chain([first], map(_open_chunk, rest, count(1)))
         self._chunk = first  # that is read
         self._number = -1
         self._first_row = self._end = 0  # its rows
         self._readers: dict[str, Reader] = {}  # of its columns, once they are read
-        self._invalid: dict[int, tuple[str, str, str]] = {}  # by row: column, cell, reason
 
     def open(self, position: int) -> Reader:
-        """Return a reader of a column; positions from ``len(names)`` are index levels."""
+        """Return a reader of a column; positions from ``len(names)`` are index levels.
+
+        Its type is that of the first table; of Python objects, text if all of them are.
+        """
         name = [*self.names, *self.level_names][position]
-        if name not in _INTERNAL_TYPES:
-            dtype = _first_type(self._chunk, name)
-            return Reader(partial(self._cut, name, dtype), dtype)
-        # Rows that failed before have their own.
-        dtype = None if name in self._chunk.names else _INTERNAL_TYPES[name]
-        return Reader(partial(self._cut_internal, name, dtype), dtype)
+        reader = self._chunk.open(position)
+        dtype = None if reader.type is None or pt.is_null(reader.type) else reader.type
+        if dtype is None:
+            cells = reader.read(0, self._chunk.num_rows or 0, _ANY_SIZE)
+            is_text_alone = isinstance(cells, pa.Array) and cells.null_count < len(cells)
+            dtype = pa.string() if is_text_alone else None
+        return Reader(partial(self._cut, name, dtype), dtype)
 
     def available(self, start: int, num_rows: int, max_bytes: int) -> int:  # noqa: ARG002 - a chunk is in memory
         """Return how many rows of the chunk that holds ``start`` there are from it."""
@@ -663,8 +620,9 @@ class ChunkSource(Source):
                 f"not; expected {', '.join(map(repr, known))}. Leave it out, or give the "
                 f"first table all columns."
             )
-        self._chunk, self._readers, self._invalid = chunk, {}, {}
+        self._chunk, self._readers = chunk, {}
         self._first_row, self._end = self._end, self._end + (chunk.num_rows or 0)
+        self.misfits.clear()
 
     def _cut(
         self, name: str, dtype: pa.DataType | None, start: int, stop: int
@@ -688,39 +646,15 @@ class ChunkSource(Source):
                 f"column {name!r}: {shown} is not a value of {dtype}, its type in the first "
                 f"table. Correct it."
             )
-            self._invalid.setdefault(start + row, (name, shown, reason))
+            self.misfits.setdefault(start + row, reason)
         return cells
 
-    def _cut_internal(
-        self, name: str, dtype: pa.DataType | None, start: int, stop: int
-    ) -> pa.Array | np.ndarray:
-        """Return what is wrong with rows, and what their own internal columns say.
 
-        These columns are read last of each window.
-        """
-        own = self._cut(name, dtype, start, stop)
-        cells = own.tolist() if isinstance(own, np.ndarray) else own.to_pylist()
-        for row in self._invalid.keys() & set(range(start, stop)):
-            where, cell, reason = self._invalid[row]
-            cells[row - start] = reason if name == DETAIL else [(where, cell)]
-        return _as_objects(cells) if dtype is None else pa.array(cells, dtype)
-
-
-def _first_type(first: FrameSource | TableSource, name: str) -> pa.DataType | None:
-    """Return the type of a column: of Python objects, text if all cells are; else None."""
-    reader = first.open([*first.names, *first.level_names].index(name))
-    if reader.type is not None:
-        return None if pt.is_null(reader.type) else reader.type
-    cells = reader.read(0, first.num_rows or 0, _ANY_SIZE)
-    is_all_text = isinstance(cells, pa.Array) and cells.null_count < len(cells)
-    return pa.string() if is_all_text else None
-
-
-def _as_objects(values: pa.Array | np.ndarray | list[Any]) -> np.ndarray:
+def _as_objects(values: pa.Array | np.ndarray) -> np.ndarray:
     if isinstance(values, np.ndarray):
         return values
     cells = np.empty(len(values), object)
-    for place, cell in enumerate(values if isinstance(values, list) else values.to_pylist()):
+    for place, cell in enumerate(values.to_pylist()):
         cells[place] = cell  # at once, NumPy would take lists apart
     return cells
 
@@ -756,16 +690,9 @@ def _may_cast(own: pa.DataType, dtype: pa.DataType) -> bool:
     Text may be read as anything; a number is not text, since it may have been a code with
     zeros before it.
     """
-    return (
-        pt.is_null(own) or (is_text(own) and not pt.is_nested(dtype)) or _kind(own) == _kind(dtype)
-    )
-
-
-def _kind(dtype: pa.DataType) -> object:
-    if pt.is_integer(dtype) or pt.is_floating(dtype) or pt.is_decimal(dtype):
-        return "number"
-    if is_text(dtype):
-        return "text"
-    if pt.is_timestamp(dtype):
-        return "time", dtype.tz is None
-    return dtype.id
+    if pt.is_null(own) or (is_text(own) and not pt.is_nested(dtype)):
+        return True
+    if pt.is_timestamp(own) and pt.is_timestamp(dtype):
+        return (own.tz is None) == (dtype.tz is None)
+    is_number = [pt.is_integer(t) or pt.is_floating(t) or pt.is_decimal(t) for t in (own, dtype)]
+    return all(is_number) or own.id == dtype.id

@@ -2,33 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, SupportsInt
+from typing import TYPE_CHECKING, Any, Final, SupportsInt
 
 import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from v3io_frames_put._encode.layouts import INVALID, find_invalid
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from v3io_frames_put._encode.sources import Window
+
+_SHOWN_CHARACTERS: Final = 60
+
 
 @dataclass(frozen=True, slots=True)
 class Rejections:
-    """Rows rejected before they were sent, each alone.
+    """Rows rejected before they were sent, each alone: three columns of the results."""
 
-    Attributes
-    ----------
-    rows : ndarray of int64
-        Row numbers, ascending.
-    names : list of str
-        The results' ``error_message``: DataTooLarge, PartitionKeyTooLong,
-        ClientInfoTooLong, ShardIdInvalid or UnencodableValue.
-    details : list of str
-        The results' ``error_detail``: column, size, what to do.
-    """
-
-    rows: np.ndarray
-    names: list[str]
-    details: list[str]
+    rows: np.ndarray  # row numbers, ascending
+    names: list[str]  # error_message: DataTooLarge, UnencodableValue, ...
+    details: list[str]  # error_detail: column, size, what to do
 
     def __len__(self) -> int:
         return len(self.names)
@@ -66,6 +64,8 @@ class RejectionLog:
 
     def close(self, first_row: int, num_rows: int, skip: np.ndarray | None) -> Rejections:
         """Return the rejections among the first ``num_rows`` rows, skipped ones left out."""
+        if not self.reasons:
+            return NO_REJECTIONS
         rows = sorted(
             row for row in self.reasons if row < num_rows and not (skip is not None and skip[row])
         )
@@ -74,3 +74,61 @@ class RejectionLog:
             names=[self.reasons[row][0] for row in rows],
             details=[self.reasons[row][1] for row in rows],
         )
+
+
+def reject_invalid(column: pa.Array, name: str, log: RejectionLog) -> pa.Array:
+    """Reject rows with text that is not UTF-8, or a date64 within a day; null these cells."""
+    bad = find_invalid(column)
+    for row, why in bad.items():
+        log.add(row, "UnencodableValue", f"column {name!r} holds {why}. Correct it.")
+    if not bad:
+        return column
+    return column.take(pa.array([None if r in bad else r for r in range(len(column))], pa.int64()))
+
+
+@dataclass(frozen=True, slots=True)
+class InvalidCells:
+    """Rejects the rows that came with invalid cells: a null must not be sent in their place."""
+
+    number: int | None  # the place of ``__v3io_invalid`` in a window, if there is one
+    detail: int | None  # likewise of ``__v3io_detail``
+    types: Mapping[str, pa.DataType | None]  # of the columns that are sent
+    misfits: Mapping[int, str]  # of the source
+
+    def refuse(self, window: Window, log: RejectionLog) -> None:
+        """Reject the rows that have such cells, whatever else they hold."""
+        for row, reason in self.misfits.items():
+            if 0 <= row - window.first_row < window.num_rows:
+                log.reasons[row - window.first_row] = ("UnencodableValue", reason)
+        cells = [] if self.number is None else window.columns[self.number]
+        if isinstance(cells, pa.Array):
+            cells = [] if cells.null_count == len(cells) else cells.to_pylist()
+        for row, cell in enumerate(cells):
+            found = _entries(cell)
+            if found:
+                known = None if self.detail is None else window.columns[self.detail][row]
+                known = known.as_py() if isinstance(known, pa.Scalar) else known
+                detail = known if isinstance(known, str) else self._explain(found)
+                log.reasons[row] = ("UnencodableValue", detail)
+
+    def _explain(self, found: list[tuple[str, str]]) -> str:
+        name, text = found[0]
+        shown = text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}..."
+        dtype = self.types.get(name)
+        fit = "is not valid" if dtype is None else f"is not a valid {dtype}"
+        more = f" (and {len(found) - 1} more columns)" if len(found) > 1 else ""
+        return (
+            f"column {name!r}: {shown!r} {fit}{more}. Correct the cell where it comes from, or "
+            f"fill it in and remove its entry from {INVALID}."
+        )
+
+
+def _entries(cell: Any) -> list[tuple[str, str]]:
+    """Return the pairs of a map as Arrow, pandas, polars or a person may hold it."""
+    if isinstance(cell, Mapping):
+        cell = list(cell.items())
+    if isinstance(cell, str) or not hasattr(cell, "__iter__"):
+        is_empty = not cell if isinstance(cell, str) else pd.isna(cell)
+        return [] if is_empty else [(INVALID, str(cell))]
+    pairs = [tuple(pair.values()) if isinstance(pair, Mapping) else tuple(pair) for pair in cell]
+    return [(str(pair[0]), str(pair[-1])) for pair in pairs if pair]
