@@ -35,15 +35,7 @@ class Blocks:
     reads them in windows that end at row 999, and compares one checksum before any of them
     is sent; rows from 1,000 on are noted window by window.
 
-    Parameters
-    ----------
-    noted : sequence of Block
-        In order, from the first row on.
-
-    Attributes
-    ----------
-    fresh : deque of Block
-        Blocks that are not noted yet; whoever notes one takes it out.
+    Blocks that are not noted yet are in ``fresh``; whoever notes one takes it out.
     """
 
     def __init__(self, noted: Sequence[Block] = ()) -> None:
@@ -58,12 +50,9 @@ class Blocks:
         return min(max_rows, self._noted[0].num_rows - self._rows_read())
 
     def take(self, first_row: int, payload: pa.Array, routes: Routes) -> bool:
-        """Add the next rows; return whether a block ended with them.
+        """Add the next rows, and return whether a block ended with them.
 
-        Raises
-        ------
-        DataError
-            They are not what they were.
+        A DataError is raised where they are not what they were.
         """
         self._pieces.append((payload, routes))
         num_rows = self._rows_read()
@@ -82,13 +71,7 @@ class Blocks:
         return True
 
     def finish(self, num_rows: int) -> None:
-        """Check that the data ends no earlier than it did.
-
-        Raises
-        ------
-        DataError
-            It does.
-        """
+        """Raise a DataError where the data ends earlier than it did."""
         if self._noted:
             more = self._noted[-1].first_row + self._noted[-1].num_rows
             raise DataError(
@@ -101,10 +84,7 @@ class Blocks:
 
     def _checksum(self) -> int:
         payloads, routes = zip(*self._pieces, strict=True)
-        columns = [
-            payloads,
-            *zip(*(part.columns for part in routes), strict=True),
-        ]
+        columns = [payloads, *zip(*(part.columns for part in routes), strict=True)]
         checksum = 0
         for pieces in columns:
             if pieces[0] is not None:

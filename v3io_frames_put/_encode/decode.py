@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from v3io_frames_put.config import Format
 
 Templates = dict[str, Any]  # by column, what it shall be again: an Arrow type or a Series
-Decoded = tuple[dict[str, Any], np.ndarray]  # columns, and the number of rows of each record
+Collected = tuple[dict[str, Any], list[int]]  # values by column, and the rows of each record
 _EXACT_FLOATS: Final = 2**53  # whole numbers below it are floats, too
 
 
@@ -59,13 +59,23 @@ def decode_records(
             f"column alone."
         )
     records, parsed = _parse(records, format, skip=on_error == "skip")
+    found: dict[str, Any] = {name: [] for name in names}
+    counts: Any = []
     if parsed:
-        columns, counts = _COLLECTORS[format](parsed, templates, names)
-    else:
-        columns = {name: _restore([], templates[name], name) for name in names}
-        counts = np.zeros(0, np.int64)
+        found, counts = _COLLECTORS[format](parsed)
+    if format == "raw" and names:
+        found = {names[0]: found.popitem()[1]}
+    columns = {}
+    for name, values in found.items():
+        with _naming(name):
+            if name in templates:
+                columns[name] = _restore(values, templates[name], name)
+            else:
+                columns[name] = _restore_alone(values)
     labels = records[["shard_id", "sequence_number"]]
-    index = pd.MultiIndex.from_frame(labels.iloc[np.repeat(np.arange(len(records)), counts)])
+    index = pd.MultiIndex.from_frame(
+        labels.iloc[np.repeat(np.arange(len(records)), np.array(counts, np.int64))]
+    )
     # Labels have pandas' own type for text, but objects where the frame sent had them.
     had_objects = isinstance(schema, pd.DataFrame) and schema.columns.dtype == object
     dtype = object if had_objects else None
@@ -154,51 +164,27 @@ _PARSERS: Final[dict[str, Callable[[bytes], Any]]] = {
 }
 
 
-def _collect_json(parsed: list[Any], templates: Templates, _: list[str]) -> Decoded:
-    """Give every column its type; names come in the order of the rows that have them first."""
+def _collect_json(parsed: list[Any]) -> Collected:
+    """Return the values of each member, in the order of the rows that have it first."""
     rows = [row for lines in parsed for row in lines]
     names: dict[str, None] = {}
     for row in rows:
         if row.keys() != names.keys():
             names.update(dict.fromkeys(row))
-    columns = {}
-    for name in names:
-        values = [row.get(name) for row in rows]
-        with _naming(name):
-            columns[name] = (
-                _restore(values, templates[name], name)
-                if name in templates
-                else _from_json_alone(values)
-            )
-    return columns, np.array([len(lines) for lines in parsed], np.int64)
+    return {name: [row.get(name) for row in rows] for name in names}, list(map(len, parsed))
 
 
-def _collect_arrow(parsed: list[Any], templates: Templates, _: list[str]) -> Decoded:
-    """Put the tables of all records together."""
+def _collect_arrow(parsed: list[Any]) -> Collected:
     table = pa.concat_tables(parsed, promote_options="permissive").combine_chunks()
-    columns = {}
-    for name, column in zip(table.column_names, table.columns, strict=True):
-        array = combine(column.chunks, column.type)
-        with _naming(name):
-            columns[name] = (
-                _restore(array, templates[name], name)
-                if name in templates
-                else _from_arrow_alone(array)
-            )
-    return columns, np.array([table.num_rows for table in parsed], np.int64)
+    columns = zip(table.column_names, table.columns, strict=True)
+    return {name: combine(c.chunks, c.type) for name, c in columns}, list(map(len, parsed))
 
 
-def _collect_raw(parsed: list[Any], templates: Templates, names: list[str]) -> Decoded:
-    """Return the bytes, or what the one column of the schema makes of them."""
-    counts = np.ones(len(parsed), np.int64)
-    if not names:
-        return {"data": _objects(parsed)}, counts
-    with _naming(names[0]):
-        column = _restore(pa.array(parsed, pa.binary()), templates[names[0]], names[0])
-    return {names[0]: column}, counts
+def _collect_raw(parsed: list[Any]) -> Collected:
+    return {"data": pa.array(parsed, pa.large_binary())}, [1] * len(parsed)
 
 
-_COLLECTORS: Final[dict[str, Callable[[list[Any], Templates, list[str]], Decoded]]] = {
+_COLLECTORS: Final[dict[str, Callable[[list[Any]], Collected]]] = {
     "json": _collect_json,
     "arrow": _collect_arrow,
     "raw": _collect_raw,
@@ -217,28 +203,28 @@ def _naming(name: str) -> Iterator[None]:
         ) from error
 
 
-def _from_json_alone(values: list[Any]) -> Any:
-    """Return a column of JSON's own types; whole numbers stay exact beside nulls and floats."""
-    kinds = set(map(type, values))
-    numbers = [value for value in values if type(value) is int]
-    if kinds == {int, type(None)} and min(numbers) >= -(2**63) and max(numbers) < 2**64:
-        return pd.array(values, dtype="UInt64" if max(numbers) >= 2**63 else "Int64")
-    is_inexact = float in kinds and any(abs(number) > _EXACT_FLOATS for number in numbers)
-    return _objects(values) if is_inexact else values
+def _restore_alone(values: list[Any] | pa.Array) -> Any:
+    """Return a column of JSON's or pandas' own types; where none is exact, of objects or Arrow's.
 
-
-def _from_arrow_alone(array: pa.Array) -> Any:
-    """Return a column of pandas' types; where none is exact, of Python objects or Arrow's."""
-    if pt.is_integer(array.type) and array.null_count:
-        name = str(array.type).replace("i", "I").replace("u", "U")
+    Whole numbers stay exact beside nulls and floats.
+    """
+    if isinstance(values, list):
+        kinds = set(map(type, values))
+        numbers = [value for value in values if type(value) is int]
+        if kinds == {int, type(None)} and min(numbers) >= -(2**63) and max(numbers) < 2**64:
+            return pd.array(values, dtype="UInt64" if max(numbers) >= 2**63 else "Int64")
+        is_inexact = float in kinds and any(abs(number) > _EXACT_FLOATS for number in numbers)
+        return _objects(values) if is_inexact else values
+    if pt.is_integer(values.type) and values.null_count:
+        name = str(values.type).replace("i", "I").replace("u", "U")
         dtype: Any = pd.api.types.pandas_dtype(name)
-        return dtype.__from_arrow__(array)
+        return dtype.__from_arrow__(values)
     try:
-        if pt.is_nested(array.type):
-            return _objects(array.to_pylist())
-        return pa.chunked_array([array]).to_pandas().array
+        if pt.is_nested(values.type):
+            return _objects(values.to_pylist())
+        return pa.chunked_array([values]).to_pandas().array
     except (pa.ArrowException, ValueError):
-        return _as_arrow(array)
+        return _as_arrow(values)
 
 
 # -- Values -> pandas columns -------------------------------------------------------------

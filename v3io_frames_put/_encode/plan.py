@@ -108,13 +108,13 @@ def plan_rows(
             gathered = max(window_bytes, held_bytes) if mapping.is_given else window_bytes
         max_rows = _AUTO_ROWS if options.rows_per_record == "auto" else options.rows_per_record
         packer = Packer(max_rows, packed, joiner, gathered, window_bytes)
-    marks = [
+    invalid, detail = (
         selection.add_position(source.names.index(name)).number if name in source.names else None
         for name in (INVALID, DETAIL)
-    ]
+    )
     types = {column.name: column.type for column in chosen}
-    invalid = InvalidCells(*marks, types, source.misfits)
-    rows = RowEncoder(selection, mapping, encoder, limits, window_bytes, invalid)
+    marked = InvalidCells(invalid, detail, types, source.misfits)
+    rows = RowEncoder(selection, mapping, encoder, limits, window_bytes, marked)
     return RowPlan(source.num_rows, source.index, chosen, rows, packer, source)
 
 

@@ -50,15 +50,12 @@ def hash_destinations(
         return None
     hashes = np.zeros(len(given), np.uint64)
     if keys is not None:
-        hashes = np.where(_is_given(keys), _hash_texts(keys), hashes)
+        hashes = np.where(to_numpy(keys.is_valid()), _hash_texts(keys), hashes)
     if shards is not None:
         numbers = shards.fill_null(0).to_numpy().astype(np.uint64)
-        hashes = np.where(_is_given(shards), _mix(numbers + _SEED) | np.uint64(1), hashes)
+        of_shards = _mix(numbers + _SEED) | np.uint64(1)
+        hashes = np.where(to_numpy(shards.is_valid()), of_shards, hashes)
     return hashes
-
-
-def _is_given(values: pa.Array) -> np.ndarray:
-    return to_numpy(values.is_valid())
 
 
 def _hash_texts(texts: pa.StringArray) -> np.ndarray:
@@ -257,33 +254,14 @@ class Routes:
 
 
 class Mapping:
-    """How rows get their partition key, shard and client info.
-
-    Parameters
-    ----------
-    selection : Selection
-        Where the columns are opened.
-    limits : Limits
-        Of keys and client info.
-    options : RowOptions
-        Its ``partition_key``, ``shard`` and ``client_info``.
-
-    Attributes
-    ----------
-    is_given : bool
-        Whether rows may differ in where they go, or in what their readers see.
-    """
+    """How rows get their partition key, shard and client info."""
 
     def __init__(self, selection: Selection, limits: Limits, options: RowOptions) -> None:
         self._limits = limits
-        shard = _check_shard(options.shard)
-        info = _check_client_info(options.client_info, limits)
-        self._key = _plan(selection, options.partition_key, "partition_key", _can_be_key)
-        self._shard = _plan(selection, shard, "shard", _can_be_shard)
-        self._info = _plan(selection, info, "client_info", can_be_bytes)
-        self.is_given = options.partition_key is not None or any(
-            not (value is None or isinstance(value, Reader)) for value in (shard, info)
-        )
+        self._key = _plan(selection, limits, "partition_key", options.partition_key, _can_be_key)
+        self._shard = _plan(selection, limits, "shard", options.shard, _can_be_shard)
+        self._info = _plan(selection, limits, "client_info", options.client_info, can_be_bytes)
+        self.is_given = bool(self._key or self._shard or self._info)
 
     def apply(self, window: Window, log: RejectionLog) -> Routes:
         """Return the routes of a window's rows; a shard takes the place of the key."""
@@ -324,15 +302,18 @@ def _leave_out(values: pa.Array | np.ndarray, mask: np.ndarray) -> pa.Array | np
 
 def _plan(
     selection: Selection,
-    value: Any,
+    limits: Limits,
     option: str,
+    value: Any,
     is_fit: Callable[[pa.DataType], bool],
 ) -> Column | None:
-    """Open what an option maps, and check its type."""
+    """Open what an option maps, and check it."""
     if value is None:
         return None
-    if isinstance(value, Reader):
-        return selection.add(value, option)
+    constant = _read_constant(option, value, limits)
+    if constant is not None:
+        cut = lambda start, stop: pa.repeat(constant, stop - start)  # noqa: E731
+        return selection.add(Reader(cut, constant.type), option)
     column = selection.add_option(value, option)
     if column.type is not None and not is_fit(column.type):
         advice = f"which cannot be a {option}. Cast it, or map another column"
@@ -340,28 +321,19 @@ def _plan(
     return column
 
 
-def _check_shard(shard: Any) -> Any:
-    """Return a reader of a number that serves every row; anything else as it is."""
-    if isinstance(shard, (bool, float)):
-        raise ConfigError(f"shard={shard!r}: expected a whole number, a column or an array.")
-    if not isinstance(shard, (int, np.integer)):
-        return shard
-    if not 0 <= shard < MAX_SHARDS:
-        raise ConfigError(f"shard={shard!r}: expected 0 to {MAX_SHARDS - 1:,}. Correct it.")
-    return _repeat(pa.scalar(int(shard), pa.int32()))
-
-
-def _check_client_info(client_info: Any, limits: Limits) -> Any:
-    """Return a reader of bytes that serve every row; anything else as it is."""
-    if not isinstance(client_info, (bytes, bytearray)):
-        return client_info
-    if len(client_info) > limits.max_client_info_bytes:
-        raise ConfigError(
-            f"client_info has {len(client_info):,} bytes; a record may hold at most "
-            f"{limits.max_client_info_bytes:,}. Shorten it."
-        )
-    return _repeat(pa.scalar(bytes(client_info), pa.binary()))
-
-
-def _repeat(value: pa.Scalar) -> Reader:
-    return Reader(lambda start, stop: pa.repeat(value, stop - start), value.type)
+def _read_constant(option: str, value: Any, limits: Limits) -> pa.Scalar | None:
+    """Return a shard or client info that serves every row; None where it is a column."""
+    if option == "shard" and isinstance(value, (bool, float)):
+        raise ConfigError(f"shard={value!r}: expected a whole number, a column or an array.")
+    if option == "shard" and isinstance(value, (int, np.integer)):
+        if not 0 <= value < MAX_SHARDS:
+            raise ConfigError(f"shard={value!r}: expected 0 to {MAX_SHARDS - 1:,}. Correct it.")
+        return pa.scalar(int(value), pa.int32())
+    if option == "client_info" and isinstance(value, (bytes, bytearray)):
+        if len(value) > limits.max_client_info_bytes:
+            raise ConfigError(
+                f"client_info has {len(value):,} bytes; a record may hold at most "
+                f"{limits.max_client_info_bytes:,}. Shorten it."
+            )
+        return pa.scalar(bytes(value), pa.binary())
+    return None
