@@ -77,7 +77,7 @@ def test_a_look_up_reads_only_shards_that_grew():
 class InDoubt:
     """Records that all stand on a stream of as many shards as there may be, all in doubt."""
 
-    def __init__(self, *, records, per_batch):
+    def __init__(self, *, records, per_batch, rows_per_record=1):
         platform = local.Platform(clock=Clock())
         platform.create_stream(STREAM, shards=MAX_SHARDS)
         platform.add_records(STREAM, [b"older"], shard=MAX_SHARDS - 1)
@@ -85,8 +85,9 @@ class InDoubt:
         self.reconciler = Reconciler(PLACE, RUN_ID, Retry())
         self.clock = count(0.0, 10.0)
         self.read()  # where the shards end
-        frame = pd.DataFrame({"row": range(records)})
-        plan = plan_rows(frame, shard=frame["row"] // per_batch % 8)
+        frame = pd.DataFrame({"row": range(records * rows_per_record)})
+        shard = frame["row"] // (per_batch * rows_per_record) % 8
+        plan = plan_rows(frame, shard=shard, rows_per_record=rows_per_record)
         self.batches = []
         for window in (encode_window(records, RUN_ID) for records in plan.records()):
             for first in range(0, len(window.entries), per_batch):
@@ -131,6 +132,19 @@ def test_a_record_in_doubt_costs_at_most_200_bytes(records, per_batch):
     assert found == records
     assert doubt.reconciler.late() == doubt.reconciler.duplicates() == []
     assert peak_bytes <= 200 * records + 3_000_000  # what reading a page takes
+
+
+@pytest.mark.parametrize(("records", "per_batch", "rows"), [(2_000, 1, 1), (10_000, 1_000, 10)])
+def test_what_is_kept_of_a_pack_or_a_small_batch_is_at_most_200_bytes(records, per_batch, rows):
+    doubt = InDoubt(records=records, per_batch=per_batch, rows_per_record=rows)
+    tracemalloc.start()
+    doubt.resolve()
+    doubt.batches.clear()
+    found = sum(int(one.is_found.sum()) for one in doubt.reconciler.take_lookups())
+    kept_bytes, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert found >= records
+    assert kept_bytes <= 200 * found
 
 
 def test_a_row_in_doubt_since_an_earlier_process_costs_at_most_200_bytes():
