@@ -48,7 +48,8 @@ test-fast: $(DEV)  ## Run the tests of pure code, and one call of each face (a m
 	$(PY) -m pytest $(FAST) $(ARGS)
 
 test-long: $(DEV)  ## Run all tests, with many more generated cases (up to hours)
-	$(PY) -m pytest -m "not ui and not mlrun and not airflow" --hypothesis-profile=thorough \
+	$(PY) -m pytest -n 2 --dist worksteal -m "not ui and not mlrun and not airflow" \
+	  --hypothesis-profile=thorough \
 	  --timeout=7200 -o faulthandler_timeout=14400 $(ARGS)
 
 test-oldest: $(OLDEST)/made  ## Run the fast tests with the oldest versions of what we need

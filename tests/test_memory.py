@@ -85,14 +85,23 @@ def forgetful_platform():
     server.server_close()
 
 
-def test_an_upload_needs_its_frame_its_results_and_250_mb(forgetful_platform):
+def upload(endpoint):
+    """Upload in a process of its own; return what it measured."""
     done = subprocess.run(
-        [sys.executable, "-c", UPLOAD, forgetful_platform],
+        [sys.executable, "-c", UPLOAD, endpoint],
         capture_output=True, text=True, timeout=110, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout)
-    assert told["stored"] == 150_000
-    assert told["frame_bytes"] > 300 * MB  # its bodies, kept, would break the bound below
-    assert told["results_bytes"] <= 45 * 150_000
-    assert told["peak_bytes"] <= told["frame_bytes"] + 40 * 150_000 + 250 * MB
+    return json.loads(done.stdout)
+
+
+@pytest.mark.timeout(330)
+def test_an_upload_needs_its_frame_its_results_and_250_mb(forgetful_platform):
+    peaks = []
+    for _ in range(3):  # what allocators keep of freed memory swings by 15 MB
+        measured = upload(forgetful_platform)
+        assert measured["stored"] == 150_000
+        assert measured["frame_bytes"] > 300 * MB  # its bodies, kept, would break the bound below
+        assert measured["results_bytes"] <= 45 * 150_000
+        peaks.append(measured["peak_bytes"])
+    assert sorted(peaks)[1] <= measured["frame_bytes"] + 40 * 150_000 + 250 * MB
