@@ -130,10 +130,10 @@ class Packer:
         self, window: Records, faults: RowsAtFault, *, is_copy: bool = False
     ) -> Iterator[Records]:
         """Pack a window; where that fails, a copy of what is left of it, then its halves."""
-        is_left = np.ones(len(window.rows), np.bool_)
+        packed: list[np.ndarray] = []  # the rows of the packs that have left
         try:
             for packs in self._pack_once(window):
-                is_left[np.searchsorted(window.rows, packs.rows)] = False
+                packed.append(packs.rows)
                 yield packs
         except BaseException as error:
             if not is_unforeseen(error):
@@ -141,12 +141,12 @@ class Packer:
             failure = error
         else:
             return
-        places = np.flatnonzero(is_left)
+        places = np.flatnonzero(~np.isin(window.rows, np.concatenate([window.rows[:0], *packed])))
         no_packs = _take_rows(window, places[:0])
         no_packs = replace(
             no_packs, data=pa.array([], pa.binary()), row_counts=np.zeros(0, np.int32)
         )
-        if is_left.all():  # nothing has left that says what became of the window's other rows
+        if not packed:  # nothing has left that says what became of the window's other rows
             yield replace(no_packs, num_rows=window.num_rows, rejections=window.rejections)
         if is_copy and len(places) == 1:
             row = int(window.rows[places[0]])
@@ -163,7 +163,6 @@ class Packer:
 
         The first piece has all of the window's rows and rejections, the others none.
         """
-        window = replace(window, data=own_copy(window.data))  # once, for all pieces
         order, borders = _group(window)
         room = self._room(window)[order]
         ends = self._cut(window.sizes[order], room, borders)
@@ -250,7 +249,7 @@ def _take_rows(window: Records, places: np.ndarray) -> Records:
     return replace(
         window,
         num_rows=0,
-        data=own_copy(window.data).take(chosen),
+        data=window.data.take(chosen),
         sizes=window.sizes[places],
         routes=window.routes.each(lambda column: column.take(chosen)),
         destination=None if window.destination is None else window.destination[places],
@@ -349,9 +348,14 @@ def _slice(window: Records, part: slice, start: int, stop: int) -> Records:
 
 
 def _concat(windows: list[Records]) -> Records:
-    """Put windows that follow each other together, and empty the list: its memory is needed."""
+    """Put windows that follow each other together, in memory of their own.
+
+    Empties the list: its memory is needed.
+    """
     first = windows[0]
-    if len(windows) > 1:
+    if len(windows) == 1:
+        first = replace(first, data=own_copy(first.data))
+    else:
         rejected = [window.rejections for window in windows]
         destination = None
         if first.destination is not None:
