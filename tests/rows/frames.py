@@ -318,7 +318,7 @@ CELLS = [
     (dt.datetime(1, 1, 1, tzinfo=BERLIN), NO, NO, NO, NO),
     (pd.Timestamp("2026-11-22T00:00:00.000000001"), "2026-11-22T00:00:00.000000001", NO, NO, NO),
     (pd.Timestamp("2026-11-22", tz="Asia/Kolkata"), "2026-11-21T18:30:00Z", NO, NO, NO),
-    (np.datetime64("2026-11"), "2026-11-01T00:00:00", NO, NO, NO),
+    (np.datetime64("2026-11"), NO, NO, NO, NO),
     (np.datetime64("2026-11-22T01"), "2026-11-22T01:00:00", NO, NO, NO),
     (np.datetime64("2026-11-22T01:00:00.123456789"), "2026-11-22T01:00:00.123456789", NO, NO, NO),
     (np.datetime64("20000-01-01"), NO, NO, NO, NO),

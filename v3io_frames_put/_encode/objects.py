@@ -215,10 +215,8 @@ def _key(key: Any) -> str:
 
 def _since_epoch(value: Any) -> int:
     """Return a timestamp of Python, pandas or NumPy in nanoseconds, zoned ones in UTC."""
-    if isinstance(value, np.datetime64):
-        return _scale(value, _as_seconds(value, "datetime64"))
-    if isinstance(value, pd.Timestamp):
-        return int(value.asm8.astype(np.int64)) * (_NANO // PER_SECOND[value.unit])
+    if isinstance(value, (np.datetime64, pd.Timestamp)):
+        return _count_nanoseconds(value)
     days, seconds = value.toordinal() - _EPOCH_DAY, value.hour * 3_600 + value.minute * 60
     whole = days * _DAY_SECONDS + seconds + value.second
     # Subtracted as a number: what astimezone returns has to lie in the years 1 - 9999.
@@ -228,50 +226,31 @@ def _since_epoch(value: Any) -> int:
 
 def _nanoseconds(value: Any) -> int:
     """Return a duration of Python, pandas or NumPy in nanoseconds."""
-    if isinstance(value, np.timedelta64):
-        return _scale(value, _as_seconds(value, "timedelta64"))
-    if isinstance(value, pd.Timedelta):
-        return int(value.asm8.astype(np.int64)) * (_NANO // PER_SECOND[value.unit])
+    if isinstance(value, (np.timedelta64, pd.Timedelta)):
+        return _count_nanoseconds(value)
     seconds = value.days * _DAY_SECONDS + value.seconds
     return int(seconds * _NANO + value.microseconds * 1_000)
 
 
-_UNITS: Final = {"W": 604_800, "D": _DAY_SECONDS, "h": 3_600, "m": 60, "s": 1}
-_FRACTIONS: Final = {
-    "ms": 10**3,
-    "us": 10**6,
-    "ns": 10**9,
-    "ps": 10**12,
-    "fs": 10**15,
-    "as": 10**18,
+_UNITS: Final = {
+    "W": 604_800 * _NANO,
+    "D": _DAY_SECONDS * _NANO,
+    "h": 3_600 * _NANO,
+    "m": 60 * _NANO,
+    "s": _NANO,
+    "ms": 10**6,
+    "us": 10**3,
+    "ns": 1,
 }
 
-_MOST_MONTHS: Final = 10**9
 
-
-def _as_seconds(value: Any, kind: str) -> tuple[int, int]:
-    """Return the unit of a NumPy time as a fraction of seconds: numerator, denominator."""
+def _count_nanoseconds(value: Any) -> int:
+    """Return a time of NumPy, or the one that pandas keeps, in nanoseconds."""
+    value = getattr(value, "asm8", value)
     unit, count = np.datetime_data(value.dtype)
-    if unit in _UNITS:
-        return _UNITS[unit] * count, 1
-    if unit in _FRACTIONS:
-        return count, _FRACTIONS[unit]
-    if kind == "datetime64" and unit in ("Y", "M"):
-        return 0, 1  # not of one length: counted in days instead
-    raise Unencodable("a duration of months, or without a unit; convert it")
-
-
-def _scale(value: Any, unit: tuple[int, int]) -> int:
-    """Return a NumPy time in nanoseconds."""
-    numerator, denominator = unit
-    if numerator == 0:
-        if abs(int(value.astype(np.int64))) > _MOST_MONTHS:  # NumPy would overflow in silence
-            raise Unencodable("a year outside 1 - 9999; correct it")
-        value, numerator = value.astype("M8[D]"), _DAY_SECONDS
-    nanoseconds, rest = divmod(int(value.astype(np.int64)) * numerator * _NANO, denominator)
-    if rest:
-        raise Unencodable("a time finer than a nanosecond; round it")
-    return nanoseconds
+    if unit not in _UNITS:
+        raise Unencodable("a time of NumPy in years, months, picoseconds or no unit; convert it")
+    return int(value.astype(np.int64)) * count * _UNITS[unit]
 
 
 # -- Arrow ----------------------------------------------------------------------------
