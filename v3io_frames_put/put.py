@@ -123,7 +123,8 @@ def put_records(  # noqa: PLR0913  # the one public verb: contract section 1
         Requests in flight at once. ``"auto"``: as many as the network and the platform
         can carry, up to 64.
     max_in_flight_bytes : int
-        Encoded bytes held at once: built, queued and unanswered together.
+        Encoded bytes held at once: built, queued and unanswered together. Packs by key
+        are gathered from as many bytes of rows again.
     progress : bool or callable, optional
         None: a bar in a terminal or a notebook. A callable gets `Progress` snapshots in
         this thread, at most ten a second and one at the end.

@@ -221,6 +221,23 @@ def test_small_packs_are_told(keys, is_told):
     assert any(line.startswith(said) for line in advice) == is_told
 
 
+@pytest.mark.parametrize(
+    ("options", "small", "large"),
+    [
+        ({"rows_per_record": "auto", "partition_key": "key"}, True, True),
+        ({"rows_per_record": "auto"}, False, False),
+        ({"rows_per_record": 1}, False, True),
+    ],
+    ids=["a key of few rows", "full packs", "a row a record"],
+)
+def test_arrow_that_is_larger_than_json_and_small_packs_are_told(options, small, large):
+    data = pd.DataFrame({"key": np.arange(30_000) % 3_000, "n": range(30_000), "x": 1.5})
+    advice = plan_records(data, STREAM, format="arrow", **options).advice
+    assert any(line.startswith("Packs are small: 10.0 rows per record") for line in advice) == small
+    (*_, last) = advice or ("",)
+    assert ("bytes a row here, JSON about 2" in last) == large
+
+
 def test_infinities_that_become_null_are_told():
     data = pd.DataFrame({"a": [1.5, np.inf, -np.inf]})
     plan = plan_records(data, STREAM, encoding=Encoding(infinity="null"))

@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pt
 
+from v3io_frames_put._encode.plan import plan_rows
 from v3io_frames_put._producer.accumulator import Accumulator
 from v3io_frames_put._producer.completion import find_too_large
 from v3io_frames_put._public import public
@@ -24,6 +25,7 @@ from v3io_frames_put._run import plan_data
 from v3io_frames_put._wire.bodies import ENVELOPE_BYTES, RUN_BYTES, encode_window
 from v3io_frames_put._wire.paths import parse_stream_path
 from v3io_frames_put.config import DeliveryOptions, Encoding, Limits, RowOptions, or_default
+from v3io_frames_put.errors import UnsupportedType
 from v3io_frames_put.plan.records_plan import KeyCounts, PlannedRecord, RecordsPlan
 
 if TYPE_CHECKING:
@@ -47,7 +49,7 @@ _MERGE_FROM: Final = 1_000_000  # keys counted; and never before they have doubl
 _COMMONEST: Final = 20
 _KEY_COUNTS: Final = pa.schema([("key", pa.string()), ("records", pa.int64())])
 _FEW_PACKS: Final = 10  # fewer say nothing of the average
-_SMALL_AUTO_PACK: Final = 8  # rows; below half of it, Arrow's frame outweighs them
+_SMALL_PACK: Final = 50  # rows; of fewer, what a record costs outweighs them
 _SHOWN_VALUES: Final = 3
 _GLANCE: Final = 10_000  # values: among so many, a column of fractions mostly has one
 _SKEWED: Final = 0.5  # of all records under one key
@@ -158,7 +160,7 @@ def plan_source(
             *_advise_on_columns(data, planned.columns, rows.format, rows.encoding),
             *_advise_on_keys(keys, records, is_keyed=rows.is_routed),
             *_advise_on_lanes(survey.parallel_requests, delivery.first_in_flight),
-            *_advise_on_packs(survey.num_rows - num_rejected, records, rows.rows_per_record),
+            *_advise_on_packs(survey, survey.num_rows - num_rejected, rows),
         ),
     )
 
@@ -432,18 +434,40 @@ def _advise_on_columns(
             yield f"Infinities become null, as missing values are: {counted}."
 
 
-def _advise_on_packs(rows: int, records: int, rows_per_record: int | str) -> Iterator[str]:
-    """Look at packs that hold far fewer rows than they may."""
-    if rows_per_record == 1 or records < _FEW_PACKS:
+def _advise_on_packs(survey: _Survey, rows: int, options: RowOptions) -> Iterator[str]:
+    """Look at packs that hold few rows, and at Arrow that takes more bytes than JSON."""
+    records, rows_per_record = len(survey.sizes), options.rows_per_record
+    if records < _FEW_PACKS:
         return
-    wanted = _SMALL_AUTO_PACK if rows_per_record == "auto" else int(rows_per_record)
     mean = rows / records
-    if mean < wanted / 2:
+    least = _SMALL_PACK if rows_per_record == "auto" else min(_SMALL_PACK, rows_per_record / 2)
+    if rows_per_record != 1 and mean < least:
         yield (
             f"Packs are small: {mean:,.1f} rows per record on average, rows_per_record is "
             f"{rows_per_record}. A pack holds rows of one key or shard, and few of them are close "
             f"together. Choose a key with fewer values, or sort by the key."
         )
+    if options.format == "arrow":
+        arrow, json = survey.sizes.sum() / rows, _measure_as_json(survey.preview)
+        if arrow > json:
+            mend = (
+                "with `rows_per_record`" if rows_per_record == 1 else "by a key with fewer values"
+            )
+            yield (
+                f"Arrow takes {arrow:,.0f} bytes a row here, JSON about {json:,.0f}: each record "
+                f'repeats the schema. Send `format="json"`, or put more rows in a record {mend}.'
+            )
+
+
+def _measure_as_json(records: list[PlannedRecord]) -> float:
+    """Return the bytes of a row of Arrow records as JSON, on average; inf: it has no JSON."""
+    table = pa.concat_tables([pa.ipc.open_stream(record.data).read_all() for record in records])
+    try:
+        plan = plan_rows(table, RowOptions(), limits=Limits())
+    except UnsupportedType:
+        return np.inf
+    sizes = [records.sizes for records in plan.records()]
+    return float(np.concatenate(sizes).mean()) if sum(map(len, sizes)) else np.inf
 
 
 def _advise_on_keys(keys: KeyCounts, records: int, *, is_keyed: bool) -> Iterator[str]:
