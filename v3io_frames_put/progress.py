@@ -52,16 +52,16 @@ class Progress:
         Why nothing is sent. None: it does not wait.
     """
 
-    total: int | None
-    stored: int
-    rejected: int
-    unknown: int
-    unsent: int
-    retried: int
-    in_flight: int
-    bytes_sent: int
-    seconds: float
-    waiting: str | None
+    total: int | None = None
+    stored: int = 0
+    rejected: int = 0
+    unknown: int = 0
+    unsent: int = 0
+    retried: int = 0
+    in_flight: int = 0
+    bytes_sent: int = 0
+    seconds: float = 0.0
+    waiting: str | None = None
 
     @property
     def settled(self) -> int:

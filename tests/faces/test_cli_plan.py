@@ -135,3 +135,14 @@ def test_the_limits_of_a_client_count(file):
 def test_options_are_checked(file):
     with pytest.raises(ConfigError, match="twice"):
         jobs.plan(file, STREAM, delivery="twice")
+
+
+def test_options_that_publish_does_not_have_are_refused(file):
+    with pytest.raises(TypeError, match=r"plan\(\) got .*'wher'\. Did you mean 'where'"):
+        jobs.plan(file, STREAM, wher="n > 1")
+
+
+def test_options_that_send_nothing_are_ignored(file, tmp_path):
+    results = tmp_path / "r.parquet"
+    assert jobs.plan(file, STREAM, results=results, create=True, shards=3).rows == 3
+    assert not results.exists()

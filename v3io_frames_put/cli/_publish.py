@@ -52,9 +52,8 @@ def _take_files(
 
 _EXAMPLES: Final = """\b
 Examples:
-  v3io-put publish clicks.parquet projects/shop/clicks --partition-key user
-  v3io-put publish in/ projects/shop/clicks --create --shards 8 \\
-    --where "day >= '2026-11-01'"
+  v3io-put publish clicks.parquet projects/clicks --partition-key user
+  v3io-put publish lake/ projects/clicks --where "day >= '2026-11-01'" --create
   v3io-put publish --config job.toml --failed failed.parquet --summary -
 """
 
@@ -131,8 +130,8 @@ def _plan(*, files: tuple[str, ...], stream: str, **options: Any) -> None:
     from v3io_frames_put import jobs
 
     encoding = _take_encoding(options)
-    keywords = inspect.signature(jobs.plan).parameters
-    used = {name: value for name, value in options.items() if name in keywords}
+    of_publish = inspect.signature(jobs.publish).parameters  # not those of the platform
+    used = {name: value for name, value in options.items() if name in of_publish}
     with reading_bar("Planning", "rows") as show:
         planned = jobs.plan(files, stream, encoding=encoding, **{**used, "progress": show})
     text = repr(planned)

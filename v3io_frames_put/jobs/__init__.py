@@ -6,6 +6,7 @@ files -> find_files -> select_files -> FileTable -> plan_run -> (journal)
 
 from __future__ import annotations
 
+import inspect
 import logging
 import warnings
 from dataclasses import replace
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from v3io_frames_put._journal import open_journal
-from v3io_frames_put._public import public
+from v3io_frames_put._public import find_unknown, public
 from v3io_frames_put._run import check_event, plan_run
 from v3io_frames_put.client import Client, pick_client
 from v3io_frames_put.config import Encoding, Limits, check_choice
@@ -127,10 +128,8 @@ def publish(  # noqa: PLR0913 - one keyword for each option of a job
         files that it began with. A finished run returns its results again.
     progress : bool or callable, optional
         None: a bar on a terminal, else a log line every ten seconds.
-    create : bool
-        Make the stream, if there is none, with ``shards`` and ``retention_hours``.
-    shards, retention_hours : int
-        Of a stream that is made.
+    create, shards, retention_hours : bool, int, int
+        Whether to create the stream if it does not exist, and how.
     results : path, optional
         A Parquet file to write: the results of ``put_records``, a row for each row.
     failed : path, optional
@@ -244,47 +243,38 @@ def _publish(files: Inputs, stream: str, *, client: Client, **given: Any) -> Job
                     journal.unpin(table.broken_files, table.schema)
 
 
+_DEFAULTS: Final = {
+    option.name: option.default
+    for option in inspect.signature(publish).parameters.values()
+    if option.kind is option.KEYWORD_ONLY
+}
+
+
 @public
-def plan(  # noqa: PLR0913 - the options of publish that say what is sent
+def plan(
     files: Inputs,
     stream: str,
     *,
-    input_format: str | None = None,
-    columns: Sequence[str] | None = None,
-    index: bool = False,
-    where: str | None = None,
-    types: Mapping[str, Any] | None = None,
-    delimiter: str | None = None,
-    quote: str = '"',
-    csv_encoding: str = "utf-8",
-    header: bool = True,
-    skip_lines: int = 0,
-    decimal_point: str = ".",
-    all_text: bool = False,
-    format: Literal["json", "arrow", "raw"] = "json",  # noqa: A002 - the contract's name
-    rows_per_record: int | Literal["auto"] = 1,
-    partition_key: str | None = None,
-    shard: int | str | None = None,
-    client_info: str | bytes | None = None,
-    delivery: DeliveryMode = "at_least_once",
-    order: Order = "key",
-    max_in_flight: MaxInFlight = 8,
-    max_in_flight_bytes: int = 64 << 20,
-    encoding: Encoding | None = None,
     client: Client | None = None,
     progress: Callable[[int, int | None], object] | None = None,
+    **options: Any,
 ) -> RecordsPlan:
     """Find out what ``publish`` would send, without sending anything.
 
     Reads and encodes every row as a job does. The files may be larger than memory; nothing is
-    written, and the stream need not exist. All options are those of ``publish``.
+    written, and the stream need not exist.
 
     Parameters
     ----------
+    files, stream
+        As in ``publish``.
     client : Client, optional
         Its limits count; it is not connected. None: the platform's usual limits.
     progress : callable, optional
         Called with the rows read so far, and those of all files as far as that is known.
+    **options
+        Those of ``publish``. Options that do not change what is sent, such as ``results``, are
+        ignored.
 
     Returns
     -------
@@ -301,11 +291,13 @@ def plan(  # noqa: PLR0913 - the options of publish that say what is sent
     >>> from v3io_frames_put import jobs
     >>> jobs.plan("clicks/*.parquet", "users/demo/clicks", partition_key="user")
     """
-    given = dict(locals())
-    options = JobOptions.read(given, limits=client.limits if client else Limits())
-    found = find_files(files, input_format)
-    table, rows = options.open_table(options.select(found) or found[:1])
+    if unknown := find_unknown(options, _DEFAULTS):
+        raise TypeError(f"plan() {unknown}")
+    given = {**_DEFAULTS, **options}
+    job = JobOptions.read(given, limits=client.limits if client else Limits())
+    found = find_files(files, given["input_format"])
+    table, rows = job.open_table(job.select(found) or found[:1])
     if progress is not None:
         table.on_read = lambda: progress(table.rows_read, estimate_rows(table))
-    planned = plan_source(table.source(), stream, rows=rows, delivery=options.delivery)
-    return replace(planned, advice=(*options.notes(table), *planned.advice))
+    planned = plan_source(table.source(), stream, rows=rows, delivery=job.delivery)
+    return replace(planned, advice=(*job.notes(table), *planned.advice))

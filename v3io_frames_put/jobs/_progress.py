@@ -18,10 +18,6 @@ if TYPE_CHECKING:
 
 _LOG: Final = logging.getLogger("v3io_frames_put")
 _LOG_EVERY_SECONDS: Final = 10.0
-_NOTHING: Final = Progress(
-    total=None, stored=0, rejected=0, unknown=0, unsent=0, retried=0, in_flight=0, bytes_sent=0,
-    seconds=0.0, waiting=None,
-)  # fmt: skip
 
 
 @contextmanager
@@ -52,7 +48,7 @@ def show_progress(
             show(replace(snapshot, total=total, waiting=waiting, **least))
 
         if known is not None:
-            update(_NOTHING)
+            update(Progress())
         yield update
 
 
