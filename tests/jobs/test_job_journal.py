@@ -15,7 +15,7 @@ from pyarrow import parquet as pq
 from tests.jobs.conftest import STREAM, write_parquet, write_text
 from v3io_frames_put import ConfigError, DataError, Interrupted, Limits, PartialFailure, jobs
 from v3io_frames_put.errors import PutRecordsError
-from v3io_frames_put.jobs._reader import ParquetFile
+from v3io_frames_put.jobs._reader import ParquetReader
 from v3io_frames_put.local import faults
 
 
@@ -176,9 +176,7 @@ def test_a_job_that_broke_off_goes_on_when_the_file_is_mended(
 
 
 @pytest.mark.parametrize("delivery", ["at_least_once", "exactly_once"])
-def test_a_mended_file_brings_no_type_or_column_of_its_own(
-    publish, folder, path, sent, caplog, delivery
-):
+def test_a_mended_file_brings_no_type_or_column_of_its_own(publish, folder, path, sent, delivery):
     options = {"journal": path, "delivery": delivery}
     for number in (0, 2):
         table = pq.read_table(folder / f"{number}.parquet")
@@ -196,7 +194,6 @@ def test_a_mended_file_brings_no_type_or_column_of_its_own(
     assert caught.value.results.counts["stored"] == 22
     (reason,) = caught.value.results.reasons
     assert f"1.parquet, row 2: column 'n' holds '{2**40}', which is not int32" in reason["detail"]
-    assert "1.parquet: 'extra' left out" in caplog.text
     assert [row["n"] for row in sent("n")] == [*range(11), 12, *range(20, 30)]
     with pytest.raises(PartialFailure) as caught:
         publish(folder, **options)
@@ -342,7 +339,7 @@ def test_a_finished_job_stays_so_where_a_file_cannot_be_read_again(
 ):
     publish(folder, journal=path)
     with monkeypatch.context() as patch:
-        patch.setattr(ParquetFile, "pieces", fail_to_read)
+        patch.setattr(ParquetReader, "pieces", fail_to_read)
         with pytest.raises(PutRecordsError, match="cannot be read"):
             publish(folder, journal=path)
     assert publish(folder, journal=path).receipt["already_complete"]

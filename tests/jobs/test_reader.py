@@ -62,12 +62,14 @@ import {imports}
 from v3io_frames_put import UnsupportedType
 from v3io_frames_put.jobs._files import find_files
 from v3io_frames_put.jobs._reader import FileTable
-source = FileTable(find_files(sys.argv[1]), {{}}).source()
+from tests.internals import plan_rows
+def plan(*columns):
+    return plan_rows(FileTable(find_files(sys.argv[1]), {{}}).source(), columns=columns)
 try:
-    source.open(source.names.index("p"))
+    plan("p")
 except UnsupportedType as error:
-    print(error.dtype)
-source.open(source.names.index("n"))
+    print("pandas.period" in error.dtype)
+plan("n")
 """
 
 
@@ -78,12 +80,12 @@ class TestExtensionTypes:
         frame.to_parquet(tmp_path / "a.parquet")
         command = [sys.executable, "-c", PERIOD.format(imports=imports), tmp_path / "a.parquet"]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
-        assert done.stdout == "extension<pandas.period>\n"
+        assert done.stdout == "True\n"
 
     def test_are_refused_where_they_are_sent(self, publish, tmp_path, sent):
         frame = pd.DataFrame({"p": pd.interval_range(0, 2), "n": [1, 2]})
         frame.to_parquet(tmp_path / "a.parquet")
-        with pytest.raises(UnsupportedType, match=r"'p' has type extension<pandas\.interval>"):
+        with pytest.raises(UnsupportedType, match=r"'p' has type .*pandas\.interval"):
             publish(tmp_path / "a.parquet")
         publish(tmp_path / "a.parquet", columns=["n"])
         assert sent("n") == [{"n": 1}, {"n": 2}]

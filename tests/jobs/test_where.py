@@ -17,8 +17,8 @@ from pyarrow import parquet as pq
 
 from tests.jobs.conftest import read_rows, write_parquet, write_text
 from v3io_frames_put import ColumnNotFound, ConfigError, DataError
-from v3io_frames_put.jobs._files import InputFile, find_files, select_files
-from v3io_frames_put.jobs._where import parse_where
+from v3io_frames_put.jobs._files import InputFile, find_files
+from v3io_frames_put.jobs._where import parse_where, select_files
 
 UTC = dt.timezone.utc
 TABLE = pa.table(
@@ -49,7 +49,6 @@ def rows(text):
     [
         ("n = 2", [1]),
         ("n == 2", [1]),
-        ("2 < n", [2]),
         ("n != 2", [0, 2]),
         ("n <> 2", [0, 2]),
         ("x > 1", [1, 2, 3]),
@@ -122,7 +121,7 @@ def test_names_the_columns_it_reads():
         ("b = 1", "1 is not a value of column 'b', which is bool"),
         ("day = 'soon'", "soon is not a value of column 'day', which is date32"),
         ("n in (s)", "expected a number or 'text'"),
-        ("x > n", "compare columns in DuckDB"),
+        ("x > n", "columns are compared in DuckDB"),
         ("(" * 2_000 + "n = 1" + ")" * 2_000, "at most 50 brackets and 'not' inside one another"),
         (" or ".join(["n = 1"] * 501), "at most 500 comparisons; column in (1, 2, ...) takes any"),
         ("not " * 2_000 + "n = 1", "at most 50 brackets and 'not' inside one another"),
@@ -252,10 +251,19 @@ def test_rows_are_kept_as_sql_says_whatever_statistics_exclude(
     assert found.places == [row + 1 for row in expected]
 
 
-def make_file(name, **partitions):
-    return InputFile(
-        name=name, path=name, filesystem=None, kind="csv", size=1, mtime_ns=1, partitions=partitions
-    )
+def make_files(*folders):
+    return [
+        InputFile(
+            name=str(number),
+            path=str(number),
+            filesystem=None,
+            kind="csv",
+            size=1,
+            mtime_ns=1,
+            partitions=partitions,
+        )
+        for number, partitions in enumerate(folders)
+    ]
 
 
 @given(
@@ -264,7 +272,7 @@ def make_file(name, **partitions):
 )
 @example([("9", None), ("10", None), ("x", None)], "day < '5'")
 def test_no_row_that_is_wanted_is_in_a_file_that_is_left_out(folders, where):
-    files = [make_file(str(n), day=day, part=part) for n, (day, part) in enumerate(folders)]
+    files = make_files(*({"day": day, "part": part} for day, part in folders))
     try:
         chosen = select_files(files, where, {})
     except ConfigError:  # a number compared with text
@@ -292,13 +300,13 @@ def test_no_row_that_is_wanted_is_in_a_file_that_is_left_out(folders, where):
 
 @pytest.mark.parametrize("where", ["day = '20261121'", "day = '20261121' and n > 0"])
 def test_a_folder_that_is_not_a_number_changes_nothing_for_the_others(where):
-    files = [make_file(day, day=day) for day in ("20261120", "20261121")]
-    stray = make_file("s", day="20261121.old")
-    assert select_files([*files, stray], where, {}) == select_files(files, where, {}) == files[1:]
+    days = [{"day": day} for day in ("20261120", "20261121", "20261121.old")]
+    for files in (make_files(*days[:2]), make_files(*days)):
+        assert select_files(files, where, {}) == files[1:2]
 
 
 def test_types_that_are_asked_for_decide():
-    files = [make_file(day, day=day) for day in ("2", "10")]
+    files = make_files({"day": "2"}, {"day": "10"})
     assert select_files(files, "day < '3'", {}) == files[:1]
     assert select_files(files, "day < '3'", {"day": pa.string()}) == files
 

@@ -141,24 +141,15 @@ class LineEncoder:
 
     def _decode(self, lines: pa.BinaryArray, first_row: int, log: RejectionLog) -> list[Any]:
         """Parse each line; refuse those that are not one JSON object each."""
-        try:
-            rows = decode_lines(self._decoder, lines)
-        except _INVALID:
-            rows = None
-        if rows is not None:
-            return rows
-        rows = []
-        for row, line in enumerate(pc.fill_null(lines, b"").to_pylist()):
-            try:
-                line.decode()
-                rows.append(self._decoder.decode(line))
-            except _INVALID as error:  # noqa: PERF203 - every line is judged alone
-                rows.append(self._missing)
-                where = self._selection.source.describe(first_row + row)
-                shown = repr(line[:_SHOWN_BYTES].decode("utf-8", "replace"))
-                shown += "..." * (len(line) > _SHOWN_BYTES)
-                detail = f"{where}: not a JSON object ({error}): {shown}. Correct the line."
-                log.add(row, "UnencodableValue", detail)
+        rows, errors = parse_lines(self._decoder, lines)
+        for row, error in errors.items():
+            rows[row] = self._missing
+            line = lines[row].as_py() or b""
+            where = self._selection.source.describe(first_row + row)
+            shown = repr(line[:_SHOWN_BYTES].decode("utf-8", "replace"))
+            shown += "..." * (len(line) > _SHOWN_BYTES)
+            detail = f"{where}: not a JSON object ({error}): {shown}. Correct the line."
+            log.add(row, "UnencodableValue", detail)
         return rows
 
     def _pick(self, window: Window, rows: list[Any]) -> pa.BinaryArray:
@@ -180,7 +171,29 @@ class LineEncoder:
         return pa.array(texts, pa.binary())
 
 
-def decode_lines(decoder: msgspec.json.Decoder[Any], lines: pa.BinaryArray) -> list[Any] | None:
+def parse_lines(
+    decoder: msgspec.json.Decoder[Any], lines: pa.BinaryArray
+) -> tuple[list[Any], dict[int, Exception]]:
+    """Parse lines; None for each that is not one JSON object, with what is wrong with it."""
+    try:
+        rows = _parse_at_once(decoder, lines)
+    except _INVALID:
+        rows = None
+    if rows is not None:
+        return rows, {}
+    rows = []
+    errors: dict[int, Exception] = {}
+    for number, line in enumerate(pc.fill_null(lines, b"").to_pylist()):
+        try:
+            line.decode()
+            rows.append(decoder.decode(line))
+        except _INVALID as error:  # noqa: PERF203 - every line is judged alone
+            rows.append(None)
+            errors[number] = error
+    return rows, errors
+
+
+def _parse_at_once(decoder: msgspec.json.Decoder[Any], lines: pa.BinaryArray) -> list[Any] | None:
     """Parse lines by one call; None where not every line is one object.
 
     The decoder sees one text in which objects may share a line or span some. But in valid

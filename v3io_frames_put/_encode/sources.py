@@ -190,7 +190,7 @@ def _extension_names(field: pa.Field) -> Iterator[str]:
         yield from _extension_names(field.type.field(number))
 
 
-def _split_index(schema: pa.Schema) -> tuple[list[str], list[str], list[int]]:
+def split_index(schema: pa.Schema) -> tuple[list[str], list[str], list[int]]:
     """Return the names of columns and of pandas' index levels, and the places of both."""
     metadata = schema.pandas_metadata or {}
     levels = [
@@ -217,7 +217,7 @@ class TableSource(Source):
 
     def __init__(self, table: pa.Table) -> None:
         self.num_rows: int = table.num_rows
-        self.names, self.level_names, self._places = _split_index(table.schema)
+        self.names, self.level_names, self._places = split_index(table.schema)
         self._table = table
 
     def open(self, position: int) -> Reader:
@@ -239,7 +239,7 @@ class StreamSource(Source):
     def __init__(
         self, schema: pa.Schema, batches: Callable[[list[int]], Iterator[pa.RecordBatch]]
     ) -> None:
-        self.names, self.level_names, self._places = _split_index(schema)
+        self.names, self.level_names, self._places = split_index(schema)
         self._schema = schema
         self._open_batches = batches
         self._batches: Iterator[pa.RecordBatch] | None = None

@@ -11,28 +11,22 @@ import stat
 import sys
 import tempfile
 from dataclasses import dataclass, field
-from functools import reduce
-from itertools import product
-from operator import and_
+from io import TextIOWrapper
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias
 from urllib.parse import unquote, urlsplit
 
 import pyarrow as pa
-import pyarrow.compute as pc
 from pyarrow import fs
 
 from v3io_frames_put.errors import ConfigError, DataError, MissingExtra
-from v3io_frames_put.jobs._where import parse_where
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
-
-    from typing_extensions import Self
+    from collections.abc import Iterator, Mapping, Sequence
 
 _LOG: Final = logging.getLogger("v3io_frames_put")
 
-Kind: TypeAlias = Literal["parquet", "csv", "json", "arrow"]
+Kind: TypeAlias = Literal["parquet", "csv", "tsv", "json", "arrow"]
 FileStamp: TypeAlias = "tuple[str, int | None, int | None]"
 Inputs: TypeAlias = "str | os.PathLike[str] | Sequence[str | os.PathLike[str]]"
 
@@ -40,7 +34,7 @@ STDIN: Final = "-"
 INPUT_FORMATS: Final[dict[str, Kind]] = {
     "parquet": "parquet",
     "csv": "csv",
-    "tsv": "csv",
+    "tsv": "tsv",
     "jsonl": "json",
     "ndjson": "json",
     "json": "json",
@@ -58,8 +52,12 @@ _COMPRESSED: Final = (".gz", ".bz2", ".zst", ".lz4", ".xz", ".zip")  # of text
 _NULL: Final = "__HIVE_DEFAULT_PARTITION__"
 _NOT_READ_TO_ITS_END: Final = (None, None)  # it may be repaired before the run goes on
 _OF_ARROW: Final = ("s3", "gs", "gcs", "abfs", "abfss", "hdfs")
-_COPY_BYTES: Final = 1 << 20
+
+BLOCK_BYTES: Final = 1 << 20
+MAX_LINE_BYTES: Final = 16 << 20  # no record may be so long
+_KEPT_BYTES: Final = 1_000  # of a line that is too long
 _STEP_BYTES: Final = 1 << 16  # of text that is lost before a damaged part of a compressed file
+_BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"  # of a file in UTF-8, where it has one
 
 # -- URLs as they may be shown ------------------------------------------------------------
 
@@ -91,25 +89,17 @@ def public_cause(error: Exception) -> Exception | None:
 # -- one file -----------------------------------------------------------------------------
 
 
+class Block(NamedTuple):
+    """Whole lines of a text file in UTF-8, or the beginning of a line that is too long."""
+
+    text: bytes
+    is_cut: bool
+    position: int  # bytes of the file that were read
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InputFile:
-    """One file to publish.
-
-    Attributes
-    ----------
-    name : str
-        As the user would type it.
-    path, filesystem
-        Where pyarrow finds it.
-    kind : {"parquet", "csv", "json", "arrow"}
-        By its ending, or as the user says.
-    size, mtime_ns : int or None
-        To check whether it is still the same file.
-    partitions : dict of str to str or None
-        ``key=value`` folders on the way to it, below what the user named.
-    spool : file or None
-        What keeps a copy of standard input on disk.
-    """
+    """One file to publish; its name is as the user would type it."""
 
     name: str
     path: str
@@ -118,17 +108,14 @@ class InputFile:
     size: int | None
     mtime_ns: int | None
     partitions: Mapping[str, str | None] = field(default_factory=dict)
+    """``key=value`` folders on the way to it, below what the user named."""
     spool: Any = field(default=None, repr=False)
+    """Keeps a copy of standard input on disk."""
 
     @property
     def stamp(self) -> FileStamp:
         """What identifies the file, now and in another process."""
         return self.name, self.size, self.mtime_ns
-
-    @property
-    def delimiter(self) -> str:
-        """Between the cells of a line, by the ending."""
-        return "\t" if _ending(self.path) == ".tsv" else ","
 
     def resolve(self) -> Path:
         """Return where it is, links followed, if it is on this machine."""
@@ -138,99 +125,81 @@ class InputFile:
         """Open it for reading anywhere in it."""
         return self.filesystem.open_input_file(self.path)
 
-    def open_text(self) -> TextStream:
-        """Open it for reading from its beginning, decompressed."""
-        return TextStream(self)
-
     def is_unchanged(self) -> bool:
         """Whether size and time are what they were when it was found."""
         info = self.filesystem.get_file_info(self.path)
         return (info.size, info.mtime_ns) == (self.size, self.mtime_ns)
 
+    def read_blocks(
+        self, block_bytes: int = BLOCK_BYTES, encoding: str | None = None, errors: str = "strict"
+    ) -> Iterator[Block]:
+        """Yield the decompressed text, however long a line of it is; ``encoding``: if not UTF-8."""
+        rest, is_first, is_cut = b"", True, False
+        with self.open() as raw:
+            for chunk in self._read_chunks(raw, max(block_bytes, 3), encoding, errors):
+                if is_cut and b"\n" not in chunk:
+                    continue
+                rest += chunk.partition(b"\n")[2] if is_cut else chunk
+                if is_first:
+                    rest = rest.removeprefix(_BYTE_ORDER_MARK)
+                is_first = is_cut = False
+                if end := rest.rfind(b"\n") + 1:
+                    yield Block(rest[:end], is_cut=False, position=raw.tell())
+                    rest = rest[end:]
+                elif len(rest) > MAX_LINE_BYTES:
+                    yield Block(rest[:_KEPT_BYTES], is_cut=True, position=raw.tell())
+                    rest, is_cut = b"", True
+            if rest:
+                yield Block(rest, is_cut=False, position=raw.tell())
 
-class TextStream:
-    """Decompressed bytes of a file, from its beginning."""
+    def _read_chunks(
+        self, raw: pa.NativeFile, size: int, encoding: str | None, errors: str
+    ) -> Iterator[bytes]:
+        """Yield the text in pieces; of a damaged file, first what is before the damage."""
+        stream = _decompress(raw, _path_of(self.path).lower())
+        step = size if stream is raw else min(size, _STEP_BYTES)
+        read = stream.read
+        if encoding is not None:
+            decoded = TextIOWrapper(stream, encoding, errors, newline="")
 
-    def __init__(self, file: InputFile) -> None:
-        name = _path_of(file.path).lower()
-        packing = PurePosixPath(name).suffix
-        self._raw = file.open()
-        self._stream: Any = self._raw
-        self._step = _STEP_BYTES if packing in _COMPRESSED else 1 << 62
-        self._failure: Exception | None = None
-        if packing == ".zip":
-            self._stream = _open_member(self._raw)
-        elif packing in _COMPRESSED:
-            buffered: Any = pa.BufferedInputStream(self._raw, _COPY_BYTES)
-            if packing == ".xz":
-                import lzma
+            def read(size: int) -> bytes:
+                return decoded.read(size).encode("utf-8", "surrogatepass")
 
-                self._stream = lzma.LZMAFile(buffered)  # noqa: SIM115 - closed with what it reads
-            else:
-                self._stream = pa.CompressedInputStream(buffered, pa.Codec.detect(name).name)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._raw.close()
-
-    def read(self, size: int) -> bytes:
-        """Read at most so many bytes; none at the end alone."""
-        if self._failure is not None:
-            raise self._failure
-        parts: list[bytes] = []
-        while size > 0:
-            try:
-                part = self._stream.read(min(size, self._step))
-            except (OSError, EOFError) as error:
-                if not parts:
-                    raise
-                self._failure = error  # what was read before it comes first
-                break
-            if not part:
-                break
-            parts.append(part)
-            size -= len(part)
-        return b"".join(parts)
-
-    @property
-    def position(self) -> int:
-        """How many bytes of the file itself were read."""
-        return int(self._raw.tell())
+        text = b""
+        try:
+            while fresh := read(step):
+                text += fresh
+                if len(text) >= size:
+                    yield text
+                    text = b""
+        except (OSError, EOFError):
+            yield text
+            raise
+        yield text
 
 
-def _open_member(raw: Any) -> Any:
-    import zipfile
+def _decompress(raw: pa.NativeFile, name: str) -> Any:
+    """Return a stream of the decompressed bytes of a file."""
+    packing = PurePosixPath(name).suffix
+    if packing == ".zip":
+        import zipfile
 
-    archive = zipfile.ZipFile(raw)
-    members = [info for info in archive.infolist() if not info.is_dir()]
-    if len(members) != 1:
-        raise DataError(f"it holds {len(members)} files; expected one. Unpack it.")
-    return archive.open(members[0])
+        archive = zipfile.ZipFile(raw)
+        members = [info for info in archive.infolist() if not info.is_dir()]
+        if len(members) != 1:
+            raise DataError(f"it holds {len(members)} files; expected one. Unpack it.")
+        return archive.open(members[0])
+    if packing not in _COMPRESSED:
+        return raw
+    buffered = pa.BufferedInputStream(raw, BLOCK_BYTES)
+    if packing == ".xz":
+        import lzma
+
+        return lzma.LZMAFile(buffered)
+    return pa.CompressedInputStream(buffered, pa.Codec.detect(name).name)
 
 
 # -- finding files ------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """A path as the user named it, on the file system that has it."""
-
-    filesystem: Any
-    path: str
-    scheme: str
-    find: Callable[[str], list[str]]
-    kind: Kind | None
-
-    def describe(self, path: str) -> Any:
-        """Ask the file system about a path."""
-        return self.filesystem.get_file_info(path)
-
-    @property
-    def is_local(self) -> bool:
-        """Whether it is on this machine."""
-        return isinstance(self.filesystem, fs.LocalFileSystem)
 
 
 def find_files(inputs: Inputs, input_format: str | None = None) -> list[InputFile]:
@@ -238,7 +207,7 @@ def find_files(inputs: Inputs, input_format: str | None = None) -> list[InputFil
 
     In the order in which they are named; those of a folder or a glob sorted by path.
     Names that begin with a dot or an underscore are left out of both, and a file that is
-    named twice is taken once.
+    named twice, or by a link, is taken once.
 
     Raises
     ------
@@ -248,213 +217,155 @@ def find_files(inputs: Inputs, input_format: str | None = None) -> list[InputFil
     if input_format is not None and input_format not in INPUT_FORMATS:
         expected = ", ".join(INPUT_FORMATS)
         raise ConfigError(f"input_format={input_format!r}: expected one of {expected}.")
-    found: dict[tuple[str, str], InputFile] = {}
-    for named in _read_inputs(inputs):
-        for file in _read_stdin(input_format) if named == STDIN else _expand(named, input_format):
-            place = file.name, file.path  # a name may show less than the path
-            if place in found:
-                _LOG.info("%s is named twice; it is taken once", file.name)
-            found.setdefault(place, file)
-    if not found:
-        raise ConfigError("there are no files to publish; expected at least one.")
-    files = list(found.values())
-    _warn_of_links(files)
-    return files
-
-
-def _warn_of_links(files: Sequence[InputFile]) -> None:
-    """Warn of rows that are sent twice, since a link leads to a file that is published, too."""
-    first: dict[str, InputFile] = {}
-    for file in files:
-        if not isinstance(file.filesystem, fs.LocalFileSystem):
-            continue
-        other = first.setdefault(os.path.realpath(file.path), file)
-        if other is not file:
-            _LOG.warning(
-                "%s and %s are one file, and both are published: its rows are sent twice",
-                other.name,
-                file.name,
-            )
-
-
-def _read_inputs(inputs: Inputs) -> list[str]:
-    """Return what is named, as text. Raises ConfigError."""
     try:
-        named = [inputs] if isinstance(inputs, (str, os.PathLike)) else list(inputs)
-        return [str(os.fspath(one)) for one in named]
+        every = [inputs] if isinstance(inputs, (str, os.PathLike)) else list(inputs)
+        named = [str(os.fspath(one)) for one in every]
     except TypeError as error:
         raise ConfigError(f"files={inputs!r}: expected a path, or a list of them.") from error
+    kind = None if input_format is None else INPUT_FORMATS[input_format]
+    found: dict[str, InputFile] = {}
+    for one in named:
+        for file in [_copy_stdin(kind)] if one == STDIN else _expand(one, kind):
+            # The name of a remote file may show less than its path.
+            place = os.path.realpath(file.path) if _is_local(file.filesystem) else file.path
+            first = found.setdefault(place, file)
+            if first is not file:
+                _LOG.info("%s is named twice (%s); it is taken once", first.name, file.name)
+    if not found:
+        raise ConfigError("there are no files to publish; expected at least one.")
+    return list(found.values())
 
 
-def _read_stdin(input_format: str | None) -> list[InputFile]:
+def _copy_stdin(kind: Kind | None) -> InputFile:
     """Copy standard input to disk: a run reads its files more than once."""
-    if input_format is None:
+    if kind is None:
         raise ConfigError(
             f"{STDIN}: standard input has no name that shows what it holds; expected input_format "
             f"({', '.join(INPUT_FORMATS)})."
         )
-    spool = tempfile.NamedTemporaryFile(suffix=f".{input_format}")  # noqa: SIM115 - kept by the file
-    while part := sys.stdin.buffer.read(_COPY_BYTES):
+    spool = tempfile.NamedTemporaryFile()  # noqa: SIM115 - kept by the file
+    while part := sys.stdin.buffer.read(BLOCK_BYTES):
         spool.write(part)
     spool.flush()
-    return [
-        InputFile(
-            name=STDIN,
-            path=PurePosixPath(spool.name).as_posix(),
-            filesystem=fs.LocalFileSystem(),
-            kind=INPUT_FORMATS[input_format],
-            size=spool.tell(),
-            mtime_ns=Path(spool.name).stat().st_mtime_ns,
-            spool=spool,
-        )
-    ]
+    return InputFile(
+        name=STDIN,
+        path=PurePosixPath(spool.name).as_posix(),
+        filesystem=fs.LocalFileSystem(),
+        kind=kind,
+        size=spool.tell(),
+        mtime_ns=Path(spool.name).stat().st_mtime_ns,
+        spool=spool,
+    )
 
 
-def pick_files(
-    found: Sequence[InputFile], pinned: Sequence[FileStamp]
-) -> tuple[list[InputFile], list[InputFile]]:
-    """Pick the files of a run that has begun; return them, and those that came later.
-
-    Raises
-    ------
-    ConfigError
-        One of them is not there any more, or has changed.
-    """
-    of_name = {file.name: file for file in found}
-    picked = []
-    for name, size, mtime_ns in pinned:
-        file = of_name.pop(name, None)
-        known = (size, mtime_ns)
-        if file is None or known not in [(file.size, file.mtime_ns), _NOT_READ_TO_ITS_END]:
-            what = "is not among the files" if file is None else "has changed"
-            raise ConfigError(
-                f"journal: its run is not finished, and {name} {what} since it began. Bring "
-                f"back what it was, or choose another journal for a new run."
-            )
-        picked.append(file)
-    return picked, list(of_name.values())
-
-
-def _expand(named: str, input_format: str | None) -> list[InputFile]:
+def _expand(named: str, kind: Kind | None) -> list[InputFile]:
+    """Find the files that a path, folder, glob or URL leads to."""
     shown = hide_password(named)
-    place = _locate(named, shown, INPUT_FORMATS[input_format] if input_format else None)
+    filesystem, path, scheme = _locate(named, shown)
     try:
-        found = _list(place, shown)
+        infos, root = _list(filesystem, path, shown)
     except OSError as error:
         why = hide_password(str(error))
         raise ConfigError(f"{shown}: {why}. Check path and permissions.") from public_cause(error)
     except UnicodeEncodeError as error:
         raise ConfigError(f"{error.object!a}: its name is not valid UTF-8. Rename it.") from error
-    if not found:
+    files = []
+    for info in infos:
+        # Some file systems, as that of HTTP, know whole URLs only.
+        is_path = scheme and "://" not in info.path
+        name = hide_password(f"{scheme}{info.path.lstrip('/')}" if is_path else info.path)
+        of_kind = kind or kind_of(info.path)
+        if of_kind is None and info.path == path:
+            raise ConfigError(
+                f"{name}: the format is not known; expected a name that ends with {_ENDINGS}. "
+                f"Rename it, or give input_format."
+            )
+        if of_kind is None or info.type != fs.FileType.File:
+            _LOG.warning("%s is left out: not a file of a kind that can be read", name)
+            continue
+        partitions = read_partitions(info.path, root)
+        files.append(
+            InputFile(
+                name=name,
+                path=info.path,
+                filesystem=filesystem,
+                kind=of_kind,
+                size=info.size,
+                mtime_ns=info.mtime_ns,
+                partitions=partitions,
+            )
+        )
+    if not files:
         raise ConfigError(f"{shown!r} leads to no file; expected {_ENDINGS}. Check the path.")
-    return found
+    return files
 
 
-def _list(place: _Place, shown: str) -> list[InputFile]:
-    info = place.describe(place.path)
+def _list(filesystem: Any, path: str, shown: str) -> tuple[list[Any], str]:
+    """List the files of a path, and the folder below which folders are columns."""
+    info = filesystem.get_file_info(path)
     if info.type == fs.FileType.File:
-        return [_make(place, info, root=str(PurePosixPath(place.path).parent))]
+        return [info], str(PurePosixPath(path).parent)
     if info.type == fs.FileType.Directory:
-        return list(_walk(place, place.path, root=place.path))
-    if info.type == fs.FileType.Unknown and place.is_local:
-        is_pipe = stat.S_ISFIFO(os.stat(place.path).st_mode)  # noqa: PTH116 - as text, for Arrow
+        return _walk(filesystem, path), path
+    if info.type == fs.FileType.Unknown and _is_local(filesystem):
+        is_pipe = stat.S_ISFIFO(os.stat(path).st_mode)  # noqa: PTH116 - as text, for Arrow
         what = "a named pipe" if is_pipe else "neither a file nor a folder"
         raise ConfigError(
             f"{shown!r} is {what}, which can be read only once. Send it to standard input, and "
             f"name {STDIN} with input_format."
         )
-    if not glob.has_magic(place.path):
+    if not glob.has_magic(path):
         raise ConfigError(f"{shown!r}: there is no such file. Check the path.")
-    root = _fixed_part(place.path)
-    marked = PurePosixPath(place.path).name[0] in "._"  # asked for by name
-    found: list[InputFile] = []
-    for path in sorted(place.find(place.path)):
-        info = place.describe(path)
-        if info.type == fs.FileType.Directory:
-            found += _walk(place, path, root=root)
-        elif marked or PurePosixPath(path).name[0] not in "._":
-            found += _make_known(place, info, root=root)
-    return found
+    marked = PurePosixPath(path).name[0] in "._"  # asked for by name
+    infos = []
+    for match in filesystem.get_file_info(sorted(_glob(filesystem, path))):
+        if match.type == fs.FileType.Directory:
+            infos += _walk(filesystem, match.path)
+        elif marked or match.base_name[0] not in "._":
+            infos.append(match)
+    return infos, _fixed_part(path)
 
 
-def _walk(place: _Place, folder: str, root: str) -> Iterator[InputFile]:
-    """List the files of a folder that hold data."""
-    every = fs.FileSelector(folder, recursive=True)
-    infos = (
-        _walk_local(place, folder, ()) if place.is_local else place.filesystem.get_file_info(every)
-    )
-    for info in sorted(infos, key=lambda info: cast("str", info.path)):
-        below = _below(info.path, folder)
-        if info.type == fs.FileType.File and not any(part[0] in "._" for part in below.parts):
-            yield from _make_known(place, info, root=root)
+def _walk(filesystem: Any, folder: str) -> list[Any]:
+    """List the files of a folder; links are followed, each folder is entered once."""
+    if _is_local(filesystem):
 
+        def refuse(error: OSError) -> None:
+            raise error
 
-def _walk_local(place: _Place, folder: str, above: tuple[str, ...]) -> list[Any]:
-    """List what is below a folder, links followed, but for those that lead back or nowhere."""
-    here = os.path.realpath(folder)
-    if here in above:
-        _LOG.warning("%s is left out: it leads back to a folder above it", folder)
-        return []
-    found = []
-    paths = [os.path.join(folder, name) for name in os.listdir(folder) if name[0] not in "._"]  # noqa: PTH118, PTH208 - as text, for Arrow
-    for info in place.filesystem.get_file_info(paths):
-        if info.type == fs.FileType.Directory:
-            found += _walk_local(place, info.path, (*above, here))
-        elif info.type == fs.FileType.NotFound:
-            _LOG.warning("%s is left out: it leads to no file", info.path)
-        else:
-            found.append(info)
-    return found
-
-
-def _make_known(place: _Place, info: Any, root: str) -> list[InputFile]:
-    """Make a file of a folder or glob, if it is of a kind that can be read."""
-    if place.kind or kind_of(info.path):
-        return [_make(place, info, root=root)]
-    _LOG.warning("%s is left out: not a kind of file that can be read", _name(place, info.path))
-    return []
-
-
-def _make(place: _Place, info: Any, root: str) -> InputFile:
-    kind = place.kind or kind_of(info.path)
-    if kind is None:
-        raise ConfigError(
-            f"{_name(place, info.path)}: the format is not known; expected a name that ends with "
-            f"{_ENDINGS}. Rename it, or give input_format."
-        )
-    return InputFile(
-        name=_name(place, info.path),
-        path=info.path,
-        filesystem=place.filesystem,
-        kind=kind,
-        size=info.size,
-        mtime_ns=info.mtime_ns,
-        partitions=read_partitions(info.path, root),
-    )
-
-
-def _name(place: _Place, path: str) -> str:
-    is_url = "://" in path  # where the file system, as that of HTTP, knows whole URLs only
-    if place.scheme and not is_url:
-        path = place.scheme + path.lstrip("/")
-    return hide_password(path)
+        paths: list[str] = []
+        seen: set[str] = set()
+        for parent, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
+            here = os.path.realpath(parent)
+            if here in seen:
+                _LOG.warning("%s is left out: it leads back to %s", parent, here)
+                folders.clear()
+                continue
+            seen.add(here)
+            folders[:] = sorted(name for name in folders if name[0] not in "._")
+            paths += [os.path.join(parent, name) for name in names]  # noqa: PTH118 - for Arrow
+        infos = filesystem.get_file_info(paths)
+    else:
+        infos = filesystem.get_file_info(fs.FileSelector(folder, recursive=True))
+        infos = [info for info in infos if info.type == fs.FileType.File]
+    return [
+        info
+        for info in sorted(infos, key=lambda info: str(info.path))
+        if not any(part[0] in "._" for part in _below(info.path, folder).parts)
+    ]
 
 
 def kind_of(path: str | os.PathLike[str]) -> Kind | None:
     """Return what a file holds, by the ending of its name; None: it does not show."""
-    return _KINDS.get(_ending(os.fspath(path)))
+    endings = PurePosixPath(_path_of(os.fspath(path)).lower()).suffixes
+    if len(endings) > 1 and endings[-1] in _COMPRESSED:
+        endings.pop()
+    return _KINDS.get(endings[-1]) if endings else None
 
 
 def _path_of(path: str) -> str:
     """Return a path without the query that a URL has."""
     return urlsplit(path).path if "://" in path else path
-
-
-def _ending(path: str) -> str:
-    endings = [ending.lower() for ending in PurePosixPath(_path_of(path)).suffixes]
-    if len(endings) > 1 and endings[-1] in _COMPRESSED:
-        return endings[-2]
-    return endings[-1] if endings else ""
 
 
 def _below(path: str, folder: str) -> PurePosixPath:
@@ -469,14 +380,19 @@ def _fixed_part(pattern: str) -> str:
     return str(PurePosixPath(*parts[:fixed]))
 
 
-def _locate(named: str, shown: str, kind: Kind | None) -> _Place:
+def _is_local(filesystem: Any) -> bool:
+    return isinstance(filesystem, fs.LocalFileSystem)
+
+
+def _locate(named: str, shown: str) -> tuple[Any, str, str]:
+    """Return the file system of a path or URL, its path there, and the scheme of the URL."""
     if "://" not in named:
         path = PurePosixPath(os.path.abspath(os.path.expanduser(named))).as_posix()  # noqa: PTH100, PTH111 - keeps symlinks
-        return _Place(fs.LocalFileSystem(), path, "", lambda p: glob.glob(p, recursive=True), kind)  # noqa: PTH207 - patterns come absolute
+        return fs.LocalFileSystem(), path, ""
     scheme, _, rest = named.partition("://")
     if scheme in _OF_ARROW:
+        root, query = rest.partition("/")[0], urlsplit(named).query
         try:
-            root, query = rest.partition("/")[0], urlsplit(named).query
             remote, base = fs.FileSystem.from_uri(f"{scheme}://{root}/" + (query and f"?{query}"))
         except (pa.ArrowException, OSError) as error:
             why = hide_password(str(error))
@@ -486,7 +402,7 @@ def _locate(named: str, shown: str, kind: Kind | None) -> _Place:
         else:
             below = rest.partition("/")[2].removesuffix(f"?{query}")
             path = "/".join(part for part in (base.strip("/"), below) if part)
-            return _Place(remote, path, f"{scheme}://", lambda p: _glob(remote, p), kind)
+            return remote, path, f"{scheme}://"
     try:
         if scheme == "v3io":
             import v3iofs  # type: ignore[import-untyped]  # noqa: F401 - registers itself
@@ -501,17 +417,16 @@ def _locate(named: str, shown: str, kind: Kind | None) -> _Place:
     except Exception as error:  # no such scheme, no package for it, nobody there: each its own
         why = str(error).replace(named, shown)
         raise ConfigError(f"{shown!r}: {why}. Check the address, and who may read it.") from error
-    files = fs.PyFileSystem(fs.FSSpecHandler(remote))
-    # Its own glob does not find what its listing begins with a slash.
-    find = remote.glob if scheme != "v3io" else lambda pattern: _glob(files, pattern)
-    return _Place(files, path, f"{scheme}://", find, kind)
+    return fs.PyFileSystem(fs.FSSpecHandler(remote)), path, f"{scheme}://"
 
 
-def _glob(remote: Any, pattern: str) -> list[str]:
+def _glob(filesystem: Any, pattern: str) -> list[str]:
     """Find the paths that match a pattern; ``**`` is any number of folders."""
+    if _is_local(filesystem):
+        return glob.glob(pattern, recursive=True)  # noqa: PTH207 - patterns come absolute
     selector = fs.FileSelector(_fixed_part(pattern), recursive=True, allow_not_found=True)
     wanted = pattern.lstrip("/").split("/")
-    paths = [info.path for info in remote.get_file_info(selector)]
+    paths = [info.path for info in filesystem.get_file_info(selector)]
     return [path for path in paths if _matches(path.lstrip("/").split("/"), wanted)]
 
 
@@ -521,6 +436,27 @@ def _matches(parts: Sequence[str], pattern: Sequence[str]) -> bool:
     if pattern[0] == "**":
         return _matches(parts, pattern[1:]) or _matches(parts[1:], pattern)
     return fnmatch.fnmatchcase(parts[0], pattern[0]) and _matches(parts[1:], pattern[1:])
+
+
+def pick_files(
+    found: Sequence[InputFile], pinned: Sequence[FileStamp]
+) -> tuple[list[InputFile], list[InputFile]]:
+    """Pick the files of a run that has begun; return them, and those that came later.
+
+    Raises ConfigError where one is not there any more, or has changed.
+    """
+    of_name = {file.name: file for file in found}
+    picked = []
+    for name, *known in pinned:
+        file = of_name.pop(name, None)
+        if file is None or tuple(known) not in [file.stamp[1:], _NOT_READ_TO_ITS_END]:
+            what = "is not among the files" if file is None else "has changed"
+            raise ConfigError(
+                f"journal: its run is not finished, and {name} {what} since it began. Bring "
+                f"back what it was, or choose another journal for a new run."
+            )
+        picked.append(file)
+    return picked, list(of_name.values())
 
 
 # -- key=value folders --------------------------------------------------------------------
@@ -536,95 +472,30 @@ def read_partitions(path: str, root: str) -> dict[str, str | None]:
 def find_partition_types(
     files: Sequence[InputFile], types: Mapping[str, pa.DataType]
 ) -> dict[str, pa.DataType]:
-    """Find the type of each partition column: whole numbers, if all are written as such."""
-    values: dict[str, list[str]] = {}
+    """Find the type of each folder column: whole numbers, if all are written as such."""
+    texts: dict[str, set[str]] = {}
     for file in files:
-        for name, value in file.partitions.items():
-            values.setdefault(name, []).extend([] if value is None else [value])
+        for name, text in file.partitions.items():
+            texts.setdefault(name, set()).update(() if text is None else (text,))
     return {
-        name: types.get(name, pa.int64() if given and all(map(_is_integer, given)) else pa.string())
-        for name, given in values.items()
+        name: types.get(name, pa.int64() if given and all(map(is_integer, given)) else pa.string())
+        for name, given in texts.items()
     }
 
 
-def _is_integer(text: str) -> bool:
+def is_integer(text: str) -> bool:
+    """Return whether text is a 64-bit whole number, written as one."""
     digits = text.removeprefix("-")
     return digits.isascii() and digits.isdigit() and text == str(int(text)) and len(digits) < 19  # noqa: PLR2004 - fits 64 bits
 
 
-def partition_value(file: InputFile, name: str, dtype: pa.DataType) -> pa.Scalar:
-    """Return what a file's folders say about a column; null where they say nothing."""
+def cast_partition(file: InputFile, name: str, dtype: pa.DataType) -> pa.Scalar:
+    """Return what a file's folders say about a column, in its type; null: nothing."""
     value = file.partitions.get(name)
-    if value is None:
-        return pa.scalar(None, dtype)
     try:
-        return pa.scalar(value).cast(dtype)
+        return pa.scalar(value, pa.string()).cast(dtype)
     except (pa.ArrowNotImplementedError, pa.ArrowInvalid) as error:
         raise DataError(
             f"{file.name}: its folder {name}={value} is not a value of {dtype}. Give another type "
             f"by types, or rename the folder."
         ) from error
-
-
-def select_files(
-    files: Sequence[InputFile], where: str | None, types: Mapping[str, pa.DataType]
-) -> list[InputFile]:
-    """Leave out the files whose folders exclude every row: those are not opened.
-
-    A column of folders has one type in the end, which depends on the files that are left: so
-    where some values are numbers and some are not, a file is left out that no type leaves in.
-    """
-    known = find_partition_types(files, types)
-    if where is None or not known:
-        return list(files)
-    texts = {name: {file.partitions.get(name) for file in files} for name in known}
-    choices = [
-        {known[name], pa.int64()}
-        if name not in types and any(map(_is_integer, filter(None, texts[name])))
-        else {known[name]}
-        for name in known
-    ]
-    kept: set[int] = set()
-    judged: set[int] = set()
-    errors = []
-    for typing in product(*choices):
-        try:
-            judged_now, kept_now = _prune(files, where, dict(zip(known, typing, strict=True)))
-        except ConfigError as error:  # a literal of another type
-            errors.append(error)
-            continue
-        judged |= judged_now
-        kept |= kept_now
-    if not judged and errors:
-        raise errors[0]
-    chosen = [file for place, file in enumerate(files) if place in kept or place not in judged]
-    if len(chosen) < len(files):
-        _LOG.info("%d files are left out: where excludes their folders", len(files) - len(chosen))
-    return chosen
-
-
-def _prune(
-    files: Sequence[InputFile], where: str, types: Mapping[str, pa.DataType]
-) -> tuple[set[int], set[int]]:
-    """Return the places of files whose folders have the types, and of those to be read."""
-    import pyarrow.dataset as ds
-
-    schema = pa.schema(list(types.items()))
-    condition = parse_where(where, schema, others=True)
-    kind, nowhere = ds.ParquetFileFormat(), fs.LocalFileSystem()  # nothing is opened: any will do
-    fragments = []
-    for place, file in enumerate(files):
-        facts: list[Any] = [pc.scalar(True)]  # noqa: FBT003 - a literal
-        try:
-            for name in file.partitions:
-                value = partition_value(file, name, types[name])
-                known = pc.field(name) == value if value.is_valid else pc.field(name).is_null()
-                facts.append(known)
-        except DataError:
-            continue
-        fact = reduce(and_, facts)
-        fragments.append(kind.make_fragment(str(place), nowhere, partition_expression=fact))
-    schema = pa.unify_schemas([schema, condition.schema])
-    dataset = ds.FileSystemDataset(fragments, schema, kind, nowhere)
-    kept = {int(fragment.path) for fragment in dataset.get_fragments(condition.expression)}
-    return {int(fragment.path) for fragment in fragments}, kept

@@ -1,13 +1,13 @@
-"""Parquet and Arrow IPC: files that know their types."""
+"""What a file gives: its columns and types, then pieces of rows. Parquet and Arrow IPC."""
 
 from __future__ import annotations
 
-import json
+from contextlib import nullcontext
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.types as pt
 from pyarrow import parquet as pq
 
@@ -21,8 +21,8 @@ from v3io_frames_put._encode.layouts import (
     map_as_list,
     to_numpy,
 )
-from v3io_frames_put.jobs._cast import Piece, cast_cells, show_bytes
-from v3io_frames_put.jobs._json_lines import LINE_FIELD
+from v3io_frames_put._encode.sources import split_index
+from v3io_frames_put.jobs._cast import cast_cells
 from v3io_frames_put.jobs._where import parse_where
 
 if TYPE_CHECKING:
@@ -35,64 +35,125 @@ if TYPE_CHECKING:
 _BATCH_ROWS: Final = 8_192
 _BATCH_BYTES: Final = 8 << 20
 _BUFFER_BYTES: Final = 1 << 18
+_SHOWN: Final = 60  # characters of a cell
 _MAGIC: Final = b"ARROW1"  # of the file format; a stream begins with its schema
-_EXTENSION: Final = b"ARROW:extension:name"
-_KNOWN_EXTENSIONS: Final = ("arrow.uuid", "arrow.json", "arrow.bool8")
-INDEX: Final = {b"v3io_holds": b"index"}
+_HOLDS: Final = b"v3io_holds"
+
+INDEX: Final = {_HOLDS: b"index"}
 """Metadata of an index column, in a file of failed rows."""
+LINE_FIELD: Final = pa.field(LINE, pa.binary(), metadata={_HOLDS: b"json-lines"})
+"""The column of lines that are sent as they are, also in a file of failed rows."""
 
 
-class _TypedFile:
-    """A file that knows its types."""
+@dataclass(slots=True)
+class Piece:
+    """Consecutive rows of a file, as its reader found them.
 
-    is_text = False
-    notes: tuple[str, ...] = ()
+    Attributes
+    ----------
+    unit : str
+        What its rows are counted in: ``"a.csv, line"``.
+    rows : ndarray of int64
+        Where each row is in the file, counted from 1; of text, its first line.
+    columns : dict of str to Array
+        As the file has them; one that is missing is null.
+    invalid : dict of int to (dict of str to str)
+        Text of the cells that do not fit, by row and column. A row of which no cell could
+        be read has its whole text, as the column ``line``.
+    details : dict of int to str
+        What is wrong with these rows.
+    """
+
+    unit: str
+    rows: NDArray[np.int64]
+    columns: dict[str, pa.Array] = field(default_factory=dict)
+    invalid: dict[int, dict[str, str]] = field(default_factory=dict)
+    details: dict[int, str] = field(default_factory=dict)
+
+    def reject_row(self, row: int, text: bytes, reason: str) -> None:
+        """Mark a row of which no cell could be read."""
+        shown = show_bytes(text)
+        self.invalid[row] = {LINE: shown}
+        self._describe(row, f"{reason}: {_shorten(shown)}. Correct the line.")
+
+    def reject_cell(self, row: int, column: str, text: str, dtype: pa.DataType) -> None:
+        """Mark a cell that does not fit its column's type."""
+        self.invalid.setdefault(row, {})[column] = text
+        reason = f"column {column!r} holds {_shorten(text)}, which is not {dtype}"
+        advice = "Correct the cell, or give the column another type by types."
+        self._describe(row, f"{reason}. {advice}")
+
+    def _describe(self, row: int, problem: str) -> None:
+        self.details.setdefault(row, f"{self.unit} {self.rows[row]:,}: {problem}")
+
+
+def show_bytes(text: bytes) -> str:
+    """Return bytes as text; those that are not UTF-8 as they are escaped in Python."""
+    return text.decode("utf-8", "backslashreplace")
+
+
+def _shorten(text: str) -> str:
+    """Show a cell, however long it is."""
+    shown = repr(text)
+    return shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}..."
+
+
+class Reader:
+    """A file of some format.
+
+    Attributes
+    ----------
+    schema : Schema
+        Its columns and types.
+    num_rows : int or None
+        None: not known before the last row is read.
+    index : list of str
+        Columns that are the index of a pandas frame.
+    is_text : bool
+        Whether its types are inferred from its first block.
+    is_lines : bool
+        Whether it holds lines of JSON that are sent as they are.
+    notes : list of str
+        What inference changed.
+    position : int
+        Bytes of the file that were read.
+    """
+
+    is_text = is_lines = False
+    num_rows: int | None = None
     position = 0
-    schema: pa.Schema
 
-    def _take_schema(self, stored: pa.Schema) -> None:
-        """Name index columns of pandas as ``reset_index`` does."""
-        self.stored = stored
-        described = json.loads((stored.metadata or {}).get(b"pandas", b"{}")) or {}
-        index = [name for name in described.get("index_columns", ()) if name in stored.names]
-        unnamed = ["index"] if len(index) == 1 else [f"level_{n}" for n in range(len(index))]
-        renamed = {
-            old: new
-            for old, new in zip(index, unnamed, strict=True)
-            if old.startswith("__index_level_") and new not in stored.names
-        }
-        marked = [own.name for own in stored if own.metadata == INDEX]
-        # A copy by another program has no metadata.
-        data = [own for own in stored if not own.name.startswith(INTERNAL)]
-        is_alone = [own.name for own in data] == [LINE] and len(data) < len(stored)
-        self.is_lines = is_alone or any(own.metadata == LINE_FIELD.metadata for own in data)
-        self.index = [*(renamed.get(name, name) for name in index), *marked]
-        self.schema = pa.schema([own.with_name(renamed.get(own.name, own.name)) for own in stored])
-        self._stored_names = dict(zip(self.schema.names, stored.names, strict=True))
+    def __init__(self, file: InputFile) -> None:
+        self.file, self.schema = file, pa.schema([])
+        self.index: list[str] = []
+        self.notes: list[str] = []
 
-    @staticmethod
+    @property
+    def unit(self) -> str:
+        """What its rows are counted in."""
+        return f"{self.file.name}, {'line' if self.is_text else 'row'}"
+
+    def pieces(self, names: Sequence[str], schema: pa.Schema) -> Iterator[Piece]:
+        """Yield columns; ``schema`` has the types that they will have."""
+        raise NotImplementedError
+
     def cast(
-        _name: str,
+        self,
+        name: str,  # noqa: ARG002 - others need it
         cells: pa.Array,
         dtype: pa.DataType,
         *,
-        is_asked: bool,  # noqa: ARG004 - of text
-    ) -> tuple[pa.Array, pa.BooleanArray | None]:
-        """Cast cells, and mark those that do not fit: text that is not UTF-8, too."""
-        odd = find_invalid(cells)
-        if not odd:
-            return cast_cells(cells, dtype)
-        mask = pa.array(np.isin(np.arange(len(cells)), list(odd)))
-        cast, bad = cast_cells(
-            cells.take(
-                pa.array([None if row in odd else row for row in range(len(cells))], pa.int64())
-            ),
-            dtype,
-        )
-        return cast, mask if bad is None else pc.or_(mask, bad)
+        is_asked: bool,  # noqa: ARG002 - of text
+    ) -> tuple[pa.Array, NDArray[np.bool_]]:
+        """Cast cells, mark those that do not fit; ``is_asked``: to a type that the user gave."""
+        bad = np.zeros(len(cells), bool)
+        if odd := find_invalid(cells):  # text that is not UTF-8
+            bad[list(odd)] = True
+            cells = cells.take(pa.array(np.arange(len(cells)), mask=bad))
+        cast, misfits = cast_cells(cells, dtype)
+        return cast, bad | misfits
 
-    @staticmethod
-    def show(cell: pa.Scalar) -> str:
+    def show(self, cell: pa.Scalar) -> str:
         """Return the text of a cell that does not fit."""
         if is_text(cell.type):
             return show_bytes(bytes(cell.as_buffer()))
@@ -104,129 +165,121 @@ class _TypedFile:
             return str(cell)
 
 
-class ParquetFile(_TypedFile):
+class _TypedReader(Reader):
+    """A file that knows its types."""
+
+    def _take_schema(self, stored: pa.Schema) -> None:
+        """Name index columns of pandas as ``reset_index`` does."""
+        names, self.index, places = split_index(stored)
+        of_place = dict(zip(places, [*names, *self.index], strict=True))
+        self.schema = pa.schema([own.with_name(of_place[n]) for n, own in enumerate(stored)])
+        self._stored_names = dict(zip(self.schema.names, stored.names, strict=True))
+        marks = {own.name: (own.metadata or {}).get(_HOLDS) for own in stored}
+        self.index += [name for name, mark in marks.items() if mark == INDEX[_HOLDS]]
+        # A copy of failed rows by another program has no metadata.
+        data = [name for name in names if not name.startswith(INTERNAL)]
+        is_alone = data == [LINE] and len(data) < len(names)
+        self.is_lines = is_alone or b"json-lines" in marks.values()
+
+
+class ParquetReader(_TypedReader):
     """A Parquet file, decoded a few thousand rows at a time, whatever its row groups."""
 
     def __init__(self, file: InputFile, where: str | None = None) -> None:
-        self._file, self._where = file, where
+        super().__init__(file)
+        self._where = where
         with self._open("us") as opened:
             self._take_schema(opened.schema_arrow)
             self.num_rows = opened.metadata.num_rows
-            self._group_rows = [
-                opened.metadata.row_group(n).num_rows for n in range(opened.num_row_groups)
-            ]
-            self._batch_rows = _batch_rows(opened.metadata)
-            self._int96 = self._find_int96(opened)
+            groups = map(opened.metadata.row_group, range(opened.num_row_groups))
+            self._group_rows, sizes = [], 1
+            for group in groups:
+                self._group_rows.append(group.num_rows)
+                sizes += group.total_byte_size
+            leaves = map(opened.schema.column, range(len(opened.schema)))
+            has_int96 = any(leaf.physical_type == "INT96" for leaf in leaves)
+            stored = opened.schema_arrow
+        # Timestamps of Parquet's old type INT96, also inside other values.
+        self._int96: set[str] = set()
+        if has_int96:
+            with self._open("ns") as opened:
+                pairs = zip(stored, opened.schema_arrow, strict=True)
+                self._int96 = {one.name for one, two in pairs if one.type != two.type}
+        rows = _BATCH_BYTES * max(1, self.num_rows) // sizes
+        self._batch_rows = max(1, min(_BATCH_ROWS, rows))
 
     def pieces(self, names: Sequence[str], schema: pa.Schema) -> Iterator[Piece]:
         """Yield columns, of row groups alone whose statistics do not exclude every row."""
-        stored = [self._stored_names[name] for name in names] or self.stored.names[:1]
-        dated = [name for name in stored if name in self._int96]
-        with self._open("us") as opened, self._open("ns") as exact:
-            for groups, first in self._runs(schema):
-                row = first
-                fine = self._read(exact, groups, dated) if dated else None
-                for batch in self._read(opened, groups, stored):
-                    numbers = np.arange(row, row + batch.num_rows)
-                    piece = Piece({n: batch.column(self._stored_names[n]) for n in names}, numbers)
-                    if fine is not None:
-                        self._check_dates(piece, next(fine), schema)
+        stored = [self._stored_names[name] for name in names] or self.schema.names[:1]
+        dated = [name for name in names if self._stored_names[name] in self._int96]
+        wanted, row = self._select_groups(schema), 1
+        with self._open("us") as opened, self._open("ns") if dated else nullcontext() as exact:
+            for group, count in enumerate(self._group_rows):
+                batches = self._decode(opened, group, stored) if group in wanted else ()
+                fine: Any = dated and self._decode(
+                    exact, group, [self._stored_names[n] for n in dated]
+                )
+                first = row
+                for batch in batches:
+                    piece = Piece(self.unit, np.arange(first, first + batch.num_rows))
+                    columns = {name: batch.column(self._stored_names[name]) for name in names}
+                    piece.columns = columns
+                    if dated:
+                        self._check_dates(piece, next(fine), dated, schema)
                     yield piece
-                    row += batch.num_rows
+                    first += batch.num_rows
+                row += count
 
-    def _find_int96(self, opened: pq.ParquetFile) -> set[str]:
-        """Find the columns with timestamps of Parquet's old type, also inside other values."""
-        leaves = map(opened.schema.column, range(len(opened.schema)))
-        if not any(leaf.physical_type == "INT96" for leaf in leaves):
-            return set()
-        with self._open("ns") as other:
-            pairs = zip(opened.schema_arrow, other.schema_arrow, strict=True)
-            return {one.name for one, two in pairs if one.type != two.type}
-
-    def _check_dates(self, piece: Piece, exact: pa.RecordBatch, schema: pa.Schema) -> None:
+    def _check_dates(
+        self, piece: Piece, exact: pa.RecordBatch, dated: list[str], schema: pa.Schema
+    ) -> None:
         """Keep INT96 whole: microseconds hold any date, nanoseconds those of 1678 to 2261."""
-        for name, coarse in list(piece.columns.items()):
-            if self._stored_names[name] not in exact.schema.names:
-                continue
-            fine = exact.column(self._stored_names[name])
-            bad, shown = _find_differing(coarse, fine, lambda us, ns: us * 1_000 != ns), fine
-            if schema.field(name).type == fine.type:
-                bad, shown = _find_differing(coarse, fine, lambda us, ns: us != ns // 1_000), coarse
-                piece.columns[name] = fine
-            if bad.any():
-                piece.invalid[name] = pa.array(bad), shown
+        for name, fine in zip(dated, exact.columns, strict=True):
+            dtype, shown = schema.field(name).type, fine
+            bad = _find_differing(piece.columns[name], fine, lambda us, ns: us * 1_000 != ns)
+            if dtype == fine.type:
+                shown, piece.columns[name] = piece.columns[name], fine
+                bad = _find_differing(shown, fine, lambda us, ns: us != ns // 1_000)
+            for row in np.flatnonzero(bad).tolist():
+                piece.reject_cell(row, name, self.show(shown[row]), dtype)
 
-    def _runs(self, schema: pa.Schema) -> Iterator[tuple[list[int], int]]:
-        """Yield row groups to read that follow each other, with their first row."""
-        wanted = self._select_groups(schema)
-        run: list[int] = []
-        row, first = 1, 1
-        for group, count in enumerate(self._group_rows):
-            if wanted is None or group in wanted:
-                first = first if run else row
-                run.append(group)
-            elif run:
-                yield run, first
-                run = []
-            row += count
-        if run:
-            yield run, first
-
-    def _select_groups(self, schema: pa.Schema) -> set[int] | None:
+    def _select_groups(self, schema: pa.Schema) -> set[int]:
         """Find the row groups whose statistics leave a chance that the condition holds in them.
 
         They are about other values than the condition where a column is read as another
         type; and those of floating numbers show neither NaN nor the sign of zero.
         """
         if self._where is None:
-            return None
+            return set(range(len(self._group_rows)))
         known = [
             own
-            for own in self.stored
+            for own in self.schema
             if own.name in schema.names
-            and own.name not in self._file.partitions
+            and self._stored_names[own.name] == own.name
+            and own.name not in self.file.partitions
             and own.type == schema.field(own.name).type
             and not pt.is_floating(own.type)
         ]
         import pyarrow.dataset as ds
 
-        condition = parse_where(self._where, pa.schema(known), others=True)
-        fragment = ds.ParquetFileFormat().make_fragment(self._file.path, self._file.filesystem)
-        schema = pa.unify_schemas([pa.schema(known), condition.schema])
-        return {group.id for group in fragment.subset(condition.expression, schema).row_groups}
-
-    def _read(
-        self, opened: pq.ParquetFile, groups: list[int], columns: list[str]
-    ) -> Iterator[pa.RecordBatch]:
-        """Yield the batches of row groups; at a damaged one, first all before it."""
-        rows = 0
-        try:
-            for batch in self._decode(opened, groups, columns):
-                yield batch
-                rows += batch.num_rows
-        except (OSError, pa.ArrowException):  # one by one: a batch reaches from group to group
-            for group in groups:
-                size = self._group_rows[group]
-                if rows >= size:
-                    rows -= size
-                    continue
-                for batch in self._decode(opened, [group], columns):
-                    yield batch.slice(min(rows, batch.num_rows))
-                    rows = max(0, rows - batch.num_rows)
+        where = parse_where(self._where, pa.schema(known), others=True)
+        fragment = ds.ParquetFileFormat().make_fragment(self.file.path, self.file.filesystem)
+        return {group.id for group in fragment.subset(where.expression, where.schema).row_groups}
 
     def _decode(
-        self, opened: pq.ParquetFile, groups: list[int], columns: list[str]
+        self, opened: pq.ParquetFile, group: int, columns: list[str]
     ) -> Iterator[pa.RecordBatch]:
-        # In this thread: each of Arrow's own would keep memory that nobody can give back.
+        # In this thread: each of Arrow's own would keep memory that nobody can give back. And
+        # group by group, so that damage costs no row of those before it.
         batches: Iterator[pa.RecordBatch] = opened.iter_batches(
-            self._batch_rows, groups, columns, use_threads=False
+            self._batch_rows, [group], columns, use_threads=False
         )
         return batches
 
     def _open(self, unit: str) -> pq.ParquetFile:
         # Read ahead by small buffers: to buffer whole row groups would take what they take.
         return pq.ParquetFile(
-            self._file.open(),
+            self.file.open(),
             buffer_size=_BUFFER_BYTES,
             pre_buffer=False,
             coerce_int96_timestamp_unit=unit,
@@ -252,20 +305,11 @@ def _find_differing(column: pa.Array, exact: pa.Array, differ: Any) -> NDArray[n
     return differing
 
 
-def _batch_rows(metadata: Any) -> int:
-    """Return how many rows take a few megabytes."""
-    size = sum(metadata.row_group(n).total_byte_size for n in range(metadata.num_row_groups))
-    row_bytes = size / max(1, metadata.num_rows)
-    return max(1, min(_BATCH_ROWS, int(_BATCH_BYTES / max(1, row_bytes))))
-
-
-class ArrowFile(_TypedFile):
+class ArrowReader(_TypedReader):
     """A file of Arrow record batches: the file format (Feather 2) or a stream."""
 
-    num_rows = None
-
     def __init__(self, file: InputFile) -> None:
-        self._file = file
+        super().__init__(file)
         with file.open() as opened:
             self._is_stream = opened.read(len(_MAGIC)) != _MAGIC
             opened.seek(0)
@@ -275,12 +319,12 @@ class ArrowFile(_TypedFile):
     def pieces(self, names: Sequence[str], _schema: pa.Schema) -> Iterator[Piece]:
         """Yield columns of the batches, the large ones in slices."""
         row = 1
-        with self._file.open() as opened:
+        with self.file.open() as opened:
             for batch in self._batches(opened):
                 for start in range(0, batch.num_rows, _BATCH_ROWS):
                     part = batch.slice(start, _BATCH_ROWS)
                     columns = {name: part.column(self._stored_names[name]) for name in names}
-                    yield Piece(columns, np.arange(row, row + part.num_rows))
+                    yield Piece(self.unit, np.arange(row, row + part.num_rows), columns)
                     row += part.num_rows
 
     def _batches(self, opened: Any) -> Iterator[pa.RecordBatch]:
@@ -290,16 +334,3 @@ class ArrowFile(_TypedFile):
         reader = pa.ipc.open_file(opened)
         for number in range(reader.num_record_batches):
             yield reader.get_batch(number)
-
-
-def extension_of(own: pa.Field) -> str | None:
-    """Return the name of an extension type that nothing can send, at any depth.
-
-    It is known by the metadata of the file, whatever types this process has registered.
-    """
-    name = (own.metadata or {}).get(_EXTENSION, b"").decode()
-    name = name or str(getattr(own.type, "extension_name", ""))
-    if name:
-        return None if name in _KNOWN_EXTENSIONS else name
-    children = (own.type.field(n) for n in range(own.type.num_fields))
-    return next(filter(None, map(extension_of, children)), None)

@@ -101,6 +101,6 @@ def _describe(reason: Mapping[str, Any]) -> str:
     if reason["file_row"] is None or reason["file"] in (reason["detail"] or ""):
         return str(reason["error_message"])
     first = "" if reason["rows"] == 1 else "the first: "
-    unit = "line" if kind_of(reason["file"]) in ("csv", "json") else "row"
+    unit = "line" if kind_of(reason["file"]) in ("csv", "tsv", "json") else "row"
     place = f"{first}{unit} {reason['file_row']:,} of {reason['file']}"
     return f"{reason['error_message']} ({place})"

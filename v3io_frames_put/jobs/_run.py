@@ -15,11 +15,11 @@ from v3io_frames_put.config import DeliveryOptions, Encoding, RowOptions, or_def
 from v3io_frames_put.errors import ConfigError, DataError, PutRecordsError
 from v3io_frames_put.jobs._cast import read_types
 from v3io_frames_put.jobs._csv import Dialect
-from v3io_frames_put.jobs._files import select_files
 from v3io_frames_put.jobs._job_results import JobResults
 from v3io_frames_put.jobs._outputs import write_failed_rows
 from v3io_frames_put.jobs._progress import show_progress
 from v3io_frames_put.jobs._reader import FileTable
+from v3io_frames_put.jobs._where import select_files
 from v3io_frames_put.put import stop_error
 
 if TYPE_CHECKING:
@@ -144,9 +144,7 @@ def run_job(
             pa.default_memory_pool().release_unused()
             show(snapshot)
 
-        if prior is None or not prior.is_complete:
-            table.log_left_out()
-        else:
+        if prior is not None and prior.is_complete:
             table.skim()
         run = Run(replace(job, progress=look_on), prior=prior, run_log=run_log)
         with run.switch.on_interrupt(lambda: None):  # a Ctrl-C must not cost the results

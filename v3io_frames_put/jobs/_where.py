@@ -1,8 +1,8 @@
-"""Parse a condition to a pyarrow expression; nothing of it is run as code.
+"""Which rows to publish: a condition as text -> a pyarrow expression; nothing is run as code.
 
     condition  = both { "or" both } ;          both = one { "and" one }
     one        = "not" one | "(" condition ")" | test
-    test       = column sign literal | literal sign column
+    test       = column sign literal
                | column ["not"] "in" "(" literal { "," literal } ")"
                | column "is" ["not"] "null"
     sign       = "=" | "==" | "!=" | "<>" | "<" | "<=" | ">" | ">="
@@ -10,26 +10,38 @@
     literal    = number | 'text' | true | false
 
 A literal is cast to the type of its column when the condition is read, so times are written
-as text. As in SQL, a comparison with null is never true. A member of JSON lines has no type:
-it is compared by the JSON type that it has in each line.
+as text. As in SQL, a comparison with null is never true. A name that is not a column is a
+member of JSON lines: Python compares it, line by line, with what has its JSON type.
 """
 
 from __future__ import annotations
 
+import logging
 import operator
 import re
 from dataclasses import dataclass
 from decimal import Decimal
+from itertools import product
 from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn
 
+import msgspec
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pt
 
+from v3io_frames_put._encode.json_lines import parse_lines
+from v3io_frames_put._encode.layouts import to_numpy
 from v3io_frames_put.errors import ColumnNotFound, ConfigError
+from v3io_frames_put.jobs._cast import cast_text
+from v3io_frames_put.jobs._files import find_partition_types, is_integer
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping, Sequence
+
+    from v3io_frames_put.jobs._files import InputFile
+
+_LOG: Final = logging.getLogger("v3io_frames_put")
 
 _TOKEN: Final = re.compile(
     r"""\s*(?:
@@ -43,29 +55,30 @@ _COMPARE: Final[dict[str, Any]] = {
     "=": operator.eq, "==": operator.eq, "!=": operator.ne, "<>": operator.ne,
     "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge,
 }  # fmt: skip
-_MIRRORED: Final = {"<": ">", "<=": ">=", ">": "<", ">=": "<="}
 _MAX_DEPTH: Final = 50
 _MAX_TESTS: Final = 500  # Arrow's stack has no room for thousands: the process would die
-
-MEMBER_TYPES: Final = {
-    "bool": pa.bool_(), "int": pa.int64(), "float": pa.float64(), "text": pa.string(),
-    "given": pa.bool_(),
-}  # fmt: skip
-"""A name that is not a column is read as one for each JSON type, null where a line has another."""
-
-
-def member_column(name: str, kind: str) -> str:
-    """Name the column that holds a member where it has one JSON type."""
-    return f"{name}\n{kind}"
 
 
 @dataclass(frozen=True, slots=True)
 class Where:
-    """Which rows to publish."""
+    """Which rows to publish.
 
-    expression: Any  # true for the rows to keep
-    columns: frozenset[str]  # that it names, members among them
-    schema: pa.Schema  # what the expression reads
+    Attributes
+    ----------
+    expression : Expression
+        True for the rows to keep.
+    columns : frozenset of str
+        Names in it, members of lines among them.
+    schema : Schema
+        What the expression reads: columns, and one of truth values for each test of a member.
+    tests : dict of str to (str, callable)
+        By such a column, its member and what its values are asked.
+    """
+
+    expression: Any
+    columns: frozenset[str]
+    schema: pa.Schema
+    tests: Mapping[str, tuple[str, Callable[[Any], bool | None]]]
 
     def evaluate(self, columns: Mapping[str, pa.Array]) -> pa.BooleanArray:
         """Return for each row true, false, or null where it cannot be decided."""
@@ -74,6 +87,25 @@ class Where:
         table = pa.table([columns[name] for name in self.schema.names], self.schema)
         found = ds.dataset(table).scanner(columns={"keep": self.expression}).to_table()
         return pa.concat_arrays(found.column("keep").chunks)
+
+    def test_members(self, lines: pa.BinaryArray) -> tuple[dict[str, pa.Array], list[int]]:
+        """Return the columns of tests for lines, and which lines are not objects."""
+        names = list(dict.fromkeys(name for name, _ in self.tests.values()))
+        fields = {name: f"m{number}" for number, name in enumerate(names)}
+        line = msgspec.defstruct(
+            "Line",
+            [(field, Any, None) for field in fields.values()],
+            rename={field: name for name, field in fields.items()},
+        )
+        rows, errors = parse_lines(msgspec.json.Decoder(line), lines)
+        values = {
+            name: [getattr(row, field, None) for row in rows] for name, field in fields.items()
+        }
+        columns = {
+            column: pa.array(map(test, values[name]), pa.bool_())
+            for column, (name, test) in self.tests.items()
+        }
+        return columns, list(errors)
 
 
 def parse_where(text: object, schema: pa.Schema, *, others: bool = False) -> Where:
@@ -87,12 +119,56 @@ def parse_where(text: object, schema: pa.Schema, *, others: bool = False) -> Whe
     expression = parser.parse("or")
     if parser.kind != "end":
         parser.fail("the end, 'and' or 'or'")
-    where = Where(expression, frozenset(parser.columns), pa.schema(parser.read))
+    where = Where(expression, frozenset(parser.columns), pa.schema(parser.read), parser.tests)
     try:  # one row finds comparisons that have no meaning
         where.evaluate({one.name: pa.nulls(1, one.type) for one in where.schema})
     except pa.ArrowException as error:
         raise ConfigError(f"where={text[:200]!r} cannot be evaluated: {error}") from error
     return where
+
+
+def select_files(
+    files: Sequence[InputFile], where: str | None, types: Mapping[str, pa.DataType]
+) -> list[InputFile]:
+    """Leave out the files whose folders exclude every row: those are not opened.
+
+    A column of folders has one type in the end, which depends on the files that are left: so
+    where some values are numbers and some are not, a file is left out that no type leaves in.
+    """
+    known = find_partition_types(files, types)
+    if where is None or not known:
+        return list(files)
+    texts = {
+        name: pa.array([file.partitions.get(name) for file in files], pa.string()) for name in known
+    }
+    choices = [
+        {dtype, pa.int64()}
+        if name not in types and any(map(is_integer, texts[name].drop_null().to_pylist()))
+        else {dtype}
+        for name, dtype in known.items()
+    ]
+    kept, judged = np.zeros(len(files), bool), np.zeros(len(files), bool)
+    errors = []
+    for typing in product(*choices):
+        schema = pa.schema(list(zip(known, typing, strict=True)))
+        try:
+            condition = parse_where(where, schema, others=True)
+        except ConfigError as error:  # a literal of another type
+            errors.append(error)
+            continue
+        columns = {name: pa.nulls(len(files), pa.bool_()) for name in condition.tests}
+        fits = np.ones(len(files), bool)
+        for name, dtype in zip(known, typing, strict=True):
+            columns[name], bad = cast_text(texts[name], dtype)
+            fits &= ~bad
+        judged |= fits
+        kept |= fits & to_numpy(pc.fill_null(condition.evaluate(columns), True))  # noqa: FBT003 - Arrow's signature
+    if errors and not judged.any():
+        raise errors[0]
+    chosen = [file for file, keep in zip(files, kept | ~judged, strict=True) if keep]
+    if len(chosen) < len(files):
+        _LOG.info("%d files are left out: where excludes their folders", len(files) - len(chosen))
+    return chosen
 
 
 class _Parser:
@@ -101,9 +177,10 @@ class _Parser:
     def __init__(self, text: str, schema: pa.Schema, others: bool) -> None:  # noqa: FBT001
         self.columns: set[str] = set()
         self.read: dict[str, pa.DataType] = {}
+        self.tests: dict[str, tuple[str, Callable[[Any], bool | None]]] = {}
         self._text, self._schema, self._others = text, schema, others
         self._tokens = _TOKEN.finditer(text)
-        self._depth = self._tests = 0
+        self._depth = self._count = 0
         self.kind, self.token, self._place = "", "", 0
         self._advance()
 
@@ -124,10 +201,6 @@ class _Parser:
         is_there = self.kind in ("word", "sign") and self.token.lower() == word
         return is_there and bool(self._advance())
 
-    def _require(self, word: str) -> None:
-        if not self._take(word):
-            self.fail(repr(word))
-
     def parse(self, word: Literal["or", "and"]) -> Any:
         """Parse alternatives, or what must all hold."""
         result = self.parse("and") if word == "or" else self._one()
@@ -143,65 +216,76 @@ class _Parser:
             result = ~self._one()
         elif self._take("("):
             result = self.parse("or")
-            self._require(")")
+            if not self._take(")"):
+                self.fail("')'")
         else:
             result = self._test()
         self._depth -= 1
         return result
 
     def _test(self) -> Any:
-        self._tests += 1
-        if self._tests > _MAX_TESTS:
+        self._count += 1
+        if self._count > _MAX_TESTS:
             self.fail(f"at most {_MAX_TESTS} comparisons; column in (1, 2, ...) takes any number")
-        if self._is_literal():
-            value = self._value()
-            if self.token not in _COMPARE:
-                self.fail("a comparison")
-            sign = self._advance()
-            name, sign = self._name(), _MIRRORED.get(sign, sign)
-            return _first([_COMPARE[sign](*side) for side in self._sides(name, value)])
         name = self._name()
         if self.token in _COMPARE:
-            sign = self._advance()
-            if not self._is_literal():
-                self.fail("a value (compare columns in DuckDB or pandas, and publish the result)")
-            return _first([_COMPARE[sign](*side) for side in self._sides(name, self._value())])
+            compare = _COMPARE[self._advance()]
+            return self._compare(name, compare, self._value())
         if self._take("is"):
             is_not = self._take("not")
-            self._require("null")
-            return self._is_given(name) if is_not else ~self._is_given(name)
+            if not self._take("null"):
+                self.fail("'null'")
+            if name in self._schema.names:
+                is_null = self._field(name).is_null()
+            else:
+                is_null = self._member(name, lambda own: own is None)
+            return ~is_null if is_not else is_null
         is_not = self._take("not")
-        if not self._take("in"):
-            self.fail("=, !=, <, <=, >, >=, in, not in, is null or is not null")
-        return ~self._is_in(name) if is_not else self._is_in(name)
-
-    def _is_in(self, name: str) -> Any:
-        self._require("(")
+        if not (self._take("in") and self._take("(")):
+            self.fail("=, !=, <, <=, >, >=, in (, not in (, is null or is not null")
         values = [self._value()]
         while self._take(","):
             values.append(self._value())
-        self._require(")")
-        lists: dict[str, tuple[Any, list[pa.Scalar]]] = {}
-        for value in values:
-            for column, literal in self._sides(name, value):
-                lists.setdefault(str(column), (column, []))[1].append(literal)
-        return _first([_in_list(column, literals) for column, literals in lists.values()])
+        if not self._take(")"):
+            self.fail("')'")
+        is_in = self._is_in(name, values)
+        return ~is_in if is_not else is_in
 
-    def _is_literal(self) -> bool:
-        is_word = self.token.lower() in ("true", "false") and self.token not in self._schema.names
-        return self.kind in ("number", "text") or (self.kind == "word" and is_word)
+    def _compare(self, name: str, compare: Callable[[Any, Any], Any], value: Any) -> Any:
+        if name in self._schema.names:
+            return compare(self._field(name), self._cast(name, value))
+        value = float(value) if isinstance(value, Decimal) else value
+        kind = _json_type(value)
+        return self._member(
+            name, lambda own: compare(own, value) if _json_type(own) is kind else None
+        )
+
+    def _is_in(self, name: str, values: list[Any]) -> Any:
+        if name in self._schema.names:
+            return _in_list(self._field(name), [self._cast(name, value) for value in values])
+        of_kind: dict[type | None, set[Any]] = {}
+        for value in values:
+            plain = float(value) if isinstance(value, Decimal) else value
+            of_kind.setdefault(_json_type(plain), set()).add(plain)
+
+        def is_in(own: Any) -> bool | None:
+            alike = of_kind.get(_json_type(own))
+            return None if alike is None else own in alike
+
+        return self._member(name, is_in)
 
     def _value(self) -> Any:
-        if not self._is_literal():
-            self.fail("a number or 'text'")
-        kind, token = self.kind, self._advance()
+        kind, token = self.kind, self.token
+        if kind not in ("number", "text") and token.lower() not in ("true", "false"):
+            self.fail("a number or 'text' (columns are compared in DuckDB or pandas)")
+        self._advance()
         if kind == "number":
             return int(token) if token.lstrip("+-").isdigit() else Decimal(token)
         return token.lower() == "true" if kind == "word" else token[1:-1].replace("''", "'")
 
     def _name(self) -> str:
         if self.kind not in ("word", "quoted"):
-            self.fail("a column, a number or 'text'")
+            self.fail("a column")
         is_quoted, name = self.kind == "quoted", self._advance()
         if is_quoted:
             name = name[1:-1].replace('""', '"') if name[0] == '"' else name[1:-1]
@@ -210,42 +294,30 @@ class _Parser:
         self.columns.add(name)
         return name
 
-    def _field(self, name: str, kind: str | None = None) -> Any:
-        dtype = self._schema.field(name).type if kind is None else MEMBER_TYPES[kind]
-        name = name if kind is None else member_column(name, kind)
-        self.read[name] = dtype
+    def _field(self, name: str) -> Any:
+        self.read[name] = self._schema.field(name).type
         return pc.field(name)
 
-    def _is_given(self, name: str) -> Any:
-        is_column = name in self._schema.names
-        return self._field(name).is_valid() if is_column else self._field(name, "given")
+    def _member(self, name: str, test: Callable[[Any], bool | None]) -> Any:
+        column = f"{name}\ntest {len(self.tests)}"
+        self.tests[column] = name, test
+        self.read[column] = pa.bool_()
+        return pc.field(column)
 
-    def _sides(self, name: str, value: Any) -> list[tuple[Any, pa.Scalar]]:
-        """Return what a literal is compared with, and the literal in that type."""
-        if name in self._schema.names:
-            dtype = self._schema.field(name).type
-            try:
-                return [(self._field(name), _as_type(value, dtype))]
-            except (pa.ArrowException, TypeError, ValueError, ArithmeticError):
-                raise ConfigError(
-                    f"where: {value!s:.60} is not a value of column {name!r}, which is {dtype}. "
-                    f"Write a literal of that type (text in '')."
-                ) from None
-        if isinstance(value, (bool, str)):
-            kind = "text" if isinstance(value, str) else "bool"
-            return [(self._field(name, kind), pa.scalar(value))]
-        whole, real = (
-            self._field(name, "int"),
-            (self._field(name, "float"), pa.scalar(float(value))),
-        )
-        if isinstance(value, int) and -(2**63) <= value < 2**63:
-            return [(whole, pa.scalar(value, pa.int64())), real]
-        return [(whole.cast(pa.float64(), safe=False), real[1]), real]
+    def _cast(self, name: str, value: Any) -> pa.Scalar:
+        dtype = self._schema.field(name).type
+        try:
+            return _as_type(value, dtype)
+        except (pa.ArrowException, TypeError, ValueError, ArithmeticError):
+            raise ConfigError(
+                f"where: {value!s:.60} is not a value of column {name!r}, which is {dtype}. "
+                f"Write a literal of that type (text in '')."
+            ) from None
 
 
-def _first(tests: list[Any]) -> Any:
-    """Return the first test that can be decided: of a member, that of the type that it has."""
-    return tests[0] if len(tests) == 1 else pc.coalesce(*tests)
+def _json_type(value: Any) -> type | None:
+    """Return the JSON type of a member or literal that can be compared; None: it has none."""
+    return {bool: bool, str: str, int: float, float: float}.get(type(value))
 
 
 def _in_list(column: Any, literals: list[pa.Scalar]) -> Any:
