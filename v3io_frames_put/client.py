@@ -106,7 +106,7 @@ class Client:
 
     @property
     def endpoint(self) -> str | None:
-        """Address of the web API. None: only a stream path can say."""
+        """Address of the web API, or None if only stream paths have it."""
         return self._access.endpoint.url
 
     @property

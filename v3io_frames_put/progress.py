@@ -97,7 +97,7 @@ def open_progress(progress: ProgressOption) -> Iterator[Callable[[Progress], Non
     bar: _Bar | None = None
     if progress or (progress is None and someone_looks_on()):
         with suppress(AttributeError, OSError, ValueError):  # no stderr, or one that is closed
-            bar = CellBar() if has_cells() else TerminalBar()  # which draws it
+            bar = CellBar() if is_notebook() else TerminalBar()  # which draws it
     if bar is None:
         yield lambda _snapshot: None
         return
@@ -141,7 +141,7 @@ class Throttle:
 
 def someone_looks_on() -> bool:
     """Whether there is a terminal or a notebook to show progress on."""
-    if has_cells():
+    if is_notebook():
         return True
     try:
         return sys.stderr.isatty()
@@ -152,7 +152,7 @@ def someone_looks_on() -> bool:
 # -- outputs of a notebook -----------------------------------------------------------------
 
 
-def has_cells() -> bool:
+def is_notebook() -> bool:
     """Whether this code runs in a kernel, so that outputs appear below a cell."""
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython else None

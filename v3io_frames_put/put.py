@@ -35,7 +35,7 @@ from v3io_frames_put.errors import (
     PutRecordsError,
     UnstoredRowsWarning,
 )
-from v3io_frames_put.progress import has_cells, someone_looks_on
+from v3io_frames_put.progress import is_notebook, someone_looks_on
 from v3io_frames_put.results import ATTRS_KEY, Results, amend_results, attach_receipt
 from v3io_frames_put.resume import read_prior_run
 from v3io_frames_put.summary import summarize
@@ -313,7 +313,7 @@ def _name_results() -> tuple[str, str]:
 
     An exception that ends a notebook's cell has no name; Python keeps the last one in sys.
     """
-    if has_cells() and threading.current_thread() is threading.main_thread():
+    if is_notebook() and threading.current_thread() is threading.main_thread():
         return "sys.last_value.results", " (Type import sys first.)"
     return "error.results", ""
 

@@ -87,7 +87,7 @@ class Summary:
 
     @property
     def rows_per_second(self) -> float | None:
-        """Rate of the run. None: the frame carries no receipt."""
+        """Rate of the run, or None if the frame carries no receipt."""
         return self.receipt.get("rows_per_second")
 
     @property

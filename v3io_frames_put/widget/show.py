@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 from v3io_frames_put import _html
 from v3io_frames_put.errors import PutRecordsError
 from v3io_frames_put.plan.records_plan import draw_live_plan
-from v3io_frames_put.progress import CellOutput, has_cells
+from v3io_frames_put.progress import CellOutput, is_notebook
 from v3io_frames_put.summary import draw_summary, summarize
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ class LastState:
 
     def show(self) -> None:
         """Make a place for it in the cell that runs now; outside of a kernel, none."""
-        if has_cells():
+        if is_notebook():
             self._output = CellOutput()  # of a widget that is shown again, the newest place
             self._draw()
 

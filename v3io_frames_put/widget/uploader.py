@@ -254,7 +254,7 @@ class Uploader(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
 
     @property
     def plan(self) -> RecordsPlan | None:
-        """The plan of what would be sent. None: it cannot be sent.
+        """The plan of what would be sent, or None if it cannot be sent.
 
         Of a big DataFrame it is a plan of the first rows.
         """
