@@ -8,7 +8,7 @@ from v3io_frames_put._cluster.run import begin_run, check_options
 from v3io_frames_put._cluster.task import send_partition
 from v3io_frames_put._encode import plan as _plan
 from v3io_frames_put._encode.arrow_rows import StreamWriter
-from v3io_frames_put._encode.base64 import decode_base64, encode_base64
+from v3io_frames_put._encode.base64 import encode_base64
 from v3io_frames_put._encode.decode import decode_records
 from v3io_frames_put._encode.json_lines import FILE, FILE_ROW
 from v3io_frames_put._encode.json_writer import RowWriter, write_cells

@@ -81,15 +81,15 @@ def test_the_rows_at_fault_are_rejected_by_name_and_no_other(options, error):
         assert [json.loads(line)["n"] for line in lines] == rows
 
 
-class BreakingJoiner:
+class BreakingJoins:
     """Joins the rows of packs, and breaks on some of their numbers, or the first few times."""
 
-    def __init__(self, joiner, *numbers, error=ValueError, times=0):
-        self.joiner = joiner
+    def __init__(self, encoder, *numbers, error=ValueError, times=0):
+        self.encoder = encoder
         self.numbers = set(numbers)
         self.error = error
         self.times = times
-        self.extra_bytes, self.row_bytes = joiner.extra_bytes, joiner.row_bytes
+        self.frame_bytes, self.separator_bytes = encoder.frame_bytes, encoder.separator_bytes
 
     def join(self, payload, ends, rooms):
         self.times -= 1
@@ -97,15 +97,15 @@ class BreakingJoiner:
                    for row in payload.to_pylist()]  # fmt: skip
         if self.times >= 0 or self.numbers & set(numbers):
             raise self.error("a number it cannot take")
-        return self.joiner.join(payload, ends, rooms)
+        return self.encoder.join(payload, ends, rooms)
 
 
 def pack(count, *numbers, data_format="json", **breaking):
     frame = pd.DataFrame({"n": range(count), "key": [f"k{n % 3}" for n in range(count)]})
     options = {"partition_key": "key", "rows_per_record": 7, "format": data_format}
     plan = plan_rows(frame, window_bytes=2_000, held_bytes=6_000, **options)
-    joiner = BreakingJoiner(plan._packer.joiner, *numbers, **breaking)
-    return list(replace(plan, _packer=replace(plan._packer, joiner=joiner)).records())
+    encoder = BreakingJoins(plan._packer.encoder, *numbers, **breaking)
+    return list(replace(plan, _packer=replace(plan._packer, encoder=encoder)).records())
 
 
 @pytest.mark.parametrize("error", [ValueError, PanicException])

@@ -10,7 +10,7 @@ import pyarrow.types as pt
 
 from v3io_frames_put._encode.columns import cells_to_arrow
 from v3io_frames_put._encode.layouts import contains, row_sizes
-from v3io_frames_put._encode.records import CELL_BYTES, binary_sizes
+from v3io_frames_put._encode.records import CELL_BYTES, Encoder, binary_sizes
 from v3io_frames_put.errors import UnsupportedType
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class StreamWriter:
         return pa.Array.from_buffers(pa.binary(), len(ends), buffers)
 
 
-class ArrowRows:
+class ArrowRows(Encoder):
     """Brings windows to struct arrays of the columns it was planned for.
 
     Parameters
@@ -77,6 +77,8 @@ class ArrowRows:
     UnsupportedType
         A column's type cannot be cut into rows (a union).
     """
+
+    separator_bytes = 0
 
     def __init__(
         self,
@@ -95,16 +97,8 @@ class ArrowRows:
         no_rows = pa.nulls(0, pa.struct(list(schema)))
         self.frame_bytes = int(binary_sizes(self.writer.write(no_rows, [0]))[0])
         self.frame_bytes += 2 * _BUFFER_BYTES * len(columns)
-
-    @property
-    def payload_type(self) -> pa.DataType:
-        """Structs of the columns."""
-        return pa.struct(list(self.writer.schema))
-
-    @property
-    def row_bytes(self) -> int:
-        """About what a row's payload takes, long values aside."""
-        return CELL_BYTES * len(self._columns)
+        self.row_bytes = CELL_BYTES * len(columns)
+        self.payload_type = no_rows.type
 
     def encode(self, window: Window, log: RejectionLog) -> pa.Array:
         """Return the window's rows as structs."""
@@ -121,25 +115,29 @@ class ArrowRows:
             sizes[row] = binary_sizes(self.writer.write(payload[row : row + 1], [1]))[0]
         return sizes
 
+    def join(
+        self, payload: pa.Array, ends: np.ndarray, rooms: np.ndarray
+    ) -> tuple[pa.Array, np.ndarray]:
+        """Return the stream of each pack; one that is too large is halved."""
+        while True:
+            data = self.writer.write(payload, ends.tolist())
+            counts = np.diff(ends, prepend=0)
+            is_large = (binary_sizes(data) > rooms) & (counts > 1)
+            if not is_large.any():
+                return data, ends
+            middles = (ends - counts // 2)[is_large]
+            rooms = np.insert(rooms, np.flatnonzero(is_large), rooms[is_large])
+            ends = np.sort(np.concatenate([ends, middles]))
 
-class ArrowRecords(ArrowRows):
-    """Brings windows to one stream a row."""
 
-    @property
-    def payload_type(self) -> pa.DataType:
-        """The bytes of a stream."""
-        return pa.binary()
+class ArrowRecords(Encoder):
+    """Brings windows to one stream a row; see ``ArrowRows``."""
 
-    @property
-    def row_bytes(self) -> int:
-        """About what a row's stream takes, long values aside."""
-        return self.frame_bytes
+    def __init__(self, rows: ArrowRows) -> None:
+        self._rows = rows
+        self.row_bytes = rows.frame_bytes
 
     def encode(self, window: Window, log: RejectionLog) -> pa.BinaryArray:
         """Return the stream of each of the window's rows."""
-        rows = super().encode(window, log)
-        return self.writer.write(rows, range(1, len(rows) + 1))
-
-    def measure(self, payload: pa.BinaryArray) -> np.ndarray:
-        """Return the bytes of each stream."""
-        return binary_sizes(payload)
+        rows = self._rows.encode(window, log)
+        return self._rows.writer.write(rows, range(1, len(rows) + 1))

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from pybase64 import b64decode_as_bytearray, b64encode
+from pybase64 import b64encode
 
 from v3io_frames_put._encode.layouts import make_plain, to_numpy
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 _EQUAL_SIGN: Final = ord("=")
 _SHORT_BYTES: Final = 64  # of a value: up to it Arrow's join costs more than a mask
@@ -86,14 +83,6 @@ def _fill_up(column: pa.BinaryArray, lengths: np.ndarray, padding: np.ndarray) -
     data = memoryview(column.buffers()[2] or b"")
     filled[is_data] = np.frombuffer(data[offsets[0] : offsets[-1]], np.uint8)
     return filled.data
-
-
-def decode_base64(texts: Iterable[str | bytes | None]) -> pa.BinaryArray:
-    """Decode Base64 texts one by one; None stays null."""
-    return pa.array(
-        [None if text is None else bytes(b64decode_as_bytearray(text)) for text in texts],
-        pa.binary(),
-    )
 
 
 def _as_binary(column: pa.Array) -> pa.BinaryArray:

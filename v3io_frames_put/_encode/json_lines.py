@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 
 from v3io_frames_put._encode.columns import INTERNAL, Selection
 from v3io_frames_put._encode.json_writer import format_name, write_cells
-from v3io_frames_put._encode.records import binary_sizes
+from v3io_frames_put._encode.records import Encoder, binary_sizes
 from v3io_frames_put._encode.sources import Column, Reader, StreamSource
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ class LineSelection(Selection):
         return [self.line] if columns is None else super().add_data(columns, index=index)
 
 
-class LineEncoder:
+class LineEncoder(Encoder):
     """Hands on lines, or picks their members.
 
     Parameters
@@ -105,7 +105,6 @@ class LineEncoder:
     """
 
     row_bytes = 64
-    payload_type = pa.binary()
 
     def __init__(self, selection: LineSelection, columns: Sequence[Column]) -> None:
         self._selection = selection
@@ -134,10 +133,6 @@ class LineEncoder:
                 values = list(map(attrgetter(self._fields[member.name]), rows))
                 window.columns[number] = _as_column(values, member.option)
         return self._pick(window, rows) if self._picked else pc.fill_null(lines, b"")
-
-    def measure(self, payload: pa.BinaryArray) -> np.ndarray:
-        """Return the bytes of each line."""
-        return binary_sizes(payload)
 
     def _decode(self, lines: pa.BinaryArray, first_row: int, log: RejectionLog) -> list[Any]:
         """Parse each line; refuse those that are not one JSON object each."""

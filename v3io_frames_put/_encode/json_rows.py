@@ -26,7 +26,7 @@ from v3io_frames_put._encode.json_writer import (
     write_cells,
 )
 from v3io_frames_put._encode.objects import encode_cells
-from v3io_frames_put._encode.records import CELL_BYTES, binary_sizes
+from v3io_frames_put._encode.records import CELL_BYTES, Encoder
 from v3io_frames_put.errors import UnsupportedType
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class _Member:
     is_text: bool  # JSON already; else written by the native writer
 
 
-class JsonEncoder:
+class JsonEncoder(Encoder):
     """Encodes windows of the columns it was planned for.
 
     Parameters
@@ -66,19 +66,13 @@ class JsonEncoder:
         A column's type has no JSON.
     """
 
-    payload_type = pa.binary()
-
     def __init__(self, columns: Sequence[Column], encoding: Encoding, max_bytes: int) -> None:
         self._columns = columns
         self._writings = [_plan_column(column, encoding) for column in columns]
         self._encoding = encoding
         self._max_bytes = max_bytes
         self._writer = RowWriter()
-
-    @property
-    def row_bytes(self) -> int:
-        """About what a row's text takes, long values aside."""
-        return sum(len(column.name) + CELL_BYTES for column in self._columns)
+        self.row_bytes = sum(len(column.name) + CELL_BYTES for column in columns)
 
     def encode(self, window: Window, log: RejectionLog) -> pa.BinaryArray:
         """Return the text of the window's rows, or of as many as fit ``max_bytes``.
@@ -111,10 +105,6 @@ class JsonEncoder:
                 pieces += [b"," + format_name(member.name), member.values.cast(pa.binary())]
         pieces[0] = b"{" + bytes(pieces[0]).removeprefix(b",")
         return pc.binary_join_element_wise(*pieces, b"}", b"")
-
-    def measure(self, payload: pa.BinaryArray) -> np.ndarray:
-        """Return the bytes of each text."""
-        return binary_sizes(payload)
 
     def _prepare(
         self, name: str, values: pa.Array | np.ndarray, writing: Writing, log: RejectionLog

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import pyarrow as pa
@@ -28,72 +28,13 @@ from v3io_frames_put._encode.values import NO_REJECTIONS, Rejections
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from v3io_frames_put._encode.arrow_rows import ArrowRows
-    from v3io_frames_put._encode.records import Records
+    from v3io_frames_put._encode.records import Encoder, Records
     from v3io_frames_put.config import Limits
 
 _ROW_BYTES: Final = 24  # its number, size and destination, beside its payload
 _MOST_BYTES: Final = 2**30  # gathered: text has offsets of 31 bits
 _ENTRY_BYTES: Final = 128  # of a request's body beside one record's data, key and client info
 _ESCAPED_BYTES: Final = 6  # of a character of a key that JSON escapes
-
-
-class Joiner(Protocol):
-    """Joins the payloads of rows to the data of packs."""
-
-    extra_bytes: int  # what a pack has beside its rows
-    row_bytes: int  # what each row adds beside its payload
-
-    def join(
-        self, payload: pa.Array, ends: np.ndarray, rooms: np.ndarray
-    ) -> tuple[pa.Array, np.ndarray]:
-        """Return the data of each pack, and the packs' ends.
-
-        ``payload`` has the rows pack after pack; ``ends`` counts the rows up to the end
-        of each pack; ``rooms`` says how many bytes each may have. A pack that is too
-        large is cut, so that more ends may come back.
-        """
-
-
-class LineJoiner:
-    """Joins JSON texts to JSON Lines, without a newline at the end."""
-
-    extra_bytes = 0
-    row_bytes = 1
-
-    def join(
-        self,
-        payload: pa.Array,
-        ends: np.ndarray,
-        rooms: np.ndarray,  # noqa: ARG002 - sizes of text are exact
-    ) -> tuple[pa.Array, np.ndarray]:
-        """Return the lines of each pack."""
-        offsets = pa.array(np.concatenate([[0], ends]).astype(np.int32))
-        return pc.binary_join(pa.ListArray.from_arrays(offsets, payload), b"\n"), ends
-
-
-class StreamJoiner:
-    """Joins rows to one Arrow stream per pack."""
-
-    row_bytes = 0
-
-    def __init__(self, rows: ArrowRows) -> None:
-        self.extra_bytes = rows.frame_bytes
-        self._writer = rows.writer
-
-    def join(
-        self, payload: pa.Array, ends: np.ndarray, rooms: np.ndarray
-    ) -> tuple[pa.Array, np.ndarray]:
-        """Return the stream of each pack; one that is too large is halved."""
-        while True:
-            data = self._writer.write(payload, ends.tolist())
-            counts = np.diff(ends, prepend=0)
-            is_large = (binary_sizes(data) > rooms) & (counts > 1)
-            if not is_large.any():
-                return data, ends
-            middles = (ends - counts // 2)[is_large]
-            rooms = np.insert(rooms, np.flatnonzero(is_large), rooms[is_large])
-            ends = np.sort(np.concatenate([ends, middles]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +47,8 @@ class Packer:
         Rows in one record, at most.
     limits : Limits
         Of a record, and of the body that has to hold it.
-    joiner : Joiner
-        Of the format.
+    encoder : Encoder
+        Joins the rows of a pack.
     gathered_bytes : int
         Of the rows that are sorted by destination together.
     piece_bytes : int
@@ -116,7 +57,7 @@ class Packer:
 
     max_rows: int
     limits: Limits
-    joiner: Joiner
+    encoder: Encoder
     gathered_bytes: int
     piece_bytes: int
 
@@ -175,7 +116,7 @@ class Packer:
             ends = np.cumsum(counts)
             order = order[np.repeat(starts - ends + counts, counts) + np.arange(len(order))]
         filled = np.concatenate([[0], np.cumsum(window.sizes[order])])[ends]
-        filled += np.arange(len(ends)) * self.joiner.extra_bytes
+        filled += np.arange(len(ends)) * self.encoder.frame_bytes
         pieces = np.flatnonzero(np.diff(filled // self.piece_bytes)) + 1
         for start, stop in pairwise([0, *pieces.tolist(), len(ends)]):
             first = int(ends[start - 1]) if start else 0
@@ -192,7 +133,7 @@ class Packer:
         self, window: Records, order: np.ndarray, ends: np.ndarray, room: np.ndarray
     ) -> Records:
         """Return the packs of some rows of a window, given pack after pack."""
-        data, ends = self.joiner.join(_take(window.data, order), ends, room)
+        data, ends = self.encoder.join(_take(window.data, order), ends, room)
         firsts = order[np.concatenate([[0], ends[:-1]]).astype(np.int64)] if len(ends) else ends
         return replace(
             window,
@@ -224,9 +165,9 @@ class Packer:
         found by bisection. Rows of 4, 4 and 5 bytes: ``total`` is 0 4 8 13, room for 9
         from row 0 on ends before 0 + 9 < 13, after two rows.
         """
-        total = np.concatenate([[0], np.cumsum(sizes + self.joiner.row_bytes)])
+        total = np.concatenate([[0], np.cumsum(sizes + self.encoder.separator_bytes)])
         # A line's separator is not needed after the last line.
-        room = room - self.joiner.extra_bytes + self.joiner.row_bytes
+        room = room - self.encoder.frame_bytes + self.encoder.separator_bytes
         fits = np.searchsorted(total, total[:-1] + room, side="right") - 1
         ends, start = [], 0
         for border in borders.tolist():

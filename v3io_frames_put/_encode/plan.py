@@ -14,8 +14,8 @@ from v3io_frames_put._encode.columns import Selection, decide_type
 from v3io_frames_put._encode.json_lines import LineEncoder, LineSelection, LineSource
 from v3io_frames_put._encode.json_rows import JsonEncoder
 from v3io_frames_put._encode.layouts import DETAIL, INVALID, to_numpy
-from v3io_frames_put._encode.packs import LineJoiner, Packer, StreamJoiner
-from v3io_frames_put._encode.records import CELL_BYTES, RowEncoder, binary_sizes
+from v3io_frames_put._encode.packs import Packer
+from v3io_frames_put._encode.records import CELL_BYTES, Encoder, RowEncoder
 from v3io_frames_put._encode.routing import Mapping, can_be_bytes, to_bytes
 from v3io_frames_put._encode.sources import open_source
 from v3io_frames_put._encode.values import InvalidCells
@@ -28,8 +28,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from v3io_frames_put._encode.blocks import Blocks
-    from v3io_frames_put._encode.packs import Joiner
-    from v3io_frames_put._encode.records import Encoder, Records, Skip
+    from v3io_frames_put._encode.records import Records, Skip
     from v3io_frames_put._encode.sources import Column, Source, Window
     from v3io_frames_put._encode.values import RejectionLog
     from v3io_frames_put.config import Limits, RowOptions
@@ -99,7 +98,7 @@ def plan_rows(
     selection = LineSelection(source) if isinstance(source, LineSource) else Selection(source)
     chosen = selection.add_data(options.columns, index=options.index)
     mapping = Mapping(selection, limits, options)
-    encoder, joiner = _plan_encoder(options, selection, chosen, limits, window_bytes)
+    encoder = _plan_encoder(options, selection, chosen, limits, window_bytes)
     packer = None
     if options.rows_per_record != 1:
         packed, gathered = limits, window_bytes
@@ -107,7 +106,7 @@ def plan_rows(
             packed = replace(limits, max_body_bytes=min(limits.max_body_bytes, held_bytes))
             gathered = max(window_bytes, held_bytes) if mapping.is_given else window_bytes
         max_rows = _AUTO_ROWS if options.rows_per_record == "auto" else options.rows_per_record
-        packer = Packer(max_rows, packed, joiner, gathered, window_bytes)
+        packer = Packer(max_rows, packed, encoder, gathered, window_bytes)
     invalid, detail = (
         selection.add_position(source.names.index(name)).number if name in source.names else None
         for name in (INVALID, DETAIL)
@@ -124,30 +123,27 @@ def _plan_encoder(
     columns: list[Column],
     limits: Limits,
     window_bytes: int,
-) -> tuple[Encoder, Joiner]:
-    """Return what encodes the rows, and what joins those of one record."""
+) -> Encoder:
+    """Return what encodes the rows."""
     if isinstance(selection, LineSelection):
-        return LineEncoder(selection, columns), LineJoiner()
+        return LineEncoder(selection, columns)
     if options.format == "raw":
-        return RawEncoder(columns), LineJoiner()
+        return RawEncoder(columns)
     if options.format == "json":
-        return JsonEncoder(columns, options.encoding, window_bytes), LineJoiner()
+        return JsonEncoder(columns, options.encoding, window_bytes)
     typed = [
         column if column.type is not None else replace(column, type=decide_type(column, selection))
         for column in columns
     ]
     max_bytes, compression = limits.max_data_bytes, options.encoding.arrow_compression
-    if options.rows_per_record == 1:
-        return ArrowRecords(typed, max_bytes, compression), LineJoiner()
     rows = ArrowRows(typed, max_bytes, compression)
-    return rows, StreamJoiner(rows)
+    return ArrowRecords(rows) if options.rows_per_record == 1 else rows
 
 
-class RawEncoder:
+class RawEncoder(Encoder):
     """Passes the values of one column on; a missing one rejects its row."""
 
     row_bytes = CELL_BYTES
-    payload_type = pa.binary()
 
     def __init__(self, columns: Sequence[Column]) -> None:
         if len(columns) != 1:
@@ -171,7 +167,3 @@ class RawEncoder:
             detail = f"column {name!r} holds neither bytes nor text here."
             log.add(row, "UnencodableValue", f"{detail} Fill it, or leave the row out.")
         return pc.fill_null(values, b"")
-
-    def measure(self, payload: pa.BinaryArray) -> np.ndarray:
-        """Return the bytes of each row."""
-        return binary_sizes(payload)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -31,22 +32,39 @@ _LONG_BYTES: Final = 2**20
 _MOST_AT_FAULT: Final = 32
 
 
-class Encoder(Protocol):
-    """Turns windows into one payload a row."""
+class Encoder(ABC):
+    """Turns windows into one payload a row, and the payloads of packs into their data.
 
-    @property
-    def payload_type(self) -> pa.DataType:
-        """Of what ``encode`` returns."""
+    As it is for text, of which a pack is lines without a newline at the end.
+    """
 
-    @property
-    def row_bytes(self) -> int:
-        """About what a row's payload takes, long values aside."""
+    row_bytes: int  # about what a row's payload takes, long values aside
+    payload_type: pa.DataType = pa.binary()
+    frame_bytes = 0  # what a pack has beside its rows
+    separator_bytes = 1  # what each row adds to a pack beside its payload
 
+    @abstractmethod
     def encode(self, window: Window, log: RejectionLog) -> pa.Array:
         """Return the payloads of the window's rows, or of its first ones."""
 
     def measure(self, payload: pa.Array) -> np.ndarray:
         """Return the bytes that each payload adds to a record's data."""
+        return binary_sizes(payload)
+
+    def join(
+        self,
+        payload: pa.Array,
+        ends: np.ndarray,
+        rooms: np.ndarray,  # noqa: ARG002 - sizes of text are exact
+    ) -> tuple[pa.Array, np.ndarray]:
+        """Return the data of each pack, and the packs' ends.
+
+        ``payload`` has the rows pack after pack; ``ends`` counts the rows up to the end
+        of each pack; ``rooms`` says how many bytes each may have. A pack that is too
+        large is cut, so that more ends may come back.
+        """
+        offsets = pa.array(np.concatenate([[0], ends]).astype(np.int32))
+        return pc.binary_join(pa.ListArray.from_arrays(offsets, payload), b"\n"), ends
 
 
 class Skip(Protocol):
