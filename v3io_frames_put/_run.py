@@ -13,7 +13,7 @@ import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -47,7 +47,6 @@ if TYPE_CHECKING:
     from v3io_frames_put._producer.outcomes import RunLog
     from v3io_frames_put._producer.prior_run import PriorRun
     from v3io_frames_put._producer.values import Copy
-    from v3io_frames_put._wire.api import Request
     from v3io_frames_put._wire.bodies import EncodedWindow
     from v3io_frames_put._wire.paths import StreamPath
     from v3io_frames_put.client import Client
@@ -151,28 +150,6 @@ def digest_mapping(plan: RowPlan, rows: RowOptions, **reading: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-class Network(Protocol):
-    """What a run needs of its threads; tests pass a simulated network."""
-
-    def send(self, ticket: int, request: Request) -> None:
-        """Send a request."""
-
-    def request_window(self) -> None:
-        """Encode the next window."""
-
-    def collect(self, timeout: float) -> list[Event]:
-        """Wait for events."""
-
-    def wake(self) -> None:
-        """End a ``collect`` that waits; a signal handler calls it."""
-
-    def shutdown(self) -> None:
-        """Send no byte any more."""
-
-    def close(self) -> None:
-        """Free all that was opened; the run is over."""
-
-
 class StopSwitch:
     """Whether the user wants the run to stop, and how soon: by Ctrl-C, or by ``cancel``."""
 
@@ -185,11 +162,6 @@ class StopSwitch:
     def is_on(self) -> bool:
         """Whether to send nothing new."""
         return self.presses > 0 or (self._cancel is not None and self._cancel.is_set())
-
-    @property
-    def is_urgent(self) -> bool:
-        """Whether not to wait for answers in flight either: the second Ctrl-C."""
-        return self.presses > 1
 
     @contextmanager
     def on_interrupt(self, wake: Callable[[], None]) -> Iterator[None]:
@@ -239,7 +211,7 @@ class RunReport:
         self.stop = self.stop or Stop("stopped")
 
 
-def open_senders(plan: RunPlan, windows: Iterator[EncodedWindow]) -> Network:
+def open_senders(plan: RunPlan, windows: Iterator[EncodedWindow]) -> Senders:
     """Make the threads that encode the windows of a run and send its requests."""
     return Senders(
         lambda: plan.client.transport(
@@ -254,7 +226,7 @@ def open_senders(plan: RunPlan, windows: Iterator[EncodedWindow]) -> Network:
 class Runtime:
     """Network, clock and random source of a run: the real ones, unless tests pass others."""
 
-    open_network: Callable[[RunPlan, Iterator[EncodedWindow]], Network] = open_senders
+    open_network: Callable[[RunPlan, Iterator[EncodedWindow]], Senders] = open_senders
     clock: Callable[[], float] = time.monotonic
     random: Callable[[], float] = random.random
 
@@ -397,7 +369,7 @@ class Run:
             producer.stop()
         if producer.stopped:
             self._grace_ends = self._grace_ends or now + GRACE_SECONDS
-            if now >= self._grace_ends or self.switch.is_urgent:
+            if now >= self._grace_ends or self.switch.presses > 1:  # the second Ctrl-C
                 self._cut_off()
                 return False
         self._send()

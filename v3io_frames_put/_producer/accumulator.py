@@ -294,12 +294,12 @@ class Accumulator:
             self.nbytes -= batch.nbytes
             return batch
         late_before = self._newest_row - _LATE_ROWS
-        lanes = [lane for lane in self._lanes if lane.records and not lane.is_busy]
-        lanes.sort(
-            key=lambda lane: (
-                min(0, lane.first_row - late_before), lane.number == FREE, -lane.records
-            )
-        )  # fmt: skip
+        idle = [
+            (min(0, lane.first_row - late_before), lane.number == FREE, -lane.records, lane.number)
+            for lane in self._lanes
+            if lane.records and not lane.is_busy
+        ]
+        lanes = [self._lanes[number] for *_, number in sorted(idle)]
         if not partial:  # the first lanes, and the one without destinations, have to fill a body
             records = nbytes = 0
             for place, lane in enumerate(lanes):

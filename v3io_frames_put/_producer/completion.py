@@ -140,17 +140,6 @@ def find_too_large(
     return fits, too_large
 
 
-def set_retries_exhausted(batch: Batch, seconds: float) -> None:
-    """Set as the reason of a batch that its retries ended, with what the platform said last."""
-    reasons = batch.state["why"]
-    for last in dict.fromkeys(reasons):
-        detail = (
-            f"given up after {batch.attempts} requests in {seconds:.0f} s; the last one: "
-            f"{last.message}, {last.detail}. Send the row again with resume=results."
-        )
-        reasons[reasons == last] = Failure("RetriesExhausted", detail, last.code)
-
-
 class Reordering:
     """Rows that are stored after later ones of their destination.
 

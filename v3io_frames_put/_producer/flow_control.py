@@ -104,16 +104,12 @@ class Availability:
         return self._retry.deadline_seconds if first is None or self.had_contact else first
 
     def seconds_left(self, now: float) -> float:
-        """Return how much longer the platform may be silent."""
+        """Return how much longer no request may be answered, or no connection accepted."""
         if self._silent_since is None:
             return math.inf
         is_first = self._retry.first_contact_seconds is not None and not self.had_contact
         since = self._began if is_first else self._silent_since
         return max(0.0, self.limit - (now - (since or 0.0)))
-
-    def is_unavailable(self, now: float) -> bool:
-        """Return whether no request was answered, or no connection accepted, in time."""
-        return self.seconds_left(now) <= 0
 
     def note(self, attempt: Attempt, *, now: float, draw: float, requests: int) -> float:
         """Note how a request ended, of ``requests`` that may be in flight.

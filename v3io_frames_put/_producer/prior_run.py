@@ -157,7 +157,9 @@ class PriorOutcomes:
         self._found.append(rows)
         for number in np.unique(rows // self._page_rows).tolist():
             if number not in self._changed:
-                self._changed[number] = self._load_whole(number)
+                loaded, whole = self._load(number), np.full(self._page_rows, BLANK)
+                whole[: len(loaded)] = loaded
+                self._changed[number] = whole
             page = self._changed[number]
             which = rows // self._page_rows == number
             within = rows[which] - number * self._page_rows
@@ -192,12 +194,6 @@ class PriorOutcomes:
     def _page(self, number: int) -> NDArray[Any]:
         changed = self._changed.get(number)
         return self._load(number) if changed is None else changed
-
-    def _load_whole(self, number: int) -> NDArray[Any]:
-        """Copy a page, as long as pages are."""
-        page, whole = self._load(number), np.full(self._page_rows, BLANK)
-        whole[: len(page)] = page
-        return whole
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -284,7 +284,7 @@ class Producer:
                 self.retried_rows += batch.entries.num_rows if batch.has_arrived else 0
                 batch.has_arrived = True
             self._complete_batch(batch, attempt, moment)
-        if self._availability.is_unavailable(now):
+        if moment.longest <= 0:
             self._stop_unavailable(attempt)
         if self.stopped:
             self._drop_waiting()
@@ -420,7 +420,13 @@ class Producer:
 
     def _give_up(self, batch: Batch, failing_seconds: float) -> None:
         """End the retries of a batch; what comes after it in its destinations is not sent."""
-        completion.set_retries_exhausted(batch, failing_seconds)
+        reasons = batch.state["why"]
+        for last in dict.fromkeys(reasons):
+            detail = (
+                f"given up after {batch.attempts} requests in {failing_seconds:.0f} s; the last "
+                f"one: {last.message}, {last.detail}. Send the row again with resume=results."
+            )
+            reasons[reasons == last] = Failure("RetriesExhausted", detail, last.code)
         queued, split = self._accumulator.give_up(batch)
         for entries in queued:
             self.outcomes.record_failure(entries.rows, "unsent", HELD)

@@ -115,7 +115,7 @@ class Scan:
     wants: Callable[[NDArray[np.uint64]], NDArray[np.bool_]] | None = None
     gapless: dict[int, bool] = field(default_factory=dict)  # per shard: nothing was missed
     unread: set[int] = field(default_factory=set)
-    _seen: bytearray = field(default_factory=bytearray)  # positions, as they were read
+    seen: bytearray = field(default_factory=bytearray)  # positions, as they were read
 
     def starts(
         self, survey: StreamSurvey, locations: Mapping[int, str]
@@ -151,12 +151,7 @@ class Scan:
         at, tags = read_tags(page.records.column("client_info"), self.run_id)
         numbers = np.asarray(page.records.column("sequence_number"))[at]
         positions = make_positions(tags, shard, numbers)
-        self._seen += (positions if self.wants is None else positions[self.wants(tags)]).tobytes()
-
-    def take_positions(self) -> NDArray[Any]:
-        """Return where the tags are stored, sorted; all shards have been read."""
-        seen, self._seen = self._seen, bytearray()
-        return sort_positions(np.frombuffer(seen, POSITION))
+        self.seen += (positions if self.wants is None else positions[self.wants(tags)]).tobytes()
 
     @property
     def proves_absence(self) -> bool:
@@ -472,10 +467,11 @@ class Reconciler:
         """Begin the last scan if one is due: all is sent."""
         if self._is_last_due and not (self._waiting or self._scan or self._queries):
             self._is_last_due = False
-            late = self._last_cut_off + self._settle_seconds
-            self._begin(
-                Scan(self._run_id, self._last_watermark(), wants=self._wants), not_before=late
-            )
+            # Per shard, the number after which all is stored that may have come late.
+            watermarks = (self._prior_watermark, self.in_doubt.low_watermark)
+            lowest = reduce(lower_watermark, (one for one in watermarks if one is not None))
+            scan = Scan(self._run_id, lowest, wants=self._wants)
+            self._begin(scan, not_before=self._last_cut_off + self._settle_seconds)
 
     def clear(self) -> list[Batch]:
         """Cancel all queries; return the batches that waited for them."""
@@ -488,11 +484,6 @@ class Reconciler:
         """Return which tags a scan during the run is to collect."""
         in_doubt = self.in_doubt.contains(tags)
         return in_doubt if self._prior is None else in_doubt | self._prior.expects(tags)
-
-    def _last_watermark(self) -> NDArray[np.int64]:
-        """Return per shard the number after which all is stored that may have come late."""
-        watermarks = (self._prior_watermark, self.in_doubt.low_watermark)
-        return reduce(lower_watermark, (one for one in watermarks if one is not None))
 
     def duplicates(self) -> list[Copy]:
         """Return copies that are stored besides the one in the results."""
@@ -534,7 +525,7 @@ class Reconciler:
         """Publish what the scan learned."""
         scan, self._scan = self._scan, None
         assert scan is not None  # noqa: S101  # only a scan is concluded
-        found = scan.take_positions()
+        found = sort_positions(np.frombuffer(scan.seen, POSITION))
         for batch in scan.batches:
             positions = first_positions(found, batch.entries.tags)
             self._lookups.append(Lookup(batch, positions, scan.proven(batch)))

@@ -517,11 +517,8 @@ def _float_columns(data: Any, names: set[str]) -> Iterator[tuple[str, NDArray[An
 
 
 def _is_whole_with_nulls(values: NDArray[Any]) -> bool:
-    if not _is_whole(values[:_GLANCE]) or not _is_whole(values):
-        return False
-    missing = int(np.isnan(values).sum())
-    return 0 < missing < len(values)
-
-
-def _is_whole(values: NDArray[Any]) -> bool:
-    return bool(np.all((values == np.trunc(values)) & np.isfinite(values) | np.isnan(values)))
+    for part in (values[:_GLANCE], values):
+        is_missing = np.isnan(part)
+        if not np.all((part == np.trunc(part)) & np.isfinite(part) | is_missing):
+            return False
+    return 0 < int(is_missing.sum()) < len(values)
