@@ -130,22 +130,18 @@ def access_key_file(text: str, group: str = _CONNECTION) -> Callable[..., Any]:
     return option("--access-key-file", "access_key", type=SecretFile(), group=group, help=text)
 
 
-_CLIENT_OPTIONS: Final = (
-    option(
+def takes_client(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the options of a platform, and call it with a Client."""
+
+    @option(
         "--endpoint",
         metavar="URL",
         group=_CONNECTION,
         help="Web API to use; a key from the environment is not sent there.  [default: V3IO_API]",
-    ),
-    access_key_file("File with the access key.  [default: V3IO_ACCESS_KEY]"),
-    option("--ca-file", type=FILE, group=_CONNECTION, help="PEM file of certificates to trust."),
-    option("--insecure", is_flag=True, group=_CONNECTION, help="Do not verify the certificate."),
-)
-
-
-def takes_client(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command the options of a platform, and call it with a Client."""
-
+    )
+    @access_key_file("File with the access key.  [default: V3IO_ACCESS_KEY]")
+    @option("--ca-file", type=FILE, group=_CONNECTION, help="PEM file of certificates to trust.")
+    @option("--insecure", is_flag=True, group=_CONNECTION, help="Do not verify the certificate.")
     @functools.wraps(function)
     def with_client(
         *,
@@ -165,12 +161,79 @@ def takes_client(function: Callable[..., Any]) -> Callable[..., Any]:
         with Client(endpoint, access_key, verify=verify) as client:
             return function(client=client, **rest)
 
-    for add in reversed(_CLIENT_OPTIONS):
-        with_client = add(with_client)
-    return with_client
+    return with_client  # type: ignore[no-any-return]
+
+
+# -- the job file ------------------------------------------------------------------------------
+
+JOB_FILE: Final = f"{__name__}.job_file"
+"""In a context's meta: the path of the job file."""
+
+
+def _read_job_file(ctx: click.Context, _param: click.Parameter, path: Path | None) -> None:
+    """Take what a job file says as defaults: the command line wins.
+
+    Called by click before the other options are looked at.
+    """
+    if path is None:
+        return
+    ctx.meta[JOB_FILE] = path
+    known = {_spell(param): param for param in ctx.command.params}
+    renamed: dict[str, str | None] = getattr(ctx.command, "job_file_names", {})
+    values: dict[str, Any] = {}
+    for key, value in _load(path).items():
+        name = key.replace("-", "_")
+        target = renamed.get(name, name)
+        if target is None:
+            continue
+        if target not in known:
+            near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+            advice = f"Did you mean {near[0]!r}?" if near else f"Known are {', '.join(known)}."
+            raise click.UsageError(f"{path}: there is no option {key!r}. {advice}")
+        param = known[target]
+        takes_text = isinstance(param.type, (click.types.StringParamType, click.Path, SecretFile))
+        if takes_text and param.nargs == 1 and not isinstance(value, str):
+            shown = "..." if isinstance(param.type, SecretFile) else repr(value)
+            raise click.UsageError(
+                f"{path}: {key} = {shown}: expected text, in quotes. Correct it."
+            )
+        if param.nargs == -1:
+            values[str(param.name)] = [value] if isinstance(value, str) else value
+        elif isinstance(param.type, Names if isinstance(value, list) else Types):
+            values[str(param.name)] = value
+        else:  # as if it were typed
+            values[str(param.name)] = str(value)
+    ctx.default_map = {**(ctx.default_map or {}), **values}
+
+
+def _spell(param: click.Parameter) -> str:
+    """Return a parameter's name as the command line and the job file have it."""
+    words = [word for word in param.opts if word.startswith("--")]
+    return words[0][2:].replace("-", "_") if words else str(param.name)
+
+
+def _load(path: Path) -> dict[str, Any]:
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        try:
+            import tomli as tomllib
+        except ModuleNotFoundError as error:
+            if error.name != "tomli":
+                raise
+            raise MissingExtra(package="tomli", extra="local") from error
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise click.UsageError(f"{path}: this is not valid TOML: {error}") from error
 
 
 # -- the keywords of jobs.publish ------------------------------------------------------------
+
+
+def _start_log(ctx: click.Context, _option: click.Parameter, log_format: str) -> None:
+    """Log from before the client is made to the end of all: warnings and signals, too."""
+    ctx.find_root().with_resource(log_to_stderr(log_format))
 
 
 def _keyword(group: str, name: str, kind: Any, text: str, default: Any = None) -> Any:
@@ -253,99 +316,30 @@ _JOB_OPTIONS: Final = (
         bool,
         "Show a bar.  [default: on a terminal; else a log line every 10 s]",
     ),
-)
-
-
-def takes_job_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command every option of a job but its files and the platform."""
-
-    def start_log(ctx: click.Context, _option: click.Parameter, log_format: str) -> None:
-        # From before the client is made to the end of all: warnings and signals, too.
-        ctx.find_root().with_resource(log_to_stderr(log_format))
-
-    log_format = option(
+    option(
         "--log-format",
         type=click.Choice(LOG_FORMATS),
         default="text",
         show_default=True,
         is_eager=True,  # what is wrong with the others is reported in its form
         expose_value=False,
-        callback=start_log,
+        callback=_start_log,
         group=_OUTPUT,
         help="Format of the log on stderr.",
-    )
-    config = option(
+    ),
+    option(
         "--config",
         type=FILE,
         is_eager=True,
         expose_value=False,
         callback=_read_job_file,
         help="TOML file with these options, files and stream; the command line wins.",
-    )
-    for add in (config, log_format, *reversed(_JOB_OPTIONS)):
+    ),
+)
+
+
+def takes_job_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command every option of a job but its files and the platform."""
+    for add in reversed(_JOB_OPTIONS):
         command = add(command)
     return command
-
-
-# -- the job file ------------------------------------------------------------------------------
-
-JOB_FILE: Final = f"{__name__}.job_file"
-"""In a context's meta: the path of the job file."""
-
-
-def _read_job_file(ctx: click.Context, _param: click.Parameter, path: Path | None) -> None:
-    """Take what a job file says as defaults: the command line wins.
-
-    Called by click before the other options are looked at.
-    """
-    if path is None:
-        return
-    ctx.meta[JOB_FILE] = path
-    known = {_spell(param): param for param in ctx.command.params}
-    renamed: dict[str, str | None] = getattr(ctx.command, "job_file_names", {})
-    values: dict[str, Any] = {}
-    for key, value in _load(path).items():
-        name = key.replace("-", "_")
-        target = renamed.get(name, name)
-        if target is None:
-            continue
-        if target not in known:
-            near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-            advice = f"Did you mean {near[0]!r}?" if near else f"Known are {', '.join(known)}."
-            raise click.UsageError(f"{path}: there is no option {key!r}. {advice}")
-        param = known[target]
-        takes_text = isinstance(param.type, (click.types.StringParamType, click.Path, SecretFile))
-        if takes_text and param.nargs == 1 and not isinstance(value, str):
-            shown = "..." if isinstance(param.type, SecretFile) else repr(value)
-            raise click.UsageError(
-                f"{path}: {key} = {shown}: expected text, in quotes. Correct it."
-            )
-        if param.nargs == -1:
-            values[str(param.name)] = [value] if isinstance(value, str) else value
-        elif isinstance(param.type, Names if isinstance(value, list) else Types):
-            values[str(param.name)] = value
-        else:  # as if it were typed
-            values[str(param.name)] = str(value)
-    ctx.default_map = {**(ctx.default_map or {}), **values}
-
-
-def _spell(param: click.Parameter) -> str:
-    """Return a parameter's name as the command line and the job file have it."""
-    words = [word for word in param.opts if word.startswith("--")]
-    return words[0][2:].replace("-", "_") if words else str(param.name)
-
-
-def _load(path: Path) -> dict[str, Any]:
-    if sys.version_info >= (3, 11):
-        import tomllib
-    else:
-        try:
-            import tomli as tomllib
-        except ModuleNotFoundError as error:
-            if error.name != "tomli":
-                raise
-            raise MissingExtra(package="tomli", extra="local") from error
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise click.UsageError(f"{path}: this is not valid TOML: {error}") from error
