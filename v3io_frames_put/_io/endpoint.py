@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import html
+import json
 import os
 import re
 from base64 import b64encode
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, SupportsIndex
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, quote_plus, unquote, urlsplit
 
 from v3io_frames_put._wire.api import SESSION_KEY_HEADER
 from v3io_frames_put.errors import ConfigError
@@ -58,18 +60,18 @@ def conceal(value: object) -> Any:
     return Secret(value) if isinstance(value, str) else NotText(type(value).__name__)
 
 
-_MIN_SECRET: Final = 8
-_ESCAPE: Final = rb"\\{1,8}"  # of JSON in JSON in JSON
-_LETTERS: Final = {"\b": b"b", "\f": b"f", "\n": b"n", "\r": b"r", "\t": b"t"}
-_ENTITIES: Final = {"&": "amp", "<": "lt", ">": "gt", '"': "quot", "'": "apos"}
+_MIN_SECRET: Final = 4
+_MIN_DISTINCT: Final = 8  # a shorter secret may be part of a word by chance
+_JSON_TEXT: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"')
 
 
 class Secrets:
     """Hides secrets in text that others wrote, however they are spelled.
 
-    Found are the plain text, JSON and backslash escapes, percent-encoding and the
-    entities of HTML, also where they are mixed. Not looked for is what may be there by
-    chance: a secret that is shorter than eight characters, or only digits.
+    Found are the plain text, JSON and backslash escapes, percent-encoding and the entities of
+    HTML. A secret that is shorter than eight characters, or only digits, is hidden where it is a
+    whole word; in JSON only within texts, as a number may equal it by chance. One of fewer than
+    four characters is not looked for.
 
     Parameters
     ----------
@@ -78,74 +80,63 @@ class Secrets:
     """
 
     def __init__(self, texts: Iterable[str] = ()) -> None:
-        # Longer ones first: a secret may begin with another.
-        found = {text for text in texts if len(text) >= _MIN_SECRET and not text.isdigit()}
-        spellings = [_spellings(text) for text in sorted(found, key=len, reverse=True)]
-        self._pattern = re.compile(b"|".join(spellings)) if spellings else None
+        distinct: set[str] = set()
+        common: set[str] = set()
+        for text in texts:
+            if len(text) >= _MIN_DISTINCT and not text.isdigit():
+                distinct |= _spellings(text)
+            elif len(text) >= _MIN_SECRET:
+                common |= _spellings(text)
+        self._distinct = _compile(distinct, rb"(?:%b)")
+        self._common = _compile(common, rb"(?<![0-9A-Za-z])(?:%b)(?![0-9A-Za-z])")
 
     def __repr__(self) -> str:
         return "Secrets()"
 
     def hide(self, text: bytes) -> bytes:
         """Return a text with every secret crossed out."""
-        return text if self._pattern is None else self._pattern.sub(b"***", text)
+        if self._distinct is not None:
+            text = self._distinct.sub(b"***", text)
+        common = self._common
+        if common is None:
+            return text
+        if text.lstrip()[:1] in (b"{", b"["):
+            return _JSON_TEXT.sub(lambda found: common.sub(b"***", found[0]), text)
+        return common.sub(b"***", text)
 
     def hide_text(self, text: str) -> str:
         """Return a text with every secret crossed out."""
-        if self._pattern is None:
-            return text
         return self.hide(text.encode("utf-8", "replace")).decode("utf-8", "replace")
 
 
+def _spellings(secret: str) -> set[str]:
+    """List the spellings of a text; capitals of hexadecimal digits are ignored."""
+    escaped = {secret, _quote(secret), _quote(secret, ensure_ascii=False)}
+    escaped |= {text.replace("/", "\\/") for text in escaped}
+    escaped.add("".join(f"\\u{ord(one):04x}" for one in secret))
+    percent = {quote(secret), quote(secret, safe=""), quote_plus(secret)}
+    return {
+        *escaped,
+        *map(_quote, escaped),  # JSON in JSON
+        *percent,
+        *map(quote, percent),
+        html.escape(secret),
+        "".join(f"&#{ord(one)};" for one in secret),
+        "".join(f"&#x{ord(one):x};" for one in secret),
+    }
+
+
+def _quote(text: str, *, ensure_ascii: bool = True) -> str:
+    return json.dumps(text, ensure_ascii=ensure_ascii)[1:-1]
+
+
+def _compile(texts: Iterable[str], form: bytes) -> re.Pattern[bytes] | None:
+    # Longer ones first: a secret, or a spelling, may begin with another.
+    found = [re.escape(text.encode()) for text in sorted(texts, key=len, reverse=True)]
+    return re.compile(form % b"|".join(found), re.IGNORECASE) if found else None
+
+
 NO_SECRETS: Final = Secrets()
-
-
-def _spellings(secret: str) -> bytes:
-    r"""Make a pattern of all spellings of a text, character by character.
-
-    Of ``"`` these are found, among others: ``"`` ``\"`` ``\u0022`` ``%22`` ``%2522``
-    ``&quot;`` ``&#34;`` ``&#x22;``.
-    """
-    # A run of backslashes is one step: several in a row would match in exponentially many ways.
-    steps = re.findall(r"\\+|[^\\]", secret)
-    return b"".join(b"(?:%b)" % b"|".join(_spellings_of(step)) for step in steps)
-
-
-def _spellings_of(step: str) -> list[bytes]:
-    """List the spellings of one character, or of a run of backslashes.
-
-    All repetitions are bounded, so that the search is linear in whatever a platform answers.
-    """
-    plain = re.escape(step.encode())
-    percent = b"".join(b"%%(?:25){0,3}%b" % _any_case(b"%02x" % byte) for byte in step.encode())
-    units = step.encode("utf-16-be").hex()
-    escapes = b"".join(
-        _ESCAPE + b"u" + _any_case(units[at : at + 4].encode()) for at in range(0, len(units), 4)
-    )
-    entity = b"".join(
-        b"&#0{0,6}(?:%d|[xX]0{0,6}%b);" % (ord(one), _any_case(b"%x" % ord(one))) for one in step
-    )
-    spellings = [percent, escapes, entity]
-    if step in _LETTERS:
-        spellings.append(_ESCAPE + _LETTERS[step])
-    if step in _ENTITIES:
-        spellings.append(b"&%b;" % _ENTITIES[step].encode())
-    if step[0] == "\\":
-        return [*spellings, rb"\\{%d,%d}" % (len(step), 8 * len(step))]
-    if not step.isalnum():
-        spellings.append(_ESCAPE + plain)
-    if step == " ":
-        spellings.append(rb"\+")
-    return [*spellings, plain]  # last: other spellings of "%" and "&" begin with it
-
-
-def _any_case(digits: bytes) -> bytes:
-    """Make a pattern of hexadecimal digits in upper and lower case."""
-    return b"".join(
-        b"[%b%b]" % (bytes([digit]), bytes([digit]).upper()) if chr(digit).isalpha()
-        else bytes([digit])
-        for digit in digits
-    )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -233,15 +224,11 @@ class Endpoint:
         """Return what to hide in answers: key, password, Basic authentication, also of proxies."""
         basic = self.auth_headers().get("Authorization", "").removeprefix("Basic ")
         texts = [self.access_key, self.password, basic]
-        for proxy in proxies:
-            user, password = map(unquote, _userinfo(proxy))
-            texts += [password, _encode_basic(user, password)] if password else []
+        for proxy in map(urlsplit, proxies):
+            if proxy.password:
+                password = unquote(proxy.password)
+                texts += [password, _encode_basic(unquote(proxy.username or ""), password)]
         return Secrets(text for text in texts if text)
-
-
-def _userinfo(url: str) -> tuple[str, str]:
-    parts = urlsplit(url)
-    return parts.username or "", parts.password or ""
 
 
 def _encode_basic(user: str, password: str) -> str:
@@ -272,16 +259,13 @@ def _parse_url(text: object) -> str:
         raise ConfigError(f"endpoint {text!r}: {error}. {_EXAMPLE}") from error
     if parts.scheme not in ("http", "https") or not host or port == 0:
         raise ConfigError(f"endpoint {text!r}: expected http:// or https:// and a host. {_EXAMPLE}")
-    if parts.path.strip("/") or parts.query or parts.fragment or not _is_host_text(url):
+    is_text = url.isprintable() and not set(url) & set(' "\\<>^`{|}')
+    if parts.path.strip("/") or parts.query or parts.fragment or not is_text:
         raise ConfigError(f"endpoint {text!r}: expected only a host and a port. {_EXAMPLE}")
     return f"{parts.scheme}://{parts.netloc}"
 
 
 _EXAMPLE = "Write it as 'https://host:8443', or set V3IO_API."
-
-
-def _is_host_text(url: str) -> bool:
-    return url.isprintable() and not any(character in url for character in ' "\\<>^`{|}')
 
 
 def _parse_verify(verify: object) -> bool | str:
@@ -320,18 +304,9 @@ def _check_pair(endpoint: Endpoint) -> None:
         if not isinstance(value, str):
             kind = value.kind if isinstance(value, NotText) else type(value).__name__
             raise ConfigError(f"{name}: expected text, got {kind}.")
-        if not _is_unicode(value):
+        if any("\ud800" <= one <= "\udfff" for one in value):
             raise ConfigError(f"{name}: expected Unicode text; it holds half a character.")
     if endpoint.password is not None and not endpoint.username:
         raise ConfigError("password: expected a username with it. Give username= too.")
     if endpoint.username is not None and ":" in endpoint.username:
         raise ConfigError("username: expected no colon, which HTTP would read as its end.")
-
-
-def _is_unicode(text: str) -> bool:
-    """Return whether a text can be encoded; the error, which holds the text, goes no further."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

@@ -70,9 +70,19 @@ def test_no_answer_makes_the_search_slow(secret, flood):
     assert Secrets([secret]).hide(text) is not None  # quadratic, it would take hours
 
 
-def test_what_may_stand_there_by_chance_is_left():
-    text = b'{"ErrorCode": 12345678, "ErrorMessage": "short"}'
-    assert Secrets(["12345678", "short"]).hide(text) == text
+@pytest.mark.parametrize("secret", ["12345678", "1234", "key1", "s3cr3t", "pä/s"])
+def test_a_short_secret_is_hidden_where_it_is_a_whole_word(secret):
+    hide = Secrets([secret]).hide_text
+    assert hide(f"wrong key {secret}, or '{secret}'") == "wrong key ***, or '***'"
+    assert hide(f"x{secret}x") == f"x{secret}x"
+    for spelling in SPELLINGS.values():
+        assert hide(f"({spelling(secret)})") == "(***)"
+
+
+def test_a_number_that_equals_a_secret_by_chance_stays_in_json():
+    text = b'{"ErrorCode": 12345678, "ErrorMessage": "key 12345678 and abc"}'
+    hidden = b'{"ErrorCode": 12345678, "ErrorMessage": "key *** and abc"}'
+    assert Secrets(["12345678", "abc"]).hide(text) == hidden
 
 
 OK_PUT = {"FailedRecordCount": 0, "Records": [{"SequenceNumber": 1, "ShardId": 0}]}
