@@ -1,17 +1,19 @@
-"""Where the platform is, who we are, and what can be asked about a stream.
+"""Where the platform is, who uses it, and the verbs of its streams.
 
-Nothing is connected and requests is not loaded until something is asked.
+Nothing is connected and requests is not loaded until something is sent.
 """
 
 from __future__ import annotations
 
-import copy
+import threading
 import warnings
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from v3io_frames_put._io import reader
+from v3io_frames_put._io.clock import Clock
 from v3io_frames_put._io.endpoint import Endpoint, conceal
-from v3io_frames_put._io.stream_admin import Session
+from v3io_frames_put._io.stream_admin import RetryingRequests, StreamAdmin
+from v3io_frames_put._wire.paths import StreamPath, parse_stream_path
 from v3io_frames_put.config import Limits, Retry, Timeouts, or_default
 from v3io_frames_put.errors import ConfigError, InsecureConnectionWarning
 
@@ -26,7 +28,6 @@ if TYPE_CHECKING:
     from v3io_frames_put._io.reader import StartLike
     from v3io_frames_put._io.transport import Transport
     from v3io_frames_put._io.verify import Verification
-    from v3io_frames_put._wire.paths import StreamPath
     from v3io_frames_put._wire.responses import RecordPage, StreamDescription
     from v3io_frames_put.config import Format
     from v3io_frames_put.errors import RequestError
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 class Client:
     """A platform: its address, your credentials, timeouts and retries.
 
-    Immutable and safe to share between threads. Connections are opened when they are
+    Safe to share between threads. Connections are opened when they are
     needed, one per thread. A pickled Client holds no secret: when it is loaded, it
     takes access key, username and password from the environment.
 
@@ -59,6 +60,11 @@ class Client:
         How long and how often a request is tried.
     limits : Limits
         Largest request and record that the platform accepts.
+
+    Attributes
+    ----------
+    timeouts, retry, limits
+        As given.
     """
 
     def __init__(  # the contract's signature
@@ -75,24 +81,36 @@ class Client:
     ) -> None:
         # No traceback shows them; people write passwords into endpoints, too.
         endpoint, access_key, password = conceal(endpoint), conceal(access_key), conceal(password)
-        found = Endpoint.find(
-            Endpoint(
-                url=endpoint,
-                verify=verify,
-                access_key=access_key,
-                username=username,
-                password=password,
-            )
+        given = Endpoint(
+            url=endpoint,
+            verify=verify,
+            access_key=access_key,
+            username=username,
+            password=password,
         )
-        self._access = Session(
-            found,
+        self._set(
+            Endpoint.find(given),
             or_default("timeouts", timeouts, Timeouts()),
             or_default("retry", retry, Retry()),
+            or_default("limits", limits, Limits()),
         )
-        self._limits = or_default("limits", limits, Limits())
-        if found.verify is False:
+        if self._endpoint.verify is False:
             text = "verify=False: TLS is not verified, anyone on the way can read the access key"
             warnings.warn(text, InsecureConnectionWarning, stacklevel=2)
+
+    def _set(self, endpoint: Endpoint, timeouts: Timeouts, retry: Retry, limits: Limits) -> None:
+        self._endpoint = endpoint
+        self.timeouts, self.retry, self.limits = timeouts, retry, limits
+        self._lock = threading.Lock()
+        self._requests: dict[str, RetryingRequests] = {}  # by API host
+
+    def __getstate__(self) -> tuple[Any, ...]:
+        """Leave out connections, and secrets: pickles travel and are kept."""
+        return self._endpoint.without_secrets(), self.timeouts, self.retry, self.limits
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        endpoint, *settings = state
+        self._set(endpoint.with_secrets_of(Endpoint.from_env()), *settings)
 
     def __repr__(self) -> str:
         user = f", username={self.username!r}" if self.username else ""
@@ -107,41 +125,56 @@ class Client:
     @property
     def endpoint(self) -> str | None:
         """Address of the web API, or None if only stream paths have it."""
-        return self._access.endpoint.url
+        return self._endpoint.url
 
     @property
     def username(self) -> str | None:
         """The user name, if one is used."""
-        return self._access.endpoint.username
-
-    @property
-    def timeouts(self) -> Timeouts:
-        """How long one request may take."""
-        return self._access.timeouts
-
-    @property
-    def retry(self) -> Retry:
-        """How long and how often a request is tried."""
-        return self._access.retry
-
-    @property
-    def limits(self) -> Limits:
-        """Largest request and record that the platform accepts."""
-        return self._limits
+        return self._endpoint.username
 
     def close(self) -> None:
         """Close every connection. The client can still be used: it opens new ones."""
-        self._access.close()
+        with self._lock:
+            requests, self._requests = self._requests, {}
+        for each in requests.values():
+            each.close()
 
     def locate(self, stream: str | StreamPath) -> StreamPath:
-        """Read a stream path; its ``endpoint`` is filled in, or a ConfigError says why not."""
-        return self._access.locate(stream)
+        """Parse a stream path; its ``endpoint`` is filled in, or a ConfigError says why not."""
+        place = stream if isinstance(stream, StreamPath) else parse_stream_path(stream)
+        url = self._endpoint.at(place.endpoint).url
+        if url is None:
+            raise ConfigError(
+                f"stream {str(place)!r}: no endpoint is known; expected one. "
+                f"Set V3IO_API, or give Client(endpoint=...)."
+            )
+        return StreamPath(place.container, place.path, url)
 
     def transport(
         self, place: StreamPath | None = None, *, first_contact_seconds: float | None = None
     ) -> Transport:
         """Make a transport, for one thread, to the API host of a place or to the client's own."""
-        return self._access.transport(place, first_contact_seconds=first_contact_seconds)
+        from v3io_frames_put._io.transport import Transport
+
+        return Transport(
+            self._endpoint.at(place.endpoint if place else None),
+            self.timeouts,
+            clock=Clock().now,
+            first_contact_seconds=first_contact_seconds,
+        )
+
+    def _admin(self, stream: str | StreamPath) -> StreamAdmin:
+        """Return a stream's verbs; connections to its host are kept between calls."""
+        place = self.locate(stream)
+        url = str(place.endpoint)
+        with self._lock:
+            if url not in self._requests:
+                retry = self.retry.where_a_person_waits()
+                seconds = retry.first_contact_seconds
+                self._requests[url] = RetryingRequests(
+                    lambda: self.transport(place, first_contact_seconds=seconds), retry, where=url
+                )
+            return StreamAdmin(self._requests[url], place)
 
     def create_stream(
         self,
@@ -176,7 +209,7 @@ class Client:
         PlatformUnavailable
             No answer came; whether the stream exists is then not known.
         """
-        return self._access.remote(stream).create(
+        return self._admin(stream).create(
             shards=shards, retention_hours=retention_hours, exist_ok=exist_ok
         )
 
@@ -190,14 +223,14 @@ class Client:
         NotAStream
             Something else is at that path.
         """
-        return self._access.remote(stream).describe()
+        return self._admin(stream).describe()
 
     def update_stream(self, stream: str | StreamPath, shards: int) -> StreamDescription:
         """Grow a stream to a number of shards; one that has it is left alone.
 
         Records of a partition key may then go to another shard than before.
         """
-        return self._access.remote(stream).update(shards=shards)
+        return self._admin(stream).update(shards=shards)
 
     def delete_stream(self, stream: str | StreamPath) -> None:
         """Delete a stream with all its records, and nothing else.
@@ -205,7 +238,7 @@ class Client:
         Only what DescribeStream says is a stream is deleted, only files right below its
         path, and nothing at all if a directory is among them.
         """
-        self._access.remote(stream).delete()
+        self._admin(stream).delete()
 
     def diagnose_missing_stream(self, stream: str | StreamPath) -> RequestError:
         """Make the error for a stream that the platform says is not there.
@@ -215,7 +248,7 @@ class Client:
         StreamNotFound, NotAStream or another RequestError
             Not raised, whatever the platform answers.
         """
-        return self._access.remote(stream).diagnose()
+        return self._admin(stream).diagnose()
 
     def seek(
         self, stream: str | StreamPath, shard: int, start: StartLike | int = "earliest"
@@ -234,7 +267,7 @@ class Client:
         str or None
             None: nothing was ever written to that shard.
         """
-        return reader.seek(self._access.remote(stream), shard, start)
+        return reader.seek(self._admin(stream), shard, start)
 
     def get_records(
         self, stream: str | StreamPath, shard: int, location: str, limit: int = 1_000
@@ -251,7 +284,7 @@ class Client:
         RequestError
             The location has expired: seek again.
         """
-        return reader.get_records(self._access.remote(stream), shard, location, limit)
+        return reader.get_records(self._admin(stream), shard, location, limit)
 
     def read_records(
         self,
@@ -288,7 +321,7 @@ class Client:
         StreamNotFound, NotAStream
             No stream is at that path.
         """
-        return reader.read_frame(self._access.remote(stream), start, limit=limit, unique=unique)
+        return reader.read_frame(self._admin(stream), start, limit=limit, unique=unique)
 
     def decode_records(
         self,
@@ -349,13 +382,13 @@ class Client:
         """
         from v3io_frames_put._io.verify import verify_results
 
-        return verify_results(results, self._access.remote(stream), progress)
+        return verify_results(results, self._admin(stream), progress)
 
 
 def with_retry(client: Client, retry: Retry) -> Client:
     """Make a client for the same platform with another ``retry`` and its own connections."""
-    other, access = copy.copy(client), client._access  # noqa: SLF001  # its own module
-    other._access = Session(access.endpoint, access.timeouts, retry)  # noqa: SLF001
+    other = Client.__new__(Client)
+    other._set(client._endpoint, client.timeouts, retry, client.limits)  # noqa: SLF001  # its own module
     return other
 
 

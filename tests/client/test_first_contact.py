@@ -27,18 +27,18 @@ class Platform:
         return self.attempts.pop(0) if len(self.attempts) > 1 else self.attempts[0]
 
 
-def ask(platform, retry):
-    """Ask until it gives up; return the seconds that took."""
+def send(platform, retry):
+    """Send until it gives up; return the seconds that took."""
     now = [0.0]
     clock = Clock(lambda: now[0], lambda seconds: now.append(now.pop() + seconds), lambda: 0.9)
     requests = RetryingRequests(lambda: platform, retry, where="http://host", clock=clock)
     with pytest.raises(PlatformUnavailable) as caught:
-        requests.ask(None, doing="ask")
+        requests.send(None, doing="describe")
     return now[0], str(caught.value)
 
 
 def test_a_verb_gives_up_when_no_connection_is_accepted_in_time():
-    seconds, message = ask(Platform(REFUSED), Retry(first_contact_seconds=10))
+    seconds, message = send(Platform(REFUSED), Retry(first_contact_seconds=10))
     assert seconds == 10
     assert "Connection refused" in message
 
@@ -46,12 +46,12 @@ def test_a_verb_gives_up_when_no_connection_is_accepted_in_time():
 def test_once_a_connection_was_accepted_the_deadline_counts():
     retry = Retry(first_contact_seconds=10, deadline_seconds=60)
     for contact in (RESET, Answer(503, {}, b"")):
-        seconds, _ = ask(Platform(REFUSED, contact, REFUSED), retry)
+        seconds, _ = send(Platform(REFUSED, contact, REFUSED), retry)
         assert 50 < seconds <= 60
 
 
 def test_without_a_time_for_it_the_deadline_counts():
-    seconds, _ = ask(Platform(REFUSED), Retry(deadline_seconds=60))
+    seconds, _ = send(Platform(REFUSED), Retry(deadline_seconds=60))
     assert 50 < seconds <= 60
 
 
@@ -63,11 +63,11 @@ def free_port():
 
 @pytest.mark.enable_socket
 @pytest.mark.parametrize("delivery", ["at_least_once", "exactly_once"])
-def test_a_wrong_port_is_told_with_its_cause(free_port, delivery):
+def test_a_wrong_port_is_reported_with_its_cause(free_port, delivery):
     retry = Retry(first_contact_seconds=0.3, base_seconds=60, cap_seconds=60)
     client = Client(f"127.0.0.1:{free_port}", retry=retry)
-    told = "no connection was accepted for 0.3 s.*onnection refused"
-    with pytest.raises(PlatformUnavailable, match=told) as caught:
+    cause = "no connection was accepted for 0.3 s.*onnection refused"
+    with pytest.raises(PlatformUnavailable, match=cause) as caught:
         put_records(FRAME, "projects/s", client=client, delivery=delivery, progress=False)
     assert set(caught.value.results.status) == {"unsent"}
     with pytest.raises(PlatformUnavailable, match="onnection refused"):
@@ -75,7 +75,7 @@ def test_a_wrong_port_is_told_with_its_cause(free_port, delivery):
 
 
 @pytest.mark.enable_socket
-def test_an_unknown_host_is_told_with_its_cause(monkeypatch):
+def test_an_unknown_host_is_reported_with_its_cause(monkeypatch):
     def unknown(*_arguments, **_options):
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 

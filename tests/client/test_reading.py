@@ -72,7 +72,7 @@ def test_many_pages_are_read_to_the_end_on_any_release(rules, small_pages):
 
 def test_reading_ends_where_the_stream_ended_when_it_began(local_platform, client):
     local_platform.add_records(STREAM, texts(10), shard=0)
-    admin = client._access.remote(STREAM)
+    admin = client._admin(STREAM)
     ends = reader.find_ends(admin, range(4))
     local_platform.add_records(STREAM, texts(10), shard=0)
     batches = reader.read_shard(admin, 0, reader.EARLIEST, end=ends[0], limit=100)

@@ -73,7 +73,7 @@ def test_other_arguments_are_checked(options, reason):
 
 
 def headers(client):
-    return dict(client._access.endpoint.auth_headers())
+    return dict(client._endpoint.auth_headers())
 
 
 def test_the_environment_is_read_by_a_client_made_without_arguments(monkeypatch):
@@ -130,7 +130,7 @@ def test_a_host_in_a_stream_path_is_checked(stream):
 def test_a_client_shows_where_and_who_and_no_secret():
     client = Client("http://host", "secret-key", username="ann", password="topsecret")
     assert repr(client) == "Client('http://host', username='ann')"
-    endpoint = client._access.endpoint
+    endpoint = client._endpoint
     shown = [repr(endpoint), str(client), repr(vars(client)), repr(endpoint.auth_headers())]
     shown += [repr(Endpoint(url="http://h", username="ann", password="topsecret").auth_headers())]
     assert "secret" not in "".join(shown)

@@ -48,11 +48,11 @@ class Nap:
 def ask(*attempts, retry=None, **options):
     """Ask once; return the answer, what was slept, and how often the platform was asked."""
     nap, transport = Nap(), ScriptedTransport(*attempts)
-    asker = RetryingRequests(
+    requests = RetryingRequests(
         lambda: transport, retry or Retry(), where="http://p", clock=nap.clock()
     )
     try:
-        answer = asker.ask(QUESTION, doing="look", **options)
+        answer = requests.send(QUESTION, doing="look", **options)
     except RequestError as error:
         answer = error
     return answer, nap.naps, transport.asked
@@ -144,19 +144,19 @@ def test_every_thread_has_its_own_transport_and_close_closes_them():
         transports.append(ScriptedTransport(OK))
         return transports[-1]
 
-    asker = RetryingRequests(open_transport, Retry(), where="http://p", clock=Nap().clock())
+    requests = RetryingRequests(open_transport, Retry(), where="http://p", clock=Nap().clock())
 
     def ask_twice():
-        asker.ask(QUESTION, doing="look")
-        asker.ask(QUESTION, doing="look")
+        requests.send(QUESTION, doing="look")
+        requests.send(QUESTION, doing="look")
 
     thread = threading.Thread(target=ask_twice)
     thread.start()
     thread.join(10)
     ask_twice()
     assert [transport.asked for transport in transports] == [2, 2]
-    asker.close()
+    requests.close()
     # Another thread may be using its own: to close it would take the socket from under it.
     assert [transport.end for transport in transports] == ["cut", "closed"]
-    asker.ask(QUESTION, doing="look")
+    requests.send(QUESTION, doing="look")
     assert len(transports) == 3

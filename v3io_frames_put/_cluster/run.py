@@ -249,8 +249,8 @@ def begin_run(stream: str, options: ClusterOptions, empty: Any) -> ClusterRun:
 
 def remote_stream(run: ClusterRun) -> StreamAdmin:
     """Return the run's stream, to be read."""
-    return run.options.client._access.remote(run.stream)  # noqa: SLF001  # no verb of the public
+    return run.options.client._admin(run.stream)  # noqa: SLF001  # no verb of the public
 
 
 def _has_credentials(client: Client) -> bool:
-    return bool(client._access.endpoint.auth_headers())  # noqa: SLF001  # nobody else asks
+    return bool(client._endpoint.auth_headers())  # noqa: SLF001  # nobody else asks

@@ -107,7 +107,7 @@ def find_location(stream: StreamAdmin, shard: int, start: StartPosition) -> str 
         request = api.seek_time_request(stream.path, shard, nanoseconds=start.number)
     else:
         request = api.seek_sequence_request(stream.path, shard, sequence_number=start.number)
-    answer = stream.asker.ask(request, doing=f"seek {stream.path}")
+    answer = stream.requests.send(request, doing=f"seek {stream.path}")
     if answer.status == _SUCCESS:
         return responses.parse_location(answer)
     if is_missing(answer):
@@ -115,7 +115,7 @@ def find_location(stream: StreamAdmin, shard: int, start: StartPosition) -> str 
     name = api.parse_error(answer).name
     if start.kind == "sequence" and name in (api.INVALID_ARGUMENT, api.ILLEGAL_LOCATION):
         return _find_around(stream, shard, start.number)
-    raise stream.refusal(answer, "seek")
+    raise stream.error(answer, "seek")
 
 
 def _find_around(stream: StreamAdmin, shard: int, number: int) -> str | None:
@@ -131,12 +131,12 @@ def _find_around(stream: StreamAdmin, shard: int, number: int) -> str | None:
 def get_page(stream: StreamAdmin, shard: int, location: str, limit: int) -> RecordPage | None:
     """Read from a location. None: the location has expired."""
     request = api.get_records_request(stream.path, shard, location=location, limit=limit)
-    answer = stream.asker.ask(request, doing=f"read {stream.path}")
+    answer = stream.requests.send(request, doing=f"read {stream.path}")
     if answer.status == _SUCCESS:
         return parse_record_page(answer)
     if api.parse_error(answer).name == api.ILLEGAL_LOCATION:
         return None
-    raise stream.refusal(answer, "read")
+    raise stream.error(answer, "read")
 
 
 def run_query(stream: StreamAdmin, query: Query[Result], doing: str) -> Result:
@@ -148,7 +148,7 @@ def run_query(stream: StreamAdmin, query: Query[Result], doing: str) -> Result:
         except StopIteration as over:
             result: Result = over.value
             return result
-        value = step.parse(stream.asker.ask(step.request, doing=f"{doing} {stream.path}"))
+        value = step.parse(stream.requests.send(step.request, doing=f"{doing} {stream.path}"))
 
 
 def find_ends(stream: StreamAdmin, shards: Iterable[int]) -> dict[int, int]:

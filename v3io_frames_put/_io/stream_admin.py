@@ -6,58 +6,46 @@ import logging
 import math
 import os
 import threading
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
 
 from v3io_frames_put._io.clock import Clock
-from v3io_frames_put._io.endpoint import Endpoint
 from v3io_frames_put._producer import classification
 from v3io_frames_put._producer.flow_control import Moment, next_pause, parse_retry_after
 from v3io_frames_put._wire import api, responses
 from v3io_frames_put._wire.api import Answer, Fault
-from v3io_frames_put._wire.paths import StreamPath, parse_stream_path
 from v3io_frames_put.config import MAX_SHARDS, check_whole
 from v3io_frames_put.errors import ConfigError, ProtocolError, RequestError, StreamNotFound
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from typing import Protocol
 
     from v3io_frames_put._io.transport import Transport
     from v3io_frames_put._wire.api import Attempt, Request
+    from v3io_frames_put._wire.paths import StreamPath
     from v3io_frames_put._wire.responses import ListingPage, StreamDescription
-    from v3io_frames_put.config import Retry, Timeouts
-
-if TYPE_CHECKING:
-
-    class Carrier(Protocol):
-        """What a question needs of a transport."""
-
-        def attempt(self, request: Request) -> Attempt: ...
-        def close(self) -> None: ...
-        def shutdown(self) -> None: ...
-
+    from v3io_frames_put.config import Retry
 
 _log = logging.getLogger("v3io_frames_put")
 _TOO_MANY: Final = 429
 
 
 class RetryingRequests:
-    """Asks one platform, from any thread.
+    """Sends requests to one platform, from any thread, until they are answered.
 
     Parameters
     ----------
     open_transport : callable
         Makes a transport; called once per thread.
     retry : Retry
-        How long and how often to ask.
+        How long and how often to try.
     where : str
         The platform's address, for messages.
     """
 
     def __init__(
         self,
-        open_transport: Callable[[], Carrier],
+        open_transport: Callable[[], Transport],
         retry: Retry,
         *,
         where: str,
@@ -67,21 +55,21 @@ class RetryingRequests:
         self._open_transport, self._retry = open_transport, retry
         self._clock = clock or Clock()
         self._lock = threading.Lock()
-        self._transports: dict[tuple[int, int], Carrier] = {}
+        self._transports: dict[tuple[int, int], Transport] = {}
         self._had_contact = False  # a connection was accepted
 
-    def ask(self, request: Request, *, doing: str, is_repeatable: bool = True) -> Answer:
-        """Ask until there is an answer that another try would not better.
+    def send(self, request: Request, *, doing: str, is_repeatable: bool = True) -> Answer:
+        """Send a request until there is an answer that another try would not better.
 
         Parameters
         ----------
         request : Request
-            What is asked.
+            The request.
         doing : str
             The same in words, for messages.
         is_repeatable : bool
-            Whether asking twice does no more than asking once. If not, it is asked
-            again only while it is sure that nothing was done.
+            Whether sending it twice does no more than once. If not, it is sent again only
+            while it is sure that nothing was done.
 
         Raises
         ------
@@ -96,7 +84,10 @@ class RetryingRequests:
             self._had_contact |= isinstance(attempt, Answer) or attempt.stage != "connecting"
             if isinstance(attempt, Answer) and not classification.is_passing(attempt):
                 return attempt
-            self._check(attempt, doing=doing, is_repeatable=is_repeatable)
+            if isinstance(attempt, Fault) and attempt.kind in classification.CONNECTING_STOPS:
+                raise classification.fault_error(attempt, doing=doing)
+            if not (is_repeatable or _is_surely_not_done(attempt)):
+                raise classification.undecided(attempt, doing=doing, where=self.where)
             now = self._clock.now()
             failures += 1
             first_failure = first_failure if failures > 1 else now
@@ -110,27 +101,16 @@ class RetryingRequests:
             _log.warning("%s: %s; trying again in %.1f s", doing, why, pause)
             self._clock.sleep(pause)
 
-    def refusal(self, answer: Answer, *, doing: str, stream: StreamPath) -> RequestError:
-        """Return the error for an answer without success."""
-        return classification.request_error(answer, doing=doing, stream=stream, where=self.where)
-
     def close(self) -> None:
-        """Close every connection; the next question opens a new one."""
+        """Close every connection; the next request opens a new one."""
         with self._lock:
             transports, self._transports = self._transports, {}
         here = (os.getpid(), threading.get_ident())
         for owner, transport in transports.items():
             if owner[0] == here[0] and owner != here:
-                transport.shutdown()  # its thread may be using it, and then asks by another
+                transport.shutdown()  # its thread may be using it, and then opens another
             else:
                 transport.close()
-
-    def _check(self, attempt: Attempt, *, doing: str, is_repeatable: bool) -> None:
-        """Raise where asking again would be useless, or could do a thing twice."""
-        if isinstance(attempt, Fault) and attempt.kind in classification.CONNECTING_STOPS:
-            raise classification.fault_error(attempt, doing=doing)
-        if not (is_repeatable or _is_surely_not_done(attempt)):
-            raise classification.undecided(attempt, doing=doing, where=self.where)
 
     def _pause(
         self, attempt: Attempt, failures: int, failing_seconds: float, seconds: float
@@ -149,7 +129,7 @@ class RetryingRequests:
             self._retry, failures=failures, failing_seconds=failing_seconds, moment=moment
         )
 
-    def _transport(self) -> Carrier:
+    def _transport(self) -> Transport:
         """Return this thread's transport; a forked child does not share its parent's."""
         owner = (os.getpid(), threading.get_ident())
         transport = self._transports.get(owner)
@@ -174,15 +154,15 @@ _SWEEPS: Final = 3  # a producer that still writes may add a shard's file meanwh
 
 @dataclass(frozen=True, slots=True)
 class StreamAdmin:
-    """A stream, and the platform that is asked about it."""
+    """The stream at a path, and the requests to its platform."""
 
-    asker: RetryingRequests
+    requests: RetryingRequests
     path: StreamPath
 
     def describe(self) -> StreamDescription:
-        """Ask for shard count and retention."""
-        request = api.describe_stream_request(self.path)
-        return responses.parse_description(self.expect(request, "describe stream"))
+        """Return shard count and retention."""
+        answer = self.expect(api.describe_stream_request(self.path), "describe stream")
+        return responses.parse_description(answer)
 
     def create(self, *, shards: int, retention_hours: int, exist_ok: bool) -> StreamDescription:
         """Create the stream; one that exists is left as it is."""
@@ -191,25 +171,23 @@ class StreamAdmin:
         request = api.create_stream_request(
             self.path, shards=shards, retention_hours=retention_hours
         )
-        # Asked twice, the second answer would call our own stream somebody else's.
-        answer = self.asker.ask(request, doing=f"create stream {self.path}", is_repeatable=exist_ok)
+        # The answer to a second request would call this stream somebody else's.
+        doing = f"create stream {self.path}"
+        answer = self.requests.send(request, doing=doing, is_repeatable=exist_ok)
         if answer.status in _SUCCESS:
             return responses.StreamDescription(shards, retention_hours)
         if classification.is_missing(answer):
             raise classification.container_not_found(self.path, answer)
-        if not _is_in_use(answer):
-            raise self.refusal(answer, "create stream")
-        return self._adopt(answer, shards, exist_ok=exist_ok)
-
-    def _adopt(self, answer: Answer, shards: int, *, exist_ok: bool) -> StreamDescription:
-        """Take the stream that is there already, or say that it is."""
+        error = api.parse_error(answer)
+        if answer.status != _CONFLICT and error.name != api.RESOURCE_IN_USE:
+            raise self.error(answer, "create stream")
         found = self.describe()
         if not exist_ok:
             raise RequestError(
                 f"stream {str(self.path)!r}: it exists already, with {found.shards} shards; "
                 f"expected a free path. Choose another, or use it as it is with exist_ok=True.",
                 status=answer.status,
-                error_code=api.parse_error(answer).code,
+                error_code=error.code,
             )
         if found.shards != shards:
             _log.warning(
@@ -230,10 +208,10 @@ class StreamAdmin:
         if shards == found.shards:
             return found
         request = api.update_stream_request(self.path, shards=shards)
-        answer = self.asker.ask(request, doing=f"update stream {self.path}")
+        answer = self.requests.send(request, doing=f"update stream {self.path}")
         # A try whose answer was lost may have done it: then the next one is refused.
         if answer.status not in _SUCCESS and self.describe().shards != shards:
-            raise self.refusal(answer, "update stream")
+            raise self.error(answer, "update stream")
         return responses.StreamDescription(shards, found.retention_hours)
 
     def delete(self) -> None:
@@ -255,7 +233,7 @@ class StreamAdmin:
         )
 
     def _own_keys(self) -> list[str]:
-        """List the stream's files, unless something lies there that is none of its own."""
+        """List the stream's files; raise where anything else is among them."""
         try:
             pages = list(self.pages())
         except StreamNotFound:
@@ -278,10 +256,10 @@ class StreamAdmin:
 
     def _delete(self, request: Request) -> Answer:
         """Delete one thing; one that is gone already is fine."""
-        answer = self.asker.ask(request, doing=f"delete stream {self.path}")
+        answer = self.requests.send(request, doing=f"delete stream {self.path}")
         if answer.status in _SUCCESS or answer.status in (_NOT_FOUND, _CONFLICT):
             return answer
-        raise self.refusal(answer, "delete stream")
+        raise self.error(answer, "delete stream")
 
     def pages(self) -> Iterator[ListingPage]:
         """List the stream's directory, page by page."""
@@ -296,132 +274,49 @@ class StreamAdmin:
                 raise ProtocolError(f"list stream {self.path}: its pages repeat themselves.")
             marker = page.next_marker
 
+    def expect(self, request: Request, doing: str) -> Answer:
+        """Send a request; raise for any answer but success."""
+        answer = self.requests.send(request, doing=f"{doing} {self.path}")
+        if answer.status not in _SUCCESS:
+            raise self.error(answer, doing)
+        return answer
+
+    def error(self, answer: Answer, doing: str) -> RequestError:
+        """Make the error for an answer about this stream."""
+        missing = self._find_missing() if classification.is_missing(answer) else None
+        return missing or classification.request_error(
+            answer, doing=doing, stream=self.path, where=self.requests.where
+        )
+
     def diagnose(self) -> RequestError:
         """Make the error for a stream that the platform says is not there. Never raises.
 
-        Nothing is there, or something else is: the platform's own word is the same.
+        The platform's answer is the same where nothing is there and where something else is.
         """
         try:
-            found = self._find_fault()
-        except RequestError as error:
-            _log.warning("%s", error)
+            error = self._find_missing()
+        except RequestError as failure:
+            _log.warning("%s", failure)
             return classification.stream_not_found(self.path)
-        return found or RequestError(
+        return error or RequestError(
             f"stream {str(self.path)!r}: the platform said that it is not there, and now it is; "
             f"expected it to stay. Look for who deleted it and made it anew."
         )
 
-    def _find_fault(self) -> RequestError | None:
-        """Look at what is there. None: the stream."""
-        answer = self.asker.ask(
-            api.describe_stream_request(self.path), doing=f"describe stream {self.path}"
-        )
+    def _find_missing(self) -> RequestError | None:
+        """Look at what is at the path; None: the stream."""
+        doing = f"describe stream {self.path}"
+        answer = self.requests.send(api.describe_stream_request(self.path), doing=doing)
         if answer.status in _SUCCESS:
             return None
         if not classification.is_missing(answer):
-            return self.refusal(answer, "describe stream")
+            return self.error(answer, "describe stream")
         error = api.parse_error(answer)
-        if self._is_there(api.list_request(self.path.container, self.path.path, max_keys=1)):
-            return classification.not_a_stream(self.path, error, found="a directory")
-        if self._is_there(api.head_object_request(self.path.container, self.path.path)):
-            return classification.not_a_stream(self.path, error, found="a file")
+        container, path = self.path.container, self.path.path
+        for found, request in (
+            ("a directory", api.list_request(container, path, max_keys=1)),
+            ("a file", api.head_object_request(container, path)),
+        ):
+            if self.requests.send(request, doing=f"look at {self.path}").status in _SUCCESS:
+                return classification.not_a_stream(self.path, error, found=found)
         return classification.stream_not_found(self.path, error)
-
-    def _is_there(self, request: Request) -> bool:
-        return self.asker.ask(request, doing=f"look at {self.path}").status in _SUCCESS
-
-    def expect(self, request: Request, doing: str) -> Answer:
-        """Ask, and accept nothing but success."""
-        answer = self.asker.ask(request, doing=f"{doing} {self.path}")
-        if answer.status not in _SUCCESS:
-            raise self.refusal(answer, doing)
-        return answer
-
-    def refusal(self, answer: Answer, doing: str) -> RequestError:
-        """Make the error for an answer about this stream."""
-        if classification.is_missing(answer):
-            return self._look_closer(answer, doing)
-        return self.asker.refusal(answer, doing=doing, stream=self.path)
-
-    def _look_closer(self, answer: Answer, doing: str) -> RequestError:
-        """Tell a missing stream from something else at its path."""
-        return self._find_fault() or self.asker.refusal(answer, doing=doing, stream=self.path)
-
-
-def _is_in_use(answer: Answer) -> bool:
-    """Say whether the path is taken: 409, or in some releases 400 and a name."""
-    return answer.status == _CONFLICT or api.parse_error(answer).name == api.RESOURCE_IN_USE
-
-
-class Session:
-    """Where the platform is, who we are, how patient we are; safe to share."""
-
-    def __init__(self, endpoint: Endpoint, timeouts: Timeouts, retry: Retry) -> None:
-        self.endpoint, self.timeouts, self.retry = endpoint, timeouts, retry
-        self._start()
-
-    def pass_proxies_by(self) -> None:
-        """Reach the platform directly, whatever the environment says of proxies."""
-        self.endpoint = replace(self.endpoint, is_direct=True)
-
-    def _start(self) -> None:
-        self._lock = threading.Lock()
-        self._askers: dict[str, RetryingRequests] = {}
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Leave out connections, and secrets: pickles travel and lie about."""
-        endpoint = self.endpoint.without_secrets()
-        return {"endpoint": endpoint, "timeouts": self.timeouts, "retry": self.retry}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self.endpoint = self.endpoint.with_secrets_of(Endpoint.from_env())
-        self._start()
-
-    def locate(self, stream: str | StreamPath) -> StreamPath:
-        """Read a stream path, and fill in its API host."""
-        place = stream if isinstance(stream, StreamPath) else parse_stream_path(stream)
-        url = self.endpoint.at(place.endpoint).url
-        if url is None:
-            raise ConfigError(
-                f"stream {str(place)!r}: no endpoint is known; expected one. "
-                f"Set V3IO_API, or give Client(endpoint=...)."
-            )
-        return StreamPath(place.container, place.path, url)
-
-    def transport(
-        self, place: StreamPath | None = None, *, first_contact_seconds: float | None = None
-    ) -> Transport:
-        """Make a transport to the API host of a place, or to the session's own."""
-        from v3io_frames_put._io.transport import Transport
-
-        return Transport(
-            self.endpoint.at(place.endpoint if place else None),
-            self.timeouts,
-            clock=Clock().now,
-            first_contact_seconds=first_contact_seconds,
-        )
-
-    def remote(self, stream: str | StreamPath) -> StreamAdmin:
-        """Return a stream that can be asked about."""
-        place = self.locate(stream)
-        return StreamAdmin(self._asker(place), place)
-
-    def close(self) -> None:
-        """Close every connection; what is asked later opens new ones."""
-        with self._lock:
-            askers, self._askers = self._askers, {}
-        for asker in askers.values():
-            asker.close()
-
-    def _asker(self, place: StreamPath) -> RetryingRequests:
-        """Return who asks that host; its connections are kept between calls."""
-        url = str(place.endpoint)
-        with self._lock:
-            if url not in self._askers:
-                retry = self.retry.where_a_person_waits()
-                seconds = retry.first_contact_seconds
-                self._askers[url] = RetryingRequests(
-                    lambda: self.transport(place, first_contact_seconds=seconds), retry, where=url
-                )
-            return self._askers[url]

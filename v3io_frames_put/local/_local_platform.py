@@ -7,6 +7,7 @@ import socket
 import ssl
 import threading
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from v3io_frames_put.local._platform import Platform
@@ -169,7 +170,8 @@ class LocalPlatform:
         if isinstance(self._tls, tuple):
             options.setdefault("verify", os.fspath(self._tls[0]))
         client = Client(self.endpoint, **options)
-        client._access.pass_proxies_by()  # noqa: SLF001  # no proxy can reach this machine
+        # No proxy can reach this machine.
+        client._endpoint = replace(client._endpoint, is_direct=True)  # noqa: SLF001
         return client
 
     @property
