@@ -104,7 +104,6 @@ from v3io_frames_put._wire.responses import (
     parse_put_answer,
     parse_record_page,
 )
-from v3io_frames_put._wire.responses import decode_base64 as decode_record_text
 from v3io_frames_put.cli._main import (
     CommandGroup,
     Exit,

@@ -11,7 +11,7 @@ from dataclasses import replace
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
-from v3io_frames_put._cluster.folder import OPEN, ResultsFolder, check_index, receipt_of
+from v3io_frames_put._cluster.folder import OPEN, ResultsFolder, StopFlag, check_index
 from v3io_frames_put._cluster.receipt import (
     find_copies,
     merge_receipts,
@@ -20,7 +20,7 @@ from v3io_frames_put._cluster.receipt import (
     with_results,
 )
 from v3io_frames_put._cluster.run import begin_run, check_options
-from v3io_frames_put._cluster.task import send_partition
+from v3io_frames_put._cluster.task import receipt_of, send_partition
 from v3io_frames_put._public import bind, public
 from v3io_frames_put._run import plan_data
 from v3io_frames_put.errors import Interrupted, MissingExtra, PutRecordsError, UnsupportedType
@@ -55,8 +55,8 @@ def put_records(
     """Put every row of a Dask DataFrame on a stream; the results say what became of each.
 
     Each partition is one task. Rows of one partition key keep their order within a
-    partition, so shuffle by the key first if order matters. When a worker dies, Dask runs
-    its tasks again: rows with a known outcome are not sent again; ``delivery`` decides
+    partition: shuffle by the key first if order matters. When a worker dies, Dask runs
+    its tasks again. Rows with a known outcome are not sent again; ``delivery`` decides
     about the others.
 
     Parameters
@@ -122,19 +122,7 @@ class V3ioAccessor:
 
 
 class _DaskRun:
-    """A run whose tasks are Dask's.
-
-    Parameters
-    ----------
-    run : ClusterRun
-        What to do.
-    folder : ResultsFolder
-        Where results go.
-    meta : DataFrame
-        The data without rows.
-    divisions : tuple
-        Of the data, and so of its results.
-    """
+    """A run whose tasks are Dask's; results have the divisions of the data."""
 
     def __init__(
         self, run: ClusterRun, folder: ResultsFolder, meta: pd.DataFrame, divisions: tuple[Any, ...]
@@ -218,7 +206,7 @@ def _put_partition(
         frame,
         is_first=earlier is not None or folder.begin(partition),
         earlier=earlier,
-        cancel=folder.stop_flag(),
+        cancel=StopFlag(folder),
     )
     folder.write_results(partition, results)
     receipt = receipt_of(results)
@@ -253,7 +241,7 @@ def _wall_seconds() -> float:
 
 
 def _tasks_at_once(partitions: int) -> int:
-    """Say how many tasks can run at once, here and now."""
+    """Return how many tasks can run at once, here and now."""
     scheduler = dask.base.get_scheduler(cls=dd.DataFrame)
     client: Any = getattr(scheduler, "__self__", None)
     threads: int

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import pyarrow as pa
 
+from v3io_frames_put._cluster.folder import not_empty
 from v3io_frames_put._cluster.receipt import (
     find_copies,
     merge_receipts,
@@ -53,8 +54,6 @@ if TYPE_CHECKING:
 
     from v3io_frames_put._cluster.run import ClusterRun
 
-    Batches = Iterable[pa.RecordBatch]
-
 __all__ = ["put_records"]
 
 _ROWS_AT_ONCE: Final = 10_000  # of a batch that goes back to Spark
@@ -83,7 +82,7 @@ def put_records(
     """Put every row of a Spark DataFrame on a stream; the results say what became of each.
 
     Each partition is one task. Rows of one partition key keep their order within a
-    partition, so repartition by the key and sort within partitions first if order
+    partition: repartition by the key and sort within partitions first if order
     matters. When Spark runs a task again, ``delivery`` decides about the rows that its
     earlier attempt may have stored.
 
@@ -138,19 +137,7 @@ def put_records(
 
 
 class _SparkRun:
-    """A run whose tasks are Spark's.
-
-    Parameters
-    ----------
-    run : ClusterRun
-        What to do.
-    folder : _HadoopFolder
-        Where results go.
-    schema : StructType
-        Of the results.
-    index_col : list of str
-        Columns of the data that come first in them.
-    """
+    """A run whose tasks are Spark's; ``schema`` is that of the results."""
 
     def __init__(
         self, run: ClusterRun, folder: _HadoopFolder, schema: Any, index_col: list[str]
@@ -160,9 +147,9 @@ class _SparkRun:
     def send(self, rows: Any) -> None:
         """Run the tasks; where Spark gives them up, every row is unknown."""
         try:
-            self._write(rows, _sender(self._run, self._index_col))
+            self._write(rows, _send)
         except (Exception, KeyboardInterrupt) as cause:
-            self._write(rows, _unknown(self._run, self._index_col))
+            self._write(rows, _report_unknown)
             self._folder.delete("_input")
             kind = Interrupted if isinstance(cause, KeyboardInterrupt) else PutRecordsError
             text = (
@@ -172,8 +159,18 @@ class _SparkRun:
             )
             raise with_results(kind(text), self.read().drop(_RECEIPT)) from cause
 
-    def _write(self, rows: Any, task: Callable[[Batches], Iterator[pa.RecordBatch]]) -> None:
-        results = rows.mapInArrow(task, self._schema)
+    def _write(self, rows: Any, work: Callable[[ClusterRun, int, pa.Table], pd.DataFrame]) -> None:
+        run, index_col = self._run, self._index_col
+
+        # What Spark shows of it is its name.
+        def put_partition(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+            partition = TaskContext.get().partitionId()
+            with spool(batches) as table:
+                if table is not None:
+                    results = work(run, partition, table)
+                    yield from _to_batches(table.select(index_col), partition, results)
+
+        results = rows.mapInArrow(put_partition, self._schema)
         results.write.mode("append").parquet(self._folder.path)
 
     def read(self) -> Any:
@@ -205,39 +202,20 @@ class _SparkRun:
         return places_of(results.to_pandas())
 
 
-def _sender(run: ClusterRun, index_col: list[str]) -> Callable[[Batches], Iterator[pa.RecordBatch]]:
-    """Make the function of a task. What Spark shows of it is its name."""
-
-    def put_partition(batches: Batches) -> Iterator[pa.RecordBatch]:
-        context = TaskContext.get()
-        partition = context.partitionId()
-        with spool(batches) as rows:
-            if rows is None:
-                return
-            results = send_partition(run, partition, rows, is_first=context.attemptNumber() == 0)
-            error = results.attrs[ATTRS_KEY]["error"]
-            if error is not None and error["type"] == PlatformUnavailable.__name__:
-                # Perhaps another machine reaches it: Spark runs the task again.
-                raise PlatformUnavailable(error["message"])
-            yield from _to_batches(rows.select(index_col), partition, results)
-
-    return put_partition
+def _send(run: ClusterRun, partition: int, rows: pa.Table) -> pd.DataFrame:
+    """Send the rows of a task."""
+    is_first = TaskContext.get().attemptNumber() == 0
+    results = send_partition(run, partition, rows, is_first=is_first)
+    error = results.attrs[ATTRS_KEY]["error"]
+    if error is not None and error["type"] == PlatformUnavailable.__name__:
+        # Perhaps another machine reaches it: Spark runs the task again.
+        raise PlatformUnavailable(error["message"])
+    return results
 
 
-def _unknown(
-    run: ClusterRun, index_col: list[str]
-) -> Callable[[Batches], Iterator[pa.RecordBatch]]:
-    """Make the function of a task that reports every row as unknown."""
-
-    def report_unknown(batches: Batches) -> Iterator[pa.RecordBatch]:
-        partition = TaskContext.get().partitionId()
-        with spool(batches) as rows:
-            if rows is None:
-                return
-            results = all_unknown(rows.num_rows, _GAVE_UP, index=None, packed=run.is_packed)
-            yield from _to_batches(rows.select(index_col), partition, results)
-
-    return report_unknown
+def _report_unknown(run: ClusterRun, _partition: int, rows: pa.Table) -> pd.DataFrame:
+    """Report every row of a task as unknown."""
+    return all_unknown(rows.num_rows, _GAVE_UP, index=None, packed=run.is_packed)
 
 
 def _to_batches(index: pa.Table, partition: int, results: pd.DataFrame) -> Iterator[pa.RecordBatch]:
@@ -261,7 +239,7 @@ def _to_batches(index: pa.Table, partition: int, results: pd.DataFrame) -> Itera
 
 
 def _results_schema(sdf: Any, index_col: list[str], *, packed: bool) -> Any:
-    """Say what columns the results have; refuse an index that is not there, or is taken."""
+    """Return the columns of the results; refuse an index that is not there, or is taken."""
     ours = spark_types.StructType()
     ours.add("partition_id", spark_types.IntegerType()).add("row", spark_types.LongType())
     for field in SCHEMA.append(RECORD_ROW) if packed else SCHEMA:
@@ -298,7 +276,7 @@ def _keep_input(sdf: Any, folder: _HadoopFolder) -> Any:
 
 
 def _tasks_at_once(session: Any, partitions: int) -> int:
-    """Say how many tasks can run at once on what Spark has now."""
+    """Return how many tasks can run at once on what Spark has now."""
     cores: int = session.sparkContext.defaultParallelism
     return max(1, min(partitions, cores // int(session.conf.get("spark.task.cpus", "1"))))
 
@@ -311,15 +289,7 @@ def _gist(cause: BaseException) -> str:
 
 
 class _HadoopFolder:
-    """A folder wherever Spark can write.
-
-    Parameters
-    ----------
-    session : SparkSession
-        Whose configuration says how.
-    path : str
-        As Spark takes it.
-    """
+    """A folder wherever Spark can write."""
 
     def __init__(self, session: Any, path: str) -> None:
         context = session.sparkContext
@@ -332,10 +302,7 @@ class _HadoopFolder:
     def make(self) -> None:
         """Refuse a folder that holds anything."""
         if self._fs.exists(self._root) and self._fs.listStatus(self._root):
-            raise ConfigError(
-                f"results_path={self.path!r} is not empty; expected a new folder for the results "
-                f"of each run. Choose another, or remove it."
-            )
+            raise not_empty(self.path)
 
     def write(self, name: str, text: str) -> None:
         """Write a file."""

@@ -11,8 +11,8 @@ def ok(body):
 
 
 def test_a_description_is_read():
-    told = responses.parse_description(ok(b'{"ShardCount": 200, "RetentionPeriodHours": 1}'))
-    assert (told.shards, told.retention_hours) == (200, 1)
+    found = responses.parse_description(ok(b'{"ShardCount": 200, "RetentionPeriodHours": 1}'))
+    assert (found.shards, found.retention_hours) == (200, 1)
 
 
 @pytest.mark.parametrize(
@@ -24,7 +24,7 @@ def test_a_description_is_read():
         b'{"ShardCount": ' + b"[" * 3_000 + b"]" * 3_000 + b"}",
     ],
 )  # fmt: skip
-def test_what_is_no_description_is_told(body):
+def test_another_body_is_not_a_description(body):
     with pytest.raises(ProtocolError, match="DescribeStream"):
         responses.parse_description(ok(body))
 
@@ -34,7 +34,7 @@ def test_a_location_is_read():
 
 
 @pytest.mark.parametrize("body", [b"{}", b'{"Location": ""}', b'{"Location": 7}'])
-def test_what_is_no_location_is_told(body):
+def test_another_body_is_not_a_location(body):
     with pytest.raises(ProtocolError, match="Seek"):
         responses.parse_location(ok(body))
 
@@ -86,7 +86,7 @@ def test_a_cut_listing_says_where_to_go_on():
         b'<?xml version="1.0" encoding="foo-99"?><a/>',
     ],
 )  # fmt: skip
-def test_what_is_no_listing_is_told(body):
+def test_another_body_is_not_a_listing(body):
     with pytest.raises(ProtocolError, match="the listing"):
         responses.parse_listing(ok(body))
 

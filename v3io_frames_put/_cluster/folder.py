@@ -17,7 +17,7 @@ import pandas as pd
 
 from v3io_frames_put._io.clock import Clock
 from v3io_frames_put.errors import ConfigError, DataError
-from v3io_frames_put.results import ATTRS_KEY, collect_results
+from v3io_frames_put.results import collect_results
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -49,10 +49,7 @@ class ResultsFolder:
         """Make the folder of a new run; refuse one that holds anything."""
         self._fs.invalidate_cache()
         if self._fs.exists(self._root) and self._fs.ls(self._root, detail=False):
-            raise ConfigError(
-                f"results_path={self.path!r} is not empty; expected a new folder for the results "
-                f"of each run. Choose another, or remove it."
-            )
+            raise not_empty(self.path)
         self._fs.makedirs(self._at("_v3io"), exist_ok=True)
         self._fs.pipe_file(self._at("_v3io/run"), run_id.encode())
 
@@ -78,23 +75,19 @@ class ResultsFolder:
                 f"wrote. Choose a folder that all machines share."
             )
 
-    def stop_flag(self) -> StopFlag:
-        """Make an event that the whole run shares."""
-        return StopFlag(self)
-
     def raise_flag(self) -> None:
         """Stop all tasks."""
         self._fs.makedirs(self._at("_v3io"), exist_ok=True)
         self._fs.pipe_file(self._at("_v3io/stop"), b"")
 
+    def is_flag_up(self) -> bool:
+        """Whether tasks are to stop."""
+        return self._exists("_v3io/stop")
+
     def lower_flag(self) -> None:
         """Let tasks go on: the run is computed again."""
         if self.is_flag_up():
             self._fs.rm_file(self._at("_v3io/stop"))
-
-    def is_flag_up(self) -> bool:
-        """Whether tasks are to stop."""
-        return self._exists("_v3io/stop")
 
     # -- one partition ----------------------------------------------------------------
 
@@ -160,15 +153,7 @@ class ResultsFolder:
 
 
 class StopFlag(threading.Event):
-    """An event that is set by a file, for tasks on any machine.
-
-    Parameters
-    ----------
-    folder : ResultsFolder
-        Where the file is looked for, once a second.
-    now : callable, optional
-        Monotonic seconds.
-    """
+    """An event that is set by a file of ``folder``, for tasks on any machine."""
 
     def __init__(self, folder: ResultsFolder, now: Callable[[], float] | None = None) -> None:
         super().__init__()
@@ -184,6 +169,14 @@ class StopFlag(threading.Event):
         return super().is_set()
 
 
+def not_empty(path: str) -> ConfigError:
+    """Return the error for a folder that holds anything before its run begins."""
+    return ConfigError(
+        f"results_path={path!r} is not empty; expected a new folder for the results of each run. "
+        f"Choose another, or remove it."
+    )
+
+
 def check_index(frame: pd.DataFrame, partition: int) -> None:
     """Refuse, before anything is sent, an index that results could not be written on."""
     import pyarrow as pa
@@ -195,12 +188,6 @@ def check_index(frame: pd.DataFrame, partition: int) -> None:
             f"the index of partition {partition} cannot be written as Parquet: {error}. "
             f"Give the data another: ddf.reset_index()."
         ) from error
-
-
-def receipt_of(results: pd.DataFrame) -> dict[str, Any]:
-    """Return the receipt that results carry."""
-    receipt: dict[str, Any] = results.attrs[ATTRS_KEY]
-    return receipt
 
 
 def _part(partition: int) -> str:

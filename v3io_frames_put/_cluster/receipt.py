@@ -47,14 +47,9 @@ def places_of(results: pd.DataFrame) -> NDArray[np.int64]:
 
 
 def find_copies(run: ClusterRun, places: Mapping[int, NDArray[np.int64]]) -> list[TaskCopy]:
-    """Find what tasks stored besides what is in their results.
+    """Find what tasks of an ``exactly_once`` run stored besides what is in their results.
 
-    Parameters
-    ----------
-    run : ClusterRun
-        An ``exactly_once`` run.
-    places : mapping of int to ndarray
-        `places_of` the results of each partition to look at. None: nothing is read.
+    ``places`` are `places_of` the results of each partition to look at.
     """
     if not places:
         return []
@@ -98,19 +93,12 @@ def merge_receipts(
     copies: Sequence[TaskCopy],
     seconds: float,
 ) -> dict[str, Any]:
-    """Put the receipts of a run's tasks together: plain JSON types, at most 20 kB.
+    """Merge the receipts of a run's tasks: plain JSON types, at most 20 kB.
 
-    Parameters
-    ----------
-    run : ClusterRun
-        The run.
-    tasks : sequence of dict
-        One receipt a task.
-    copies : sequence of TaskCopy
-        What the last scan found of tasks that were run again.
-    seconds : float
-        From the first task's begin to now.
+    ``copies`` are what the last scan found of tasks that were run again.
     """
+    duplicates = _merge_places([task for task in tasks if not task["run_again"]], "duplicates")
+    reordered_known = all(task["out_of_order"] is not None for task in tasks)  # not if resumed
     counts = {status: sum(task["counts"][status] for task in tasks) for status in STATUSES}
     stored = counts["stored"]
     failed = [task["error"] for task in tasks if task["error"]]
@@ -128,10 +116,11 @@ def merge_receipts(
         "starts": dict(list(run.starts.items())[:_STARTS_KEPT]),
         "error": failed[0] if failed else None,
         "reasons": _merge_reasons(tasks),
-        "out_of_order": _merge_reordered(tasks),
-        "duplicates": _add(
-            _merge_places([t for t in tasks if not t["run_again"]], "duplicates"), copies
-        ),
+        "out_of_order": _merge_places(tasks, "out_of_order") if reordered_known else None,
+        "duplicates": {
+            **count_and_first([*duplicates["first"], *map(list, copies)]),
+            "count": duplicates["count"] + len(copies),
+        },
     }
 
 
@@ -148,13 +137,6 @@ def _merge_reasons(tasks: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     ]
 
 
-def _merge_reordered(tasks: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
-    """Merge ``out_of_order``; None: of a task that was resumed it is not known."""
-    if any(task["out_of_order"] is None for task in tasks):
-        return None
-    return _merge_places(tasks, "out_of_order")
-
-
 def _merge_places(tasks: Sequence[Mapping[str, Any]], name: str) -> dict[str, Any]:
     """Merge counted lists of rows, each row after its partition."""
     first = [
@@ -165,22 +147,10 @@ def _merge_places(tasks: Sequence[Mapping[str, Any]], name: str) -> dict[str, An
     return {**count_and_first(first), "count": sum(task[name]["count"] for task in tasks)}
 
 
-def _add(listed: dict[str, Any], copies: Sequence[TaskCopy]) -> dict[str, Any]:
-    first = [*listed["first"], *(list(copy) for copy in copies)]
-    return {**count_and_first(first), "count": listed["count"] + len(copies)}
-
-
 def report_unstored(receipt: Mapping[str, Any], results: Any, *, on_error: str) -> None:
-    """Raise, or warn of, what the results of a run have to say.
+    """Raise why a run ended early; raise, or warn of, rows that are not stored.
 
-    Parameters
-    ----------
-    receipt : dict
-        The run's.
-    results : Dask or Spark DataFrame
-        Reads the results; ``.results`` of what is raised.
-    on_error : {"raise", "return"}
-        What rows that are not stored do.
+    ``results`` reads the results; it is ``.results`` of what is raised.
     """
     if receipt["error"] is not None:
         kind = getattr(errors, receipt["error"]["type"])

@@ -9,6 +9,7 @@ import secrets
 import tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -46,23 +47,13 @@ _REFUSED: Final = {
     "journal": "tasks run anywhere and share no file that locks",
     "cancel": "an event does not reach other machines",
 }
+_DELIVERY: Final = ("delivery", "order", "max_in_flight", "max_in_flight_bytes")
 _ROUTES: Final = ("partition_key", "shard", "client_info")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClusterOptions:
-    """Checked options.
-
-    Attributes
-    ----------
-    client : Client
-        The platform.
-    rows : RowOptions
-        What becomes of which column.
-    delivery : DeliveryOptions
-        Delivery, order and bounds, of each task.
-    on_error : {"raise", "return"}
-    """
+    """Checked options; ``delivery`` is that of each task."""
 
     client: Client
     rows: RowOptions
@@ -109,14 +100,8 @@ def check_options(given: Mapping[str, Any]) -> ClusterOptions:
     client = pick_client(options["client"])
     options["encoding"] = or_default("encoding", options["encoding"], Encoding())
     rows = RowOptions(**{option.name: options[option.name] for option in fields(RowOptions)})
-    delivery = DeliveryOptions(
-        delivery=options["delivery"],
-        order=options["order"],
-        max_in_flight=options["max_in_flight"],
-        max_in_flight_bytes=options["max_in_flight_bytes"],
-        retry=client.retry,
-        limits=client.limits,
-    )
+    given_delivery = {name: options[name] for name in _DELIVERY}
+    delivery = DeliveryOptions(**given_delivery, retry=client.retry, limits=client.limits)
     delivery.check_client_info(rows.client_info)
     return ClusterOptions(client=client, rows=rows, delivery=delivery, on_error=options["on_error"])
 
@@ -126,26 +111,18 @@ def spool(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table | None]:
     """Write batches to a file of this machine, and map it; None: there are none."""
     folder = os.environ.get("SPARK_LOCAL_DIRS", "").split(",")[0] or None
     with tempfile.TemporaryDirectory(dir=folder, prefix="v3io-put-") as place:
-        path = Path(place) / "rows.arrow"
-        if not _write(path, batches):
+        path = str(Path(place) / "rows.arrow")
+        all_batches = iter(batches)
+        first = next(all_batches, None)
+        if first is None:
             yield None
             return
-        with pa.memory_map(str(path)) as source:
-            yield pa.ipc.open_file(source).read_all()
-
-
-def _write(path: Path, batches: Iterable[pa.RecordBatch]) -> int:
-    """Write batches, and return how many rows they have."""
-    rows, writer = 0, None
-    try:
-        for batch in batches:
-            writer = writer or pa.ipc.new_file(str(path), batch.schema)
-            writer.write_batch(batch)
-            rows += batch.num_rows
-    finally:
-        if writer is not None:
-            writer.close()
-    return rows
+        with pa.ipc.new_file(path, first.schema) as writer:
+            for batch in chain([first], all_batches):
+                writer.write_batch(batch)
+        with pa.memory_map(path) as source:
+            table = pa.ipc.open_file(source).read_all()
+            yield table if table.num_rows else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,17 +134,11 @@ class ClusterRun:
 
     Attributes
     ----------
-    run_id : str
-        16 hexadecimal digits.
-    stream : StreamPath
-        Where the records go.
-    options : ClusterOptions
-        How, and by which client.
     starts : dict of str to int
         Per shard, its last number before the run (``exactly_once``); a shard that is
         not there was empty.
     has_credentials : bool
-        Whether the driver knows who we are; then a task has to, too.
+        Whether the driver has a key or a password; then each task needs one.
     """
 
     run_id: str
@@ -183,7 +154,7 @@ class ClusterRun:
 
     @property
     def delivery(self) -> str:
-        """What becomes of rows that may be stored."""
+        """The delivery of every task."""
         return self.options.delivery.delivery
 
     def task_id(self, partition: int) -> str:
@@ -215,21 +186,7 @@ class ClusterRun:
 def begin_run(stream: str, options: ClusterOptions, empty: Any) -> ClusterRun:
     """Check what can be checked before any task, and note where the shards end.
 
-    Parameters
-    ----------
-    stream : str
-        As the user wrote it.
-    options : ClusterOptions
-        Checked.
-    empty : DataFrame or Table
-        The data's columns and types, without rows.
-
-    Raises
-    ------
-    ConfigError, DataError
-        An option or a column is wrong.
-    RequestError
-        There is no such stream, or we may not read it. Nothing was sent.
+    ``empty`` has the data's columns and types, without rows.
     """
     client = options.client
     run = ClusterRun(

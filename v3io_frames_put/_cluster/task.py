@@ -47,12 +47,8 @@ def send_partition(
 
     Parameters
     ----------
-    run : ClusterRun
-        What to do.
-    partition : int
-        Which.
     data : DataFrame or Table
-        Its rows: the same, in the same order, in every attempt with ``exactly_once``.
+        The rows: the same, in the same order, in every attempt with ``exactly_once``.
     is_first : bool
         Whether no earlier attempt can have sent anything.
     earlier : DataFrame, optional
@@ -72,7 +68,7 @@ def send_partition(
         The data could not be read.
     """
     plan, prior = run.plan_task(partition, data, cancel), None
-    run_again = not is_first or (earlier is not None and _receipt(earlier)["run_again"])
+    run_again = not is_first or (earlier is not None and receipt_of(earlier)["run_again"])
     if earlier is None and not is_first:
         earlier = _all_in_doubt(plan, run)
     if earlier is not None:
@@ -91,7 +87,7 @@ def send_partition(
         error = {"type": type(cause).__name__, "message": str(cause)}
         plan.client.close()
     results.attrs[ATTRS_KEY] = {
-        **_receipt(results),
+        **receipt_of(results),
         "partition": partition,
         "run_again": run_again,
         "reasons": _reasons(results),
@@ -124,7 +120,8 @@ def _all_in_doubt(plan: RunPlan, run: ClusterRun) -> pd.DataFrame:
     return results
 
 
-def _receipt(results: pd.DataFrame) -> dict[str, Any]:
+def receipt_of(results: pd.DataFrame) -> dict[str, Any]:
+    """Return the receipt that results carry."""
     receipt: dict[str, Any] = results.attrs[ATTRS_KEY]
     return receipt
 

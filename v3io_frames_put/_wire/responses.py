@@ -7,21 +7,21 @@ UnbelievableAnswerError for PutRecords. No number, text or depth in it may raise
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final, TypeAlias, TypeVar
 from xml.etree import ElementTree as ET
 
 import msgspec
 import numpy as np
 import pyarrow as pa
-import pybase64
 
 from v3io_frames_put._wire.api import LAST_SEQUENCE_NUMBER, UnreadableJsonError, parse_json
 from v3io_frames_put._wire.bodies import NO_SHARD
 from v3io_frames_put.errors import ProtocolError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
     from numpy.typing import NDArray
 
@@ -34,6 +34,42 @@ _DIGITS: Final = 18  # of a number that 64 bits surely hold
 # The documents allow 4,096, and a later release may allow more: beyond this it is an error, and
 # whoever reads each shard would never come to an end.
 MAX_SHARD_COUNT: Final = 1 << 16
+_SECOND: Final = 1_000_000_000  # nanoseconds
+
+_Text: TypeAlias = Annotated[str, msgspec.Meta(min_length=1)]
+_Number: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=_MAX_INT64)]
+_Seconds: TypeAlias = Annotated[int, msgspec.Meta(ge=0, lt=_MAX_INT64 // _SECOND)]
+_Nanoseconds: TypeAlias = Annotated[int, msgspec.Meta(ge=0, lt=_SECOND)]
+_Shards: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=MAX_SHARD_COUNT)]
+
+
+# The JSON of answers, parsed into typed values, whole or not at all.
+class _Description(msgspec.Struct, rename="pascal"):
+    shard_count: _Shards
+    retention_period_hours: _Number
+
+
+class _Location(msgspec.Struct, rename="pascal"):
+    location: _Text
+
+
+class _Item(msgspec.Struct, rename="pascal"):
+    item: Any = None
+
+
+class _Record(msgspec.Struct, rename="pascal", gc=False):
+    sequence_number: _Number
+    arrival_time_sec: _Seconds
+    arrival_time_nsec: _Nanoseconds = msgspec.field(name="ArrivalTimeNSec")
+    data: bytes  # msgspec decodes Base64
+    partition_key: str | None = None
+    client_info: bytes | None = None
+
+
+class _Page(msgspec.Struct, rename="pascal"):
+    records: list[_Record]
+    next_location: _Text
+    records_behind_latest: _Number
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,88 +123,78 @@ class ListingPage:
 
 def parse_description(answer: Answer) -> StreamDescription:
     """Parse the answer to DescribeStream."""
-    fields = load_object(answer, "DescribeStream")
-    shards = whole_number(fields, "ShardCount", "DescribeStream")
-    if not 1 <= shards <= MAX_SHARD_COUNT:
-        why = f"ShardCount is {shards:,}; expected 1 to {MAX_SHARD_COUNT:,}"
-        raise broken("DescribeStream", why, answer)
-    return StreamDescription(
-        shards=shards,
-        retention_hours=whole_number(fields, "RetentionPeriodHours", "DescribeStream"),
-    )
+    fields = _parse(answer, "DescribeStream", _Description)
+    return StreamDescription(fields.shard_count, fields.retention_period_hours)
 
 
 def parse_location(answer: Answer) -> str:
     """Parse the answer to Seek."""
-    location = load_object(answer, "Seek").get("Location")
-    if not isinstance(location, str) or not location:
-        raise broken("Seek", "it has no Location", answer)
-    return location
+    return _parse(answer, "Seek", _Location).location
 
 
 def parse_last_sequence_number(answer: Answer) -> int | None:
     """Parse the answer to GetItem of a shard; None: the shard has no such attribute."""
-    item = load_object(answer, "GetItem").get("Item")
+    item = _parse(answer, "GetItem", _Item).item
     attribute = item.get(LAST_SEQUENCE_NUMBER) if isinstance(item, dict) else None
-    number = attribute.get("N") if isinstance(attribute, dict) else None
-    return _digits(number)
+    return _digits(attribute.get("N")) if isinstance(attribute, dict) else None
 
 
 def parse_listing(answer: Answer) -> ListingPage:
-    """Parse a page of a directory listing."""
+    """Parse a page of a directory listing, in whatever namespace the platform puts it."""
     try:
         # expat bounds entity expansion itself; the platform is who we sent our key to.
         root = ET.fromstring(answer.body)  # noqa: S314
     except (ET.ParseError, LookupError, ValueError) as error:  # the last two: of its encoding
-        raise broken("the listing", f"it is not XML ({error})", answer) from error
-    objects = tuple(_listed_object(node, answer) for node in _children(root, "Contents"))
-    directories = tuple(_text(node, "Prefix") for node in _children(root, "CommonPrefixes"))
+        raise _broken("the listing", f"is not XML ({error})", answer) from error
+    objects = []
+    for node in root.iterfind("{*}Contents"):
+        # Two spellings are in use: v3io-go reads the first, v3io-py the second.
+        number = node.findtext("{*}LastSequenceId") or node.findtext("{*}LastSequenceID")
+        objects.append(ListedObject(node.findtext("{*}Key") or "", _digits(number)))
+    if not all(entry.key for entry in objects):
+        raise _broken("the listing", "has an entry without Key", answer)
+    directories = tuple(
+        node.findtext("{*}Prefix") or "" for node in root.iterfind("{*}CommonPrefixes")
+    )
     # NextMarker is filled on the last page, too.
-    is_cut = _text(root, "IsTruncated").lower() == "true"
-    marker = _text(root, "NextMarker")
+    is_cut = root.findtext("{*}IsTruncated", "").lower() == "true"
+    marker = root.findtext("{*}NextMarker")
     if is_cut and not marker:
-        raise broken("the listing", "it is cut, and has no NextMarker", answer)
-    return ListingPage(objects, directories, marker if is_cut else None)
+        raise _broken("the listing", "is cut, and has no NextMarker", answer)
+    return ListingPage(tuple(objects), directories, marker if is_cut else None)
 
 
-def load_object(answer: Answer, function: str) -> dict[str, Any]:
-    """Parse a body that has to be a JSON object."""
+_Fields = TypeVar("_Fields", bound=msgspec.Struct)
+
+
+def _parse(answer: Answer, function: str, kind: type[_Fields]) -> _Fields:
+    """Parse the JSON body of an answer; ProtocolError where it has another form."""
     try:
-        fields = parse_json(answer.body)
+        return _decode(answer.body, msgspec.json.Decoder(kind))
     except UnreadableJsonError as error:
-        raise broken(function, f"it {error}", answer) from error
-    if not isinstance(fields, dict):
-        raise broken(function, "it is not a JSON object", answer)
+        raise _broken(function, str(error), answer) from error
+
+
+def _decode(body: bytes, decoder: msgspec.json.Decoder[_Fields]) -> _Fields:
+    def decode(body: bytes) -> _Fields:
+        if not body.isascii():
+            body.decode()  # msgspec does not look at the text of fields that it leaves out
+        try:
+            return decoder.decode(body)
+        except msgspec.ValidationError as error:
+            raise UnreadableJsonError(f"has another form: {error}") from error
+
+    fields: _Fields = parse_json(body, decode)
     return fields
 
 
-def whole_number(fields: dict[str, Any], name: str, function: str) -> int:
-    """Return a field that has to be a whole number."""
-    value = fields.get(name)
-    if type(value) is not int or not 0 <= value <= _MAX_INT64:
-        raise ProtocolError(
-            f"the answer to {function} has no whole number {name}. "
-            f"Check that the endpoint is a v3io web API."
-        )
-    return value
-
-
-def broken(function: str, why: str, answer: Answer) -> ProtocolError:
+def _broken(function: str, why: str, answer: Answer) -> ProtocolError:
     """Return the error for an answer that cannot be parsed; it does not show the body."""
     return ProtocolError(
-        f"the answer to {function} ({len(answer.body):,} bytes) cannot be read: {why}. "
+        f"the answer to {function} ({len(answer.body):,} bytes) {why}. "
         f"Check that the endpoint is a v3io web API.",
         status=answer.status,
     )
-
-
-def _listed_object(node: ET.Element, answer: Answer) -> ListedObject:
-    key = _text(node, "Key")
-    if not key:
-        raise broken("the listing", "an entry has no Key", answer)
-    # Two spellings are in use: v3io-go reads the first, v3io-py the second.
-    number = _text(node, "LastSequenceId") or _text(node, "LastSequenceID")
-    return ListedObject(key, _digits(number))
 
 
 def _digits(text: object) -> int | None:
@@ -176,15 +202,6 @@ def _digits(text: object) -> int | None:
     if not (isinstance(text, str) and text.isascii() and text.isdigit() and len(text) <= _DIGITS):
         return None
     return int(text)
-
-
-def _children(node: ET.Element, name: str) -> list[ET.Element]:
-    """Return the children of a name, in whatever namespace the platform puts them."""
-    return [child for child in node if child.tag.rpartition("}")[2] == name]
-
-
-def _text(node: ET.Element, name: str) -> str:
-    return next(((child.text or "") for child in _children(node, name)), "")
 
 
 RECORD_SCHEMA: Final = pa.schema(
@@ -196,11 +213,6 @@ RECORD_SCHEMA: Final = pa.schema(
         pa.field("data", pa.large_binary(), nullable=False),
     ]
 )
-_FUNCTION: Final = "GetRecords"
-_NANOSECONDS: Final = 1_000_000_000
-_PAD: Final = ord("=")
-_DIGITS_PER_GROUP: Final = 4  # of Base64 text, for three bytes
-_MAX_PADS: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,93 +236,24 @@ class RecordPage:
 
 def parse_record_page(answer: Answer) -> RecordPage:
     """Parse the answer to GetRecords."""
-    fields = load_object(answer, _FUNCTION)
-    records, location = fields.get("Records"), fields.get("NextLocation")
-    if not isinstance(records, list) or set(map(type, records)) - {dict}:
-        raise broken(_FUNCTION, "it has no list Records", answer)
-    if not isinstance(location, str) or not location:
-        raise broken(_FUNCTION, "it has no NextLocation", answer)
-    records_behind = whole_number(fields, "RecordsBehindLatest", _FUNCTION)
-    try:
-        return RecordPage(_record_columns(records), location, records_behind)
-    except (ValueError, TypeError, OverflowError, KeyError, pa.ArrowException) as error:
-        why = f"a record is malformed ({type(error).__name__})"
-        raise broken(_FUNCTION, why, answer) from error
-
-
-def _record_columns(records: list[dict[str, Any]]) -> pa.RecordBatch:
-    seconds = _whole(records, "ArrivalTimeSec")
-    arrival = seconds * _NANOSECONDS + _whole(records, "ArrivalTimeNSec")
-    numbers = _whole(records, "SequenceNumber")
-    if (np.diff(numbers) <= 0).any():
-        raise ValueError("SequenceNumber")
+    page = _parse(answer, "GetRecords", _Page)
+    records = page.records
+    numbers = [record.sequence_number for record in records]
+    if any(second <= first for first, second in pairwise(numbers)):
+        raise _broken("GetRecords", "has sequence numbers that do not ascend", answer)
+    arrival = [record.arrival_time_sec * _SECOND + record.arrival_time_nsec for record in records]
     columns = [
-        pa.array(numbers),
-        pa.array(arrival).cast(RECORD_SCHEMA.field("arrival_time").type),
-        pa.array([record.get("PartitionKey") for record in records], pa.string()),
-        decode_base64([record.get("ClientInfo") for record in records]).cast(pa.binary()),
-        decode_base64([_text_column(record["Data"]) for record in records]),
+        numbers,
+        arrival,
+        [record.partition_key for record in records],
+        [record.client_info for record in records],
+        [record.data for record in records],
     ]
-    return pa.RecordBatch.from_arrays(columns, schema=RECORD_SCHEMA)
-
-
-def _whole(records: list[dict[str, Any]], name: str) -> np.ndarray[Any, np.dtype[np.int64]]:
-    values = [record[name] for record in records]
-    if set(map(type, values)) - {int}:
-        raise ValueError(name)
-    return np.array(values, np.int64)
-
-
-def _text_column(value: Any) -> str:
-    if not isinstance(value, str):
-        raise TypeError("Data")
-    return value
-
-
-def decode_base64(texts: Sequence[str | None]) -> pa.LargeBinaryArray:
-    """Decode many Base64 texts in one pass; None stays None.
-
-    Every text fills whole groups of four digits, so all of them are decoded as one text, with
-    "A" (zero bits) in place of the padding; the bytes that the padding made are then left out:
-
-        texts     YQ==   YmI=   None   -> sizes 4, 4, 0
-        digits    YQAA YmIA            -> a 0 0 b b 0
-        kept      a     b b            -> offsets 0, 1, 3, 3
-
-    Raises
-    ------
-    ValueError
-        One of them is not Base64.
-    """
-    sizes = np.array([0 if text is None else len(text) for text in texts], np.int64)
-    digits = np.frombuffer("".join([text or "" for text in texts]).encode("ascii"), np.uint8)
-    if (sizes % _DIGITS_PER_GROUP).any():
-        raise ValueError("Base64 text of a broken length")
-    pads = _count_pads(digits, np.cumsum(sizes))
-    filled = np.where(digits == _PAD, ord("A"), digits)
-    decoded = np.frombuffer(pybase64.b64decode(filled.data, validate=True), np.uint8)
-    sizes = sizes // _DIGITS_PER_GROUP * 3
-    ends = np.cumsum(sizes)
-    keep = np.ones(len(decoded), np.bool_)
-    for nth in range(1, _MAX_PADS + 1):
-        keep[ends[pads >= nth] - nth] = False
-    offsets = np.concatenate([[0], np.cumsum(sizes - pads)])
-    nulls = pa.array([text is not None for text in texts], pa.bool_()).buffers()[1]
-    buffers = [nulls, pa.py_buffer(offsets), pa.py_buffer(decoded[keep])]
-    return pa.LargeBinaryArray.from_buffers(pa.large_binary(), len(texts), buffers)
-
-
-def _count_pads(digits: Any, ends: Any) -> Any:
-    """Count the padding at the end of each text; anywhere else there may be none."""
-    pads = np.zeros(len(ends), np.int64)
-    filled = np.diff(ends, prepend=0) > 0
-    last = ends[filled] - 1
-    one = digits[last] == _PAD
-    two = one & (digits[last - 1] == _PAD)
-    pads[filled] = one.astype(np.int64) + two
-    if pads.sum() != np.count_nonzero(digits == _PAD):
-        raise ValueError("Base64 padding inside a text")
-    return pads
+    batch = pa.record_batch(
+        [pa.array(*pair) for pair in zip(columns, RECORD_SCHEMA.types, strict=True)],
+        schema=RECORD_SCHEMA,
+    )
+    return RecordPage(batch, page.next_location, page.records_behind_latest)
 
 
 NOWHERE: Final = -1  # shard and number of a record that is not stored
@@ -388,31 +331,17 @@ def parse_put_answer(body: bytes, entries: Entries) -> PutAnswer:
     UnbelievableAnswerError
         The body contradicts itself, the request or the protocol.
     """
-    answer = _parse(body, len(entries))
+    try:
+        answer = _decode(body, _ANSWER)
+    except UnreadableJsonError as error:
+        raise UnbelievableAnswerError(f"the answer {error} ({len(body):,} bytes)") from error
+    count = len(answer.records)
+    if count != len(entries):
+        raise UnbelievableAnswerError(f"the answer has {count} Records for {len(entries)} sent")
     columns = _answer_columns(answer.records, answer.failed_record_count)
     _check_shards(columns, entries)
     _check_numbers(columns)
     return columns
-
-
-def _parse(body: bytes, expected: int) -> _Answer:
-    try:
-        answer: _Answer = parse_json(body, _decode)
-    except UnreadableJsonError as error:
-        raise UnbelievableAnswerError(f"the answer {error} ({len(body):,} bytes)") from error
-    count = len(answer.records)
-    if count != expected:
-        raise UnbelievableAnswerError(f"the answer has {count} Records for {expected} sent")
-    return answer
-
-
-def _decode(body: bytes) -> _Answer:
-    if not body.isascii():
-        body.decode()  # msgspec does not look at the text of fields that it leaves out
-    try:
-        return _ANSWER.decode(body)
-    except msgspec.ValidationError as error:
-        raise UnbelievableAnswerError(f"the answer has another form: {error}") from error
 
 
 def _answer_columns(records: list[_Entry], failed: int) -> PutAnswer:
