@@ -59,6 +59,9 @@ from v3io_frames_put._producer.queries import (
 from v3io_frames_put._producer.reconciler import Reconciler, make_positions
 from v3io_frames_put._producer.values import (
     BLANK,
+    IN_DOUBT,
+    NOT_GIVEN,
+    OPEN,
     PAGE_ROWS,
     SCHEMA,
     STATUSES,
@@ -85,6 +88,7 @@ from v3io_frames_put._wire.bodies import (
     EncodedWindow,
     Entries,
     EntryRange,
+    Tag,
     build_body,
     encode_entries,
     encode_window,

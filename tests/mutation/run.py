@@ -41,6 +41,7 @@ LAWS = [  # the cheapest first
     "tests/delivery/test_error_mapping.py",
     "tests/delivery/test_query_scheduler.py",
     "tests/delivery/test_outcomes.py",
+    "tests/delivery/test_prior_run.py",
     "tests/delivery/test_queries.py",
     "tests/delivery/test_stopping.py",
     "tests/delivery/test_pauses.py",
