@@ -29,13 +29,10 @@ are those of the class. ``times = "forever"`` and ``wait_seconds = "never"`` mea
 
 from __future__ import annotations
 
-import re
-import sys
 from base64 import b64decode
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import msgspec
 
@@ -58,14 +55,9 @@ from v3io_frames_put.local._http import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
     from v3io_frames_put.local._platform import Platform
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 _OK: Final = 200
 _FIRST_ERROR: Final = 300
@@ -576,12 +568,11 @@ def _stream_of(request: Request) -> str:
     return "/".join(parts)
 
 
-_KINDS: Final[Mapping[str, type[Fault]]] = {
-    str(kind.__struct_config__.tag): kind
-    for kind in (Answer, Disconnect, WrongEntries, RecordErrors, Change)
-}
-_ANY_KIND: Final[Any] = Answer | Disconnect | WrongEntries | RecordErrors | Change
 _NULLS: Final = {"times": "forever", "wait_seconds": "never"}
+
+
+class _File(msgspec.Struct, forbid_unknown_fields=True):
+    fault: list[Answer | Disconnect | WrongEntries | RecordErrors | Change] = []
 
 
 class FaultScriptError(ValueError):
@@ -603,50 +594,12 @@ def load_faults(path: str | Path) -> list[Fault]:
         The file is not valid TOML, or has a kind, a name or a value that does not exist.
     """
     try:
-        content = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise FaultScriptError(f"{path} is not valid TOML: {error}. Correct the file.") from error
-    for name in content:
-        _expect(f"{path}: unknown name", name, ["fault"])
-    tables = content.get("fault", [])
-    if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
-        raise FaultScriptError(f"{path}: 'fault' is not a list. Write [[fault]] before each.")
-    return [_read_fault(f"{path}, fault {place}", table) for place, table in enumerate(tables, 1)]
-
-
-def _read_fault(where: str, table: dict[str, Any]) -> Fault:
-    """Make one fault of its table."""
-    kind = table.get("kind")
-    _expect(f"{where}: kind =", kind, _KINDS)
-    where = f"{where} ({kind})"
-    for name in table:  # rather than ignore some and run other faults than were meant
-        _expect(f"{where}: unknown name", name, ["kind", *_KINDS[str(kind)].__struct_fields__])
-    values = {n: None if value == _NULLS.get(n, ...) else value for n, value in table.items()}
-    try:
-        fault: Fault = msgspec.convert(values, _ANY_KIND)
-    except msgspec.ValidationError as error:
-        raise FaultScriptError(f"{where}: {_explain(str(error), table, str(kind))}") from error
-    return fault
-
-
-def _explain(error: str, table: Mapping[str, Any], kind: str) -> str:
-    """Turn msgspec's message into one about the file: which key, its value, what is expected."""
-    reason, _, path = error.partition(" - at `$")
-    match = re.match(r"\.(\w+)", path)
-    if match is None:
-        return reason
-    name = match[1]
-    hint = get_type_hints(_KINDS[kind])[name]
-    literals = [part for part in (hint, *get_args(hint)) if get_origin(part) is Literal]
-    words = [repr(word) for literal in literals for word in get_args(literal)]
-    words += [repr(_NULLS[name])] if name in _NULLS else []
-    choices = f" (one of {', '.join(words)})" if words else ""
-    return f"{name} = {table[name]!r}: {reason.replace(' | null', '')}{choices}"
-
-
-def _expect(what: str, name: object, known: Iterable[str]) -> None:
-    """Refuse an unknown name, and suggest a known one."""
-    if name not in list(known):
-        close = get_close_matches(str(name), list(known), n=1)
-        hint = f" Did you mean {close[0]!r}?" if close else ""
-        raise FaultScriptError(f"{what} {name!r}; expected one of {', '.join(known)}.{hint}")
+        content = msgspec.toml.decode(Path(path).read_text(encoding="utf-8"))
+        tables = content.get("fault")
+        for table in tables if isinstance(tables, list) else []:
+            for name, word in _NULLS.items():
+                if isinstance(table, dict) and table.get(name) == word:
+                    table[name] = None
+        return list(msgspec.convert(content, _File).fault)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise FaultScriptError(f"{path}: {error}. Correct the file.") from error
