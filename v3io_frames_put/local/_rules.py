@@ -35,14 +35,10 @@ class Rules:
     #: Bytes of one function's body; more are answered 413 by the front end. The documentation
     #: says 10 MB; its authors' notes mean binary megabytes.
     max_body_bytes: int = 10 * 2**20
-    #: Bytes of one record's Data. One page says 1 MB, another 2 MB.
+    #: Bytes of one record's Data, decoded. One page says 1 MB, another 2 MB.
     max_data_bytes: int = 2 * 2**20
-    #: Whether Data is measured before or after Base64.
-    data_counted: Literal["decoded", "encoded"] = "decoded"
     max_partition_key_bytes: int = 256  #: Bytes of a partition key as UTF-8.
     max_client_info_bytes: int = 16  #: Bytes of decoded client info.
-    #: Whether a record beyond its limits fails alone or with its request.
-    oversized_record: Literal["record", "request"] = "record"
     #: Bytes of records in one GetRecords answer; one record always fits.
     max_answer_bytes: int = 10 * 2**20
     #: Bytes of a plain object. The real limit is far higher; here objects are in memory.

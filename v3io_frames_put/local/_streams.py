@@ -265,20 +265,15 @@ def _refused_records(
     stream: Stream, records: Sequence[Record], rules: Rules
 ) -> dict[int, ErrorAnswer]:
     """Return the places of records that are refused alone, with their errors."""
-    most_data = rules.max_data_bytes
-    if rules.data_counted == "encoded":
-        most_data = most_data // 4 * 3  # so many bytes have a Base64 text of that length
     refused = {}
     for place, record in enumerate(records):
         if record.shard_id is not None and not 0 <= record.shard_id < stream.shard_count:
             refused[place] = Errors.SHARD_OUT_OF_RANGE
         if (
-            len(record.data) > most_data
+            len(record.data) > rules.max_data_bytes
             or len(record.client_info or b"") > rules.max_client_info_bytes
             or len((record.partition_key or "").encode()) > rules.max_partition_key_bytes
         ):
-            if rules.oversized_record == "request":
-                raise RefusedError(Errors.INVALID_ARGUMENT)
             refused[place] = Errors.INVALID_ARGUMENT
     return refused
 
