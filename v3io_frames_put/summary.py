@@ -375,7 +375,8 @@ def _read_reasons(errors: pd.DataFrame, go_on: str = _RESUME, resolve: str = "")
         if labels and more > 0:
             labels += f" and {more:,} more"
         code = "" if pd.isna(row.error_code) else str(int(row.error_code))
-        reasons.append(_Reason(row.rows, row.status, name, code, column, what, to_do, labels))
+        rows = int(row.rows)  # a count is drawn with separators, a number of NumPy is not
+        reasons.append(_Reason(rows, row.status, name, code, column, what, to_do, labels))
     return reasons
 
 

@@ -230,6 +230,8 @@ def test_thousands_of_shards_and_reasons_are_capped():
     names = [f"Reason{n}" for n in range(300)]
     failed = summarize(make_results(status=["rejected"] * 300, error_message=names))
     assert "the 10 most frequent of 300 reasons" in failed._repr_html_()
+    many = make_results(status=["unknown"] * 1_500, error_message=["NoAnswer"] * 1_500)
+    assert ">1,500</th>" in summarize(many)._repr_html_()
     assert "and 290 more reasons" in repr(failed)
 
 
