@@ -89,61 +89,61 @@ def publish(  # noqa: PLR0913 - one keyword for each option of a job
 ) -> JobResults:
     """Put every row of files on a stream; they may be larger than memory.
 
-    Files are read, encoded and sent as one stream of Arrow batches, in the order in which
-    they are named. What is wrong with one row rejects that row alone; what is wrong with a
-    file's names or types raises before anything is sent. A file that turns out to be broken
-    ends the run there: the rows before it are stored and reported.
+    Files are read, encoded and sent in batches, in the order in which they are named. A
+    problem with one row rejects that row only. A problem with the columns or types of a file
+    raises before anything is sent. A file that breaks off ends the run there: the rows before
+    are stored and reported.
 
     Parameters
     ----------
     files : path, or sequence of paths
-        Parquet, CSV, JSON Lines and Arrow IPC: files, folders, globs and URLs (S3, GCS and
-        Azure by pyarrow, others by the extra ``fsspec``); ``-`` is standard input, which is
+        Parquet, CSV, JSON Lines and Arrow IPC: files, folders, globs, and URLs (S3, GCS and
+        Azure by pyarrow, others by the extra ``fsspec``). ``-`` is standard input, which is
         read to its end first. Folders such as ``day=2026-11-22`` become columns.
     stream : str
-        Where to, as in ``put_records``.
-    input_format : str, optional
-        What all files hold, whatever their names: parquet, csv, tsv, jsonl, arrow.
+        As in ``put_records``.
+    input_format : {"parquet", "csv", "tsv", "jsonl", "arrow"}, optional
+        Format of all files, whatever their names.
     columns : sequence of str, optional
-        Columns that go into the record, in this order. Only what is needed is read. Without
-        it, JSON Lines are sent as they are with ``format="json"``.
+        Columns to send, in this order; no others are read. None: all, and JSON Lines as they
+        are with ``format="json"``.
     index : bool
         Also send the columns that are the index of a pandas frame.
     where : str, optional
-        Which rows, for example ``"amount > 5 and day >= '2026-11-01'"``. Parts of files
-        whose statistics exclude every row are not read.
+        Which rows to send, as in ``"amount > 5 and day >= '2026-11-01'"``. Parts of files
+        that cannot match are not read.
     types : dict of str to str or DataType, optional
-        Types of columns, in place of those that were found. A cell that does not fit
-        rejects its row.
+        Types of columns, in place of those in the files. A cell that does not fit rejects
+        its row.
     delimiter, quote, csv_encoding, header, skip_lines, decimal_point, all_text
-        How CSV is written: see `Dialect`. None as ``delimiter``: a comma, in .tsv a tab.
+        How CSV files are written. ``delimiter=None``: a comma, and a tab in ``.tsv``.
     format, rows_per_record, partition_key, shard, client_info, delivery, order
         As in ``put_records``; columns by name.
     on_error : {"raise", "return"}
-        Whether rows that are not stored raise `PartialFailure`.
+        What happens when rows are not stored: `PartialFailure`, or a warning.
     max_in_flight, max_in_flight_bytes, cancel, encoding, client
         As in ``put_records``.
     journal : path, optional
-        A file that makes the run survive a kill: the same call again finishes it, with the
+        A file with which the run survives a kill: the same call again finishes it, with the
         files that it began with. A finished run returns its results again.
     progress : bool or callable, optional
         None: a bar on a terminal, else a log line every ten seconds.
     create, shards, retention_hours : bool, int, int
         Whether to create the stream if it does not exist, and how.
     results : path, optional
-        A Parquet file to write: the results of ``put_records``, a row for each row.
+        A Parquet file for the outcome of each row, as ``put_records`` returns it.
     failed : path, optional
-        A Parquet file to write: the rows left to send, in columns as they were read, with
-        ``__v3io_status``, ``__v3io_error`` and ``__v3io_detail``, which are never sent. It
-        can be published again. Unknown rows are among them with ``at_least_once`` only.
-    context : object, optional
-        Has ``log_result`` and ``log_dataset``, as the context of an MLRun function: counts,
-        receipt and paths are logged there, also where something is raised.
+        A Parquet file for the rows that are left to send: the columns of the input, and the
+        reasons in ``__v3io_status``, ``__v3io_error`` and ``__v3io_detail``, which are never
+        sent. It can be published again. It has unknown rows with ``at_least_once`` only.
+    context : object with log_result and log_dataset, optional
+        Such as the context of an MLRun function: counts, receipt and paths are logged there,
+        also when an exception is raised.
 
     Returns
     -------
     JobResults
-        Counts, reasons, and where the files are.
+        Counts, reasons, and the paths of the files.
 
     Raises
     ------
@@ -152,9 +152,9 @@ def publish(  # noqa: PLR0913 - one keyword for each option of a job
     PartialFailure
         Rows are not stored.
     PutRecordsError
-        A file could not be read to its end, or the results not be written.
+        A file could not be read to its end, or the results could not be written.
     RequestError, Interrupted
-        As in ``put_records``. ``.results`` of whatever is raised once rows were sent is a
+        As in ``put_records``. What is raised after rows were sent has ``.results``, a
         `JobResults`.
 
     Examples

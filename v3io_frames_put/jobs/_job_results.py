@@ -27,21 +27,21 @@ class JobResults:
         Why rows are not stored, the most frequent first: ``status``, ``error_message``,
         ``error_code``, ``rows``, and of the first of them ``detail``, ``file``, ``file_row``.
     files : int
-        Files that were named.
+        Number of input files.
     complete : bool
-        Whether every file was read to its end; where not, rows that were never reached
-        may be missing from ``counts``.
+        Whether every file was read to its end. If not, ``counts`` may lack rows that were
+        never read.
     receipt : dict
         The run's, as ``results.attrs["v3io"]`` of ``put_records``.
     shards : dict of int to dict
         Of each shard that got rows: how many ``rows``, ``first`` and ``last`` sequence number.
     results : Path or None
-        The results, a row each; ``pandas.read_parquet`` reads them as ``put_records``
-        returns them. None: they were not asked for, or could not be written.
+        The outcome of each row; ``pandas.read_parquet`` returns what ``put_records`` would.
+        None: not asked for, or it could not be written.
     failed : Path or None
-        The rows left to send, and why; likewise.
+        The rows that are left to send, and why; likewise.
     failed_rows : int or None
-        How many they are.
+        Rows in ``failed``.
     """
 
     counts: Mapping[str, int]

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from v3io_frames_put._encode.json_lines import FILE, FILE_ROW
 from v3io_frames_put._producer.values import PAGE_ROWS, STATUSES
 from v3io_frames_put.errors import ConfigError
 from v3io_frames_put.jobs._outputs import PLACE, ResultsOutput, open_failed_rows, result_schema
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from numpy.typing import NDArray
     from typing_extensions import Self
 
     from v3io_frames_put._producer.values import Copy
@@ -26,7 +28,6 @@ if TYPE_CHECKING:
     from v3io_frames_put.jobs._reader import FileTable
     from v3io_frames_put.results import Receipt
 
-_PLACES: Final = pa.schema(PLACE)
 _GROUP_BY: Final = ("status", "error_message", "error_code")
 _MAX_REASONS: Final = 1_000  # kinds of reasons, not rows; beyond them rows are counted alone
 
@@ -44,28 +45,42 @@ class Brake(threading.Event):
 
 
 class Places:
-    """Remembers where rows come from, from when they are read until their outcome is taken."""
+    """Remembers where rows come from, from when they are read until their outcome is taken.
+
+    A finished run is read to its end first, so rows that follow each other are kept as a range.
+    """
 
     def __init__(self) -> None:
-        self._parts: deque[pa.RecordBatch] = deque()
+        self._parts: deque[tuple[str, range | NDArray[np.int64]]] = deque()
 
     def note(self, batch: pa.RecordBatch) -> None:
-        """Add file and row of rows that were read; the encoder thread calls it."""
-        self._parts.append(pa.record_batch(batch.columns, schema=_PLACES))
+        """Add the rows that were read, of one file and ascending; the encoder thread calls it."""
+        rows = batch.column(FILE_ROW).to_numpy()
+        if len(rows):
+            is_range = rows[-1] - rows[0] == len(rows) - 1
+            part = range(int(rows[0]), int(rows[-1]) + 1) if is_range else rows
+            self._parts.append((batch.column(FILE)[0].as_py(), part))
 
     def take(self, num_rows: int) -> list[pa.Array]:
         """Return the files and rows of the next rows; null where they were never read."""
-        taken, missing = [], num_rows
+        columns: tuple[list[pa.Array], list[pa.Array]] = [], []
+        missing = num_rows
         while missing and self._parts:
-            part = self._parts.popleft()
-            if part.num_rows > missing:
-                self._parts.appendleft(part.slice(missing))
-                part = part.slice(0, missing)
-            taken.append(part)
-            missing -= part.num_rows
-        taken.append(pa.record_batch([pa.nulls(missing, own.type) for own in PLACE], _PLACES))
-        table = pa.Table.from_batches(taken)
-        return [column.combine_chunks() for column in table.unify_dictionaries().columns]
+            name, part = self._parts.popleft()
+            if len(part) > missing:
+                self._parts.appendleft((name, part[missing:]))
+                part = part[:missing]
+            missing -= len(part)
+            codes, names = pa.array(np.zeros(len(part), np.int32)), pa.array([name])
+            columns[0].append(pa.DictionaryArray.from_arrays(codes, names))
+            rows = np.arange(part.start, part.stop) if isinstance(part, range) else part
+            columns[1].append(pa.array(rows, pa.int64()))
+        return [
+            pa.chunked_array([*arrays, pa.nulls(missing, own.type)], own.type)
+            .unify_dictionaries()
+            .combine_chunks()
+            for own, arrays in zip(PLACE, columns, strict=True)
+        ]
 
 
 class Sink:
