@@ -6,12 +6,10 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.types as pt
 
 from v3io_frames_put._encode.columns import cells_to_arrow
-from v3io_frames_put._encode.layouts import contains, row_sizes
+from v3io_frames_put._encode.layouts import row_sizes
 from v3io_frames_put._encode.records import CELL_BYTES, Encoder, binary_sizes
-from v3io_frames_put.errors import UnsupportedType
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -61,22 +59,7 @@ class StreamWriter:
 
 
 class ArrowRows(Encoder):
-    """Brings windows to struct arrays of the columns it was planned for.
-
-    Parameters
-    ----------
-    columns : sequence of Column
-        What goes into each record; their types are known.
-    max_data_bytes : int
-        Rows that come near it are measured exactly.
-    compression : {"zstd", "lz4"}, optional
-        Of the buffers of each record.
-
-    Raises
-    ------
-    UnsupportedType
-        A column's type cannot be cut into rows (a union).
-    """
+    """Brings windows to struct arrays of the columns it was planned for."""
 
     separator_bytes = 0
 
@@ -86,13 +69,9 @@ class ArrowRows(Encoder):
         max_data_bytes: int,
         compression: ArrowCompression | None = None,
     ) -> None:
-        for column in columns:
-            if column.type is None or contains(column.type, pt.is_union):
-                advice = "which cannot be sent. Convert it, or leave the column out"
-                raise UnsupportedType(column=column.name, dtype=column.type, advice=advice)
         self._columns = columns
-        self._max_data_bytes = max_data_bytes
-        schema = pa.schema([pa.field(column.name, column.type) for column in columns])
+        self._max_data_bytes = max_data_bytes  # rows that come near it are measured exactly
+        schema = pa.schema([(column.name, column.type) for column in columns])
         self.writer = StreamWriter(schema, compression)
         no_rows = pa.nulls(0, pa.struct(list(schema)))
         self.frame_bytes = int(binary_sizes(self.writer.write(no_rows, [0]))[0])

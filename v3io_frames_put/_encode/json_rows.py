@@ -49,22 +49,7 @@ class _Member:
 
 
 class JsonEncoder(Encoder):
-    """Encodes windows of the columns it was planned for.
-
-    Parameters
-    ----------
-    columns : sequence of Column
-        What goes into each object, in this order.
-    encoding : Encoding
-        The choices that the table of types leaves.
-    max_bytes : int
-        Text of Python objects that one window may grow to.
-
-    Raises
-    ------
-    UnsupportedType
-        A column's type has no JSON.
-    """
+    """Encodes windows of the columns it was planned for, up to ``max_bytes`` of objects each."""
 
     def __init__(self, columns: Sequence[Column], encoding: Encoding, max_bytes: int) -> None:
         self._columns = columns

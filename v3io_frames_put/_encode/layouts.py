@@ -58,13 +58,13 @@ def is_extension(dtype: pa.DataType) -> bool:
     return isinstance(dtype, pa.BaseExtensionType)
 
 
-def contains(dtype: pa.DataType, is_kind: Callable[[pa.DataType], bool]) -> bool:
-    """Return whether a type, or one inside it, is of a kind."""
-    if is_kind(dtype):
+@lru_cache(maxsize=1_024)
+def contains(dtype: pa.DataType, *kinds: Callable[[pa.DataType], bool]) -> bool:
+    """Return whether a type, or one inside it, is of any of some kinds."""
+    if any(kind(dtype) for kind in kinds):
         return True
-    if is_extension(dtype):
-        return False
-    return any(contains(dtype.field(number).type, is_kind) for number in range(dtype.num_fields))
+    inside = () if is_extension(dtype) else map(dtype.field, range(dtype.num_fields))
+    return any(contains(field.type, *kinds) for field in inside)
 
 
 @lru_cache
@@ -101,7 +101,7 @@ def _plain_field(field: pa.Field) -> pa.Field:
 
 def is_unsupported(dtype: pa.DataType) -> bool:
     """Return whether a plain type is one that Arrow cannot take apart, or that has no meaning."""
-    return is_extension(dtype) or bool(pt.is_run_end_encoded(dtype))
+    return is_extension(dtype) or bool(pt.is_run_end_encoded(dtype) or pt.is_union(dtype))
 
 
 # -- arrays ------------------------------------------------------------------------------------
@@ -167,14 +167,9 @@ def own_copy(array: pa.Array) -> pa.Array:
     show whether something below it is a slice; concatenating it with nothing copies it at
     every level.
     """
-    if not _is_ever_read_badly(array.type):
+    if not contains(array.type, pt.is_struct, pt.is_fixed_size_list):
         return array
     return pa.concat_arrays([array, array[:0]])
-
-
-@lru_cache
-def _is_ever_read_badly(dtype: pa.DataType) -> bool:
-    return contains(dtype, lambda inner: pt.is_struct(inner) or pt.is_fixed_size_list(inner))
 
 
 def list_values(array: pa.Array) -> pa.Array:
@@ -237,12 +232,7 @@ DETAIL: Final = "__v3io_detail"
 
 def find_invalid(column: pa.Array) -> dict[int, str]:
     """Find the cells that are not what their type allows, and what is wrong with each."""
-    return _find_invalid(column, 0) if _is_ever_invalid(column.type) else {}
-
-
-@lru_cache
-def _is_ever_invalid(dtype: pa.DataType) -> bool:
-    return contains(dtype, lambda inner: is_text(inner) or pt.is_date64(inner))
+    return _find_invalid(column, 0) if contains(column.type, is_text, pt.is_date64) else {}
 
 
 def _find_invalid(column: pa.Array, first: int) -> dict[int, str]:
