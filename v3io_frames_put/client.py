@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from os import PathLike
 
     import pandas as pd
-    import pyarrow as pa
     from typing_extensions import Self
 
     from v3io_frames_put._io.reader import StartLike
@@ -328,7 +327,7 @@ class Client:
         records: pd.DataFrame,
         *,
         format: Format = "json",  # noqa: A002 - the option's public name
-        schema: pa.Schema | pd.DataFrame | None = None,
+        schema: object = None,
         on_error: Literal["raise", "skip"] = "raise",
     ) -> pd.DataFrame:
         """Turn records back into rows.
@@ -340,10 +339,10 @@ class Client:
         format : {"json", "arrow", "raw"}
             How the data was encoded. JSON records may hold several lines.
         schema : Schema or DataFrame, optional
-            The types to give back: a pyarrow schema (columns come as pandas'
-            ``ArrowDtype``), or the frame that was sent, or one like it (its dtypes).
-            Columns it does not name come with JSON's or Arrow's own types, as all do
-            without it; whole numbers are exact also beside nulls.
+            The types to give back: the pandas frame that was sent, or one like it (its
+            dtypes), or a pyarrow or polars schema or table (columns come as pandas'
+            ``ArrowDtype``). Columns it does not name come with JSON's or Arrow's own types,
+            as all do without it; whole numbers are exact also beside nulls.
         on_error : {"raise", "skip"}
             What to do with a record that cannot be decoded. ``"skip"`` leaves it out, and
             warns with its shard and sequence number.

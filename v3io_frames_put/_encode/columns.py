@@ -83,7 +83,7 @@ class Selection:
         self.source = source
         self.readers: list[Reader] = []
         self.names: list[str] = []
-        self._numbers: dict[int, int] = {}  # position in the source -> number in a window
+        self._columns: dict[int, Column] = {}  # by position in the source
 
     def add(self, reader: Reader, name: str) -> Column:
         """Read one more column."""
@@ -94,12 +94,11 @@ class Selection:
         return Column(len(self.readers) - 1, name, reader.type)
 
     def add_position(self, position: int) -> Column:
-        """Read a column of the source."""
-        name = [*self.source.names, *self.source.level_names][position]
-        if position not in self._numbers:
-            self._numbers[position] = self.add(self.source.open(position), name).number
-        number = self._numbers[position]
-        return Column(number, name, self.readers[number].type)
+        """Read a column of the source, or an index level, which come after the columns."""
+        if position not in self._columns:
+            name = [*self.source.names, *self.source.level_names][position]
+            self._columns[position] = self.add(self.source.open(position), name)
+        return self._columns[position]
 
     def add_name(self, name: str, option: str) -> Column:
         """Read the column, or else the index level, of that name."""

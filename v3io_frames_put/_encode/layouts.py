@@ -269,18 +269,6 @@ def _invalid_leaves(column: pa.Array) -> Iterator[pa.Array]:
 _OFFSET_BYTES: Final = 8  # at most, of what has no fixed width
 
 
-def rows_within(chunks: Sequence[pa.Array], max_bytes: int) -> int:
-    """Return a number of leading rows that fit ``max_bytes``, at least one.
-
-    Found by halving, so that it is up to half of the most that would fit.
-    """
-    num_rows = sum(map(len, chunks))
-    while num_rows > 1 and sum(map(measure, chunks)) > max_bytes:
-        num_rows = (num_rows + 1) // 2
-        chunks = pa.chunked_array(chunks).slice(0, num_rows).chunks
-    return num_rows
-
-
 def measure(array: pa.Array) -> int:
     """Return about how many bytes the values take in the plain layout."""
     dtype = array.type

@@ -32,7 +32,6 @@ from v3io_frames_put._encode.layouts import (
     is_text,
     measure,
     plain_type,
-    rows_within,
 )
 from v3io_frames_put.errors import ConfigError, DataError, UnsupportedType
 
@@ -95,13 +94,12 @@ class Reader:
         values = self.cut(start, stop)
         if isinstance(values, np.ndarray):
             return _read_cells(values, max_bytes)
-        chunks = values.chunks if isinstance(values, pa.ChunkedArray) else [values]
-        if len(chunks) == 1 and pt.is_primitive(values.type):
-            return chunks[0]  # of few bytes, and plain
-        num_rows = rows_within(chunks, max_bytes)
-        if num_rows < stop - start:
-            chunks = pa.chunked_array(chunks, values.type).slice(0, num_rows).chunks
-        return combine(chunks, values.type)
+        column = values if isinstance(values, pa.ChunkedArray) else pa.chunked_array([values])
+        if pt.is_primitive(column.type) and column.num_chunks == 1:
+            return column.chunk(0)  # of few bytes, and plain
+        while len(column) > 1 and sum(map(measure, column.chunks)) > max_bytes:
+            column = column.slice(0, (len(column) + 1) // 2)
+        return combine(column.chunks, column.type)
 
 
 def _read_cells(cells: np.ndarray, max_bytes: int) -> pa.Array | np.ndarray:
@@ -260,8 +258,9 @@ class StreamSource(Source):
         """Read batches until there are enough rows or bytes, or no more."""
         if self._batches is None:
             self._batches = self._open_batches(self._opened)
-        self._forget(start)
-        rows: int = sum(batch.num_rows for batch in self._pending)
+        while self._pending and self._first_row + self._pending[0].num_rows <= start:
+            self._first_row += self._pending.pop(0).num_rows
+        rows: int = sum(batch.num_rows for batch in self._pending) - (start - self._first_row)
         size = sum(sum(map(measure, batch.columns)) for batch in self._pending)
         while rows == 0 or (rows < num_rows and size < max_bytes):
             try:
@@ -285,15 +284,6 @@ class StreamSource(Source):
     def _cut(self, number: int, dtype: pa.DataType, start: int, stop: int) -> pa.ChunkedArray:
         chunks = [batch.column(number) for batch in self._pending]
         return pa.chunked_array(chunks, dtype).slice(start - self._first_row, stop - start)
-
-    def _forget(self, start: int) -> None:
-        """Drop rows before ``start``."""
-        while self._pending and self._first_row < start:
-            batch = self._pending.pop(0)
-            passed = min(batch.num_rows, start - self._first_row)
-            self._first_row += passed
-            if passed < batch.num_rows:
-                self._pending.insert(0, batch.slice(passed))
 
 
 def _fail(error: Exception) -> Iterator[pa.RecordBatch]:
