@@ -111,8 +111,7 @@ def plan_rows(
         selection.add_position(source.names.index(name)).number if name in source.names else None
         for name in (INVALID, DETAIL)
     )
-    types = {column.name: column.type for column in chosen}
-    marked = InvalidCells(invalid, detail, types, source.misfits)
+    marked = InvalidCells(invalid, detail, chosen, source.misfits)
     rows = RowEncoder(selection, mapping, encoder, limits, window_bytes, marked)
     return RowPlan(source.num_rows, source.index, chosen, rows, packer, source)
 

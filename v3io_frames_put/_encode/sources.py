@@ -300,7 +300,7 @@ class FrameSource(Source):
     def __init__(self, frame: pd.DataFrame) -> None:
         self.num_rows = len(frame)
         self.index = frame.index
-        self.names = [str(label) for label in frame.columns]
+        self.names = list(map(str, frame.columns))
         self.level_names = _name_levels(frame.index.names, list(frame.columns))
         self._frame = frame
 

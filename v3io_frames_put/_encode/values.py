@@ -15,7 +15,7 @@ from v3io_frames_put._encode.layouts import INVALID, find_invalid
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from v3io_frames_put._encode.sources import Window
+    from v3io_frames_put._encode.sources import Column, Window
 
 _SHOWN_CHARACTERS: Final = 60
 
@@ -92,7 +92,7 @@ class InvalidCells:
 
     number: int | None  # the place of ``__v3io_invalid`` in a window, if there is one
     detail: int | None  # likewise of ``__v3io_detail``
-    types: Mapping[str, pa.DataType | None]  # of the columns that are sent
+    columns: Sequence[Column]  # that are sent
     misfits: Mapping[int, str]  # of the source
 
     def refuse(self, window: Window, log: RejectionLog) -> None:
@@ -114,7 +114,7 @@ class InvalidCells:
     def _explain(self, found: list[tuple[str, str]]) -> str:
         name, text = found[0]
         shown = text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}..."
-        dtype = self.types.get(name)
+        dtype = next((column.type for column in self.columns if column.name == name), None)
         fit = "is not valid" if dtype is None else f"is not a valid {dtype}"
         more = f" (and {len(found) - 1} more columns)" if len(found) > 1 else ""
         return (
