@@ -15,9 +15,9 @@ from v3io_frames_put._encode.json_writer import RowWriter, write_cells
 from v3io_frames_put._encode.layouts import DETAIL, INVALID, make_plain, plain_type
 from v3io_frames_put._encode.plan import RowPlan
 from v3io_frames_put._encode.records import Records
+from v3io_frames_put._encode.rejections import Rejections
 from v3io_frames_put._encode.routing import Routes
 from v3io_frames_put._encode.sources import StreamSource
-from v3io_frames_put._encode.values import Rejections
 from v3io_frames_put._io import connection, reader
 from v3io_frames_put._io.clock import Clock
 from v3io_frames_put._io.connection import ClosedError, CutError, GarbledAnswerError

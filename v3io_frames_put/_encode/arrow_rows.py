@@ -14,8 +14,8 @@ from v3io_frames_put._encode.records import CELL_BYTES, Encoder, binary_sizes
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from v3io_frames_put._encode.rejections import RejectionLog
     from v3io_frames_put._encode.sources import Column, Window
-    from v3io_frames_put._encode.values import RejectionLog
     from v3io_frames_put.config import ArrowCompression
 
 _END_OF_STREAM: Final = b"\xff\xff\xff\xff\0\0\0\0"

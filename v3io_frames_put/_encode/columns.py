@@ -18,15 +18,15 @@ from v3io_frames_put._encode.layouts import (
     is_unsupported,
 )
 from v3io_frames_put._encode.objects import Unencodable, build_array, infer_type
+from v3io_frames_put._encode.rejections import reject_invalid
 from v3io_frames_put._encode.sources import Column, open_arrow, open_series
-from v3io_frames_put._encode.values import reject_invalid
 from v3io_frames_put.errors import ColumnNotFound, ConfigError, UnsupportedType
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from v3io_frames_put._encode.rejections import RejectionLog
     from v3io_frames_put._encode.sources import Reader, Source
-    from v3io_frames_put._encode.values import RejectionLog
 
 
 def decide_type(column: Column, selection: Selection) -> pa.DataType:

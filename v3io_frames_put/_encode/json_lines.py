@@ -24,8 +24,8 @@ from v3io_frames_put._encode.sources import Column, Reader, StreamSource
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from v3io_frames_put._encode.rejections import RejectionLog
     from v3io_frames_put._encode.sources import Window
-    from v3io_frames_put._encode.values import RejectionLog
 
 LINE: Final = "line"
 """The column that holds the lines, without surrounding white space."""

@@ -32,8 +32,8 @@ from v3io_frames_put.errors import UnsupportedType
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from v3io_frames_put._encode.rejections import RejectionLog
     from v3io_frames_put._encode.sources import Column, Window
-    from v3io_frames_put._encode.values import RejectionLog
     from v3io_frames_put.config import Encoding
 
 _CELLS_AT_ONCE: Final = 256  # rows between two looks at how much text there is

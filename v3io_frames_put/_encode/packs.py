@@ -22,8 +22,8 @@ import pyarrow.compute as pc
 
 from v3io_frames_put._encode.layouts import own_copy, to_numpy
 from v3io_frames_put._encode.records import RowsAtFault, binary_sizes, is_unforeseen
+from v3io_frames_put._encode.rejections import NO_REJECTIONS, Rejections
 from v3io_frames_put._encode.routing import Routes
-from v3io_frames_put._encode.values import NO_REJECTIONS, Rejections
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -11,9 +11,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from v3io_frames_put._encode.layouts import to_numpy
+from v3io_frames_put._encode.rejections import (
+    InvalidCells,
+    RejectionLog,
+    Rejections,
+    reject_invalid,
+)
 from v3io_frames_put._encode.routing import Routes, hash_destinations
 from v3io_frames_put._encode.sources import MAX_ROWS, Window, read_window
-from v3io_frames_put._encode.values import InvalidCells, RejectionLog, Rejections, reject_invalid
 from v3io_frames_put.errors import DataError, PutRecordsError
 
 if TYPE_CHECKING:

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from v3io_frames_put._encode.columns import Selection
+    from v3io_frames_put._encode.rejections import RejectionLog
     from v3io_frames_put._encode.sources import Column, Window
-    from v3io_frames_put._encode.values import RejectionLog
     from v3io_frames_put.config import Limits, RowOptions
 
 _SEED: Final = np.uint64(0x9E3779B97F4A7C15)  # 2**64 over the golden ratio

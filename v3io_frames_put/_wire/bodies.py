@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from v3io_frames_put._encode.records import Records
-    from v3io_frames_put._encode.values import Rejections
+    from v3io_frames_put._encode.rejections import Rejections
 
 RUN_BYTES: Final = 8
 _ROW_BYTES: Final = 5
