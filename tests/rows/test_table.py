@@ -347,10 +347,16 @@ def test_infinities_become_strings_inside_nested_values_too():
         pa.struct([("x", pa.list_(pa.float64())), ("m", pa.map_(pa.string(), pa.float64()))]),
     )
     assert encode(values, encoding=Encoding(infinity="string")) == [
-        '{"x":[1.0e20,"Infinity"],"m":{"k":"-Infinity"}}',
+        '{"x":[1e20,"Infinity"],"m":{"k":"-Infinity"}}',
         "null",
         '{"x":null,"m":{}}',
     ]
+
+
+def test_narrow_floats_beside_an_infinity_keep_their_shortest_digits():
+    values = pa.array([[0.1, INF], [0.1]], pa.list_(pa.float32()))
+    expected = ['[0.1,"Infinity"]', "[0.1]"]
+    assert encode(values, encoding=Encoding(infinity="string")) == expected
 
 
 @pytest.mark.skipif(not hasattr(pa, "uuid"), reason="this pyarrow has no UUID type")

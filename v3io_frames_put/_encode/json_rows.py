@@ -13,11 +13,11 @@ import pyarrow.compute as pc
 
 from v3io_frames_put._encode.json_types import (
     AS_IT_IS,
+    INFINITY,
     NoEncoding,
     Writing,
-    contains_float,
     plan_writing,
-    write_with_infinities,
+    write_infinities,
 )
 from v3io_frames_put._encode.json_writer import (
     RowWriter,
@@ -97,13 +97,17 @@ class JsonEncoder(Encoder):
         """Convert one column of a window for the writer, or to text; reject its invalid cells."""
         if isinstance(values, np.ndarray):
             return _Member(name, self._encode_cells(name, values, log), is_text=True)
+        infinite = None
         for mask, reason in writing.check(values) if writing.check else ():
+            if reason == INFINITY and self._encoding.infinity == "string":
+                infinite = mask if infinite is None else infinite | mask
+                continue
             for row in np.flatnonzero(mask):
                 log.add(row, "UnencodableValue", _describe(name, values.type, reason))
-        if self._encoding.infinity == "string" and contains_float(values.type):
-            texts = write_with_infinities(values, values.type, self._encoding)
-            return _Member(name, texts, is_text=True)
         converted = writing.convert(values) if writing.convert else values
+        if infinite is not None:
+            texts = write_infinities(values, write_cells(converted), infinite)
+            return _Member(name, texts, is_text=True)
         if "\0" in name:  # Arrow hands names to the writer as C strings, which end there
             return _Member(name, write_cells(converted), is_text=True)
         return _Member(name, converted, is_text=False)

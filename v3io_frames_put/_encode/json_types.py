@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cache, partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pt
 
 from v3io_frames_put._encode.base64 import encode_base64
-from v3io_frames_put._encode.json_writer import format_name, write_cells
+from v3io_frames_put._encode.json_writer import write_cells
 from v3io_frames_put._encode.layouts import (
-    contains,
     is_bytes,
     is_list,
     is_text,
-    list_offsets,
     list_parents,
     list_values,
     map_as_list,
@@ -42,6 +42,7 @@ _DECIMALS: Final = {  # by bits: the type, and the most digits and scale
     for bits, digits in ((32, 9), (64, 18), (128, 38), (256, 76))
     if hasattr(pa, f"decimal{bits}")
 }
+INFINITY: Final = "an infinity; clean it, or choose Encoding(infinity='null' or 'string')"
 _PLAIN_DIGITS: Final = 6  # after the point: with more, older Arrow may write 1.E-7 for 1E-7
 _SAMPLE_ROWS: Final = 256  # looked at before all are
 _FEW: Final = 4  # rows to a value from where formatting each value once pays
@@ -54,18 +55,13 @@ def as_int64(array: pa.Array) -> np.ndarray:
     return to_numpy(numbers).astype(np.int64, copy=False)
 
 
-def null_mask(array: pa.Array) -> np.ndarray | None:
-    """Return the mask of nulls; None when there are none."""
-    return to_numpy(array.is_null()) if array.null_count else None
-
-
 def find_infinities(array: pa.Array) -> Iterator[tuple[np.ndarray, str]]:
     """Yield the mask of infinite floats, if any."""
     wide = array.cast(pa.float32()) if pt.is_float16(array.type) else array
     infinite = pc.is_inf(wide)
     if infinite.true_count:
         mask = to_numpy(pc.fill_null(infinite, False))  # noqa: FBT003 - Arrow's signature
-        yield mask, "an infinity; clean it, or choose Encoding(infinity='null' or 'string')"
+        yield mask, INFINITY
 
 
 def find_invalid_years(array: pa.Array) -> Iterator[tuple[np.ndarray, str]]:
@@ -121,7 +117,7 @@ def _half_float_values() -> np.ndarray:
 def widen_half_floats(array: pa.Array) -> pa.DoubleArray:
     """Widen 16-bit floats so that the digits written are the shortest of 16 bits."""
     patterns = to_numpy(pc.fill_null(array.view(pa.uint16()), 0))
-    return pa.array(_half_float_values()[patterns], mask=null_mask(array))
+    return pa.array(_half_float_values()[patterns], mask=to_numpy(array.is_null()))
 
 
 def format_repeated_timestamps(array: pa.TimestampArray) -> pa.Array:
@@ -217,16 +213,11 @@ def plan_writing(dtype: pa.DataType, encoding: Encoding) -> Writing:
     raise NoEncoding(f"and {dtype} has no JSON form. Cast it, or leave the column out")
 
 
-def contains_float(dtype: pa.DataType) -> bool:
-    """Return whether a float of any width is in the type."""
-    return contains(dtype, pt.is_floating)
-
-
 def _plan_float(dtype: pa.DataType, encoding: Encoding) -> Writing:
     """Infinities are an encoding's choice; 16 bits go through a table of shortest texts."""
     return Writing(
         convert=widen_half_floats if pt.is_float16(dtype) else None,
-        check=find_infinities if encoding.infinity == "refuse" else None,
+        check=None if encoding.infinity == "null" else find_infinities,
     )
 
 
@@ -315,61 +306,24 @@ _LEAVES: Final[tuple[tuple[Callable[[pa.DataType], bool], Writing], ...]] = (
 )
 
 
-def write_with_infinities(
-    array: pa.Array, dtype: pa.DataType, encoding: Encoding
-) -> pa.StringArray:
-    """Write the JSON text of each value; no nulls in the result, but ``null``.
-
-    ``dtype`` is the column's type, whose extension types ``array`` may have as their
-    storage: lists are taken apart to that.
-    """
-    if pt.is_floating(dtype):
-        return _write_floats(array, encoding)
-    if not contains_float(dtype):
-        writing = plan_writing(dtype, encoding)
-        return write_cells(writing.convert(array) if writing.convert else array)
-    if is_list(dtype):
-        texts = write_with_infinities(list_values(array), dtype.value_type, encoding)
-        return _enclose("[", _join_lists(array, texts), "]", array)
-    if pt.is_struct(dtype):
-        return _write_structs(array, dtype, encoding)
-    return _write_maps(array, dtype, encoding)
+def write_infinities(cells: pa.Array, texts: pa.StringArray, mask: np.ndarray) -> pa.StringArray:
+    """Write the infinities in some cells, which the native writer made null, as strings."""
+    mended = [
+        msgspec.json.encode(
+            _with_infinities(msgspec.json.decode(texts[row].as_py()), cells[row].as_py())
+        )
+        for row in np.flatnonzero(mask).tolist()
+    ]
+    return pc.replace_with_mask(texts, pa.array(mask), pa.array(mended, pa.string()))
 
 
-def _write_floats(array: pa.Array, encoding: Encoding) -> pa.StringArray:
-    convert = plan_writing(array.type, encoding).convert
-    floats = convert(array) if convert else array
-    infinity = pc.if_else(pc.greater(floats, 0), '"Infinity"', '"-Infinity"')
-    is_infinite = pc.fill_null(pc.is_inf(floats), False)  # noqa: FBT003 - Arrow's signature
-    return pc.if_else(is_infinite, infinity, write_cells(floats))
-
-
-def _write_structs(
-    array: pa.StructArray, dtype: pa.StructType, encoding: Encoding
-) -> pa.StringArray:
-    members = []
-    for number, (field, child) in enumerate(zip(dtype, array.flatten(), strict=True)):
-        comma = "," if number else ""
-        members += [
-            comma + format_name(field.name).decode(),
-            write_with_infinities(child, field.type, encoding),
-        ]
-    return _enclose("{", pc.binary_join_element_wise(*members, ""), "}", array)
-
-
-def _write_maps(array: pa.MapArray, dtype: pa.MapType, encoding: Encoding) -> pa.StringArray:
-    pairs = map_as_list(array)
-    keys, items = list_values(pairs).flatten()
-    members = pc.binary_join_element_wise(
-        write_cells(keys), write_with_infinities(items, dtype.item_type, encoding), ":"
-    )
-    return _enclose("{", _join_lists(pairs, members), "}", array)
-
-
-def _join_lists(lists: pa.Array, texts: pa.StringArray) -> pa.StringArray:
-    return pc.binary_join(pa.ListArray.from_arrays(list_offsets(lists, np.int32), texts), ",")
-
-
-def _enclose(start: str, inside: pa.StringArray, end: str, like: pa.Array) -> pa.StringArray:
-    text = pc.binary_join_element_wise(start, inside, end, "")
-    return pc.if_else(like.is_null(), "null", text) if like.null_count else text
+def _with_infinities(parsed: Any, cell: Any) -> Any:
+    """Return parsed JSON with the infinities of the cell it was written from."""
+    if isinstance(cell, (float, np.floating)) and math.isinf(cell):
+        return "Infinity" if cell > 0 else "-Infinity"
+    if isinstance(parsed, dict):
+        items = dict(cell)  # of a map as Arrow returns it: pairs
+        return {key: _with_infinities(value, items[key]) for key, value in parsed.items()}
+    if isinstance(parsed, list):
+        return [_with_infinities(*pair) for pair in zip(parsed, cell, strict=True)]
+    return parsed
