@@ -357,15 +357,16 @@ class TestBars:
         assert "100%" in drawn
         assert re.search(r"\n3 rows stored in \d+\.\d s, [\d,]+ rows/s\.\s*$", drawn)
 
-    def test_retries_are_shown_by_the_bar_and_not_by_lines_above_it(
-        self, on_a_terminal, file, local_platform
+    @pytest.mark.parametrize("log_format", ["text", "json"])
+    def test_retries_are_shown_by_the_bar_and_logged_as_json_only(
+        self, on_a_terminal, file, local_platform, log_format
     ):
         local_platform.faults = [faults.refused(status=503, times=3)]
-        done, drawn = on_a_terminal("publish", file, STREAM)
+        done, drawn = on_a_terminal("publish", file, STREAM, "--log-format", log_format)
         assert done.returncode == 0
         assert "the platform answered 503" in drawn
         assert "3 of 3 rows stored · 9 retried" in drawn
-        assert "tried again" not in drawn
+        assert ("tried again" in drawn) == (log_format == "json")
 
     def test_plan_shows_how_much_it_has_read_of_text(self, on_a_terminal, tmp_path):
         path = tmp_path / "rooms.csv"

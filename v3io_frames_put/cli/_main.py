@@ -196,10 +196,11 @@ class _ToStderr(logging.Handler):
     """Writes where stderr is now, which a test runner may have changed."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        is_retry = getattr(record, "fields", {}).get("event") == "retried"
-        bars = getattr(getattr(sys.modules.get("tqdm"), "tqdm", None), "_instances", None)
-        if not (is_retry and bars and sys.stderr.isatty()):  # a bar says the cause itself
-            echo_error(self.format(record))
+        if getattr(record, "fields", {}).get("event") == "retried" and not logs_json():
+            bars = sys.modules.get("tqdm")
+            if bars and getattr(bars.tqdm, "_instances", None) and sys.stderr.isatty():
+                return  # the bar names the cause itself
+        echo_error(self.format(record))
 
 
 @contextmanager
