@@ -309,7 +309,7 @@ class Run:
             self._log("started", f"sending to {self.plan.stream}")
             self._send_all(write)
         late = self._reconciler.late() if self._reconciler else []
-        record_rows = outcomes.record_rows([copy.row for copy in late])
+        record_rows = outcomes.record_rows(late)
         for batch in outcomes.finish():
             write(batch)
         report = self._report(late)

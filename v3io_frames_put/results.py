@@ -226,6 +226,6 @@ def amend_results(
         values |= dict.fromkeys(("error_code", "error_message", "error_detail"), pd.NA)
         for name, value in values.items():
             places[rows, results.columns.get_loc(name)] = value
-    marked = sorted({copy.row for copy in duplicates})
-    if marked:
+    if duplicates:
+        marked = sorted({copy.row for copy in duplicates})
         places[marked, results.columns.get_loc("maybe_duplicate")] = True

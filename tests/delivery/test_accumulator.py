@@ -200,7 +200,7 @@ def test_later_records_of_a_destination_that_was_given_up_are_not_queued():
     lanes.give_up(batch)
     lanes.advance(batch)
     held = lanes.add(make_entries([2, 0, 5, 2], first_row=1))
-    assert held.rows.tolist() == [1, 4]
+    assert held.tolist() == [1, 4]
     assert next_rows(lanes) == [3, 2]
 
 

@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.delivery.examples import make_entries
 from tests.internals import PAGE_ROWS, STATUSES, Failure, Outcomes
 
 NOTES = Failure("RetriesExhausted", "given up", -5)
@@ -105,7 +104,7 @@ def test_rejections_have_each_their_own_reason():
 def test_packed_rows_know_their_place_in_their_record():
     outcomes = Outcomes(packed=True)
     outcomes.open(6)
-    outcomes.number_rows(make_entries([1, 2], row_count=3))
+    outcomes.number_rows(np.arange(6), np.array([3, 3], np.int32))
     outcomes.record(np.arange(6), "stored")
     assert [row["record_row"] for row in table(outcomes.finish())] == [0, 1, 2, 0, 1, 2]
 

@@ -212,21 +212,21 @@ class Accumulator:
 
     # -- in ------------------------------------------------------------------------------
 
-    def add(self, entries: Entries) -> Entries:
+    def add(self, entries: Entries) -> NDArray[np.int64]:
         """Queue records after the earlier ones of their destinations.
 
-        Returns those whose destination was given up: they are not queued.
+        Returns the rows of those whose destination was given up: they are not queued.
         """
-        if not len(self._given_up):
+        held = np.zeros(0, np.int64)
+        if len(self._given_up):
+            is_held = np.isin(entries.destination, self._given_up)
+            held = entries.rows_of(is_held)
+            entries = entries.take(np.flatnonzero(~is_held))
+        if len(entries):
             self._queue(entries)
-            return entries.slice(0, 0)
-        is_held = np.isin(entries.destination, self._given_up)
-        self._queue(entries.take(np.flatnonzero(~is_held)))
-        return entries.take(np.flatnonzero(is_held))
+        return held
 
     def _queue(self, entries: Entries) -> None:
-        if not len(entries):
-            return
         self._newest_row = max(self._newest_row, int(entries.rows[-1]))
         lanes = self._lanes_of(entries.destination)
         if lanes is None:

@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from v3io_frames_put._producer.accumulator import Batch
     from v3io_frames_put._producer.prior_run import PriorOutcomes
     from v3io_frames_put._producer.values import Copy, Failure, Status
-    from v3io_frames_put._wire.bodies import Entries
 
 _NAMES: Final = PAGE.names or ()
 _CODES: Final = {status: code for code, status in enumerate(STATUSES)}
@@ -167,14 +166,12 @@ class Outcomes:
             columns = {name: self._read(name, found) for name in _FOUND}
             self._log(found, "stored", columns)
 
-    def number_rows(self, entries: Entries) -> None:
-        """Write each row's place in its record, where records hold several."""
-        counts = entries.row_counts
-        if counts is not None:
-            before = np.repeat(np.cumsum(counts) - counts, counts)
-            places = np.arange(len(entries.rows)) - before
-            for page, which, within in self._by_page(entries.rows):
-                page.columns["record_row"][within] = places[which]
+    def number_rows(self, rows: NDArray[np.int64], row_counts: NDArray[np.int32]) -> None:
+        """Write each row's place in its record, given how many rows each record holds."""
+        before = np.repeat(np.cumsum(row_counts) - row_counts, row_counts)
+        places = np.arange(len(rows)) - before
+        for page, which, within in self._by_page(rows):
+            page.columns["record_row"][within] = places[which]
 
     # -- outcomes in ------------------------------------------------------------------
 
@@ -295,13 +292,13 @@ class Outcomes:
         rows = np.arange(first, self.num_rows)
         return rows[self._read("status", rows) < 0]
 
-    def record_rows(self, rows: Sequence[int]) -> NDArray[np.int32]:
-        """Return the places of rows in their records; of pages that were emitted, NOT_GIVEN."""
-        places = np.full(len(rows), NOT_GIVEN, np.int32)
-        for at, row in enumerate(rows):
-            page = self._pages.get(row // self.page_rows)
+    def record_rows(self, late: Sequence[Copy]) -> NDArray[np.int32]:
+        """Return the places of late rows in their records; of emitted pages, NOT_GIVEN."""
+        places = np.full(len(late), NOT_GIVEN, np.int32)
+        for at, copy in enumerate(late):
+            page = self._pages.get(copy.row // self.page_rows)
             if page is not None:
-                places[at] = page.columns["record_row"][row - page.first_row]
+                places[at] = page.columns["record_row"][copy.row - page.first_row]
         return places
 
     def _read(self, name: str, rows: NDArray[np.int64]) -> NDArray[Any]:

@@ -156,7 +156,8 @@ class Producer:
         outcomes, entries, rejected = self.outcomes, window.entries, window.rejections
         self._window_bytes = max(self._window_bytes, entries.nbytes)
         outcomes.open(window.num_rows)
-        outcomes.record_rejections(rejected.rows, rejected.names, rejected.details)
+        if len(rejected):
+            outcomes.record_rejections(rejected.rows, rejected.names, rejected.details)
         fits, too_large = find_too_large(entries, self._options.most_body_bytes)
         for rows, failure in too_large:
             outcomes.record_failure(rows, "rejected", failure)
@@ -166,9 +167,11 @@ class Producer:
         self.free_records += int(np.count_nonzero(entries.destination == 0))
         if self._options.order == "none":
             entries = replace(entries, destination=np.zeros_like(entries.destination))
-        outcomes.number_rows(entries)
+        if entries.row_counts is not None:
+            outcomes.number_rows(entries.rows, entries.row_counts)
         held = self._accumulator.add(entries)
-        outcomes.record_failure(held.rows, "unsent", HELD)
+        if len(held):
+            outcomes.record_failure(held, "unsent", HELD)
         if self.stopped:
             self._drop_waiting()
 
