@@ -25,61 +25,30 @@ _FIRST: Final = 100  # row numbers named in full; the rest is a count
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Receipt:
-    """What a run did.
+    """What a run did; ``attrs["v3io"]`` of its results has it as plain JSON types."""
 
-    Attributes
-    ----------
-    run_id : str
-        16 hexadecimal digits; the first half of every tag (``exactly_once``).
-    stream, endpoint : str
-        Where the records went.
-    counts : dict of str to int
-        Rows by status.
-    requests, retried, bytes : int
-        PutRecords requests of this call, rows it sent again, bytes of all its bodies.
-    seconds : float
-        Of this call, from the first window to the last outcome.
-    rows_per_second : int or None
-        Rows that this call stored in a second. None: it stored none.
-    resumed_rows : int
-        Rows that earlier calls of the run had finished.
-    order : {"key", "shard", "unknown", "none"}
-        What is stored in data order: the records of a key, of a key or shard, or nothing;
-        unknown: of a key, and of those without one, that had a shard, but not all had.
-    mapping : str
-        A digest of what became of which column; a resumed run must have the same.
-    starts : dict of str to int
-        Per shard, its last number before the run (``exactly_once``, where small).
-    stopped : str or None
-        Why the run ended early. None: it did not.
-    already_complete : bool
-        Whether the journal had every outcome already, so that nothing was sent.
-    out_of_order, duplicates : dict
-        ``count``, and the first 100 as ``first``.
-    """
-
-    run_id: str
+    run_id: str  # 16 hexadecimal digits; the first half of every tag (``exactly_once``)
     stream: str
     endpoint: str
     delivery: str
+    # What is stored in data order: the records of a key, of a key or shard, or nothing;
+    # unknown: of a key, and of those without one, that had a shard, but not all had.
     order: Order
-    mapping: str
-    counts: Mapping[Status, int]
-    requests: int
-    retried: int
-    bytes: int
-    seconds: float
-    rows_per_second: int | None = None
-    resumed_rows: int = 0
+    mapping: str  # a digest of what becomes of which column; a resumed run has the same
+    counts: Mapping[Status, int]  # rows by status
+    requests: int  # PutRecords requests of this call
+    retried: int  # rows that it sent again
+    bytes: int  # of all its bodies
+    seconds: float  # of this call, from the first window to the last outcome
+    rows_per_second: int | None = None  # that this call stored; None: it stored none
+    resumed_rows: int = 0  # that earlier calls of the run had finished
+    # Per shard, its last number before the run (``exactly_once``, where small).
     starts: Mapping[str, int] = field(default_factory=dict)
-    stopped: str | None = None
-    already_complete: bool = False
+    stopped: str | None = None  # why the run ended early
+    already_complete: bool = False  # the journal had every outcome, so that nothing was sent
+    # Of these two, ``count``, and the first 100 as ``first``. None: not known.
     out_of_order: dict[str, Any] | None = field(default_factory=lambda: count_and_first([]))
     duplicates: dict[str, Any] = field(default_factory=lambda: count_and_first([]))
-
-    def to_json(self) -> dict[str, Any]:
-        """Return it as plain JSON types."""
-        return asdict(self)
 
 
 def count_and_first(items: list[Any]) -> dict[str, Any]:
@@ -208,7 +177,7 @@ def attach_receipt(results: pd.DataFrame, receipt: Receipt) -> None:
     """Keep a run's receipt with its results, in ``attrs["v3io"]``."""
     counts = results["status"].value_counts()  # amended rows count as what they became
     by_status = {status: int(counts.get(status, 0)) for status in STATUSES}
-    results.attrs[ATTRS_KEY] = replace(receipt, counts=by_status).to_json()
+    results.attrs[ATTRS_KEY] = asdict(replace(receipt, counts=by_status))
 
 
 def amend_results(

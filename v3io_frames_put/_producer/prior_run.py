@@ -256,6 +256,7 @@ class PriorInDoubt:
         self._knows_requests = knows_requests
         self._rows = np.zeros(0, np.int64)  # that an earlier request may still store, in order
         self.kept_rejected = self._rows  # those of them that are rejected, and not sent again
+        self.needs_last_scan = False
         self._positions = np.zeros((0, 2), np.int64)  # of each: shard, number; NOT_GIVEN: none
         self._copies = np.zeros((0, 3), np.int64)  # row, shard, number
 
@@ -279,7 +280,10 @@ class PriorInDoubt:
         if proves_absence:
             self._outcomes.prove()
             self._rows = self._outcomes.late_rows()
-            rejected = self._rows[self._outcomes.status[self._rows] == _REJECTED]
+            status = self._outcomes.status[self._rows]
+            # Unsent rows alone do not cause a last scan, which reads all again: most never arrived.
+            self.needs_last_scan = bool((status != STATUSES.index("unsent")).any())
+            rejected = self._rows[status == _REJECTED]
             self.kept_rejected = rejected if self._outcomes.is_final("rejected") else rejected[:0]
             self._positions = np.full((len(self._rows), 2), NOT_GIVEN, np.int64)
         else:

@@ -540,7 +540,7 @@ class Reconciler:
             self._is_prior_open = False
             self._prior.take(found, proves_absence=scan.proves_absence)
             self._rejected.append(self._prior.kept_rejected)
-            self._is_last_due = not self._prior.is_over
+            self._is_last_due = self._prior.needs_last_scan
             self._prior_watermark = self._acknowledged.copy()  # what comes late is stored after it
         else:
             self._prior.take_last(found)

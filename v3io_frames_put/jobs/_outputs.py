@@ -7,6 +7,7 @@ import json
 import logging
 import os
 from contextlib import contextmanager, suppress
+from dataclasses import asdict
 from itertools import combinations
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final, TypeAlias
@@ -221,7 +222,7 @@ class ResultsOutput(ParquetOutput):
 
     def seal_with(self, receipt: Receipt) -> None:
         """Complete the file, with the run's receipt as its attrs."""
-        self.seal({"PANDAS_ATTRS": json.dumps({ATTRS_KEY: receipt.to_json()})})
+        self.seal({"PANDAS_ATTRS": json.dumps({ATTRS_KEY: asdict(receipt)})})
 
     def amended(self, late: Sequence[Copy], duplicates: Sequence[Copy]) -> Iterator[pa.RecordBatch]:
         """Read the complete file again, with what a last scan saw: see ``amend_results``."""

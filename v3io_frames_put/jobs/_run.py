@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import pandas as pd
@@ -175,7 +175,7 @@ def run_job(
         reasons=sink.tally.reasons(),
         files=len(table.files),
         complete=table.is_read and report.stop is None,
-        receipt=report.receipt.to_json(),
+        receipt=asdict(report.receipt),
         shards=dict(sorted(sink.tally.shards.items())),
         results=sink.results,
         failed=None if failed_rows is None else failed,
