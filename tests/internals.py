@@ -10,8 +10,8 @@ from v3io_frames_put._encode import plan as _plan
 from v3io_frames_put._encode.arrow_rows import StreamWriter
 from v3io_frames_put._encode.base64 import encode_base64
 from v3io_frames_put._encode.decode import decode_records
+from v3io_frames_put._encode.json_encoder import RowWriter, write_cells
 from v3io_frames_put._encode.json_lines import FILE, FILE_ROW
-from v3io_frames_put._encode.json_writer import RowWriter, write_cells
 from v3io_frames_put._encode.layouts import DETAIL, INVALID, make_plain, plain_type
 from v3io_frames_put._encode.plan import RowPlan
 from v3io_frames_put._encode.records import Records

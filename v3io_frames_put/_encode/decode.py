@@ -20,8 +20,14 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.types as pt
 
-from v3io_frames_put._encode.json_types import PER_SECOND
-from v3io_frames_put._encode.layouts import combine, is_bytes, is_list, plain_type, to_numpy
+from v3io_frames_put._encode.layouts import (
+    PER_SECOND,
+    combine,
+    is_bytes,
+    is_list,
+    plain_type,
+    to_numpy,
+)
 from v3io_frames_put._encode.sources import FrameSource, open_series
 from v3io_frames_put.errors import ConfigError, DataError
 

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from v3io_frames_put._encode.columns import INTERNAL, Selection
-from v3io_frames_put._encode.json_writer import format_name, write_cells
+from v3io_frames_put._encode.json_encoder import format_name, write_cells
 from v3io_frames_put._encode.records import Encoder, binary_sizes
 from v3io_frames_put._encode.sources import Column, Reader, StreamSource
 

@@ -26,6 +26,8 @@ UNSUPPORTED: Final = "which cannot be sent. Cast it to plain values, or leave th
 
 # -- types -------------------------------------------------------------------------------------
 
+PER_SECOND: Final = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
+
 
 def is_text(dtype: pa.DataType) -> bool:
     """Return whether values of the type are text."""

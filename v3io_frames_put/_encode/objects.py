@@ -23,7 +23,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.types as pt
 
-from v3io_frames_put._encode.json_types import PER_SECOND
+from v3io_frames_put._encode.layouts import PER_SECOND
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

@@ -11,8 +11,8 @@ import pyarrow.compute as pc
 
 from v3io_frames_put._encode.arrow_rows import ArrowRecords, ArrowRows
 from v3io_frames_put._encode.columns import Selection, decide_type
+from v3io_frames_put._encode.json_encoder import JsonEncoder
 from v3io_frames_put._encode.json_lines import LineEncoder, LineSelection, LineSource
-from v3io_frames_put._encode.json_rows import JsonEncoder
 from v3io_frames_put._encode.layouts import DETAIL, INVALID, to_numpy
 from v3io_frames_put._encode.packs import Packer
 from v3io_frames_put._encode.records import CELL_BYTES, Encoder, RowEncoder

@@ -1,4 +1,4 @@
-"""Arrow types -> what the native JSON writer needs before it gets their values."""
+"""Columns -> JSON text, one object a row: the native writer, the rules of types, the encoder."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cache, partial
+from io import SEEK_END, BytesIO
+from itertools import groupby
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -14,38 +17,88 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pt
+from arro3.io import write_ndjson
 
 from v3io_frames_put._encode.base64 import encode_base64
-from v3io_frames_put._encode.json_writer import write_cells
 from v3io_frames_put._encode.layouts import (
+    PER_SECOND,
     is_bytes,
     is_list,
     is_text,
     list_parents,
     list_values,
     map_as_list,
+    own_copy,
     rebuild_list,
     rebuild_map,
     to_numpy,
 )
+from v3io_frames_put._encode.objects import encode_cells
+from v3io_frames_put._encode.records import CELL_BYTES, Encoder
+from v3io_frames_put.errors import UnsupportedType
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from v3io_frames_put._encode.rejections import RejectionLog
+    from v3io_frames_put._encode.sources import Column, Window
     from v3io_frames_put.config import Encoding
 
-PER_SECOND: Final = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
+_NEWLINE: Final = 10
+_CELLS_AT_ONCE: Final = 256  # rows between two looks at how much text there is
 _DAY_SECONDS: Final = 86_400
 # Seconds since 1970 of 0001-01-01T00:00:00 and 10000-01-01T00:00:00, in Python's calendar.
-FIRST_SECOND: Final = -62_135_596_800
-END_SECOND: Final = 253_402_300_800
+_FIRST_SECOND: Final = -62_135_596_800
+_END_SECOND: Final = 253_402_300_800
 _DECIMALS: Final = {  # by bits: the type, and the most digits and scale
     bits: (getattr(pa, f"decimal{bits}"), digits)
     for bits, digits in ((32, 9), (64, 18), (128, 38), (256, 76))
     if hasattr(pa, f"decimal{bits}")
 }
-INFINITY: Final = "an infinity; clean it, or choose Encoding(infinity='null' or 'string')"
+_INFINITY: Final = "an infinity; clean it, or choose Encoding(infinity='null' or 'string')"
 _PLAIN_DIGITS: Final = 6  # after the point: with more, older Arrow may write 1.E-7 for 1E-7
 _SAMPLE_ROWS: Final = 256  # looked at before all are
 _FEW: Final = 4  # rows to a value from where formatting each value once pays
+
+
+class RowWriter:
+    """Writes rows, window after window, into the same memory, which then rarely grows."""
+
+    def __init__(self) -> None:
+        self._file = BytesIO()
+
+    def write(self, columns: Sequence[pa.Array], names: Sequence[str]) -> pa.BinaryArray:
+        """Write one object per row, without its newline."""
+        batch = pa.RecordBatch.from_arrays([own_copy(c) for c in columns], names=list(names))
+        self._rewind()
+        write_ndjson(batch, self._file, explicit_nulls=True)
+        text = np.frombuffer(self._file.getbuffer(), np.uint8)[: self._file.tell()]
+        return split_lines(text, batch.num_rows)
+
+    def _rewind(self) -> None:
+        try:
+            self._file.truncate(self._file.seek(0, SEEK_END))  # changes nothing, but looks
+        except BufferError:  # a profiler's hold on our frames is one on the last rows' memory, too
+            self._file = BytesIO()
+        self._file.seek(0)
+
+
+def split_lines(text: np.ndarray, count: int) -> pa.BinaryArray:
+    """Return the lines of a text that ends each with a newline, without their newlines."""
+    offsets = np.zeros(count + 1, np.int32)
+    offsets[1:] = np.flatnonzero(text == _NEWLINE) + 1  # inside values they are escaped
+    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(text)]
+    return pc.binary_slice(pa.Array.from_buffers(pa.binary(), count, buffers), 0, -1)
+
+
+def write_cells(array: pa.Array) -> pa.StringArray:
+    """Write each value alone: a column without name and braces, ``{"":`` and ``}``."""
+    return pc.binary_slice(RowWriter().write([array], [""]), 4, -1).cast(pa.string())
+
+
+def format_name(name: str) -> bytes:
+    """Return a member's name as JSON, with its colon."""
+    return msgspec.json.encode(name) + b":"
 
 
 def as_int64(array: pa.Array) -> np.ndarray:
@@ -61,7 +114,7 @@ def find_infinities(array: pa.Array) -> Iterator[tuple[np.ndarray, str]]:
     infinite = pc.is_inf(wide)
     if infinite.true_count:
         mask = to_numpy(pc.fill_null(infinite, False))  # noqa: FBT003 - Arrow's signature
-        yield mask, INFINITY
+        yield mask, _INFINITY
 
 
 def find_invalid_years(array: pa.Array) -> Iterator[tuple[np.ndarray, str]]:
@@ -72,7 +125,7 @@ def find_invalid_years(array: pa.Array) -> Iterator[tuple[np.ndarray, str]]:
         return  # 64 bits of nanoseconds reach from 1677 to 2262
     first, end = (
         (second * scale if scale else second // _DAY_SECONDS * per_day)
-        for second in (FIRST_SECOND, END_SECOND)
+        for second in (_FIRST_SECOND, _END_SECOND)
     )
     yield from _find_outside(array, first, end, "a year outside 1 - 9999; correct it")
 
@@ -127,17 +180,14 @@ def format_repeated_timestamps(array: pa.TimestampArray) -> pa.Array:
     """
     if array.type.tz is not None:
         array = array.cast(pa.timestamp(array.type.unit, "UTC"))
-    if not _repeats(array[:_SAMPLE_ROWS]):
+    sample = array[:_SAMPLE_ROWS]
+    if len(sample) < _SAMPLE_ROWS or pc.count_distinct(sample).as_py() * _FEW >= len(sample):
         return array
     encoded = array.dictionary_encode()
     if len(encoded.dictionary) * _FEW > len(array):
         return array
     texts = pc.binary_slice(write_cells(encoded.dictionary).cast(pa.binary()), 1, -1)
     return texts.cast(pa.string()).take(encoded.indices)
-
-
-def _repeats(sample: pa.Array) -> bool:
-    return len(sample) == _SAMPLE_ROWS and pc.count_distinct(sample).as_py() * _FEW < len(sample)
 
 
 def format_decimals(array: pa.Array) -> pa.StringArray:
@@ -197,7 +247,7 @@ class NoEncoding(Exception):
     """A type has no JSON; the text says why, and what to do."""
 
 
-AS_IT_IS: Final = Writing()
+_AS_IT_IS: Final = Writing()
 
 
 def plan_writing(dtype: pa.DataType, encoding: Encoding) -> Writing:
@@ -293,10 +343,10 @@ def _plan_map(dtype: pa.MapType, encoding: Encoding) -> Writing:
 
 _NESTED: Final = ((is_list, _plan_list), (pt.is_struct, _plan_struct), (pt.is_map, _plan_map))
 _LEAVES: Final[tuple[tuple[Callable[[pa.DataType], bool], Writing], ...]] = (
-    (pt.is_null, AS_IT_IS),
-    (pt.is_boolean, AS_IT_IS),
-    (pt.is_integer, AS_IT_IS),
-    (is_text, AS_IT_IS),
+    (pt.is_null, _AS_IT_IS),
+    (pt.is_boolean, _AS_IT_IS),
+    (pt.is_integer, _AS_IT_IS),
+    (is_text, _AS_IT_IS),
     (is_bytes, Writing(encode_base64)),
     (pt.is_decimal, Writing(format_decimals)),
     (pt.is_date, Writing(lambda array: array.cast(pa.date32()), find_invalid_years)),
@@ -327,3 +377,104 @@ def _with_infinities(parsed: Any, cell: Any) -> Any:
     if isinstance(parsed, list):
         return [_with_infinities(*pair) for pair in zip(parsed, cell, strict=True)]
     return parsed
+
+
+@dataclass(frozen=True, slots=True)
+class _Member:
+    """One column of a window on its way into the objects."""
+
+    name: str
+    values: pa.Array
+    is_json: bool  # JSON already; else written by the native writer
+
+
+class JsonEncoder(Encoder):
+    """Encodes windows of the columns it was planned for, up to ``max_bytes`` of objects each."""
+
+    def __init__(self, columns: Sequence[Column], encoding: Encoding, max_bytes: int) -> None:
+        self._columns = columns
+        self._writings = [_plan_column(column, encoding) for column in columns]
+        self._encoding = encoding
+        self._max_bytes = max_bytes
+        self._writer = RowWriter()
+        self.row_bytes = sum(len(column.name) + CELL_BYTES for column in columns)
+
+    def encode(self, window: Window, log: RejectionLog) -> pa.BinaryArray:
+        """Return the text of the window's rows, or of as many as fit ``max_bytes``.
+
+        The text of a row that ``log`` rejects has no meaning.
+        """
+        members = [
+            self._prepare(column.name, window.columns[column.number], writing, log)
+            for column, writing in zip(self._columns, self._writings, strict=True)
+        ]
+        if not any(member.is_json for member in members):
+            return self._write(members)
+        num_rows = min(len(member.values) for member in members)
+        return self._splice(
+            [_Member(member.name, member.values[:num_rows], member.is_json) for member in members]
+        )
+
+    def _write(self, members: Sequence[_Member]) -> pa.BinaryArray:
+        columns = [member.values for member in members]
+        return self._writer.write(columns, [member.name for member in members])
+
+    def _splice(self, members: Sequence[_Member]) -> pa.BinaryArray:
+        """Join texts and natively written runs of columns to whole objects."""
+        pieces: list[pa.BinaryArray | bytes] = []
+        for is_json, run in groupby(members, attrgetter("is_json")):
+            if not is_json:
+                pieces += [b",", pc.binary_slice(self._write(list(run)), 1, -1)]  # without braces
+                continue
+            for member in run:
+                pieces += [b"," + format_name(member.name), member.values.cast(pa.binary())]
+        pieces[0] = b"{" + bytes(pieces[0]).removeprefix(b",")
+        return pc.binary_join_element_wise(*pieces, b"}", b"")
+
+    def _prepare(
+        self, name: str, values: pa.Array | np.ndarray, writing: Writing, log: RejectionLog
+    ) -> _Member:
+        """Convert one column of a window for the writer, or to text; reject its invalid cells."""
+        if isinstance(values, np.ndarray):
+            return _Member(name, self._encode_cells(name, values, log), is_json=True)
+        infinite = None
+        for mask, reason in writing.check(values) if writing.check else ():
+            if reason == _INFINITY and self._encoding.infinity == "string":
+                infinite = mask if infinite is None else infinite | mask
+                continue
+            for row in np.flatnonzero(mask):
+                log.add(row, "UnencodableValue", _describe(name, values.type, reason))
+        converted = writing.convert(values) if writing.convert else values
+        if infinite is not None:
+            texts = write_infinities(values, write_cells(converted), infinite)
+            return _Member(name, texts, is_json=True)
+        if "\0" in name:  # Arrow hands names to the writer as C strings, which end there
+            return _Member(name, write_cells(converted), is_json=True)
+        return _Member(name, converted, is_json=False)
+
+    def _encode_cells(self, name: str, cells: np.ndarray, log: RejectionLog) -> pa.BinaryArray:
+        """Encode Python objects; stop early where their text grows too large."""
+        texts, size, stop = [], 0, 0
+        while stop < len(cells) and size <= self._max_bytes:
+            start, stop = stop, min(stop + _CELLS_AT_ONCE, len(cells))
+
+            def reject(place: int, reason: str, start: int = start) -> None:
+                log.add(start + place, "UnencodableValue", _describe(name, "object", reason))
+
+            texts.append(encode_cells(cells[start:stop].tolist(), self._encoding, reject))
+            size += len(texts[-1])
+        return split_lines(np.frombuffer(b"".join(texts), np.uint8), stop)
+
+
+def _plan_column(column: Column, encoding: Encoding) -> Writing:
+    """Choose how a column is written; Python objects show their types only cell by cell."""
+    if column.type is None:
+        return _AS_IT_IS
+    try:
+        return plan_writing(column.type, encoding)
+    except NoEncoding as error:
+        raise UnsupportedType(column=column.name, dtype=column.type, advice=f"{error}") from None
+
+
+def _describe(name: str, dtype: object, reason: str) -> str:
+    return f"column {name!r} ({dtype}) holds {reason}."
