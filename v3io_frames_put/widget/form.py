@@ -104,19 +104,16 @@ class Choices:
 # -- the data ------------------------------------------------------------------------------
 
 
-def notebook_names() -> Mapping[str, Any]:
-    """Return the variables of the notebook; none outside of one."""
-    ipython = sys.modules.get("IPython")
-    shell = ipython.get_ipython() if ipython else None
-    return {} if shell is None else shell.user_ns
-
-
-def find_frames(names: Mapping[str, Any]) -> dict[str, pd.DataFrame]:
-    """Find the DataFrames among variables, in order; ``_`` names are the shell's own."""
+def find_frames(names: Mapping[str, Any] | None) -> dict[str, pd.DataFrame]:
+    """Find the DataFrames among variables, in order; None: those of the notebook."""
+    if names is None:
+        ipython = sys.modules.get("IPython")
+        shell = ipython.get_ipython() if ipython else None
+        names = {} if shell is None else shell.user_ns
     return {
         name: value
         for name, value in list(names.items())
-        if isinstance(value, pd.DataFrame) and not name.startswith("_")
+        if isinstance(value, pd.DataFrame) and not name.startswith("_")  # those are the shell's
     }
 
 

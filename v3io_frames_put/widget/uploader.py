@@ -1,4 +1,4 @@
-"""``Uploader``: the form, the buttons and the threads."""
+"""``Uploader``: the buttons, the threads, and what happens when."""
 
 from __future__ import annotations
 
@@ -12,28 +12,13 @@ import pandas as pd
 from traitlets import Any as AnyTrait
 from traitlets import Unicode
 
+from v3io_frames_put import errors
 from v3io_frames_put._html import plural
 from v3io_frames_put.client import Client, with_retry
-from v3io_frames_put.errors import (
-    ConfigError,
-    Interrupted,
-    PartialFailure,
-    PutRecordsError,
-    StreamNotFound,
-)
 from v3io_frames_put.plan import plan_records
 from v3io_frames_put.progress import Pace, draw_progress, progress_words
 from v3io_frames_put.put import put_records
-from v3io_frames_put.widget import show
-from v3io_frames_put.widget.background import Background
-from v3io_frames_put.widget.form import (
-    Choices,
-    Form,
-    find_frames,
-    notebook_names,
-    read_file,
-    write_results,
-)
+from v3io_frames_put.widget import form, show
 from v3io_frames_put.widget.show import Ended
 
 if TYPE_CHECKING:
@@ -51,12 +36,53 @@ _RUNNING: Final = ("uploading", "pausing", "stopping")
 _ROW: Final = {"flex_flow": "row wrap", "align_items": "center"}
 
 
+class Background:
+    """Does work a moment after it was submitted, one piece at a time.
+
+    Newer work takes the place of work of the same name that has not begun, so that ten
+    changed choices make one plan.
+    """
+
+    def __init__(self, quiet_seconds: float) -> None:
+        self._quiet_seconds = quiet_seconds
+        self._lock, self._turn = threading.Lock(), threading.Lock()
+        self._newest: dict[str, threading.Timer] = {}
+        self._timers: list[threading.Timer] = []  # all that may be alive
+        self._is_closed = False
+
+    def submit(self, name: str, work: Callable[[], None]) -> None:
+        """Do work soon, unless this is closed; it must not raise."""
+        with self._lock:
+            if self._is_closed:
+                return
+            if name in self._newest:
+                self._newest[name].cancel()
+            timer = threading.Timer(self._quiet_seconds, self._do, [work])
+            timer.name, timer.daemon = "v3io-put-background", True
+            self._newest[name] = timer
+            self._timers = [*filter(threading.Timer.is_alive, self._timers), timer]
+            timer.start()
+
+    def _do(self, work: Callable[[], None]) -> None:
+        with self._turn:
+            work()
+
+    def close(self, timeout_seconds: float = 5) -> None:
+        """Drop the work that has not begun, and wait for the rest."""
+        with self._lock:
+            self._is_closed = True
+        for timer in self._timers:
+            timer.cancel()
+            if timer is not threading.current_thread():
+                timer.join(timeout_seconds)
+
+
 class _Sent(NamedTuple):
     """What the last upload sent."""
 
     original: pd.DataFrame  # as it was chosen, to know it again
     data: pd.DataFrame  # as it was then
-    choices: Choices
+    choices: form.Choices
 
 
 class Uploader(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
@@ -105,10 +131,12 @@ class Uploader(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
         **choices: Any,
     ) -> None:
         if data is not None and not isinstance(data, pd.DataFrame):
-            raise ConfigError(f"data is a {type(data).__name__}; expected a pandas DataFrame.")
+            raise errors.ConfigError(
+                f"data is a {type(data).__name__}; expected a pandas DataFrame."
+            )
         if choices.get("columns") is not None:
             choices["columns"] = tuple(map(str, choices["columns"]))
-        first = Choices(stream=stream, **choices)
+        first = form.Choices(stream=stream, **choices)
         if data is not None:
             first.check(data)
         self.results: pd.DataFrame | None = None
@@ -124,7 +152,7 @@ class Uploader(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
         self._lock = threading.RLock()
         self._background = Background(_QUIET_SECONDS)
         self._last_state = show.LastState()
-        self._form = Form(first, has_client=client is not None)
+        self._form = form.Form(first, has_client=client is not None)
         super().__init__(self._make_boxes())
         self.add_class("v3io-uploader")
         self._find_frames()
@@ -164,7 +192,7 @@ class Uploader(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
         ]  # fmt: skip
 
     def _wire(self) -> None:
-        form = self._form
+        controls = self._form
         for button, work in (
             (self._primary, lambda: self._act()),  # noqa: PLW0108  # the work of then
             (self._stop_button, self.stop),
@@ -173,13 +201,13 @@ class Uploader(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
             (self._cancel, self._refresh),
             (self._create, lambda: self._soon("create", self._create_stream)),
             (self._save, lambda: self._soon("save", self._save_results)),
-            (form.find, self._find_frames),
+            (controls.find, self._find_frames),
         ):
             button.on_click(self._guard(work))
-        form.frame.observe(self._guard(self._choose_frame), names="value")
-        form.file.observe(self._guard(self._choose_file), names="value")
-        form.journal.observe(self._guard(self._offer_journal), names="value")
-        form.on_change(self._guard(self._replan))
+        controls.frame.observe(self._guard(self._choose_frame), names="value")
+        controls.file.observe(self._guard(self._choose_file), names="value")
+        controls.journal.observe(self._guard(self._offer_journal), names="value")
+        controls.on_change(self._guard(self._replan))
 
     def _guard(self, work: Callable[[], Any]) -> Callable[..., None]:
         """Make a callback that shows what work raises: a notebook hides it."""
@@ -188,7 +216,7 @@ class Uploader(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
             try:
                 work()
             except Exception as error:  # noqa: BLE001  # a notebook swallows what a callback raises
-                if not isinstance(error, PutRecordsError):
+                if not isinstance(error, errors.PutRecordsError):
                     _LOG.error("the uploader failed", exc_info=error)
                 self._say(show.in_form_words(error), is_alarm=True)
 
@@ -265,13 +293,12 @@ class Uploader(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
         """The same upload as code to paste into a job, without the access key."""
         return self._read_choices().code()
 
-    def _read_choices(self) -> Choices:
+    def _read_choices(self) -> form.Choices:
         return self._form.read(self._source)
 
     def _find_frames(self) -> None:
         """Look for DataFrames again; the one in use stays, and so do files that were read."""
-        found = find_frames(notebook_names() if self._names is None else self._names)
-        known = {**found, **self._files}
+        known = {**form.find_frames(self._names), **self._files}
         if self._data is not None and not any(frame is self._data for frame in known.values()):
             known = {self._source: self._data, **known}
         self._offer_frames(known)
@@ -303,7 +330,7 @@ class Uploader(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
             self._soon("file", lambda: self._read_file(path))
 
     def _read_file(self, path: str) -> None:
-        frame, expression = read_file(path)
+        frame, expression = form.read_file(path)
         self._files[expression] = self._data = frame
         self._offer_frames({**self._frames, expression: frame})
 
@@ -333,7 +360,7 @@ class Uploader(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
         options.pop("journal", None)  # nothing is sent, so nothing is kept
         try:
             plan = plan_records(data.head(rows), choices.stream or "container/stream", **options)
-        except PutRecordsError as error:
+        except errors.PutRecordsError as error:
             self._plan = None
             self._preview.value = show.draw_message(show.in_form_words(error), is_alarm=True)
             return
@@ -368,9 +395,9 @@ class Uploader(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
         """Send all rows."""
         choices, data = self._read_choices(), self._data
         if data is None:
-            raise ConfigError("There is nothing to send: choose a DataFrame or a file.")
+            raise errors.ConfigError("There is nothing to send: choose a DataFrame or a file.")
         if not choices.stream:
-            raise ConfigError("The field Stream is empty: fill in container/path/to/stream.")
+            raise errors.ConfigError("The field Stream is empty: fill in container/path/to/stream.")
         with self._lock:
             if self._thread is None:
                 self._sent, self._left = _Sent(data, data.copy(deep=False), choices), None
@@ -434,15 +461,15 @@ class Uploader(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
                 results = put_records(
                     data, choices.stream, resume=left, client=client, on_error="raise", **options
                 )
-        except PartialFailure as error:
+        except errors.PartialFailure as error:
             return Ended("done", error.results)
-        except Interrupted as stop:
+        except errors.Interrupted as stop:
             return Ended("stopped", stop.results)
         except BaseException as error:  # noqa: BLE001  # shown: nobody else sees it
             return Ended("failed", getattr(error, "results", None), error)
         return Ended("done", results)
 
-    def _connect(self, choices: Choices) -> Client:
+    def _connect(self, choices: form.Choices) -> Client:
         """Make a client that gives up soon if nothing answers: a person waits."""
         client = self._client or Client(choices.endpoint or None, self._form.key.secret)
         return with_retry(client, client.retry.where_a_person_waits())
@@ -479,7 +506,7 @@ class Uploader(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
         self.progress = snapshot
 
     def _show_end(self, ended: Ended) -> None:
-        is_missing = isinstance(ended.error, StreamNotFound)
+        is_missing = isinstance(ended.error, errors.StreamNotFound)
         if is_missing and self._sent is not None:
             self._say(f"The stream {self._sent.choices.stream} does not exist yet.")
         else:
@@ -515,9 +542,9 @@ class Uploader(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
 
     def _save_results(self) -> None:
         if self.results is None:
-            raise ConfigError("Nothing was uploaded yet.")
+            raise errors.ConfigError("Nothing was uploaded yet.")
         path = self._path.value.strip()
-        write_results(self.results, path)
+        form.write_results(self.results, path)
         self._say(f"The results of {plural(len(self.results), 'row')} are in {path}.")
 
     def _repr_mimebundle_(self, **options: Any) -> Any:

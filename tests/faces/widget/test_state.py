@@ -11,8 +11,8 @@ from ipywidgets.embed import dependency_state
 
 from v3io_frames_put import Uploader
 from v3io_frames_put.local import LocalPlatform
-from v3io_frames_put.widget.background import Background
 from v3io_frames_put.widget.form import SecretText
+from v3io_frames_put.widget.uploader import Background
 
 STREAM = "projects/house/readings"
 SECONDS = 30
