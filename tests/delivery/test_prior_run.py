@@ -211,6 +211,7 @@ def test_a_row_in_several_records_has_its_first_place_and_the_others_are_copies(
         proves_absence=True,
     )
     assert prior.positions(as_rows([0, 1, 4])).tolist() == [[0, 100], [0, 7], [0, 8]]
+    assert prior.found(0, 9).tolist() == [1, 4]  # row 0 was known before
     assert in_doubt.duplicates() == [Copy(0, 2, 9), Copy(1, 1, 3)]
     assert in_doubt.late() == []
 
@@ -222,6 +223,15 @@ def test_packs_are_the_rows_of_their_tags():
     in_doubt.take(found((1, 2, 0, 7), (2, 1, 0, 8)), proves_absence=True)
     assert prior.positions(as_rows([1, 4, 2])).tolist() == [[0, 7], [0, 7], [0, 8]]
     assert recall(prior, 6)["record_row"].tolist() == [-1, 0, 0, -1, 1, -1]
+
+
+def test_a_row_in_two_packs_has_its_place_in_the_first():
+    rows_of = {(1, 2): as_rows([1, 4]), (4, 2): as_rows([4, 1])}.__getitem__
+    prior = make_prior([UNKNOWN] * 6)
+    in_doubt = make_in_doubt(prior, rows_of=rows_of)
+    in_doubt.take(found((1, 2, 0, 7), (4, 2, 0, 8)), proves_absence=True)
+    assert prior.positions(as_rows([1, 4])).tolist() == [[0, 7], [0, 7]]
+    assert recall(prior, 6)["record_row"].tolist() == [-1, 0, -1, -1, 1, -1]
 
 
 def test_tags_of_stored_rows_and_of_rows_in_doubt_are_expected():
