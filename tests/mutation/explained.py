@@ -1,7 +1,9 @@
 """Modules of which every mutant is noticed, but for those here, which no law can notice."""
 
 EXPLAINED: dict[str, dict[str, str]] = {
-    "classification": {},
+    "classification": {
+        "Stop: True -> False": "read where a platform was silent, and then always given",
+    },
     "prior_run": {
         "PriorOutcomes.late_rows: status >= 0 -> status > 0": (
             "0 is stored, which no number of attempts makes late"

@@ -150,11 +150,9 @@ _FIRST_SERVER_ERROR: Final = 500
 _NO_ANSWER_TO_A_QUERY: Final = frozenset({409, 413})
 
 
-def is_passing(attempt: Attempt) -> bool:
-    """Return whether the same request may be answered when it is sent again."""
-    if not isinstance(attempt, Answer):
-        return attempt.kind not in CONNECTING_STOPS
-    return attempt.status in _PASSING or attempt.status >= _FIRST_SERVER_ERROR
+def is_passing(answer: Answer) -> bool:
+    """Return whether the same request may be answered otherwise when it is sent again."""
+    return answer.status in _PASSING or answer.status >= _FIRST_SERVER_ERROR
 
 
 def classify_query_response(attempt: Attempt) -> Classification:
