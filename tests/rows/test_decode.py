@@ -96,7 +96,7 @@ def test_no_records_give_an_empty_frame(schema, data_format):
     ("data", "data_format", "message"),
     [
         (b"{", "json", r"record 1 is not a JSON object \(.*truncated"),
-        (b"[1]", "json", r"record 1 is not a JSON object \(a JSON list\)"),
+        (b"[1]", "json", r"record 1 is not a JSON object \(Expected `object`, got `array`\)"),
         (b"{}", "arrow", "record 1 is not an Arrow stream"),
     ],
 )

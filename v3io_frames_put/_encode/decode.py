@@ -12,7 +12,7 @@ import warnings
 from base64 import b64decode
 from contextlib import contextmanager
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 import msgspec
 import numpy as np
@@ -49,7 +49,7 @@ def decode_records(
     on_error: Literal["raise", "skip"] = "raise",
 ) -> pd.DataFrame:
     """Turn records back into rows: what ``Client.decode_records`` promises."""
-    if format not in _PARSERS:
+    if format not in _FORMATS:
         raise ConfigError(f"format={format!r}: expected 'json', 'arrow' or 'raw'.")
     if on_error not in ("raise", "skip"):
         raise ConfigError(f"on_error={on_error!r}: expected 'raise' or 'skip'.")
@@ -68,7 +68,7 @@ def decode_records(
     found: dict[str, Any] = {name: [] for name in names}
     counts: Any = []
     if parsed:
-        found, counts = _COLLECTORS[format](parsed)
+        found, counts = _FORMATS[format].collect(parsed)
     if format == "raw" and names:
         found = {names[0]: found.popitem()[1]}
     columns = {}
@@ -123,12 +123,13 @@ def _parse(
     records: pd.DataFrame, data_format: Format, *, skip: bool
 ) -> tuple[pd.DataFrame, list[Any]]:
     """Parse each record; leave out those that cannot be, and warn of them, if asked to."""
-    parse, parsed, bad = _PARSERS[data_format], [], {}
+    parse, _, expected = _FORMATS[data_format]
+    parsed, bad = [], {}
     for number, data in enumerate(records["data"]):
         try:
             parsed.append(parse(data))
         except (msgspec.DecodeError, RecursionError, pa.ArrowInvalid, OSError, TypeError) as error:  # noqa: PERF203 - each alone
-            bad[number] = f"is not {_EXPECTED[data_format]} ({error})"
+            bad[number] = f"is not {expected} ({error})"
             if not skip:
                 raise DataError(f"record {number:,} {bad[number]}. See format=.") from None
     if not bad:
@@ -150,24 +151,12 @@ def _parse(
 
 
 _NAMED: Final = 10
-_EXPECTED: Final = {"json": "a JSON object", "arrow": "an Arrow stream", "raw": "bytes"}
+_JSON: Final = msgspec.json.Decoder(dict[str, Any])
 
 
 def _parse_lines(data: bytes) -> list[dict[str, Any]]:
     """Parse the lines of a record; each must be an object."""
-    rows = [_JSON.decode(line) for line in (data.splitlines() if b"\n" in data else [data])]
-    for row in rows:
-        if not isinstance(row, dict):
-            raise TypeError(f"a JSON {type(row).__name__}")
-    return rows
-
-
-_JSON: Final = msgspec.json.Decoder()
-_PARSERS: Final[dict[str, Callable[[bytes], Any]]] = {
-    "json": _parse_lines,
-    "arrow": lambda data: pa.ipc.open_stream(data).read_all(),
-    "raw": bytes,
-}
+    return [_JSON.decode(line) for line in (data.splitlines() if b"\n" in data else [data])]
 
 
 def _collect_json(parsed: list[Any]) -> Collected:
@@ -190,10 +179,18 @@ def _collect_raw(parsed: list[Any]) -> Collected:
     return {"data": pa.array(parsed, pa.large_binary())}, [1] * len(parsed)
 
 
-_COLLECTORS: Final[dict[str, Callable[[list[Any]], Collected]]] = {
-    "json": _collect_json,
-    "arrow": _collect_arrow,
-    "raw": _collect_raw,
+class _Format(NamedTuple):
+    parse: Callable[[bytes], Any]  # one record
+    collect: Callable[[list[Any]], Collected]
+    expected: str
+
+
+_FORMATS: Final = {
+    "json": _Format(_parse_lines, _collect_json, "a JSON object"),
+    "arrow": _Format(
+        lambda data: pa.ipc.open_stream(data).read_all(), _collect_arrow, "an Arrow stream"
+    ),
+    "raw": _Format(bytes, _collect_raw, "bytes"),
 }
 
 
