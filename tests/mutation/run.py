@@ -29,9 +29,9 @@ HEAVY = ("numpy", "pandas", "pyarrow.compute")
 PRELOADED = [importlib.import_module(name) for name in HEAVY]
 MODULES = {
     "classification": "v3io_frames_put._producer.classification",
-    "completion": "v3io_frames_put._producer.completion",
     "outcomes": "v3io_frames_put._producer.outcomes",
     "prior_run": "v3io_frames_put._producer.prior_run",
+    "producer": "v3io_frames_put._producer.producer",
     "reconciler": "v3io_frames_put._producer.reconciler",
     "resume": "v3io_frames_put.resume",
 }

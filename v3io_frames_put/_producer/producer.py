@@ -22,24 +22,17 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 import numpy as np
 
-from v3io_frames_put._producer import completion
 from v3io_frames_put._producer.accumulator import Accumulator, iterate_parts
 from v3io_frames_put._producer.classification import (
+    REJECTING_NAMES,
     Stop,
     classify_response,
     describe_cause,
     describe_failure,
-)
-from v3io_frames_put._producer.completion import (
-    HELD,
-    STOPPED,
-    Reordering,
-    find_too_large,
-    record_status,
 )
 from v3io_frames_put._producer.flow_control import (
     AdaptiveLimit,
@@ -49,6 +42,7 @@ from v3io_frames_put._producer.flow_control import (
     next_pause,
 )
 from v3io_frames_put._producer.outcomes import RunLog
+from v3io_frames_put._producer.reordering import Reordering
 from v3io_frames_put._producer.values import PAGE_ROWS, Failure
 from v3io_frames_put._wire.api import Answer, Fault, put_records_request
 from v3io_frames_put._wire.bodies import ENVELOPE_BYTES, NO_SHARD, build_body
@@ -57,17 +51,28 @@ from v3io_frames_put._wire.responses import UnbelievableAnswerError, parse_put_a
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from numpy.typing import NDArray
+
     from v3io_frames_put._producer.accumulator import Batch
     from v3io_frames_put._producer.classification import Cause, Classification
     from v3io_frames_put._producer.outcomes import Outcomes
     from v3io_frames_put._producer.queries import PendingQuery
     from v3io_frames_put._producer.reconciler import Lookup, Reconciler
-    from v3io_frames_put._producer.values import Copy
+    from v3io_frames_put._producer.values import Copy, Status
     from v3io_frames_put._wire.api import Attempt, Request
-    from v3io_frames_put._wire.bodies import EncodedWindow
+    from v3io_frames_put._wire.bodies import EncodedWindow, Entries
     from v3io_frames_put._wire.paths import StreamPath
+    from v3io_frames_put._wire.responses import RecordErrors
     from v3io_frames_put.config import DeliveryOptions
 
+HELD: Final = Failure(
+    "HeldBehindDestination",
+    "an earlier row of its shard or partition key was given up; sending it would break the order",
+)
+STOPPED: Final = Failure("Stopped", "the run ended before this row was sent")
+_NOT_PROVEN: Final = (
+    "it was looked for and not found, but records are missing there, so its absence is not proven"
+)
 _RESETS_BEFORE_SPLIT: Final = 2  # contract section 3, Retry
 
 
@@ -337,7 +342,7 @@ class Producer:
         self._run_log.acked(batch.request)
         shards, numbers = parsed.shard_id, parsed.sequence_number
         stored = None if parsed.all_stored else np.flatnonzero(parsed.stored)
-        completion.record_stored(self.outcomes, batch, stored, shards, numbers)
+        self._record_stored(batch, stored, shards, numbers)
         if batch.attempts > 1:
             at = np.flatnonzero(parsed.stored)
             self._reordering.note_stored(batch, at, numbers)
@@ -347,25 +352,74 @@ class Producer:
             self._accumulator.advance(batch)
             return
         self._reordering.note_open(batch, parsed.stored, numbers)
-        rejected, still_open = completion.record_rejected(self.outcomes, batch, parsed)
-        if self._reconciler and rejected is not None:
-            self._reconciler.note_rejected(rejected)
+        still_open = self._record_rejected(batch, parsed.errors)
         if still_open is None:
             self._accumulator.advance(batch)
         else:
             self._retry_in_doubt(still_open, moment)
 
+    def _record_stored(
+        self,
+        batch: Batch,
+        stored: NDArray[np.intp] | None,
+        shard_id: NDArray[np.int32],
+        sequence_number: NDArray[np.int64],
+    ) -> None:
+        """Record the stored records of a batch, by their positions; None: all are stored."""
+        entries, rows = batch.entries, batch.entries.rows
+        sent_twice: Any = batch.state["sent_twice"] if batch.attempts > 1 else False
+        if stored is not None or entries.row_counts is not None:
+            stored = np.arange(len(entries)) if stored is None else stored
+            rows = entries.rows_of(stored)
+            shard_id = entries.spread(shard_id, stored)
+            sequence_number = entries.spread(sequence_number, stored)
+            sent_twice = entries.spread(batch.state["sent_twice"], stored)
+        self.outcomes.record(
+            rows,
+            "stored",
+            attempts=batch.attempts,
+            shard_id=shard_id,
+            sequence_number=sequence_number,
+            maybe_duplicate=sent_twice,
+        )
+
+    def _record_rejected(self, batch: Batch, errors: RecordErrors) -> Batch | None:
+        """Record what an answer rejects; return the records that it leaves open."""
+        rejected: list[int] = []
+        still_open: list[int] = []
+        for position, code, name in zip(errors.positions, errors.codes, errors.names, strict=True):
+            failure = Failure(name, "the platform's answer for this record", code)
+            batch.state["why"][position] = failure
+            (rejected if name in REJECTING_NAMES else still_open).append(position)
+        if rejected:
+            refused = batch.pick(np.array(rejected))
+            self._record_status(refused, "rejected")
+            if self._reconciler:
+                self._reconciler.note_rejected(refused)
+        return batch.pick(np.array(still_open)) if still_open else None
+
     def _complete_lookup(self, lookup: Lookup, moment: Moment) -> None:
-        """Take what was found out about a batch whose request got no answer."""
-        is_found = lookup.is_found
-        numbers = lookup.positions["sequence_number"]
-        self._reordering.note_stored(lookup.batch, np.flatnonzero(is_found), numbers)
-        self._reordering.note_open(lookup.batch, is_found, numbers)
-        absent = completion.record_lookup(self.outcomes, lookup)
-        if absent is None:
-            self._accumulator.advance(lookup.batch)
+        """Record what was found of a batch whose request got no answer; send the rest again."""
+        batch, is_found = lookup.batch, lookup.is_found
+        found, numbers = np.flatnonzero(is_found), lookup.positions["sequence_number"]
+        self._reordering.note_stored(batch, found, numbers)
+        self._reordering.note_open(batch, is_found, numbers)
+        if len(found):
+            self._record_stored(batch, found, lookup.positions["shard_id"], numbers)
+        unproven = np.flatnonzero(~is_found & ~lookup.is_proven)
+        if len(unproven):
+            unresolved = batch.pick(unproven)
+            for at, why in enumerate(unresolved.state["why"]):
+                failure = replace(why, detail=f"{why.detail}; {_NOT_PROVEN}")
+                unresolved.state["why"][at] = failure
+            self._record_status(unresolved, "unknown")
+        absent = np.flatnonzero(~is_found & lookup.is_proven)
+        if len(absent):
+            left = batch.pick(absent)
+            left.state["maybe_stored"] = False
+            self._retry_later(left, moment)
         else:
-            self._retry_later(absent, moment)
+            self._accumulator.advance(batch)
 
     def _split(self, batch: Batch, classification: Classification) -> None:
         """Send the halves one after the other, down to the one record at fault."""
@@ -435,13 +489,31 @@ class Producer:
             self.outcomes.record_failure(entries.rows, "unsent", HELD)
         for part in split:
             part.set_reason(HELD)
-            record_status(self.outcomes, part, "unsent")
+            self._record_status(part, "unsent")
         self._finish(batch, "unsent")
 
     def _finish(self, batch: Batch, status: Literal["rejected", "unsent", "unknown"]) -> None:
         """Record a batch that is over, and let what comes after it go."""
-        record_status(self.outcomes, batch, status)
+        self._record_status(batch, status)
         self._accumulator.advance(batch)
+
+    def _record_status(self, batch: Batch, status: Status) -> None:
+        """Record one status for all records of a batch, each with its own reason.
+
+        A record that an earlier request may have stored ends unknown, whatever its
+        last answer said (contract section 2).
+        """
+        for maybe in (False, True):
+            of_kind = batch.state["maybe_stored"] == maybe
+            for why in dict.fromkeys(batch.state["why"][of_kind]):
+                chosen = np.flatnonzero(of_kind & (batch.state["why"] == why))
+                self.outcomes.record_failure(
+                    batch.entries.rows_of(chosen),
+                    "unknown" if maybe else status,
+                    why,
+                    attempts=batch.attempts,
+                    maybe_duplicate=batch.entries.spread(batch.state["sent_twice"], chosen),
+                )
 
     # -- the end ----------------------------------------------------------------------
 
@@ -482,7 +554,7 @@ class Producer:
         for part in iterate_parts(batch):
             reasons = part.state["why"]
             reasons[reasons == None] = STOPPED  # noqa: E711  # element by element
-            record_status(self.outcomes, part, "unsent")
+            self._record_status(part, "unsent")
 
     def finish_rows(self, num_rows: int) -> None:
         """Record as unsent the rows of the data, so many in all, that never came in a record.
@@ -508,3 +580,20 @@ class Producer:
             return left
         # A rejected row that is found late was not among those left.
         return left - len(late) + self._reconciler.count_rejected(copy.row for copy in late)
+
+
+def find_too_large(
+    entries: Entries, max_bytes: int
+) -> tuple[NDArray[np.bool_], list[tuple[NDArray[np.int64], Failure]]]:
+    """Return which records fit in a body, and the rows of each that does not, with the reason."""
+    sizes = entries.sizes + ENVELOPE_BYTES
+    fits: NDArray[np.bool_] = sizes <= max_bytes
+    too_large = []
+    for position in np.flatnonzero(~fits):
+        detail = (
+            f"as a request of its own it takes {sizes[position]:,} bytes; max_body_bytes "
+            f"and max_in_flight_bytes allow {max_bytes:,}. Shorten it or raise them."
+        )
+        failure = Failure("DataTooLarge", detail)
+        too_large.append((entries.rows_of(np.array([position])), failure))
+    return fits, too_large

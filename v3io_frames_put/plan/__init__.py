@@ -19,7 +19,7 @@ import pyarrow.types as pt
 
 from v3io_frames_put._encode.plan import plan_rows
 from v3io_frames_put._producer.accumulator import Accumulator
-from v3io_frames_put._producer.completion import find_too_large
+from v3io_frames_put._producer.producer import find_too_large
 from v3io_frames_put._public import public
 from v3io_frames_put._run import plan_data
 from v3io_frames_put._wire.bodies import ENVELOPE_BYTES, RUN_BYTES, encode_window
