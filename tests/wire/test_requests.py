@@ -25,20 +25,20 @@ ROOT = "/mycontainer/MyDirectory/MyStream/"
             "UpdateStream", ("POST", ROOT), b'{"ShardCount":9}',
         ),
         (
-            api.seek_earliest_request(STREAM, 3),
+            api.seek_request(STREAM, 3, "earliest"),
             "Seek", ("PUT", f"{ROOT}3"), b'{"Type":"EARLIEST"}',
         ),
         (
-            api.seek_latest_request(STREAM, 0),
+            api.seek_request(STREAM, 0, "latest"),
             "Seek", ("PUT", f"{ROOT}0"), b'{"Type":"LATEST"}',
         ),
         (
-            api.seek_time_request(STREAM, 3, nanoseconds=1_532_269_440_000_000_001),
+            api.seek_request(STREAM, 3, "time", 1_532_269_440_000_000_001),
             "Seek", ("PUT", f"{ROOT}3"),
             b'{"Type":"TIME","TimestampSec":1532269440,"TimestampNSec":1}',
         ),
         (
-            api.seek_sequence_request(STREAM, 3, sequence_number=7),
+            api.seek_request(STREAM, 3, "sequence", 7),
             "Seek", ("PUT", f"{ROOT}3"), b'{"Type":"SEQUENCE","StartingSequenceNumber":7}',
         ),
         (

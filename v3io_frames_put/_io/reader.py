@@ -99,14 +99,7 @@ _MAX_LOST_PLACES: Final = 10  # each time retention was faster than we are
 
 def find_location(stream: StreamAdmin, shard: int, start: StartPosition) -> str | None:
     """Seek. None: the shard does not exist yet, for nothing was ever written to it."""
-    if start.kind == "earliest":
-        request = api.seek_earliest_request(stream.path, shard)
-    elif start.kind == "latest":
-        request = api.seek_latest_request(stream.path, shard)
-    elif start.kind == "time":
-        request = api.seek_time_request(stream.path, shard, nanoseconds=start.number)
-    else:
-        request = api.seek_sequence_request(stream.path, shard, sequence_number=start.number)
+    request = api.seek_request(stream.path, shard, start.kind, start.number)
     answer = stream.requests.send(request, doing=f"seek {stream.path}")
     if answer.status == _SUCCESS:
         return responses.parse_location(answer)

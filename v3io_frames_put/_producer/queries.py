@@ -116,14 +116,14 @@ def find_shard_position(stream: StreamPath, shard: int) -> Query[ShardPosition]:
     number = yield from find_last_number(stream, shard)
     if number is not None:
         return ShardPosition(number)
-    seek = api.seek_latest_request(stream, shard)
+    seek = api.seek_request(stream, shard, "latest")
     location = yield QueryStep(seek, _if_success(parse_location))
     return ShardPosition() if location is None else ShardPosition(location=location)
 
 
 def check_reading(stream: StreamPath) -> Query[None]:
     """Check that we may read: read a record of the first shard, or learn that it has none."""
-    location = yield QueryStep(api.seek_earliest_request(stream, 0), _if_success(parse_location))
+    location = yield QueryStep(api.seek_request(stream, 0, "earliest"), _if_success(parse_location))
     if location is not None:
         get = api.get_records_request(stream, 0, location=location, limit=1)
         yield QueryStep(get, _if_success(parse_record_page))
@@ -173,11 +173,11 @@ def _enter(stream: StreamPath, shard: int, start: ShardPosition) -> Query[tuple[
         return start.location, True
     if start.number:
         # The record before is read once more: it proves that none after it was dropped.
-        request = api.seek_sequence_request(stream, shard, sequence_number=start.number)
+        request = api.seek_request(stream, shard, "sequence", start.number)
         location = yield QueryStep(request, _parse_seek)
         if location is not None:
             return location, True
-    location = yield QueryStep(api.seek_earliest_request(stream, shard), _parse_seek)
+    location = yield QueryStep(api.seek_request(stream, shard, "earliest"), _parse_seek)
     # A shard that was never written holds none of our records for certain.
     return location, location is not None or start.number == 0
 

@@ -231,27 +231,24 @@ def update_stream_request(stream: StreamPath, *, shards: int) -> Request:
     return _call(UPDATE_STREAM, "POST", stream.resource, {"ShardCount": shards})
 
 
-def seek_earliest_request(stream: StreamPath, shard: int) -> Request:
-    """Return the request for the location where a shard begins."""
-    return _seek(stream, shard, {"Type": "EARLIEST"})
+def seek_request(
+    stream: StreamPath,
+    shard: int,
+    kind: Literal["earliest", "latest", "time", "sequence"],
+    number: int = 0,
+) -> Request:
+    """Return the request for a location: a shard's begin or end, a time, or a record's number.
 
-
-def seek_latest_request(stream: StreamPath, shard: int) -> Request:
-    """Return the request for the location where a shard ends: after its newest record."""
-    return _seek(stream, shard, {"Type": "LATEST"})
-
-
-def seek_time_request(stream: StreamPath, shard: int, *, nanoseconds: int) -> Request:
-    """Return the request for the first record that arrived at or after a time since the epoch."""
-    seconds, rest = divmod(nanoseconds, 1_000_000_000)
-    # Both fields are required: the platform has no default for the nanoseconds.
-    return _seek(stream, shard, {"Type": "TIME", "TimestampSec": seconds, "TimestampNSec": rest})
-
-
-def seek_sequence_request(stream: StreamPath, shard: int, *, sequence_number: int) -> Request:
-    """Return the request for the location of the record of a number."""
-    fields = {"Type": "SEQUENCE", "StartingSequenceNumber": sequence_number}
-    return _seek(stream, shard, fields)
+    ``number`` is the nanoseconds since the epoch, or the record's number.
+    """
+    fields: dict[str, Any] = {"Type": kind.upper()}
+    if kind == "time":
+        seconds, rest = divmod(number, 1_000_000_000)
+        # Both fields are required: the platform has no default for the nanoseconds.
+        fields |= {"TimestampSec": seconds, "TimestampNSec": rest}
+    elif kind == "sequence":
+        fields["StartingSequenceNumber"] = number
+    return _call(SEEK, "PUT", stream.shard_resource(shard), fields)
 
 
 def get_records_request(stream: StreamPath, shard: int, *, location: str, limit: int) -> Request:
@@ -290,10 +287,6 @@ def delete_object_request(container: str, key: str) -> Request:
 def delete_directory_request(stream: StreamPath) -> Request:
     """Return the request that deletes the stream's own directory, which must be empty."""
     return Request("DELETE", stream.resource)
-
-
-def _seek(stream: StreamPath, shard: int, fields: dict[str, Any]) -> Request:
-    return _call(SEEK, "PUT", stream.shard_resource(shard), fields)
 
 
 def _call(function: str, method: str, resource: str, fields: dict[str, Any]) -> Request:

@@ -40,17 +40,7 @@ class Tag(NamedTuple):
 def format_tags(
     run_id: bytes, first_rows: NDArray[np.int64], row_counts: NDArray[np.int32] | None
 ) -> pa.StringArray:
-    """Encode the tag of each record as Base64.
-
-    Parameters
-    ----------
-    run_id : bytes
-        8 bytes.
-    first_rows : ndarray of int64
-        Each record's first row.
-    row_counts : ndarray of int32, optional
-        Each record's number of rows. None: one.
-    """
+    """Encode the tag of each record as Base64; ``row_counts`` None: one row each."""
     count = len(first_rows)
     # Two bytes more make six groups of three; their characters are written over.
     tags = np.zeros((count, TAG_BYTES + 2), np.uint8)
@@ -361,21 +351,24 @@ def encode_entries(records: Records, tags: pa.StringArray | None = None) -> Entr
     ``tags``, Base64 already, take the place of the records' own client info.
     """
     count, routes = len(records.data), records.routes
+    shard, destination = routes.shard, records.destination
     if tags is None and routes.client_info is not None:
         tags = encode_base64(routes.client_info)
     pieces = [
         *_field('","ClientInfo":"', tags),
         *_field('","PartitionKey":"', _escape(routes.partition_key)),
         '"',
-        *_field(',"ShardId":', _format_shards(routes.shard)),
+        *_field(',"ShardId":', None if shard is None else shard.cast(pa.string())),
         "}",
     ]
     return Entries(
         text=join_base64(_HEAD, records.data, *pieces).view(pa.binary()),
         rows=records.rows,
         row_counts=records.row_counts,
-        destination=_or_zeros(records.destination, count),
-        shard=_shard_numbers(routes.shard, count),
+        destination=np.zeros(count, np.uint64) if destination is None else destination,
+        shard=np.full(count, NO_SHARD, np.int32)
+        if shard is None
+        else np.asarray(shard.fill_null(NO_SHARD), np.int32),
     )
 
 
@@ -390,33 +383,16 @@ def _field(name: str, text: pa.StringArray | None) -> list[pa.StringArray | str]
 
 def _escape(keys: pa.StringArray | None) -> pa.StringArray | None:
     """Escape keys as JSON; only those that need it cost more than a look."""
-    if keys is None or not _ESCAPED[np.frombuffer(_bytes_of(keys), np.uint8)].any():
+    if keys is None or (values := keys.buffers()[2]) is None:
+        return keys
+    offsets = _offsets(keys)
+    if not _ESCAPED[np.frombuffer(values, np.uint8)[offsets[0] : offsets[-1]]].any():
         return keys
     odd = pc.fill_null(pc.match_substring_regex(keys, _NEEDS_ESCAPE), False)  # noqa: FBT003
     texts = [msgspec.json.encode(key)[1:-1].decode() for key in keys.filter(odd).to_pylist()]
     return pc.replace_with_mask(keys, odd, pa.array(texts, pa.string()))
 
 
-def _format_shards(shard: pa.Int32Array | None) -> pa.StringArray | None:
-    return None if shard is None else shard.cast(pa.string())
-
-
-def _or_zeros(destination: NDArray[np.uint64] | None, count: int) -> NDArray[np.uint64]:
-    return np.zeros(count, np.uint64) if destination is None else destination
-
-
-def _shard_numbers(shard: pa.Int32Array | None, count: int) -> NDArray[np.int32]:
-    if shard is None:
-        return np.full(count, NO_SHARD, np.int32)
-    return np.asarray(shard.fill_null(NO_SHARD), np.int32)
-
-
 def build_body(entries: Entries) -> memoryview:
     """Return the body that carries the entries, at least one."""
     return _join_body([entries.text])[1] if entries.body is None else entries.body
-
-
-def _bytes_of(text: pa.Array) -> memoryview:
-    """Return a view of the bytes of all values of a text column, one after another."""
-    values, offsets = text.buffers()[2], _offsets(text)
-    return memoryview(values if values is not None else b"")[int(offsets[0]) : int(offsets[-1])]
