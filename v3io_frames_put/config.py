@@ -260,9 +260,12 @@ class DeliveryOptions:
                 f"Limits(max_client_info_bytes={self.limits.max_client_info_bytes}) takes no more. "
                 f"Raise the limit, or choose another delivery."
             )
-        if self.max_in_flight != "auto":
-            _check_count("max_in_flight", self.max_in_flight, 'a whole number from 1, or "auto"')
-        _check_count("max_in_flight_bytes", self.max_in_flight_bytes)
+        for name in ("max_in_flight", "max_in_flight_bytes"):
+            value, or_auto = getattr(self, name), ', or "auto"' * (name == "max_in_flight")
+            if value == "auto" and or_auto:
+                continue
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise ConfigError(f"{name}={value!r}: expected a whole number from 1{or_auto}.")
 
     def check_client_info(self, client_info: object) -> None:
         """Refuse client info beside ``exactly_once``, which writes its tags there."""
@@ -299,11 +302,6 @@ class DeliveryOptions:
     def records_ahead(self, requests: int) -> float:
         """Return how many records wait for their turn while so many requests are in flight."""
         return (1 + _BATCHES_AHEAD * requests) * self.limits.max_records
-
-
-def _check_count(name: str, value: object, expected: str = "a whole number from 1") -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ConfigError(f"{name}={value!r}: expected {expected}.")
 
 
 def or_default(name: str, value: object, default: _T) -> _T:

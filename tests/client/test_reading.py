@@ -114,13 +114,13 @@ def test_now_is_the_same_everywhere(local_platform, client, monkeypatch, request
 @pytest.mark.parametrize(
     "start", [5, True, None, "soon", {9: 1}, {0: 0}, {0: 1.5}, {"0": 1}, pd.NaT, "1969-12-31"]
 )
-def test_a_start_that_is_none_is_told(start, client):
+def test_a_start_that_is_not_valid_is_refused(start, client):
     with pytest.raises(ConfigError, match="start"):
         client.read_records(STREAM, start)
 
 
 @pytest.mark.parametrize("limit", [0, -1, 1.5, None, True])
-def test_a_limit_that_is_none_is_told(limit, client):
+def test_a_limit_that_is_not_valid_is_refused(limit, client):
     with pytest.raises(ConfigError, match="limit"):
         client.read_records(STREAM, limit=limit)
 
@@ -159,7 +159,7 @@ def test_unique_keeps_the_first_record_of_each_tag_and_all_without(client):
     assert len(client.read_records(STREAM)) == 7
 
 
-def test_retention_that_overtakes_the_reading_is_told_and_the_rest_is_read(
+def test_retention_that_overtakes_the_reading_is_reported_and_the_rest_is_read(
     local_platform, client, caplog, small_pages
 ):
     local_platform.add_records(STREAM, texts(3_000), shard=0)
@@ -206,12 +206,12 @@ def test_seek_in_a_shard_never_written_to_finds_no_place(client):
 
 
 @pytest.mark.parametrize("shard", [-1, 4, 1.0, "0"])
-def test_a_shard_that_is_none_is_told(shard, client):
+def test_a_shard_that_is_not_valid_is_refused(shard, client):
     with pytest.raises(ConfigError, match="shard: expected a whole number, 0 to 3"):
         client.seek(STREAM, shard)
 
 
-def test_a_place_that_is_none_is_told(local_platform, client):
+def test_a_place_that_is_not_valid_is_refused(local_platform, client):
     local_platform.add_records(STREAM, texts(5), shard=0)
     with pytest.raises(RequestError):
         client.get_records(STREAM, 0, "bm93aGVyZQ==")

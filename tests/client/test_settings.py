@@ -39,7 +39,7 @@ def test_an_endpoint_is_read(text, endpoint, monkeypatch):
         "http://host:port", "http://host:99999", "http://host:0", "http://ho st", "host\n:80", 5,
     ],
 )  # fmt: skip
-def test_what_is_no_endpoint_is_told(text):
+def test_what_is_not_an_endpoint_is_refused(text):
     with pytest.raises(ConfigError, match=r"endpoint.*https://host:8443"):
         Client(text)
 

@@ -34,8 +34,8 @@ def any_release(request):
         yield client
 
 
-def shape(told):
-    return told.shards, told.retention_hours
+def shape(stream):
+    return stream.shards, stream.retention_hours
 
 
 def functions(platform):
@@ -125,13 +125,13 @@ def test_a_missing_stream_says_how_to_create_it(any_release):
         any_release.read_records("projects/nope")
 
 
-def test_a_directory_is_told_from_a_missing_stream(any_release):
+def test_a_directory_is_distinguished_from_a_missing_stream(any_release):
     any_release.create_stream("projects/folder/s")
     with pytest.raises(NotAStream, match="a directory is there"):
         any_release.describe_stream("projects/folder")
 
 
-def test_a_file_is_told_from_a_missing_stream(client):
+def test_a_file_is_distinguished_from_a_missing_stream(client):
     place = client.locate("projects/file.csv")
     written = client.transport(place).attempt(Request("PUT", "/projects/file.csv", {}, b"a,b"))
     assert written.status in (200, 204)
@@ -139,7 +139,7 @@ def test_a_file_is_told_from_a_missing_stream(client):
         client.describe_stream("projects/file.csv")
 
 
-def test_a_container_that_is_not_there_is_told(client):
+def test_a_container_that_is_not_there_is_reported(client):
     with pytest.raises(RequestError, match="the container 'nope' is not there"):
         client.create_stream("nope/s")
 
@@ -205,7 +205,7 @@ def test_a_platform_that_moved_is_not_followed(local_platform, client):
     assert functions(local_platform) == ["DescribeStream"]
 
 
-def test_nothing_listening_is_told_with_the_address():
+def test_nothing_listening_is_reported_with_the_address():
     with LocalPlatform() as platform:
         client = platform.client(retry=Retry(base_seconds=0, attempts=2))
         endpoint = platform.endpoint
@@ -219,7 +219,7 @@ def test_a_client_closes_and_can_still_be_used(client):
     assert client.describe_stream(STREAM).shards == 1
 
 
-def test_permission_is_told_from_authentication(local_platform, client):
+def test_permission_is_distinguished_from_authentication(local_platform, client):
     local_platform.faults = [faults.refused(function="DescribeStream", status=403)]
     with pytest.raises(PermissionDenied, match="Ask for access"):
         client.describe_stream(STREAM)
@@ -235,10 +235,10 @@ def test_a_client_that_another_thread_closes_asks_again(client, local_platform):
             return faults.Answer.apply(self, platform, request)
 
     local_platform.faults = [Asked(function="DescribeStream", wait_seconds=None)]
-    told = []
-    thread = threading.Thread(target=lambda: told.append(client.describe_stream(STREAM)))
+    reported = []
+    thread = threading.Thread(target=lambda: reported.append(client.describe_stream(STREAM)))
     thread.start()
     assert asked.wait(10)
     client.close()
     thread.join(10)
-    assert [one.shards for one in told] == [1]
+    assert [one.shards for one in reported] == [1]

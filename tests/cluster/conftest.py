@@ -36,7 +36,7 @@ def clicks():
 
 @pytest.fixture
 def read_numbers(require_module, local_platform):
-    """Count how often each row stands on the stream, as the platform's own client reads it."""
+    """Count how often each row is stored on the stream, as the platform's own client reads it."""
     module = require_module("v3io.dataplane")
 
     def read_numbers():

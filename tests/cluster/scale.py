@@ -3,7 +3,7 @@
     python -m tests.cluster.scale
 
 prints the tables of the page "Scale" (docs/explanation/scale.md). Every figure that the
-platform's makers do not publish is an assumption and stands in `Figures`, so that you
+platform's makers do not publish is an assumption and stored in `Figures`, so that you
 can put yours there: `--shard-request-ms 0.2` and so on. Nothing here sends anything.
 """
 
@@ -240,8 +240,8 @@ def print_tables(figures: Figures) -> None:
     print("1. rows/s (thousands), max_in_flight=32 shared, and what limits them\n")
     print("workers" + "".join(f"{f'{shards} shards':>20}" for shards in SHARDS))
     for workers in WORKERS:
-        told = [simulate(Case(workers, shards, 32), figures) for shards in SHARDS]
-        print(f"{workers:>7}" + "".join(f"{_rate(one)} {one.bottleneck:<11}" for one in told))
+        reported = [simulate(Case(workers, shards, 32), figures) for shards in SHARDS]
+        print(f"{workers:>7}" + "".join(f"{_rate(one)} {one.bottleneck:<11}" for one in reported))
     print("\n2. 16 workers, 4 shards: requests under way in all\n")
     print("max_in_flight   rows/s (k)   median ms   answered 503")
     for budget in BUDGETS:

@@ -70,12 +70,12 @@ def test_results_stand_on_the_partitions_and_the_index_of_the_data(dd, put, clic
     frame = clicks(1_000).set_index(pd.date_range("2026-01-01", periods=1_000, name="at"))
     results = put(dd.from_pandas(frame, npartitions=4), partition_key="user")
     assert (results.npartitions, results.known_divisions) == (4, True)
-    told = results.compute()
-    assert told.index.tolist() == frame.index.tolist()
-    assert told.index.name == "at"
+    reported = results.compute()
+    assert reported.index.tolist() == frame.index.tolist()
+    assert reported.index.name == "at"
     records = local_platform.records(STREAM)
     places = {(r.shard_id, r.sequence_number): json.loads(r.data)["n"] for r in records}
-    found = [places[row.shard_id, row.sequence_number] for row in told.itertuples()]
+    found = [places[row.shard_id, row.sequence_number] for row in reported.itertuples()]
     assert found == list(range(1_000))
 
 
@@ -88,7 +88,7 @@ def test_results_have_the_columns_and_types_of_put_records(dd, put, clicks, clie
     ]  # fmt: skip
 
 
-def test_the_receipt_of_the_run_stands_among_its_results(dd, put, clicks, tmp_path):
+def test_the_receipt_of_the_run_is_among_its_results(dd, put, clicks, tmp_path):
     put(dd.from_pandas(clicks(50), npartitions=5), delivery="exactly_once")
     receipt = read_receipt(tmp_path)
     assert receipt["counts"] == {"stored": 50, "rejected": 0, "unsent": 0, "unknown": 0}
@@ -106,13 +106,13 @@ def test_data_without_rows_has_results_without_rows(dd, put, clicks, tmp_path, d
     assert read_receipt(tmp_path)["tasks"] == 2
 
 
-def test_a_row_that_is_not_stored_raises_unless_told_otherwise(dd, put, clicks):
+def test_a_row_that_is_not_stored_raises_by_default(dd, put, clicks):
     frame = clicks(30)
     frame.loc[17, "user"] = "x" * 300
     with pytest.raises(PartialFailure, match=r"1 of 30 rows .* PartitionKeyTooLong") as caught:
         put(dd.from_pandas(frame, npartitions=3), partition_key="user")
-    told = caught.value.results.compute()
-    assert told.index[told.status == "rejected"].tolist() == [17]
+    reported = caught.value.results.compute()
+    assert reported.index[reported.status == "rejected"].tolist() == [17]
 
 
 def test_on_error_return_warns(dd, put, clicks):
@@ -128,12 +128,14 @@ def test_what_no_retry_cures_stops_every_task_and_is_raised(dd, put, clicks, loc
     local_platform.faults = [faults.Change(action="delete", nth=3, times=1)]
     with pytest.raises(StreamNotFound) as caught:
         put(dd.from_pandas(clicks(4_000), npartitions=8), max_in_flight=1)
-    told = caught.value.results.compute()
-    assert len(told) == 4_000
-    assert set(told.status) <= {"stored", "unsent"}
+    reported = caught.value.results.compute()
+    assert len(reported) == 4_000
+    assert set(reported.status) <= {"stored", "unsent"}
 
 
-def test_a_missing_stream_is_told_before_anything_is_made(dd, clicks, client, tmp_path, threads):
+def test_a_missing_stream_is_reported_before_anything_is_made(
+    dd, clicks, client, tmp_path, threads
+):
     ddf = dd.from_pandas(clicks(10), npartitions=2)
     with pytest.raises(StreamNotFound):
         ddf.v3io.put_records("users/none", results_path=str(tmp_path / "results"), client=client)
@@ -147,7 +149,7 @@ def test_a_folder_that_holds_something_is_refused(dd, put, clicks, tmp_path):
         put(ddf)
 
 
-def test_a_wrong_column_is_told_before_anything_is_sent(dd, put, clicks, local_platform):
+def test_a_wrong_column_is_reported_before_anything_is_sent(dd, put, clicks, local_platform):
     with pytest.raises(DataError, match="usr"):
         put(dd.from_pandas(clicks(10), npartitions=2), partition_key="usr")
     assert "PutRecords" not in {request.function for request in local_platform.requests}
@@ -171,7 +173,7 @@ def test_object_cells_are_sent_as_they_are(dd, put, objects, local_platform, del
     assert sorted(sent, key=repr) == sorted(cells, key=repr)
 
 
-def test_an_index_that_results_cannot_stand_on_is_told_before_anything_is_sent(
+def test_an_index_that_results_cannot_have_is_refused_before_anything_is_sent(
     dd, put, objects, local_platform
 ):
     frame = pd.DataFrame({"n": [1, 2]}, index=pd.Index([(1,), "b"], dtype=object))
@@ -181,7 +183,7 @@ def test_an_index_that_results_cannot_stand_on_is_told_before_anything_is_sent(
     assert local_platform.records(STREAM) == []
 
 
-def test_a_failure_of_the_data_itself_tells_what_is_done(dd, put, clicks):
+def test_a_failure_of_the_data_itself_reports_what_is_done(dd, put, clicks):
     def read(number):
         if number == 3:
             raise OSError("the disk is gone")
@@ -191,8 +193,8 @@ def test_a_failure_of_the_data_itself_tells_what_is_done(dd, put, clicks):
     with pytest.raises(PutRecordsError, match="the disk is gone") as caught:
         put(ddf)
     assert isinstance(caught.value.__cause__, OSError)
-    told = caught.value.results
-    assert told is None or (told.compute().status == "stored").all()
+    reported = caught.value.results
+    assert reported is None or (reported.compute().status == "stored").all()
 
 
 def test_an_interrupt_tells_what_is_done_and_stops_the_others(dd, put, clicks, tmp_path, dask):
@@ -204,8 +206,8 @@ def test_an_interrupt_tells_what_is_done_and_stops_the_others(dd, put, clicks, t
     ddf = dd.from_map(read, range(3), meta=clicks(0))
     with dask.config.set(scheduler="sync"), pytest.raises(Interrupted) as caught:
         put(ddf)
-    told = caught.value.results
-    assert told is None or (told.compute().status == "stored").all()
+    reported = caught.value.results
+    assert reported is None or (reported.compute().status == "stored").all()
     assert ResultsFolder(str(tmp_path / "results")).is_flag_up()
 
 
@@ -348,8 +350,8 @@ def test_an_error_brings_its_results_from_another_process(dd, cluster, clicks, c
     )
     with pytest.raises(PartialFailure, match="1 of 30 rows") as caught:
         cluster.compute(delayed).result()
-    told = caught.value.results.compute()
-    assert told.index[told.status == "rejected"].tolist() == [17]
+    reported = caught.value.results.compute()
+    assert reported.index[reported.status == "rejected"].tolist() == [17]
 
 
 @pytest.mark.enable_socket

@@ -25,9 +25,9 @@ def test_the_page_shows_what_the_command_prints(capsys):
 
 def test_the_page_names_every_figure_and_its_value():
     text = PAGE.read_text(encoding="utf-8")
-    told = dict(re.findall(r"\| `--([a-z-]+)` \| ([\d,.]+)", text))
+    reported = dict(re.findall(r"\| `--([a-z-]+)` \| ([\d,.]+)", text))
     figures = {name.replace("_", "-"): value for name, value in vars(Figures()).items()}
-    assert {name: float(value.replace(",", "")) for name, value in told.items()} == figures
+    assert {name: float(value.replace(",", "")) for name, value in reported.items()} == figures
 
 
 def test_what_the_library_decides_is_what_the_library_does():
@@ -44,21 +44,21 @@ def test_what_the_library_decides_is_what_the_library_does():
 def test_requests_under_way_are_rate_times_latency(in_flight, shards):
     """Little's law, where requests are what limits."""
     figures = Figures(rows_per_second=1e8, worker_mb_per_second=1e6)
-    told = simulate(Case(1, shards, in_flight), figures)
-    under_way = told.rows_per_second / figures.request_rows * told.request_ms / 1e3
+    reported = simulate(Case(1, shards, in_flight), figures)
+    under_way = reported.rows_per_second / figures.request_rows * reported.request_ms / 1e3
     assert under_way == pytest.approx(in_flight, rel=0.02)
 
 
 def test_a_shard_stores_no_faster_than_its_parts_take():
-    told = simulate(Case(32, 1, 64), Figures(shard_request_ms=1, shard_row_us=2))
-    assert told.bottleneck == "shards"
-    assert told.rows_per_second == pytest.approx(1_000 / 0.003, rel=0.01)
+    reported = simulate(Case(32, 1, 64), Figures(shard_request_ms=1, shard_row_us=2))
+    assert reported.bottleneck == "shards"
+    assert reported.rows_per_second == pytest.approx(1_000 / 0.003, rel=0.01)
 
 
 def test_one_worker_alone_is_as_fast_as_it_encodes():
-    told = simulate(Case(1, 64, 8))
-    assert told.bottleneck == "workers"
-    assert told.rows_per_second == pytest.approx(200_000, rel=0.01)
+    reported = simulate(Case(1, 64, 8))
+    assert reported.bottleneck == "workers"
+    assert reported.rows_per_second == pytest.approx(200_000, rel=0.01)
 
 
 def test_nothing_is_refused_within_what_the_platform_holds_open():

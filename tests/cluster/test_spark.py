@@ -103,16 +103,16 @@ def read_receipt(tmp_path):
     return json.loads((tmp_path / "results" / "_receipt.json").read_text())
 
 
-def test_results_tell_of_every_row_in_order(put, clicks, local_platform, tmp_path):
+def test_results_report_every_row_in_order(put, clicks, local_platform, tmp_path):
     results = put(clicks(1_000), index_col="n", partition_key="user")
-    told = results.orderBy("partition_id", "row").toPandas()
-    assert told.n.tolist() == list(range(1_000))
-    assert told.partition_id.tolist() == [0] * 500 + [1] * 500
-    assert told.row.tolist() == [*range(500), *range(500)]
-    assert set(told.status) == {"stored"}
+    reported = results.orderBy("partition_id", "row").toPandas()
+    assert reported.n.tolist() == list(range(1_000))
+    assert reported.partition_id.tolist() == [0] * 500 + [1] * 500
+    assert reported.row.tolist() == [*range(500), *range(500)]
+    assert set(reported.status) == {"stored"}
     stored = local_platform.records(STREAM)
     places = {(r.shard_id, r.sequence_number): json.loads(r.data)["n"] for r in stored}
-    assert [places[row.shard_id, row.sequence_number] for row in told.itertuples()] == list(
+    assert [places[row.shard_id, row.sequence_number] for row in reported.itertuples()] == list(
         range(1_000)
     )
     receipt = read_receipt(tmp_path)
@@ -150,8 +150,8 @@ def test_a_task_that_dies_after_half_of_its_rows(
     put_with_a_death, clicks, read_numbers, tmp_path, delivery
 ):
     results = put_with_a_death(clicks(4_000), delivery=delivery, index_col="n")
-    told = results.toPandas().set_index("n")
-    assert (told.status == "stored").all()
+    reported = results.toPandas().set_index("n")
+    assert (reported.status == "stored").all()
     receipt = read_receipt(tmp_path)
     assert (receipt["run_again"]["count"], receipt["duplicates"]["count"]) == (1, 0)
     [again] = receipt["run_again"]["first"]
@@ -160,15 +160,15 @@ def test_a_task_that_dies_after_half_of_its_rows(
     twice = {number for number, times in found.items() if times != 1}
     if delivery == "exactly_once":
         assert twice == set()
-        assert not told.maybe_duplicate.any()
+        assert not reported.maybe_duplicate.any()
     else:
         assert len(twice) == 1_000
-        marked = set(told.index[told.maybe_duplicate])
+        marked = set(reported.index[reported.maybe_duplicate])
         assert marked == set(range(2_000 * again, 2_000 * again + 2_000))
         assert twice < marked
 
 
-def test_rows_that_are_not_stored_raise_unless_told_otherwise(put, clicks, tmp_path):
+def test_rows_that_are_not_stored_raise_by_default(put, clicks, tmp_path):
     sdf = clicks(6).selectExpr("n", "if(n = 3, repeat('x', 300), user) as user")
     with pytest.raises(PartialFailure, match=r"1 of 6 rows .* PartitionKeyTooLong") as caught:
         put(sdf, partition_key="user", index_col=["n"])
@@ -191,13 +191,13 @@ def test_what_no_retry_cures_is_raised_with_the_table(put, clicks, local_platfor
     local_platform.faults = [faults.refused(status=403, nth=2, times=None)]
     with pytest.raises(PermissionDenied) as caught:
         put(clicks(4_000), max_in_flight=1, rows_per_record=2)
-    told = caught.value.results.toPandas()
-    assert len(told) == 4_000
-    assert set(told.status) == {"stored", "unsent"}
-    assert set(told.record_row.dropna()) == {0, 1}
+    reported = caught.value.results.toPandas()
+    assert len(reported) == 4_000
+    assert set(reported.status) == {"stored", "unsent"}
+    assert set(reported.record_row.dropna()) == {0, 1}
 
 
-def test_a_job_that_spark_gives_up_tells_of_every_row_as_unknown(
+def test_a_job_that_spark_gives_up_reports_every_row_as_unknown(
     spark, put, client, local_platform, tmp_path
 ):
     """No request is ever answered; Spark tries each task four times."""
@@ -207,14 +207,14 @@ def test_a_job_that_spark_gives_up_tells_of_every_row_as_unknown(
         PutRecordsError, match=r"PlatformUnavailable: .* no request was answered"
     ) as caught:
         put(spark.range(0, 10, 1, 1).withColumnRenamed("id", "n"), client=impatient, index_col="n")
-    told = caught.value.results.toPandas()
-    assert sorted(told.n) == list(range(10))
-    assert set(told.status) == {"unknown"}
-    assert set(told.error_message) == {"NoAnswer"}
+    reported = caught.value.results.toPandas()
+    assert sorted(reported.n) == list(range(10))
+    assert set(reported.status) == {"unknown"}
+    assert set(reported.error_message) == {"NoAnswer"}
     assert not (tmp_path / "results" / "_input").exists()
 
 
-def test_wrong_options_are_told_before_anything_is_sent(put, clicks, tmp_path):
+def test_wrong_options_are_refused_before_anything_is_sent(put, clicks, tmp_path):
     sdf = clicks(4)
     with pytest.raises(ColumnNotFound, match="index_col='m'"):
         put(sdf, index_col="m")

@@ -135,8 +135,8 @@ def test_what_a_cut_off_attempt_stores_later_is_found_by_the_last_scan(begin, cl
     run = begin(delivery="exactly_once", shard=1)
     results = send_partition(run, 3, clicks(20), is_first=False)
     late = send_partition(run, 3, clicks(20), is_first=True)  # it still lives
-    told = {3: places_of(results)}
-    copies = find_copies(run, told)
+    reported = {3: places_of(results)}
+    copies = find_copies(run, reported)
     assert [copy.row for copy in copies] == list(range(20))
     assert [copy.sequence_number for copy in copies] == late.sequence_number.tolist()
     merged = merge_receipts(run, [receipt(results)], copies=copies, seconds=1.0)
@@ -145,7 +145,7 @@ def test_what_a_cut_off_attempt_stores_later_is_found_by_the_last_scan(begin, cl
     assert merged["run_again"] == {"count": 1, "first": [3]}
 
 
-def test_the_last_scan_also_finds_what_is_told_as_not_stored(begin, clicks):
+def test_the_last_scan_also_finds_what_is_reported_as_not_stored(begin, clicks):
     run = begin(delivery="exactly_once")
     send_partition(run, 0, clicks(4), is_first=True)
     nowhere = np.full((4, 2), -1)
@@ -178,8 +178,10 @@ def test_receipts_are_added_up(begin, clicks):
     run = begin(partition_key="user", max_in_flight=1)
     parts = [clicks(5), clicks(7)]
     parts[1].loc[3, "user"] = "x" * 300
-    told = [receipt(send_partition(run, n, part, is_first=True)) for n, part in enumerate(parts)]
-    merged = json.loads(json.dumps(merge_receipts(run, told, copies=[], seconds=2.0)))
+    reported = [
+        receipt(send_partition(run, n, part, is_first=True)) for n, part in enumerate(parts)
+    ]
+    merged = json.loads(json.dumps(merge_receipts(run, reported, copies=[], seconds=2.0)))
     assert merged["counts"] == {"stored": 11, "rejected": 1, "unsent": 0, "unknown": 0}
     assert (merged["tasks"], merged["requests"], merged["rows_per_second"]) == (2, 2, 6)
     [reason] = merged["reasons"]
@@ -187,7 +189,7 @@ def test_receipts_are_added_up(begin, clicks):
     assert "300" in reason["detail"]
 
 
-def test_a_missing_stream_is_told_before_any_task(client, clicks):
+def test_a_missing_stream_is_reported_before_any_task(client, clicks):
     with pytest.raises(StreamNotFound):
         begin_run("users/none", check_options({"client": client}), clicks(0))
 
@@ -215,8 +217,8 @@ def test_a_worker_takes_its_secrets_from_its_environment(
         monkeypatch.setenv("V3IO_ACCESS_KEY", worker)
         results = send_partition(pickle.loads(pickle.dumps(run)), 0, clicks(1), is_first=True)
     assert results.status.tolist() == [status]
-    told = receipt(results)["error"]
-    assert (told and told["type"]) == error
+    reported = receipt(results)["error"]
+    assert (reported and reported["type"]) == error
 
 
 @pytest.mark.parametrize(

@@ -115,8 +115,8 @@ def test_places_are_kept_of_a_page_of_which_a_row_is_found_by_the_look_up(platfo
         json.loads(record.data)["row"]: (record.shard_id, record.sequence_number)
         for record in platform.records(STREAM)
     }
-    told = zip(after.shard_id.tolist(), after.sequence_number.tolist(), strict=True)
-    assert dict(enumerate(told)) == places
+    reported = zip(after.shard_id.tolist(), after.sequence_number.tolist(), strict=True)
+    assert dict(enumerate(reported)) == places
     pd.testing.assert_frame_equal(put(platform, path, **options), after)
 
 
@@ -126,7 +126,7 @@ def test_a_journal_is_small(platform, path):
     assert path.stat().st_size < 16 * len(big)
 
 
-def test_a_finished_run_is_told_of_again_and_sends_nothing(platform, path, caplog):
+def test_a_finished_run_is_reported_again_and_sends_nothing(platform, path, caplog):
     platform.faults = [faults.RecordErrors(places=(3, 4))]
     before = put(platform, path)
     seen = len(platform.requests)
@@ -238,7 +238,7 @@ def test_two_runs_cannot_share_a_journal(platform, path):
     assert put(platform, path).attrs["v3io"]["already_complete"]
 
 
-def test_what_is_no_journal_is_refused_and_left_alone(platform, tmp_path):
+def test_what_is_not_a_journal_is_refused_and_left_alone(platform, tmp_path):
     text = tmp_path / "notes.txt"
     text.write_text("dear diary, today I wrote no database. " * 99)
     with pytest.raises(ConfigError, match="damaged, or not a journal"):
@@ -398,7 +398,7 @@ def test_a_resumed_run_does_not_know_what_is_out_of_order(platform, path):
     assert client.verify_results(after, STREAM).first_out_of_order == (2,)
 
 
-def test_no_secret_stands_in_a_journal(path):
+def test_no_secret_is_in_a_journal(path):
     from v3io_frames_put.local import LocalPlatform
 
     with LocalPlatform(access_key="hunter2-hunter2") as platform:

@@ -139,8 +139,8 @@ def test_any_body_reads_back_as_its_records(rows):
     assert [record.get("PartitionKey") for record in read] == key
     assert [record.get("ShardId") for record in read] == shard
     assert [base64.b64decode(record["Data"], validate=True) for record in read] == data
-    told = [record.get("ClientInfo") for record in read]
-    assert [None if text is None else base64.b64decode(text) for text in told] == info
+    reported = [record.get("ClientInfo") for record in read]
+    assert [None if text is None else base64.b64decode(text) for text in reported] == info
 
 
 @given(st.lists(ANY_RECORD, min_size=1, max_size=8))

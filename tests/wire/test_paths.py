@@ -53,7 +53,7 @@ def test_a_path_is_read(text, expected):
         (b"projects/clicks", "a bytes is not a stream path"),
     ],
 )
-def test_what_is_no_path_is_told_with_what_to_write(text, reason):
+def test_what_is_not_a_path_is_refused_with_what_to_write(text, reason):
     with pytest.raises(ConfigError) as caught:
         parse_stream_path(text)
     message = str(caught.value)

@@ -46,44 +46,44 @@ def doubt(answer, entries):
 
 
 def test_stored_records_have_shard_and_number_in_request_order():
-    told = parse_put_answer(body(stored(1, 4), stored(0, 9), stored(1, 5)), sent())
-    assert told.stored.tolist() == [True, True, True]
-    assert told.shard_id.tolist() == [1, 0, 1]
-    assert told.sequence_number.tolist() == [4, 9, 5]
-    assert told.errors.codes == []
+    reported = parse_put_answer(body(stored(1, 4), stored(0, 9), stored(1, 5)), sent())
+    assert reported.stored.tolist() == [True, True, True]
+    assert reported.shard_id.tolist() == [1, 0, 1]
+    assert reported.sequence_number.tolist() == [4, 9, 5]
+    assert reported.errors.codes == []
 
 
 def test_refused_records_keep_their_place_code_and_name():
-    told = parse_put_answer(
+    reported = parse_put_answer(
         body(stored(0, 1), refused(), stored(0, 2), refused(-5, "Busy"), failed=2), sent(4)
     )
-    assert told.stored.tolist() == [True, False, True, False]
-    assert told.shard_id.tolist() == [0, -1, 0, -1]
-    assert told.sequence_number.tolist() == [1, -1, 2, -1]
-    assert told.errors.positions.tolist() == [1, 3]
-    assert told.errors.codes == [-201326592, -5]
-    assert told.errors.names == ["InvalidArgumentException", "Busy"]
+    assert reported.stored.tolist() == [True, False, True, False]
+    assert reported.shard_id.tolist() == [0, -1, 0, -1]
+    assert reported.sequence_number.tolist() == [1, -1, 2, -1]
+    assert reported.errors.positions.tolist() == [1, 3]
+    assert reported.errors.codes == [-201326592, -5]
+    assert reported.errors.names == ["InvalidArgumentException", "Busy"]
 
 
 def test_all_records_may_be_refused():
-    told = parse_put_answer(body(refused(), refused(), failed=2), sent(2))
-    assert told.stored.tolist() == [False, False]
+    reported = parse_put_answer(body(refused(), refused(), failed=2), sent(2))
+    assert reported.stored.tolist() == [False, False]
 
 
 @pytest.mark.parametrize("message", [None, "", 5, ["Busy"]])
 def test_a_refusal_without_a_name_is_still_a_refusal(message):
-    told = parse_put_answer(body(refused(-7, message), failed=1), sent(1))
-    assert (told.errors.codes, told.errors.names) == ([-7], ["unnamed"])
+    reported = parse_put_answer(body(refused(-7, message), failed=1), sent(1))
+    assert (reported.errors.codes, reported.errors.names) == ([-7], ["unnamed"])
 
 
 def test_numbers_may_have_gaps_and_begin_anywhere():
-    told = parse_put_answer(body(stored(0, 5), stored(0, 900), stored(7, 1)), sent())
-    assert told.sequence_number.tolist() == [5, 900, 1]
+    reported = parse_put_answer(body(stored(0, 5), stored(0, 900), stored(7, 1)), sent())
+    assert reported.sequence_number.tolist() == [5, 900, 1]
 
 
 def test_the_largest_number_is_exact():
-    told = parse_put_answer(body(stored(0, 2**63 - 1)), sent(1))
-    assert told.sequence_number.tolist() == [9_223_372_036_854_775_807]
+    reported = parse_put_answer(body(stored(0, 2**63 - 1)), sent(1))
+    assert reported.sequence_number.tolist() == [9_223_372_036_854_775_807]
 
 
 GOOD = body(stored(0, 1), stored(0, 2), stored(0, 3))
@@ -152,7 +152,7 @@ def test_too_few_or_too_many_records_are_not_believed(count):
 
 
 @pytest.mark.parametrize("failed", [None, "0", 0.0, False, [], {}, "absent"])
-def test_a_failed_count_that_is_no_number_is_not_believed(failed):
+def test_a_failed_count_that_is_not_a_number_is_not_believed(failed):
     fields = {"FailedRecordCount": failed, "Records": [stored(0, 1)]}
     if failed == "absent":
         del fields["FailedRecordCount"]
@@ -189,7 +189,7 @@ def test_a_failed_count_that_disagrees_is_not_believed(records, failed):
         (2**63, "out of range"),
     ],
 )
-def test_a_place_that_is_no_whole_number_is_not_believed(field, value, reason):
+def test_a_place_that_is_not_a_whole_number_is_not_believed(field, value, reason):
     answer = body(stored(0, 1) | {field: value})
     why = doubt(answer, sent(1))
     assert field in why
@@ -209,7 +209,7 @@ def test_a_shard_beyond_32_bits_is_not_believed(shard):
 
 
 @pytest.mark.parametrize("code", [None, "5", 1.5, True, 2**64])
-def test_an_error_code_that_is_no_number_is_not_believed(code):
+def test_an_error_code_that_is_not_a_number_is_not_believed(code):
     doubt(body(refused(code), failed=1), sent(1))
 
 
@@ -229,8 +229,8 @@ def test_refused_records_between_do_not_hide_a_wrong_order():
 
 
 def test_numbers_of_different_shards_are_not_compared():
-    told = parse_put_answer(body(stored(2, 9), stored(0, 1), stored(1, 5)), sent())
-    assert told.stored.all()
+    reported = parse_put_answer(body(stored(2, 9), stored(0, 1), stored(1, 5)), sent())
+    assert reported.stored.all()
 
 
 @pytest.mark.parametrize("asked", [[1], [0]])
@@ -239,11 +239,11 @@ def test_a_record_in_another_shard_than_asked_is_not_believed(asked):
 
 
 def test_a_refused_record_need_not_be_in_the_shard_it_asked_for():
-    told = parse_put_answer(
+    reported = parse_put_answer(
         body(refused(-1, "ShardIDOutOfRangeException"), stored(3, 1), failed=1),
         sent(2, shard=[9, 3]),
     )
-    assert told.stored.tolist() == [False, True]
+    assert reported.stored.tolist() == [False, True]
 
 
 def test_equal_keys_in_two_shards_are_not_believed():

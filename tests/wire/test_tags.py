@@ -70,5 +70,5 @@ def test_tags_of_a_run_are_read_among_others(pairs):
 
 
 @pytest.mark.parametrize("client_info", [None, *OTHERS])
-def test_what_another_run_or_another_writer_wrote_is_no_tag(client_info):
+def test_what_another_run_or_another_writer_wrote_is_not_a_tag(client_info):
     assert parse_tag(client_info, RUN) is None

@@ -169,8 +169,7 @@ class Endpoint:
         object.__setattr__(self, "access_key", conceal(self.access_key))
         object.__setattr__(self, "password", conceal(self.password))
         object.__setattr__(self, "verify", _parse_verify(self.verify))
-        _check_header_text("access_key", self.access_key)
-        _check_pair(self)
+        _check_user(self)
 
     @classmethod
     def from_env(cls, *, verify: bool | str | os.PathLike[str] = True) -> Endpoint:
@@ -283,20 +282,17 @@ def _parse_verify(verify: object) -> bool | str:
     return path
 
 
-def _check_header_text(name: str, text: object) -> None:
-    """Refuse what no HTTP header can hold; the text itself is never shown."""
-    if text is None:
-        return
-    if not isinstance(text, str) or not text or not text.isascii() or not text.isprintable():
-        raise ConfigError(
-            f"{name}: expected one line of ASCII text. Check for a line end or quotes around it."
-        )
-    if text != text.strip():
-        raise ConfigError(f"{name}: expected no blanks around it. Strip them.")
-
-
-def _check_pair(endpoint: Endpoint) -> None:
-    """Refuse a password without a user, and what Basic authentication cannot hold."""
+def _check_user(endpoint: Endpoint) -> None:
+    """Refuse what HTTP cannot hold; no secret is shown."""
+    key: object = endpoint.access_key
+    if key is not None:
+        if not isinstance(key, str) or not key or not key.isascii() or not key.isprintable():
+            raise ConfigError(
+                "access_key: expected one line of ASCII text. "
+                "Check for a line end or quotes around it."
+            )
+        if key != key.strip():
+            raise ConfigError("access_key: expected no blanks around it. Strip them.")
     for name in ("username", "password"):
         value: object = getattr(endpoint, name)
         if value is None:
@@ -304,7 +300,7 @@ def _check_pair(endpoint: Endpoint) -> None:
         if not isinstance(value, str):
             kind = value.kind if isinstance(value, NotText) else type(value).__name__
             raise ConfigError(f"{name}: expected text, got {kind}.")
-        if any("\ud800" <= one <= "\udfff" for one in value):
+        if any("\ud800" <= character <= "\udfff" for character in value):
             raise ConfigError(f"{name}: expected Unicode text; it holds half a character.")
     if endpoint.password is not None and not endpoint.username:
         raise ConfigError("password: expected a username with it. Give username= too.")

@@ -232,30 +232,14 @@ def _hide_secrets(answer: Answer, request: Request, secrets: Secrets) -> Answer:
 
 
 class _Way(NamedTuple):
-    """How an endpoint is reached.
-
-    Attributes
-    ----------
-    pool : HTTPConnectionPool
-        Makes connections.
-    host : str
-        For the Host header.
-    target_prefix : str
-        Precedes each path: a proxy that forwards plain HTTP expects whole URLs.
-    proxy_headers : mapping of str to str
-        What such a proxy wants to see in each request.
-    has_tunnel : bool
-        Whether a proxy is asked to CONNECT.
-    secrets : Secrets
-        Those of the endpoint and of the proxy.
-    """
+    """How an endpoint is reached."""
 
     pool: HTTPConnectionPool
-    host: str
-    target_prefix: str
-    proxy_headers: Mapping[str, str]
-    has_tunnel: bool
-    secrets: Secrets
+    host: str  # for the Host header
+    target_prefix: str  # of each path: a proxy that forwards plain HTTP expects whole URLs
+    proxy_headers: Mapping[str, str]  # what such a proxy wants to see in each request
+    has_tunnel: bool  # whether a proxy is asked to CONNECT
+    secrets: Secrets  # those of the endpoint and of the proxy
 
 
 def _find_way(endpoint: Endpoint) -> _Way:

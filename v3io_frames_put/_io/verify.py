@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from v3io_frames_put._io.reader import StartPosition, read_shard
 from v3io_frames_put._wire.bodies import parse_tag
+from v3io_frames_put._wire.responses import RECORD_SCHEMA
 from v3io_frames_put.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-
-    import pyarrow as pa
+    from collections.abc import Callable
 
     from v3io_frames_put._io.stream_admin import StreamAdmin
 
@@ -156,7 +156,7 @@ def _read_places(
     progress: Callable[[int, int], object] | None,
 ) -> pd.DataFrame:
     """Read the part of each shard in which the claims lie, without the data."""
-    parts = [_to_frame([], 0)]
+    parts = [_to_frame(RECORD_SCHEMA.empty_table(), 0)]
     ranges = claims[claims["shard_id"] < count].groupby("shard_id")["sequence_number"]
     ends = ranges.agg(["min", "max"])
     total, done = int((ends["max"] - ends["min"] + 1).sum()), 0
@@ -164,25 +164,20 @@ def _read_places(
         start = StartPosition("sequence", int(first))
         batches = read_shard(stream, int(shard), start, end=int(last), limit=_ENDLESS)
         for batch in batches:
-            parts.append(_to_frame([batch], int(shard)))
+            parts.append(_to_frame(pa.table(batch), int(shard)))
             done += batch.num_rows
             if progress is not None:
                 progress(done, total)
     return pd.concat(parts, ignore_index=True)
 
 
-def _to_frame(batches: Iterable[pa.RecordBatch], shard: int) -> pd.DataFrame:
-    columns: dict[str, list[Any]] = {name: [] for name in _READ}
-    for batch in batches:
-        for name in _READ:
-            columns[name] += batch.column(name).to_pylist()
-    frame = pd.DataFrame(columns, dtype=object)
-    frame["sequence_number"] = frame["sequence_number"].astype(np.int64)
-    return frame.assign(shard_id=np.int64(shard), is_there=True)
+def _to_frame(records: pa.Table, shard: int) -> pd.DataFrame:
+    frame: pd.DataFrame = records.select(_READ).to_pandas()
+    return frame.assign(shard_id=np.full(len(frame), shard), is_there=True)
 
 
 def _is_own(held: pd.DataFrame, results: pd.DataFrame) -> pd.Series[bool]:
-    """Tell whether the record in a row's place is tagged as that row's."""
+    """Return whether the record in a row's place is tagged as that row's."""
     receipt = results.attrs.get("v3io", {})
     # Tags name rows of the whole run: a selection of results has lost their numbers.
     is_whole = sum(receipt.get("counts", {}).values()) == len(results)
@@ -192,8 +187,8 @@ def _is_own(held: pd.DataFrame, results: pd.DataFrame) -> pd.Series[bool]:
     tags = [parse_tag(info, run_id) if isinstance(info, bytes) else None
             for info in held["client_info"]]  # fmt: skip
     first = pd.Series([-1 if tag is None else tag.first_row for tag in tags], index=held.index)
-    is_behind = (first >= 0) & (first < held["row"])  # a pack's first row is before its others
-    return (first == held["row"]) | ((held["within"] > 0) & is_behind)
+    is_earlier = (first >= 0) & (first < held["row"])  # a pack's first row is before its others
+    return (first == held["row"]) | ((held["within"] > 0) & is_earlier)
 
 
 def _is_late(held: pd.DataFrame, order: str) -> pd.Series[bool]:

@@ -38,7 +38,7 @@ _SHOWN_FILES: Final = 3
 
 
 def identify(plan: RunPlan, stamps: str | None) -> dict[str, Any]:
-    """Tell a call by the columns of the journal's run; ``stamps`` are those of its files."""
+    """Return the columns of ``run`` that identify a call; ``stamps`` are those of its files."""
     return {
         "stream": f"{plan.stream.endpoint}/{plan.stream}",
         "delivery": plan.options.delivery,
@@ -130,17 +130,10 @@ class Journal(RunLog):
     def agree(
         self, files: Sequence[FileStamp], plan: Callable[[pa.Schema], RunPlan]
     ) -> pa.Schema | None:
-        """Return what the columns of files are read as, where its run has settled that.
+        """Return the schema by which files are read, where their run broke off at a file.
 
-        It has where it broke off at a file: rows before that are sent, so the file brings no
-        column or type of its own when it is mended.
-
-        Parameters
-        ----------
-        files : sequence of FileStamp
-            The files.
-        plan : callable
-            Plans the call by a schema: only the call of a finished run is read by its schema.
+        Rows before that are sent, so the file brings no column or type of its own when it is
+        mended. ``plan`` plans the call by a schema: a finished run's holds for its call alone.
         """
         found = next(self._store.read("select schema from input"), None)
         run = self._read_run()
@@ -166,12 +159,10 @@ class Journal(RunLog):
 
         Parameters
         ----------
-        plan : RunPlan
-            What to send, where and how.
         files : sequence of FileStamp, optional
             The files that it reads; of an unfinished run, those that are ``pinned``.
         replan : callable
-            Makes another plan of the same data, to be followed by nobody else.
+            Makes another plan of the same data, which nothing else reads.
 
         Returns
         -------

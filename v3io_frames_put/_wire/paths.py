@@ -94,21 +94,15 @@ def _split_endpoint(text: str) -> tuple[str | None, str]:
 
 def _check_names(text: str, names: list[str]) -> None:
     """Refuse names that no file system has, or that a proxy would normalize away."""
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        raise _malformed(ascii(text), "it is not Unicode text")
     for name in names:
         if name in (".", "..") or "\0" in name:
             raise _malformed(text, f"{name!r} is not a name")
-        if len(_utf8(text, name)) > MAX_NAME_BYTES:
+        if len(name.encode()) > MAX_NAME_BYTES:
             raise _malformed(text, f"{name[:20]!r}... is longer than {MAX_NAME_BYTES} bytes")
-    if len(_utf8(text, "/".join(names[1:]))) > MAX_PATH_BYTES:
+    if len("/".join(names[1:]).encode()) > MAX_PATH_BYTES:
         raise _malformed(text, f"it is longer than {MAX_PATH_BYTES:,} bytes")
-
-
-def _utf8(text: str, name: str) -> bytes:
-    """Encode a name, which a lone surrogate prevents."""
-    try:
-        return name.encode()
-    except UnicodeEncodeError as error:
-        raise _malformed(ascii(text), f"{name!a} is not Unicode text") from error
 
 
 def _without_userinfo(text: str) -> str:

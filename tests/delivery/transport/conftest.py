@@ -39,7 +39,7 @@ def reset(connection):
 
 
 class Answers:
-    """Answers every request with the same bytes, then closes if told to."""
+    """Answers every request with the same bytes, then closes if reported to."""
 
     def __init__(self, *answers, closes=False):
         self.answers, self.closes = answers or (OK,), closes

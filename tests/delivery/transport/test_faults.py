@@ -31,7 +31,7 @@ def test_an_answer_comes_whole_with_headers_in_lower_case(serve, connect, tools)
     assert answer == Answer(200, headers, b"{}")
 
 
-def test_the_request_stands_on_the_wire_as_it_was_given(serve, connect, tools):
+def test_the_request_is_on_the_wire_as_it_was_given(serve, connect, tools):
     server = serve(tools.Answers())
     connect(server.url, access_key="secret-key").attempt(tools.post(5))
     head, body = server.requests[0]
@@ -173,7 +173,7 @@ def test_a_broken_answer_leaves_the_request_unknown(answer, kind, serve, connect
     assert outcome(connect(server.url).attempt(tools.post())) == (kind, "waiting")
 
 
-def test_a_reset_after_the_request_is_told(serve, connect, tools):
+def test_a_reset_after_the_request_is_reported(serve, connect, tools):
     def reset_after_request(connection, server):
         tools.read_request(connection)
         tools.reset(connection)
@@ -182,7 +182,7 @@ def test_a_reset_after_the_request_is_told(serve, connect, tools):
     assert outcome(connect(server.url).attempt(tools.post())) == ("reset", "waiting")
 
 
-def test_a_reset_within_the_body_is_told(serve, connect, tools):
+def test_a_reset_within_the_body_is_reported(serve, connect, tools):
     def reset_in_body(connection, server):
         connection.recv(100_000)
         tools.reset(connection)

@@ -70,7 +70,7 @@ def test_a_proxy_that_stalls_is_bounded(serve, connect, tools, monkeypatch):
     assert outcome(transport.attempt(tools.post()))[1] == "connecting"
 
 
-def test_a_proxy_address_that_is_none_is_told_without_its_password(monkeypatch):
+def test_a_proxy_address_that_is_not_valid_is_refused_without_its_password(monkeypatch):
     monkeypatch.setenv("HTTP_PROXY", "http://me:topsecret@")
     with pytest.raises(ConfigError, match="HTTP_PROXY") as caught:
         Transport(Endpoint(url="http://127.0.0.1:9"), Timeouts(), clock=time.monotonic)
@@ -95,6 +95,6 @@ def test_cookies_are_not_kept(serve, connect, tools):
     assert b"Cookie" not in server.requests[1][0]
 
 
-def test_no_endpoint_is_told():
+def test_no_endpoint_is_reported():
     with pytest.raises(ConfigError, match="V3IO_API"):
         Transport(Endpoint(), Timeouts(), clock=time.monotonic)

@@ -84,7 +84,7 @@ def test_verification_stays_out_whatever_the_environment_says(
     assert outcome(connect(server.url, verify=False).attempt(tools.post())) == 200
 
 
-def test_a_platform_that_speaks_no_tls_is_a_fault_of_the_scheme(serve, connect, tools):
+def test_a_platform_that_does_not_speak_tls_is_a_fault_of_the_scheme(serve, connect, tools):
     def plain(connection, server):
         connection.recv(1_000)
         connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
@@ -114,7 +114,7 @@ def test_a_platform_that_has_answered_has_the_right_scheme(serve, connect, tools
 
 
 @pytest.mark.parametrize("delivery", ["at_least_once", "exactly_once"])
-def test_a_wrong_scheme_is_told_at_once(serve, delivery):
+def test_a_wrong_scheme_is_reported_at_once(serve, delivery):
     client = Client(serve(alert).url)
     with pytest.raises(RequestError, match="expected https://") as caught:
         put_records(pd.DataFrame({"a": [1]}), "projects/s", client=client, delivery=delivery)
@@ -169,14 +169,14 @@ def test_shutdown_reaches_through_tls(serve, connect, tools, server_context, ca_
     assert transport.attempt(tools.post()).kind == "stopped"
 
 
-def test_a_bundle_that_is_not_there_is_told_before_anything_is_sent(monkeypatch):
+def test_a_bundle_that_is_not_there_is_reported_before_anything_is_sent(monkeypatch):
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/no/such/file.pem")
     with pytest.raises(ConfigError, match="REQUESTS_CA_BUNDLE"):
         Transport(Endpoint(url="https://127.0.0.1:9"), Timeouts(), clock=time.monotonic)
 
 
 @pytest.mark.parametrize("text", ["nothing", ""])
-def test_a_file_that_holds_no_certificates_is_told_before_anything_is_sent(
+def test_a_file_that_holds_no_certificates_is_reported_before_anything_is_sent(
     tmp_path, monkeypatch, text
 ):
     path = tmp_path / "empty.pem"
