@@ -9,7 +9,9 @@ import pytest
 from pyarrow import parquet as pq
 
 from tests.jobs.conftest import STREAM, read_table
-from v3io_frames_put import PartialFailure
+from v3io_frames_put import DataError, PartialFailure
+from v3io_frames_put.jobs._files import find_files
+from v3io_frames_put.jobs._reader import FileTable
 
 FAR = dt.datetime(9999, 12, 31)  # what many a database has for "still valid"
 EARLY = dt.datetime(1, 1, 1)
@@ -74,3 +76,18 @@ def test_the_type_in_arrow_is_the_one_that_was_read(tmp_path, publish, local_pla
     publish(write_int96(tmp_path / "a.parquet", at=pa.array([FAR], MICROSECONDS)), format="arrow")
     (record,) = local_platform.records(STREAM)
     assert pa.ipc.open_stream(record.data).read_all()["at"].to_pylist() == [FAR]
+
+
+@pytest.mark.parametrize("damaged", [0, 1], ids=["another column", "the times"])
+def test_rows_before_damage_are_read(tmp_path, damaged):
+    path = tmp_path / "a.parquet"
+    write_int96(path, n=range(6), at=pa.array([FAR, NOW] * 3, MICROSECONDS))
+    chunk = pq.read_metadata(path).row_group(1).column(damaged)
+    content = bytearray(path.read_bytes())
+    start = chunk.dictionary_page_offset or chunk.data_page_offset
+    content[start : start + chunk.total_compressed_size] = b"\xff" * chunk.total_compressed_size
+    path.write_bytes(content)
+    batches = FileTable(find_files(path), {})._batches([0, 1])
+    assert next(batches).to_pylist() == [{"n": 0, "at": FAR}, {"n": 1, "at": NOW}]
+    with pytest.raises(DataError, match="cannot be read to its end"):
+        next(batches)

@@ -93,3 +93,35 @@ def test_memory_is_flat_for_ten_million_rows(measure):
         assert large < 400e6
         ratios.append(large / small)
     assert sorted(ratios)[1] < 1.05, ratios
+
+
+READ = (
+    PUBLISH[: PUBLISH.index("with Client")]
+    + """
+from v3io_frames_put.jobs._files import find_files
+from v3io_frames_put.jobs._reader import FileTable
+table = FileTable(find_files(sys.argv[1]), {}, as_lines=True)
+rows = sum(batch.num_rows for batch in table._batches([0]))
+print(json.dumps({"rows": rows, "peak": peak_bytes()}))
+"""
+)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("name", "first", "last"),
+    [("a.jsonl", b'{"a":1}\n', b'{"a":2}\n'), ("a.csv", b"a\n1\n", b"2\n")],
+)
+def test_a_line_of_two_gigabytes_is_never_held(tmp_path, name, first, last):
+    path = tmp_path / name
+    with path.open("wb") as file:
+        file.write(first)
+        for _ in range(2048):
+            file.write(b"x" * (1 << 20))
+        file.write(b"\n" + last)
+    done = subprocess.run(
+        [sys.executable, "-c", READ, path], capture_output=True, text=True, check=True
+    )
+    told = json.loads(done.stdout)
+    assert told["rows"] == 3
+    assert told["peak"] < 400e6

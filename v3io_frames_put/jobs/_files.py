@@ -32,22 +32,13 @@ Inputs: TypeAlias = "str | os.PathLike[str] | Sequence[str | os.PathLike[str]]"
 
 STDIN: Final = "-"
 INPUT_FORMATS: Final[dict[str, Kind]] = {
-    "parquet": "parquet",
-    "csv": "csv",
-    "tsv": "tsv",
-    "jsonl": "json",
-    "ndjson": "json",
-    "json": "json",
-    "arrow": "arrow",
-}
+    "parquet": "parquet", "csv": "csv", "tsv": "tsv", "jsonl": "json", "ndjson": "json",
+    "json": "json", "arrow": "arrow",
+}  # fmt: skip
 _KINDS: Final[dict[str, Kind]] = {
-    **{f".{name}": kind for name, kind in INPUT_FORMATS.items()},
-    ".pq": "parquet",
-    ".arrows": "arrow",
-    ".feather": "arrow",
-    ".ipc": "arrow",
-}
-_ENDINGS: Final = ", ".join(sorted(_KINDS))
+    **INPUT_FORMATS, "pq": "parquet", "arrows": "arrow", "feather": "arrow", "ipc": "arrow"
+}  # fmt: skip
+_ENDINGS: Final = ", ".join(f".{name}" for name in sorted(_KINDS))
 _COMPRESSED: Final = (".gz", ".bz2", ".zst", ".lz4", ".xz", ".zip")  # of text
 _NULL: Final = "__HIVE_DEFAULT_PARTITION__"
 _NOT_READ_TO_ITS_END: Final = (None, None)  # it may be repaired before the run goes on
@@ -203,16 +194,10 @@ def _decompress(raw: pa.NativeFile, name: str) -> Any:
 
 
 def find_files(inputs: Inputs, input_format: str | None = None) -> list[InputFile]:
-    """Find the files of paths, folders, globs, URLs and standard input.
+    """Find the files of paths, folders, globs, URLs and standard input, in this order.
 
-    In the order in which they are named; those of a folder or a glob sorted by path.
-    Names that begin with a dot or an underscore are left out of both, and a file that is
-    named twice, or by a link, is taken once.
-
-    Raises
-    ------
-    ConfigError
-        There are none, or one is of a kind that cannot be read.
+    Those of a folder or a glob are sorted by path, without names that begin with a dot or an
+    underscore. A file that is named twice, or by a link, is taken once. Raises ConfigError.
     """
     if input_format is not None and input_format not in INPUT_FORMATS:
         expected = ", ".join(INPUT_FORMATS)
@@ -283,18 +268,16 @@ def _expand(named: str, kind: Kind | None) -> list[InputFile]:
         if of_kind is None or info.type != fs.FileType.File:
             _LOG.warning("%s is left out: not a file of a kind that can be read", name)
             continue
-        partitions = read_partitions(info.path, root)
-        files.append(
-            InputFile(
-                name=name,
-                path=info.path,
-                filesystem=filesystem,
-                kind=of_kind,
-                size=info.size,
-                mtime_ns=info.mtime_ns,
-                partitions=partitions,
-            )
+        file = InputFile(
+            name=name,
+            path=info.path,
+            filesystem=filesystem,
+            kind=of_kind,
+            size=info.size,
+            mtime_ns=info.mtime_ns,
+            partitions=read_partitions(info.path, root),
         )
+        files.append(file)
     if not files:
         raise ConfigError(f"{shown!r} leads to no file; expected {_ENDINGS}. Check the path.")
     return files
@@ -360,7 +343,7 @@ def kind_of(path: str | os.PathLike[str]) -> Kind | None:
     endings = PurePosixPath(_path_of(os.fspath(path)).lower()).suffixes
     if len(endings) > 1 and endings[-1] in _COMPRESSED:
         endings.pop()
-    return _KINDS.get(endings[-1]) if endings else None
+    return _KINDS.get(endings[-1][1:]) if endings else None
 
 
 def _path_of(path: str) -> str:
@@ -478,13 +461,12 @@ def find_partition_types(
         for name, text in file.partitions.items():
             texts.setdefault(name, set()).update(() if text is None else (text,))
     return {
-        name: types.get(name, pa.int64() if given and all(map(is_integer, given)) else pa.string())
+        name: types.get(name, pa.int64() if given and all(map(_is_integer, given)) else pa.string())
         for name, given in texts.items()
     }
 
 
-def is_integer(text: str) -> bool:
-    """Return whether text is a 64-bit whole number, written as one."""
+def _is_integer(text: str) -> bool:
     digits = text.removeprefix("-")
     return digits.isascii() and digits.isdigit() and text == str(int(text)) and len(digits) < 19  # noqa: PLR2004 - fits 64 bits
 

@@ -47,27 +47,13 @@ LINE_FIELD: Final = pa.field(LINE, pa.binary(), metadata={_HOLDS: b"json-lines"}
 
 @dataclass(slots=True)
 class Piece:
-    """Consecutive rows of a file, as its reader found them.
+    """Consecutive rows of a file, as its reader found them."""
 
-    Attributes
-    ----------
-    unit : str
-        What its rows are counted in: ``"a.csv, line"``.
-    rows : ndarray of int64
-        Where each row is in the file, counted from 1; of text, its first line.
-    columns : dict of str to Array
-        As the file has them; one that is missing is null.
-    invalid : dict of int to (dict of str to str)
-        Text of the cells that do not fit, by row and column. A row of which no cell could
-        be read has its whole text, as the column ``line``.
-    details : dict of int to str
-        What is wrong with these rows.
-    """
-
-    unit: str
-    rows: NDArray[np.int64]
-    columns: dict[str, pa.Array] = field(default_factory=dict)
+    unit: str  # what they are counted in: "a.csv, line"
+    rows: NDArray[np.int64]  # where each is in the file, from 1; of text, its first line
+    columns: dict[str, pa.Array] = field(default_factory=dict)  # one that is missing is null
     invalid: dict[int, dict[str, str]] = field(default_factory=dict)
+    """Text of cells that do not fit, by row and column; of a whole row, as ``line``."""
     details: dict[int, str] = field(default_factory=dict)
 
     def reject_row(self, row: int, text: bytes, reason: str) -> None:
@@ -99,34 +85,17 @@ def _shorten(text: str) -> str:
 
 
 class Reader:
-    """A file of some format.
+    """A file of some format."""
 
-    Attributes
-    ----------
-    schema : Schema
-        Its columns and types.
-    num_rows : int or None
-        None: not known before the last row is read.
-    index : list of str
-        Columns that are the index of a pandas frame.
-    is_text : bool
-        Whether its types are inferred from its first block.
-    is_lines : bool
-        Whether it holds lines of JSON that are sent as they are.
-    notes : list of str
-        What inference changed.
-    position : int
-        Bytes of the file that were read.
-    """
-
-    is_text = is_lines = False
-    num_rows: int | None = None
-    position = 0
+    is_text = False  # its types are those of its first block
+    is_lines = False  # it holds lines of JSON that are sent as they are
+    num_rows: int | None = None  # None: not known before the last row is read
+    position = 0  # bytes of the file that were read
 
     def __init__(self, file: InputFile) -> None:
         self.file, self.schema = file, pa.schema([])
-        self.index: list[str] = []
-        self.notes: list[str] = []
+        self.index: list[str] = []  # columns that are the index of a pandas frame
+        self.notes: list[str] = []  # what inference changed
 
     @property
     def unit(self) -> str:

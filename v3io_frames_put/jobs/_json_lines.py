@@ -41,20 +41,24 @@ class LinesReader(Reader):
         super().__init__(file)
         self.schema = pa.schema([LINE_FIELD])
         self._block_bytes = block_bytes
-        pieces = self._read(BLOCK_BYTES)
-        lines = (piece.columns[LINE] for piece in pieces if not piece.invalid)
-        sample = next(lines, pa.array([], pa.binary()))
+        self._learn(self._read_sample()[0])
+
+    def _learn(self, sample: pa.BinaryArray) -> None:
         if len(sample) and sample[0].as_py().startswith(b"["):
             raise DataError(
                 "a JSON array; expected one object a line. Convert it, for example by: jq -c '.[]'"
             )
-        self._sample = sample
-        self._is_whole = next(pieces, None) is None
+
+    def _read_sample(self) -> tuple[pa.BinaryArray, bool]:
+        """Return the lines of the first block, and whether they are all."""
+        pieces = self._read(BLOCK_BYTES)
+        lines = (piece.columns[LINE] for piece in pieces if not piece.invalid)
+        return next(lines, pa.array([], pa.binary())), next(pieces, None) is None
 
     def members(self) -> tuple[set[str], bool]:
         """Return the members of the first block's lines, and whether that is all."""
-        rows, _ = parse_lines(_OBJECT, self._sample)
-        return {name for row in rows for name in row or ()}, self._is_whole
+        sample, is_whole = self._read_sample()
+        return {name for row in parse_lines(_OBJECT, sample)[0] for name in row or ()}, is_whole
 
     def pieces(self, _names: Sequence[str], _schema: pa.Schema) -> Iterator[Piece]:
         """Yield the lines that hold anything, without surrounding white space."""
@@ -96,13 +100,13 @@ class JsonColumnsReader(LinesReader):
 
     is_lines = False
 
-    def __init__(self, file: InputFile, block_bytes: int = BLOCK_BYTES) -> None:
-        super().__init__(file, block_bytes)
+    def _learn(self, sample: pa.BinaryArray) -> None:
+        super()._learn(sample)
         columns: dict[str, list[Any]] = {}
-        for row in parse_lines(_OBJECT, self._sample)[0]:
+        for row in parse_lines(_OBJECT, sample)[0]:
             for name, value in (row or {}).items():
                 columns.setdefault(name, []).append(value)
-        if len(self._sample) and not columns:
+        if len(sample) and not columns:
             raise DataError("no line of the first block is a JSON object. Is it JSON Lines?")
         types = {name: _infer_type(values) for name, values in columns.items()}
         self._mixed = {name for name, dtype in types.items() if dtype is None}

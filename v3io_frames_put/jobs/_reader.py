@@ -16,6 +16,7 @@ from __future__ import annotations
 import csv
 import logging
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -61,34 +62,7 @@ _UNREADABLE: Final = (OSError, EOFError, pa.ArrowException, DataError, ValueErro
 
 
 class FileTable:
-    """All files as one table.
-
-    Attributes
-    ----------
-    schema : Schema
-        Of all files together; no column of ours is among them.
-    num_rows : int or None
-        None: not known before the last row is read.
-    num_bytes : int or None
-        Bytes of all files, where all are text; see ``bytes_read``.
-    rows_read : int
-        How many rows were read.
-    places
-        Its ``note`` is called with file and row of the rows that are read. None: nobody asks.
-    starts, ends : list of int
-        The first row of each file that was begun, and the row after the last of each that
-        was read to its end.
-    broken : DataError or None
-        What the table broke off at, before its last file's end.
-    is_lines : bool
-        Whether it is lines of JSON that are sent as they are.
-    is_inferred : bool
-        Whether types are those of the first block of some files.
-    index : list of str
-        Columns that are the index of a pandas frame.
-    notes : list of str
-        What reading changed, as far as it is known beforehand.
-    """
+    """All files as one table: lines of JSON as they are, or columns with types."""
 
     def __init__(
         self,
@@ -102,13 +76,15 @@ class FileTable:
         block_bytes: int = BLOCK_BYTES,
     ) -> None:
         self.files, self._types = list(files), types
-        open_lines = LinesReader if as_lines else JsonColumnsReader
+        csv_reader = partial(CsvReader, dialect=dialect or Dialect(), block_bytes=block_bytes)
         formats: dict[str, Callable[[InputFile], Reader]] = {
-            "parquet": lambda file: ParquetReader(file, where),
+            "parquet": partial(ParquetReader, where=where),
             "arrow": ArrowReader,
-            "csv": lambda file: CsvReader(file, dialect or Dialect(), block_bytes),
-            "tsv": lambda file: CsvReader(file, dialect or Dialect(), block_bytes),
-            "json": lambda file: open_lines(file, block_bytes),
+            "csv": csv_reader,
+            "tsv": csv_reader,
+            "json": partial(
+                LinesReader if as_lines else JsonColumnsReader, block_bytes=block_bytes
+            ),
         }
         self._readers = [_open(file, formats[file.kind]) for file in self.files]
         if isinstance(self._readers[0], DataError):
@@ -130,16 +106,17 @@ class FileTable:
             self.where = parse_where(where, pa.schema(beside), others=self.is_lines)
         counts = [reader.num_rows for reader in opened]
         is_counted = where is None and None not in counts and len(opened) == len(self.files)
+        # None: not known before the last row is read.
         self.num_rows = sum(filter(None, counts)) if is_counted else None
         self.is_inferred = not self.is_lines and any(reader.is_text for reader in opened)
         sizes = [file.size for file in self.files]
         is_text = all(reader.is_text for reader in opened)
         self.num_bytes = sum(filter(None, sizes)) if is_text and None not in sizes else None
-        self.starts: list[int] = []
-        self.ends: list[int] = []
-        self.broken: DataError | None = None
+        self.starts: list[int] = []  # the first row of each file that was begun
+        self.ends: list[int] = []  # the row after the last of each that was read to its end
+        self.broken: DataError | None = None  # what it broke off at, before the last file's end
         self.rows_read = self._unreleased = 0
-        self.places: Any = None
+        self.places: Any = None  # its ``note`` is called with file and row of what is read
         self.on_read: Callable[[], object] | None = None
 
     # -- names and types ------------------------------------------------------------------
@@ -209,13 +186,12 @@ class FileTable:
         ``named`` are members with the option that names each. Raises ColumnNotFound.
         """
         left = {name for name in named if name not in self.schema.names}
-        if not (left and self.is_lines):
-            return
+        lines = [reader for reader in self._readers if isinstance(reader, LinesReader)]
+        if not (left and self.is_lines) or len(lines) < len(self._readers):
+            return  # failed rows: only reading all of them would show
         seen: set[str] = set()
         is_whole = True
-        for reader in self._readers:
-            if not isinstance(reader, LinesReader):
-                return  # failed rows: only reading all of them would show
+        for reader in lines:
             names, is_all = reader.members()
             seen |= names
             is_whole = is_whole and is_all

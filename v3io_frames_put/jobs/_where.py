@@ -34,7 +34,6 @@ from v3io_frames_put._encode.json_lines import parse_lines
 from v3io_frames_put._encode.layouts import to_numpy
 from v3io_frames_put.errors import ColumnNotFound, ConfigError
 from v3io_frames_put.jobs._cast import cast_text
-from v3io_frames_put.jobs._files import find_partition_types, is_integer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -61,24 +60,12 @@ _MAX_TESTS: Final = 500  # Arrow's stack has no room for thousands: the process 
 
 @dataclass(frozen=True, slots=True)
 class Where:
-    """Which rows to publish.
+    """Which rows to publish."""
 
-    Attributes
-    ----------
-    expression : Expression
-        True for the rows to keep.
-    columns : frozenset of str
-        Names in it, members of lines among them.
-    schema : Schema
-        What the expression reads: columns, and one of truth values for each test of a member.
-    tests : dict of str to (str, callable)
-        By such a column, its member and what its values are asked.
-    """
-
-    expression: Any
-    columns: frozenset[str]
-    schema: pa.Schema
-    tests: Mapping[str, tuple[str, Callable[[Any], bool | None]]]
+    expression: Any  # true for the rows to keep
+    columns: frozenset[str]  # names in it, members of lines among them
+    schema: pa.Schema  # what it reads: columns, and one of truth values for each test of a member
+    tests: Mapping[str, tuple[str, Callable[[Any], bool | None]]]  # by such a column
 
     def evaluate(self, columns: Mapping[str, pa.Array]) -> pa.BooleanArray:
         """Return for each row true, false, or null where it cannot be decided."""
@@ -90,19 +77,14 @@ class Where:
 
     def test_members(self, lines: pa.BinaryArray) -> tuple[dict[str, pa.Array], list[int]]:
         """Return the columns of tests for lines, and which lines are not objects."""
-        names = list(dict.fromkeys(name for name, _ in self.tests.values()))
+        names = dict.fromkeys(name for name, _ in self.tests.values())
         fields = {name: f"m{number}" for number, name in enumerate(names)}
-        line = msgspec.defstruct(
-            "Line",
-            [(field, Any, None) for field in fields.values()],
-            rename={field: name for name, field in fields.items()},
-        )
+        members = [(field, Any, None) for field in fields.values()]
+        rename = {field: name for name, field in fields.items()}
+        line = msgspec.defstruct("Line", members, rename=rename)
         rows, errors = parse_lines(msgspec.json.Decoder(line), lines)
-        values = {
-            name: [getattr(row, field, None) for row in rows] for name, field in fields.items()
-        }
         columns = {
-            column: pa.array(map(test, values[name]), pa.bool_())
+            column: pa.array([test(getattr(row, fields[name], None)) for row in rows], pa.bool_())
             for column, (name, test) in self.tests.items()
         }
         return columns, list(errors)
@@ -132,25 +114,20 @@ def select_files(
 ) -> list[InputFile]:
     """Leave out the files whose folders exclude every row: those are not opened.
 
-    A column of folders has one type in the end, which depends on the files that are left: so
-    where some values are numbers and some are not, a file is left out that no type leaves in.
+    The type of a column of folders depends on the files that are left: whole numbers if all
+    of its values are, else text. So a file is left out that neither type leaves in.
     """
-    known = find_partition_types(files, types)
-    if where is None or not known:
+    names = dict.fromkeys(name for file in files for name in file.partitions)
+    if where is None or not names:
         return list(files)
     texts = {
-        name: pa.array([file.partitions.get(name) for file in files], pa.string()) for name in known
+        name: pa.array([file.partitions.get(name) for file in files], pa.string()) for name in names
     }
-    choices = [
-        {dtype, pa.int64()}
-        if name not in types and any(map(is_integer, texts[name].drop_null().to_pylist()))
-        else {dtype}
-        for name, dtype in known.items()
-    ]
+    choices = [[types[n]] if n in types else [pa.int64(), pa.string()] for n in names]
     kept, judged = np.zeros(len(files), bool), np.zeros(len(files), bool)
     errors = []
     for typing in product(*choices):
-        schema = pa.schema(list(zip(known, typing, strict=True)))
+        schema = pa.schema(list(zip(names, typing, strict=True)))
         try:
             condition = parse_where(where, schema, others=True)
         except ConfigError as error:  # a literal of another type
@@ -158,7 +135,7 @@ def select_files(
             continue
         columns = {name: pa.nulls(len(files), pa.bool_()) for name in condition.tests}
         fits = np.ones(len(files), bool)
-        for name, dtype in zip(known, typing, strict=True):
+        for name, dtype in zip(names, typing, strict=True):
             columns[name], bad = cast_text(texts[name], dtype)
             fits &= ~bad
         judged |= fits
