@@ -169,25 +169,13 @@ class CsvReader(Reader):
                 line += 1
 
     def _parse(self, text: bytes, first_line: int, *, is_over: bool) -> tuple[Piece, int]:
-        """Parse whole rows; return where they end, too. Quotes that are open need more text."""
+        """Parse whole rows; return where they end, too."""
         data = np.frombuffer(text, np.uint8)
         ends = _find_line_ends(text, data)
-        begins_row, lost = np.ones(len(ends), bool), np.zeros(len(ends), bool)
-        size = len(text)
-        next_line = 0
-        for line in self._find_open_lines(text, data, ends):
-            if line < next_line:
-                continue
-            start = int(ends[line - 1]) if line else 0
-            if whole_row := self._row.match(text, start):
-                next_line = int(np.searchsorted(ends, whole_row.end(), side="right")) + 1
-                begins_row[line + 1 : next_line] = False
-            elif is_over or size - start > _MAX_QUOTED_BYTES or not self._open.match(text, start):
-                lost[line] = True
-            else:
-                size, ends, begins_row, lost = start, ends[:line], begins_row[:line], lost[:line]
-                break
-        starts = np.append(0, ends[:-1])[begins_row] if size else ends
+        begins_row, lost = self._find_rows(text, data, ends, is_over=is_over)
+        ends = ends[: len(begins_row)]
+        size = int(ends[-1]) if len(ends) else 0
+        starts = np.append(0, ends)[:-1][begins_row]
         is_given = ~np.isin(data[starts], list(_LINE_BREAKS))
         starts, stops = starts[is_given], np.append(starts[1:], size)[is_given]
         numbers, lost = np.flatnonzero(begins_row)[is_given], lost[begins_row][is_given]
@@ -210,6 +198,29 @@ class CsvReader(Reader):
         for row, reason in reasons.items():
             piece.reject_row(row, text[starts[row] : stops[row]].rstrip(_LINE_BREAKS), reason)
         return piece, size
+
+    def _find_rows(
+        self, text: bytes, data: NDArray[np.uint8], ends: NDArray[np.intp], *, is_over: bool
+    ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """Return which lines begin a row, and which are lost; not those that need more text."""
+        begins_row, lost = np.ones(len(ends), bool), np.zeros(len(ends), bool)
+        next_line = 0
+        for line in self._find_open_lines(text, data, ends):
+            if line < next_line:
+                continue
+            start = int(ends[line - 1]) if line else 0
+            if row := self._row.match(text, start):
+                next_line = int(np.searchsorted(ends, row.end(), side="right")) + 1
+                begins_row[line + 1 : next_line] = False
+            elif (
+                is_over
+                or len(text) - start > _MAX_QUOTED_BYTES
+                or not self._open.match(text, start)
+            ):
+                lost[line] = True
+            else:
+                return begins_row[:line], lost[:line]
+        return begins_row, lost
 
     def _find_open_lines(
         self, text: bytes, data: NDArray[np.uint8], ends: NDArray[np.intp]

@@ -22,7 +22,7 @@ import re
 from dataclasses import dataclass
 from decimal import Decimal
 from itertools import product
-from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn
+from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, TypeAlias
 
 import msgspec
 import numpy as np
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
     from v3io_frames_put.jobs._files import InputFile
 
+_Test: TypeAlias = "Callable[[Any], bool | None]"  # of the value that a member has in a line
 _LOG: Final = logging.getLogger("v3io_frames_put")
 
 _TOKEN: Final = re.compile(
@@ -65,7 +66,7 @@ class Where:
     expression: Any  # true for the rows to keep
     columns: frozenset[str]  # names in it, members of lines among them
     schema: pa.Schema  # what it reads: columns, and one of truth values for each test of a member
-    tests: Mapping[str, tuple[str, Callable[[Any], bool | None]]]  # by such a column
+    tests: Mapping[str, tuple[str, _Test]]  # by such a column
 
     def evaluate(self, columns: Mapping[str, pa.Array]) -> pa.BooleanArray:
         """Return for each row true, false, or null where it cannot be decided."""
@@ -154,7 +155,7 @@ class _Parser:
     def __init__(self, text: str, schema: pa.Schema, others: bool) -> None:  # noqa: FBT001
         self.columns: set[str] = set()
         self.read: dict[str, pa.DataType] = {}
-        self.tests: dict[str, tuple[str, Callable[[Any], bool | None]]] = {}
+        self.tests: dict[str, tuple[str, _Test]] = {}
         self._text, self._schema, self._others = text, schema, others
         self._tokens = _TOKEN.finditer(text)
         self._depth = self._count = 0
@@ -178,6 +179,10 @@ class _Parser:
         is_there = self.kind in ("word", "sign") and self.token.lower() == word
         return is_there and bool(self._advance())
 
+    def _require(self, word: str) -> None:
+        if not self._take(word):
+            self.fail(repr(word))
+
     def parse(self, word: Literal["or", "and"]) -> Any:
         """Parse alternatives, or what must all hold."""
         result = self.parse("and") if word == "or" else self._one()
@@ -193,8 +198,7 @@ class _Parser:
             result = ~self._one()
         elif self._take("("):
             result = self.parse("or")
-            if not self._take(")"):
-                self.fail("')'")
+            self._require(")")
         else:
             result = self._test()
         self._depth -= 1
@@ -205,14 +209,16 @@ class _Parser:
         if self._count > _MAX_TESTS:
             self.fail(f"at most {_MAX_TESTS} comparisons; column in (1, 2, ...) takes any number")
         name = self._name()
+        is_column = name in self._schema.names
         if self.token in _COMPARE:
-            compare = _COMPARE[self._advance()]
-            return self._compare(name, compare, self._value())
+            compare, value = _COMPARE[self._advance()], self._value()
+            if is_column:
+                return compare(self._field(name), self._cast(name, value))
+            return self._member(name, _alike([value], lambda own, known: compare(own, *known)))
         if self._take("is"):
             is_not = self._take("not")
-            if not self._take("null"):
-                self.fail("'null'")
-            if name in self._schema.names:
+            self._require("null")
+            if is_column:
                 is_null = self._field(name).is_null()
             else:
                 is_null = self._member(name, lambda own: own is None)
@@ -223,33 +229,12 @@ class _Parser:
         values = [self._value()]
         while self._take(","):
             values.append(self._value())
-        if not self._take(")"):
-            self.fail("')'")
-        is_in = self._is_in(name, values)
+        self._require(")")
+        if is_column:
+            is_in = _in_list(self._field(name), [self._cast(name, value) for value in values])
+        else:
+            is_in = self._member(name, _alike(values, lambda own, known: own in known))
         return ~is_in if is_not else is_in
-
-    def _compare(self, name: str, compare: Callable[[Any, Any], Any], value: Any) -> Any:
-        if name in self._schema.names:
-            return compare(self._field(name), self._cast(name, value))
-        value = float(value) if isinstance(value, Decimal) else value
-        kind = _json_type(value)
-        return self._member(
-            name, lambda own: compare(own, value) if _json_type(own) is kind else None
-        )
-
-    def _is_in(self, name: str, values: list[Any]) -> Any:
-        if name in self._schema.names:
-            return _in_list(self._field(name), [self._cast(name, value) for value in values])
-        of_kind: dict[type | None, set[Any]] = {}
-        for value in values:
-            plain = float(value) if isinstance(value, Decimal) else value
-            of_kind.setdefault(_json_type(plain), set()).add(plain)
-
-        def is_in(own: Any) -> bool | None:
-            alike = of_kind.get(_json_type(own))
-            return None if alike is None else own in alike
-
-        return self._member(name, is_in)
 
     def _value(self) -> Any:
         kind, token = self.kind, self.token
@@ -275,7 +260,7 @@ class _Parser:
         self.read[name] = self._schema.field(name).type
         return pc.field(name)
 
-    def _member(self, name: str, test: Callable[[Any], bool | None]) -> Any:
+    def _member(self, name: str, test: _Test) -> Any:
         column = f"{name}\ntest {len(self.tests)}"
         self.tests[column] = name, test
         self.read[column] = pa.bool_()
@@ -292,9 +277,21 @@ class _Parser:
             ) from None
 
 
-def _json_type(value: Any) -> type | None:
-    """Return the JSON type of a member or literal that can be compared; None: it has none."""
-    return {bool: bool, str: str, int: float, float: float}.get(type(value))
+_JSON_TYPES: Final = {bool: bool, str: str, int: float, float: float}
+
+
+def _alike(values: list[Any], compare: Callable[[Any, set[Any]], bool]) -> _Test:
+    """Return a test of a member against the values that have its JSON type; None: none has."""
+    of_type: dict[type, set[Any]] = {}
+    for value in values:
+        plain = float(value) if isinstance(value, Decimal) else value
+        of_type.setdefault(_JSON_TYPES[type(plain)], set()).add(plain)
+
+    def test(own: Any) -> bool | None:
+        known = of_type.get(_JSON_TYPES.get(type(own), object))
+        return None if known is None else compare(own, known)
+
+    return test
 
 
 def _in_list(column: Any, literals: list[pa.Scalar]) -> Any:
@@ -312,12 +309,10 @@ def _as_type(value: Any, dtype: pa.DataType) -> pa.Scalar:
         if is_zoned and not re.search(r"(Z|[+-]\d\d:?\d\d)$", value):
             value += "Z"  # without a zone it is UTC
         return pa.scalar(value).cast(dtype)
-    if isinstance(value, bool) != pt.is_boolean(dtype):
+    is_number = pt.is_integer(dtype) or pt.is_floating(dtype) or pt.is_decimal(dtype)
+    if isinstance(value, bool) != pt.is_boolean(dtype) or not (is_number or pt.is_boolean(dtype)):
         raise TypeError
-    if pt.is_boolean(dtype):
-        return pa.scalar(value)
-    if pt.is_floating(dtype) or pt.is_decimal(dtype):
-        return pa.scalar(float(value) if pt.is_floating(dtype) else Decimal(value), dtype)
-    if not pt.is_integer(dtype) or value != int(value):
-        raise TypeError
-    return pa.scalar(int(value), dtype)
+    if pt.is_integer(dtype) and value != int(value):
+        raise ValueError
+    as_python = int if pt.is_integer(dtype) else float if pt.is_floating(dtype) else Decimal
+    return pa.scalar(as_python(value) if is_number else value, dtype)
