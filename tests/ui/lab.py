@@ -40,7 +40,7 @@ IS_READY = """() => {
 RUN_ALL = "() => { window.jupyterapp.commands.execute('notebook:run-all-cells') }"
 SET_THEME = """name => {
   window.jupyterapp.commands.execute('apputils:change-theme', {theme: `JupyterLab ${name}`}) }"""
-STARTS = 300
+STARTS = 900  # a busy machine takes a minute
 HEIGHT = 2_000  # what is far below is not in the page at all
 
 
@@ -130,6 +130,7 @@ def serve_lab(
                 server.wait(10)
             except subprocess.TimeoutExpired:
                 server.kill()
+                server.wait()
 
 
 def wait_for_answer(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
