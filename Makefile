@@ -102,7 +102,7 @@ screenshots: $(UI)  ## Make the pictures of the documentation anew; needs Chromi
 	$(PY) -m tests.ui.screenshots
 
 clean:  ## Remove the environment and everything built
-	rm -rf $(VENV) .venv-* docs/_build build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) .venv-* docs/_build docs/notebooks build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
 
 # Make the empty environment $(1), by whatever this machine has for it.
 define make_environment
