@@ -28,3 +28,10 @@ def test_a_column_is_encoded_as_its_values_are(dtype, values, start):
 
 def test_text_is_encoded_as_utf8():
     assert encode_base64(pa.array(["é", None])).to_pylist() == ["w6k=", None]
+
+
+def test_bytes_below_a_null_are_left_out():
+    values = pa.array([b"ab", b"x" * 300, b"abc"], pa.binary())
+    valid = pa.array([True, False, True]).buffers()[1]
+    column = pa.Array.from_buffers(pa.binary(), 3, [valid, *values.buffers()[1:]])
+    assert encode_base64(column).to_pylist() == ["YWI=", None, "YWJj"]

@@ -12,7 +12,6 @@ from pybase64 import b64encode
 from v3io_frames_put._encode.layouts import make_plain, to_numpy
 
 _EQUAL_SIGN: Final = ord("=")
-_SHORT_BYTES: Final = 64  # of a value: up to it Arrow's join costs more than a mask
 _ZEROS: Final = pa.array([b"", b"\0", b"\0\0"], pa.binary())
 
 
@@ -46,13 +45,17 @@ def join_base64(before: str, column: pa.Array, *after: pa.StringArray | str) -> 
     The text is copied once, by the join, into memory of its own, and mended there.
     """
     column = _as_binary(column)
+    validity = _validity(column)
+    if column.null_count:
+        column = pc.fill_null(column, b"")  # there may be bytes below a null
     lengths = np.diff(_offsets(column))
     padding = -lengths % 3
     sizes = (lengths + padding) // 3 * 4
     ends = np.zeros(len(column) + 1, np.int32)
     np.cumsum(sizes, out=ends[1:])
-    encoded = b64encode(_fill_up(column, lengths, padding))
-    buffers = [_validity(column), pa.py_buffer(ends), pa.py_buffer(encoded)]
+    filled = pc.binary_join_element_wise(column, _ZEROS.take(pa.array(padding)), b"")
+    encoded = b64encode(memoryview(filled.buffers()[2] or b"")[: ends[-1] // 4 * 3])
+    buffers = [validity, pa.py_buffer(ends), pa.py_buffer(encoded)]
     raw = pa.Array.from_buffers(pa.string(), len(column), buffers)
     text = pc.binary_join_element_wise(before, raw, *after, "")
     if text.null_count:
@@ -63,26 +66,6 @@ def join_base64(before: str, column: pa.Array, *after: pa.StringArray | str) -> 
         characters[stops[padding > 0] - 1] = _EQUAL_SIGN
         characters[stops[padding == 2] - 2] = _EQUAL_SIGN  # noqa: PLR2004
     return text
-
-
-def _fill_up(column: pa.BinaryArray, lengths: np.ndarray, padding: np.ndarray) -> memoryview:
-    """Return the bytes of all values, each followed by its padding of zeros."""
-    if len(column) == 0:
-        return memoryview(b"")
-    if lengths.mean() > _SHORT_BYTES:
-        values = pc.fill_null(column, b"") if column.null_count else column
-        filled = pc.binary_join_element_wise(values, _ZEROS.take(pa.array(padding)), b"")
-        offsets = _offsets(filled)
-        return memoryview(filled.buffers()[2] or b"")[offsets[0] : offsets[-1]]
-    offsets = _offsets(column)
-    ends = np.cumsum(lengths + padding)
-    is_data = np.ones(ends[-1], np.bool_)
-    is_data[ends[padding > 0] - 1] = False
-    is_data[ends[padding == 2] - 2] = False  # noqa: PLR2004
-    filled = np.zeros(ends[-1], np.uint8)
-    data = memoryview(column.buffers()[2] or b"")
-    filled[is_data] = np.frombuffer(data[offsets[0] : offsets[-1]], np.uint8)
-    return filled.data
 
 
 def _as_binary(column: pa.Array) -> pa.BinaryArray:
