@@ -400,10 +400,10 @@ _KINDS: Final = (
 
 
 @cache
-def _find_kind(dtype: type) -> _Kind:
-    """Return how cells of a type are encoded."""
-    found = next((kind for kind in _KINDS if issubclass(dtype, kind.types)), None)
-    return found or _Kind(f"{dtype.__name__} objects", (dtype,), _refuse, None)
+def _find_kind(cell_type: type) -> _Kind:
+    """Return how cells of a Python type are encoded."""
+    found = next((kind for kind in _KINDS if issubclass(cell_type, kind.types)), None)
+    return found or _Kind(f"{cell_type.__name__} objects", (cell_type,), _refuse, None)
 
 
 def _unwrap(cell: Any) -> Any:
