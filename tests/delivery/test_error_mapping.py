@@ -100,6 +100,27 @@ def test_a_platform_without_a_useful_answer_is_unavailable():
     assert "the last: no such host." in str(unreached)
 
 
+def test_a_change_that_may_have_been_made_is_undecided():
+    options = {"doing": "create", "where": "http://p"}
+    busy = errors_of_answers.undecided(answer(503, "busy"), **options)
+    assert type(busy) is PlatformUnavailable
+    assert (busy.status, busy.error_code) == (503, -5)
+    assert "it is not known whether it was done" in str(busy)
+    silent = errors_of_answers.undecided(Fault("timeout", "waiting", "read timed out"), **options)
+    assert (silent.status, silent.error_code) == (None, None)
+
+
+def test_a_wrong_scheme_and_a_foreign_certificate_have_advice_of_their_own():
+    scheme = Fault("scheme", "connecting", "the port speaks no TLS")
+    error = errors_of_answers.fault_error(scheme, doing="put")
+    assert str(error) == (
+        "put: the port speaks no TLS. Correct the scheme of endpoint= or V3IO_API."
+    )
+    certificate = Fault("certificate", "connecting", "self-signed")
+    error = errors_of_answers.fault_error(certificate, doing="put")
+    assert "certificate is not trusted (self-signed). Give verify= the file" in str(error)
+
+
 def test_a_cause_for_people_is_the_detail_or_else_the_name():
     assert errors_of_answers.describe_cause(Failure("NoAnswer", "refused")) == "refused"
     assert errors_of_answers.describe_cause(Failure("NoAnswer")) == "NoAnswer"
