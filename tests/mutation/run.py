@@ -35,7 +35,7 @@ MODULES = {
     "reconciler": "v3io_frames_put._producer.reconciler",
     "resume": "v3io_frames_put.resume",
 }
-CPU_SECONDS, SECONDS = 90, 600  # a mutant that never ends is noticed, too
+CPU_SECONDS, SECONDS = 60, 600  # a mutant that never ends is noticed, too
 LAWS = [  # the cheapest first
     "tests/delivery/test_classification.py",
     "tests/delivery/test_error_mapping.py",
