@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Sized
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Sequence, Sized
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
@@ -18,15 +18,9 @@ from v3io_frames_put._encode.layouts import (
     is_unsupported,
 )
 from v3io_frames_put._encode.objects import Unencodable, build_array, infer_type
-from v3io_frames_put._encode.rejections import reject_invalid
-from v3io_frames_put._encode.sources import Column, open_arrow, open_series
+from v3io_frames_put._encode.rejections import RejectionLog, reject_invalid
+from v3io_frames_put._encode.sources import Column, Reader, Source, open_arrow, open_series
 from v3io_frames_put.errors import ColumnNotFound, ConfigError, UnsupportedType
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from v3io_frames_put._encode.rejections import RejectionLog
-    from v3io_frames_put._encode.sources import Reader, Source
 
 
 def decide_type(column: Column, selection: Selection) -> pa.DataType:

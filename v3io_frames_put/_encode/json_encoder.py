@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cache, partial
@@ -38,8 +38,6 @@ from v3io_frames_put._encode.records import CELL_BYTES, Encoder
 from v3io_frames_put.errors import UnsupportedType
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from v3io_frames_put._encode.rejections import RejectionLog
     from v3io_frames_put._encode.sources import Column, Window
     from v3io_frames_put.config import Encoding

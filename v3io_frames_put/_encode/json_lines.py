@@ -19,13 +19,12 @@ import pyarrow.compute as pc
 from v3io_frames_put._encode.columns import INTERNAL, Selection
 from v3io_frames_put._encode.json_encoder import format_name, write_cells
 from v3io_frames_put._encode.records import Encoder, binary_sizes
-from v3io_frames_put._encode.sources import Column, Reader, StreamSource
+from v3io_frames_put._encode.sources import Column, Reader, StreamSource, Window
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from v3io_frames_put._encode.rejections import RejectionLog
-    from v3io_frames_put._encode.sources import Window
 
 LINE: Final = "line"
 """The column that holds the lines, without surrounding white space."""

@@ -15,11 +15,11 @@ from v3io_frames_put._encode.json_encoder import JsonEncoder
 from v3io_frames_put._encode.json_lines import LineEncoder, LineSelection, LineSource
 from v3io_frames_put._encode.layouts import DETAIL, INVALID, to_numpy
 from v3io_frames_put._encode.packs import Packer
-from v3io_frames_put._encode.records import CELL_BYTES, Encoder, RowEncoder
-from v3io_frames_put._encode.rejections import InvalidCells
+from v3io_frames_put._encode.records import CELL_BYTES, Blocks, Encoder, Records, RowEncoder, Skip
+from v3io_frames_put._encode.rejections import InvalidCells, RejectionLog
 from v3io_frames_put._encode.routing import Mapping, can_be_bytes, to_bytes
-from v3io_frames_put._encode.sources import open_source
-from v3io_frames_put.config import WINDOW_BYTES
+from v3io_frames_put._encode.sources import Column, Source, Window, open_source
+from v3io_frames_put.config import WINDOW_BYTES, Limits, RowOptions
 from v3io_frames_put.errors import ConfigError, UnsupportedType
 
 if TYPE_CHECKING:
@@ -27,11 +27,6 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from v3io_frames_put._encode.blocks import Blocks
-    from v3io_frames_put._encode.records import Records, Skip
-    from v3io_frames_put._encode.rejections import RejectionLog
-    from v3io_frames_put._encode.sources import Column, Source, Window
-    from v3io_frames_put.config import Limits, RowOptions
 
 # More rows hardly make a pack smaller per row, but leave fewer records to send side by side.
 _AUTO_ROWS: Final = 1_000

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, SupportsInt
 
@@ -13,8 +13,6 @@ import pyarrow as pa
 from v3io_frames_put._encode.layouts import INVALID, find_invalid
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from v3io_frames_put._encode.sources import Column, Window
 
 _SHOWN_CHARACTERS: Final = 60

@@ -13,8 +13,8 @@ import pyarrow.types as pt
 
 from v3io_frames_put._encode.layouts import is_bytes, is_text, to_numpy
 from v3io_frames_put._encode.objects import is_missing
-from v3io_frames_put._encode.sources import Reader
-from v3io_frames_put.config import MAX_SHARDS
+from v3io_frames_put._encode.sources import Column, Reader, Window
+from v3io_frames_put.config import MAX_SHARDS, Limits, RowOptions
 from v3io_frames_put.errors import ConfigError, UnsupportedType
 
 if TYPE_CHECKING:
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
     from v3io_frames_put._encode.columns import Selection
     from v3io_frames_put._encode.rejections import RejectionLog
-    from v3io_frames_put._encode.sources import Column, Window
-    from v3io_frames_put.config import Limits, RowOptions
 
 _SEED: Final = np.uint64(0x9E3779B97F4A7C15)  # 2**64 over the golden ratio
 _MIXERS: Final = (np.uint64(0xFF51AFD7ED558CCD), np.uint64(0xC4CEB9FE1A85EC53))  # MurmurHash3

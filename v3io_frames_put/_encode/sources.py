@@ -10,12 +10,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from inspect import GEN_CLOSED, getgeneratorstate, isgenerator
 from itertools import chain, count
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 from weakref import WeakSet
 
 import numpy as np
@@ -34,9 +34,6 @@ from v3io_frames_put._encode.layouts import (
     plain_type,
 )
 from v3io_frames_put.errors import ConfigError, DataError, UnsupportedType
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
 
 MAX_ROWS: Final = 8_192  # of a window: fewer spend their time in calls, more spill the caches
 _CELLS_AT_ONCE: Final = 512  # Python objects between two looks at how much text there is

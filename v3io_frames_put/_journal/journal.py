@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 import numpy as np
 import pyarrow as pa
 
-from v3io_frames_put._encode.blocks import Block, Blocks
+from v3io_frames_put._encode.records import Block, Blocks
 from v3io_frames_put._journal.recovery import Recovery, may_be_stored
 from v3io_frames_put._journal.store import Store, narrow, set_aside, to_blob
 from v3io_frames_put._producer.outcomes import RunLog

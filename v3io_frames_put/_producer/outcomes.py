@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
-    from v3io_frames_put._encode.blocks import Blocks
+    from v3io_frames_put._encode.records import Blocks
     from v3io_frames_put._producer.accumulator import Batch
     from v3io_frames_put._producer.prior_run import PriorOutcomes
     from v3io_frames_put._producer.values import Copy, Failure, Status
