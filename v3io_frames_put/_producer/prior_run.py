@@ -131,6 +131,8 @@ class PriorOutcomes:
         parts = [np.zeros(0, np.int64)]
         for first in range(0, len(self.status), self._page_rows):
             status = self.status[first : first + self._page_rows]
+            if not ((status >= 0) & (status != _STORED)).any():
+                continue  # most pages, which need not be loaded
             attempts, known = np.zeros(len(status), np.int16), self._page(first // self._page_rows)
             attempts[: len(known)] = known["attempts"][: len(status)]
             is_late = (status >= 0) & (attempts >= _LEAST_ATTEMPTS[status])
