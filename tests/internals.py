@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from v3io_frames_put._cluster.folder import ResultsFolder, StopFlag
 from v3io_frames_put._cluster.receipt import find_copies, merge_receipts, places_of
-from v3io_frames_put._cluster.run import begin_run, check_options
-from v3io_frames_put._cluster.task import send_partition
+from v3io_frames_put._cluster.run import begin_run, check_options, send_partition
 from v3io_frames_put._encode import plan as _plan
 from v3io_frames_put._encode.arrow_rows import StreamWriter
 from v3io_frames_put._encode.base64 import encode_base64
@@ -19,11 +18,10 @@ from v3io_frames_put._encode.rejections import Rejections
 from v3io_frames_put._encode.routing import Routes
 from v3io_frames_put._encode.sources import StreamSource
 from v3io_frames_put._io import connection, reader
-from v3io_frames_put._io.clock import Clock
 from v3io_frames_put._io.connection import ClosedError, CutError, GarbledAnswerError
 from v3io_frames_put._io.endpoint import Endpoint, Secrets
 from v3io_frames_put._io.senders import Event, RequestDone, Senders, ThreadFailed, WindowReady
-from v3io_frames_put._io.stream_admin import RetryingRequests
+from v3io_frames_put._io.stream_admin import Clock, RetryingRequests
 from v3io_frames_put._io.transport import KINDS, NETWORK_ERRORS, Transport, fault_kind, fault_text
 from v3io_frames_put._journal import open_journal
 from v3io_frames_put._journal.store import Store, from_blob, narrow, to_blob

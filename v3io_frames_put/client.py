@@ -10,9 +10,8 @@ import warnings
 from typing import TYPE_CHECKING, Any, Literal
 
 from v3io_frames_put._io import reader
-from v3io_frames_put._io.clock import Clock
 from v3io_frames_put._io.endpoint import Endpoint, conceal
-from v3io_frames_put._io.stream_admin import RetryingRequests, StreamAdmin
+from v3io_frames_put._io.stream_admin import Clock, RetryingRequests, StreamAdmin
 from v3io_frames_put._wire.paths import StreamPath, parse_stream_path
 from v3io_frames_put.config import Limits, Retry, Timeouts, or_default
 from v3io_frames_put.errors import ConfigError, InsecureConnectionWarning

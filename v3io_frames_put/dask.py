@@ -19,8 +19,7 @@ from v3io_frames_put._cluster.receipt import (
     report_unstored,
     with_results,
 )
-from v3io_frames_put._cluster.run import begin_run, check_options
-from v3io_frames_put._cluster.task import receipt_of, send_partition
+from v3io_frames_put._cluster.run import begin_run, check_options, receipt_of, send_partition
 from v3io_frames_put._public import bind, public
 from v3io_frames_put._run import plan_data
 from v3io_frames_put.errors import Interrupted, MissingExtra, PutRecordsError, UnsupportedType

@@ -23,9 +23,14 @@ from v3io_frames_put._cluster.receipt import (
     report_unstored,
     with_results,
 )
-from v3io_frames_put._cluster.run import begin_run, check_options, spool
-from v3io_frames_put._cluster.task import all_unknown, send_partition
-from v3io_frames_put._io.clock import Clock
+from v3io_frames_put._cluster.run import (
+    all_unknown,
+    begin_run,
+    check_options,
+    send_partition,
+    spool,
+)
+from v3io_frames_put._io.stream_admin import Clock
 from v3io_frames_put._producer.values import RECORD_ROW, SCHEMA, Failure
 from v3io_frames_put._public import public
 from v3io_frames_put.errors import (

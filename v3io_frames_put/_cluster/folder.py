@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pandas as pd
 
-from v3io_frames_put._io.clock import Clock
+from v3io_frames_put._io.stream_admin import Clock
 from v3io_frames_put.errors import ConfigError, DataError
 from v3io_frames_put.results import collect_results
 

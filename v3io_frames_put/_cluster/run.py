@@ -1,4 +1,9 @@
-"""One run on many machines: its options, and what the driver decides and every task is given."""
+"""One run on many machines: what the driver decides, and what each task does.
+
+A task that is run again knows only that there may have been an earlier attempt. So it
+takes every row as `unknown` and resumes: the rows are sent again, or not, or looked up,
+as ``delivery`` says.
+"""
 
 from __future__ import annotations
 
@@ -13,11 +18,14 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+import numpy as np
 import pyarrow as pa
 
 from v3io_frames_put._io.reader import find_ends
+from v3io_frames_put._producer.outcomes import Outcomes
+from v3io_frames_put._producer.values import Failure
 from v3io_frames_put._public import find_unknown
-from v3io_frames_put._run import plan_run
+from v3io_frames_put._run import Run, plan_run
 from v3io_frames_put.client import Client, pick_client
 from v3io_frames_put.config import (
     DeliveryOptions,
@@ -26,17 +34,26 @@ from v3io_frames_put.config import (
     check_choice,
     or_default,
 )
-from v3io_frames_put.errors import ConfigError
-from v3io_frames_put.put import put_records
+from v3io_frames_put.errors import ConfigError, PutRecordsError
+from v3io_frames_put.put import put_records, run_to_results, stop_error
+from v3io_frames_put.results import ATTRS_KEY, collect_results
+from v3io_frames_put.resume import read_prior_run
+from v3io_frames_put.summary import summarize
 
 if TYPE_CHECKING:
     import threading
     from collections.abc import Iterable, Iterator, Mapping
 
+    import pandas as pd
+
     from v3io_frames_put._io.stream_admin import StreamAdmin
     from v3io_frames_put._run import RunPlan
     from v3io_frames_put._wire.paths import StreamPath
 
+_CUT_OFF: Final = Failure(
+    "NoAnswer", "an earlier attempt of this task was cut off, and may have stored the row"
+)
+_MAX_REASONS: Final = 20
 _DEFAULTS: Final = {
     name: parameter.default
     for name, parameter in inspect.signature(put_records).parameters.items()
@@ -211,3 +228,102 @@ def remote_stream(run: ClusterRun) -> StreamAdmin:
 
 def _has_credentials(client: Client) -> bool:
     return bool(client._endpoint.auth_headers())  # noqa: SLF001  # nobody else asks
+
+
+def send_partition(
+    run: ClusterRun,
+    partition: int,
+    data: Any,
+    *,
+    is_first: bool,
+    earlier: pd.DataFrame | None = None,
+    cancel: threading.Event | None = None,
+) -> pd.DataFrame:
+    """Send a partition's rows, or what an earlier attempt left of them.
+
+    Parameters
+    ----------
+    data : DataFrame or Table
+        The rows: the same, in the same order, in every attempt with ``exactly_once``.
+    is_first : bool
+        Whether no earlier attempt can have sent anything.
+    earlier : DataFrame, optional
+        The results of an attempt that came to its end, and left rows open.
+    cancel : threading.Event, optional
+        Stops it when set.
+
+    Returns
+    -------
+    DataFrame
+        The partition's results. ``attrs["v3io"]`` is the task's receipt, with
+        ``partition``, ``run_again``, ``reasons`` and ``error`` (why it ended early).
+
+    Raises
+    ------
+    PutRecordsError
+        The data could not be read.
+    """
+    plan, prior = run.plan_task(partition, data, cancel), None
+    run_again = not is_first or (earlier is not None and receipt_of(earlier)["run_again"])
+    if earlier is None and not is_first:
+        earlier = _all_in_doubt(plan, run)
+    if earlier is not None:
+        prior = read_prior_run(plan, earlier)
+    results, report = run_to_results(Run(plan, prior=prior))
+    if report.broken is not None:
+        # No engine expects a task to raise what is not an Exception: a panic of native code.
+        kind = type(report.broken).__name__
+        what = "could not be read to its end" if report.is_source_broken else "failed"
+        raise PutRecordsError(
+            f"partition {partition} {what}: {kind}: {report.broken}"
+        ) from report.broken
+    error = None
+    if report.stop is not None and report.stop.attempt is not None:
+        cause = stop_error(report.stop, client=plan.client, stream=plan.stream)
+        error = {"type": type(cause).__name__, "message": str(cause)}
+        plan.client.close()
+    results.attrs[ATTRS_KEY] = {
+        **receipt_of(results),
+        "partition": partition,
+        "run_again": run_again,
+        "reasons": _reasons(results),
+        "maybe_duplicates": int(results["maybe_duplicate"].sum()),
+        "error": error,
+    }
+    return results
+
+
+def all_unknown(num_rows: int, failure: Failure, *, index: Any, packed: bool) -> pd.DataFrame:
+    """Make the results of rows of which nothing is known."""
+    outcomes = Outcomes(packed=packed)
+    outcomes.open(num_rows)
+    outcomes.record_failure(np.arange(num_rows), "unknown", failure)
+    return collect_results(list(outcomes.finish()), index=index, packed=packed)
+
+
+def _all_in_doubt(plan: RunPlan, run: ClusterRun) -> pd.DataFrame:
+    """Make the results of an attempt that left none."""
+    rows = plan.rows
+    results = all_unknown(rows.num_rows or 0, _CUT_OFF, index=rows.index, packed=plan.is_packed)
+    results.attrs[ATTRS_KEY] = {
+        "run_id": plan.run_id,
+        "endpoint": plan.stream.endpoint,
+        "stream": str(plan.stream),
+        "delivery": plan.options.delivery,
+        "mapping": plan.mapping,
+        "starts": dict(run.starts),
+    }
+    return results
+
+
+def receipt_of(results: pd.DataFrame) -> dict[str, Any]:
+    """Return the receipt that results carry."""
+    receipt: dict[str, Any] = results.attrs[ATTRS_KEY]
+    return receipt
+
+
+def _reasons(results: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return why rows are not stored, in plain JSON types."""
+    errors = summarize(results).errors.head(_MAX_REASONS)
+    plain = errors.astype(object).where(errors.notna(), None)
+    return [dict(zip(plain.columns, row, strict=True)) for row in plain.itertuples(index=False)]

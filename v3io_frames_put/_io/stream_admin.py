@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 import math
 import os
+import random
 import threading
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from v3io_frames_put._io.clock import Clock
 from v3io_frames_put._producer import classification
 from v3io_frames_put._producer.flow_control import Moment, next_pause, parse_retry_after
 from v3io_frames_put._wire import api, responses
@@ -28,6 +29,15 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("v3io_frames_put")
 _TOO_MANY: Final = 429
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """Time and chance: the real ones, unless others are given."""
+
+    now: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], object] = time.sleep
+    draw: Callable[[], float] = random.random  # from [0, 1)
 
 
 class RetryingRequests:
