@@ -194,8 +194,14 @@ class TestConfig:
         done = run(file, STREAM, "--config", config, "--where", "n = 3", "--summary", "-")
         assert json.loads(done.stdout)["rows"] == 1
 
-    def test_one_word_beside_a_job_file_is_the_stream(self, run, file, tmp_path, local_platform):
+    def test_one_word_beside_a_job_file_that_says_both_is_no_guess(
+        self, run, file, tmp_path, local_platform
+    ):
         config = tmp_path / "job.toml"
+        config.write_text(f'files = "{file}"\nstream = "{STREAM}"\n')
+        done = run(tmp_path / "other.parquet", "--config", config)
+        assert done.exit_code == 2
+        assert "other.parquet alone would be STREAM" in done.stderr
         config.write_text(f'files = "{file}"\n')
         assert run(STREAM, "--config", config).exit_code == 0
         assert len(sent(local_platform)) == 3

@@ -211,6 +211,13 @@ def _count(results: Any) -> dict[str, Any]:
 
 def _check_arguments(files: Sequence[str], stream: str | None) -> None:
     """Refuse a command line, with its job file, that does not say what goes where."""
+    ctx, typed = click.get_current_context(), click.core.ParameterSource.COMMANDLINE
+    sources = [ctx.get_parameter_source(name) for name in ("files", "stream")]
+    if sources[1] is typed is not sources[0] and "stream" in (ctx.default_map or {}):
+        raise click.UsageError(
+            f"{stream} alone would be STREAM, which the job file says, too. Give FILES... and "
+            f"STREAM, or neither."
+        )
     if not stream or not files:
         raise click.UsageError("expected FILES... and then STREAM, where their rows go.")
 

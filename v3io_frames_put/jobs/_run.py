@@ -201,8 +201,7 @@ def _raise_if_ended_early(
     error: Any
     with_journal = "the same call again continues where its journal ends."
     cause = report.broken or table.broken or trouble
-    is_ours = report.broken is not None and report.broken is not table.broken
-    stopped_by_us = is_ours or isinstance(trouble, OSError)
+    stopped_by_us = report.broken not in (None, table.broken) or isinstance(trouble, OSError)
     if report.stop is not None and not stopped_by_us:
         advice = with_journal if run.run_log else "with a journal, the same call would continue."
         if failed is not None:
