@@ -333,3 +333,19 @@ def test_what_stands_before_a_damaged_part_is_read(tmp_path):
     path = write_bytes(tmp_path / "a.csv.gz", whole[: len(whole) * 2 // 3])
     with pytest.raises(DataError, match="cannot be read to its end"):
         read_rows(path)
+
+
+@pytest.mark.parametrize("ending", ["gz", "bz2", "xz", "zip"])
+@pytest.mark.parametrize("at", [0, 40])
+def test_a_damaged_compressed_file_is_named(tmp_path, ending, at):
+    text, path = b"a,b\n" + bytes(range(48, 58)) * 20 + b",x\n", tmp_path / f"a.csv.{ending}"
+    if ending == "zip":
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("inside.csv", text)
+    else:
+        pack = {"gz": gzip.compress, "bz2": bz2.compress, "xz": lzma.compress}[ending]
+        path.write_bytes(pack(text))
+    content = path.read_bytes()
+    path.write_bytes(content[:at] + b"\xff" * 12 + content[at + 12 :])
+    with pytest.raises(DataError, match=f"a.csv.{ending} cannot be read"):
+        read_rows(path)

@@ -193,15 +193,13 @@ def _is_exact(cells: pa.Array, dtype: pa.DataType) -> NDArray[np.bool_]:
     return exact
 
 
-def try_cast(
-    cells: pa.Array, convert: Callable[[pa.Array], pa.Array]
-) -> tuple[pa.Array, NDArray[np.bool_]]:
-    """Convert cells; halve where one fails, until those that fail are found."""
+def try_cast(cells: Any, convert: Callable[[Any], pa.Array]) -> tuple[pa.Array, NDArray[np.bool_]]:
+    """Convert an array or list; halve where that fails, until the cells that fail are found."""
     try:
         return convert(cells), np.zeros(len(cells), bool)
-    except pa.ArrowInvalid:
+    except (pa.ArrowInvalid, OverflowError):
         if len(cells) == 1:
-            return convert(pa.nulls(1, cells.type)), np.ones(1, bool)
+            return pa.nulls(1, convert(cells[:0]).type), np.ones(1, bool)
     middle = len(cells) // 2
     halves = [try_cast(part, convert) for part in (cells[:middle], cells[middle:])]
     return pa.concat_arrays([cast for cast, _ in halves]), np.append(*(bad for _, bad in halves))

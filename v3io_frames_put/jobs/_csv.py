@@ -23,7 +23,7 @@ from pyarrow import csv as arrow_csv
 from v3io_frames_put._encode.layouts import is_bytes, to_numpy
 from v3io_frames_put.errors import ConfigError, DataError
 from v3io_frames_put.jobs._cast import cast_text, try_cast
-from v3io_frames_put.jobs._files import BLOCK_BYTES, MAX_LINE_BYTES
+from v3io_frames_put.jobs._files import BLOCK_BYTES, BYTE_ORDER_MARK, MAX_LINE_BYTES
 from v3io_frames_put.jobs._formats import Piece, Reader, show_bytes
 
 if TYPE_CHECKING:
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 _MAX_QUOTED_BYTES: Final = 8 << 20  # a row with quotes that are not closed until then is lost
 _BROKEN: Final = "quotes that are not closed, or other cells than the header"
 _LINE_BREAKS: Final = b"\r\n"
-_BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 _OTHER_DELIMITERS: Final = ";\t|"
 _INFERRED: Final = (pa.int64(), pa.uint64(), pa.float64(), pa.bool_())
 _FEW: Final = 0.1  # of the cells of a column: those that make text of it are named
@@ -267,7 +266,7 @@ class CsvReader(Reader):
             return "skip"
 
         # pyarrow takes a byte-order mark at the beginning for one of the file.
-        marked = _BYTE_ORDER_MARK + text if text.startswith(_BYTE_ORDER_MARK) else text
+        marked = BYTE_ORDER_MARK + text if text.startswith(BYTE_ORDER_MARK) else text
         table = arrow_csv.read_csv(
             pa.BufferReader(marked),
             read_options=arrow_csv.ReadOptions(

@@ -48,7 +48,7 @@ BLOCK_BYTES: Final = 1 << 20
 MAX_LINE_BYTES: Final = 16 << 20  # no record may be so long
 _KEPT_BYTES: Final = 1_000  # of a line that is too long
 _STEP_BYTES: Final = 1 << 16  # of text that is lost before a damaged part of a compressed file
-_BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"  # of a file in UTF-8, where it has one
+BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"  # of a file in UTF-8, where it has one
 
 # -- URLs as they may be shown ------------------------------------------------------------
 
@@ -132,7 +132,7 @@ class InputFile:
                     continue
                 rest += chunk.partition(b"\n")[2] if is_cut else chunk
                 if is_first:
-                    rest = rest.removeprefix(_BYTE_ORDER_MARK)
+                    rest = rest.removeprefix(BYTE_ORDER_MARK)
                 is_first = is_cut = False
                 if end := rest.rfind(b"\n") + 1:
                     yield Block(rest[:end], is_cut=False, position=raw.tell())
@@ -147,25 +147,20 @@ class InputFile:
         self, raw: pa.NativeFile, size: int, encoding: str | None, errors: str
     ) -> Iterator[bytes]:
         """Yield the text in pieces; of a damaged file, first what is before the damage."""
-        stream = _decompress(raw, _path_of(self.path).lower())
-        step = size if stream is raw else min(size, _STEP_BYTES)
-        read = stream.read
-        if encoding is not None:
-            decoded = TextIOWrapper(stream, encoding, errors, newline="")
-
-            def read(size: int) -> bytes:
-                return decoded.read(size).encode("utf-8", "surrogatepass")
-
         text = b""
         try:
-            while fresh := read(step):
-                text += fresh
+            stream = _decompress(raw, _path_of(self.path).lower())
+            step = size if stream is raw else min(size, _STEP_BYTES)
+            if encoding is not None:
+                stream = TextIOWrapper(stream, encoding, errors, newline="")
+            while fresh := stream.read(step):
+                text += fresh.encode("utf-8", "surrogatepass") if encoding else fresh
                 if len(text) >= size:
                     yield text
                     text = b""
-        except (OSError, EOFError):
+        except Exception as error:  # each compression has errors of its own
             yield text
-            raise
+            raise DataError(str(error)) from error
         yield text
 
 

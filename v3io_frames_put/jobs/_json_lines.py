@@ -13,7 +13,7 @@ import pyarrow.types as pt
 from v3io_frames_put._encode.json_lines import LINE, parse_lines
 from v3io_frames_put._encode.layouts import is_bytes, is_list, is_text
 from v3io_frames_put.errors import DataError
-from v3io_frames_put.jobs._cast import cast_text
+from v3io_frames_put.jobs._cast import cast_text, try_cast
 from v3io_frames_put.jobs._files import BLOCK_BYTES, MAX_LINE_BYTES
 from v3io_frames_put.jobs._formats import LINE_FIELD, Piece, Reader, show_bytes
 
@@ -187,16 +187,8 @@ def _cast_values(values: list[Any], dtype: pa.DataType) -> tuple[pa.Array, NDArr
     if kind is None or not set(map(type, values)) <= {kind, type(None)}:
         fits = [_fits(value, dtype) for value in values]
         values = [value if is_fit else None for value, is_fit in zip(values, fits, strict=True)]
-    try:
-        return pa.array(values, dtype), ~np.array(fits, bool)
-    except (pa.ArrowException, OverflowError):  # a number that is too large
-        if len(values) == 1:
-            return pa.nulls(1, dtype), np.ones(1, bool)
-    middle = len(values) // 2
-    (one, bad), (other, more) = (
-        _cast_values(part, dtype) for part in (values[:middle], values[middle:])
-    )
-    return pa.concat_arrays([one, other]), ~np.array(fits, bool) | np.append(bad, more)
+    cast, bad = try_cast(values, lambda part: pa.array(part, dtype))
+    return cast, bad | ~np.array(fits, bool)
 
 
 def _kind_of(dtype: pa.DataType) -> type | None:
