@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 import pyarrow as pa
 import pytest
 
+from tests.jobs.conftest import read_rows, write_parquet
 from v3io_frames_put import ConfigError, DataError
 from v3io_frames_put.jobs._cast import merge_schemas, promote, read_types
 
@@ -92,3 +95,12 @@ def test_other_layouts_are_read_as_plain_ones():
     schemas = [(f"{n}.arrow", pa.schema([("c", dtype)])) for n, dtype in enumerate(layouts)]
     assert merge_schemas(schemas, {}) == pa.schema([("c", pa.string())])
     assert merge_schemas(schemas[:1], {"c": layouts[2]}) == pa.schema([("c", pa.string())])
+
+
+def test_types_make_text_of_bytes_and_floats_of_decimals(tmp_path):
+    columns = {"b": [b"x", b"\xff"], "d": pa.array([Decimal("1.10"), None])}
+    found = read_rows(
+        write_parquet(tmp_path / "a.parquet", **columns), types={"b": "string", "d": "double"}
+    )
+    assert found.rows == [{"b": "x", "d": 1.1}, {"b": None, "d": None}]
+    assert list(found.invalid) == [1]

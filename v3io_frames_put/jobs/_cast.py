@@ -19,6 +19,7 @@ import pyarrow.types as pt
 
 from v3io_frames_put._encode.columns import INTERNAL
 from v3io_frames_put._encode.layouts import (
+    contains,
     is_bytes,
     is_list,
     is_text,
@@ -114,6 +115,11 @@ def promote(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
         both = pa.unify_schemas(schemas, promote_options="permissive").field(0).type
     except (pa.ArrowTypeError, pa.ArrowInvalid):
         return None
+    if any(
+        contains(dtype, pt.is_decimal) and not contains(both, pt.is_decimal)
+        for dtype in (one, other)
+    ):
+        return None  # a float would round it
     return both if can_cast(one, both) and can_cast(other, both) else None
 
 
@@ -225,7 +231,6 @@ def _reshape(array: pa.Array, dtype: pa.DataType) -> pa.Array:
         keys, items = pairs.flatten().flatten()
         cast = (_reshape(keys, dtype.key_type), _reshape(items, dtype.item_type))
         return rebuild_map(pairs, *cast).cast(dtype)
-    is_changed = is_bytes(array.type) != is_bytes(dtype)  # text is sent as it is, bytes as Base64
-    if is_changed or (pt.is_decimal(array.type) and pt.is_floating(dtype)):  # Arrow rounds
+    if is_text(array.type) and is_bytes(dtype):  # text is sent as it is, bytes as Base64
         raise pa.ArrowNotImplementedError(f"{array.type} to {dtype}")
     return array.cast(dtype)
