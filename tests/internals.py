@@ -120,12 +120,13 @@ from v3io_frames_put.cli._streams import _confirm, read_pages
 from v3io_frames_put.config import WINDOW_BYTES, DeliveryOptions, Limits, RowOptions
 from v3io_frames_put.jobs._outputs import (
     ParquetOutput,
+    Places,
     ResultsOutput,
+    Sink,
     check_failed_rows,
     check_outputs,
 )
-from v3io_frames_put.jobs._progress import estimate_rows, log_every_ten_seconds, show_progress
-from v3io_frames_put.jobs._sink import Places, Sink
+from v3io_frames_put.jobs._run import estimate_rows, log_every_ten_seconds, show_progress
 from v3io_frames_put.put import run_to_results
 from v3io_frames_put.results import Receipt, attach_receipt, collect_results
 from v3io_frames_put.resume import read_prior_run

@@ -21,10 +21,14 @@ from v3io_frames_put.config import Encoding, Limits, check_choice
 from v3io_frames_put.errors import ConfigError, PartialFailure, UnstoredRowsWarning
 from v3io_frames_put.jobs._files import STDIN, find_files, pick_files
 from v3io_frames_put.jobs._job_results import JobResults
-from v3io_frames_put.jobs._outputs import check_outputs
-from v3io_frames_put.jobs._progress import estimate_rows
-from v3io_frames_put.jobs._run import JobOptions, check_context, log_results, run_job
-from v3io_frames_put.jobs._sink import Brake, Sink
+from v3io_frames_put.jobs._outputs import Brake, Sink, check_outputs
+from v3io_frames_put.jobs._run import (
+    JobOptions,
+    check_context,
+    estimate_rows,
+    log_results,
+    run_job,
+)
 from v3io_frames_put.plan import plan_source
 from v3io_frames_put.put import callers_level
 
