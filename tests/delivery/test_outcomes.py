@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.delivery.test_prior_run import make_prior
 from tests.internals import PAGE_ROWS, STATUSES, Failure, Outcomes
 
 NOTES = Failure("RetriesExhausted", "given up", -5)
@@ -188,3 +189,68 @@ def test_equal_reasons_are_kept_once_for_any_number_of_rows(count):
     for batch in outcomes.finish():
         assert set(batch.column("error_detail").to_pylist()) == {"given up"}
     assert outcomes._texts._values == ["RetriesExhausted", "given up"]
+
+
+class Log:
+    """Keeps what a run log is handed: row -> its columns."""
+
+    def __init__(self):
+        self.taken = {}
+
+    def record(self, rows, columns, _texts):
+        for at, row in enumerate(rows.tolist()):
+            self.taken[row] = {name: column[at] for name, column in columns.items()}
+
+    def complete_page(self, _number, _batch):
+        pass
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_rows_in_doubt_since_an_earlier_process_end_stored_or_unknown(packed):
+    unknown, open_ = STATUSES.index("unknown"), -1
+    prior = make_prior([unknown, unknown, open_, STATUSES.index("stored"), *[unknown] * 5])
+    prior.find(rows(8), shard_id=1, sequence_number=20)
+    log = Log()
+    outcomes = Outcomes(packed=packed, prior=prior, run_log=log, page_rows=4)
+    outcomes.open(9)
+    assert outcomes.open_rows().tolist() == [0, 1, 2, 4, 5, 6, 7]
+    places = {"shard_id": np.array([1, 2]), "sequence_number": np.array([7, 9])}
+    outcomes.record(rows(0, 2), "stored", attempts=1, **places)
+    outcomes.record_failure(rows(1), "rejected", NOTES)
+    outcomes.record_failure(rows(7, 4), "unsent", NOTES)
+    outcomes.record(rows(5, 6), "stored", maybe_duplicate=np.array([False, True]))
+    ended = table(outcomes.finish())
+    assert [row["status"] for row in ended] == [
+        "stored", "unknown", "stored", "stored", "unknown", "stored", "stored", "unknown", "stored",
+    ]  # fmt: skip
+    assert [row["maybe_duplicate"] for row in ended] == [
+        True, True, False, True, False, True, True, True, False,
+    ]  # fmt: skip
+    assert [(row["shard_id"], row["sequence_number"]) for row in ended[:4:2]] == [(1, 7), (2, 9)]
+    assert [row["attempts"] for row in ended] == [1, 1, 3, 3, 0, 1, 2, 3, 0]
+    assert outcomes.counts == {"stored": 6, "rejected": 0, "unsent": 0, "unknown": 3}
+    assert sorted(log.taken) == [0, 1, 2, 4, 5, 6, 7, 8]  # 3 was logged by the earlier process
+    assert log.taken[8]["sequence_number"] == 20
+    assert ("record_row" in log.taken[0]) == packed
+
+
+def test_what_is_unsent_is_not_logged():
+    log = Log()
+    outcomes = Outcomes(run_log=log)
+    outcomes.open(2)
+    outcomes.record_failure(rows(0), "unsent", NOTES)
+    outcomes.record(rows(1), "stored", attempts=1)
+    assert list(log.taken) == [1]
+    assert log.taken[1]["attempts"] == 1
+
+
+@pytest.mark.parametrize("order", [[0, 1, 3], [0, 2, 1, 3], [5, 4, 6, 7], [2, 2 + 9, 4]])
+def test_columns_go_to_their_rows_in_any_order_over_pages(order):
+    outcomes = Outcomes(page_rows=4)
+    outcomes.open(12)
+    outcomes.record(rows(*order), "stored", sequence_number=np.array(order) * 10)
+    outcomes.record_failure(outcomes.open_rows(), "unsent", NOTES)
+    ended = table(outcomes.finish())
+    numbers = {row: entry["sequence_number"] for row, entry in enumerate(ended) if row in order}
+    assert numbers == {row: row * 10 for row in order}
+    assert outcomes.counts["stored"] == len(order)
