@@ -156,6 +156,30 @@ def test_what_is_not_the_same_run_is_refused_before_anything_is_sent(platform, c
     assert len(platform.requests) == seen
 
 
+def test_rows_that_were_never_sent_are_sent_though_the_unknown_ones_cannot_be_looked_up(platform):
+    platform.faults = [faults.Answer(status=504, stored="all", wait_seconds=0.5, times=None)]
+    cancel = threading.Event()
+    with pytest.raises(Interrupted) as stopped:
+        put_records(
+            FRAME,
+            STREAM,
+            client=platform.client(retry=Retry(settle_seconds=60), limits=Limits(max_records=10)),
+            delivery="exactly_once",
+            max_in_flight=1,
+            cancel=cancel,
+            progress=lambda _: cancel.set() if platform.records(STREAM) else None,
+        )
+    before = stopped.value.results
+    assert {"unknown", "unsent"} == set(before.status)
+    platform.faults = []
+    platform.platform.drop_records(STREAM)  # what was stored proves nothing any more
+    client = platform.client(retry=QUICK)
+    after = put_records(FRAME, STREAM, client=client, delivery="exactly_once", resume=before)
+    assert after.status.tolist() == [
+        "stored" if was == "unsent" else "unknown" for was in before.status
+    ]
+
+
 def test_a_resumed_run_that_is_stopped_before_its_look_up_leaves_unknown_rows_unknown(platform):
     platform.faults = [faults.lost_answer()]
     cancel = threading.Event()

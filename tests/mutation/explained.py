@@ -11,4 +11,5 @@ EXPLAINED: dict[str, dict[str, str]] = {
         "PriorOutcomes.find: missing > 0 -> missing >= 0": "it would append no row",
         "PriorInDoubt._spread: True -> False": "strict= of two columns of one array",
     },
+    "resume": {},
 }
