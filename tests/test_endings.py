@@ -192,14 +192,14 @@ def test_silence_for_the_deadline_raises_whatever_on_error_says(platform):
 @pytest.mark.parametrize(
     "fault",
     [
-        local.faults.html_error(status=200, stored="all", **FOR_EVER),
-        local.faults.empty_answer(**FOR_EVER),
+        local.faults.Answer(status=200, stored="all", **FOR_EVER),
+        local.faults.Answer(status=200, body="", **FOR_EVER),
         local.faults.truncated_answer(**FOR_EVER),
         local.faults.WrongEntries(entries=-1, **FOR_EVER),
         local.faults.WrongEntries(entries=1, **FOR_EVER),
         local.faults.WrongEntries(entries=0, failed=1, **FOR_EVER),
         local.faults.WrongEntries(order="reversed", **FOR_EVER),
-        local.faults.html_error(status=502, **FOR_EVER),
+        local.faults.Answer(status=502, **FOR_EVER),
     ],
     ids=["page", "empty", "half", "too few", "too many", "miscounted", "permuted", "502"],
 )

@@ -90,7 +90,7 @@ def test_a_growth_whose_answer_is_lost_is_found_done(local_platform, client):
 
 def test_growing_to_what_is_there_asks_for_nothing(local_platform, client):
     client.create_stream(STREAM, shards=2)
-    local_platform.faults = [faults.html_error(function="UpdateStream", times=None)]
+    local_platform.faults = [faults.Answer(status=502, function="UpdateStream", times=None)]
     assert client.update_stream(STREAM, shards=2).shards == 2
 
 
@@ -108,7 +108,7 @@ def test_shard_counts_are_checked_before_anything_is_sent(shards, local_platform
 
 
 @pytest.mark.parametrize(
-    "fault", [faults.reset(function="*", times=2), faults.html_error(function="*", times=2)]
+    "fault", [faults.reset(function="*", times=2), faults.Answer(status=502, function="*", times=2)]
 )
 def test_reading_outlives_passing_faults(fault, local_platform, client):
     client.create_stream(STREAM)
@@ -161,7 +161,7 @@ def test_a_diagnosis_is_returned_and_not_raised(client):
 
 
 def test_a_diagnosis_that_cannot_be_made_is_the_platforms_own_word(local_platform, client):
-    local_platform.faults = [faults.html_error(function="*", times=None)]
+    local_platform.faults = [faults.Answer(status=502, function="*", times=None)]
     assert isinstance(client.diagnose_missing_stream(STREAM), StreamNotFound)
 
 

@@ -165,8 +165,8 @@ def _lost(delayed_seconds: list[float]) -> list[st.SearchStrategy[local.Fault]]:
     """Faults that leave nobody knowing."""
     return [
         _make(local.faults.unavailable, stored=stored),
-        _make(local.faults.html_error, status=st.sampled_from([502, 504])),
-        _make(local.faults.empty_answer, stored=stored),
+        _make(local.faults.Answer, status=st.sampled_from([502, 504])),
+        _make(local.faults.Answer, status=st.just(200), body=st.just(""), stored=stored),
         _make(local.faults.truncated_answer, breaks=st.booleans()),
         _make(local.faults.WrongEntries, entries=st.sampled_from([-1, 1])),
         _make(local.faults.WrongEntries, entries=0, failed=1),

@@ -59,7 +59,7 @@ def test_requests_that_do_not_match_are_not_counted(proxy):
 
 
 def test_a_fault_that_comes_second_is_not_used_up(proxy):
-    proxy.faults = [faults.throttled(), faults.html_error()]
+    proxy.faults = [faults.throttled(), faults.Answer(status=502)]
     assert statuses(proxy, 3) == [429, 502, 200]
 
 
@@ -160,17 +160,17 @@ def test_turns_count_from_one(turns):
         (faults.unavailable(stored="even_shards"), 503, 2),
         (faults.unavailable(stored="odd_shards"), 503, 1),
         (faults.unavailable(stored=(1, 2)), 503, 2),
-        (faults.html_error(status=504, stored="all"), 504, 3),
+        (faults.Answer(status=504, stored="all"), 504, 3),
         (faults.refused(), 401, 0),
         (faults.refused(status=403, code=-13, message="Permission denied"), 403, 0),
         (faults.redirected(), 308, 0),
         (faults.too_large(), 413, 0),
         (faults.too_large(when="before_body"), 413, 0),
-        (faults.empty_answer(), 200, 3),
+        (faults.Answer(status=200, body=""), 200, 3),
         (faults.truncated_answer(), 200, 3),
         (faults.WrongEntries(entries=-1), 200, 3),
         (faults.WrongEntries(order="reversed"), 200, 3),
-        (faults.slow_answer(), 200, 3),
+        (faults.Answer(drip_seconds=1), 200, 3),
         (faults.stalled_answer(seconds=5), 200, 3),
     ],
 )
@@ -204,7 +204,7 @@ def test_answers_that_come_late_or_in_drops(proxy):
     proxy.faults = [
         faults.stalled_answer(seconds=7),
         faults.stalled_answer(),
-        faults.slow_answer(seconds=3),
+        faults.Answer(drip_seconds=3),
     ]
     exchanges = [proxy.exchange(ABC) for _ in range(3)]
     assert [e.wait_seconds for e in exchanges] == [7, None, 0]
@@ -247,7 +247,7 @@ def test_the_unavailable_one_speaks_as_it_was_captured(proxy):
 
 
 def test_pages_and_reasons_are_those_of_nginx(proxy):
-    proxy.faults = [faults.html_error(status=status) for status in (502, 503, 504)] + [
+    proxy.faults = [faults.Answer(status=status) for status in (502, 503, 504)] + [
         faults.too_large()
     ]
     answers = [proxy.exchange(ABC).response for _ in range(4)]

@@ -109,7 +109,7 @@ def test_an_answer_may_be_late(platform, connection):
 
 
 def test_an_answer_may_drip(platform, connection):
-    platform.faults = [faults.slow_answer(seconds=0.2)]
+    platform.faults = [faults.Answer(drip_seconds=0.2)]
     connection.request("POST", "/projects/s", ONE, PUT)
     answer = connection.getresponse()
     start = monotonic()

@@ -268,24 +268,22 @@ def refuse_foreign(head: Request, hosts: frozenset[str]) -> Response | None:
     host = (head.header("Host") or "").lower()
     name = re.sub(r":[0-9]*$", "", host).strip("[]").rstrip(".")
     if host and name not in hosts and name != "localhost" and not _is_address(name):
-        return _forbid(
+        message = (
             f"Host {name[:99]!r} is not a name of this local platform, which asks for no access"
             " key. Start it with an access key, or allow the name (allowed_hosts=[...] in"
             " Python, --allow-host NAME of v3io-put serve)."
         )
+        return ErrorAnswer(403, -13, message).response()
     if head.method.upper() in {"GET", "HEAD"}:
         return None
     origin, site = head.header("Origin"), head.header("Sec-Fetch-Site")
     is_own = origin is None or origin.lower().partition("://")[2] == host
     if is_own and (site is None or site.lower() in {"same-origin", "none"}):
         return None
-    return _forbid(
+    message = (
         "The request comes from a web page of another site, and this local platform asks for no"
         " access key. Start it with an access key."
     )
-
-
-def _forbid(message: str) -> Response:
     return ErrorAnswer(403, -13, message).response()
 
 

@@ -366,11 +366,6 @@ def _error(error: ErrorAnswer, values: dict[str, Any]) -> Answer:
     return Answer(status=error.status, headers=headers, body=error.body(), **values)
 
 
-def html_error(status: int = 502, **values: Any) -> Answer:
-    """Answer with a page of the front end: 502, 504, or any other status."""
-    return Answer(status=status, **values)
-
-
 def redirected(location: str = "https://platform.example:8443/", **values: Any) -> Answer:
     """Answer 308 with ``Location``, as the ingress answers plain HTTP."""
     return Answer(status=308, headers={"Location": location}, **values)
@@ -381,19 +376,9 @@ def too_large(**values: Any) -> Answer:
     return Answer(status=413, **values)
 
 
-def empty_answer(status: int = 200, **values: Any) -> Answer:
-    """Store everything, and answer with a status and no body."""
-    return Answer(status=status, body="", **values)
-
-
 def truncated_answer(share: float = 0.5, *, breaks: bool = False, **values: Any) -> Answer:
     """Store everything, and end the answer's JSON in the middle, or with its connection."""
     return Answer(body_share=share, ending="reset" if breaks else "keep", **values)
-
-
-def slow_answer(seconds: float = 1.0, **values: Any) -> Answer:
-    """Store everything, and spread the body of the answer over some time."""
-    return Answer(drip_seconds=seconds, **values)
 
 
 def stalled_answer(seconds: float | None = None, **values: Any) -> Answer:
@@ -440,21 +425,6 @@ class FaultProxy:
     A server and a simulation both ask here, and enact the answer on their own clock.
     Delayed writes and restarts come back through ``apply_delayed_write`` and ``restart``
     when their time has come.
-
-    Examples
-    --------
-    >>> from v3io_frames_put.local import FaultProxy, Platform, Request, faults
-    >>> now = 0.0
-    >>> proxy = FaultProxy(Platform(clock=lambda: now), [faults.delayed_write(4)])
-    >>> proxy.platform.create_stream("projects/s")
-    >>> body = b'{"Records": [{"Data": "QQ=="}]}'
-    >>> put = Request("POST", "/projects/s", "", {"X-v3io-function": "PutRecords"}, body)
-    >>> exchange = proxy.exchange(put)
-    >>> exchange.response, exchange.ending
-    (None, 'reset')
-    >>> proxy.apply_delayed_write(exchange.delayed_writes[0])  # when ``now`` is 4
-    >>> [record.data for record in proxy.platform.records("projects/s")]
-    [b'A']
     """
 
     def __init__(self, platform: Platform, faults: Iterable[Fault] = ()) -> None:
