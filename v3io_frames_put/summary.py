@@ -86,11 +86,6 @@ class Summary:
         return sum(self.counts.values())
 
     @property
-    def rows_per_second(self) -> float | None:
-        """Rate of the run, or None if the frame carries no receipt."""
-        return self.receipt.get("rows_per_second")
-
-    @property
     def headline(self) -> str:
         """How many rows are stored, in one line."""
         stored = self.counts["stored"]
@@ -181,10 +176,10 @@ class Summary:
 
     def rate(self) -> tuple[str, str]:
         """Return rows per second, and the numbers beside it; empty: nothing is known."""
-        receipt = self.receipt
+        receipt, rate = self.receipt, self.receipt.get("rows_per_second")
         if receipt.get("already_complete"):
             return "", "already complete: nothing was sent"
-        if not self.rows_per_second:
+        if not rate:
             return "", ""
         parts, seconds = [], receipt.get("seconds")
         if seconds and receipt.get("bytes"):
@@ -193,7 +188,7 @@ class Summary:
             parts.append(plural(receipt["requests"], "request"))
         if seconds is not None:
             parts.append(f"{seconds:,.1f} s")
-        return f"{_html.short_number(self.rows_per_second)} rows/s", " · ".join(parts)
+        return f"{_html.short_number(rate)} rows/s", " · ".join(parts)
 
     def __repr__(self) -> str:
         return "\n".join(_write_text(self))

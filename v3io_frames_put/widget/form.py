@@ -369,6 +369,8 @@ class Form:
         first, columns = self._first, self.columns
         was_all = len(columns.value) == len(columns.names)
         columns.offer(frame, first.columns or names if was_all else columns.value)
+        shape = f"{_html.plural(len(frame), 'row')}, {_html.plural(len(names), 'column')}"
+        self.shape.value = f'<div style="margin-left:9em">{_faint(shape)}</div>'
         self._data.layout.display = ""
         for option in ("partition_key", "shard", "client_info"):
             control, wanted = getattr(self, option), getattr(first, option)

@@ -9,7 +9,7 @@ from v3io_frames_put import _html
 from v3io_frames_put.errors import PutRecordsError
 from v3io_frames_put.plan.records_plan import draw_live_plan
 from v3io_frames_put.progress import CellOutput, is_notebook
-from v3io_frames_put.summary import draw_summary, summarize
+from v3io_frames_put.summary import summarize
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -101,18 +101,6 @@ def draw_plan(plan: RecordsPlan, *, total: int, is_open: bool) -> str:
     """Draw a live plan of the first rows, or of all; ``total`` rows are there."""
     drawn = draw_live_plan(plan, total, is_open=is_open)
     return f'<div class="v3io-plan" style="{_PROSE}">{drawn}</div>'
-
-
-def draw_shape(frame: pd.DataFrame) -> str:
-    """Draw how large a DataFrame is, below its name."""
-    rows, columns = frame.shape
-    words = f"{_html.plural(rows, 'row')}, {_html.plural(columns, 'column')}"
-    return f'<div style="margin-left:calc(9em + 6px);opacity:0.75">{words}</div>'
-
-
-def draw_results(results: pd.DataFrame) -> str:
-    """Draw how it went."""
-    return draw_summary(summarize(results), go_on="The first button above")
 
 
 class LastState:

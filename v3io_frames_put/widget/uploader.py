@@ -18,6 +18,7 @@ from v3io_frames_put.client import Client, with_retry
 from v3io_frames_put.plan import plan_records
 from v3io_frames_put.progress import Pace, draw_progress, progress_words
 from v3io_frames_put.put import put_records
+from v3io_frames_put.summary import draw_summary, summarize
 from v3io_frames_put.widget import form, show
 from v3io_frames_put.widget.show import Ended
 
@@ -240,7 +241,8 @@ class Uploader(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
             self._primary.disabled = self.status in ("pausing", "stopping") or self._data is None
             _show(self._stop_button, wanted=is_running)
             self._stop_button.disabled = self.status == "stopping"
-            _show(self._over, wanted=has_left and not is_running and not self._is_resumable)
+            has_journal = bool(self._sent and self._sent.choices.journal)  # never starts over
+            _show(self._over, wanted=has_left and not is_running and not has_journal)
             _show(self._asking, wanted=False)
             _show(self._saving, wanted=bool(self._page.value))
 
@@ -260,14 +262,9 @@ class Uploader(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
         is_creating = self._creating.layout.display != "none"  # that button is the one to press
         return label, "" if is_creating else "primary", self._start
 
-    @property
-    def _is_resumable(self) -> bool:
-        """Whether a journal makes Upload continue, so that it never starts over."""
-        return self._sent is not None and self._sent.choices.journal is not None
-
     def _is_sent_already(self) -> bool:
-        """Whether rows of this data are on this stream already."""
-        if self._sent is None or self.results is None or self._is_resumable:
+        """Whether rows of this data are on this stream already, and Upload would repeat them."""
+        if self._sent is None or self.results is None or self._sent.choices.journal:
             return False
         sent, now = self._sent.choices, self._read_choices()
         is_same_stream = (sent.endpoint, sent.stream) == (now.endpoint, now.stream)
@@ -338,7 +335,6 @@ class Uploader(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
         frame = self._frames[name]
         self._data, self._source = frame, name
         self._form.offer(frame)
-        self._form.shape.value = show.draw_shape(frame)
         if self._thread is None:
             self._say("")
         self._replan()
@@ -437,7 +433,8 @@ class Uploader(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
         _show(self._creating, wanted=False)
         self._thread = threading.Thread(target=self._work, name="v3io-put-upload", daemon=True)
         self._show_plan()
-        self._set_status("uploading")
+        self.status = "uploading"
+        self._refresh()
         self._say(message)
         self._thread.start()
 
@@ -448,7 +445,8 @@ class Uploader(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
         with self._lock:
             self._thread = None
             is_paused = ended.status == "stopped" and self.status == "pausing"
-            self._set_status("paused" if is_paused else ended.status)
+            self.status = "paused" if is_paused else ended.status
+            self._refresh()
 
     def _put(self) -> Ended:
         assert self._sent is not None  # noqa: S101  # set before every run
@@ -486,7 +484,8 @@ class Uploader(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
         with self._lock:
             if self._thread is not None:
                 self._cancel_event.set()
-                self._set_status(status)
+                self.status = status
+                self._refresh()
                 self._say(message)
 
     def wait(self, timeout_seconds: float | None = None) -> bool:
@@ -520,12 +519,9 @@ class Uploader(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
         can_go = self._count_left(ended.results) > 0 and self._count_sent() > 0
         self._left = ended.results if can_go else None
         if not is_missing:
-            self._page.value = show.draw_results(ended.results)
+            summary = summarize(ended.results)
+            self._page.value = draw_summary(summary, go_on="The first button above")
             self._last_state.replace(self._page.value)
-
-    def _set_status(self, status: str) -> None:
-        self.status = status
-        self._refresh()
 
     # -- around it ---------------------------------------------------------------------
 
