@@ -118,22 +118,18 @@ class Objects:
         """Remove an object, a shard, or an empty directory."""
         with self._store.transaction():
             if request.is_directory and "/" in path:
-                self._remove_directory(path)
+                if self._entries(path):
+                    raise RefusedError(Errors.NOT_EMPTY)
+                stream = self._store.find_stream(path)
+                if stream is not None:
+                    self._store.remove_stream(stream)
+                self._store.remove_file(path, is_directory=True)
             elif self._store.find_file(path):
                 self._store.remove_file(path)
             else:
                 stream, shard = self._shard_at(path)
                 self._store.remove_shard(stream, shard.number)
         return Response(204)
-
-    def _remove_directory(self, path: str) -> None:
-        """Remove an empty directory, and the stream that it is."""
-        if self._entries(path):
-            raise RefusedError(Errors.NOT_EMPTY)
-        stream = self._store.find_stream(path)
-        if stream is not None:
-            self._store.remove_stream(stream)
-        self._store.remove_file(path, is_directory=True)
 
     def _shard_at(self, path: str) -> tuple[Stream, Shard]:
         """Return the written shard that a path names, or refuse the request."""

@@ -31,7 +31,7 @@ from v3io_frames_put.local._store import Store, Stream
 from v3io_frames_put.local._streams import Record, Streams, parse_put_records
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable
 
     from v3io_frames_put.local._streams import ShardFilter
 
@@ -229,22 +229,21 @@ class Platform:
     def records(self, stream: str) -> list[StoredRecord]:
         """Return the records of a stream, shard after shard, in stored order."""
         with self._lock:
-            return list(self._records(self._find(stream)))
-
-    def _records(self, stream: Stream) -> Iterator[StoredRecord]:
-        for shard in self._store.shards(stream):
-            for batch in self._store.batches(stream, shard.number, shard.first):
-                for number, record in enumerate(batch.records, batch.first):
-                    if number >= shard.first:
-                        info = record.get("ClientInfo")
-                        yield StoredRecord(
-                            shard.number,
-                            number,
-                            batch.arrival / SECOND,
-                            b64decode(record["Data"]),
-                            record.get("PartitionKey"),
-                            None if info is None else b64decode(info),
-                        )
+            found = self._find(stream)
+            return [
+                StoredRecord(
+                    shard.number,
+                    number,
+                    batch.arrival / SECOND,
+                    b64decode(record["Data"]),
+                    record.get("PartitionKey"),
+                    b64decode(record["ClientInfo"]) if "ClientInfo" in record else None,
+                )
+                for shard in self._store.shards(found)
+                for batch in self._store.batches(found, shard.number, shard.first)
+                for number, record in enumerate(batch.records, batch.first)
+                if number >= shard.first
+            ]
 
     def restart(self) -> None:
         """Forget what a killed server forgets: its round robins, and what is not on disk."""

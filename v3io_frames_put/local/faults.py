@@ -282,7 +282,14 @@ class RecordErrors(Fault, frozen=True, kw_only=True, tag="record_errors"):
     def apply(self, platform: Platform, request: Request) -> Exchange:
         """Fail some records and store the others."""
         records = _records_of(request)
-        failing = {place for place, record in enumerate(records) if self._fails(place, record)}
+        fails_all = not self.places and self.containing is None
+        failing = {
+            place
+            for place, record in enumerate(records)
+            if fails_all
+            or place in self.places
+            or (self.containing is not None and _contains(record, self.containing))
+        }
         kept = [r for place, r in enumerate(records) if self.is_stored or place not in failing]
         if kept or not records:
             body = encode_json({**_body_of(request), "Records": kept}) if records else request.body
@@ -300,12 +307,6 @@ class RecordErrors(Fault, frozen=True, kw_only=True, tag="record_errors"):
         count = sum("ErrorCode" in entry for entry in entries)
         changed = {"FailedRecordCount": count, "Records": entries}
         return Exchange(response=replace(answer, body=encode_json(changed)))
-
-    def _fails(self, place: int, record: dict[str, Any]) -> bool:
-        if not self.places and self.containing is None:
-            return True
-        is_named = self.containing is not None and _contains(record, self.containing)
-        return place in self.places or is_named
 
 
 class Change(Fault, frozen=True, kw_only=True, tag="change"):
