@@ -114,7 +114,6 @@ def plan_run(  # noqa: PLR0913  # what every face passes on
 
 
 def plan_data(data: Any, rows: RowOptions, delivery: DeliveryOptions) -> RowPlan:
-    """Plan how rows are encoded for a delivery."""
     delivery.check_client_info(rows.client_info)
     return plan_rows(
         data,
@@ -160,7 +159,6 @@ class StopSwitch:
 
     @property
     def is_on(self) -> bool:
-        """Whether to send nothing new."""
         return self.presses > 0 or (self._cancel is not None and self._cancel.is_set())
 
     @contextmanager
@@ -194,8 +192,6 @@ class StopSwitch:
 
 @dataclass(slots=True)
 class RunReport:
-    """How a run ended."""
-
     receipt: Receipt
     stop: Stop | None  # why it ended early; None: it came to its end
     broken: BaseException | None  # the error that ended it: neither the platform nor the user
@@ -207,7 +203,6 @@ class RunReport:
     duplicates: list[Copy]  # further copies of rows that are stored
 
     def stop_by_user(self) -> None:
-        """Note that the user stopped the run, if nothing else did."""
         self.stop = self.stop or Stop("stopped")
 
 
@@ -234,18 +229,8 @@ class Runtime:
 class Run:
     """One run: sends planned rows to the stream until each has its outcome, or it is stopped.
 
-    Parameters
-    ----------
-    plan : RunPlan
-        What to send, where and how.
-    prior : PriorRun, optional
-        What earlier processes of the run left. None: this is the first.
-    run_log : RunLog, optional
-        The run's journal: made durable before requests leave.
-    switch : StopSwitch, optional
-        Stops the run; its holder sees a Ctrl-C also before and after the run.
-    runtime : Runtime, optional
-        Network, clock and random source.
+    ``prior`` is what earlier processes of the run left. ``run_log``, the journal, is made durable
+    before requests leave. Who holds the ``switch`` sees a Ctrl-C also before and after the run.
     """
 
     def __init__(
@@ -413,7 +398,6 @@ class Run:
             self._break(error)
 
     def _handle(self, event: Event) -> None:
-        """Handle an event: a request ended, a window is there, or a thread failed."""
         producer, now, draw = self.producer, self._runtime.clock(), self._runtime.random()
         if isinstance(event, RequestDone):
             producer.complete(event.ticket, event.attempt, now=now, draw=draw)
@@ -461,7 +445,6 @@ class Run:
         )
 
     def _report(self, late: list[Copy]) -> RunReport:
-        """Collect what the parts of the run have seen."""
         plan, prior, producer, reconciler = self.plan, self.prior, self.producer, self._reconciler
         stop, counts = producer.stopped, producer.outcomes.counts
         seconds = self._runtime.clock() - self._began

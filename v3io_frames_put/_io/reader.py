@@ -33,8 +33,6 @@ StartLike: TypeAlias = "str | datetime | np.datetime64 | pd.Timestamp | Mapping[
 
 @dataclass(frozen=True, slots=True)
 class StartPosition:
-    """Where to begin in a shard."""
-
     kind: Literal["earliest", "latest", "time", "sequence"]
     number: int = 0  # nanoseconds since the epoch, or a sequence number
 
@@ -113,12 +111,18 @@ def find_location(stream: StreamAdmin, shard: int, start: StartPosition) -> str 
 
 def _find_around(stream: StreamAdmin, shard: int, number: int) -> str | None:
     """Find the place of a number that is not there: dropped by retention, or not given yet."""
-    earliest = find_location(stream, shard, EARLIEST)
-    page = None if earliest is None else get_page(stream, shard, earliest, 1)
-    if page is None or page.records.num_rows == 0:
+    earliest, page = _first_page(stream, shard)
+    if page is None:
         return earliest
     is_dropped = page.records.column("sequence_number")[0].as_py() >= number
     return earliest if is_dropped else find_location(stream, shard, LATEST)
+
+
+def _first_page(stream: StreamAdmin, shard: int) -> tuple[str | None, RecordPage | None]:
+    """Read the first record that is left; return its location, too. None: there is none."""
+    earliest = find_location(stream, shard, EARLIEST)
+    page = None if earliest is None else get_page(stream, shard, earliest, 1)
+    return earliest, page if page is not None and page.records.num_rows else None
 
 
 def get_page(stream: StreamAdmin, shard: int, location: str, limit: int) -> RecordPage | None:
@@ -159,20 +163,13 @@ def find_ends(stream: StreamAdmin, shards: Iterable[int]) -> dict[int, int]:
         number = listed.get(shard) if listed else None
         if number is None:
             number = run_query(stream, find_last_number(stream.path, shard), "look at")
-        number = _counted_number(stream, shard) if number is None else number
+        if number is None:  # numbers of a shard have no gaps
+            _, page = _first_page(stream, shard)
+            if page is not None:
+                number = page.records.column("sequence_number")[0].as_py() + page.records_behind
         if number:
             ends[shard] = number
     return ends
-
-
-def _counted_number(stream: StreamAdmin, shard: int) -> int | None:
-    """Count from the first record that is left: numbers of a shard have no gaps."""
-    location = find_location(stream, shard, EARLIEST)
-    page = None if location is None else get_page(stream, shard, location, 1)
-    if page is None or page.records.num_rows == 0:
-        return None
-    first: int = page.records.column("sequence_number")[0].as_py()
-    return first + page.records_behind
 
 
 def read_shard(

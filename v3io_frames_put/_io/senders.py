@@ -28,8 +28,6 @@ _EXIT_SECONDS: Final = 5.0  # for the batch that the source is reading when the 
 
 @dataclass(frozen=True, slots=True)
 class RequestDone:
-    """A request ended."""
-
     ticket: int
     attempt: Attempt
 
@@ -55,14 +53,8 @@ Event: TypeAlias = RequestDone | WindowReady | ThreadFailed
 class Senders:
     """Sends requests and encodes windows, each in threads of its own.
 
-    Parameters
-    ----------
-    open_transport : callable
-        Makes a transport for one thread.
-    windows : iterator of EncodedWindow
-        What ``request_window`` encodes next.
-    stop_reading : callable
-        Ends the windows after the batch that is being read.
+    A transport is opened for each thread that sends. ``stop_reading`` ends the windows after
+    the batch that is being read.
     """
 
     def __init__(

@@ -123,7 +123,6 @@ class Batch:
         self.first_failure = min(self.first_failure, now)
 
     def set_reason(self, failure: Failure) -> None:
-        """Set what the last request of all records failed with."""
         self.state["why"][:] = failure
 
 
@@ -146,7 +145,6 @@ class _Lane:
         self.is_busy = False
 
     def append(self, part: EntryRange) -> None:
-        """Add records after all that wait."""
         if not self.ranges:
             self.first_row = part.first_row
         self.ranges.append(part)
@@ -338,7 +336,6 @@ class Accumulator:
         return min(times, default=None)
 
     def first_pause(self) -> tuple[float, Batch] | None:
-        """Return the pause that ends first."""
         return (self._pauses[0][0], self._pauses[0][2]) if self._pauses else None
 
     # -- after a batch -------------------------------------------------------------------

@@ -107,7 +107,6 @@ REJECTING_NAMES: Final = frozenset(NAMED_400_CLASSES)
 
 
 def classify_response(attempt: Attempt) -> Classification:
-    """Classify how a PutRecords request ended."""
     if not isinstance(attempt, Answer):
         return _classify_fault(attempt)
     if attempt.status == 400:  # noqa: PLR2004  # the one status whose name matters
@@ -285,7 +284,6 @@ def describe_last(last: Attempt) -> str:
 
 
 def _format_error(error: PlatformError) -> str:
-    """Format an error: status, name, number."""
     number = "" if error.code is None else f", ErrorCode {error.code}"
     return f"{error.status} {error.text}{number}"
 

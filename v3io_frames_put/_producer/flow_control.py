@@ -90,7 +90,6 @@ class Availability:
 
     @property
     def opens_at(self) -> float:
-        """When requests may be sent."""
         return max(self.throttled_until, self.reconnect_at)
 
     def begin(self, now: float) -> None:
@@ -170,8 +169,6 @@ class ConcurrencyLimit:
 
 
 class _Sent(NamedTuple):
-    """A request in flight."""
-
     at: float
     nbytes: int
 
@@ -223,13 +220,11 @@ class AdaptiveLimit(ConcurrencyLimit):
         self._bases = [_NEVER, _NEVER]  # until the last slow round that counted, and since
 
     def note_sent(self, ticket: int, *, now: float, nbytes: int) -> None:
-        """Note a request; ``nbytes`` is 0 where it only reads."""
         self._in_flight[ticket] = _Sent(now, nbytes)
         self._next_ticket = ticket + 1
         self._is_used = self._is_used or len(self._in_flight) >= self.requests
 
     def note_ended(self, ticket: int, attempt: Attempt, *, now: float) -> None:
-        """Note how it ended."""
         sent = self._in_flight.pop(ticket)
         if ticket < self._first_ticket:
             return  # sent before the last change: its time is not about that

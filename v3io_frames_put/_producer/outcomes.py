@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from v3io_frames_put._producer.accumulator import NOT_REORDERED
 from v3io_frames_put._producer.values import (
     BLANK,
     IN_DOUBT,
@@ -23,7 +24,7 @@ from v3io_frames_put._producer.values import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     import pyarrow as pa
     from numpy.typing import NDArray
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from v3io_frames_put._producer.accumulator import Batch
     from v3io_frames_put._producer.prior_run import PriorOutcomes
     from v3io_frames_put._producer.values import Copy, Failure, Status
+    from v3io_frames_put._wire.bodies import Entries
 
 _NAMES: Final = PAGE.names or ()
 _CODES: Final = {status: code for code, status in enumerate(STATUSES)}
@@ -106,14 +108,8 @@ class _Page:
 class Outcomes:
     """The outcome of every row of a run.
 
-    Parameters
-    ----------
-    packed : bool
-        Whether records hold several rows; adds the column ``record_row``.
-    prior : PriorOutcomes, optional
-        Outcomes that earlier processes of the run recorded; their pages are as large.
-    run_log : RunLog, optional
-        Records every outcome, too.
+    Where records hold several rows, ``packed`` adds the column ``record_row``. ``prior`` are the
+    outcomes that earlier processes of the run recorded; their pages are as large.
     """
 
     def __init__(
@@ -206,7 +202,6 @@ class Outcomes:
     def record_failure(
         self, rows: NDArray[np.int64], status: Status, failure: Failure, **columns: Any
     ) -> None:
-        """Record an outcome other than stored, with its reason."""
         self.record(
             rows,
             status,
@@ -219,7 +214,6 @@ class Outcomes:
     def record_rejections(
         self, rows: NDArray[np.int64], names: Sequence[str], details: Sequence[str]
     ) -> None:
-        """Record rows as rejected, each for a reason of its own."""
         self.record(
             rows,
             "rejected",
@@ -272,7 +266,6 @@ class Outcomes:
             yield page, which, rows[which] - page.first_row
 
     def _log(self, rows: NDArray[np.int64], status: Status, columns: dict[str, Any]) -> None:
-        """Hand the columns that were written to the run log."""
         if self._run_log is None or not len(rows):
             return
         written = {"status": _CODES[status], **columns, "attempts": self._read("attempts", rows)}
@@ -302,7 +295,6 @@ class Outcomes:
         return places
 
     def _read(self, name: str, rows: NDArray[np.int64]) -> NDArray[Any]:
-        """Return a column of rows."""
         column = np.empty(len(rows), PAGE[name])
         for page, which, within in self._by_page(rows):
             column[which] = page.columns[name][within]
@@ -328,3 +320,81 @@ class Outcomes:
             num_rows = self.num_rows - page.first_row
             last = {name: column[:num_rows] for name, column in page.columns.items()}
             yield to_arrow(last, self._texts, packed=self.is_packed)
+
+
+class Reordering:
+    """Rows that are stored after later ones of their destination.
+
+    It happens inside one request: the platform refuses a record for a passing reason and
+    stores a later one of its destination. Of records a, a, b, a sent together:
+
+        answer   a Busy    a 0:17    b 2:5     a 0:18     (shard:number)
+        open     row 0, reordered_at 17: the next stored record of its destination
+        then     row 0 is stored as 0:19, after 17: it is out of order
+        or       a look-up finds row 0 as 0:16, from a request cut off before: it is in order
+
+    Attributes
+    ----------
+    rows : list of int
+        Rows that are out of order.
+    """
+
+    def __init__(self) -> None:
+        self.rows: list[int] = []
+        self._reordered_at: dict[int, int] = {}
+
+    def note_open(
+        self, batch: Batch, is_stored: NDArray[np.bool_], sequence_number: NDArray[np.int64]
+    ) -> None:
+        """Note which open records of a batch have a later one of their destination stored."""
+        least = find_reordered(batch.entries, is_stored, sequence_number)
+        np.minimum(batch.state["reordered_at"], least, out=least)
+        batch.state["reordered_at"] = least
+        reordered = np.flatnonzero(least != NOT_REORDERED)
+        rows = batch.entries.rows_of(reordered)
+        numbers = batch.entries.spread(least, reordered)
+        self._reordered_at.update(zip(rows.tolist(), numbers.tolist(), strict=True))
+
+    def note_stored(
+        self, batch: Batch, stored: NDArray[np.intp], sequence_number: NDArray[np.int64]
+    ) -> None:
+        """Note which stored records of a batch are stored after later ones."""
+        is_late = sequence_number[stored] > batch.state["reordered_at"][stored]
+        if is_late.any():
+            self.rows += batch.entries.rows_of(stored[is_late]).tolist()
+
+    def late_rows(self, late: Iterable[Copy]) -> list[int]:
+        """Return those of the rows found late that are stored after later ones."""
+        least = self._reordered_at
+        return sorted(
+            {
+                copy.row
+                for copy in late
+                if copy.row in least and copy.sequence_number > least[copy.row]
+            }
+        )
+
+
+def find_reordered(
+    entries: Entries, is_stored: NDArray[np.bool_], sequence_number: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Return for each open record the number of the next stored one of its destination.
+
+    Numbers ascend in the order of a request, so that the next one is the least of those after
+    it. Sorted by destination, last record first, it is the last stored one passed:
+
+        destination     a     a     a     b
+        record          3     1     0     2
+        is stored       yes   yes   no    yes
+        last stored     0     1     1     3      (position in this order, running maximum)
+        result of record 0: the number of record 1
+    """
+    order = np.argsort(entries.destination, kind="stable")[::-1]
+    destination, stored = entries.destination[order], is_stored[order]
+    begins = np.flatnonzero(np.r_[True, destination[1:] != destination[:-1]])
+    first = np.repeat(begins, np.diff(np.r_[begins, len(order)]))
+    last_stored = np.maximum.accumulate(np.where(stored, np.arange(len(order)), -1))
+    is_reordered = (last_stored >= first) & ~stored & (destination != 0)
+    least = np.full(len(order), NOT_REORDERED)
+    least[order[is_reordered]] = sequence_number[order[last_stored[is_reordered]]]
+    return least

@@ -75,7 +75,6 @@ class PriorOutcomes:
         self._loss: Failure | None = None  # why no open row may be sent
 
     def is_final(self, status: Status) -> bool:
-        """Return whether rows of a status keep their outcome."""
         return bool(self._is_final[STATUSES.index(status)])
 
     def is_stored(self, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
@@ -87,12 +86,10 @@ class PriorOutcomes:
         return stored
 
     def count_final(self) -> int:
-        """Count the rows that keep their outcome."""
         known = self.status[self.status >= 0]
         return int(self._is_final[known].sum())
 
     def count_stored(self) -> int:
-        """Count the rows that were stored before this process."""
         return int(np.count_nonzero(self.status == _STORED))
 
     def keeps(self, first_row: int, num_rows: int) -> NDArray[np.bool_]:
@@ -210,7 +207,6 @@ class PriorRun:
 
     @property
     def is_complete(self) -> bool:
-        """Whether nothing is left to send."""
         return self.complete_rows is not None
 
     def among(self, first_row: int, num_rows: int) -> NDArray[np.bool_]:

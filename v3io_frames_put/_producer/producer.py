@@ -41,8 +41,7 @@ from v3io_frames_put._producer.flow_control import (
     Moment,
     next_pause,
 )
-from v3io_frames_put._producer.outcomes import RunLog
-from v3io_frames_put._producer.reordering import Reordering
+from v3io_frames_put._producer.outcomes import Reordering, RunLog
 from v3io_frames_put._producer.values import PAGE_ROWS, Failure
 from v3io_frames_put._wire.api import Answer, Fault, put_records_request
 from v3io_frames_put._wire.bodies import ENVELOPE_BYTES, NO_SHARD, build_body
@@ -84,20 +83,10 @@ class Retried(NamedTuple):
 
 
 class Producer:
-    """Delivers the records of one run.
+    """Delivers the records of one run, and writes every row's outcome.
 
-    Parameters
-    ----------
-    options : DeliveryOptions
-        What the run was asked for.
-    stream : StreamPath
-        Where the records go.
-    outcomes : Outcomes
-        Where every row's outcome is written.
-    reconciler : Reconciler, optional
-        Looks up what became of records whose request got no answer (``exactly_once``).
-    run_log : RunLog, optional
-        Records every request before it leaves, and what is known of it.
+    The reconciler, for ``exactly_once``, looks up what became of records whose request got no
+    answer. The run log records every request before it leaves, and what is known of it.
     """
 
     def __init__(
@@ -195,12 +184,10 @@ class Producer:
 
     @property
     def in_flight(self) -> int:
-        """Requests under way."""
         return len(self._in_flight) + len(self._queries)
 
     @property
     def rows_in_flight(self) -> int:
-        """Rows of requests under way."""
         return sum(batch.entries.num_rows for batch in self._in_flight.values())
 
     def next_request(self, now: float) -> tuple[int, Request] | None:
@@ -235,7 +222,6 @@ class Producer:
         return batch.request, put_records_request(self._stream, body)
 
     def _next_query(self, reconciler: Reconciler, now: float) -> tuple[int, Request] | None:
-        """Return what to read now."""
         if self._closed and not (self._in_flight or self._accumulator):
             reconciler.begin_last_scan()
         query = reconciler.next_query(now)
@@ -471,7 +457,6 @@ class Producer:
         self._retried.append(Retried(batch.entries.num_rows, batch.state["why"][0]))
 
     def take_retried(self) -> list[Retried]:
-        """Return what is tried again since the last call."""
         retried, self._retried = self._retried, []
         return retried
 

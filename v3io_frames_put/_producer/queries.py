@@ -224,11 +224,9 @@ class QueryScheduler:
     def add(
         self, query: Query[Any], done: Callable[[Any], None], *, not_before: float = 0.0
     ) -> None:
-        """Queue a query."""
         self._waiting.append(PendingQuery(query, done, not_before=not_before))
 
     def next_query(self, now: float) -> tuple[PendingQuery, Request] | None:
-        """Return what to send now."""
         while query := next((one for one in self._waiting if one.not_before <= now), None):
             self._waiting.remove(query)
             if query.step is None and not self._advance(query, None):
@@ -305,6 +303,5 @@ class QueryScheduler:
         return None
 
     def clear(self) -> None:
-        """Forget all queries."""
         self._waiting.clear()
         self._in_flight.clear()

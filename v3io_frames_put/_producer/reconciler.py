@@ -179,7 +179,6 @@ class Lookup:
 
     @property
     def is_found(self) -> NDArray[np.bool_]:
-        """Per record, whether it was found."""
         is_found: NDArray[np.bool_] = self.positions["shard_id"] != NOWHERE
         return is_found
 
@@ -197,7 +196,6 @@ class RecordsInDoubt:
         self._copies = np.empty(0, POSITION)  # that scans saw elsewhere
 
     def add(self, batch: Batch) -> None:
-        """Add the records of a batch whose request ended unknown."""
         batch.state["in_doubt"] = True
         watermark = batch.low_watermark
         assert watermark is not None  # noqa: S101  # it was sent
@@ -214,7 +212,6 @@ class RecordsInDoubt:
             self._packs.append((tags[is_new], batch.entries.rows_of(is_new)))
 
     def contains(self, tags: NDArray[np.uint64]) -> NDArray[np.bool_]:
-        """Return which tags are those of records in doubt."""
         contained = np.zeros(len(tags), np.bool_)
         for _, _, is_there in self._find(tags):
             contained |= is_there
@@ -293,16 +290,8 @@ _WATERMARK_BYTES: Final = 40  # for each record: batches share a watermark, or i
 class Reconciler:
     """Looks up what became of records whose request got no answer.
 
-    Parameters
-    ----------
-    stream : StreamPath
-        Where they were sent.
-    run_id : bytes
-        The beginning of their tags.
-    retry : Retry
-        Deadline, backoff and ``settle_seconds``.
-    prior : PriorInDoubt, optional
-        What earlier processes of the run left in doubt: looked up before anything is sent.
+    Their tags begin with ``run_id``. What earlier processes of the run left in doubt, ``prior``,
+    is looked up before anything is sent.
     """
 
     def __init__(
@@ -420,7 +409,6 @@ class Reconciler:
     # -- scans ------------------------------------------------------------------------
 
     def next_query(self, now: float) -> tuple[PendingQuery, Request] | None:
-        """Return what to read now."""
         if self._scan is None and not self._queries:
             if self._is_prior_open and self._prior is not None:
                 scan = Scan(self._run_id, self._prior.low_watermark)
@@ -452,7 +440,6 @@ class Reconciler:
         return classification
 
     def take_lookups(self) -> list[Lookup]:
-        """Return what scans learned since the last call."""
         lookups, self._lookups = self._lookups, []
         return lookups
 

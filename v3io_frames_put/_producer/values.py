@@ -102,13 +102,11 @@ class Texts:
         return self._number_of[text]
 
     def column(self, numbers: NDArray[np.int32]) -> pa.StringArray:
-        """Return an Arrow column of the texts of numbers."""
         used, positions = np.unique(numbers, return_inverse=True)
         texts = pa.array([self._values[n] if n != NOT_GIVEN else None for n in used], pa.string())
         return texts.take(pa.array(positions))
 
     def numbers(self, column: pa.Array) -> NDArray[np.int32]:
-        """Return the numbers of an Arrow column of texts."""
         encoded = column.dictionary_encode()
         known = [self.number(text) for text in encoded.dictionary.to_pylist()]
         places = np.asarray(encoded.indices.fill_null(len(known)))
@@ -117,7 +115,6 @@ class Texts:
 
 
 def to_arrow(page: Mapping[str, NDArray[Any]], texts: Texts, *, packed: bool) -> pa.RecordBatch:
-    """Return the rows of a page as columns of the results."""
     columns = [
         pa.DictionaryArray.from_arrays(pa.array(page["status"]), pa.array(STATUSES)),
         _nullable(page["shard_id"], NOT_GIVEN),
@@ -154,7 +151,6 @@ def from_table(table: pa.RecordBatch, texts: Texts) -> NDArray[Any]:
 
 
 def from_arrow(batch: pa.RecordBatch, texts: Texts) -> NDArray[Any]:
-    """Return the page of a batch of results."""
     page = np.full(batch.num_rows, BLANK)
     for name in batch.schema.names:
         column = batch.column(name)

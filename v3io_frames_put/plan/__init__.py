@@ -299,7 +299,6 @@ class _Survey:
         return self._sent_in_waits / self._waits
 
     def rejected_rows(self, index: pd.Index[Any] | None) -> pd.DataFrame:
-        """Return the first rejected rows by row number."""
         columns = ["row", "error_message", "error_detail"]
         frame = pd.DataFrame(self._first_rejected, columns=columns, dtype=object).set_index("row")
         frame.index = frame.index.astype("int64")
@@ -318,7 +317,6 @@ class Keys:
         self._counted, self._merge_at = 0, merge_from
 
     def add(self, records: Records) -> None:
-        """Count the records of a window."""
         keyed = sharded = 0
         if records.routes.partition_key is not None:
             counted = pc.value_counts(records.routes.partition_key.drop_null())
@@ -343,7 +341,6 @@ class Keys:
         return merged.rename_columns({"records_sum": "records"}).select(["key", "records"])
 
     def close(self) -> KeyCounts:
-        """Return the counts of all windows."""
         merged = self._merge()
         order = [("records", "descending"), ("key", "ascending")]
         largest = merged.sort_by(order).slice(0, _COMMONEST).to_pylist()
@@ -368,8 +365,6 @@ def _keep(records: Records, fits: NDArray[np.bool_]) -> Records:
 
 
 def _preview(records: Records, count: int) -> list[PlannedRecord]:
-    """Return the first records of a window."""
-
     def cell(column: pa.Array | None, place: int) -> Any:
         return None if column is None else column[place].as_py()
 
@@ -471,7 +466,6 @@ def _measure_as_json(records: list[PlannedRecord]) -> float:
 
 
 def _advise_on_keys(keys: KeyCounts, records: int, *, is_keyed: bool) -> Iterator[str]:
-    """Look at how records spread over partition keys."""
     if is_keyed and keys.free:
         yield (
             f"Records without partition key or shard (null): {keys.free:,} of {records:,}. The "
