@@ -268,7 +268,9 @@ class Run:
         )
         # Read at the first request for a window: until then a look-up may find more rows that
         # are stored already.
-        records = plan.rows.records(prior, self.run_log.blocks if self.run_log else None)
+        records = plan.rows.records(
+            prior.outcomes if prior else None, self.run_log.blocks if self.run_log else None
+        )
         # map keeps no window that was handed out, as a generator's variable would.
         windows = map(partial(encode_window, run_id=tag), records)
         self._network = self._runtime.open_network(plan, windows)

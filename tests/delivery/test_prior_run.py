@@ -86,7 +86,7 @@ def test_rows_of_a_final_status_are_kept(statuses, final, first, count):
     kept = [status >= 0 and STATUSES[status] in final for status in statuses]
     assert prior.count_final() == sum(kept)
     wanted = [*kept, *[False] * 20][first : first + count]
-    assert prior.keeps(first, count).tolist() == wanted
+    assert prior.among(first, count).tolist() == wanted
 
 
 @given(statuses=statuses, final=finals, doubts=st.booleans(), ended=st.sampled_from(

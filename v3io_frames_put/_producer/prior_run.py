@@ -92,8 +92,8 @@ class PriorOutcomes:
     def count_stored(self) -> int:
         return int(np.count_nonzero(self.status == _STORED))
 
-    def keeps(self, first_row: int, num_rows: int) -> NDArray[np.bool_]:
-        """Return which of some rows keep their outcome."""
+    def among(self, first_row: int, num_rows: int) -> NDArray[np.bool_]:
+        """Return which of some rows keep their outcome: they are not sent."""
         if self._loss is not None:
             return np.ones(num_rows, np.bool_)
         status = self.status[first_row : first_row + num_rows]
@@ -114,7 +114,7 @@ class PriorOutcomes:
             entries["status"][lost] = _UNKNOWN
             entries["error_message"][lost] = self.texts.number(self._loss.message)
             entries["error_detail"][lost] = self.texts.number(self._loss.detail)
-        again = ~self.keeps(first_row, num_rows)
+        again = ~self.among(first_row, num_rows)
         in_doubt = again & (entries["status"] == _UNKNOWN) & self._doubts
         left = entries[again]
         entries[again] = BLANK
@@ -208,10 +208,6 @@ class PriorRun:
     @property
     def is_complete(self) -> bool:
         return self.complete_rows is not None
-
-    def among(self, first_row: int, num_rows: int) -> NDArray[np.bool_]:
-        """Return the mask of the rows to leave out, of some that follow each other."""
-        return self.outcomes.keeps(first_row, num_rows)
 
 
 LOST: Final = Failure(
