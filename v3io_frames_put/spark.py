@@ -245,17 +245,17 @@ def _to_batches(index: pa.Table, partition: int, results: pd.DataFrame) -> Itera
 
 def _results_schema(sdf: Any, index_col: list[str], *, packed: bool) -> Any:
     """Return the columns of the results; refuse an index that is not there, or is taken."""
-    ours = spark_types.StructType()
-    ours.add("partition_id", spark_types.IntegerType()).add("row", spark_types.LongType())
+    results = spark_types.StructType()
+    results.add("partition_id", spark_types.IntegerType()).add("row", spark_types.LongType())
     for field in SCHEMA.append(RECORD_ROW) if packed else SCHEMA:
-        ours.add(field.name, _TYPES.get(field.type, spark_types.StringType()))
-    ours.add(_RECEIPT, spark_types.StringType())
+        results.add(field.name, _TYPES.get(field.type, spark_types.StringType()))
+    results.add(_RECEIPT, spark_types.StringType())
     for name in index_col:
         if name not in sdf.columns:
             raise ColumnNotFound(name, option="index_col", available=sdf.columns)
-        if name in ours.names:
+        if name in results.names:
             raise ConfigError(f"index_col={name!r}: results have a column of that name. Rename it.")
-    return spark_types.StructType([*(sdf.schema[name] for name in index_col), *ours.fields])
+    return spark_types.StructType([*(sdf.schema[name] for name in index_col), *results.fields])
 
 
 def _refuse_speculation(session: Any, delivery: str) -> None:
@@ -287,10 +287,10 @@ def _tasks_at_once(session: Any, partitions: int) -> int:
 
 
 def _gist(cause: BaseException) -> str:
-    """Return what one of our tasks raised, or else the first line."""
+    """Return what a task of this package raised, or else the first line."""
     lines = str(cause).strip().splitlines() or [""]
-    ours = (line for line in lines if line.startswith(f"{PutRecordsError.__module__}."))
-    return next(ours, lines[0])
+    raised = (line for line in lines if line.startswith(f"{PutRecordsError.__module__}."))
+    return next(raised, lines[0])
 
 
 class _HadoopFolder:

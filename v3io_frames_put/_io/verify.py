@@ -164,7 +164,7 @@ def _read_places(
         start = StartPosition("sequence", int(first))
         batches = read_shard(stream, int(shard), start, end=int(last), limit=_ENDLESS)
         for batch in batches:
-            parts.append(_to_frame(pa.table(batch), int(shard)))
+            parts.append(_to_frame(pa.Table.from_batches([batch]), int(shard)))
             done += batch.num_rows
             if progress is not None:
                 progress(done, total)
