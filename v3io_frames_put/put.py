@@ -11,7 +11,6 @@ import sys
 import threading
 import warnings
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from v3io_frames_put._journal import open_journal
@@ -23,7 +22,9 @@ from v3io_frames_put.client import Client, pick_client, with_retry
 from v3io_frames_put.config import (
     DeliveryOptions,
     Encoding,
+    Retry,
     RowOptions,
+    Timeouts,
     check_choice,
     or_default,
 )
@@ -255,13 +256,16 @@ def raise_if_ended_early(plan: RunPlan, report: RunReport) -> None:
         raise stop_error(report.stop, client=plan.client, stream=plan.stream)
 
 
+_NOTE_TIMEOUTS: Final = Timeouts(connect_seconds=2, read_seconds=5)
+
+
 def _note_shards(results: pd.DataFrame, client: Client, stream: str) -> None:
     """Ask how many shards the stream has: the summary shows those without rows, too."""
     receipt = results.attrs[ATTRS_KEY]
     if not receipt["counts"]["stored"] or receipt["already_complete"]:
         return
-    try:
-        with with_retry(client, replace(client.retry, attempts=1)) as once:
+    try:  # once, and briefly: whoever waits has the results already
+        with with_retry(client, Retry(attempts=1), _NOTE_TIMEOUTS) as once:
             receipt["shards"] = once.describe_stream(stream).shards
     except PutRecordsError as error:  # the rows are stored all the same
         _LOG.info("how many shards %s has is not known: %s", stream, error)
