@@ -227,7 +227,7 @@ class TestConfig:
         assert done.exit_code == 2
         assert "expected two files" in done.stderr
         assert sent(local_platform) == []
-        assert "files" in config.read_text()
+        assert config.read_text() == f'files = "{file}"\nstream = "{STREAM}"\n'
 
     def test_an_unknown_key_is_refused_with_the_nearest(self, run, file, tmp_path, local_platform):
         config = tmp_path / "job.toml"

@@ -35,16 +35,17 @@ def link_to_the_input(folder):
         (lambda folder: folder / "in" / "a.csv", "is one of the files to publish"),
         (lambda folder: folder / "in" / ".." / "in" / "a.csv", "is one of the files to publish"),
         (link_to_the_input, "is one of the files to publish"),
-        (lambda folder: folder / "in", "cannot be written: expected a file's name"),
-        (lambda folder: folder / "no" / "r.parquet", "cannot be written: expected a file's name"),
+        (lambda folder: folder / "in", "expected a file's name"),
+        (lambda folder: folder / "no" / "r.parquet", "expected a file's name"),
+        (lambda _folder: "/dev/null", "expected a file's name"),
         (lambda folder: folder / "new.jsonl.gz", "would be a Parquet file"),
         (lambda folder: folder / os.fsdecode(b"r\xe9s.parquet"), "expected a file's name"),
         (lambda folder: folder / "a\0b", "expected a file's name"),
         (links_in_a_circle, "expected a file's name"),
         (lambda _folder: 5, "=5: expected a path"),
     ],
-    ids=["input", "input by ..", "input by link", "folder", "no folder", "other kind", "not UTF-8",
-         "NUL", "circle", "number"],
+    ids=["input", "input by ..", "input by link", "folder", "no folder", "device", "other kind",
+         "not UTF-8", "NUL", "circle", "number"],
 )  # fmt: skip
 def test_a_place_for_results_or_failed_rows_that_is_refused(tmp_path, file, option, place, says):
     given = place(tmp_path)

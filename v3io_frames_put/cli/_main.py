@@ -91,7 +91,7 @@ _OPTIONS: Final = (
     "access_key|all_text|client_info|columns|create|csv_encoding|decimal_point|delimiter|delivery|"
     "endpoint|failed|files|format|header|index|input_format|journal|limit|max_in_flight|"
     "max_in_flight_bytes|order|partition_key|progress|quote|results|retention_hours|"
-    "rows_per_record|shard|shards|skip_lines|start|types|where"
+    "rows_per_record|shard|shards|skip_lines|start|summary|types|where"
 )
 _SPELLED: Final = [
     (re.compile(pattern), replacement)

@@ -76,8 +76,8 @@ def publish(
     for standard input.
     """
     _check_arguments(files, stream)
+    _check_summary(summary, files, options)  # before anything could be written there
     with _reporting(summary) as finish:
-        _check_summary(summary, files, options)
         finish(_publish(files, stream, client, options))
 
 
@@ -225,21 +225,14 @@ def _check_arguments(files: Sequence[str], stream: str | None) -> None:
 def _check_summary(to: str | None, files: tuple[str, ...], options: dict[str, Any]) -> None:
     """Refuse a place where no file can be, or another one is, while nothing is sent."""
     from v3io_frames_put.jobs._files import find_files
-    from v3io_frames_put.jobs._outputs import check_apart
+    from v3io_frames_put.jobs._outputs import check_apart, check_outputs
 
     outputs = {name: options[name] for name in ("results", "failed", "journal")}
     outputs["config"] = click.get_current_context().meta.get(JOB_FILE)
     outputs["summary"] = None if to == "-" else to
-    path = check_apart(outputs).get("summary")
-    if path is None:
-        return
-    if path.is_dir() or not path.parent.is_dir():
-        raise click.UsageError(
-            f"--summary {to} cannot be written: expected - or a file's name in a folder that "
-            f"exists."
-        )
-    if path.exists() and path in [file.resolve() for file in find_files(files)]:
-        raise click.UsageError(f"--summary {to} is one of the files to publish.")
+    place = check_apart(outputs).get("summary")
+    if place is not None:
+        check_outputs(find_files(files) if place.exists() else [], summary=to)
 
 
 def _write_summary(to: str | None, results: Any, error: BaseException | None = None) -> None:

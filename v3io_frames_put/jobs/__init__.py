@@ -20,10 +20,10 @@ from v3io_frames_put.client import Client, pick_client
 from v3io_frames_put.config import Encoding, Limits, check_choice
 from v3io_frames_put.errors import ConfigError, PartialFailure, UnstoredRowsWarning
 from v3io_frames_put.jobs._files import STDIN, find_files, pick_files
-from v3io_frames_put.jobs._job_results import JobResults
 from v3io_frames_put.jobs._outputs import Brake, Sink, check_outputs
 from v3io_frames_put.jobs._run import (
     JobOptions,
+    JobResults,
     check_context,
     estimate_rows,
     log_results,
@@ -43,7 +43,6 @@ if TYPE_CHECKING:
     from v3io_frames_put.config import DeliveryMode, MaxInFlight, Order
     from v3io_frames_put.jobs._files import Inputs
     from v3io_frames_put.jobs._reader import FileTable
-    from v3io_frames_put.jobs._run import JobContext
     from v3io_frames_put.plan import RecordsPlan
     from v3io_frames_put.progress import ProgressOption
 
@@ -89,7 +88,7 @@ def publish(  # noqa: PLR0913 - one keyword for each option of a job
     retention_hours: int = 24,
     results: str | os.PathLike[str] | None = None,
     failed: str | os.PathLike[str] | None = None,
-    context: JobContext | None = None,
+    context: Any = None,
 ) -> JobResults:
     """Put every row of files on a stream; they may be larger than memory.
 

@@ -71,9 +71,13 @@ def check_outputs(files: Sequence[InputFile], **outputs: OutputPath) -> None:
             )
         if name == "journal":
             continue
-        if not (place.is_file() if place.exists() else place.parent.is_dir()):
-            raise ConfigError(f"{place} cannot be written: {_EXPECTED}. Choose another place.")
-        if kind_of(place) not in (None, "parquet"):
+        is_device = name == "summary" and not place.is_dir()  # /dev/stderr, say
+        is_file = place.is_file() if place.exists() and not is_device else place.parent.is_dir()
+        if not is_file:
+            raise ConfigError(
+                f"{name}={str(place)!r} cannot be written: {_EXPECTED}. Choose another place."
+            )
+        if name != "summary" and kind_of(place) not in (None, "parquet"):
             raise ConfigError(
                 f"{place} would be a Parquet file; expected a name that ends with .parquet. "
                 f"Choose another."

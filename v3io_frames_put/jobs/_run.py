@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields, replace
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import TYPE_CHECKING, Any, Final
 
 import pandas as pd
 import pyarrow as pa
@@ -16,12 +16,13 @@ from v3io_frames_put.config import DeliveryOptions, Encoding, RowOptions, or_def
 from v3io_frames_put.errors import ConfigError, DataError, PutRecordsError
 from v3io_frames_put.jobs._cast import read_types
 from v3io_frames_put.jobs._csv import Dialect
-from v3io_frames_put.jobs._job_results import JobResults
+from v3io_frames_put.jobs._files import kind_of
 from v3io_frames_put.jobs._outputs import write_failed_rows
 from v3io_frames_put.jobs._reader import FileTable
 from v3io_frames_put.jobs._where import select_files
 from v3io_frames_put.progress import Progress, Throttle, open_progress, someone_looks_on
 from v3io_frames_put.put import stop_error
+from v3io_frames_put.summary import describe_unstored, draw_summary, summarize_receipt
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from v3io_frames_put.jobs._files import InputFile
     from v3io_frames_put.jobs._outputs import Sink
     from v3io_frames_put.progress import ProgressOption
+    from v3io_frames_put.summary import Summary
 
 _LOG: Final = logging.getLogger("v3io_frames_put")
 _LOG_EVERY_SECONDS: Final = 10.0
@@ -113,9 +115,103 @@ class JobOptions:
             names = ", ".join(repr(name) for name in table.schema.names[1:])
             notes.append(f"Lines are sent as they are, without what their folders say: {names}.")
         if table.is_inferred:
-            types = ", ".join(f"{field.name}={field.type}" for field in table.schema)
+            types = ", ".join(f"{own.name}={own.type}" for own in table.schema)
             notes.insert(0, f"Types, from the first megabyte of each file: {types}.")
         return notes
+
+
+# -- its results --------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class JobResults:
+    """What became of the rows of a job.
+
+    Attributes
+    ----------
+    counts : dict of str to int
+        Rows by status, all four of them.
+    reasons : list of dict
+        Why rows are not stored, the most frequent first: ``status``, ``error_message``,
+        ``error_code``, ``rows``, and of the first of them ``detail``, ``file``, ``file_row``.
+    files : int
+        Number of input files.
+    complete : bool
+        Whether every file was read to its end. If not, ``counts`` may lack rows that were
+        never read.
+    receipt : dict
+        The run's, as ``results.attrs["v3io"]`` of ``put_records``.
+    shards : dict of int to dict
+        Of each shard that got rows: how many ``rows``, ``first`` and ``last`` sequence number.
+    results : Path or None
+        The outcome of each row; ``pandas.read_parquet`` returns what ``put_records`` would.
+        None: not asked for, or it could not be written.
+    failed : Path or None
+        The rows that are left to send, and why; likewise.
+    failed_rows : int or None
+        Rows in ``failed``.
+    """
+
+    counts: Mapping[str, int]
+    reasons: Sequence[Mapping[str, Any]]
+    files: int
+    complete: bool
+    receipt: Mapping[str, Any]
+    shards: Mapping[int, Mapping[str, int]] = field(default_factory=dict)
+    results: Path | None = None
+    failed: Path | None = None
+    failed_rows: int | None = None
+
+    @property
+    def rows(self) -> int:
+        """Rows that have an outcome."""
+        return sum(self.counts.values())
+
+    def unstored_message(self) -> str:
+        """Say in one paragraph how many rows are not stored, and why."""
+        where = ""
+        if self.failed is not None:
+            is_all = self.failed_rows == self.rows - self.counts["stored"]
+            them = "They" if is_all else f"{self.failed_rows or 0:,} of them"
+            where = f"{them} are in {self.failed}."
+        reasons = [(_describe(one), one["rows"], one["detail"]) for one in self.reasons]
+        return describe_unstored(self.counts, reasons, where=where)
+
+    def __repr__(self) -> str:
+        lines = [repr(self._summarize()), "", f"Files read: {self.files:,}"]
+        for name, path in (("Results", self.results), ("Failed rows", self.failed)):
+            lines += [f"{name}: {path}"] if path is not None else []
+        return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        return draw_summary(self._summarize())
+
+    def _summarize(self) -> Summary:
+        return summarize_receipt(self.receipt, self.reasons, self.counts, self.shards)
+
+    def to_json(self) -> dict[str, Any]:
+        """Turn it into plain JSON types: the summary of a job."""
+        return {
+            **{name: value for name, value in self.receipt.items() if name != "counts"},
+            "rows": self.rows,
+            "counts": dict(self.counts),
+            "reasons": [dict(reason) for reason in self.reasons[:20]],
+            "files": self.files,
+            "complete": self.complete,
+            "results": None if self.results is None else str(self.results),
+            "failed": None if self.failed is None else str(self.failed),
+            "failed_rows": self.failed_rows,
+        }
+
+
+def _describe(reason: Mapping[str, Any]) -> str:
+    """Return the name of a reason, and where its first row is unless the detail has that."""
+    if reason["file_row"] is None or reason["file"] in (reason["detail"] or ""):
+        return str(reason["error_message"])
+    first = "" if reason["rows"] == 1 else "the first: "
+    unit = "line" if kind_of(reason["file"]) in ("csv", "tsv", "json") else "row"
+    place = f"{first}{unit} {reason['file_row']:,} of {reason['file']}"
+    return f"{reason['error_message']} ({place})"
 
 
 # -- the run --------------------------------------------------------------------------------
@@ -300,17 +396,7 @@ def log_every_ten_seconds() -> Callable[[Progress], None]:
 # -- the framework that runs a job --------------------------------------------------------
 
 
-class JobContext(Protocol):
-    """The methods that a job calls on a context, such as MLRun's."""
-
-    def log_result(self, key: str, value: Any) -> object:
-        """Keep a value of the run."""
-
-    def log_dataset(self, key: str, df: pd.DataFrame) -> object:
-        """Keep a table of the run."""
-
-
-def check_context(context: JobContext | None) -> None:
+def check_context(context: Any) -> None:
     """Refuse what has other methods. Raises ConfigError."""
     for name in ("log_result", "log_dataset"):
         if context is not None and not callable(getattr(context, name, None)):
@@ -320,7 +406,7 @@ def check_context(context: JobContext | None) -> None:
             )
 
 
-def log_results(context: JobContext, results: JobResults) -> None:
+def log_results(context: Any, results: JobResults) -> None:
     """Log results; a context that fails must not hide the results."""
     summary = results.to_json()
     values: dict[str, Any] = {name: summary.pop(name) for name in ("rows", "complete")}
