@@ -363,16 +363,15 @@ class Reordering:
         if is_late.any():
             self.rows += batch.entries.rows_of(stored[is_late]).tolist()
 
-    def late_rows(self, late: Iterable[Copy]) -> list[int]:
-        """Return those of the rows found late that are stored after later ones."""
+    def find_rows(self, late: Iterable[Copy]) -> list[int]:
+        """Return the rows that are out of order, those of late copies among them."""
         least = self._reordered_at
-        return sorted(
-            {
-                copy.row
-                for copy in late
-                if copy.row in least and copy.sequence_number > least[copy.row]
-            }
-        )
+        found = {
+            copy.row
+            for copy in late
+            if copy.row in least and copy.sequence_number > least[copy.row]
+        }
+        return sorted({*self.rows, *found})
 
 
 def find_reordered(

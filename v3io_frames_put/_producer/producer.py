@@ -555,7 +555,7 @@ class Producer:
 
     def out_of_order(self, late: Iterable[Copy]) -> list[int]:
         """Return rows of this process that are stored after later ones of their destination."""
-        return sorted({*self._reordering.rows, *self._reordering.late_rows(late)})
+        return self._reordering.find_rows(late)
 
     def count_left(self, late: Sequence[Copy]) -> int:
         """Return how many rows the same call again has to deal with, given those found late."""
