@@ -22,27 +22,70 @@ _END_OF_STREAM: Final = b"\xff\xff\xff\xff\0\0\0\0"
 _BUFFER_BYTES: Final = 16  # a validity byte and a value, each filled up to 8
 
 
-class StreamWriter:
-    """Writes slices of an array of structs, each as an IPC stream of its own.
+class ArrowRows(Encoder):
+    """Brings windows to struct arrays of the columns it was planned for."""
 
-    One Arrow writer writes all batches into one buffer; the schema message, made once,
-    is copied in front of each, and the end mark after it::
+    separator_bytes = 0
 
-        writer:  schema batch_1       batch_2 ...
-        buffer:  schema batch_1 end | schema batch_2 end | ...
-
-    All of these are multiples of 8 bytes, so that alignment is kept.
-    """
-
-    def __init__(self, schema: pa.Schema, compression: ArrowCompression | None) -> None:
-        self.schema = schema
-        self._head = schema.serialize().to_pybytes()
+    def __init__(
+        self,
+        columns: Sequence[Column],
+        max_data_bytes: int,
+        compression: ArrowCompression | None = None,
+    ) -> None:
+        self._columns = columns
+        self._max_data_bytes = max_data_bytes  # rows that come near it are measured exactly
+        self._schema = pa.schema([(column.name, column.type) for column in columns])
+        self._head = self._schema.serialize().to_pybytes()
         self._options = pa.ipc.IpcWriteOptions(compression=compression)
+        no_rows = pa.nulls(0, pa.struct(list(self._schema)))
+        self.frame_bytes = int(binary_sizes(self.write_streams(no_rows, [0]))[0])
+        self.frame_bytes += 2 * _BUFFER_BYTES * len(columns)
+        self.row_bytes = CELL_BYTES * len(columns)
+        self.payload_type = no_rows.type
 
-    def write(self, payload: pa.StructArray, ends: Sequence[int]) -> pa.BinaryArray:
-        """Return the stream of the rows up to each end, as one value each."""
+    def encode(self, window: Window, log: RejectionLog) -> pa.Array:
+        """Return the window's rows as structs."""
+        arrays = [
+            cells_to_arrow(window.columns[column.number], column, log) for column in self._columns
+        ]
+        return pa.StructArray.from_arrays(arrays, fields=list(self._schema))
+
+    def measure(self, payload: pa.Array) -> np.ndarray:
+        """Return about how many bytes each row adds; exact for rows near the limit."""
+        sizes = row_sizes(payload) + 1 + len(self._columns) // 8
+        # Validity bits inside lists are not counted: at most an eighth more.
+        for row in np.flatnonzero(sizes + sizes // 8 + self.frame_bytes > self._max_data_bytes):
+            sizes[row] = binary_sizes(self.write_streams(payload[row : row + 1], [1]))[0]
+        return sizes
+
+    def join(
+        self, payload: pa.Array, ends: np.ndarray, rooms: np.ndarray
+    ) -> tuple[pa.Array, np.ndarray]:
+        """Return the stream of each pack; one that is too large is halved."""
+        while True:
+            data = self.write_streams(payload, ends.tolist())
+            counts = np.diff(ends, prepend=0)
+            is_large = (binary_sizes(data) > rooms) & (counts > 1)
+            if not is_large.any():
+                return data, ends
+            middles = (ends - counts // 2)[is_large]
+            rooms = np.insert(rooms, np.flatnonzero(is_large), rooms[is_large])
+            ends = np.sort(np.concatenate([ends, middles]))
+
+    def write_streams(self, payload: pa.StructArray, ends: Sequence[int]) -> pa.BinaryArray:
+        """Return the stream of the rows up to each end, as one value each.
+
+        One Arrow writer writes all batches into one buffer; the schema message, made once,
+        is copied in front of each, and the end mark after it::
+
+            writer:  schema batch_1       batch_2 ...
+            buffer:  schema batch_1 end | schema batch_2 end | ...
+
+        All of these are multiples of 8 bytes, so that alignment is kept.
+        """
         sink = pa.BufferOutputStream()
-        writer = pa.ipc.new_stream(sink, self.schema, options=self._options)
+        writer = pa.ipc.new_stream(sink, self._schema, options=self._options)
         offsets = np.zeros(len(ends) + 1, np.int32)
         start, nothing = 0, payload[:0]
         for number, end in enumerate(ends, 1):
@@ -58,57 +101,6 @@ class StreamWriter:
         return pa.Array.from_buffers(pa.binary(), len(ends), buffers)
 
 
-class ArrowRows(Encoder):
-    """Brings windows to struct arrays of the columns it was planned for."""
-
-    separator_bytes = 0
-
-    def __init__(
-        self,
-        columns: Sequence[Column],
-        max_data_bytes: int,
-        compression: ArrowCompression | None = None,
-    ) -> None:
-        self._columns = columns
-        self._max_data_bytes = max_data_bytes  # rows that come near it are measured exactly
-        schema = pa.schema([(column.name, column.type) for column in columns])
-        self.writer = StreamWriter(schema, compression)
-        no_rows = pa.nulls(0, pa.struct(list(schema)))
-        self.frame_bytes = int(binary_sizes(self.writer.write(no_rows, [0]))[0])
-        self.frame_bytes += 2 * _BUFFER_BYTES * len(columns)
-        self.row_bytes = CELL_BYTES * len(columns)
-        self.payload_type = no_rows.type
-
-    def encode(self, window: Window, log: RejectionLog) -> pa.Array:
-        """Return the window's rows as structs."""
-        arrays = [
-            cells_to_arrow(window.columns[column.number], column, log) for column in self._columns
-        ]
-        return pa.StructArray.from_arrays(arrays, fields=list(self.writer.schema))
-
-    def measure(self, payload: pa.Array) -> np.ndarray:
-        """Return about how many bytes each row adds; exact for rows near the limit."""
-        sizes = row_sizes(payload) + 1 + len(self._columns) // 8
-        # Validity bits inside lists are not counted: at most an eighth more.
-        for row in np.flatnonzero(sizes + sizes // 8 + self.frame_bytes > self._max_data_bytes):
-            sizes[row] = binary_sizes(self.writer.write(payload[row : row + 1], [1]))[0]
-        return sizes
-
-    def join(
-        self, payload: pa.Array, ends: np.ndarray, rooms: np.ndarray
-    ) -> tuple[pa.Array, np.ndarray]:
-        """Return the stream of each pack; one that is too large is halved."""
-        while True:
-            data = self.writer.write(payload, ends.tolist())
-            counts = np.diff(ends, prepend=0)
-            is_large = (binary_sizes(data) > rooms) & (counts > 1)
-            if not is_large.any():
-                return data, ends
-            middles = (ends - counts // 2)[is_large]
-            rooms = np.insert(rooms, np.flatnonzero(is_large), rooms[is_large])
-            ends = np.sort(np.concatenate([ends, middles]))
-
-
 class ArrowRecords(Encoder):
     """Brings windows to one stream a row; see ``ArrowRows``."""
 
@@ -119,4 +111,4 @@ class ArrowRecords(Encoder):
     def encode(self, window: Window, log: RejectionLog) -> pa.BinaryArray:
         """Return the stream of each of the window's rows."""
         rows = self._rows.encode(window, log)
-        return self._rows.writer.write(rows, range(1, len(rows) + 1))
+        return self._rows.write_streams(rows, range(1, len(rows) + 1))

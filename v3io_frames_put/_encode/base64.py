@@ -16,18 +16,7 @@ _ZEROS: Final = pa.array([b"", b"\0", b"\0\0"], pa.binary())
 
 
 def encode_base64(column: pa.Array) -> pa.StringArray:
-    """Encode each value of a binary column.
-
-    Parameters
-    ----------
-    column : Array
-        Of any binary or string type, below 1.5 GB in all. Nulls stay null.
-
-    Returns
-    -------
-    StringArray
-        One text per value.
-    """
+    """Encode each value of a column of bytes or text, below 1.5 GB in all; nulls stay null."""
     return join_base64("", column, "")
 
 
@@ -45,8 +34,9 @@ def join_base64(before: str, column: pa.Array, *after: pa.StringArray | str) -> 
     The text is copied once, by the join, into memory of its own, and mended there.
     """
     column = _as_binary(column)
-    validity = _validity(column)
+    validity = None
     if column.null_count:
+        validity = column.is_valid().buffers()[1]  # from bit 0 on, also of a slice
         column = pc.fill_null(column, b"")  # there may be bytes below a null
     lengths = np.diff(_offsets(column))
     padding = -lengths % 3
@@ -81,8 +71,3 @@ def _offsets(column: pa.BinaryArray) -> np.ndarray:
         return np.zeros(1, dtype=np.int32)
     offsets = np.frombuffer(column.buffers()[1], dtype=np.int32)
     return offsets[column.offset : column.offset + len(column) + 1]
-
-
-def _validity(column: pa.Array) -> pa.Buffer | None:
-    """Return the validity bits of a column that may be a slice, from bit 0 on."""
-    return column.is_valid().buffers()[1] if column.null_count else None

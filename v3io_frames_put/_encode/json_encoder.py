@@ -315,7 +315,7 @@ def _plan_struct(dtype: pa.StructType, encoding: Encoding) -> Writing:
 def _plan_map(dtype: pa.MapType, encoding: Encoding) -> Writing:
     if not is_text(dtype.key_type):
         raise NoEncoding("which has a map whose keys are not text. Cast them")
-    pairs = _plan_list(pa.list_(pa.struct([("value", dtype.item_type)])), encoding)
+    lists = _plan_list(pa.list_(dtype.item_type), encoding)
     items = plan_writing(dtype.item_type, encoding)
 
     def convert(array: pa.Array) -> pa.Array:
@@ -330,11 +330,9 @@ def _plan_map(dtype: pa.MapType, encoding: Encoding) -> Writing:
     def check(array: pa.Array) -> Iterator[Flaw]:
         as_list = map_as_list(array)
         yield find_repeated_keys(as_list)
-        if pairs.check:
-            values = list_values(as_list).flatten()[1:]
-            yield from pairs.check(
-                rebuild_list(as_list, pa.StructArray.from_arrays(values, ["value"]))
-            )
+        if lists.check:
+            values = list_values(as_list).flatten()[1]
+            yield from lists.check(rebuild_list(as_list, values))
 
     return Writing(convert, check)
 

@@ -361,21 +361,12 @@ def _distinct(cells: list[Any]) -> list[Any]:
 
 @dataclass(frozen=True, slots=True)
 class _Kind:
-    """How cells of some Python types are encoded.
+    """How cells of some Python types are encoded."""
 
-    Attributes
-    ----------
-    name : str
-        In messages.
-    to_plain : callable
-        Turns a cell into what msgspec encodes.
-    arrow : DataType or callable or None
-        The type of a column of such cells, or what returns it for them. None: it has none.
-    """
-
-    name: str
+    name: str  # in messages
     types: tuple[type, ...]
-    to_plain: Callable[[Any, Encoding], Any]
+    to_plain: Callable[[Any, Encoding], Any]  # turns a cell into what msgspec encodes
+    # The type of a column of such cells, or what returns it for them. None: it has none.
     arrow: pa.DataType | Callable[[list[Any]], pa.DataType] | None
 
 

@@ -212,16 +212,15 @@ def _group(window: Records) -> tuple[np.ndarray, np.ndarray]:
         order = np.argsort(window.destination, kind="stable")
         marks.append(window.destination)
     routes = window.routes
-    marks += [_codes(c) for c in (routes.partition_key, routes.client_info) if c is not None]
+    marks += [  # numbers of their values, by first appearance
+        to_numpy(pc.fill_null(column.dictionary_encode().indices, -1))
+        for column in (routes.partition_key, routes.client_info)
+        if column is not None
+    ]
     changes = np.zeros(num_rows, dtype=bool)
     for mark in marks:
         changes[1:] |= mark[order][1:] != mark[order][:-1]
     return order, np.append(np.flatnonzero(changes), num_rows)
-
-
-def _codes(column: pa.Array) -> np.ndarray:
-    """Return numbers by first appearance of the values; -1 for null."""
-    return to_numpy(pc.fill_null(column.dictionary_encode().indices, -1))
 
 
 def gather(windows: Iterable[Records], num_bytes: int) -> Iterator[Records]:
