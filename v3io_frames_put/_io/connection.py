@@ -115,29 +115,8 @@ class _CuttableConnection(HTTPConnection):
 class Connection:
     """A connection to one endpoint, opened when a request needs it.
 
-    Parameters
-    ----------
-    pool : HTTPConnectionPool
-        Makes the connection; its proxies and certificates are set.
-    has_tunnel : bool
-        Whether the pool's proxy is asked to CONNECT.
-    timeouts : Timeouts
-        Of each request.
-    first_contact_seconds : float, optional
-        A limit on the time until the first connection is open.
-    clock : callable
-        Monotonic seconds.
-
-    Attributes
-    ----------
-    stage : Stage
-        How far the last request came.
-    is_shut_down : bool
-        Whether ``shutdown`` was called.
-
-    Notes
-    -----
-    Belongs to one thread; only ``shutdown`` may be called from another.
+    Belongs to one thread; only ``shutdown`` may be called from another. ``has_tunnel`` says
+    whether the pool's proxy is asked to CONNECT, ``stage`` how far the last request came.
     """
 
     def __init__(
@@ -287,16 +266,7 @@ class Connection:
 class _AnswerReader:
     """Reads one answer, as a whole within a time and a number of bytes.
 
-    Parameters
-    ----------
-    sock : socket
-        Where it comes from.
-    buffer : bytearray
-        To receive it in; it grows with a long answer.
-    clock : callable
-        Monotonic seconds.
-    seconds : float
-        How long it may take.
+    ``buffer`` grows with a long answer.
     """
 
     def __init__(

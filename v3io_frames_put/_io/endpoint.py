@@ -141,27 +141,14 @@ NO_SECRETS: Final = Secrets()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
-    """Where the platform is, how it is trusted, and who we are.
+    """Where the platform is, how it is trusted, and the credentials: the key wins over the pair."""
 
-    Attributes
-    ----------
-    url : str or None
-        ``"http://host:8081"``, without a slash at its end. None: only a stream path
-        can say.
-    verify : bool or str
-        Whether TLS is verified; a path is a file or folder of certificates to trust.
-    access_key, username, password : str or None
-        The key wins over the pair.
-    is_direct : bool
-        Whether the environment's proxies are ignored.
-    """
-
-    url: str | None = None
-    verify: bool | str | os.PathLike[str] = True
+    url: str | None = None  # without a slash at its end; None: only a stream path can say
+    verify: bool | str | os.PathLike[str] = True  # a path: certificates to trust
     access_key: str | None = field(default=None, repr=False)
     username: str | None = None
     password: str | None = field(default=None, repr=False)
-    is_direct: bool = False
+    is_direct: bool = False  # whether the environment's proxies are ignored
 
     def __post_init__(self) -> None:
         if self.url is not None:

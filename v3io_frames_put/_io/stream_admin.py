@@ -43,14 +43,7 @@ class Clock:
 class RetryingRequests:
     """Sends requests to one platform, from any thread, until they are answered.
 
-    Parameters
-    ----------
-    open_transport : callable
-        Makes a transport; called once per thread.
-    retry : Retry
-        How long and how often to try.
-    where : str
-        The platform's address, for messages.
+    Each thread has a transport of its own; ``where`` is the platform's address, for messages.
     """
 
     def __init__(
@@ -71,15 +64,8 @@ class RetryingRequests:
     def send(self, request: Request, *, doing: str, is_repeatable: bool = True) -> Answer:
         """Send a request until there is an answer that another try would not better.
 
-        Parameters
-        ----------
-        request : Request
-            The request.
-        doing : str
-            The same in words, for messages.
-        is_repeatable : bool
-            Whether sending it twice does no more than once. If not, it is sent again only
-            while it is sure that nothing was done.
+        ``doing`` is the request in words, for messages. Where sending it twice does more than
+        once, it is sent again only while it is sure that nothing was done.
 
         Raises
         ------

@@ -116,20 +116,8 @@ _SUCCESS: Final = 200
 class Transport:
     """Sends requests to one endpoint, one at a time, over one connection.
 
-    Parameters
-    ----------
-    endpoint : Endpoint
-        Where to, as whom, trusting what.
-    timeouts : Timeouts
-        Of each request.
-    clock : callable
-        Monotonic seconds.
-    first_contact_seconds : float, optional
-        A limit on the time until the first connection is open.
-
-    Notes
-    -----
     Belongs to one thread; only ``shutdown`` may be called from another.
+    ``first_contact_seconds`` limits the time until the first connection is open.
     """
 
     def __init__(

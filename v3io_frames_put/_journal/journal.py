@@ -80,13 +80,7 @@ _RUN: Final = ("run_id", "stream", "delivery", "mapping", "files", "num_rows", "
 
 
 class Journal(RunLog):
-    """The journal of a run.
-
-    Parameters
-    ----------
-    path : Path
-        Its path.
-    """
+    """The journal of a run."""
 
     def __init__(self, path: Path) -> None:
         self._store = Store(path)

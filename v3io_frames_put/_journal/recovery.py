@@ -39,13 +39,6 @@ _CUT_OFF = ("NoAnswer", "the run was killed before an answer came")
 class Recovery:
     """What a run left in its journal: the pages, then all that came after them.
 
-    Parameters
-    ----------
-    store : Store
-        The journal.
-    page_rows : int
-        Rows of a page.
-
     Attributes
     ----------
     starts : dict of str to int, or None

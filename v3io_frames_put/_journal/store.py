@@ -81,12 +81,7 @@ _CHECKPOINT_PAGES: Final = 4_000
 
 
 class Store:
-    """An open journal file, locked for this process.
-
-    Parameters
-    ----------
-    path : Path
-        Its path; it is created if it does not exist.
+    """An open journal file, locked for this process; it is created if it does not exist.
 
     Raises
     ------

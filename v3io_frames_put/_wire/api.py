@@ -83,23 +83,14 @@ def parse_json(body: bytes, decode: Callable[[bytes], Any] = msgspec.json.decode
 class PlatformError:
     """The error of an answer that is not a success.
 
-    Attributes
-    ----------
-    status : int
-        The HTTP status.
-    code : int or None
-        The platform's number. None: the answer had none.
-    name : str
-        A name that groups: the platform's symbolic name, under one spelling, else its
-        message, else ``"HTTP 502"``.
-    text : str
-        The message as it came, at most 200 characters, for people.
+    ``name`` groups: the platform's symbolic name, under one spelling, else its message, else
+    ``"HTTP 502"``.
     """
 
     status: int
-    code: int | None
+    code: int | None  # the platform's number
     name: str
-    text: str
+    text: str  # the message as it came, at most 200 characters, for people
 
 
 def parse_error(answer: Answer) -> PlatformError:

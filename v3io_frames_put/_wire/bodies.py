@@ -211,17 +211,7 @@ class Entries:
 
 
 class EntryRange:
-    """Some consecutive records of ``entries``: a reference, which costs no copy.
-
-    Attributes
-    ----------
-    entries : Entries
-        Of which.
-    start, stop : int
-        The first of them, and the one after the last.
-    nbytes : int
-        Bytes of their entries.
-    """
+    """The records ``start`` to ``stop`` of ``entries``: a reference, which costs no copy."""
 
     __slots__ = ("entries", "nbytes", "start", "stop")
 
@@ -270,17 +260,7 @@ class EntryRange:
 
 @dataclass(frozen=True, slots=True)
 class EncodedWindow:
-    """Consecutive rows, ready to send.
-
-    Attributes
-    ----------
-    num_rows : int
-        How many rows; each is in one of the entries or refused.
-    entries : Entries
-        The records of those that can be sent.
-    rejections : Rejections
-        The others, and why.
-    """
+    """Consecutive rows, ready to send; each is in one of the entries or rejected."""
 
     num_rows: int
     entries: Entries
@@ -288,15 +268,7 @@ class EncodedWindow:
 
 
 def encode_window(records: Records, run_id: bytes | None = None) -> EncodedWindow:
-    """Encode the entries of all records of a window.
-
-    Parameters
-    ----------
-    records : Records
-        The window.
-    run_id : bytes, optional
-        Tags every record as of this run. None: records keep their own client info.
-    """
+    """Encode the records of a window; ``run_id`` tags each record as of that run."""
     tags = None
     if run_id is not None:
         tags = format_tags(run_id, first_rows(records.rows, records.row_counts), records.row_counts)

@@ -23,19 +23,11 @@ _EXPECTED: Final = (
 
 @dataclass(frozen=True, slots=True)
 class StreamPath:
-    """A stream's place.
-
-    Attributes
-    ----------
-    container, path : str
-        As people write them: not percent-encoded, no slash around.
-    endpoint : str or None
-        The API host, where the path names one. None: the client's.
-    """
+    """A stream's place; container and path are not percent-encoded, without slashes around."""
 
     container: str
     path: str
-    endpoint: str | None = None
+    endpoint: str | None = None  # the API host, where the path names one
 
     def __str__(self) -> str:
         return f"{self.container}/{self.path}"

@@ -90,35 +90,19 @@ class StreamDescription:
 
 @dataclass(frozen=True, slots=True)
 class ListedObject:
-    """One object of a directory.
+    """One object of a directory."""
 
-    Attributes
-    ----------
-    key : str
-        Its path inside the container.
-    last_sequence_number : int or None
-        Of a shard, where the platform lists it.
-    """
-
-    key: str
-    last_sequence_number: int | None
+    key: str  # its path inside the container
+    last_sequence_number: int | None  # of a shard, where the platform lists it
 
 
 @dataclass(frozen=True, slots=True)
 class ListingPage:
-    """A page of a directory's content.
-
-    Attributes
-    ----------
-    objects, directories : tuple
-        What is in it; directories end in a slash.
-    next_marker : str or None
-        Where the next page begins. None: this is the last one.
-    """
+    """A page of a directory's content."""
 
     objects: tuple[ListedObject, ...]
-    directories: tuple[str, ...]
-    next_marker: str | None
+    directories: tuple[str, ...]  # each ends in a slash
+    next_marker: str | None  # where the next page begins; None: this is the last one
 
 
 def parse_description(answer: Answer) -> StreamDescription:
@@ -271,19 +255,7 @@ class RecordErrors:
 
 @dataclass(frozen=True, slots=True)
 class PutAnswer:
-    """What a believed answer says of each record, in request order.
-
-    Attributes
-    ----------
-    stored : ndarray of bool
-        Whether the record is stored.
-    shard_id : ndarray of int32
-        Its shard, or -1.
-    sequence_number : ndarray of int64
-        Its number in the shard, or -1.
-    errors : RecordErrors
-        The others.
-    """
+    """What a believed answer says of each record, in request order; -1 where it is not stored."""
 
     stored: NDArray[np.bool_]
     shard_id: NDArray[np.int32]
