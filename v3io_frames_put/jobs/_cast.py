@@ -54,24 +54,24 @@ def read_types(types: Mapping[str, Any] | None) -> dict[str, pa.DataType]:
     """Turn type names into types; types stay as they are. Raises ConfigError."""
     if types is not None and not isinstance(types, Mapping):
         raise ConfigError(f"types={types!r}: expected a dict of types by column. Correct it.")
-    return {str(name): _read_type(str(name), given) for name, given in (types or {}).items()}
-
-
-def _read_type(column: str, given: Any) -> pa.DataType:
-    if isinstance(given, pa.DataType):
-        return given
-    try:
-        if zoned := _ZONED.fullmatch(str(given)):
-            return pa.timestamp(zoned[1], zoned[2])
-        if exact := _DECIMAL.fullmatch(str(given)):
-            make = pa.decimal256 if exact[1] == "256" else pa.decimal128
-            return make(int(exact[2]), int(exact[3]))
-        return pa.type_for_alias(str(given))
-    except ValueError:
-        raise ConfigError(
-            f"types: {column}={given!r} is not a type; expected for example string, int64, double, "
-            f"bool, date32, timestamp[us], timestamp[us, UTC] or decimal128(10, 2)."
-        ) from None
+    read = {}
+    for column, given in (types or {}).items():
+        try:
+            if isinstance(given, pa.DataType):
+                read[str(column)] = given
+            elif zoned := _ZONED.fullmatch(str(given)):
+                read[str(column)] = pa.timestamp(zoned[1], zoned[2])
+            elif exact := _DECIMAL.fullmatch(str(given)):
+                make = pa.decimal256 if exact[1] == "256" else pa.decimal128
+                read[str(column)] = make(int(exact[2]), int(exact[3]))
+            else:
+                read[str(column)] = pa.type_for_alias(str(given))
+        except ValueError:  # noqa: PERF203 - it ends the loop
+            raise ConfigError(
+                f"types: {column}={given!r} is not a type; expected for example string, int64, "
+                f"double, bool, date32, timestamp[us], timestamp[us, UTC] or decimal128(10, 2)."
+            ) from None
+    return read
 
 
 def merge_schemas(

@@ -54,33 +54,15 @@ codecs.register_error(_MARKED, _mark)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dialect:
-    """How CSV is written; the options of ``publish``.
+    """How CSV is written; the options of ``publish``."""
 
-    Attributes
-    ----------
-    delimiter : str or None
-        Between cells, or "tab". None: a comma, in ``.tsv`` a tab.
-    quote : str
-        Around cells that hold delimiters or line breaks. Empty: no quotes.
-    csv_encoding : str
-        Of the text.
-    header : bool
-        Whether the first row names the columns; else they are f0, f1, ...
-    skip_lines : int
-        Lines before the header.
-    decimal_point : str
-        Of numbers.
-    all_text : bool
-        Whether every column is text.
-    """
-
-    delimiter: str | None = None
-    quote: str = '"'
+    delimiter: str | None = None  # or "tab"; None: a comma, in .tsv a tab
+    quote: str = '"'  # around cells that hold delimiters or line breaks; empty: no quotes
     csv_encoding: str = "utf-8"
-    header: bool = True
-    skip_lines: int = 0
+    header: bool = True  # whether the first row names the columns; else they are f0, f1, ...
+    skip_lines: int = 0  # before the header
     decimal_point: str = "."
-    all_text: bool = False
+    all_text: bool = False  # whether every column is text
 
     def __post_init__(self) -> None:
         if self.delimiter in ("tab", "\\t"):
@@ -350,9 +332,9 @@ class CsvReader(Reader):
         if self._dialect.all_text:
             return pa.string()
         least: NDArray[np.bool_] | None = None
+        whole = int(pc.sum(pc.match_substring_regex(given, r"^-?[0-9]+$")).as_py())
         for dtype in _INFERRED:
             _, bad = self.cast(name, given, dtype, is_asked=False)
-            whole = int(pc.sum(pc.match_substring_regex(given, r"^-?[0-9]+$")).as_py())
             if not bad.any() and not (pt.is_floating(dtype) and whole == len(given)):
                 if pt.is_floating(dtype) and whole:
                     self.notes.append(

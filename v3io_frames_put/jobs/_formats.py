@@ -133,10 +133,6 @@ class Reader:
         except ValueError:  # a date beyond Python's
             return str(cell)
 
-
-class _TypedReader(Reader):
-    """A file that knows its types."""
-
     def _take_schema(self, stored: pa.Schema) -> None:
         """Name index columns of pandas as ``reset_index`` does."""
         names, self.index, places = split_index(stored)
@@ -151,7 +147,7 @@ class _TypedReader(Reader):
         self.is_lines = is_alone or b"json-lines" in marks.values()
 
 
-class ParquetReader(_TypedReader):
+class ParquetReader(Reader):
     """A Parquet file, decoded a few thousand rows at a time, whatever its row groups."""
 
     def __init__(self, file: InputFile, where: str | None = None) -> None:
@@ -274,7 +270,7 @@ def _find_differing(column: pa.Array, exact: pa.Array, differ: Any) -> NDArray[n
     return differing
 
 
-class ArrowReader(_TypedReader):
+class ArrowReader(Reader):
     """A file of Arrow record batches: the file format (Feather 2) or a stream."""
 
     def __init__(self, file: InputFile) -> None:
@@ -289,17 +285,12 @@ class ArrowReader(_TypedReader):
         """Yield columns of the batches, the large ones in slices."""
         row = 1
         with self.file.open() as opened:
-            for batch in self._batches(opened):
+            reader = (pa.ipc.open_stream if self._is_stream else pa.ipc.open_file)(opened)
+            if not self._is_stream:
+                reader = map(reader.get_batch, range(reader.num_record_batches))
+            for batch in reader:
                 for start in range(0, batch.num_rows, _BATCH_ROWS):
                     part = batch.slice(start, _BATCH_ROWS)
                     columns = {name: part.column(self._stored_names[name]) for name in names}
                     yield Piece(self.unit, np.arange(row, row + part.num_rows), columns)
                     row += part.num_rows
-
-    def _batches(self, opened: Any) -> Iterator[pa.RecordBatch]:
-        if self._is_stream:
-            yield from pa.ipc.open_stream(opened)
-            return
-        reader = pa.ipc.open_file(opened)
-        for number in range(reader.num_record_batches):
-            yield reader.get_batch(number)

@@ -90,7 +90,14 @@ class FileTable:
         if isinstance(self._readers[0], DataError):
             raise self._readers[0]
         opened = [reader for reader in self._readers if isinstance(reader, Reader)]
-        self.is_lines = as_lines and _are_lines(opened)
+        lines = [reader.is_lines and as_lines for reader in opened]
+        self.is_lines = any(lines)
+        if self.is_lines and not all(lines):
+            one, other = (opened[lines.index(is_line)].file.name for is_line in (True, False))
+            raise DataError(
+                f"{one} holds JSON Lines, which are sent as they are, and {other} does not. "
+                f"Publish them apart."
+            )
         self.schema = self._merge(opened) if agreed is None else agreed
         index = dict.fromkeys(name for reader in opened for name in reader.index)
         self.index = [name for name in index if name in self.schema.names]
@@ -356,18 +363,6 @@ def _open(file: InputFile, make: Callable[[InputFile], Reader]) -> Reader | Data
         wrapped = DataError(f"{file.name} cannot be read: {hide_password(str(error))}")
         wrapped.__cause__ = public_cause(error)
         return wrapped
-
-
-def _are_lines(opened: Sequence[Reader]) -> bool:
-    """Return whether all files are lines, or none."""
-    lines = [reader.is_lines for reader in opened]
-    if any(lines) and not all(lines):
-        one, other = (opened[lines.index(is_line)].file.name for is_line in (True, False))
-        raise DataError(
-            f"{one} holds JSON Lines, which are sent as they are, and {other} does not. "
-            f"Publish them apart."
-        )
-    return any(lines)
 
 
 def _add_own_marks(piece: Piece) -> None:
