@@ -39,15 +39,7 @@ _INVALID: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class LineSource(StreamSource):
-    """A stream of lines, and columns that stand beside each (of folders).
-
-    Parameters
-    ----------
-    schema : Schema
-        With a binary column ``LINE``, and ``FILE`` and ``FILE_ROW``.
-    batches : callable
-        See ``StreamSource``.
-    """
+    """A stream of lines in the column ``LINE``, and columns beside it: ``FILE``, ``FILE_ROW``."""
 
     def __init__(
         self, schema: pa.Schema, batches: Callable[[list[int]], Iterator[pa.RecordBatch]]
@@ -93,15 +85,7 @@ class LineSelection(Selection):
 
 
 class LineEncoder(Encoder):
-    """Hands on lines, or picks their members.
-
-    Parameters
-    ----------
-    selection : LineSelection
-        Where the columns are opened, those that route records among them.
-    columns : sequence of Column
-        What goes into Data: the line, or members and columns beside it.
-    """
+    """Hands on lines, or picks their members and columns beside them."""
 
     row_bytes = 64
 
@@ -150,14 +134,13 @@ class LineEncoder(Encoder):
         """Make an object of some members of each row, in the order of ``columns``."""
         parts: list[tuple[bytes, list[bytes]]] = []
         for column in self._picked:
-            name = format_name(column.name)
             if column.number in self._selection.members:
-                values = map(attrgetter(self._fields[column.name]), rows)
-                parts.append((name, [bytes(value) for value in values]))
+                field = self._fields[column.name]
+                values = [bytes(getattr(row, field)) for row in rows]
             else:
-                parts.append(
-                    (name, write_cells(window.columns[column.number]).cast(pa.binary()).to_pylist())
-                )
+                cells = write_cells(window.columns[column.number])
+                values = cells.cast(pa.binary()).to_pylist()
+            parts.append((format_name(column.name), values))
         texts = []
         for row in range(len(rows)):
             members = [name + values[row] for name, values in parts if values[row]]
@@ -193,11 +176,6 @@ def _parse_at_once(decoder: msgspec.json.Decoder[Any], lines: pa.BinaryArray) ->
     The decoder sees one text in which objects may share a line or span some. But in valid
     JSON no object begins right after another inside of a third: if each line begins and ends
     with a brace, then objects end where lines do, and as many objects as lines are one each.
-
-    Raises
-    ------
-    DecodeError, UnicodeDecodeError, RecursionError
-        Some line is not valid.
     """
     if lines.null_count or not len(lines):
         return None if len(lines) else []

@@ -39,27 +39,13 @@ _ESCAPED_BYTES: Final = 6  # of a character of a key that JSON escapes
 
 @dataclass(frozen=True, slots=True)
 class Packer:
-    """Packs rows to records.
+    """Packs rows to records."""
 
-    Parameters
-    ----------
-    max_rows : int
-        Rows in one record, at most.
-    limits : Limits
-        Of a record, and of the body that has to hold it.
-    encoder : Encoder
-        Joins the rows of a pack.
-    gathered_bytes : int
-        Of the rows that are sorted by destination together.
-    piece_bytes : int
-        About how much of the packs leaves at once.
-    """
-
-    max_rows: int
-    limits: Limits
-    encoder: Encoder
-    gathered_bytes: int
-    piece_bytes: int
+    max_rows: int  # in one record
+    limits: Limits  # of a record, and of the body that has to hold it
+    encoder: Encoder  # joins the rows of a pack
+    gathered_bytes: int  # of the rows that are sorted by destination together
+    piece_bytes: int  # about how much of the packs leaves at once
 
     def pack(self, windows: Iterable[Records]) -> Iterator[Records]:
         """Yield the packs of all rows."""

@@ -101,8 +101,7 @@ class Records:
     row_counts: np.ndarray | None = None  # rows in each record; None: one each
 
 
-@dataclass(frozen=True, slots=True)
-class _Payloads:
+class _Payloads(NamedTuple):
     """The first rows of a window, encoded and routed; rejected ones are in the log."""
 
     payload: pa.Array
