@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import json
 import os
 import re
@@ -111,6 +110,8 @@ class Secrets:
 
 def _spellings(secret: str) -> set[str]:
     """List the spellings of a text; capitals of hexadecimal digits are ignored."""
+    import html  # a table of every entity, which a client without secrets does not need
+
     escaped = {secret, _quote(secret), _quote(secret, ensure_ascii=False)}
     escaped |= {text.replace("/", "\\/") for text in escaped}
     escaped.add("".join(f"\\u{ord(one):04x}" for one in secret))
