@@ -6,6 +6,13 @@ EXPLAINED: dict[str, dict[str, str]] = {
     },
     "outcomes": {
         "Outcomes._by_page: rows[1:] > rows[:-1] -> rows[1:] >= rows[:-1]": "rows are distinct",
+        "Reordering.note_open: True -> False": "strict= of two columns of the same records",
+        "Reordering.note_stored: sequence_number[stored] > batch.state['reordered_at'][stored] -> "
+        "sequence_number[stored] >= batch.state['reordered_at'][stored]": (
+            "two records of a destination never have the same number"
+        ),
+        "Reordering.late_rows: copy.sequence_number > least[copy.row] -> "
+        "copy.sequence_number >= least[copy.row]": "the same",
     },
     "prior_run": {
         "PriorOutcomes.late_rows: status >= 0 -> status > 0": (
