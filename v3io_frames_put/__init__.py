@@ -6,16 +6,16 @@ no thread and reads no environment variable; the rest is loaded at its first use
 
 from __future__ import annotations
 
-from v3io_frames_put import _startup  # noqa: F401  # isort: skip  # before all that takes time
+from . import _startup  # noqa: F401  # isort: skip  # before all that takes time
 
 import logging as _logging
 from importlib import import_module as _import_module
 from typing import TYPE_CHECKING as _TYPE_CHECKING
 from typing import Any as _Any
 
-from v3io_frames_put import accessor as _accessor  # noqa: F401  # registers df.v3io
-from v3io_frames_put.config import Encoding, Limits, Retry, Timeouts
-from v3io_frames_put.errors import (
+from . import accessor as _accessor  # noqa: F401  # registers df.v3io
+from .config import Encoding, Limits, Retry, Timeouts
+from .errors import (
     AuthenticationError,
     ColumnNotFound,
     ConfigError,
@@ -36,12 +36,12 @@ from v3io_frames_put.errors import (
 )
 
 if _TYPE_CHECKING:
-    from v3io_frames_put.client import Client
-    from v3io_frames_put.plan import KeyCounts, PlannedRecord, RecordsPlan, plan_records
-    from v3io_frames_put.progress import Progress
-    from v3io_frames_put.put import put_records
-    from v3io_frames_put.summary import Summary, summarize
-    from v3io_frames_put.widget import Uploader
+    from .client import Client
+    from .plan import KeyCounts, PlannedRecord, RecordsPlan, plan_records
+    from .progress import Progress
+    from .put import put_records
+    from .summary import Summary, summarize
+    from .widget import Uploader
 
     __version__: str
 

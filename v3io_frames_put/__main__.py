@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from v3io_frames_put.cli import main
+from .cli import main
 
 if __name__ == "__main__":
     main(prog_name="v3io-put")

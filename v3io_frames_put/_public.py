@@ -6,7 +6,7 @@ import functools
 import inspect
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from v3io_frames_put.errors import ConfigError, DataError, suggest
+from .errors import ConfigError, DataError, suggest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable

@@ -17,24 +17,18 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from v3io_frames_put._encode.plan import plan_rows
-from v3io_frames_put._io.senders import RequestDone, Senders, ThreadFailed
-from v3io_frames_put._producer.classification import Stop
-from v3io_frames_put._producer.outcomes import Outcomes
-from v3io_frames_put._producer.producer import Producer
-from v3io_frames_put._producer.reconciler import Reconciler
-from v3io_frames_put._producer.values import PAGE_ROWS, Failure
-from v3io_frames_put._wire.api import Fault
-from v3io_frames_put._wire.bodies import encode_window
-from v3io_frames_put.errors import ConfigError, PutRecordsError
-from v3io_frames_put.progress import (
-    Progress,
-    RetryLog,
-    Throttle,
-    check_progress,
-    open_progress,
-)
-from v3io_frames_put.results import Order, Receipt, count_and_first
+from ._encode.plan import RowPlan, plan_rows
+from ._io.senders import Event, RequestDone, Senders, ThreadFailed
+from ._producer.classification import Stop
+from ._producer.outcomes import Outcomes, RunLog
+from ._producer.producer import Producer
+from ._producer.reconciler import Reconciler
+from ._producer.values import PAGE_ROWS, Copy, Failure
+from ._wire.api import Fault
+from ._wire.bodies import EncodedWindow, encode_window
+from .errors import ConfigError, PutRecordsError
+from .progress import Progress, ProgressOption, RetryLog, Throttle, check_progress, open_progress
+from .results import Order, Receipt, count_and_first
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -42,16 +36,10 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from v3io_frames_put._encode.plan import RowPlan
-    from v3io_frames_put._io.senders import Event
-    from v3io_frames_put._producer.outcomes import RunLog
-    from v3io_frames_put._producer.prior_run import PriorRun
-    from v3io_frames_put._producer.values import Copy
-    from v3io_frames_put._wire.bodies import EncodedWindow
-    from v3io_frames_put._wire.paths import StreamPath
-    from v3io_frames_put.client import Client
-    from v3io_frames_put.config import DeliveryOptions, RowOptions
-    from v3io_frames_put.progress import ProgressOption
+    from ._producer.prior_run import PriorRun
+    from ._wire.paths import StreamPath
+    from .client import Client
+    from .config import DeliveryOptions, RowOptions
 
 GRACE_SECONDS: Final = 5.0  # a stopped run waits this long for answers under way
 _LAST_SECONDS: Final = 0.2  # then for the threads whose connections were cut

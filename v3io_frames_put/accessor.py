@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from v3io_frames_put._public import bind
+from ._public import bind
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from v3io_frames_put.client import Client
-    from v3io_frames_put.config import DeliveryMode, Format
-    from v3io_frames_put.plan import plan_records as _plan_records
-    from v3io_frames_put.put import put_records as _put_records
-    from v3io_frames_put.summary import Summary
-    from v3io_frames_put.widget import Uploader
+    from .client import Client
+    from .config import DeliveryMode, Format
+    from .plan import plan_records as _plan_records
+    from .put import put_records as _put_records
+    from .summary import Summary
+    from .widget import Uploader
 
 
 class _Method:
@@ -84,7 +84,7 @@ class V3ioAccessor:
         Uploader
             A widget; see `v3io_frames_put.Uploader`.
         """
-        from v3io_frames_put.widget import Uploader
+        from .widget import Uploader
 
         return Uploader(
             self._to_pandas(),
@@ -103,7 +103,7 @@ class V3ioAccessor:
 
     def summary(self) -> Summary:
         """Count the outcomes in a results frame; see `v3io_frames_put.summarize`."""
-        from v3io_frames_put.summary import summarize
+        from .summary import summarize
 
         return summarize(self._to_pandas())
 

@@ -9,12 +9,12 @@ import threading
 import warnings
 from typing import TYPE_CHECKING, Any, Literal
 
-from v3io_frames_put._io import reader
-from v3io_frames_put._io.endpoint import Endpoint, conceal
-from v3io_frames_put._io.stream_admin import Clock, RetryingRequests, StreamAdmin
-from v3io_frames_put._wire.paths import StreamPath, parse_stream_path
-from v3io_frames_put.config import Limits, Retry, Timeouts, or_default
-from v3io_frames_put.errors import ConfigError, InsecureConnectionWarning
+from ._io import reader
+from ._io.endpoint import Endpoint, conceal
+from ._io.stream_admin import Clock, RetryingRequests, StreamAdmin
+from ._wire.paths import StreamPath, parse_stream_path
+from .config import Format, Limits, Retry, Timeouts, or_default
+from .errors import ConfigError, InsecureConnectionWarning, RequestError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,12 +23,10 @@ if TYPE_CHECKING:
     import pandas as pd
     from typing_extensions import Self
 
-    from v3io_frames_put._io.reader import StartLike
-    from v3io_frames_put._io.transport import Transport
-    from v3io_frames_put._io.verify import Verification
-    from v3io_frames_put._wire.responses import RecordPage, StreamDescription
-    from v3io_frames_put.config import Format
-    from v3io_frames_put.errors import RequestError
+    from ._io.reader import StartLike
+    from ._io.transport import Transport
+    from ._io.verify import Verification
+    from ._wire.responses import RecordPage, StreamDescription
 
 
 class Client:
@@ -152,7 +150,7 @@ class Client:
         self, place: StreamPath | None = None, *, first_contact_seconds: float | None = None
     ) -> Transport:
         """Make a transport, for one thread, to the API host of a place or to the client's own."""
-        from v3io_frames_put._io.transport import Transport
+        from ._io.transport import Transport
 
         return Transport(
             self._endpoint.at(place.endpoint if place else None),
@@ -358,7 +356,7 @@ class Client:
             A record cannot be decoded, or does not fit ``schema``; the text says which
             record or column.
         """
-        from v3io_frames_put._encode.decode import decode_records
+        from ._encode.decode import decode_records
 
         frame: pd.DataFrame = decode_records(
             records, format=format, schema=schema, on_error=on_error
@@ -378,7 +376,7 @@ class Client:
         rows of one partition key and, where all others were given one, of one shard.
         ``progress`` is called with the records read so far, and those to read.
         """
-        from v3io_frames_put._io.verify import verify_results
+        from ._io.verify import verify_results
 
         return verify_results(results, self._admin(stream), progress)
 

@@ -11,19 +11,13 @@ from dataclasses import replace
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
-from v3io_frames_put._cluster.folder import OPEN, ResultsFolder, StopFlag, check_index
-from v3io_frames_put._cluster.receipt import (
-    find_copies,
-    merge_receipts,
-    places_of,
-    report_unstored,
-    with_results,
-)
-from v3io_frames_put._cluster.run import begin_run, check_options, receipt_of, send_partition
-from v3io_frames_put._public import bind, public
-from v3io_frames_put._run import plan_data
-from v3io_frames_put.errors import Interrupted, MissingExtra, PutRecordsError, UnsupportedType
-from v3io_frames_put.results import collect_results
+from ._cluster.folder import OPEN, ResultsFolder, StopFlag, check_index
+from ._cluster.receipt import find_copies, merge_receipts, places_of, report_unstored, with_results
+from ._cluster.run import begin_run, check_options, receipt_of, send_partition
+from ._public import bind, public
+from ._run import plan_data
+from .errors import Interrupted, MissingExtra, PutRecordsError, UnsupportedType
+from .results import collect_results
 
 try:
     import dask
@@ -42,7 +36,7 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-    from v3io_frames_put._cluster.run import ClusterOptions, ClusterRun
+    from ._cluster.run import ClusterOptions, ClusterRun
 
 __all__ = ["put_records"]
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from v3io_frames_put.accessor import V3ioAccessor
-from v3io_frames_put.errors import MissingExtra
+from .accessor import V3ioAccessor
+from .errors import MissingExtra
 
 try:
     import polars as pl

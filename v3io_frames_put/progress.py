@@ -14,14 +14,14 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from uuid import uuid4
 
-from v3io_frames_put import _html
-from v3io_frames_put._producer.classification import describe_cause
-from v3io_frames_put.errors import ConfigError
+from . import _html
+from ._producer.classification import describe_cause
+from .errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from v3io_frames_put._producer.producer import Producer
+    from ._producer.producer import Producer
 
 _LOG: Final = logging.getLogger("v3io_frames_put")
 _EVERY_SECONDS: Final = 0.1  # a notebook drops a flood of updates, the last one included

@@ -13,22 +13,14 @@ import warnings
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from v3io_frames_put._journal import open_journal
-from v3io_frames_put._producer import classification
-from v3io_frames_put._public import public
-from v3io_frames_put._run import Run, plan_run
-from v3io_frames_put._wire.api import Answer, Fault
-from v3io_frames_put.client import Client, pick_client, with_retry
-from v3io_frames_put.config import (
-    DeliveryOptions,
-    Encoding,
-    Retry,
-    RowOptions,
-    Timeouts,
-    check_choice,
-    or_default,
-)
-from v3io_frames_put.errors import (
+from ._journal import open_journal
+from ._producer import classification
+from ._public import public
+from ._run import Run, RunPlan, RunReport, plan_run
+from ._wire.api import Answer, Fault
+from .client import Client, pick_client, with_retry
+from .config import DeliveryOptions, Encoding, Retry, RowOptions, Timeouts, check_choice, or_default
+from .errors import (
     ConfigError,
     Interrupted,
     PartialFailure,
@@ -36,10 +28,10 @@ from v3io_frames_put.errors import (
     PutRecordsError,
     UnstoredRowsWarning,
 )
-from v3io_frames_put.progress import is_notebook, someone_looks_on
-from v3io_frames_put.results import ATTRS_KEY, Results, amend_results, attach_receipt
-from v3io_frames_put.resume import read_prior_run
-from v3io_frames_put.summary import summarize
+from .progress import ProgressOption, is_notebook, someone_looks_on
+from .results import ATTRS_KEY, Results, amend_results, attach_receipt
+from .resume import read_prior_run
+from .summary import summarize
 
 if TYPE_CHECKING:
     import os
@@ -47,12 +39,10 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from v3io_frames_put._producer.classification import Stop
-    from v3io_frames_put._run import RunPlan, RunReport
-    from v3io_frames_put._wire.paths import StreamPath
-    from v3io_frames_put.config import DeliveryMode, Format, MaxInFlight, Order, RowsPerRecord
-    from v3io_frames_put.errors import RequestError
-    from v3io_frames_put.progress import ProgressOption
+    from ._producer.classification import Stop
+    from ._wire.paths import StreamPath
+    from .config import DeliveryMode, Format, MaxInFlight, Order, RowsPerRecord
+    from .errors import RequestError
 
 _LOG: Final = logging.getLogger("v3io_frames_put")
 

@@ -9,14 +9,13 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from v3io_frames_put._producer.values import RECORD_ROW, SCHEMA, STATUSES
+from ._producer.values import RECORD_ROW, SCHEMA, STATUSES, Copy, Status
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from v3io_frames_put._producer.values import Copy, Status
 
 Order: TypeAlias = Literal["key", "shard", "unknown", "none"]
 

@@ -12,22 +12,20 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import pandas as pd
 
-from v3io_frames_put._producer.prior_run import PriorInDoubt, PriorOutcomes, PriorRun
-from v3io_frames_put._producer.values import BLANK, NO_CODE, STATUSES, Texts
-from v3io_frames_put.config import MAX_SHARDS
-from v3io_frames_put.errors import ConfigError
-from v3io_frames_put.results import ATTRS_KEY
+from ._producer.prior_run import PriorInDoubt, PriorOutcomes, PriorRun
+from ._producer.values import BLANK, NO_CODE, STATUSES, Status, Texts
+from .config import MAX_SHARDS, DeliveryMode
+from .errors import ConfigError
+from .results import ATTRS_KEY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from numpy.typing import NDArray
 
-    from v3io_frames_put._encode.plan import RowPlan
-    from v3io_frames_put._producer.values import Status
-    from v3io_frames_put._run import RunPlan
-    from v3io_frames_put._wire.bodies import Tag
-    from v3io_frames_put.config import DeliveryMode
+    from ._encode.plan import RowPlan
+    from ._run import RunPlan
+    from ._wire.bodies import Tag
 
 _NUMBERS: Final = {
     "shard_id": -1,

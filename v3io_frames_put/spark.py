@@ -15,25 +15,13 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import pyarrow as pa
 
-from v3io_frames_put._cluster.folder import not_empty
-from v3io_frames_put._cluster.receipt import (
-    find_copies,
-    merge_receipts,
-    places_of,
-    report_unstored,
-    with_results,
-)
-from v3io_frames_put._cluster.run import (
-    all_unknown,
-    begin_run,
-    check_options,
-    send_partition,
-    spool,
-)
-from v3io_frames_put._io.stream_admin import Clock
-from v3io_frames_put._producer.values import RECORD_ROW, SCHEMA, Failure
-from v3io_frames_put._public import public
-from v3io_frames_put.errors import (
+from ._cluster.folder import not_empty
+from ._cluster.receipt import find_copies, merge_receipts, places_of, report_unstored, with_results
+from ._cluster.run import ClusterRun, all_unknown, begin_run, check_options, send_partition, spool
+from ._io.stream_admin import Clock
+from ._producer.values import RECORD_ROW, SCHEMA, Failure
+from ._public import public
+from .errors import (
     ColumnNotFound,
     ConfigError,
     Interrupted,
@@ -41,7 +29,7 @@ from v3io_frames_put.errors import (
     PlatformUnavailable,
     PutRecordsError,
 )
-from v3io_frames_put.results import ATTRS_KEY
+from .results import ATTRS_KEY
 
 try:
     from pyspark import TaskContext
@@ -57,7 +45,6 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
-    from v3io_frames_put._cluster.run import ClusterRun
 
 __all__ = ["put_records"]
 

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import pandas as pd
 
-from v3io_frames_put import _html
-from v3io_frames_put._html import plural
-from v3io_frames_put._producer.values import STATUSES
-from v3io_frames_put.errors import ConfigError
-from v3io_frames_put.results import ATTRS_KEY
+from . import _html
+from ._html import plural
+from ._producer.values import STATUSES
+from .errors import ConfigError
+from .results import ATTRS_KEY
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

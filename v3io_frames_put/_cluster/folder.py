@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pandas as pd
 
-from v3io_frames_put._io.stream_admin import Clock
-from v3io_frames_put.errors import ConfigError, DataError
-from v3io_frames_put.results import collect_results
+from .._io.stream_admin import Clock
+from ..errors import ConfigError, DataError
+from ..results import collect_results
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
-from v3io_frames_put import errors
-from v3io_frames_put._cluster.run import remote_stream
-from v3io_frames_put._io.reader import EARLIEST, StartPosition, find_ends, read_shard
-from v3io_frames_put._producer.values import STATUSES
-from v3io_frames_put._wire.bodies import RUN_BYTES, parse_tag
-from v3io_frames_put.config import TAG_BYTES
-from v3io_frames_put.errors import PartialFailure, UnstoredRowsWarning
-from v3io_frames_put.put import callers_level
-from v3io_frames_put.results import count_and_first
-from v3io_frames_put.summary import summarize_receipt
+from .. import errors
+from .._io.reader import EARLIEST, StartPosition, find_ends, read_shard
+from .._producer.values import STATUSES
+from .._wire.bodies import RUN_BYTES, parse_tag
+from ..config import TAG_BYTES
+from ..errors import PartialFailure, UnstoredRowsWarning
+from ..put import callers_level
+from ..results import count_and_first
+from ..summary import summarize_receipt
+from .run import ClusterRun, remote_stream
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
-    from v3io_frames_put._cluster.run import ClusterRun
 
 _NOWHERE = -1
 

@@ -21,24 +21,18 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import pyarrow as pa
 
-from v3io_frames_put._io.reader import find_ends
-from v3io_frames_put._producer.outcomes import Outcomes
-from v3io_frames_put._producer.values import Failure
-from v3io_frames_put._public import find_unknown
-from v3io_frames_put._run import Run, plan_run
-from v3io_frames_put.client import Client, pick_client
-from v3io_frames_put.config import (
-    DeliveryOptions,
-    Encoding,
-    RowOptions,
-    check_choice,
-    or_default,
-)
-from v3io_frames_put.errors import ConfigError, PutRecordsError
-from v3io_frames_put.put import put_records, run_to_results, stop_error
-from v3io_frames_put.results import ATTRS_KEY, collect_results
-from v3io_frames_put.resume import read_prior_run
-from v3io_frames_put.summary import summarize
+from .._io.reader import find_ends
+from .._producer.outcomes import Outcomes
+from .._producer.values import Failure
+from .._public import find_unknown
+from .._run import Run, RunPlan, plan_run
+from ..client import Client, pick_client
+from ..config import DeliveryOptions, Encoding, RowOptions, check_choice, or_default
+from ..errors import ConfigError, PutRecordsError
+from ..put import put_records, run_to_results, stop_error
+from ..results import ATTRS_KEY, collect_results
+from ..resume import read_prior_run
+from ..summary import summarize
 
 if TYPE_CHECKING:
     import threading
@@ -46,9 +40,8 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from v3io_frames_put._io.stream_admin import StreamAdmin
-    from v3io_frames_put._run import RunPlan
-    from v3io_frames_put._wire.paths import StreamPath
+    from .._io.stream_admin import StreamAdmin
+    from .._wire.paths import StreamPath
 
 _CUT_OFF: Final = Failure(
     "NoAnswer", "an earlier attempt of this task was cut off, and may have stored the row"

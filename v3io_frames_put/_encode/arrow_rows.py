@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import pyarrow as pa
 
-from v3io_frames_put._encode.columns import cells_to_arrow
-from v3io_frames_put._encode.layouts import row_sizes
-from v3io_frames_put._encode.records import CELL_BYTES, Encoder, binary_sizes
+from .columns import cells_to_arrow
+from .layouts import row_sizes
+from .records import CELL_BYTES, Encoder, binary_sizes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from v3io_frames_put._encode.rejections import RejectionLog
-    from v3io_frames_put._encode.sources import Column, Window
-    from v3io_frames_put.config import ArrowCompression
+    from ..config import ArrowCompression
+    from .rejections import RejectionLog
+    from .sources import Column, Window
 
 _END_OF_STREAM: Final = b"\xff\xff\xff\xff\0\0\0\0"
 _BUFFER_BYTES: Final = 16  # a validity byte and a value, each filled up to 8

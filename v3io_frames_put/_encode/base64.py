@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pybase64 import b64encode
 
-from v3io_frames_put._encode.layouts import make_plain, to_numpy
+from .layouts import make_plain, to_numpy
 
 _EQUAL_SIGN: Final = ord("=")
 _ZEROS: Final = pa.array([b"", b"\0", b"\0\0"], pa.binary())

@@ -12,15 +12,11 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from v3io_frames_put._encode.layouts import (
-    UNSUPPORTED,
-    contains,
-    is_unsupported,
-)
-from v3io_frames_put._encode.objects import Unencodable, build_array, infer_type
-from v3io_frames_put._encode.rejections import RejectionLog, reject_invalid
-from v3io_frames_put._encode.sources import Column, Reader, Source, open_arrow, open_series
-from v3io_frames_put.errors import ColumnNotFound, ConfigError, UnsupportedType
+from ..errors import ColumnNotFound, ConfigError, UnsupportedType
+from .layouts import UNSUPPORTED, contains, is_unsupported
+from .objects import Unencodable, build_array, infer_type
+from .rejections import RejectionLog, reject_invalid
+from .sources import Column, Reader, Source, open_arrow, open_series
 
 
 def decide_type(column: Column, selection: Selection) -> pa.DataType:

@@ -20,21 +20,14 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.types as pt
 
-from v3io_frames_put._encode.layouts import (
-    PER_SECOND,
-    combine,
-    is_bytes,
-    is_list,
-    plain_type,
-    to_numpy,
-)
-from v3io_frames_put._encode.sources import FrameSource, open_series
-from v3io_frames_put.errors import ConfigError, DataError
+from ..errors import ConfigError, DataError
+from .layouts import PER_SECOND, combine, is_bytes, is_list, plain_type, to_numpy
+from .sources import FrameSource, open_series
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from v3io_frames_put.config import Format
+    from ..config import Format
 
 Templates = dict[str, Any]  # by column, what it shall be again: an Arrow type or a Series
 Collected = tuple[dict[str, Any], list[int]]  # values by column, and the rows of each record

@@ -19,8 +19,9 @@ import pyarrow.compute as pc
 import pyarrow.types as pt
 from arro3.io import write_ndjson
 
-from v3io_frames_put._encode.base64 import encode_base64
-from v3io_frames_put._encode.layouts import (
+from ..errors import UnsupportedType
+from .base64 import encode_base64
+from .layouts import (
     PER_SECOND,
     is_bytes,
     is_list,
@@ -33,14 +34,13 @@ from v3io_frames_put._encode.layouts import (
     rebuild_map,
     to_numpy,
 )
-from v3io_frames_put._encode.objects import encode_cells
-from v3io_frames_put._encode.records import CELL_BYTES, Encoder
-from v3io_frames_put.errors import UnsupportedType
+from .objects import encode_cells
+from .records import CELL_BYTES, Encoder
 
 if TYPE_CHECKING:
-    from v3io_frames_put._encode.rejections import RejectionLog
-    from v3io_frames_put._encode.sources import Column, Window
-    from v3io_frames_put.config import Encoding
+    from ..config import Encoding
+    from .rejections import RejectionLog
+    from .sources import Column, Window
 
 _NEWLINE: Final = 10
 _CELLS_AT_ONCE: Final = 256  # rows between two looks at how much text there is

@@ -16,15 +16,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from v3io_frames_put._encode.columns import INTERNAL, Selection
-from v3io_frames_put._encode.json_encoder import format_name, write_cells
-from v3io_frames_put._encode.records import Encoder, binary_sizes
-from v3io_frames_put._encode.sources import Column, Reader, StreamSource, Window
+from .columns import INTERNAL, Selection
+from .json_encoder import format_name, write_cells
+from .records import Encoder, binary_sizes
+from .sources import Column, Reader, StreamSource, Window
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from v3io_frames_put._encode.rejections import RejectionLog
+    from .rejections import RejectionLog
 
 LINE: Final = "line"
 """The column that holds the lines, without surrounding white space."""

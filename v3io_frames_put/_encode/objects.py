@@ -23,12 +23,12 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.types as pt
 
-from v3io_frames_put._encode.layouts import PER_SECOND
+from .layouts import PER_SECOND
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from v3io_frames_put.config import Encoding
+    from ..config import Encoding
 
 _INT64: Final = (-(2**63), 2**63 - 1)
 _UINT64_END: Final = 2**64

@@ -20,16 +20,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from v3io_frames_put._encode.layouts import own_copy, to_numpy
-from v3io_frames_put._encode.records import RowsAtFault, binary_sizes, is_unforeseen
-from v3io_frames_put._encode.rejections import NO_REJECTIONS, Rejections
-from v3io_frames_put._encode.routing import Routes
+from .layouts import own_copy, to_numpy
+from .records import Encoder, Records, RowsAtFault, binary_sizes, is_unforeseen
+from .rejections import NO_REJECTIONS, Rejections
+from .routing import Routes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from v3io_frames_put._encode.records import Encoder, Records
-    from v3io_frames_put.config import Limits
+    from ..config import Limits
 
 _ROW_BYTES: Final = 24  # its number, size and destination, beside its payload
 _MOST_BYTES: Final = 2**30  # gathered: text has offsets of 31 bits

@@ -9,18 +9,18 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from v3io_frames_put._encode.arrow_rows import ArrowRecords, ArrowRows
-from v3io_frames_put._encode.columns import Selection, decide_type
-from v3io_frames_put._encode.json_encoder import JsonEncoder
-from v3io_frames_put._encode.json_lines import LineEncoder, LineSelection, LineSource
-from v3io_frames_put._encode.layouts import DETAIL, INVALID, to_numpy
-from v3io_frames_put._encode.packs import Packer
-from v3io_frames_put._encode.records import CELL_BYTES, Blocks, Encoder, Records, RowEncoder, Skip
-from v3io_frames_put._encode.rejections import InvalidCells, RejectionLog
-from v3io_frames_put._encode.routing import Mapping, can_be_bytes, to_bytes
-from v3io_frames_put._encode.sources import Column, Source, Window, open_source
-from v3io_frames_put.config import WINDOW_BYTES, Limits, RowOptions
-from v3io_frames_put.errors import ConfigError, UnsupportedType
+from ..config import WINDOW_BYTES, Limits, RowOptions
+from ..errors import ConfigError, UnsupportedType
+from .arrow_rows import ArrowRecords, ArrowRows
+from .columns import Selection, decide_type
+from .json_encoder import JsonEncoder
+from .json_lines import LineEncoder, LineSelection, LineSource
+from .layouts import DETAIL, INVALID, to_numpy
+from .packs import Packer
+from .records import CELL_BYTES, Blocks, Encoder, Records, RowEncoder, Skip
+from .rejections import InvalidCells, RejectionLog
+from .routing import Mapping, can_be_bytes, to_bytes
+from .sources import Column, Source, Window, open_source
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

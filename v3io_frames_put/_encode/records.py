@@ -13,22 +13,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pt
 
-from v3io_frames_put._encode.layouts import to_numpy
-from v3io_frames_put._encode.rejections import (
-    InvalidCells,
-    RejectionLog,
-    Rejections,
-    reject_invalid,
-)
-from v3io_frames_put._encode.routing import Mapping, Routes, hash_destinations
-from v3io_frames_put._encode.sources import MAX_ROWS, Window, read_window
-from v3io_frames_put.errors import DataError, PutRecordsError
+from ..errors import DataError, PutRecordsError
+from .layouts import to_numpy
+from .rejections import InvalidCells, RejectionLog, Rejections, reject_invalid
+from .routing import Mapping, Routes, hash_destinations
+from .sources import MAX_ROWS, Window, read_window
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from v3io_frames_put._encode.columns import Selection
-    from v3io_frames_put.config import Limits
+    from ..config import Limits
+    from .columns import Selection
 
 
 CELL_BYTES: Final = 8  # a number as text, about

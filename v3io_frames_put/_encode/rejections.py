@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from v3io_frames_put._encode.layouts import INVALID, find_invalid
+from .layouts import INVALID, find_invalid
 
 if TYPE_CHECKING:
-    from v3io_frames_put._encode.sources import Column, Window
+    from .sources import Column, Window
 
 _SHOWN_CHARACTERS: Final = 60
 

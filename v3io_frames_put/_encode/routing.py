@@ -11,17 +11,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pt
 
-from v3io_frames_put._encode.layouts import is_bytes, is_text, to_numpy
-from v3io_frames_put._encode.objects import is_missing
-from v3io_frames_put._encode.sources import Column, Reader, Window
-from v3io_frames_put.config import MAX_SHARDS, Limits, RowOptions
-from v3io_frames_put.errors import ConfigError, UnsupportedType
+from ..config import MAX_SHARDS, Limits, RowOptions
+from ..errors import ConfigError, UnsupportedType
+from .layouts import is_bytes, is_text, to_numpy
+from .objects import is_missing
+from .sources import Column, Reader, Window
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from v3io_frames_put._encode.columns import Selection
-    from v3io_frames_put._encode.rejections import RejectionLog
+    from .columns import Selection
+    from .rejections import RejectionLog
 
 _SEED: Final = np.uint64(0x9E3779B97F4A7C15)  # 2**64 over the golden ratio
 _MIXERS: Final = (np.uint64(0xFF51AFD7ED558CCD), np.uint64(0xC4CEB9FE1A85EC53))  # MurmurHash3

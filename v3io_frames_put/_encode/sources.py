@@ -24,16 +24,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pt
 
-from v3io_frames_put._encode.layouts import (
-    UNSUPPORTED,
-    combine,
-    format_uuids,
-    is_extension,
-    is_text,
-    measure,
-    plain_type,
-)
-from v3io_frames_put.errors import ConfigError, DataError, UnsupportedType
+from ..errors import ConfigError, DataError, UnsupportedType
+from .layouts import UNSUPPORTED, combine, format_uuids, is_extension, is_text, measure, plain_type
 
 MAX_ROWS: Final = 8_192  # of a window: fewer spend their time in calls, more spill the caches
 _CELLS_AT_ONCE: Final = 512  # Python objects between two looks at how much text there is

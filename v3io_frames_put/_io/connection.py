@@ -21,15 +21,14 @@ from urllib3.connection import HTTPConnection
 from urllib3.exceptions import HTTPError, ProxyError
 from urllib3.util.wait import wait_for_read
 
-from v3io_frames_put._wire.api import Answer
+from .._wire.api import Answer, Stage
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from urllib3 import HTTPConnectionPool
 
-    from v3io_frames_put._wire.api import Stage
-    from v3io_frames_put.config import Timeouts
+    from ..config import Timeouts
 
 MAX_IDLE_SECONDS: Final = 5  # below what servers and proxies keep an idle connection open
 MAX_ANSWER_BYTES: Final = 64 * 2**20  # the platform's longest answer is 10 MB of records

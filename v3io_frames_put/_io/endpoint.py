@@ -10,8 +10,8 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, SupportsIndex
 from urllib.parse import quote, quote_plus, unquote, urlsplit
 
-from v3io_frames_put._wire.api import SESSION_KEY_HEADER
-from v3io_frames_put.errors import ConfigError
+from .._wire.api import SESSION_KEY_HEADER
+from ..errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from numbers import Integral
@@ -15,17 +15,15 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from v3io_frames_put._producer.classification import is_missing
-from v3io_frames_put._producer.queries import Query, Result, find_last_number, list_shards
-from v3io_frames_put._wire import api, responses
-from v3io_frames_put._wire.responses import RECORD_SCHEMA, RecordPage, parse_record_page
-from v3io_frames_put.config import TAG_BYTES, check_whole
-from v3io_frames_put.errors import ConfigError, ProtocolError, RequestError
+from .._producer.classification import is_missing
+from .._producer.queries import Query, Result, find_last_number, list_shards
+from .._wire import api, responses
+from .._wire.responses import RECORD_SCHEMA, RecordPage, parse_record_page
+from ..config import TAG_BYTES, check_whole
+from ..errors import ConfigError, ProtocolError, RequestError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-
-    from v3io_frames_put._io.stream_admin import StreamAdmin
+    from .stream_admin import StreamAdmin
 
 StartLike: TypeAlias = "str | datetime | np.datetime64 | pd.Timestamp | Mapping[int, int]"
 """``"earliest"``, ``"latest"``, a time (naive: UTC), or a sequence number per shard."""

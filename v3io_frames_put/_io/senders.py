@@ -10,15 +10,14 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
-from v3io_frames_put._wire.api import Fault
-from v3io_frames_put.errors import PutRecordsError
+from .._wire.api import Attempt, Fault, Request
+from ..errors import PutRecordsError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from v3io_frames_put._io.transport import Transport
-    from v3io_frames_put._wire.api import Attempt, Request
-    from v3io_frames_put._wire.bodies import EncodedWindow
+    from .._wire.bodies import EncodedWindow
+    from .transport import Transport
 
 _JOIN_SECONDS: Final = 5.0  # for all threads together; idle ones end at once
 # After a shutdown only a name look-up can still hold a thread, and that one sends nothing.

@@ -11,21 +11,19 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from v3io_frames_put._producer import classification
-from v3io_frames_put._producer.flow_control import Moment, next_pause, parse_retry_after
-from v3io_frames_put._wire import api, responses
-from v3io_frames_put._wire.api import Answer, Fault
-from v3io_frames_put.config import MAX_SHARDS, check_whole
-from v3io_frames_put.errors import ConfigError, ProtocolError, RequestError, StreamNotFound
+from .._producer import classification
+from .._producer.flow_control import Moment, next_pause, parse_retry_after
+from .._wire import api, responses
+from .._wire.api import Answer, Attempt, Fault, Request
+from ..config import MAX_SHARDS, Retry, check_whole
+from ..errors import ConfigError, ProtocolError, RequestError, StreamNotFound
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from v3io_frames_put._io.transport import Transport
-    from v3io_frames_put._wire.api import Attempt, Request
-    from v3io_frames_put._wire.paths import StreamPath
-    from v3io_frames_put._wire.responses import ListingPage, StreamDescription
-    from v3io_frames_put.config import Retry
+    from .._wire.paths import StreamPath
+    from .._wire.responses import ListingPage, StreamDescription
+    from .transport import Transport
 
 _log = logging.getLogger("v3io_frames_put")
 _TOO_MANY: Final = 429

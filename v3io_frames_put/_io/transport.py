@@ -14,33 +14,18 @@ import urllib3.exceptions as u3
 from requests.adapters import HTTPAdapter
 from requests.utils import select_proxy
 
-from v3io_frames_put._io.connection import (
-    ClosedError,
-    Connection,
-    CutError,
-    GarbledAnswerError,
-    WrongSchemeError,
-)
-from v3io_frames_put._io.endpoint import NO_SECRETS, Secret, SecretBytes, Secrets
-from v3io_frames_put._wire.api import (
-    FUNCTION_HEADER,
-    GET_ITEM,
-    GET_RECORDS,
-    PUT_RECORDS,
-    SEEK,
-    Answer,
-    Fault,
-)
-from v3io_frames_put.errors import ConfigError
+from .._wire.api import FUNCTION_HEADER, GET_ITEM, GET_RECORDS, PUT_RECORDS, SEEK, Answer, Fault
+from ..errors import ConfigError
+from .connection import ClosedError, Connection, CutError, GarbledAnswerError, WrongSchemeError
+from .endpoint import NO_SECRETS, Endpoint, Secret, SecretBytes, Secrets
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from urllib3 import HTTPConnectionPool
 
-    from v3io_frames_put._io.endpoint import Endpoint
-    from v3io_frames_put._wire.api import Attempt, FaultKind, Request
-    from v3io_frames_put.config import Timeouts
+    from .._wire.api import Attempt, FaultKind, Request
+    from ..config import Timeouts
 
 # What an error means; the first that fits the error or one within it. All other errors of urllib3
 # come from opening a connection, as do those of http.client, which reads a proxy's answer.

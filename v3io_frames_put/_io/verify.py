@@ -9,15 +9,15 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from v3io_frames_put._io.reader import StartPosition, read_shard
-from v3io_frames_put._wire.bodies import parse_tag
-from v3io_frames_put._wire.responses import RECORD_SCHEMA
-from v3io_frames_put.errors import ConfigError
+from .._wire.bodies import parse_tag
+from .._wire.responses import RECORD_SCHEMA
+from ..errors import ConfigError
+from .reader import StartPosition, read_shard
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from v3io_frames_put._io.stream_admin import StreamAdmin
+    from .stream_admin import StreamAdmin
 
 _FIRST: Final = 100  # rows named in full; the rest is a count
 _NAMED: Final = 5  # of those, in the repr

@@ -7,12 +7,12 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from v3io_frames_put.errors import ConfigError, PutRecordsError
+from ..errors import ConfigError, PutRecordsError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from v3io_frames_put._journal.journal import Journal
+    from .journal import Journal
 
 
 @contextmanager
@@ -31,7 +31,7 @@ def open_journal(path: str | PathLike[str] | None) -> Iterator[Journal | None]:
         return
     if not isinstance(path, (str, PathLike)):
         raise ConfigError(f"journal={path!r}: expected a path. Correct it.")
-    from v3io_frames_put._journal.journal import Journal  # loads SQLite
+    from .journal import Journal  # loads SQLite
 
     place = Path(path)
     try:

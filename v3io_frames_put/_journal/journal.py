@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 import numpy as np
 import pyarrow as pa
 
-from v3io_frames_put._encode.records import Block, Blocks
-from v3io_frames_put._journal.recovery import Recovery, may_be_stored
-from v3io_frames_put._journal.store import Store, narrow, set_aside, to_blob
-from v3io_frames_put._producer.outcomes import RunLog
-from v3io_frames_put._producer.prior_run import PriorInDoubt, PriorRun
-from v3io_frames_put._producer.values import BLANK, PAGE_ROWS, STATUSES, Copy, Texts, to_table
-from v3io_frames_put.errors import ConfigError, DataError, PutRecordsError
-from v3io_frames_put.resume import find_tagged_rows, keep_unknown
+from .._encode.records import Block, Blocks
+from .._producer.outcomes import RunLog
+from .._producer.prior_run import PriorInDoubt, PriorRun
+from .._producer.values import BLANK, PAGE_ROWS, STATUSES, Copy, Texts, to_table
+from ..errors import ConfigError, DataError, PutRecordsError
+from ..resume import find_tagged_rows, keep_unknown
+from .recovery import Recovery, may_be_stored
+from .store import Store, narrow, set_aside, to_blob
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from v3io_frames_put._encode.plan import RowPlan
-    from v3io_frames_put._producer.accumulator import Batch
-    from v3io_frames_put._run import RunPlan
+    from .._encode.plan import RowPlan
+    from .._producer.accumulator import Batch
+    from .._run import RunPlan
 
 _LOG: Final = logging.getLogger("v3io_frames_put")
 

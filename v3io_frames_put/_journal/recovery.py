@@ -8,27 +8,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from v3io_frames_put._producer.prior_run import PriorOutcomes
-from v3io_frames_put._producer.reconciler import lower_watermark
-from v3io_frames_put._producer.values import (
-    BLANK,
-    NOT_GIVEN,
-    OPEN,
-    STATUSES,
-    Texts,
-    from_arrow,
-    from_table,
-)
-from v3io_frames_put.config import MAX_SHARDS
-from v3io_frames_put.resume import read_starts
+from .._producer.prior_run import PriorOutcomes
+from .._producer.reconciler import lower_watermark
+from .._producer.values import BLANK, NOT_GIVEN, OPEN, STATUSES, Texts, from_arrow, from_table
+from ..config import MAX_SHARDS
+from ..resume import read_starts
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
     from numpy.typing import NDArray
 
-    from v3io_frames_put._journal.store import Store
-    from v3io_frames_put._producer.values import Status
+    from .._producer.values import Status
+    from .store import Store
 
 _STORED = STATUSES.index("stored")
 _UNKNOWN = STATUSES.index("unknown")

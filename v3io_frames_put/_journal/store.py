@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import pyarrow as pa
 
-from v3io_frames_put.errors import ConfigError, PutRecordsError
+from ..errors import ConfigError, PutRecordsError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping

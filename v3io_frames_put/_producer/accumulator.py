@@ -29,17 +29,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from v3io_frames_put._wire.bodies import ENVELOPE_BYTES, EntryRange, join_entries
-from v3io_frames_put.config import LANES_PER_BATCH
+from .._wire.bodies import ENVELOPE_BYTES, Entries, EntryRange, join_entries
+from ..config import LANES_PER_BATCH, Limits
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from numpy.typing import NDArray
 
-    from v3io_frames_put._producer.values import Failure
-    from v3io_frames_put._wire.bodies import Entries
-    from v3io_frames_put.config import Limits
+    from .values import Failure
 
 FREE: Final = 0  # the lane of records without a destination, which is never busy
 _BUCKETS: Final = 1 << 16

@@ -10,10 +10,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias, TypeVar
 from urllib.parse import urlsplit
 
-from v3io_frames_put._producer.values import Failure
-from v3io_frames_put._wire import api
-from v3io_frames_put._wire.api import Answer, parse_error
-from v3io_frames_put.errors import (
+from .._wire import api
+from .._wire.api import Answer, Attempt, Fault, PlatformError, parse_error
+from ..errors import (
     AuthenticationError,
     NotAStream,
     PermissionDenied,
@@ -21,10 +20,10 @@ from v3io_frames_put.errors import (
     RequestError,
     StreamNotFound,
 )
+from .values import Failure
 
 if TYPE_CHECKING:
-    from v3io_frames_put._wire.api import Attempt, Fault, PlatformError
-    from v3io_frames_put._wire.paths import StreamPath
+    from .._wire.paths import StreamPath
 
 Knowledge: TypeAlias = Literal["not stored", "unknown", "parse"]
 """Of the records of a request: none is stored; it is not known; the answer says it of each."""

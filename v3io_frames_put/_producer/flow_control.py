@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import math
-from datetime import timezone
+from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 from statistics import fmean, median
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from v3io_frames_put._wire.api import Answer, Fault
-from v3io_frames_put.config import FIRST_REQUESTS, MOST_REQUESTS
+from .._wire.api import Answer, Attempt, Fault
+from ..config import FIRST_REQUESTS, MOST_REQUESTS, Retry
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from datetime import datetime
 
-    from v3io_frames_put._wire.api import Attempt
-    from v3io_frames_put.config import Retry
 
 _MAX_DOUBLINGS: Final = 62  # beyond it 2**n leaves what a float holds exactly; any cap is passed
 

@@ -10,18 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from v3io_frames_put._producer.accumulator import NOT_REORDERED
-from v3io_frames_put._producer.values import (
-    BLANK,
-    IN_DOUBT,
-    NO_CODE,
-    NOT_GIVEN,
-    PAGE,
-    PAGE_ROWS,
-    STATUSES,
-    Texts,
-    to_arrow,
-)
+from .accumulator import NOT_REORDERED, Batch
+from .values import BLANK, IN_DOUBT, NO_CODE, NOT_GIVEN, PAGE, PAGE_ROWS, STATUSES, Texts, to_arrow
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -29,11 +19,10 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
-    from v3io_frames_put._encode.records import Blocks
-    from v3io_frames_put._producer.accumulator import Batch
-    from v3io_frames_put._producer.prior_run import PriorOutcomes
-    from v3io_frames_put._producer.values import Copy, Failure, Status
-    from v3io_frames_put._wire.bodies import Entries
+    from .._encode.records import Blocks
+    from .._wire.bodies import Entries
+    from .prior_run import PriorOutcomes
+    from .values import Copy, Failure, Status
 
 _NAMES: Final = PAGE.names or ()
 _CODES: Final = {status: code for code, status in enumerate(STATUSES)}

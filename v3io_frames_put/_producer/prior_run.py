@@ -8,25 +8,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from v3io_frames_put._producer.values import (
-    BLANK,
-    IN_DOUBT,
-    NOT_GIVEN,
-    OPEN,
-    PAGE_ROWS,
-    STATUSES,
-    Copy,
-    Failure,
-    Texts,
-)
-from v3io_frames_put._wire.bodies import Tag, split_tags
+from .._wire.bodies import Tag, split_tags
+from .values import BLANK, IN_DOUBT, NOT_GIVEN, OPEN, PAGE_ROWS, STATUSES, Copy, Failure, Texts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from v3io_frames_put._producer.values import Status
+    from .values import Status
 
 _STORED: Final = STATUSES.index("stored")
 _REJECTED: Final = STATUSES.index("rejected")

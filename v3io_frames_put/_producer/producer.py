@@ -26,43 +26,31 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 import numpy as np
 
-from v3io_frames_put._producer.accumulator import Accumulator, iterate_parts
-from v3io_frames_put._producer.classification import (
+from .._wire.api import Answer, Attempt, Fault, Request, put_records_request
+from .._wire.bodies import ENVELOPE_BYTES, NO_SHARD, EncodedWindow, Entries, build_body
+from .._wire.responses import RecordErrors, UnbelievableAnswerError, parse_put_answer
+from .accumulator import Accumulator, Batch, iterate_parts
+from .classification import (
     REJECTING_NAMES,
     Stop,
     classify_response,
     describe_cause,
     describe_failure,
 )
-from v3io_frames_put._producer.flow_control import (
-    AdaptiveLimit,
-    Availability,
-    ConcurrencyLimit,
-    Moment,
-    next_pause,
-)
-from v3io_frames_put._producer.outcomes import Reordering, RunLog
-from v3io_frames_put._producer.values import PAGE_ROWS, Failure
-from v3io_frames_put._wire.api import Answer, Fault, put_records_request
-from v3io_frames_put._wire.bodies import ENVELOPE_BYTES, NO_SHARD, build_body
-from v3io_frames_put._wire.responses import UnbelievableAnswerError, parse_put_answer
+from .flow_control import AdaptiveLimit, Availability, ConcurrencyLimit, Moment, next_pause
+from .outcomes import Outcomes, Reordering, RunLog
+from .values import PAGE_ROWS, Copy, Failure, Status
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from numpy.typing import NDArray
 
-    from v3io_frames_put._producer.accumulator import Batch
-    from v3io_frames_put._producer.classification import Cause, Classification
-    from v3io_frames_put._producer.outcomes import Outcomes
-    from v3io_frames_put._producer.queries import PendingQuery
-    from v3io_frames_put._producer.reconciler import Lookup, Reconciler
-    from v3io_frames_put._producer.values import Copy, Status
-    from v3io_frames_put._wire.api import Attempt, Request
-    from v3io_frames_put._wire.bodies import EncodedWindow, Entries
-    from v3io_frames_put._wire.paths import StreamPath
-    from v3io_frames_put._wire.responses import RecordErrors
-    from v3io_frames_put.config import DeliveryOptions
+    from .._wire.paths import StreamPath
+    from ..config import DeliveryOptions
+    from .classification import Cause, Classification
+    from .queries import PendingQuery
+    from .reconciler import Lookup, Reconciler
 
 HELD: Final = Failure(
     "HeldBehindDestination",

@@ -11,11 +11,9 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
-from v3io_frames_put._producer.classification import GAVE_UP, classify_query_response
-from v3io_frames_put._producer.flow_control import next_pause
-from v3io_frames_put._wire import api
-from v3io_frames_put._wire.api import ILLEGAL_LOCATION, Answer, parse_error
-from v3io_frames_put._wire.responses import (
+from .._wire import api
+from .._wire.api import ILLEGAL_LOCATION, Answer, Attempt, Request, parse_error
+from .._wire.responses import (
     MAX_SHARD_COUNT,
     RecordPage,
     parse_description,
@@ -24,17 +22,15 @@ from v3io_frames_put._wire.responses import (
     parse_location,
     parse_record_page,
 )
-from v3io_frames_put.config import MAX_SHARDS
-from v3io_frames_put.errors import ProtocolError
+from ..config import MAX_SHARDS, Retry
+from ..errors import ProtocolError
+from .classification import GAVE_UP, Classification, classify_query_response
+from .flow_control import Moment, next_pause
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
-    from v3io_frames_put._producer.classification import Classification
-    from v3io_frames_put._producer.flow_control import Moment
-    from v3io_frames_put._wire.api import Attempt, Request
-    from v3io_frames_put._wire.paths import StreamPath
-    from v3io_frames_put.config import Retry
+    from .._wire.paths import StreamPath
 
 Result = TypeVar("Result")
 Query: TypeAlias = "Generator[QueryStep, Any, Result]"

@@ -22,8 +22,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from v3io_frames_put._producer.classification import GAVE_UP
-from v3io_frames_put._producer.queries import (
+from .._wire.bodies import NO_SHARD, read_tags, split_tags
+from ..config import MAX_SHARDS, Retry
+from .classification import GAVE_UP, Classification
+from .queries import (
     PendingQuery,
     QueryScheduler,
     ShardPosition,
@@ -33,23 +35,19 @@ from v3io_frames_put._producer.queries import (
     scan_shard,
     survey_stream,
 )
-from v3io_frames_put._producer.values import Copy
-from v3io_frames_put._wire.bodies import NO_SHARD, read_tags, split_tags
-from v3io_frames_put.config import MAX_SHARDS
+from .values import Copy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from numpy.typing import NDArray
 
-    from v3io_frames_put._producer.accumulator import Batch
-    from v3io_frames_put._producer.classification import Classification
-    from v3io_frames_put._producer.flow_control import Moment
-    from v3io_frames_put._producer.prior_run import PriorInDoubt
-    from v3io_frames_put._wire.api import Attempt, Request
-    from v3io_frames_put._wire.paths import StreamPath
-    from v3io_frames_put._wire.responses import PutAnswer, RecordPage
-    from v3io_frames_put.config import Retry
+    from .._wire.api import Attempt, Request
+    from .._wire.paths import StreamPath
+    from .._wire.responses import PutAnswer, RecordPage
+    from .accumulator import Batch
+    from .flow_control import Moment
+    from .prior_run import PriorInDoubt
 
 NOWHERE: Final = -1  # the shard of a record that is not known to be stored
 POSITION: Final = np.dtype(

@@ -13,12 +13,11 @@ from urllib.parse import quote, urlencode
 
 import msgspec
 
-from v3io_frames_put._wire.paths import resource_path
+from .paths import StreamPath, resource_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from v3io_frames_put._wire.paths import StreamPath
 
 FUNCTION_HEADER: Final = "X-v3io-function"
 SESSION_KEY_HEADER: Final = "X-v3io-session-key"

@@ -11,16 +11,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pybase64 import b64encode
 
-from v3io_frames_put._encode.base64 import encode_base64, join_base64
-from v3io_frames_put.config import TAG_BYTES
+from .._encode.base64 import encode_base64, join_base64
+from ..config import TAG_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    from v3io_frames_put._encode.records import Records
-    from v3io_frames_put._encode.rejections import Rejections
+    from .._encode.records import Records
+    from .._encode.rejections import Rejections
 
 RUN_BYTES: Final = 8
 _ROW_BYTES: Final = 5

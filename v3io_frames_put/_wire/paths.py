@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import quote
 
-from v3io_frames_put.errors import ConfigError
+from ..errors import ConfigError
 
 MAX_NAME_BYTES: Final = 255  # of one component: platform specifications, "names"
 MAX_PATH_BYTES: Final = 4_096  # of the path inside its container

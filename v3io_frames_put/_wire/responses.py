@@ -16,17 +16,15 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
-from v3io_frames_put._wire.api import LAST_SEQUENCE_NUMBER, UnreadableJsonError, parse_json
-from v3io_frames_put._wire.bodies import NO_SHARD
-from v3io_frames_put.errors import ProtocolError
+from ..errors import ProtocolError
+from .api import LAST_SEQUENCE_NUMBER, Answer, UnreadableJsonError, parse_json
+from .bodies import NO_SHARD, Entries
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from numpy.typing import NDArray
 
-    from v3io_frames_put._wire.api import Answer
-    from v3io_frames_put._wire.bodies import Entries
 
 _MAX_INT32: Final = 2**31 - 1
 _MAX_INT64: Final = 2**63 - 1

@@ -6,10 +6,10 @@ command needs beyond click is imported when it runs, so that `--help` is quick.
 
 from __future__ import annotations
 
-from v3io_frames_put.cli._local import demo, serve
-from v3io_frames_put.cli._main import main
-from v3io_frames_put.cli._publish import plan, publish, retry
-from v3io_frames_put.cli._streams import create, delete, describe, tail, update, verify
+from ._local import demo, serve
+from ._main import main
+from ._publish import plan, publish, retry
+from ._streams import create, delete, describe, tail, update, verify
 
 __all__ = ["main"]
 

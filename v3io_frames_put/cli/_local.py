@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from v3io_frames_put.cli._main import judge_results, reading_bar
-from v3io_frames_put.cli._options import FILE, GroupedCommand, option
-from v3io_frames_put.cli._options import access_key_file as takes_access_key
-from v3io_frames_put.errors import MissingExtra
+from ..errors import MissingExtra
+from ._main import judge_results, reading_bar
+from ._options import FILE, GroupedCommand, option
+from ._options import access_key_file as takes_access_key
 
 if TYPE_CHECKING:
     from types import ModuleType
 
     import pandas as pd
 
-    from v3io_frames_put.client import Client
+    from ..client import Client
 
 
 @click.command(cls=GroupedCommand)
@@ -88,7 +88,7 @@ def serve(  # its options
 def load_local() -> ModuleType:
     """Import the local platform, which needs an extra."""
     try:
-        from v3io_frames_put import local
+        from .. import local
     except ModuleNotFoundError as error:
         if error.name != "aiohttp":
             raise
@@ -121,7 +121,7 @@ def demo(
     stream = stream or f"projects/demo/flights-{secrets.token_hex(3)}"
     with contextlib.ExitStack() as stack:
         if endpoint:
-            from v3io_frames_put.client import Client
+            from ..client import Client
 
             client = stack.enter_context(Client(endpoint, access_key))
         else:

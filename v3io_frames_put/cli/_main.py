@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from v3io_frames_put._startup import leave
-from v3io_frames_put.errors import AuthenticationError, PutRecordsError, RequestError
+from .._startup import leave
+from ..errors import AuthenticationError, PutRecordsError, RequestError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -251,7 +251,7 @@ def echo_error(line: str) -> None:
 @contextmanager
 def reading_bar(what: str, unit: str = "records") -> Iterator[Callable[[int, int | None], None]]:
     """Give what shows how many records were read, and of how many, where a person looks on."""
-    from v3io_frames_put.progress import someone_looks_on
+    from ..progress import someone_looks_on
 
     if not someone_looks_on():
         yield lambda _done, _total: None

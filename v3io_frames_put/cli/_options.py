@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from v3io_frames_put.cli._main import KEPT_BACK, LOG_FORMATS, log_to_stderr
-from v3io_frames_put.errors import MissingExtra
+from ..errors import MissingExtra
+from ._main import KEPT_BACK, LOG_FORMATS, log_to_stderr
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -151,7 +151,7 @@ def takes_client(function: Callable[..., Any]) -> Callable[..., Any]:
         insecure: bool,
         **rest: Any,
     ) -> Any:
-        from v3io_frames_put.client import Client
+        from ..client import Client
 
         if endpoint and not access_key:
             names = ("V3IO_ACCESS_KEY", "V3IO_PASSWORD")

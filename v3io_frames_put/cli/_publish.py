@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from v3io_frames_put.cli._main import (
+from ..errors import Interrupted, PutRecordsError
+from ._main import (
     EXIT_CODES,
     Exit,
     escape,
@@ -23,21 +24,14 @@ from v3io_frames_put.cli._main import (
     to_json,
     to_options,
 )
-from v3io_frames_put.cli._options import (
-    JOB_FILE,
-    GroupedCommand,
-    option,
-    takes_client,
-    takes_job_options,
-)
-from v3io_frames_put.errors import Interrupted, PutRecordsError
+from ._options import JOB_FILE, GroupedCommand, option, takes_client, takes_job_options
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from v3io_frames_put import Encoding
-    from v3io_frames_put.client import Client
-    from v3io_frames_put.jobs import JobResults
+    from .. import Encoding
+    from ..client import Client
+    from ..jobs import JobResults
 
 
 def _take_files(
@@ -104,7 +98,7 @@ def retry(
     FAILED, its `failed` is sent. Rows that fail again go to FAILED-left.parquet beside FAILED,
     or to --failed.
     """
-    from v3io_frames_put.jobs._outputs import check_failed_rows
+    from ..jobs._outputs import check_failed_rows
 
     if stream is None or source is None:
         raise click.UsageError(
@@ -127,7 +121,7 @@ retry.job_file_names = {  # type: ignore[attr-defined]  # what its job file says
 
 def _plan(*, files: tuple[str, ...], stream: str, **options: Any) -> None:
     _check_arguments(files, stream)
-    from v3io_frames_put import jobs
+    from .. import jobs
 
     encoding = _take_encoding(options)
     of_publish = inspect.signature(jobs.publish).parameters  # not those of the platform
@@ -155,14 +149,14 @@ plan = GroupedCommand(
 
 
 def _publish(files: Any, stream: str, client: Client, options: dict[str, Any]) -> JobResults:
-    from v3io_frames_put import jobs
+    from .. import jobs
 
     encoding = _take_encoding(options)
     return jobs.publish(files, stream, encoding=encoding, client=client, **options)
 
 
 def _take_encoding(options: dict[str, Any]) -> Encoding:
-    from v3io_frames_put import Encoding
+    from .. import Encoding
 
     return Encoding(**{name: options.pop(name) for name in ("infinity", "arrow_compression")})
 
@@ -224,8 +218,8 @@ def _check_arguments(files: Sequence[str], stream: str | None) -> None:
 
 def _check_summary(to: str | None, files: tuple[str, ...], options: dict[str, Any]) -> None:
     """Refuse a place where no file can be, or another one is, while nothing is sent."""
-    from v3io_frames_put.jobs._files import find_files
-    from v3io_frames_put.jobs._outputs import check_apart, check_outputs
+    from ..jobs._files import find_files
+    from ..jobs._outputs import check_apart, check_outputs
 
     outputs = {name: options[name] for name in ("results", "failed", "journal")}
     outputs["config"] = click.get_current_context().meta.get(JOB_FILE)

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from v3io_frames_put.cli._main import Exit, escape, reading_bar, to_json
-from v3io_frames_put.cli._options import FILE, GroupedCommand, option, takes_client
-from v3io_frames_put.errors import RequestError
+from ..errors import RequestError
+from ._main import Exit, escape, reading_bar, to_json
+from ._options import FILE, GroupedCommand, option, takes_client
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from v3io_frames_put.client import Client
+    from ..client import Client
 
 
 @click.command(cls=GroupedCommand)

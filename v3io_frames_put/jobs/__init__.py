@@ -13,24 +13,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from v3io_frames_put._journal import open_journal
-from v3io_frames_put._public import find_unknown, public
-from v3io_frames_put._run import check_event, plan_run
-from v3io_frames_put.client import Client, pick_client
-from v3io_frames_put.config import Encoding, Limits, check_choice
-from v3io_frames_put.errors import ConfigError, PartialFailure, UnstoredRowsWarning
-from v3io_frames_put.jobs._files import STDIN, find_files, pick_files
-from v3io_frames_put.jobs._outputs import Brake, Sink, check_outputs
-from v3io_frames_put.jobs._run import (
-    JobOptions,
-    JobResults,
-    check_context,
-    estimate_rows,
-    log_results,
-    run_job,
-)
-from v3io_frames_put.plan import plan_source
-from v3io_frames_put.put import callers_level
+from .._journal import open_journal
+from .._public import find_unknown, public
+from .._run import RunPlan, check_event, plan_run
+from ..client import Client, pick_client
+from ..config import DeliveryMode, Encoding, Limits, MaxInFlight, Order, check_choice
+from ..errors import ConfigError, PartialFailure, UnstoredRowsWarning
+from ..plan import RecordsPlan, plan_source
+from ..put import callers_level
+from ._files import STDIN, Inputs, find_files, pick_files
+from ._outputs import Brake, Sink, check_outputs
+from ._run import JobOptions, JobResults, check_context, estimate_rows, log_results, run_job
 
 if TYPE_CHECKING:
     import os
@@ -39,12 +32,8 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from v3io_frames_put._run import RunPlan
-    from v3io_frames_put.config import DeliveryMode, MaxInFlight, Order
-    from v3io_frames_put.jobs._files import Inputs
-    from v3io_frames_put.jobs._reader import FileTable
-    from v3io_frames_put.plan import RecordsPlan
-    from v3io_frames_put.progress import ProgressOption
+    from ..progress import ProgressOption
+    from ._reader import FileTable
 
 __all__ = ["JobResults", "plan", "publish"]
 

@@ -7,7 +7,7 @@ marked. No cell is converted to another value.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -17,8 +17,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pt
 
-from v3io_frames_put._encode.columns import INTERNAL
-from v3io_frames_put._encode.layouts import (
+from .._encode.columns import INTERNAL
+from .._encode.layouts import (
     contains,
     is_bytes,
     is_list,
@@ -30,11 +30,9 @@ from v3io_frames_put._encode.layouts import (
     rebuild_map,
     to_numpy,
 )
-from v3io_frames_put.errors import ConfigError, DataError
+from ..errors import ConfigError, DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
     from numpy.typing import NDArray
 
 _ZONED: Final = re.compile(r"timestamp\[(s|ms|us|ns), *(?:tz=)?([\w/+:-]+)\]")

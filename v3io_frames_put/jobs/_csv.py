@@ -20,18 +20,17 @@ import pyarrow.compute as pc
 import pyarrow.types as pt
 from pyarrow import csv as arrow_csv
 
-from v3io_frames_put._encode.layouts import is_bytes, to_numpy
-from v3io_frames_put.errors import ConfigError, DataError
-from v3io_frames_put.jobs._cast import cast_text, try_cast
-from v3io_frames_put.jobs._files import BLOCK_BYTES, BYTE_ORDER_MARK, MAX_LINE_BYTES
-from v3io_frames_put.jobs._formats import Piece, Reader, show_bytes
+from .._encode.layouts import is_bytes, to_numpy
+from ..errors import ConfigError, DataError
+from ._cast import cast_text, try_cast
+from ._files import BLOCK_BYTES, BYTE_ORDER_MARK, MAX_LINE_BYTES, InputFile
+from ._formats import Piece, Reader, show_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
-    from v3io_frames_put.jobs._files import InputFile
 
 _MAX_QUOTED_BYTES: Final = 8 << 20  # a row with quotes that are not closed until then is lost
 _BROKEN: Final = "quotes that are not closed, or other cells than the header"

@@ -11,26 +11,19 @@ import pyarrow as pa
 import pyarrow.types as pt
 from pyarrow import parquet as pq
 
-from v3io_frames_put._encode.columns import INTERNAL
-from v3io_frames_put._encode.json_lines import LINE
-from v3io_frames_put._encode.layouts import (
-    find_invalid,
-    is_list,
-    is_text,
-    list_parents,
-    map_as_list,
-    to_numpy,
-)
-from v3io_frames_put._encode.sources import split_index
-from v3io_frames_put.jobs._cast import cast_cells
-from v3io_frames_put.jobs._where import parse_where
+from .._encode.columns import INTERNAL
+from .._encode.json_lines import LINE
+from .._encode.layouts import find_invalid, is_list, is_text, list_parents, map_as_list, to_numpy
+from .._encode.sources import split_index
+from ._cast import cast_cells
+from ._where import parse_where
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
-    from v3io_frames_put.jobs._files import InputFile
+    from ._files import InputFile
 
 _BATCH_ROWS: Final = 8_192
 _BATCH_BYTES: Final = 8 << 20

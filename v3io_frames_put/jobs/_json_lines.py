@@ -10,19 +10,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pt
 
-from v3io_frames_put._encode.json_lines import LINE, parse_lines
-from v3io_frames_put._encode.layouts import is_bytes, is_list, is_text
-from v3io_frames_put.errors import DataError
-from v3io_frames_put.jobs._cast import cast_text, try_cast
-from v3io_frames_put.jobs._files import BLOCK_BYTES, MAX_LINE_BYTES
-from v3io_frames_put.jobs._formats import LINE_FIELD, Piece, Reader, show_bytes
+from .._encode.json_lines import LINE, parse_lines
+from .._encode.layouts import is_bytes, is_list, is_text
+from ..errors import DataError
+from ._cast import cast_text, try_cast
+from ._files import BLOCK_BYTES, MAX_LINE_BYTES, InputFile
+from ._formats import LINE_FIELD, Piece, Reader, show_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
-    from v3io_frames_put.jobs._files import InputFile
 
 _BLANKS: Final = " \t\r\n"  # white space of JSON
 _TOO_LONG: Final = f"a line longer than {MAX_LINE_BYTES:,} bytes"

@@ -20,14 +20,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import parquet as pq
 
-from v3io_frames_put._encode.columns import INTERNAL
-from v3io_frames_put._encode.json_lines import FILE, FILE_ROW
-from v3io_frames_put._encode.layouts import INVALID
-from v3io_frames_put._producer.values import PAGE_ROWS, RECORD_ROW, SCHEMA, STATUSES
-from v3io_frames_put.errors import ConfigError, DataError
-from v3io_frames_put.jobs._files import kind_of
-from v3io_frames_put.jobs._reader import INTERNAL_FIELDS
-from v3io_frames_put.results import ATTRS_KEY, amend_results, collect_results
+from .._encode.columns import INTERNAL
+from .._encode.json_lines import FILE, FILE_ROW
+from .._encode.layouts import INVALID
+from .._producer.values import PAGE_ROWS, RECORD_ROW, SCHEMA, STATUSES, Copy
+from ..errors import ConfigError, DataError
+from ..results import ATTRS_KEY, Receipt, amend_results, collect_results
+from ._files import InputFile, kind_of
+from ._reader import INTERNAL_FIELDS, FileTable
 
 try:
     import fcntl
@@ -40,10 +40,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from typing_extensions import Self
 
-    from v3io_frames_put._producer.values import Copy
-    from v3io_frames_put.jobs._files import InputFile
-    from v3io_frames_put.jobs._reader import FileTable
-    from v3io_frames_put.results import Receipt
 
 OutputPath: TypeAlias = "str | os.PathLike[str] | None"
 

@@ -24,29 +24,21 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pt
 
-from v3io_frames_put._encode.json_lines import FILE, FILE_ROW, LINE, LineSource
-from v3io_frames_put._encode.layouts import DETAIL, INVALID, is_text, plain_type
-from v3io_frames_put._encode.sources import StreamSource
-from v3io_frames_put.errors import ColumnNotFound, ConfigError, DataError
-from v3io_frames_put.jobs._cast import can_cast, merge_schemas
-from v3io_frames_put.jobs._csv import CsvReader, Dialect
-from v3io_frames_put.jobs._files import (
-    BLOCK_BYTES,
-    cast_partition,
-    find_partition_types,
-    hide_password,
-    public_cause,
-)
-from v3io_frames_put.jobs._formats import INDEX, LINE_FIELD, ArrowReader, ParquetReader, Reader
-from v3io_frames_put.jobs._json_lines import JsonColumnsReader, LinesReader
-from v3io_frames_put.jobs._where import parse_where
+from .._encode.json_lines import FILE, FILE_ROW, LINE, LineSource
+from .._encode.layouts import DETAIL, INVALID, is_text, plain_type
+from .._encode.sources import StreamSource
+from ..errors import ColumnNotFound, ConfigError, DataError
+from ._cast import can_cast, merge_schemas
+from ._csv import CsvReader, Dialect
+from ._files import BLOCK_BYTES, cast_partition, find_partition_types, hide_password, public_cause
+from ._formats import INDEX, LINE_FIELD, ArrowReader, ParquetReader, Piece, Reader
+from ._json_lines import JsonColumnsReader, LinesReader
+from ._where import Where, parse_where
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from v3io_frames_put.jobs._files import InputFile
-    from v3io_frames_put.jobs._formats import Piece
-    from v3io_frames_put.jobs._where import Where
+    from ._files import InputFile
 
 _LOG: Final = logging.getLogger("v3io_frames_put")
 

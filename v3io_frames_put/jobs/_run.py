@@ -10,19 +10,19 @@ from typing import TYPE_CHECKING, Any, Final
 import pandas as pd
 import pyarrow as pa
 
-from v3io_frames_put._producer.values import STATUSES
-from v3io_frames_put._run import Run
-from v3io_frames_put.config import DeliveryOptions, Encoding, RowOptions, or_default
-from v3io_frames_put.errors import ConfigError, DataError, PutRecordsError
-from v3io_frames_put.jobs._cast import read_types
-from v3io_frames_put.jobs._csv import Dialect
-from v3io_frames_put.jobs._files import kind_of
-from v3io_frames_put.jobs._outputs import write_failed_rows
-from v3io_frames_put.jobs._reader import FileTable
-from v3io_frames_put.jobs._where import select_files
-from v3io_frames_put.progress import Progress, Throttle, open_progress, someone_looks_on
-from v3io_frames_put.put import stop_error
-from v3io_frames_put.summary import describe_unstored, draw_summary, summarize_receipt
+from .._producer.values import STATUSES
+from .._run import Run, RunPlan, RunReport
+from ..config import DeliveryOptions, Encoding, RowOptions, or_default
+from ..errors import ConfigError, DataError, PutRecordsError
+from ..progress import Progress, ProgressOption, Throttle, open_progress, someone_looks_on
+from ..put import stop_error
+from ..summary import Summary, describe_unstored, draw_summary, summarize_receipt
+from ._cast import read_types
+from ._csv import Dialect
+from ._files import InputFile, kind_of
+from ._outputs import Sink, write_failed_rows
+from ._reader import FileTable
+from ._where import select_files
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -30,13 +30,8 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from v3io_frames_put._producer.outcomes import RunLog
-    from v3io_frames_put._producer.prior_run import PriorRun
-    from v3io_frames_put._run import RunPlan, RunReport
-    from v3io_frames_put.jobs._files import InputFile
-    from v3io_frames_put.jobs._outputs import Sink
-    from v3io_frames_put.progress import ProgressOption
-    from v3io_frames_put.summary import Summary
+    from .._producer.outcomes import RunLog
+    from .._producer.prior_run import PriorRun
 
 _LOG: Final = logging.getLogger("v3io_frames_put")
 _LOG_EVERY_SECONDS: Final = 10.0

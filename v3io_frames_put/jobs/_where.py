@@ -30,15 +30,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pt
 
-from v3io_frames_put._encode.json_lines import parse_lines
-from v3io_frames_put._encode.layouts import to_numpy
-from v3io_frames_put.errors import ColumnNotFound, ConfigError
-from v3io_frames_put.jobs._cast import cast_text
+from .._encode.json_lines import parse_lines
+from .._encode.layouts import to_numpy
+from ..errors import ColumnNotFound, ConfigError
+from ._cast import cast_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from v3io_frames_put.jobs._files import InputFile
+    from ._files import InputFile
 
 _Test: TypeAlias = "Callable[[Any], bool | None]"  # of the value that a member has in a line
 _LOG: Final = logging.getLogger("v3io_frames_put")

@@ -31,13 +31,13 @@ except ModuleNotFoundError as error:
         name=error.name,
     ) from error
 
-from v3io_frames_put.local import faults
-from v3io_frames_put.local._http import DelayedWrite, Exchange, Request, Response
-from v3io_frames_put.local._local_platform import LocalPlatform
-from v3io_frames_put.local._platform import Platform, StoredRecord
-from v3io_frames_put.local._rules import AccessKey, Rules
-from v3io_frames_put.local._store import StoreError
-from v3io_frames_put.local.faults import Arrival, Fault, FaultProxy, FaultScriptError, load_faults
+from . import faults
+from ._http import DelayedWrite, Exchange, Request, Response
+from ._local_platform import LocalPlatform
+from ._platform import Platform, StoredRecord
+from ._rules import AccessKey, Rules
+from ._store import StoreError
+from .faults import Arrival, Fault, FaultProxy, FaultScriptError, load_faults
 
 __all__ = [
     "AccessKey",

@@ -10,10 +10,10 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from v3io_frames_put.local._platform import Platform
-from v3io_frames_put.local._rules import AccessKey, Rules, access_keys
-from v3io_frames_put.local._server import RequestLog, Server
-from v3io_frames_put.local.faults import Arrival, FaultProxy
+from ._platform import Platform, StoredRecord
+from ._rules import AccessKey, Rules, access_keys
+from ._server import RequestLog, Server
+from .faults import Arrival, Fault, FaultProxy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -22,9 +22,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from v3io_frames_put.client import Client
-    from v3io_frames_put.local._platform import StoredRecord
-    from v3io_frames_put.local.faults import Fault
+    from ..client import Client
 
 Tls = ssl.SSLContext | tuple[str | os.PathLike[str], str | os.PathLike[str]]
 
@@ -163,7 +161,7 @@ class LocalPlatform:
         ``options`` are those of ``v3io_frames_put.client.Client``; ``access_key`` and, with
         TLS from files, ``verify`` have defaults that fit. Proxies are not used.
         """
-        from v3io_frames_put.client import Client
+        from ..client import Client
 
         if self._keys:
             options.setdefault("access_key", self._keys[0].key)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qs
 from xml.sax.saxutils import escape
 
-from v3io_frames_put.local._http import (
+from ._http import (
     SECOND,
     Errors,
     RefusedError,
@@ -26,13 +26,12 @@ from v3io_frames_put.local._http import (
     json_response,
     parse_number,
 )
-from v3io_frames_put.local._store import File
+from ._store import File, Shard, Store, Stream
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from v3io_frames_put.local._rules import Rules
-    from v3io_frames_put.local._store import Shard, Store, Stream
+    from ._rules import Rules
 
 _MAX_KEYS: Final = 1_000
 _DECLARATION: Final = '<?xml version="1.0" encoding="UTF-8"?>\n'

@@ -14,7 +14,7 @@ from pathlib import Path
 from threading import RLock
 from typing import TYPE_CHECKING, Any, Final
 
-from v3io_frames_put.local._http import (
+from ._http import (
     SECOND,
     Errors,
     RefusedError,
@@ -25,15 +25,14 @@ from v3io_frames_put.local._http import (
     parse_json,
     parse_number,
 )
-from v3io_frames_put.local._objects import Objects, containers_response
-from v3io_frames_put.local._rules import AccessKey, Rules, access_keys, check_access
-from v3io_frames_put.local._store import Store, Stream
-from v3io_frames_put.local._streams import Record, Streams, parse_put_records
+from ._objects import Objects, containers_response
+from ._rules import AccessKey, Rules, access_keys, check_access
+from ._store import Store, Stream
+from ._streams import Record, ShardFilter, Streams, parse_put_records
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from v3io_frames_put.local._streams import ShardFilter
 
 _DATABASE: Final = "local-platform.sqlite"
 _ON_SHARDS: Final = frozenset({"Seek", "GetRecords"})

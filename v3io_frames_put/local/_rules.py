@@ -10,7 +10,7 @@ from base64 import b64decode
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Literal
 
-from v3io_frames_put.local._http import Errors, RefusedError, Request
+from ._http import Errors, RefusedError, Request
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

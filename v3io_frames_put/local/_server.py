@@ -17,14 +17,13 @@ from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
 
-from v3io_frames_put.local._http import DelayedWrite, ErrorAnswer, Exchange, Request, Response
-from v3io_frames_put.local.faults import Arrival
+from ._http import DelayedWrite, ErrorAnswer, Exchange, Request, Response
+from .faults import Arrival, FaultProxy
 
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable, Coroutine, Iterator
 
-    from v3io_frames_put.local.faults import FaultProxy
 
 _ARRIVALS_KEPT: Final = 100_000  # a server that runs for weeks must not grow
 _BACKLOG: Final = 512

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from v3io_frames_put.local._http import encode_json, parse_json
+from ._http import encode_json, parse_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,13 +11,13 @@ import hashlib
 import struct
 from base64 import b64decode, b64encode
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Container, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from v3io_frames_put.local._http import (
+from ._http import (
     SECOND,
     ErrorAnswer,
     Errors,
@@ -27,12 +27,10 @@ from v3io_frames_put.local._http import (
     http_date,
     json_response,
 )
-from v3io_frames_put.local._rules import MAX_RETENTION_HOURS, MAX_SHARDS, Rules
+from ._rules import MAX_RETENTION_HOURS, MAX_SHARDS, Rules
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Sequence
-
-    from v3io_frames_put.local._store import Shard, Store, Stream
+    from ._store import Shard, Store, Stream
 
 _HOUR: Final = 3_600 * SECOND
 _MAX: Final = 2**63 - 1  # SQLite's and JSON's widest whole number

@@ -36,7 +36,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import msgspec
 
-from v3io_frames_put.local._http import (
+from ._http import (
     JSON_TYPE,
     SECOND,
     DelayedWrite,
@@ -57,7 +57,7 @@ from v3io_frames_put.local._http import (
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from v3io_frames_put.local._platform import Platform
+    from ._platform import Platform
 
 _OK: Final = 200
 _FIRST_ERROR: Final = 300

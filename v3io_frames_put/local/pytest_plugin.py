@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from v3io_frames_put.local import LocalPlatform
+from . import LocalPlatform
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

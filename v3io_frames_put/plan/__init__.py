@@ -17,29 +17,26 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pt
 
-from v3io_frames_put._encode.plan import plan_rows
-from v3io_frames_put._producer.accumulator import Accumulator
-from v3io_frames_put._producer.producer import find_too_large
-from v3io_frames_put._public import public
-from v3io_frames_put._run import plan_data
-from v3io_frames_put._wire.bodies import ENVELOPE_BYTES, RUN_BYTES, encode_window
-from v3io_frames_put._wire.paths import parse_stream_path
-from v3io_frames_put.config import DeliveryOptions, Encoding, Limits, RowOptions, or_default
-from v3io_frames_put.errors import UnsupportedType
-from v3io_frames_put.plan.records_plan import KeyCounts, PlannedRecord, RecordsPlan
+from .._encode.plan import RowPlan, plan_rows
+from .._producer.accumulator import Accumulator, Batch
+from .._producer.producer import find_too_large
+from .._public import public
+from .._run import plan_data
+from .._wire.bodies import ENVELOPE_BYTES, RUN_BYTES, Entries, encode_window
+from .._wire.paths import parse_stream_path
+from ..config import DeliveryOptions, Encoding, Limits, RowOptions, or_default
+from ..errors import UnsupportedType
+from .records_plan import KeyCounts, PlannedRecord, RecordsPlan
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
-    from v3io_frames_put._encode.plan import RowPlan
-    from v3io_frames_put._encode.records import Records
-    from v3io_frames_put._encode.sources import Column
-    from v3io_frames_put._producer.accumulator import Batch
-    from v3io_frames_put._wire.bodies import Entries
-    from v3io_frames_put.client import Client
-    from v3io_frames_put.config import DeliveryMode, Format, MaxInFlight, Order, RowsPerRecord
+    from .._encode.records import Records
+    from .._encode.sources import Column
+    from ..client import Client
+    from ..config import DeliveryMode, Format, MaxInFlight, Order, RowsPerRecord
 
 __all__ = ["KeyCounts", "PlannedRecord", "RecordsPlan", "plan_records"]
 

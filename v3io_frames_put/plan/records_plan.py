@@ -8,10 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from v3io_frames_put import _html
-from v3io_frames_put._html import plural
-from v3io_frames_put.errors import ConfigError
-from v3io_frames_put.summary import draw_reasons, group_reasons
+from .. import _html
+from .._html import plural
+from ..errors import ConfigError
+from ..summary import draw_reasons, group_reasons
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

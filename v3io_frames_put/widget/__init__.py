@@ -5,6 +5,6 @@ by its version, and while one runs no other control answers. Nothing is printed:
 thread prints is lost in a notebook.
 """
 
-from v3io_frames_put.widget.uploader import Uploader
+from .uploader import Uploader
 
 __all__ = ["Uploader"]

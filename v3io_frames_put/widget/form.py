@@ -11,9 +11,9 @@ import ipywidgets as widgets
 import pandas as pd
 from traitlets import Unicode
 
-from v3io_frames_put import _html
-from v3io_frames_put.config import DeliveryMode, Format, check_choice, check_whole
-from v3io_frames_put.errors import ColumnNotFound, ConfigError
+from .. import _html
+from ..config import DeliveryMode, Format, check_choice, check_whole
+from ..errors import ColumnNotFound, ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

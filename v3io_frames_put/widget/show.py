@@ -5,16 +5,16 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
-from v3io_frames_put import _html
-from v3io_frames_put.errors import PutRecordsError
-from v3io_frames_put.plan.records_plan import draw_live_plan
-from v3io_frames_put.progress import CellOutput, is_notebook
-from v3io_frames_put.summary import summarize
+from .. import _html
+from ..errors import PutRecordsError
+from ..plan.records_plan import draw_live_plan
+from ..progress import CellOutput, is_notebook
+from ..summary import summarize
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from v3io_frames_put.plan import RecordsPlan
+    from ..plan import RecordsPlan
 
 _PROSE: Final = "white-space:normal;line-height:1.45;max-width:860px"
 # What a message of the library says, and what it means in the form.

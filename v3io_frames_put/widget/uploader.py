@@ -12,21 +12,19 @@ import pandas as pd
 from traitlets import Any as AnyTrait
 from traitlets import Unicode
 
-from v3io_frames_put import errors
-from v3io_frames_put._html import plural
-from v3io_frames_put.client import Client, with_retry
-from v3io_frames_put.plan import plan_records
-from v3io_frames_put.progress import Pace, draw_progress, progress_words
-from v3io_frames_put.put import put_records
-from v3io_frames_put.summary import draw_summary, summarize
-from v3io_frames_put.widget import form, show
-from v3io_frames_put.widget.show import Ended
+from .. import errors
+from .._html import plural
+from ..client import Client, with_retry
+from ..plan import RecordsPlan, plan_records
+from ..progress import Pace, Progress, draw_progress, progress_words
+from ..put import put_records
+from ..summary import draw_summary, summarize
+from . import form, show
+from .show import Ended
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from v3io_frames_put.plan import RecordsPlan
-    from v3io_frames_put.progress import Progress
 
 _LOG: Final = logging.getLogger("v3io_frames_put")
 _QUIET_SECONDS: Final = 0.2
