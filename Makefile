@@ -86,6 +86,7 @@ lint: $(DEV)  ## Check style, types and the direction of imports
 	$(PY) -m ruff check
 	$(PY) -m ruff format --check
 	$(PY) -m mypy
+	$(PY) -m pyright --pythonpath $(PY)
 	$(VENV)/bin/lint-imports --no-cache
 
 bench: $(BENCH)  ## Measure rows a second beside other clients (five minutes); needs a C compiler

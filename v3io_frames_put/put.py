@@ -83,8 +83,9 @@ def put_records(  # noqa: PLR0913  # the one public verb: contract section 1
     data : DataFrame or another table
         A pandas DataFrame; a pyarrow Table, RecordBatch, RecordBatchReader, Dataset or
         Scanner; a polars DataFrame or LazyFrame; a deltalake DeltaTable; a pyiceberg Table
-        or scan; any other object with ``__arrow_c_stream__``; or an iterable of such
-        frames, of which the first sets columns and types. It is not changed.
+        or scan; a Dataset of Hugging Face; any other object with ``__arrow_c_stream__``;
+        or an iterable of such frames, of which the first sets columns and types. It is
+        not changed.
     stream : str
         ``"container/path/to/stream"``, ``"v3io:///container/path"`` or
         ``"v3io://host:8081/container/path"``. The stream must exist.

@@ -67,6 +67,16 @@ def test_an_iceberg_table_and_a_scan_of_it_are_read(tmp_path):
     assert read(table.scan(row_filter="a > 1"), columns=["a"])[0] == [{"a": 2}, {"a": 3}]
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of what datasets imports
+def test_a_hugging_face_dataset_is_read():
+    datasets = pytest.importorskip("datasets")
+    dataset = datasets.Dataset.from_dict(TABLE.to_pydict())
+    assert read(dataset)[0] == ROWS
+    turned = dataset.select(range(len(ROWS) - 1, -1, -1))
+    assert read(turned, columns=["a"])[0] == [{"a": row["a"]} for row in reversed(ROWS)]
+    assert read(dataset.select([]))[0] == []
+
+
 @pytest.mark.parametrize(
     "dtype", [pl.Object, pl.List(pl.Int64)], ids=["an object column", "a list is none"]
 )

@@ -380,6 +380,7 @@ _EXPECTED: Final = (
     "expected a pandas DataFrame, a pyarrow Table, RecordBatch, RecordBatchReader, Dataset or "
     "Scanner, a polars frame, another object with __arrow_c_stream__, or an iterable of frames"
 )
+_READ_ROWS: Final = 16_384  # of a Hugging Face Dataset at once
 _read: WeakSet[Any] = WeakSet()  # readers that a source has begun to read
 
 
@@ -407,6 +408,8 @@ def open_source(data: Any) -> Source:  # noqa: C901, PLR0911, PLR0912 - one bran
         return _open_dataset(data.to_pyarrow_dataset())
     elif kind.startswith("pyiceberg."):
         return _open_iceberg(data)
+    elif kind == "datasets.arrow_dataset.Dataset":
+        return _open_hugging_face(data)
     try:
         if hasattr(data, "__arrow_c_stream__"):
             return _open_reader(pa.RecordBatchReader.from_stream(data))
@@ -488,6 +491,18 @@ def _open_lazy(lazy: Any) -> StreamSource:
         collect = getattr(chosen, "collect_batches", None)  # polars 1.34 and later
         for frame in collect() if collect else [chosen.collect()]:
             yield from pa.RecordBatchReader.from_stream(frame)
+
+    return StreamSource(schema, batches)
+
+
+def _open_hugging_face(dataset: Any) -> StreamSource:
+    """Open a Dataset of Hugging Face; only the columns that are opened are read."""
+    schema = dataset.features.arrow_schema
+
+    def batches(positions: list[int]) -> Iterator[pa.RecordBatch]:
+        chosen = dataset.select_columns([schema.names[position] for position in positions])
+        for table in chosen.with_format("arrow").iter(_READ_ROWS):
+            yield from table.to_batches()
 
     return StreamSource(schema, batches)
 
