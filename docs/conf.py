@@ -6,6 +6,11 @@ import os
 import shutil
 from importlib.metadata import version as installed_version
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import click
+    from sphinx.application import Sphinx
 
 for name in [name for name in os.environ if name.startswith("V3IO_")]:
     del os.environ[name]
@@ -62,3 +67,24 @@ html_css_files = ["page.css"]
 html_title = f"v3io-frames-put {release}"
 html_copy_source = False
 html_show_sphinx = False
+
+_CONNECTION = ("--endpoint", "--access-key-file", "--ca-file", "--insecure")
+
+
+def describe_connection_once(_app: object, ctx: click.Context, lines: list[str]) -> None:
+    """Describe the connection options with `publish` alone; other commands link to them."""
+    if ctx.info_name == "publish" or not any("--ca-file" in line for line in lines):
+        return
+    kept, is_left_out = [], False
+    for line in lines:
+        if line.startswith(".. option::"):
+            is_left_out = line.split()[2].rstrip(",") in _CONNECTION
+        if not is_left_out:
+            kept.append(line)
+    links = [f":option:`{name} <v3io-put publish {name}>`" for name in _CONNECTION]
+    lines[:] = [*kept, "", f"Connection, as for publish: {', '.join(links)}.", ""]
+
+
+def setup(app: Sphinx) -> None:
+    """Register what this build changes."""
+    app.connect("sphinx-click-process-options", describe_connection_once)
