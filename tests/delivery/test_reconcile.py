@@ -77,7 +77,7 @@ def test_a_look_up_reads_only_shards_that_grew():
 class InDoubt:
     """Records that all stand on a stream of as many shards as there may be, all in doubt."""
 
-    def __init__(self, *, records, per_batch, rows_per_record=1):
+    def __init__(self, *, records, per_batch, rows_per_record=1, alternating=False):
         platform = local.Platform(clock=Clock())
         platform.create_stream(STREAM, shards=MAX_SHARDS)
         platform.add_records(STREAM, [b"older"], shard=MAX_SHARDS - 1)
@@ -86,7 +86,7 @@ class InDoubt:
         self.clock = count(0.0, 10.0)
         self.read()  # where the shards end
         frame = pd.DataFrame({"row": range(records * rows_per_record)})
-        shard = frame["row"] // (per_batch * rows_per_record) % 8
+        shard = frame["row"] // (1 if alternating else per_batch * rows_per_record) % 8
         plan = plan_rows(frame, shard=shard, rows_per_record=rows_per_record)
         self.batches = []
         for window in (encode_window(records, RUN_ID) for records in plan.records()):
@@ -134,9 +134,16 @@ def test_a_record_in_doubt_costs_at_most_200_bytes(records, per_batch):
     assert peak_bytes <= 200 * records + 3_000_000  # what reading a page takes
 
 
-@pytest.mark.parametrize(("records", "per_batch", "rows"), [(2_000, 1, 1), (10_000, 1_000, 10)])
-def test_what_is_kept_of_a_pack_or_a_small_batch_is_at_most_200_bytes(records, per_batch, rows):
-    doubt = InDoubt(records=records, per_batch=per_batch, rows_per_record=rows)
+@pytest.mark.parametrize("alternating", [False, True])
+@pytest.mark.parametrize(
+    ("records", "per_batch", "rows"), [(2_000, 1, 1), (10_000, 1_000, 10), (3_000, 1_000, 100)]
+)
+def test_what_is_kept_of_a_pack_or_a_small_batch_is_at_most_200_bytes(
+    records, per_batch, rows, alternating
+):
+    doubt = InDoubt(
+        records=records, per_batch=per_batch, rows_per_record=rows, alternating=alternating
+    )
     tracemalloc.start()
     doubt.resolve()
     doubt.batches.clear()
@@ -145,6 +152,20 @@ def test_what_is_kept_of_a_pack_or_a_small_batch_is_at_most_200_bytes(records, p
     tracemalloc.stop()
     assert found >= records
     assert kept_bytes <= 200 * found
+
+
+def test_batches_of_one_record_that_wait_take_at_most_200_bytes_each():
+    doubt = InDoubt(records=4_000, per_batch=1)
+    tracemalloc.start()
+    for batch in doubt.batches:
+        doubt.reconciler.prepare(batch)
+        doubt.reconciler.look_up(batch, next(doubt.clock))
+    waiting_bytes, _ = tracemalloc.get_traced_memory()
+    doubt.read()
+    looked_up_bytes, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert sum(len(one.batch) for one in doubt.reconciler.take_lookups()) == 4_000
+    assert max(waiting_bytes, looked_up_bytes) <= 200 * 4_000
 
 
 def test_a_row_in_doubt_since_an_earlier_process_costs_at_most_200_bytes():

@@ -38,7 +38,7 @@ from .queries import (
 from .values import Copy
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -156,7 +156,12 @@ class Scan:
         """Whether what was not found anywhere is not stored."""
         return bool(self.gapless) and all(self.gapless.values())
 
-    def proven(self, batch: Batch) -> NDArray[np.bool_]:
+    def lookups(self, found: NDArray[Any]) -> Iterator[Lookup]:
+        """Yield for each batch where its records are among what was found, sorted."""
+        for batch in self.batches:
+            yield Lookup(batch, first_positions(found, batch.entries.tags), self._proven(batch))
+
+    def _proven(self, batch: Batch) -> NDArray[np.bool_]:
         """Return for each record whether every shard it may be in was read without a gap."""
         everywhere = self.proves_absence
         return np.array(
@@ -190,7 +195,9 @@ class RecordsInDoubt:
         # Where each is known to be stored, by tag. Each part is at least twice as long as the
         # next, so that the many that are added, some at a time, are seldom sorted again.
         self._parts: list[NDArray[Any]] = []
-        self._packs: list[tuple[NDArray[np.uint64], NDArray[np.int64]]] = []  # tags, their rows
+        # Tags whose rows do not follow each other, and how far each row is after the one before:
+        # as small numbers, for a pack may hold thousands.
+        self._spread_packs: list[tuple[NDArray[np.uint64], NDArray[Any]]] = []
         self._copies = np.empty(0, POSITION)  # that scans saw elsewhere
 
     def add(self, batch: Batch) -> None:
@@ -207,7 +214,13 @@ class RecordsInDoubt:
             part = sort_positions(self._parts.pop(), part)
         self._parts.append(part)
         if batch.entries.row_counts is not None:
-            self._packs.append((tags[is_new], batch.entries.rows_of(is_new)))
+            tags, rows = tags[is_new], batch.entries.rows_of(is_new)
+            counts = split_tags(tags)[1]
+            steps = np.diff(rows, prepend=rows[:1])
+            steps[np.cumsum(counts) - counts] = 0  # the tag has the first row of each
+            if steps.max(initial=0) > 1:
+                smallest = np.min_scalar_type(steps.max())
+                self._spread_packs.append((tags, steps.astype(smallest)))
 
     def contains(self, tags: NDArray[np.uint64]) -> NDArray[np.bool_]:
         contained = np.zeros(len(tags), np.bool_)
@@ -262,7 +275,7 @@ class RecordsInDoubt:
 
     def _spread(self, positions: NDArray[Any]) -> list[Copy]:
         """Return the positions of records for each of their rows."""
-        rows_of = dict(self._rows(positions["tag"]))
+        rows_of = self._rows(positions["tag"])
         columns = (positions[name].tolist() for name in ("tag", "shard_id", "sequence_number"))
         return [
             Copy(row, shard, number)
@@ -270,15 +283,19 @@ class RecordsInDoubt:
             for row in rows_of[tag]
         ]
 
-    def _rows(self, tags: NDArray[np.uint64]) -> Iterator[tuple[int, list[int]]]:
-        """Yield the tag of each record, and the rows that it holds."""
-        if not self._packs:
-            yield from zip(tags.tolist(), split_tags(tags)[0][:, None].tolist(), strict=True)
-        for held, rows in self._packs:
-            counts = split_tags(held)[1]
+    def _rows(self, tags: NDArray[np.uint64]) -> dict[int, Sequence[int]]:
+        """Return the rows of each record by its tag."""
+        columns = (column.tolist() for column in (tags, *split_tags(tags)))
+        rows: dict[int, Sequence[int]] = {
+            tag: range(first, first + count) for tag, first, count in zip(*columns, strict=True)
+        }
+        for held, steps in self._spread_packs:
+            firsts, counts = split_tags(held)
             ends = np.cumsum(counts)
             for at in np.flatnonzero(np.isin(held, tags)).tolist():
-                yield int(held[at]), rows[ends[at] - counts[at] : ends[at]].tolist()
+                after_first = np.cumsum(steps[ends[at] - counts[at] : ends[at]], dtype=np.int64)
+                rows[int(held[at])] = (firsts[at] + after_first).tolist()
+        return rows
 
 
 _STARTS_KEPT: Final = 512  # in a receipt of at most 20 kB
@@ -298,7 +315,7 @@ class Reconciler:
         self._prior = prior
         self._is_prior_open = prior is not None
         self._prior_watermark: NDArray[np.int64] | None = None
-        self._lookups: list[Lookup] = []
+        self._concluded: list[tuple[Scan, NDArray[Any]]] = []  # and what it found
         self._rejected: list[NDArray[np.int64]] = []
         self.in_doubt = RecordsInDoubt()
         self.is_stream_missing = False  # a survey found no stream
@@ -437,9 +454,11 @@ class Reconciler:
             return None
         return classification
 
-    def take_lookups(self) -> list[Lookup]:
-        lookups, self._lookups = self._lookups, []
-        return lookups
+    def take_lookups(self) -> Iterator[Lookup]:
+        """Yield what concluded scans learned, each look-up made as it is taken."""
+        concluded, self._concluded = self._concluded, []
+        for scan, found in concluded:
+            yield from scan.lookups(found)
 
     @property
     def has_work(self) -> bool:
@@ -511,13 +530,15 @@ class Reconciler:
         scan, self._scan = self._scan, None
         assert scan is not None  # noqa: S101  # only a scan is concluded
         found = sort_positions(np.frombuffer(scan.seen, POSITION))
-        for batch in scan.batches:
-            positions = first_positions(found, batch.entries.tags)
-            self._lookups.append(Lookup(batch, positions, scan.proven(batch)))
+        scan.seen = bytearray()
+        for lookup in scan.lookups(found):
+            positions = lookup.positions
             self.in_doubt.note_positions(positions)
-            at = np.flatnonzero(positions["shard_id"] != NOWHERE)
+            at = np.flatnonzero(lookup.is_found)
             stored = np.stack([positions["shard_id"], positions["sequence_number"]], axis=1)
-            self._note_rows(batch, at, stored[at])
+            self._note_rows(lookup.batch, at, stored[at])
+        if scan.batches:
+            self._concluded.append((scan, found))
         self.in_doubt.note_copies(found)
         if self._prior is None:
             return
