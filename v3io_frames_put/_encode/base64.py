@@ -33,12 +33,14 @@ def join_base64(before: str, column: pa.Array, *after: pa.StringArray | str) -> 
 
     The text is copied once, by the join, into memory of its own, and mended there.
     """
-    column = _as_binary(column)
+    if pa.types.is_fixed_size_binary(column.type):
+        column = column.cast(pa.large_binary())
+    column = make_plain(column).cast(pa.binary())  # any layout to offsets of 32 bits
     validity = None
     if column.null_count:
         validity = column.is_valid().buffers()[1]  # from bit 0 on, also of a slice
         column = pc.fill_null(column, b"")  # there may be bytes below a null
-    lengths = np.diff(_offsets(column))
+    lengths = np.diff(value_offsets(column))
     padding = -lengths % 3
     sizes = (lengths + padding) // 3 * 4
     ends = np.zeros(len(column) + 1, np.int32)
@@ -51,22 +53,15 @@ def join_base64(before: str, column: pa.Array, *after: pa.StringArray | str) -> 
     if text.null_count:
         padding = np.where(to_numpy(text.is_null()), 0, padding)
     if padding.any():
-        stops = _offsets(text)[:-1] + (len(before.encode()) + sizes)
+        stops = value_offsets(text)[:-1] + (len(before.encode()) + sizes)
         characters = np.frombuffer(text.buffers()[2], np.uint8)
         characters[stops[padding > 0] - 1] = _EQUAL_SIGN
         characters[stops[padding == 2] - 2] = _EQUAL_SIGN  # noqa: PLR2004
     return text
 
 
-def _as_binary(column: pa.Array) -> pa.BinaryArray:
-    """Bring any binary or text layout to offsets of 32 bits."""
-    if pa.types.is_fixed_size_binary(column.type):
-        column = column.cast(pa.large_binary())
-    return make_plain(column).cast(pa.binary())
-
-
-def _offsets(column: pa.BinaryArray) -> np.ndarray:
-    """Return the n + 1 offsets of a binary column without a copy."""
+def value_offsets(column: pa.BinaryArray | pa.StringArray) -> np.ndarray:
+    """Return where each value begins in the value buffer, and where the last one ends."""
     if len(column) == 0:
         return np.zeros(1, dtype=np.int32)
     offsets = np.frombuffer(column.buffers()[1], dtype=np.int32)

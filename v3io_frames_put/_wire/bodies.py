@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pybase64 import b64encode
 
-from .._encode.base64 import encode_base64, join_base64
+from .._encode.base64 import encode_base64, join_base64, value_offsets
 from ..config import TAG_BYTES
 
 if TYPE_CHECKING:
@@ -128,6 +128,8 @@ class Entries:
         The body that carries these records, once it is built; ``text`` shows a part of it.
     offsets : ndarray of int32
         Where each entry begins in the bytes of ``text``, and where the last one ends.
+    nbytes : int
+        Bytes of all entries.
     """
 
     text: pa.BinaryArray
@@ -137,9 +139,12 @@ class Entries:
     shard: NDArray[np.int32]
     body: memoryview | None = None
     offsets: NDArray[np.int32] = field(init=False, repr=False)
+    nbytes: int = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "offsets", _offsets(self.text))  # used again and again
+        offsets = value_offsets(self.text)
+        object.__setattr__(self, "offsets", offsets)  # used again and again
+        object.__setattr__(self, "nbytes", int(offsets[-1] - offsets[0]))
 
     def __len__(self) -> int:
         return len(self.shard)
@@ -149,11 +154,6 @@ class Entries:
         """Bytes of each entry."""
         sizes: NDArray[np.int64] = np.diff(self.offsets).astype(np.int64)
         return sizes
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of all entries."""
-        return int(self.offsets[-1] - self.offsets[0])
 
     @property
     def num_rows(self) -> int:
@@ -280,12 +280,6 @@ def first_rows(rows: NDArray[np.int64], row_counts: NDArray[np.int32] | None) ->
     return rows if row_counts is None else rows[np.cumsum(row_counts) - row_counts]
 
 
-def _offsets(text: pa.Array) -> NDArray[np.int32]:
-    """Return where each value begins in the value buffer, and where the last one ends."""
-    offsets = np.frombuffer(text.buffers()[1], np.int32)
-    return offsets[text.offset : text.offset + len(text) + 1]
-
-
 def join_entries(ranges: Sequence[EntryRange]) -> Entries:
     """Join ranges of records, each at least one, in a body of their own."""
     parts = [(part.entries, part.start, part.stop) for part in ranges]
@@ -357,7 +351,7 @@ def _escape(keys: pa.StringArray | None) -> pa.StringArray | None:
     """Escape keys as JSON; only those that need it cost more than a look."""
     if keys is None or (values := keys.buffers()[2]) is None:
         return keys
-    offsets = _offsets(keys)
+    offsets = value_offsets(keys)
     if not _ESCAPED[np.frombuffer(values, np.uint8)[offsets[0] : offsets[-1]]].any():
         return keys
     odd = pc.fill_null(pc.match_substring_regex(keys, _NEEDS_ESCAPE), False)  # noqa: FBT003
