@@ -197,11 +197,13 @@ class RunReport:
 def open_senders(plan: RunPlan, windows: Iterator[EncodedWindow]) -> Senders:
     """Make the threads that encode the windows of a run and send its requests."""
     return Senders(
-        lambda: plan.client.transport(
-            plan.stream, first_contact_seconds=plan.options.retry.first_contact_seconds
+        partial(
+            plan.client.transport,
+            plan.stream,
+            first_contact_seconds=plan.options.retry.first_contact_seconds,
         ),
         windows,
-        stop_reading=plan.rows.stop_reading,
+        stop_reading=plan.rows.source.stop_reading,
     )
 
 

@@ -122,7 +122,20 @@ class Selection:
             first = len(self.source.names)
             levels = range(first, first + len(self.source.level_names))
             chosen = [*(self.add_position(place) for place in levels), *chosen]
-        _check_names([column.name for column in chosen])
+        names = [column.name for column in chosen]
+        if not names:
+            raise ConfigError("there are no columns to send; expected at least one. See columns=.")
+        odd = next(filter(_SURROGATE.search, names), None)
+        if odd is not None:
+            raise ConfigError(
+                f"the column name {odd!r} holds a lone surrogate, which UTF-8 cannot. Rename it."
+            )
+        if len(set(names)) < len(names):
+            twice = min(name for name, count in Counter(names).items() if count > 1)
+            raise ConfigError(
+                f"column names must differ as text, and {twice!r} names several. Rename one, "
+                f"or leave it out with columns=."
+            )
         return chosen
 
     def add_option(self, value: Any, option: str) -> Column:
@@ -142,23 +155,6 @@ class Selection:
                 f"Join them first, for example {option}={joined}."
             )
         return self.add(_open_array(value, option, self.source), option)
-
-
-def _check_names(names: Sequence[str]) -> None:
-    """Refuse no columns, and names that are the same as text."""
-    if not names:
-        raise ConfigError("there are no columns to send; expected at least one. See columns=.")
-    odd = next(filter(_SURROGATE.search, names), None)
-    if odd is not None:
-        raise ConfigError(
-            f"the column name {odd!r} holds a lone surrogate, which UTF-8 cannot. Rename it."
-        )
-    if len(set(names)) < len(names):
-        twice = min(name for name, count in Counter(names).items() if count > 1)
-        raise ConfigError(
-            f"column names must differ as text, and {twice!r} names several. Rename one, "
-            f"or leave it out with columns=."
-        )
 
 
 def _open_array(value: Any, option: str, source: Source) -> Reader:

@@ -68,17 +68,14 @@ class RowWriter:
     def write(self, columns: Sequence[pa.Array], names: Sequence[str]) -> pa.BinaryArray:
         """Write one object per row, without its newline."""
         batch = pa.RecordBatch.from_arrays([own_copy(c) for c in columns], names=list(names))
-        self._rewind()
-        write_ndjson(batch, self._file, explicit_nulls=True)
-        text = np.frombuffer(self._file.getbuffer(), np.uint8)[: self._file.tell()]
-        return split_lines(text, batch.num_rows)
-
-    def _rewind(self) -> None:
         try:
             self._file.truncate(self._file.seek(0, SEEK_END))  # changes nothing, but looks
         except BufferError:  # a profiler's hold on our frames is one on the last rows' memory, too
             self._file = BytesIO()
         self._file.seek(0)
+        write_ndjson(batch, self._file, explicit_nulls=True)
+        text = np.frombuffer(self._file.getbuffer(), np.uint8)[: self._file.tell()]
+        return split_lines(text, batch.num_rows)
 
 
 def split_lines(text: np.ndarray, count: int) -> pa.BinaryArray:
@@ -254,19 +251,14 @@ def plan_writing(dtype: pa.DataType, encoding: Encoding) -> Writing:
         if is_type(dtype):
             return plan(dtype, encoding)
     if pt.is_floating(dtype):
-        return _plan_float(dtype, encoding)
+        return Writing(
+            convert=widen_half_floats if pt.is_float16(dtype) else None,
+            check=None if encoding.infinity == "null" else find_infinities,
+        )
     for is_type, writing in _LEAVES:
         if is_type(dtype):
             return writing
     raise NoEncoding(f"and {dtype} has no JSON form. Cast it, or leave the column out")
-
-
-def _plan_float(dtype: pa.DataType, encoding: Encoding) -> Writing:
-    """Infinities are an encoding's choice; 16 bits go through a table of shortest texts."""
-    return Writing(
-        convert=widen_half_floats if pt.is_float16(dtype) else None,
-        check=None if encoding.infinity == "null" else find_infinities,
-    )
 
 
 def _plan_list(dtype: pa.DataType, encoding: Encoding) -> Writing:
@@ -389,7 +381,14 @@ class JsonEncoder(Encoder):
 
     def __init__(self, columns: Sequence[Column], encoding: Encoding, max_bytes: int) -> None:
         self._columns = columns
-        self._writings = [_plan_column(column, encoding) for column in columns]
+        self._writings: list[Writing] = []
+        for column in columns:
+            try:  # Python objects show their types only cell by cell
+                writing = _AS_IT_IS if column.type is None else plan_writing(column.type, encoding)
+            except NoEncoding as error:
+                dtype, advice = column.type, str(error)
+                raise UnsupportedType(column=column.name, dtype=dtype, advice=advice) from None
+            self._writings.append(writing)
         self._encoding = encoding
         self._max_bytes = max_bytes
         self._writer = RowWriter()
@@ -460,16 +459,6 @@ class JsonEncoder(Encoder):
             texts.append(encode_cells(cells[start:stop].tolist(), self._encoding, reject))
             size += len(texts[-1])
         return split_lines(np.frombuffer(b"".join(texts), np.uint8), stop)
-
-
-def _plan_column(column: Column, encoding: Encoding) -> Writing:
-    """Choose how a column is written; Python objects show their types only cell by cell."""
-    if column.type is None:
-        return _AS_IT_IS
-    try:
-        return plan_writing(column.type, encoding)
-    except NoEncoding as error:
-        raise UnsupportedType(column=column.name, dtype=column.type, advice=f"{error}") from None
 
 
 def _describe(name: str, dtype: object, reason: str) -> str:

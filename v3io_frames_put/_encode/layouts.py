@@ -55,17 +55,13 @@ def is_list(dtype: pa.DataType) -> bool:
     )
 
 
-def is_extension(dtype: pa.DataType) -> bool:
-    """Return whether this is an extension type that this pyarrow knows."""
-    return isinstance(dtype, pa.BaseExtensionType)
-
-
 @lru_cache(maxsize=1_024)
 def contains(dtype: pa.DataType, *kinds: Callable[[pa.DataType], bool]) -> bool:
     """Return whether a type, or one inside it, is of any of some kinds."""
     if any(kind(dtype) for kind in kinds):
         return True
-    inside = () if is_extension(dtype) else map(dtype.field, range(dtype.num_fields))
+    is_extension = isinstance(dtype, pa.BaseExtensionType)
+    inside = () if is_extension else map(dtype.field, range(dtype.num_fields))
     return any(contains(field.type, *kinds) for field in inside)
 
 
@@ -76,7 +72,7 @@ def plain_type(dtype: pa.DataType) -> pa.DataType:  # noqa: PLR0911 - one return
     Runs inside lists and maps, and extension types that cannot be sent, such as
     pandas' Period, stay as they are: see ``is_unsupported``.
     """
-    if is_extension(dtype):
+    if isinstance(dtype, pa.BaseExtensionType):
         if dtype.extension_name == "arrow.json":
             return plain_type(dtype.storage_type)
         return _EXTENSIONS.get(dtype.extension_name, dtype)
@@ -103,7 +99,8 @@ def _plain_field(field: pa.Field) -> pa.Field:
 
 def is_unsupported(dtype: pa.DataType) -> bool:
     """Return whether a plain type is one that Arrow cannot take apart, or that has no meaning."""
-    return is_extension(dtype) or bool(pt.is_run_end_encoded(dtype) or pt.is_union(dtype))
+    is_extension = isinstance(dtype, pa.BaseExtensionType)
+    return bool(is_extension or pt.is_run_end_encoded(dtype) or pt.is_union(dtype))
 
 
 # -- arrays ------------------------------------------------------------------------------------
@@ -114,7 +111,7 @@ def make_plain(array: pa.Array) -> pa.Array:  # noqa: PLR0911 - one return a kin
     dtype, target = array.type, plain_type(array.type)
     if dtype == target:
         return array
-    if is_extension(dtype):
+    if isinstance(dtype, pa.BaseExtensionType):
         if dtype.extension_name == "arrow.uuid":
             return format_uuids(array.storage)
         return make_plain(array.storage).cast(target)
@@ -232,12 +229,13 @@ DETAIL: Final = "__v3io_detail"
 """Column that says what is wrong with a row that has invalid cells."""
 
 
-def find_invalid(column: pa.Array) -> dict[int, str]:
-    """Find the cells that are not what their type allows, and what is wrong with each."""
-    return _find_invalid(column, 0) if contains(column.type, is_text, pt.is_date64) else {}
+def find_invalid(column: pa.Array, first: int = 0) -> dict[int, str]:
+    """Find the cells that are not what their type allows, and what is wrong with each.
 
-
-def _find_invalid(column: pa.Array, first: int) -> dict[int, str]:
+    ``first`` is the number of the column's first cell.
+    """
+    if not contains(column.type, is_text, pt.is_date64):
+        return {}
     wrong = next(_invalid_leaves(column), None)
     if wrong is None:
         return {}
@@ -245,8 +243,8 @@ def _find_invalid(column: pa.Array, first: int) -> dict[int, str]:
         is_date = pt.is_date64(wrong.type)
         return {first: "a date within a day" if is_date else "text that is not UTF-8"}
     middle = len(column) // 2
-    before = _find_invalid(column[:middle], first)
-    return before | _find_invalid(column[middle:], first + middle)
+    before = find_invalid(column[:middle], first)
+    return before | find_invalid(column[middle:], first + middle)
 
 
 def _invalid_leaves(column: pa.Array) -> Iterator[pa.Array]:

@@ -41,7 +41,7 @@ class RowPlan:
     columns: list[Column]  # what goes into Data
     _rows: RowEncoder
     _packer: Packer | None
-    _source: Source
+    source: Source
 
     def records(self, skip: Skip | None = None, blocks: Blocks | None = None) -> Iterator[Records]:
         """Yield the records, window by window, in data order.
@@ -52,10 +52,6 @@ class RowPlan:
         """
         windows = self._rows.windows(skip, blocks)
         return windows if self._packer is None else self._packer.pack(windows)
-
-    def stop_reading(self) -> None:
-        """Read no further batch of a stream; from any thread."""
-        self._source.stop_reading()
 
     def destinations(self) -> tuple[np.ndarray, np.ndarray]:
         """Return the rows that can be encoded, and their destinations; reads all of the input."""

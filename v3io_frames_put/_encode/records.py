@@ -118,8 +118,7 @@ class RowsAtFault:
     33 rows at fault are a fault of the encoder, and raise a DataError.
     """
 
-    def __init__(self) -> None:
-        self._count = 0
+    _count = 0
 
     def reject(self, row: int, error: BaseException) -> tuple[str, str]:
         """Return the name and the detail of a row's rejection."""
@@ -153,9 +152,16 @@ class RowEncoder:
 
     def windows(self, skip: Skip | None, blocks: Blocks | None = None) -> Iterator[Records]:
         """Yield all rows but the skipped, in order; every row is in one window."""
+        selection, row_bytes = self.selection, self.encoder.row_bytes
+        max_rows = max(1, min(MAX_ROWS, self.window_bytes // row_bytes))
+        max_bytes = min(self.window_bytes, max(_LONG_BYTES, max_rows * row_bytes))
         row, faults = 0, RowsAtFault()
         held: list[Records] = []  # until the block of rows that they are of is checked
-        while (window := self._read(row, blocks)) is not None:
+        while True:
+            room = max_rows if blocks is None else blocks.room(max_rows)
+            window = read_window(selection.source, selection.readers, row, room, max_bytes)
+            if window is None:
+                break
             is_checked = True
             for done in self._encode(window, faults):
                 is_checked = blocks is None or blocks.take(row, done.payload, done.routes)
@@ -167,14 +173,6 @@ class RowEncoder:
                 held.clear()
         if blocks is not None:
             blocks.finish(row)
-
-    def _read(self, row: int, blocks: Blocks | None) -> Window | None:
-        selection, row_bytes = self.selection, self.encoder.row_bytes
-        max_rows = max(1, min(MAX_ROWS, self.window_bytes // row_bytes))
-        max_bytes = min(self.window_bytes, max(_LONG_BYTES, max_rows * row_bytes))
-        if blocks is not None:
-            max_rows = blocks.room(max_rows)
-        return read_window(selection.source, selection.readers, row, max_rows, max_bytes)
 
     def _encode(
         self, window: Window, faults: RowsAtFault, *, is_copy: bool = False

@@ -25,7 +25,7 @@ import pyarrow.compute as pc
 import pyarrow.types as pt
 
 from ..errors import ConfigError, DataError, UnsupportedType
-from .layouts import UNSUPPORTED, combine, format_uuids, is_extension, is_text, measure, plain_type
+from .layouts import UNSUPPORTED, combine, format_uuids, is_text, measure, plain_type
 
 MAX_ROWS: Final = 8_192  # of a window: fewer spend their time in calls, more spill the caches
 _CELLS_AT_ONCE: Final = 512  # Python objects between two looks at how much text there is
@@ -169,7 +169,7 @@ def open_arrow(cut: Callable[[int, int], pa.ChunkedArray], field: pa.Field) -> R
 
 def _extension_names(field: pa.Field) -> Iterator[str]:
     """Yield the extension of a field that only its metadata names, then those inside it."""
-    if is_extension(field.type):
+    if isinstance(field.type, pa.BaseExtensionType):
         yield ""
         return
     yield (field.metadata or {}).get(b"ARROW:extension:name", b"").decode()
