@@ -61,7 +61,15 @@ def parse_stream_path(text: str) -> StreamPath:
     names = [name for name in rest.split("/") if name]
     if len(names) < 2:  # noqa: PLR2004  # a container and at least one name in it
         raise _malformed(text, "a stream path has a container and a path inside it")
-    _check_names(text, names)
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        raise _malformed(ascii(text), "it is not Unicode text")
+    for name in names:  # that no file system has, or that a proxy would normalize away
+        if name in (".", "..") or "\0" in name:
+            raise _malformed(text, f"{name!r} is not a name")
+        if len(name.encode()) > MAX_NAME_BYTES:
+            raise _malformed(text, f"{name[:20]!r}... is longer than {MAX_NAME_BYTES} bytes")
+    if len("/".join(names[1:]).encode()) > MAX_PATH_BYTES:
+        raise _malformed(text, f"it is longer than {MAX_PATH_BYTES:,} bytes")
     return StreamPath(names[0], "/".join(names[1:]), endpoint)
 
 
@@ -82,19 +90,6 @@ def _split_endpoint(text: str) -> tuple[str | None, str]:
     if "." in authority or ":" in authority:
         return f"{_SCHEMES[scheme.lower()]}://{authority}", path
     return None, rest
-
-
-def _check_names(text: str, names: list[str]) -> None:
-    """Refuse names that no file system has, or that a proxy would normalize away."""
-    if any("\ud800" <= character <= "\udfff" for character in text):
-        raise _malformed(ascii(text), "it is not Unicode text")
-    for name in names:
-        if name in (".", "..") or "\0" in name:
-            raise _malformed(text, f"{name!r} is not a name")
-        if len(name.encode()) > MAX_NAME_BYTES:
-            raise _malformed(text, f"{name[:20]!r}... is longer than {MAX_NAME_BYTES} bytes")
-    if len("/".join(names[1:]).encode()) > MAX_PATH_BYTES:
-        raise _malformed(text, f"it is longer than {MAX_PATH_BYTES:,} bytes")
 
 
 def _without_userinfo(text: str) -> str:

@@ -260,11 +260,6 @@ class PutAnswer:
     sequence_number: NDArray[np.int64]
     errors: RecordErrors
 
-    @property
-    def all_stored(self) -> bool:
-        """Whether every record is stored."""
-        return not self.errors.codes
-
 
 class _Entry(msgspec.Struct, rename="pascal", gc=False):
     """What an answer says of one record: where it is stored, or why it is not."""
@@ -332,7 +327,10 @@ def _answer_columns(records: list[_Entry], failed: int) -> PutAnswer:
         ("SequenceNumber", numbers, _MAX_INT64),
     ):
         column[errors.positions] = 0  # of these, nothing is expected
-        _check_range(field, column, maximum)
+        if column.min(initial=0) < 0:
+            raise UnbelievableAnswerError(f"a {field} is missing or negative")
+        if column.max(initial=0) > maximum:  # a cast to fewer bits would wrap it around
+            raise UnbelievableAnswerError(f"a {field} is out of range")
         column[errors.positions] = NOWHERE
     stored[errors.positions] = False
     return PutAnswer(stored, shards.astype(np.int32), numbers, errors)
@@ -347,14 +345,6 @@ def _numbers(field: str, values: Iterable[Any]) -> NDArray[np.int64]:
         return np.fromiter(values, np.int64)
     except OverflowError as error:
         raise UnbelievableAnswerError(f"a {field} is out of range") from error
-
-
-def _check_range(field: str, numbers: NDArray[np.int64], maximum: int) -> None:
-    """Check numbers before they are cast to fewer bits, which wraps around."""
-    if numbers.min(initial=0) < 0:
-        raise UnbelievableAnswerError(f"a {field} is missing or negative")
-    if numbers.max(initial=0) > maximum:
-        raise UnbelievableAnswerError(f"a {field} is out of range")
 
 
 def _check_shards(answer: PutAnswer, entries: Entries) -> None:
@@ -381,7 +371,7 @@ def _check_numbers(answer: PutAnswer) -> None:
         number   4   7   8   2   3     the step from 8 to 2 is between two shards
     """
     shards, numbers = answer.shard_id, answer.sequence_number
-    if not answer.all_stored:
+    if answer.errors.codes:
         shards, numbers = shards[answer.stored], numbers[answer.stored]
     if not (shards >> 16).any():
         shards = shards.astype(np.uint16)  # which a radix sort takes
