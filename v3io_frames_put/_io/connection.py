@@ -139,9 +139,6 @@ class Connection:
         self._idle_since = 0.0
         self._buffer = bytearray(_BUFFER_BYTES)
 
-    def __del__(self) -> None:  # as in urllib3, one that is dropped leaves nothing open
-        self.close()
-
     def exchange(self, method: str, head: bytes, body: bytes | memoryview) -> Answer:
         """Send a request, and read its answer; afterwards ``stage`` says how far it came.
 
@@ -181,6 +178,8 @@ class Connection:
         if http is not None:
             http.cut()  # it may be opening
             http.close()
+
+    __del__ = close  # as in urllib3, one that is dropped leaves nothing open
 
     def _open(self) -> Any:
         """Return the socket: the last one while it is fresh, or else a new one."""

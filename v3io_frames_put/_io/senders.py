@@ -83,7 +83,14 @@ class Senders:
         self._free -= 1
         if self._free < 0 and not self._is_full:
             try:
-                self._add_sender()
+                transport = self._open_transport()
+                thread = threading.Thread(
+                    target=self._send_requests,
+                    args=(transport,),
+                    name=f"v3io-put-sender-{len(self._senders) + 1}",
+                    daemon=True,
+                )
+                thread.start()
             except RuntimeError as error:
                 if not self._senders:
                     unsent = Fault("stopped", "connecting", "no thread could be started")
@@ -91,16 +98,11 @@ class Senders:
                     self._events.put(ThreadFailed(_no_threads(error)))
                     return
                 self._is_full = True
+            else:
+                self._senders.append(thread)
+                self._transports.append(transport)
+                self._free += 1
         self._requests.put((ticket, request))
-
-    def _add_sender(self) -> None:
-        transport = self._open_transport()
-        name = f"v3io-put-sender-{len(self._senders) + 1}"
-        thread = _new_thread(name, self._send_requests, transport)
-        thread.start()
-        self._senders.append(thread)
-        self._transports.append(transport)
-        self._free += 1
 
     def request_window(self) -> None:
         """Encode the next window, unless one is being encoded; ``WindowReady`` brings it."""
@@ -108,7 +110,7 @@ class Senders:
             return
         self._is_encoding = True
         if self._encoder is None:
-            encoder = _new_thread("v3io-put-encoder", self._encode)
+            encoder = threading.Thread(target=self._encode, name="v3io-put-encoder", daemon=True)
             try:
                 encoder.start()
             except RuntimeError as error:
@@ -176,10 +178,6 @@ class Senders:
                 self._events.put(WindowReady(next(self._windows, None)))
         except BaseException as error:  # noqa: BLE001  # raised by who drives the run
             self._events.put(ThreadFailed(error, is_from_source=True))
-
-
-def _new_thread(name: str, work: Callable[..., None], *args: object) -> threading.Thread:
-    return threading.Thread(target=work, args=args, name=name, daemon=True)
 
 
 def _no_threads(error: RuntimeError) -> PutRecordsError:

@@ -143,8 +143,13 @@ class Transport:
         Network trouble is never raised: it is returned as a ``Fault``, which says how far
         the request came. After a ``Fault`` the connection is closed.
         """
+        first_line = f"{request.method} {self._target_prefix}{request.path} HTTP/1.1\r\n"
+        has_length = request.body or request.method in ("POST", "PUT")
+        length = {"Content-Length": str(len(request.body))} if has_length else {}
+        rest = _format_headers({**length, **request.headers})
+        head = SecretBytes(b"%b%b%b\r\n" % (first_line.encode("ascii"), self._headers, rest))
         try:
-            answer = self._connection.exchange(request.method, self._head(request), request.body)
+            answer = self._connection.exchange(request.method, head, request.body)
         except NETWORK_ERRORS as error:
             return self._fault(error)
         self._has_answered = True
@@ -171,14 +176,6 @@ class Transport:
     def close(self) -> None:
         """Close the connection; the transport can still be used."""
         self._connection.close()
-
-    def _head(self, request: Request) -> SecretBytes:
-        """Format the head of a request."""
-        first_line = f"{request.method} {self._target_prefix}{request.path} HTTP/1.1\r\n"
-        has_length = request.body or request.method in ("POST", "PUT")
-        length = {"Content-Length": str(len(request.body))} if has_length else {}
-        rest = _format_headers({**length, **request.headers})
-        return SecretBytes(b"%b%b%b\r\n" % (first_line.encode("ascii"), self._headers, rest))
 
 
 def _format_headers(headers: Mapping[str, str]) -> bytes:
