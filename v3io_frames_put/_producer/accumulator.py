@@ -131,16 +131,16 @@ def iterate_parts(batch: Batch | None) -> Iterator[Batch]:
         batch = batch.rest
 
 
+@dataclass(slots=True)
 class _Lane:
     """Ranges of entries in data order, cut from the front."""
 
-    __slots__ = ("first_row", "is_busy", "nbytes", "number", "ranges", "records")
-
-    def __init__(self, number: int) -> None:
-        self.number = number
-        self.ranges: deque[EntryRange] = deque()
-        self.first_row = self.records = self.nbytes = 0
-        self.is_busy = False
+    number: int
+    ranges: deque[EntryRange] = field(default_factory=deque)
+    first_row: int = 0
+    records: int = 0
+    nbytes: int = 0
+    is_busy: bool = False
 
     def append(self, part: EntryRange) -> None:
         if not self.ranges:
@@ -218,11 +218,8 @@ class Accumulator:
             is_held = np.isin(entries.destination, self._given_up)
             held = entries.rows_of(is_held)
             entries = entries.take(np.flatnonzero(~is_held))
-        if len(entries):
-            self._queue(entries)
-        return held
-
-    def _queue(self, entries: Entries) -> None:
+        if not len(entries):
+            return held
         self._newest_row = max(self._newest_row, int(entries.rows[-1]))
         lanes = self._lanes_of(entries.destination)
         if lanes is None:
@@ -245,6 +242,7 @@ class Accumulator:
             oldest = self._windows.popleft()
             self.shared_bytes -= oldest.nbytes
             self._copy_remains(oldest)
+        return held
 
     def _lanes_of(self, destination: NDArray[np.uint64]) -> NDArray[Any] | None:
         """Return the lane of each record; None: none has a destination.

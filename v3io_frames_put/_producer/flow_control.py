@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 from statistics import fmean, median
@@ -73,17 +74,17 @@ def next_pause(
     return max(moment.retry_after, min(left, moment.longest, delay))
 
 
+@dataclass(slots=True)
 class Availability:
     """Whether the platform answers, and from when on requests may be sent."""
 
-    def __init__(self, retry: Retry) -> None:
-        self.had_contact = False  # the platform has accepted a connection
-        self.throttled_until = 0.0  # a Retry-After holds for all requests
-        self.reconnect_at = 0.0  # while no connection can be made
-        self._retry = retry
-        self._began: float | None = None  # when the first request was sent
-        self._silent_since: float | None = None  # the first fault since the last answer
-        self._failed_connections = 0  # since then
+    _retry: Retry
+    had_contact: bool = False  # the platform has accepted a connection
+    throttled_until: float = 0.0  # a Retry-After holds for all requests
+    reconnect_at: float = 0.0  # while no connection can be made
+    _began: float | None = None  # when the first request was sent
+    _silent_since: float | None = None  # the first fault since the last answer
+    _failed_connections: int = 0  # since then
 
     @property
     def opens_at(self) -> float:

@@ -6,6 +6,7 @@ and of all pages before it, has an outcome.
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -311,6 +312,7 @@ class Outcomes:
             yield to_arrow(last, self._texts, packed=self.is_packed)
 
 
+@dataclass(slots=True)
 class Reordering:
     """Rows that are stored after later ones of their destination.
 
@@ -328,9 +330,8 @@ class Reordering:
         Rows that are out of order.
     """
 
-    def __init__(self) -> None:
-        self.rows: list[int] = []
-        self._reordered_at: dict[int, int] = {}
+    rows: list[int] = field(default_factory=list)
+    _reordered_at: dict[int, int] = field(default_factory=dict)
 
     def note_open(
         self, batch: Batch, is_stored: NDArray[np.bool_], sequence_number: NDArray[np.int64]

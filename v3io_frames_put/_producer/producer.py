@@ -103,7 +103,7 @@ class Producer:
         self._reordering = Reordering()
         self._retried: list[Retried] = []
         self._in_flight: dict[int, Batch] = {}
-        self._bytes_in_flight = 0
+        self._bytes_in_flight = self.rows_in_flight = 0
         self._queries: dict[int, PendingQuery] = {}
         self._tickets = itertools.count()
         self._closed = False
@@ -174,10 +174,6 @@ class Producer:
     def in_flight(self) -> int:
         return len(self._in_flight) + len(self._queries)
 
-    @property
-    def rows_in_flight(self) -> int:
-        return sum(batch.entries.num_rows for batch in self._in_flight.values())
-
     def next_request(self, now: float) -> tuple[int, Request] | None:
         """Return what to send now, and its ticket for ``complete``; None: nothing."""
         if self.stopped or now < self._availability.opens_at:
@@ -189,9 +185,8 @@ class Producer:
             if query is not None or not self._reconciler.is_ready:
                 return query
         batch = self._accumulator.next_batch(now, self._limits, partial=not self.wants_records)
-        return None if batch is None else self._send(batch, now)
-
-    def _send(self, batch: Batch, now: float) -> tuple[int, Request]:
+        if batch is None:
+            return None
         batch.request = next(self._tickets)
         if self._reconciler is not None:
             self._reconciler.prepare(batch)
@@ -205,6 +200,7 @@ class Producer:
         self.requests += 1
         self._in_flight[batch.request] = batch
         self._bytes_in_flight += batch.nbytes
+        self.rows_in_flight += batch.entries.num_rows
         self._availability.begin(now)
         self._limit.note_sent(batch.request, now=now, nbytes=len(body))
         return batch.request, put_records_request(self._stream, body)
@@ -260,6 +256,7 @@ class Producer:
         else:
             batch = self._in_flight.pop(ticket)
             self._bytes_in_flight -= batch.nbytes
+            self.rows_in_flight -= batch.entries.num_rows
             # A connection that was refused carried nothing.
             if isinstance(attempt, Answer) or attempt.stage != "connecting":
                 self.bytes_sent += batch.entries.nbytes + ENVELOPE_BYTES
@@ -315,7 +312,7 @@ class Producer:
             return
         self._run_log.acked(batch.request)
         shards, numbers = parsed.shard_id, parsed.sequence_number
-        stored = None if parsed.all_stored else np.flatnonzero(parsed.stored)
+        stored = np.flatnonzero(parsed.stored) if parsed.errors.codes else None
         self._record_stored(batch, stored, shards, numbers)
         if batch.attempts > 1:
             at = np.flatnonzero(parsed.stored)
@@ -512,7 +509,7 @@ class Producer:
             self._drop(batch)
         self._in_flight.clear()
         self._queries.clear()
-        self._bytes_in_flight = 0
+        self._bytes_in_flight = self.rows_in_flight = 0
 
     def _drop_waiting(self) -> None:
         """Record all that waits as it is: unsent, or unknown if it may be stored."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias
 
 import numpy as np
@@ -85,12 +85,12 @@ class Failure:
     code: int | None = None
 
 
+@dataclass(slots=True)
 class Texts:
     """Interns texts: each distinct one once, under a number."""
 
-    def __init__(self) -> None:
-        self._number_of: dict[str, int] = {}
-        self._values: list[str] = []
+    _number_of: dict[str, int] = field(default_factory=dict)
+    _values: list[str] = field(default_factory=list)
 
     def number(self, text: str) -> int:
         """Return the number of a text; the empty one means not given."""
