@@ -124,12 +124,12 @@ class _Guard:
             self._has_failed = True
 
 
+@dataclass(slots=True)
 class Throttle:
     """Limits how often updates are shown."""
 
-    def __init__(self, every_seconds: float = _EVERY_SECONDS) -> None:
-        self.every_seconds = every_seconds
-        self._last: float | None = None
+    every_seconds: float = _EVERY_SECONDS
+    _last: float | None = None
 
     def is_due(self, now: float) -> bool:
         """Whether an update may be shown now; if so, the next has to wait."""

@@ -94,19 +94,25 @@ class Results:
         self._texts: dict[str, list[pa.Array]] = {}
         self._text_type = pa.array(pd.array([], dtype=_TEXT)).type  # what pandas keeps it in
         self._nulls = pa.nulls(0, self._text_type)  # shared by all parts that have no text
+        block_rows = num_rows or _BLOCK_ROWS
         for name, dtype in zip(self._schema.names, self._schema.types, strict=True):
             if pa.types.is_string(dtype):
                 self._texts[name] = []
                 continue
-            self._cells[name] = _Cells(_NUMPY[dtype], num_rows)
+            self._cells[name] = _Cells(_NUMPY[dtype], block_rows)
             if pa.types.is_integer(dtype):
-                self._is_missing[name] = _Cells(np.bool_, num_rows)
+                self._is_missing[name] = _Cells(np.bool_, block_rows)
 
     def add(self, batch: pa.RecordBatch) -> None:
         """Add the outcomes of the next rows."""
         for name, column in zip(self._schema.names, batch.columns, strict=True):
             if name in self._texts:
-                self._texts[name].append(self._share(column))
+                if column.null_count < len(column):
+                    self._texts[name].append(column.cast(self._text_type))
+                    continue
+                if len(self._nulls) < len(column):
+                    self._nulls = pa.nulls(len(column), self._text_type)
+                self._texts[name].append(self._nulls[: len(column)])
                 continue
             values = column.indices if name == "status" else column
             if name in self._is_missing:
@@ -114,13 +120,6 @@ class Results:
                 self._is_missing[name].append(is_missing)
                 values = column.fill_null(1) if column.null_count else column
             self._cells[name].append(values.to_numpy(zero_copy_only=False))
-
-    def _share(self, column: pa.Array) -> pa.Array:
-        if column.null_count < len(column):
-            return column.cast(self._text_type)
-        if len(self._nulls) < len(column):
-            self._nulls = pa.nulls(len(column), self._text_type)
-        return self._nulls.slice(0, len(column))
 
     def to_frame(self, index: pd.Index[Any] | None) -> pd.DataFrame:
         """Return the results; the columns are given away, one after the other."""
@@ -145,14 +144,14 @@ class Results:
         return frame
 
 
+@dataclass(slots=True)
 class _Cells:
     """A column of numbers, written part by part into large blocks."""
 
-    def __init__(self, dtype: Any, num_rows: int | None) -> None:
-        self._dtype = dtype
-        self._block_rows = num_rows or _BLOCK_ROWS
-        self._blocks: list[NDArray[Any]] = []
-        self._count = 0
+    _dtype: Any
+    _block_rows: int
+    _blocks: list[NDArray[Any]] = field(default_factory=list)
+    _count: int = 0
 
     def append(self, part: NDArray[Any]) -> None:
         """Add cells at the end."""
