@@ -53,7 +53,13 @@ from v3io_frames_put._producer.queries import (
     scan_shard,
     survey_stream,
 )
-from v3io_frames_put._producer.reconciler import Reconciler, make_positions
+from v3io_frames_put._producer.reconciler import (
+    POSITION,
+    Reconciler,
+    RecordsInDoubt,
+    Scan,
+    make_positions,
+)
 from v3io_frames_put._producer.values import (
     BLANK,
     IN_DOUBT,
@@ -100,6 +106,9 @@ from v3io_frames_put._wire.paths import StreamPath, parse_stream_path
 from v3io_frames_put._wire.responses import (
     ListedObject,
     ListingPage,
+    PutAnswer,
+    RecordErrors,
+    RecordPage,
     StreamDescription,
     UnbelievableAnswerError,
     parse_put_answer,

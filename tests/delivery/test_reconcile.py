@@ -4,25 +4,37 @@ from __future__ import annotations
 
 import tracemalloc
 from collections import Counter
+from dataclasses import replace
 from itertools import count
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
-from tests.delivery.examples import PLACE, STREAM, Run, rows_frame, statuses
+from tests.delivery.examples import PLACE, STREAM, Run, make_entries, rows_frame, statuses
 from tests.delivery.simulation import Clock
+from tests.delivery.talk import Talk
 from tests.internals import (
     BLANK,
     PAGE_ROWS,
+    POSITION,
     STATUSES,
     Answer,
     Batch,
+    Copy,
     DeliveryOptions,
     Moment,
     PriorInDoubt,
     PriorOutcomes,
+    PutAnswer,
     Reconciler,
+    RecordErrors,
+    RecordPage,
+    RecordsInDoubt,
+    Scan,
+    ShardPosition,
+    StreamSurvey,
     Texts,
     build_body,
     encode_window,
@@ -186,3 +198,245 @@ def test_a_row_in_doubt_since_an_earlier_process_costs_at_most_200_bytes():
     assert past.is_over
     assert past.duplicates() == past.late() == []
     assert peak_bytes <= 200 * rows
+
+
+# -- where a scan starts, and what it proves -------------------------------------------------------
+
+
+def make_batch(shards=(-1,), *, rows=None, row_counts=None):
+    """Make a batch of records for some shards; record 0 holds the first of the rows."""
+    entries = make_entries([0] * len(shards))
+    batch = Batch(
+        replace(
+            entries,
+            rows=np.arange(len(shards)) if rows is None else np.array(rows),
+            row_counts=None if row_counts is None else np.array(row_counts, np.int32),
+            shard=np.array(shards, np.int32),
+        ),
+        (),
+    )
+    batch.low_watermark = np.zeros(0, np.int64)
+    return batch
+
+
+def make_scan(*watermark, shards=(-1,)):
+    return Scan(RUN_ID, np.array(watermark, np.int64), [make_batch(shards)])
+
+
+@pytest.mark.parametrize(
+    ("watermark", "listed", "location", "start"),
+    [
+        (5, {0: 5}, None, None),
+        (5, {0: 7}, None, ShardPosition(5)),
+        (5, {0: 3}, None, ShardPosition(5)),  # the stream was created anew
+        (5, {}, None, ShardPosition(5)),  # likewise
+        (5, {0: None}, None, ShardPosition(5)),
+        (5, {0: 7}, "here", ShardPosition(5)),
+        (0, {}, None, None),
+        (0, {0: 7}, None, ShardPosition(0)),
+        (0, {0: None}, None, ShardPosition(0)),
+        (0, {0: None}, "here", ShardPosition(0, "here")),
+        (0, {0: 0}, "here", ShardPosition(0, "here")),
+        (0, {}, "here", ShardPosition(0, "here")),
+    ],
+)
+def test_a_shard_is_read_from_its_watermark_unless_it_certainly_did_not_grow(
+    watermark, listed, location, start
+):
+    scan = make_scan(watermark)
+    locations = {} if location is None else {0: location}
+    starts = dict(scan.starts(StreamSurvey(1, listed), locations))
+    assert starts == ({} if start is None else {0: start})
+    assert scan.unread == set(starts)
+    assert scan.proves_absence == (start is None)  # what is not read yet proves nothing
+
+
+def test_shards_beyond_the_watermark_are_read_from_their_beginning():
+    starts = dict(make_scan(5).starts(StreamSurvey(3, {0: 5, 1: 2}), {}))
+    assert starts == {1: ShardPosition(0)}
+
+
+@pytest.mark.parametrize(
+    ("shards", "read"),
+    [((1,), [1]), ((2, 1, 2), [1, 2]), ((-1,), [0, 1, 2]), ((-1, 7), [0, 1, 2, 7]), ((7,), [7])],
+)
+def test_records_are_looked_for_in_the_shards_they_may_be_in(shards, read):
+    scan = make_scan(1, 1, 1, 1, 1, 1, 1, 1, shards=shards)
+    assert [shard for shard, _ in scan.starts(StreamSurvey(3, {}), {})] == read
+
+
+def test_without_batches_all_shards_are_read():
+    scan = Scan(RUN_ID, np.ones(3, np.int64))
+    assert [shard for shard, _ in scan.starts(StreamSurvey(3, {}), {})] == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("gapless", "proven"),
+    [
+        ({}, [False, False, False, False]),
+        ({0: True}, [True, False, False, True]),
+        ({0: True, 1: True}, [True, True, False, True]),
+        ({0: True, 1: False}, [True, False, False, False]),
+        ({0: False, 1: False}, [False, False, False, False]),
+    ],
+)
+def test_absence_is_proven_where_every_shard_a_record_may_be_in_was_read_without_a_gap(
+    gapless, proven
+):
+    scan = make_scan(shards=(0, 1, 2, -1))
+    scan.gapless = gapless
+    [lookup] = scan.lookups(make_positions(np.zeros(0, np.uint64)))
+    assert lookup.is_proven.tolist() == proven
+    assert scan.proves_absence == proven[-1]
+    assert not lookup.is_found.any()
+
+
+def make_page(*records):
+    """Make a page of records: the sequence number and the client info of each."""
+    numbers, infos = zip(*records, strict=True)
+    columns = {"sequence_number": pa.array(numbers), "client_info": pa.array(infos, pa.binary())}
+    return RecordPage(pa.record_batch(columns), None, 0)
+
+
+@pytest.mark.parametrize(
+    ("wants", "seen"),
+    [(None, [(1, 4), (2, 6)]), (number_tags(np.array([2]), None), [(2, 6)])],
+)
+def test_a_scan_collects_the_tags_of_its_run_that_it_wants(wants, seen):
+    tags = number_tags(np.array([1, 2]), None)
+    first, second = (RUN_ID + int(tag).to_bytes(8, "big") for tag in tags)
+    scan = make_scan()
+    scan.wants = None if wants is None else lambda tags: np.isin(tags, wants)
+    scan.take_page(
+        3, make_page((4, first), (5, None), (6, second), (7, b"foreign!" + first[8:]), (8, b""))
+    )
+    found = np.frombuffer(scan.seen, POSITION)
+    assert found["sequence_number"].tolist() == [number for _, number in seen]
+    assert found["tag"].tolist() == [int(tags[row - 1]) for row, _ in seen]
+    assert found["shard_id"].tolist() == [3] * len(seen)
+
+
+# -- records in doubt ------------------------------------------------------------------------------
+
+
+def stored_at(*positions):
+    """Make an answer that stores records at some (shard, number)."""
+    shards, numbers = zip(*positions, strict=True)
+    errors = RecordErrors(np.zeros(0, np.intp), [], [])
+    is_stored = np.ones(len(positions), np.bool_)
+    return PutAnswer(is_stored, np.array(shards, np.int32), np.array(numbers, np.int64), errors)
+
+
+def test_a_copy_elsewhere_is_a_duplicate_of_a_stored_record_and_late_for_any_other():
+    doubt, batch = RecordsInDoubt(), make_batch((-1, -1, -1))
+    doubt.add(batch)
+    assert batch.state["in_doubt"].all()
+    doubt.note_stored(batch, np.array([0, 1]), stored_at((0, 7), (1, 4), (0, 0)))
+    tags = batch.entries.tags
+    doubt.note_copies(make_positions(tags[[0, 0, 1, 2]], [0, 2, 1, 3], [7, 1, 4, 9]))
+    assert doubt.duplicates() == [Copy(0, 2, 1), Copy(2, 3, 9)]
+    assert doubt.late() == [Copy(2, 3, 9)]
+
+
+def test_where_a_record_that_was_never_in_doubt_is_stored_is_not_noted():
+    doubt, batch, other = RecordsInDoubt(), make_batch(), make_batch()
+    doubt.note_stored(other, np.array([0]), stored_at((0, 7)))
+    doubt.add(batch)
+    doubt.note_stored(other, np.array([0]), stored_at((0, 7)))
+    doubt.note_copies(make_positions(batch.entries.tags, 0, 7))
+    assert doubt.late() == [Copy(0, 0, 7)]
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [[0, 1, 2, 3, 4, 5], [0, 1, 2, 6, 7, 8], [0, 2, 9, 1, 3, 4], [0, 1, 70_000, 300, 600, 601]],
+)
+def test_a_copy_of_a_pack_is_one_of_each_of_its_rows(rows):
+    doubt, batch = RecordsInDoubt(), make_batch((-1, -1), rows=rows, row_counts=[3, 3])
+    doubt.add(batch)
+    doubt.add(batch)  # its second request was cut off as well
+    doubt.note_copies(make_positions(batch.entries.tags[1:], 2, 9))
+    assert doubt.late() == [Copy(row, 2, 9) for row in rows[3:]]
+
+
+def test_many_batches_in_doubt_are_all_known():
+    doubt = RecordsInDoubt()
+    for first in range(0, 40, 4):
+        doubt.add(make_batch((-1,) * 4, rows=range(first, first + 4)))
+    tags = number_tags(np.arange(41), None)
+    assert doubt.contains(tags).tolist() == [True] * 40 + [False]
+
+
+def test_the_lowest_watermark_of_all_batches_in_doubt_is_kept():
+    doubt = RecordsInDoubt()
+    for row, watermark in enumerate(([5, 3, 1], [4, 6], [7, 7, 7])):
+        batch = make_batch(rows=[row])
+        batch.low_watermark = np.array(watermark)
+        doubt.add(batch)
+    assert doubt.low_watermark.tolist() == [4, 3]
+
+
+def test_rejected_records_are_counted_that_were_in_doubt():
+    reconciler, batch = Reconciler(PLACE, RUN_ID, Retry()), make_batch((-1, -1, -1))
+    reconciler.note_rejected(batch)
+    assert reconciler.count_rejected(range(3)) == 0
+    batch.state["in_doubt"][1:] = True
+    reconciler.note_rejected(batch)
+    assert reconciler.count_rejected(range(3)) == 2
+    assert reconciler.count_rejected([0, 2, 5]) == 1
+
+
+# -- starts ----------------------------------------------------------------------------------------
+
+
+def drive(reconciler, talk):
+    """Answer what a reconciler asks, until it asks nothing."""
+    clock = count(0.0, 10.0)
+    while asked := reconciler.next_query(next(clock)):
+        query, request = asked
+        reconciler.complete(query, talk.answer(request), Moment(next(clock), 0.5))
+    return reconciler
+
+
+def test_a_run_on_no_stream_says_so():
+    talk = Talk()
+    assert not drive(Reconciler(PLACE, RUN_ID, Retry()), talk).is_stream_missing
+    talk.platform.delete_stream(STREAM)
+    assert drive(Reconciler(PLACE, RUN_ID, Retry()), talk).is_stream_missing
+
+
+def test_the_starts_of_512_written_shards_are_kept():
+    talk = Talk(shards=514)
+    for shard in range(514):
+        talk.write(shard % 3, shard=shard)
+    starts = drive(Reconciler(PLACE, RUN_ID, Retry()), talk).starts
+    assert starts == {str(shard): shard % 3 for shard in range(514) if shard % 3}
+    for shard in range(0, 514, 3):
+        talk.write(1, shard=shard)
+    assert len(drive(Reconciler(PLACE, RUN_ID, Retry()), talk).starts) == 512
+
+
+def test_a_look_up_begins_at_the_location_noted_at_the_start():
+    talk = Talk(lists_numbers=False)
+    talk.write(3)
+    talk.refused = {"GetItem"}
+    reconciler = drive(Reconciler(PLACE, RUN_ID, Retry()), talk)
+    batch = make_batch()
+    batch.low_watermark = None
+    reconciler.prepare(batch)
+    talk.asked.clear()
+    reconciler.look_up(batch, -100.0)  # it had its time to settle
+    drive(reconciler, talk)
+    assert talk.asked.count("Seek") == 0
+    [lookup] = reconciler.take_lookups()
+    assert lookup.is_proven.tolist() == [True]
+
+
+def test_a_record_in_a_shard_beyond_the_documented_ones_is_noted_all_the_same():
+    reconciler, batch = Reconciler(PLACE, RUN_ID, Retry()), make_batch((-1, -1))
+    answer = stored_at((MAX_SHARDS, 3), (1, 4))
+    reconciler.note_stored(batch, np.array([0, 1]), answer)
+    later = make_batch()
+    later.low_watermark = None
+    reconciler.prepare(later)
+    assert later.low_watermark.tolist() == [0, 4]
