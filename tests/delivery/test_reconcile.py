@@ -440,3 +440,72 @@ def test_a_record_in_a_shard_beyond_the_documented_ones_is_noted_all_the_same():
     later.low_watermark = None
     reconciler.prepare(later)
     assert later.low_watermark.tolist() == [0, 4]
+
+
+# -- while records are sent ------------------------------------------------------------------------
+
+
+def test_a_look_up_begins_once_it_has_settled():
+    talk = Talk()
+    reconciler = drive(Reconciler(PLACE, RUN_ID, Retry(settle_seconds=2.0)), talk)
+    assert reconciler.is_ready
+    assert not reconciler.has_work
+    assert reconciler.wake_at() is None
+    first, second = make_batch(rows=[0]), make_batch(rows=[1])
+    reconciler.look_up(first, 10.0)
+    reconciler.look_up(second, 11.0)
+    assert reconciler.wake_at() == 12.0
+    assert reconciler.next_query(11.9) is None
+    assert reconciler.next_query(12.0) is not None
+    assert reconciler.is_ready
+    assert reconciler.batches == [second, first]
+    assert reconciler.clear() == [second, first]
+    assert reconciler.batches == []
+    assert not reconciler.has_work
+
+
+def test_one_last_scan_follows_the_look_ups():
+    talk = Talk()
+    reconciler = drive(Reconciler(PLACE, RUN_ID, Retry()), talk)
+    reconciler.begin_last_scan()
+    assert reconciler.next_query(0.0) is None  # nothing was in doubt
+    reconciler.look_up(make_batch(), -100.0)
+    reconciler.begin_last_scan()  # too early
+    drive(reconciler, talk)
+    assert len(list(reconciler.take_lookups())) == 1
+    assert reconciler.has_work
+    talk.asked.clear()
+    reconciler.begin_last_scan()
+    drive(reconciler, talk)
+    assert talk.asked
+    assert not reconciler.has_work
+    assert list(reconciler.take_lookups()) == []
+
+
+def test_a_look_up_that_is_given_up_proves_nothing():
+    talk = Talk()
+    reconciler = drive(Reconciler(PLACE, RUN_ID, Retry(deadline_seconds=30.0)), talk)
+    reconciler.look_up(make_batch(), -100.0)
+    clock = count(0.0, 40.0)
+    while asked := reconciler.next_query(next(clock)):
+        refused = Answer(503, {}, b"")
+        assert reconciler.complete(asked[0], refused, Moment(next(clock), 0.5)) is None
+    [lookup] = reconciler.take_lookups()
+    assert not lookup.is_found.any()
+    assert not lookup.is_proven.any()
+
+
+def test_batches_share_a_watermark_that_outweighs_them_and_keep_their_first():
+    reconciler, (first, second, third) = (
+        Reconciler(PLACE, RUN_ID, Retry()),
+        (make_batch(rows=[row]) for row in range(3)),
+    )
+    for batch in (first, second, third):
+        batch.low_watermark = None
+    reconciler.note_stored(first, np.array([0]), stored_at((9, 5)))  # ten shards: 80 bytes
+    reconciler.prepare(first)
+    reconciler.note_stored(first, np.array([0]), stored_at((9, 8)))
+    reconciler.prepare(first)
+    reconciler.prepare(second)
+    reconciler.prepare(third)
+    assert [int(batch.low_watermark[9]) for batch in (first, second, third)] == [5, 5, 8]
