@@ -172,13 +172,6 @@ class FileTable:
                     f"{dtype}. Correct types, or publish the file apart."
                 )
 
-    def data_columns(self, columns: Sequence[str] | None, *, index: bool) -> Sequence[str] | None:
-        """Return the columns that go into Data; None: lines as they are."""
-        if columns is not None or self.is_lines:
-            return columns
-        own = [name for name in self.schema.names if name not in self.index]
-        return [*self.index, *own] if index else own
-
     def check_members(self, named: Mapping[str, str]) -> None:
         """Refuse a member that no line has, as far as the first lines of all files show.
 

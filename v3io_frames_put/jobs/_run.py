@@ -89,14 +89,17 @@ class JobOptions:
             as_lines=rows.format == "json",
             agreed=agreed,
         )
-        columns = [] if isinstance(rows.columns, str) else rows.columns or []
-        named = dict.fromkeys(columns, "columns")
+        columns = rows.columns
+        named = dict.fromkeys([] if isinstance(columns, str) else columns or [], "columns")
         named |= dict.fromkeys(table.where.columns if table.where else (), "where")
         for option in ("partition_key", "shard", "client_info"):
             if isinstance(name := getattr(rows, option), str):
                 named[name] = option
         table.check_members(named)
-        return table, replace(rows, columns=table.data_columns(rows.columns, index=self.index))
+        if columns is None and not table.is_lines:
+            own = [name for name in table.schema.names if name not in table.index]
+            columns = [*table.index, *own] if self.index else own
+        return table, replace(rows, columns=columns)
 
     def notes(self, table: FileTable) -> list[str]:
         """Say what reading the files changes on the way."""
@@ -225,12 +228,7 @@ def run_job(
 
     What is raised, because the run ended early or a file could not be written, has ``.results``.
     """
-    known: dict[str, int] | None = None  # rows by status of a run that goes on
-    if prior is not None and prior.complete_rows is None:
-        status = prior.outcomes.status
-        known = {name: int((status == code).sum()) for code, name in enumerate(STATUSES)}
-    looks_up = job.options.delivery == "exactly_once"
-    with show_progress(job.progress, table, known, looks_up=looks_up) as show:
+    with show_progress(job.progress, table) as show:
 
         def look_on(snapshot: Progress) -> None:
             # Otherwise the free memory inside the pool grows as long as the job runs.
