@@ -326,33 +326,19 @@ def _raise_if_ended_early(
 
 @contextmanager
 def show_progress(
-    progress: ProgressOption,
-    table: FileTable,
-    known: Mapping[str, int] | None = None,
-    *,
-    looks_up: bool = False,
+    progress: ProgressOption, table: FileTable
 ) -> Iterator[Callable[[Progress], None]]:
     """Open what shows progress: a bar where a person looks on, else log lines.
 
-    A bar is given an estimate of the table's rows, a callable exact numbers only. ``known`` are
-    the rows by status that a journal knows when the run goes on: progress begins there, and
-    ``looks_up`` says that the unknown ones are looked up before anything is sent.
+    A bar is given an estimate of the table's rows, a callable exact numbers only.
     """
     shown = log_every_ten_seconds() if progress is None and not someone_looks_on() else progress
-    counts = {name: (known or {}).get(name, 0) for name in ("stored", "rejected")}
-    in_doubt = (known or {}).get("unknown", 0) if looks_up else 0
     with open_progress(shown) as show:
 
         def update(snapshot: Progress) -> None:
             total = table.num_rows if callable(progress) else estimate_rows(table)
-            least = {name: max(count, getattr(snapshot, name)) for name, count in counts.items()}
-            waiting = snapshot.waiting
-            if waiting is None and in_doubt and not (snapshot.bytes_sent or snapshot.in_flight):
-                waiting = f"looking up {in_doubt:,} rows that may be stored"
-            show(replace(snapshot, total=total, waiting=waiting, **least))
+            show(replace(snapshot, total=total))
 
-        if known is not None:
-            update(Progress())
         yield update
 
 
