@@ -108,10 +108,6 @@ class InputFile:
         """What identifies the file, now and in another process."""
         return self.name, self.size, self.mtime_ns
 
-    def resolve(self) -> Path:
-        """Return where it is, links followed, if it is on this machine."""
-        return Path(self.path).resolve()
-
     def open(self) -> pa.NativeFile:
         """Open it for reading anywhere in it."""
         return self.filesystem.open_input_file(self.path)

@@ -59,7 +59,7 @@ _ASCENDING: Final = ("sequence_number", "file_row")
 
 def check_outputs(files: Sequence[InputFile], **outputs: OutputPath) -> None:
     """Refuse to write over what is read, twice to one place, or where no file can be."""
-    inputs = {file.resolve() for file in files}
+    inputs = {Path(file.path).resolve() for file in files}
     for name, place in check_apart(outputs).items():
         if place in inputs:
             raise ConfigError(
@@ -479,13 +479,8 @@ class Sink:
     def add_unread(self, num_rows: int) -> None:
         """Count rows at the end that were never read."""
         schema = pa.schema([own for own in result_schema(packed=self._packed) if own not in PLACE])
-        row = {
-            "status": "unsent",
-            "error_message": "Stopped",
-            "error_detail": "The run ended before its turn.",
-            "attempts": 0,
-            "maybe_duplicate": False,
-        }
+        reasons = dict(zip(_REASONS.names, _NEVER_READ, strict=True))
+        row = {**reasons, "attempts": 0, "maybe_duplicate": False}
         one = pa.RecordBatch.from_pylist([row], schema)
         for start in range(0, num_rows, PAGE_ROWS):
             self.take(one.take(np.zeros(min(PAGE_ROWS, num_rows - start), np.int32)))
@@ -577,16 +572,9 @@ class Tally:
         }
 
     def _add_reasons(self, batch: pa.RecordBatch) -> None:
-        table = pa.table(
-            {
-                "status": batch.column("status").cast(pa.string()),
-                "error_message": batch.column("error_message"),
-                "error_code": batch.column("error_code"),
-                "detail": batch.column("error_detail"),
-                "file": batch.column("file").cast(pa.string()),
-                "file_row": batch.column("file_row"),
-            }
-        )
+        columns = {name: batch.column(name) for name in (*_GROUP_BY, "file", "file_row")}
+        columns |= {name: columns[name].cast(pa.string()) for name in ("status", "file")}
+        table = pa.table({**columns, "detail": batch.column("error_detail")})
         grouped = table.group_by(list(_GROUP_BY), use_threads=False)
         firsts = [(name, "first") for name in ("detail", "file", "file_row")]
         for found in grouped.aggregate([([], "count_all"), *firsts]).to_pylist():
