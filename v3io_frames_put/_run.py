@@ -27,7 +27,7 @@ from ._producer.values import PAGE_ROWS, Copy, Failure
 from ._wire.api import Fault
 from ._wire.bodies import EncodedWindow, encode_window
 from .errors import ConfigError, PutRecordsError
-from .progress import Progress, ProgressOption, RetryLog, Throttle, check_progress, open_progress
+from .progress import Progress, ProgressOption, RetryLog, Throttle, open_progress
 from .results import Order, Receipt, count_and_first
 
 if TYPE_CHECKING:
@@ -84,7 +84,10 @@ def plan_run(  # noqa: PLR0913  # what every face passes on
     ``reading`` is what else decides which rows the data has: a resumed run must have the same.
     Raises ConfigError or DataError.
     """
-    check_progress(progress)
+    if progress is not None and not isinstance(progress, bool) and not callable(progress):
+        raise ConfigError(
+            f"progress={progress!r}: expected True, False or a callable that takes a snapshot."
+        )
     check_event("cancel", cancel)
     planned = plan_data(data, rows, delivery)
     return RunPlan(
@@ -137,13 +140,13 @@ def digest_mapping(plan: RowPlan, rows: RowOptions, **reading: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+@dataclass
 class StopSwitch:
     """Whether the user wants the run to stop, and how soon: by Ctrl-C, or by ``cancel``."""
 
-    def __init__(self, cancel: threading.Event | None = None) -> None:
-        self._cancel = cancel
-        self._ignores_ctrl_c = False
-        self.presses = 0
+    _cancel: threading.Event | None = None
+    _ignores_ctrl_c: bool = False
+    presses: int = 0
 
     @property
     def is_on(self) -> bool:
@@ -441,7 +444,7 @@ class Run:
         stop, counts = producer.stopped, producer.outcomes.counts
         seconds = self._runtime.clock() - self._began
         stored = counts["stored"] - (prior.outcomes.count_stored() if prior else 0)
-        out_of_order = producer.out_of_order(late) if prior is None else None
+        out_of_order = producer.reordering.find_rows(late) if prior is None else None
         copies = {*(reconciler.duplicates() if reconciler else ())}
         duplicates = sorted(copies | {*(prior.duplicates if prior else ())})
         receipt = Receipt(
@@ -462,7 +465,7 @@ class Run:
             stopped=None if stop is None else stop.cause,
             already_complete=prior is not None and prior.is_complete,
             out_of_order=None if out_of_order is None else count_and_first(out_of_order),
-            duplicates=count_and_first([list(copy) for copy in duplicates]),
+            duplicates=count_and_first(list(map(list, duplicates))),
         )
         return RunReport(
             receipt, stop, self._broken, self._is_source_broken, out_of_order, late, duplicates

@@ -10,13 +10,13 @@ import logging
 import math
 import sys
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from uuid import uuid4
 
 from . import _html
 from ._producer.classification import describe_cause
-from .errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -75,14 +75,6 @@ class Progress:
 
 
 ProgressOption: TypeAlias = "bool | Callable[[Progress], Any] | None"
-
-
-def check_progress(progress: object) -> None:
-    """Refuse what is neither a switch nor a callable."""
-    if progress is not None and not isinstance(progress, bool) and not callable(progress):
-        raise ConfigError(
-            f"progress={progress!r}: expected True, False or a callable that takes a snapshot."
-        )
 
 
 @contextmanager
@@ -336,13 +328,15 @@ def about_seconds(seconds: float) -> str:
 # -- the log -------------------------------------------------------------------------------
 
 
+@dataclass(slots=True)
 class RetryLog:
     """Logs retries: at once, two seconds later, then ever more rarely."""
 
-    def __init__(self, run_id: str, producer: Producer) -> None:
-        self._run_id, self._producer = run_id, producer
-        self._throttle = Throttle(_LOG_EVERY_SECONDS)
-        self._requests = self._rows = 0
+    _run_id: str
+    _producer: Producer
+    _throttle: Throttle = field(default_factory=partial(Throttle, _LOG_EVERY_SECONDS))
+    _requests: int = 0
+    _rows: int = 0
 
     def log(self, now: float) -> None:
         """Log the retries since the last line, if it is time for one."""

@@ -434,13 +434,13 @@ def _find_out_of_order(bench: Bench) -> set[int]:
     rows: set[int] = set()
     is_alone = not bench.case.ends or (len(bench.case.ends) == 1 and not bench.case.goes_on)
     for process in bench.processes:
-        reordering = process.run.producer._reordering
+        reordering = process.run.producer.reordering
         rows |= {*reordering.rows}
         if not is_alone:
             rows |= reordering._reordered_at.keys()
     last = bench.processes[0].run
     if is_alone and last._reconciler is not None:
-        rows |= {*last.producer.out_of_order(last._reconciler.late())}
+        rows |= {*last.producer.reordering.find_rows(last._reconciler.late())}
     return rows
 
 

@@ -56,7 +56,7 @@ def test_a_row_stored_after_a_later_one_of_its_own_request_is_listed():
     keys = ["a", "a", "b", "b"]
     results = run.send(rows_frame(4, key=keys), partition_key="key")
     assert statuses(results) == ["stored"] * 4
-    assert run.delivery.out_of_order([]) == [0, 2]
+    assert run.delivery.reordering.find_rows([]) == [0, 2]
     assert results.maybe_duplicate.tolist() == [True, False, True, False]
     assert_in_order(run, keys, excused=(0, 2))
 
@@ -69,7 +69,7 @@ def test_a_row_that_was_reordered_is_listed_when_it_is_found_late():
     later = results.sequence_number[1]
     for number, listed in ((later + 1, [0]), (later - 1, [])):
         late = [Copy(row, shard_id=0, sequence_number=number) for row in (0, 2)]
-        assert run.delivery.out_of_order(late) == listed
+        assert run.delivery.reordering.find_rows(late) == listed
 
 
 def test_rows_that_are_not_reordered_are_not_listed():
@@ -78,7 +78,7 @@ def test_rows_that_are_not_reordered_are_not_listed():
     keys = ["a", "a", "b", "c"]
     results = run.send(rows_frame(4, key=keys), partition_key="key")
     assert statuses(results) == ["stored"] * 4
-    assert run.delivery.out_of_order([]) == []
+    assert run.delivery.reordering.find_rows([]) == []
     assert_in_order(run, keys)
 
 
@@ -110,7 +110,7 @@ def test_every_key_keeps_its_order_at_any_parallelism(max_in_flight):
     assert statuses(results) == ["stored"] * 3_000
     assert_true(run, results)
     given = [key if key is not None else object() for key in keys]
-    assert_in_order(run, given, excused=run.delivery.out_of_order([]))
+    assert_in_order(run, given, excused=run.delivery.reordering.find_rows([]))
     assert min(16, max_in_flight) <= run.network.peak_in_flight <= max_in_flight
     twice = {row for row, places in run.stored.items() if len(places) > 1}
     assert twice <= set(results.index[results.maybe_duplicate])

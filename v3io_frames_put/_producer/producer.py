@@ -42,7 +42,7 @@ from .outcomes import Outcomes, Reordering, RunLog
 from .values import PAGE_ROWS, Copy, Failure, Status
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
@@ -100,7 +100,7 @@ class Producer:
         self._accumulator = Accumulator(options.lanes)
         self._reconciler = reconciler
         self._run_log = run_log or RunLog()
-        self._reordering = Reordering()
+        self.reordering = Reordering()
         self._retried: list[Retried] = []
         self._in_flight: dict[int, Batch] = {}
         self._bytes_in_flight = self.rows_in_flight = 0
@@ -316,13 +316,13 @@ class Producer:
         self._record_stored(batch, stored, shards, numbers)
         if batch.attempts > 1:
             at = np.flatnonzero(parsed.stored)
-            self._reordering.note_stored(batch, at, numbers)
+            self.reordering.note_stored(batch, at, numbers)
         if self._reconciler:
             self._reconciler.note_stored(batch, np.flatnonzero(parsed.stored), parsed)
         if stored is None:
             self._accumulator.advance(batch)
             return
-        self._reordering.note_open(batch, parsed.stored, numbers)
+        self.reordering.note_open(batch, parsed.stored, numbers)
         still_open = self._record_rejected(batch, parsed.errors)
         if still_open is None:
             self._accumulator.advance(batch)
@@ -373,8 +373,8 @@ class Producer:
         """Record what was found of a batch whose request got no answer; send the rest again."""
         batch, is_found = lookup.batch, lookup.is_found
         found, numbers = np.flatnonzero(is_found), lookup.positions["sequence_number"]
-        self._reordering.note_stored(batch, found, numbers)
-        self._reordering.note_open(batch, is_found, numbers)
+        self.reordering.note_stored(batch, found, numbers)
+        self.reordering.note_open(batch, is_found, numbers)
         if len(found):
             self._record_stored(batch, found, lookup.positions["shard_id"], numbers)
         unproven = np.flatnonzero(~is_found & ~lookup.is_proven)
@@ -537,10 +537,6 @@ class Producer:
         for first in range(outcomes.num_rows, num_rows, PAGE_ROWS):
             outcomes.open(min(PAGE_ROWS, num_rows - first))
             outcomes.record_failure(outcomes.open_rows(first), "unsent", STOPPED)
-
-    def out_of_order(self, late: Iterable[Copy]) -> list[int]:
-        """Return rows of this process that are stored after later ones of their destination."""
-        return self._reordering.find_rows(late)
 
     def count_left(self, late: Sequence[Copy]) -> int:
         """Return how many rows the same call again has to deal with, given those found late."""
