@@ -382,6 +382,7 @@ class JsonEncoder(Encoder):
     def __init__(self, columns: Sequence[Column], encoding: Encoding, max_bytes: int) -> None:
         self._columns = columns
         self._writings: list[Writing] = []
+        self.row_bytes = 0
         for column in columns:
             try:  # Python objects show their types only cell by cell
                 writing = _AS_IT_IS if column.type is None else plan_writing(column.type, encoding)
@@ -389,10 +390,10 @@ class JsonEncoder(Encoder):
                 dtype, advice = column.type, str(error)
                 raise UnsupportedType(column=column.name, dtype=dtype, advice=advice) from None
             self._writings.append(writing)
+            self.row_bytes += len(column.name) + CELL_BYTES
         self._encoding = encoding
         self._max_bytes = max_bytes
         self._writer = RowWriter()
-        self.row_bytes = sum(len(column.name) + CELL_BYTES for column in columns)
 
     def encode(self, window: Window, log: RejectionLog) -> pa.BinaryArray:
         """Return the text of the window's rows, or of as many as fit ``max_bytes``.

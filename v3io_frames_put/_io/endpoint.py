@@ -215,7 +215,7 @@ class Endpoint:
             if proxy.password:
                 password = unquote(proxy.password)
                 texts += [password, _encode_basic(unquote(proxy.username or ""), password)]
-        return Secrets(text for text in texts if text)
+        return Secrets(filter(None, texts))
 
 
 def _encode_basic(user: str, password: str) -> str:
