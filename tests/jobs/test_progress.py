@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -68,3 +69,21 @@ def test_a_callable_is_given_what_is_exact():
     with show_progress(seen.append, files(num_bytes=100, rows_read=1, bytes_read=1)) as show:
         show(snapshot(1, stored=3))
     assert [(one.total, one.stored) for one in seen] == [(7, 3), (None, 3)]
+
+
+def test_after_a_kill_it_begins_with_what_the_journal_knows():
+    seen = []
+    known = {"stored": 500, "rejected": 2, "unsent": 0, "unknown": 40}
+    with show_progress(seen.append, files(1_000), known, looks_up=True) as show:
+        show(replace(snapshot(1, stored=0), bytes_sent=0, in_flight=0))
+        show(replace(snapshot(2, stored=600), bytes_sent=0, in_flight=8))
+    assert [(one.stored, one.rejected) for one in seen] == [(500, 2), (500, 2), (600, 2)]
+    look_up = "looking up 40 rows that may be stored"
+    assert [one.waiting for one in seen] == [look_up, look_up, None]
+
+
+def test_rows_that_are_sent_again_are_not_looked_up():
+    seen = []
+    with show_progress(seen.append, files(9), {"unknown": 4}):
+        pass
+    assert [one.waiting for one in seen] == [None]

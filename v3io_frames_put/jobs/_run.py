@@ -228,7 +228,12 @@ def run_job(
 
     What is raised, because the run ended early or a file could not be written, has ``.results``.
     """
-    with show_progress(job.progress, table) as show:
+    known: dict[str, int] | None = None  # rows by status of a run that goes on
+    if prior is not None and prior.complete_rows is None:
+        status = prior.outcomes.status
+        known = {name: int((status == code).sum()) for code, name in enumerate(STATUSES)}
+    looks_up = job.options.delivery == "exactly_once"
+    with show_progress(job.progress, table, known, looks_up=looks_up) as show:
 
         def look_on(snapshot: Progress) -> None:
             # Otherwise the free memory inside the pool grows as long as the job runs.
@@ -326,19 +331,33 @@ def _raise_if_ended_early(
 
 @contextmanager
 def show_progress(
-    progress: ProgressOption, table: FileTable
+    progress: ProgressOption,
+    table: FileTable,
+    known: Mapping[str, int] | None = None,
+    *,
+    looks_up: bool = False,
 ) -> Iterator[Callable[[Progress], None]]:
     """Open what shows progress: a bar where a person looks on, else log lines.
 
-    A bar is given an estimate of the table's rows, a callable exact numbers only.
+    A bar is given an estimate of the table's rows, a callable exact numbers only. ``known`` are
+    the rows by status that a journal knows when the run goes on: progress begins there, and
+    ``looks_up`` says that the unknown ones are looked up before anything is sent.
     """
     shown = log_every_ten_seconds() if progress is None and not someone_looks_on() else progress
+    counts = {name: (known or {}).get(name, 0) for name in ("stored", "rejected")}
+    in_doubt = (known or {}).get("unknown", 0) if looks_up else 0
     with open_progress(shown) as show:
 
         def update(snapshot: Progress) -> None:
             total = table.num_rows if callable(progress) else estimate_rows(table)
-            show(replace(snapshot, total=total))
+            least = {name: max(count, getattr(snapshot, name)) for name, count in counts.items()}
+            waiting = snapshot.waiting
+            if waiting is None and in_doubt and not (snapshot.bytes_sent or snapshot.in_flight):
+                waiting = f"looking up {in_doubt:,} rows that may be stored"
+            show(replace(snapshot, total=total, waiting=waiting, **least))
 
+        if known is not None:
+            update(Progress())
         yield update
 
 
