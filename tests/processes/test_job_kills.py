@@ -15,7 +15,7 @@ from tests.processes.uploader import STREAM, make_frame
 from tests.readers import read_shard
 from v3io_frames_put.local import LocalPlatform
 
-ROWS, FILES = 100_000, 4
+ROWS, FILES = 200_000, 4  # 200 requests: ten kills, after at most 8 each, do not use them up
 KILLS = {0: 2, 1: 10}  # by seed
 
 
@@ -48,10 +48,11 @@ def test_a_job_that_is_killed_again_and_again_puts_each_row_once(platform, folde
     command = [
         "-m", "v3io_frames_put", "publish", folder, STREAM, "--partition-key", "key",
         "--delivery", "exactly_once", "--journal", journal, "--results", results,
+        "--max-in-flight", "2",
     ]  # fmt: skip
     environment = {**os.environ, "V3IO_API": platform.endpoint}
     for _ in range(KILLS[seed]):
-        point = puts(platform) + chance.randint(1, 12)
+        point = puts(platform) + chance.randint(1, 8)
         with running(*command, env=environment) as job:
             platform.wait_until(
                 lambda p, n=point: puts(p) >= n or job.poll() is not None, PATIENCE_SECONDS
