@@ -23,6 +23,7 @@ from v3io_frames_put._io.senders import Event, RequestDone, Senders, ThreadFaile
 from v3io_frames_put._io.stream_admin import Clock, RetryingRequests
 from v3io_frames_put._io.transport import KINDS, NETWORK_ERRORS, Transport, fault_kind, fault_text
 from v3io_frames_put._journal import open_journal
+from v3io_frames_put._journal.journal import Journal
 from v3io_frames_put._journal.store import Store, from_blob, narrow, to_blob
 from v3io_frames_put._producer import classification as errors_of_answers
 from v3io_frames_put._producer.accumulator import Accumulator, Batch

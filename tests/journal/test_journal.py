@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 import sqlite3
 import subprocess
 import sys
 import textwrap
 import threading
+from contextlib import closing
+from types import SimpleNamespace
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
 
+from tests.internals import Journal
 from v3io_frames_put import Encoding, Interrupted, Limits, Retry, put_records, summarize
 from v3io_frames_put.errors import ConfigError, DataError, PutRecordsError, RequestError
 from v3io_frames_put.local import LocalPlatform, faults
@@ -118,6 +123,22 @@ def test_places_are_kept_of_a_page_of_which_a_row_is_found_by_the_look_up(platfo
     reported = zip(after.shard_id.tolist(), after.sequence_number.tolist(), strict=True)
     assert dict(enumerate(reported)) == places
     pd.testing.assert_frame_equal(put(platform, path, **options), after)
+
+
+def test_a_kill_leaves_at_most_four_answered_requests_in_doubt(path, tmp_path):
+    journal, in_doubt = Journal(path), []
+    for request in range(20):
+        entries = SimpleNamespace(rows=np.array([request]))
+        journal.send(SimpleNamespace(request=request, entries=entries, low_watermark=None))
+        journal.commit()  # it is sent, and answered while the next one waits for the file
+        for part in ("", "-wal"):  # what a killed process leaves
+            shutil.copy(f"{path}{part}", f"{tmp_path}/copy{part}")
+        with closing(sqlite3.connect(tmp_path / "copy")) as left:
+            count = "select count(*) from requests where not is_refused"
+            in_doubt += left.execute(count).fetchone()
+        (journal.rejected if request % 2 else journal.acked)(request)
+    journal.close()
+    assert max(in_doubt) <= 1 + 4
 
 
 def test_a_journal_is_small(platform, path):

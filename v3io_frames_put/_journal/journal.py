@@ -318,7 +318,8 @@ class Journal(RunLog):
 
         Answers do not: several of them share one write.
         """
-        self._save(with_outcomes=not self._sent or len(self._answered) >= _ANSWERS_AT_ONCE)
+        answers = len(self._answered) + len(self._refused)
+        self._save(with_outcomes=not self._sent or answers >= _ANSWERS_AT_ONCE)
 
     def _save(self, *, with_outcomes: bool) -> None:
         fresh = self.blocks.fresh  # another thread may be adding to it
