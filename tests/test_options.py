@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import pandas as pd
 import pytest
 
 from tests.internals import DeliveryOptions, RowOptions
-from v3io_frames_put import ConfigError, Limits, Retry
+from v3io_frames_put import ConfigError, Limits, Retry, plan_records
 
 pytestmark = pytest.mark.pure
 
@@ -46,10 +47,9 @@ def test_delivery_options_are_checked_when_they_are_made(options, message):
 
 
 def test_client_info_leaves_no_room_for_tags():
-    DeliveryOptions().check_client_info(b"x")
-    DeliveryOptions(delivery="exactly_once").check_client_info(None)
+    frame = pd.DataFrame({"a": [1]})
     with pytest.raises(ConfigError, match="writes its tags there"):
-        DeliveryOptions(delivery="exactly_once").check_client_info(b"x")
+        plan_records(frame, "users/s", delivery="exactly_once", client_info=b"x")
 
 
 def test_options_do_not_change():

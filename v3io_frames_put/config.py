@@ -196,6 +196,9 @@ class Encoding:
             )
 
 
+_ENCODING: Final = Encoding()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)  # arrays do not compare as values
 class RowOptions:
     """What becomes of which column; see ``put_records`` for each option.
@@ -210,10 +213,10 @@ class RowOptions:
     partition_key: Any = None
     shard: Any = None
     client_info: Any = None
-    encoding: Encoding = field(default_factory=Encoding)
+    encoding: Any = None  # an Encoding; None becomes the default one
 
     def __post_init__(self) -> None:
-        or_default("encoding", self.encoding, Encoding())
+        object.__setattr__(self, "encoding", or_default("encoding", self.encoding, _ENCODING))
         if not isinstance(self.index, (bool, np.bool_)):
             raise ConfigError(f"index={self.index!r}: expected True or False. Correct it.")
         check_choice("format", self.format, get_args(Format))
@@ -231,11 +234,6 @@ class RowOptions:
         """Whether a record holds several rows."""
         return self.rows_per_record != 1
 
-    @property
-    def is_routed(self) -> bool:
-        """Whether rows may have a partition key or a shard."""
-        return self.partition_key is not None or self.shard is not None
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeliveryOptions:
@@ -250,6 +248,12 @@ class DeliveryOptions:
     max_in_flight_bytes: int = 64 << 20
     retry: Retry = field(default_factory=Retry)
     limits: Limits = field(default_factory=Limits)
+    # What follows from them:
+    first_in_flight: int = field(init=False)  # requests in flight at once when the run begins
+    most_in_flight: int = field(init=False)  # and ever
+    lanes: int = field(init=False)  # of records that wait; one request at a time needs one
+    most_body_bytes: int = field(init=False)  # of the largest body that may be sent
+    window_bytes: int = field(init=False)  # that are read and encoded at once
 
     def __post_init__(self) -> None:
         check_choice("delivery", self.delivery, get_args(DeliveryMode))
@@ -266,38 +270,17 @@ class DeliveryOptions:
                 continue
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise ConfigError(f"{name}={value!r}: expected a whole number from 1{or_auto}.")
-
-    def check_client_info(self, client_info: object) -> None:
-        """Refuse client info beside ``exactly_once``, which writes its tags there."""
-        if client_info is not None and self.delivery == "exactly_once":
-            raise ConfigError(
-                "client_info: delivery='exactly_once' writes its tags there. Leave one of them out."
-            )
-
-    @property
-    def most_body_bytes(self) -> int:
-        """Bytes of the largest body that may be sent."""
-        return min(self.limits.max_body_bytes, self.max_in_flight_bytes)
-
-    @property
-    def most_in_flight(self) -> int:
-        """Requests that can ever be in flight at once."""
-        return MOST_REQUESTS if self.max_in_flight == "auto" else self.max_in_flight
-
-    @property
-    def first_in_flight(self) -> int:
-        """Requests that may be in flight at once when the run begins."""
-        return FIRST_REQUESTS if self.max_in_flight == "auto" else self.max_in_flight
-
-    @property
-    def lanes(self) -> int:
-        """Lanes of records that wait; one request at a time needs one lane."""
-        return 1 if self.most_in_flight == 1 else LANES_PER_BATCH * self.most_in_flight
-
-    @property
-    def window_bytes(self) -> int:
-        """Bytes that are read and encoded at once: a part of what may be held at once."""
-        return min(WINDOW_BYTES, max(1, self.max_in_flight_bytes // _WINDOWS_HELD))
+        first, most = FIRST_REQUESTS, MOST_REQUESTS
+        if self.max_in_flight != "auto":
+            first = most = self.max_in_flight
+        for name, value in (
+            ("first_in_flight", first),
+            ("most_in_flight", most),
+            ("lanes", 1 if most == 1 else LANES_PER_BATCH * most),
+            ("most_body_bytes", min(self.limits.max_body_bytes, self.max_in_flight_bytes)),
+            ("window_bytes", min(WINDOW_BYTES, max(1, self.max_in_flight_bytes // _WINDOWS_HELD))),
+        ):
+            object.__setattr__(self, name, value)
 
     def records_ahead(self, requests: int) -> float:
         """Return how many records wait for their turn while so many requests are in flight."""

@@ -19,7 +19,7 @@ from ._public import public
 from ._run import Run, RunPlan, RunReport, plan_run
 from ._wire.api import Answer, Fault
 from .client import Client, pick_client, with_retry
-from .config import DeliveryOptions, Encoding, Retry, RowOptions, Timeouts, check_choice, or_default
+from .config import DeliveryOptions, Encoding, Retry, RowOptions, Timeouts, check_choice
 from .errors import (
     ConfigError,
     Interrupted,
@@ -179,7 +179,7 @@ def put_records(  # noqa: PLR0913  # the one public verb: contract section 1
             partition_key=partition_key,
             shard=shard,
             client_info=client_info,
-            encoding=or_default("encoding", encoding, Encoding()),
+            encoding=encoding,
         ),
         delivery=DeliveryOptions(
             delivery=delivery,

@@ -232,12 +232,17 @@ def test_a_worker_takes_its_secrets_from_its_environment(
         ({"shard": np.zeros(3)}, "expected the name of a column"),
         ({"client_info": pd.Series([b""])}, "expected the name of a column"),
         ({"on_error": "ignore"}, "on_error='ignore'"),
-        ({"delivery": "exactly_once", "client_info": b"x"}, "writes its tags there"),
     ],
 )
 def test_options_without_a_meaning_on_a_cluster_are_refused(client, options, message):
     with pytest.raises(ConfigError, match=message):
         check_options({"client": client, **options})
+
+
+def test_client_info_beside_tags_is_refused_before_any_task(client, clicks):
+    options = check_options({"client": client, "delivery": "exactly_once", "client_info": b"x"})
+    with pytest.raises(ConfigError, match="writes its tags there"):
+        begin_run(STREAM, options, clicks(0))
 
 
 def test_an_option_that_there_is_not_is_refused_as_python_does(client):

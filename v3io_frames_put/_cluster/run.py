@@ -27,7 +27,7 @@ from .._producer.values import Failure
 from .._public import find_unknown
 from .._run import Run, RunPlan, plan_run
 from ..client import Client, pick_client
-from ..config import DeliveryOptions, Encoding, RowOptions, check_choice, or_default
+from ..config import DeliveryOptions, RowOptions, check_choice
 from ..errors import ConfigError, PutRecordsError
 from ..put import put_records, run_to_results, stop_error
 from ..results import ATTRS_KEY, collect_results
@@ -108,11 +108,9 @@ def check_options(given: Mapping[str, Any]) -> ClusterOptions:
             )
     check_choice("on_error", options["on_error"], ("return", "raise"))
     client = pick_client(options["client"])
-    options["encoding"] = or_default("encoding", options["encoding"], Encoding())
     rows = RowOptions(**{option.name: options[option.name] for option in fields(RowOptions)})
     given_delivery = {name: options[name] for name in _DELIVERY}
     delivery = DeliveryOptions(**given_delivery, retry=client.retry, limits=client.limits)
-    delivery.check_client_info(rows.client_info)
     return ClusterOptions(client=client, rows=rows, delivery=delivery, on_error=options["on_error"])
 
 

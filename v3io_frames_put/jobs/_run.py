@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from .._producer.values import STATUSES
 from .._run import Run, RunPlan, RunReport
-from ..config import DeliveryOptions, Encoding, RowOptions, or_default
+from ..config import DeliveryOptions, RowOptions
 from ..errors import ConfigError, DataError, PutRecordsError
 from ..progress import Progress, ProgressOption, Throttle, open_progress, someone_looks_on
 from ..put import stop_error
@@ -36,7 +36,9 @@ if TYPE_CHECKING:
 _LOG: Final = logging.getLogger("v3io_frames_put")
 _LOG_EVERY_SECONDS: Final = 10.0
 
-_MAPPING: Final = ("columns", "format", "rows_per_record", "partition_key", "shard", "client_info")
+_MAPPING: Final = (
+    "columns", "format", "rows_per_record", "partition_key", "shard", "client_info", "encoding",
+)  # fmt: skip
 _DELIVERY: Final = ("delivery", "order", "max_in_flight", "max_in_flight_bytes")
 
 
@@ -55,8 +57,7 @@ class JobOptions:
     def read(cls, given: Mapping[str, Any], **of_client: Any) -> Self:
         """Check the options of a call; ``of_client`` are ``retry`` and ``limits``."""
         dialect = Dialect(**{option.name: given[option.name] for option in fields(Dialect)})
-        encoding = or_default("encoding", given["encoding"], Encoding())
-        rows = RowOptions(**{name: given[name] for name in _MAPPING}, encoding=encoding)
+        rows = RowOptions(**{name: given[name] for name in _MAPPING})
         delivery: Any = {name: given[name] for name in _DELIVERY}
         return cls(
             where=given["where"],
@@ -354,7 +355,8 @@ def show_progress(
             waiting = snapshot.waiting
             if waiting is None and in_doubt and not (snapshot.bytes_sent or snapshot.in_flight):
                 waiting = f"looking up {in_doubt:,} rows that may be stored"
-            show(replace(snapshot, total=total, waiting=waiting, **least))
+            if show is not None:
+                show(replace(snapshot, total=total, waiting=waiting, **least))
 
         if known is not None:
             update(Progress())

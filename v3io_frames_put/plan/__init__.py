@@ -24,7 +24,7 @@ from .._public import public
 from .._run import plan_data
 from .._wire.bodies import ENVELOPE_BYTES, RUN_BYTES, Entries, encode_window
 from .._wire.paths import parse_stream_path
-from ..config import DeliveryOptions, Encoding, Limits, RowOptions, or_default
+from ..config import DeliveryOptions, Encoding, Limits, RowOptions
 from ..errors import UnsupportedType
 from .records_plan import KeyCounts, PlannedRecord, RecordsPlan
 
@@ -116,7 +116,7 @@ def plan_records(  # noqa: PLR0913  # the options of put_records
             partition_key=partition_key,
             shard=shard,
             client_info=client_info,
-            encoding=or_default("encoding", encoding, Encoding()),
+            encoding=encoding,
         ),
         delivery=DeliveryOptions(
             delivery=delivery,
@@ -155,7 +155,7 @@ def plan_source(
         advice=(
             *_advise_on_index(data, index=rows.index),
             *_advise_on_columns(data, planned.columns, rows.format, rows.encoding),
-            *_advise_on_keys(keys, records, is_keyed=rows.is_routed),
+            *_advise_on_keys(keys, records, rows),
             *_advise_on_lanes(survey.parallel_requests, delivery.first_in_flight),
             *_advise_on_packs(survey, survey.num_rows - num_rejected, rows),
         ),
@@ -462,8 +462,8 @@ def _measure_as_json(records: list[PlannedRecord]) -> float:
     return float(np.concatenate(sizes).mean()) if sum(map(len, sizes)) else np.inf
 
 
-def _advise_on_keys(keys: KeyCounts, records: int, *, is_keyed: bool) -> Iterator[str]:
-    if is_keyed and keys.free:
+def _advise_on_keys(keys: KeyCounts, records: int, rows: RowOptions) -> Iterator[str]:
+    if keys.free and (rows.partition_key is not None or rows.shard is not None):
         yield (
             f"Records without partition key or shard (null): {keys.free:,} of {records:,}. The "
             f"platform spreads them, and they keep no order."
