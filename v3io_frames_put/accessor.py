@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from importlib import import_module
+from types import MethodType
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-
-from ._public import bind
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,7 +30,7 @@ class _Method:
 
     def __get__(self, accessor: V3ioAccessor | None, _owner: type) -> Callable[..., Any]:
         function: Callable[..., Any] = getattr(import_module(self._module), self._name)
-        return function if accessor is None else bind(function, accessor._frame)  # noqa: SLF001  # its own
+        return function if accessor is None else MethodType(function, accessor._frame)  # noqa: SLF001  # its own
 
 
 class V3ioAccessor:

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import datetime, timezone
+from types import MethodType
 from typing import TYPE_CHECKING, Any
 
 from ._cluster.folder import OPEN, ResultsFolder, StopFlag, check_index
 from ._cluster.receipt import find_copies, merge_receipts, places_of, report_unstored, with_results
 from ._cluster.run import begin_run, check_options, receipt_of, send_partition
-from ._public import bind, public
+from ._public import public
 from ._run import plan_data
 from .errors import Interrupted, MissingExtra, PutRecordsError, UnsupportedType
 from .results import collect_results
@@ -111,7 +112,7 @@ class V3ioAccessor:
     @property
     def put_records(self) -> Callable[..., Any]:
         """Put every row on a stream; see `v3io_frames_put.dask.put_records`."""
-        return bind(put_records, self._ddf)
+        return MethodType(put_records, self._ddf)
 
 
 class _DaskRun:
