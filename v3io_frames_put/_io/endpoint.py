@@ -112,9 +112,14 @@ def _spellings(secret: str) -> set[str]:
     """List the spellings of a text; capitals of hexadecimal digits are ignored."""
     import html  # a table of every entity, which a client without secrets does not need
 
-    escaped = {secret, _quote(secret), _quote(secret, ensure_ascii=False)}
-    escaped |= {text.replace("/", "\\/") for text in escaped}
-    escaped.add("".join(f"\\u{ord(one):04x}" for one in secret))
+    escapes = decimals = hexadecimals = ""
+    for number in map(ord, secret):
+        escapes += f"\\u{number:04x}"
+        decimals += f"&#{number};"
+        hexadecimals += f"&#x{number:x};"
+    escaped = {escapes}
+    for text in (secret, _quote(secret), _quote(secret, ensure_ascii=False)):
+        escaped |= {text, text.replace("/", "\\/")}
     percent = {quote(secret), quote(secret, safe=""), quote_plus(secret)}
     return {
         *escaped,
@@ -122,8 +127,8 @@ def _spellings(secret: str) -> set[str]:
         *percent,
         *map(quote, percent),
         html.escape(secret),
-        "".join(f"&#{ord(one)};" for one in secret),
-        "".join(f"&#x{ord(one):x};" for one in secret),
+        decimals,
+        hexadecimals,
     }
 
 
@@ -133,8 +138,9 @@ def _quote(text: str, *, ensure_ascii: bool = True) -> str:
 
 def _compile(texts: Iterable[str], form: bytes) -> re.Pattern[bytes] | None:
     # Longer ones first: a secret, or a spelling, may begin with another.
-    found = [re.escape(text.encode()) for text in sorted(texts, key=len, reverse=True)]
-    return re.compile(form % b"|".join(found), re.IGNORECASE) if found else None
+    ordered = sorted(map(str.encode, texts), key=len, reverse=True)
+    found = b"|".join(map(re.escape, ordered))
+    return re.compile(form % found, re.IGNORECASE) if found else None
 
 
 NO_SECRETS: Final = Secrets()
@@ -186,7 +192,7 @@ class Endpoint:
 
     def at(self, url: str | None) -> Endpoint:
         """Return the same user at another host; None: at this one."""
-        return self if url is None else replace(self, url=url)
+        return self if url in (None, self.url) else replace(self, url=url)
 
     def with_secrets_of(self, other: Endpoint) -> Endpoint:
         """Return this endpoint with the user, key and password of another."""

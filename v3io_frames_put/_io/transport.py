@@ -245,7 +245,10 @@ def _find_way(endpoint: Endpoint) -> _Way:
 
 
 def _read_settings(endpoint: Endpoint, url: str) -> tuple[bool | str, dict[str, str]]:
-    """Read the environment's certificates and proxies; a proxy may hold a password."""
+    """Read the environment's certificates and proxies.
+
+    In a function of its own, since a proxy's password is plain text in ``settings``.
+    """
     with requests.Session() as session:
         session.trust_env = not endpoint.is_direct
         # A path has become text when the endpoint was made.
