@@ -105,7 +105,11 @@ def plan_run(  # noqa: PLR0913  # what every face passes on
 
 
 def plan_data(data: Any, rows: RowOptions, delivery: DeliveryOptions) -> RowPlan:
-    delivery.check_client_info(rows.client_info)
+    """Plan how the rows of a table become records. Raises ConfigError or DataError."""
+    if rows.client_info is not None and delivery.delivery == "exactly_once":
+        raise ConfigError(
+            "client_info: delivery='exactly_once' writes its tags there. Leave one of them out."
+        )
     return plan_rows(
         data,
         rows,
@@ -237,35 +241,28 @@ class Run:
     ) -> None:
         self.plan, self.prior, self.switch = plan, prior, switch or StopSwitch(plan.cancel)
         self.run_id = prior.run_id if prior else plan.run_id
-        self.run_log = None if prior and prior.is_complete else run_log
-        self._resumed_rows = prior.outcomes.count_final() if prior else 0
-        self._runtime = runtime or Runtime()
-        self._reconciler: Reconciler | None = None
-        tag = None
+        self.run_log = run_log = None if prior and prior.is_complete else run_log
+        earlier = prior.outcomes if prior else None
+        self._resumed_rows = earlier.count_final() if earlier else 0
+        tag, self._reconciler = None, None
         if plan.options.delivery == "exactly_once":
-            tag = bytes.fromhex(self.run_id)
-            in_doubt = prior.in_doubt if prior else None
+            tag, in_doubt = bytes.fromhex(self.run_id), prior.in_doubt if prior else None
             self._reconciler = Reconciler(plan.stream, tag, plan.options.retry, prior=in_doubt)
-        outcomes = Outcomes(
-            packed=plan.is_packed,
-            prior=prior.outcomes if prior else None,
-            run_log=self.run_log,
-            page_rows=plan.page_rows,
-        )
         self.producer = Producer(
             plan.options,
             stream=plan.stream,
-            outcomes=outcomes,
+            outcomes=Outcomes(
+                packed=plan.is_packed, prior=earlier, run_log=run_log, page_rows=plan.page_rows
+            ),
             reconciler=self._reconciler,
-            run_log=self.run_log,
+            run_log=run_log,
         )
-        # Read at the first request for a window: until then a look-up may find more rows that
-        # are stored already.
-        records = plan.rows.records(
-            prior.outcomes if prior else None, self.run_log.blocks if self.run_log else None
-        )
-        # map keeps no window that was handed out, as a generator's variable would.
+        # Rows are read at the first request for a window: until then a look-up may find more
+        # that are stored already. map keeps no window that was handed out, as the variable of a
+        # generator would.
+        records = plan.rows.records(earlier, run_log.blocks if run_log else None)
         windows = map(partial(encode_window, run_id=tag), records)
+        self._runtime = runtime or Runtime()
         self._network = self._runtime.open_network(plan, windows)
         self._retries, self._throttle = RetryLog(self.run_id, self.producer), Throttle()
         self._began = self._runtime.clock()
@@ -321,7 +318,7 @@ class Run:
         with open_progress(plan.progress) as show, self.switch.on_interrupt(self._network.wake):
             try:
                 while self.step(write):
-                    if self._throttle.is_due(clock()):
+                    if show is not None and self._throttle.is_due(clock()):
                         show(self._snapshot())
             except (SystemExit, KeyboardInterrupt):
                 raise
@@ -334,7 +331,8 @@ class Run:
                 producer.stop()
             known = len(self.prior.outcomes.status) if self.prior else 0
             producer.finish_rows(max(plan.rows.num_rows or 0, known))
-            show(self._snapshot())
+            if show is not None:
+                show(self._snapshot())
 
     def step(self, write: Callable[[pa.RecordBatch], Any]) -> bool:
         """Do one round: send, wait for events, hand out the outcomes that are final.

@@ -78,10 +78,10 @@ ProgressOption: TypeAlias = "bool | Callable[[Progress], Any] | None"
 
 
 @contextmanager
-def open_progress(progress: ProgressOption) -> Iterator[Callable[[Progress], None]]:
-    """Open what shows progress, and close it whatever happens.
+def open_progress(progress: ProgressOption) -> Iterator[Callable[[Progress], None] | None]:
+    """Open what shows progress, and close it whatever happens; yield None: nothing shows it.
 
-    None is a bar where a person looks on, a terminal or a notebook.
+    The option None is a bar where a person looks on, a terminal or a notebook.
     """
     if callable(progress):
         yield _Guard(progress)
@@ -91,7 +91,7 @@ def open_progress(progress: ProgressOption) -> Iterator[Callable[[Progress], Non
         with suppress(AttributeError, OSError, ValueError):  # no stderr, or one that is closed
             bar = CellBar() if is_notebook() else TerminalBar()  # which draws it
     if bar is None:
-        yield lambda _snapshot: None
+        yield None
         return
     try:
         yield _Guard(bar)  # what it is drawn on may be full
