@@ -94,7 +94,6 @@ from v3io_frames_put._wire.bodies import (
     EntryRange,
     Tag,
     build_body,
-    encode_entries,
     encode_window,
     format_tags,
     join_entries,

@@ -173,9 +173,8 @@ class _Cells:
 
 def attach_receipt(results: pd.DataFrame, receipt: Receipt) -> None:
     """Keep a run's receipt with its results, in ``attrs["v3io"]``."""
-    counts = results["status"].value_counts()  # amended rows count as what they became
-    by_status = {status: int(counts.get(status, 0)) for status in STATUSES}
-    results.attrs[ATTRS_KEY] = asdict(replace(receipt, counts=by_status))
+    counts: Any = results["status"].value_counts(sort=False)  # with amended rows as they are now
+    results.attrs[ATTRS_KEY] = asdict(replace(receipt, counts=counts.to_dict()))
 
 
 def amend_results(

@@ -93,4 +93,4 @@ def test_a_cell_that_was_filled_in_is_sent():
     mended = TABLE.set_column(0, "n", pa.array([1, 2, 2, 4])).set_column(
         3, INVALID, pa.nulls(4, TEXTS)
     )
-    assert len(plan(mended).rejections) == 0
+    assert plan(mended).rejections.names == []

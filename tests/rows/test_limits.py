@@ -119,7 +119,7 @@ def test_skipped_rows_are_not_judged():
     plan = plan_rows(pd.DataFrame({"a": [np.inf, 1.0, 2.0]}))
     (records,) = plan.records(LeaveOut([True, False, True]))
     assert records.rows.tolist() == [1]
-    assert len(records.rejections) == 0
+    assert records.rejections.names == []
     assert records.num_rows == 3
 
 

@@ -19,7 +19,6 @@ from tests.internals import (
     Rejections,
     Routes,
     build_body,
-    encode_entries,
     encode_window,
     join_entries,
     split_tags,
@@ -49,7 +48,7 @@ def make_records(data, *, key=None, shard=None, info=None, row_counts=None, dest
 
 
 def entries_of(data, **columns):
-    return encode_entries(make_records(data, **columns))
+    return encode_window(make_records(data, **columns)).entries
 
 
 @pytest.mark.parametrize(

@@ -58,11 +58,14 @@ def is_list(dtype: pa.DataType) -> bool:
 @lru_cache(maxsize=1_024)
 def contains(dtype: pa.DataType, *kinds: Callable[[pa.DataType], bool]) -> bool:
     """Return whether a type, or one inside it, is of any of some kinds."""
-    if any(kind(dtype) for kind in kinds):
-        return True
-    is_extension = isinstance(dtype, pa.BaseExtensionType)
-    inside = () if is_extension else map(dtype.field, range(dtype.num_fields))
-    return any(contains(field.type, *kinds) for field in inside)
+    for kind in kinds:
+        if kind(dtype):
+            return True
+    if not isinstance(dtype, pa.BaseExtensionType):
+        for number in range(dtype.num_fields):
+            if contains(dtype.field(number).type, *kinds):
+                return True
+    return False
 
 
 @lru_cache

@@ -98,12 +98,12 @@ def plan_rows(
             gathered = max(window_bytes, held_bytes) if mapping.is_given else window_bytes
         max_rows = _AUTO_ROWS if options.rows_per_record == "auto" else options.rows_per_record
         packer = Packer(max_rows, packed, encoder, gathered, window_bytes)
-    invalid, detail = (
-        selection.add_position(source.names.index(name)).number if name in source.names else None
-        for name in (INVALID, DETAIL)
-    )
-    marked = InvalidCells(invalid, detail, chosen, source.misfits)
-    rows = RowEncoder(selection, mapping, encoder, limits, window_bytes, marked)
+    places: dict[str, int] = {}
+    for name in (INVALID, DETAIL):
+        if name in source.names:
+            places[name] = selection.add_position(source.names.index(name)).number
+    invalid = InvalidCells(places.get(INVALID), places.get(DETAIL), chosen, source.misfits)
+    rows = RowEncoder(selection, mapping, encoder, limits, window_bytes, invalid)
     return RowPlan(source.num_rows, source.index, chosen, rows, packer, source)
 
 

@@ -26,9 +26,6 @@ class Rejections:
     names: list[str]  # error_message: DataTooLarge, UnencodableValue, ...
     details: list[str]  # error_detail: column, size, what to do
 
-    def __len__(self) -> int:
-        return len(self.names)
-
     @staticmethod
     def concat(parts: Sequence[Rejections]) -> Rejections:
         """Return the rejections of windows that follow each other."""

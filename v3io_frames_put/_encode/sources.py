@@ -32,8 +32,6 @@ _CELLS_AT_ONCE: Final = 512  # Python objects between two looks at how much text
 _SHOWN: Final = 60  # characters of a cell in a message
 _ANY_SIZE: Final = 1 << 62
 
-Cut = Callable[[int, int], Any]  # returns an ndarray or ExtensionArray: what pandas keeps
-
 
 @dataclass(frozen=True, slots=True)
 class Column:
@@ -301,33 +299,26 @@ class FrameSource(Source):
         name = self.level_names[level]
         if not isinstance(index, pd.MultiIndex):
             return open_series(index, name)
-        codes = index.codes[level]
-        return _open_coded(index.levels[level], lambda start, stop: codes[start:stop], name)
+        return _open_coded(index.levels[level], index.codes[level], name)
 
 
 def open_series(series: pd.Series[Any] | pd.Index[Any], name: str) -> Reader:
     """Return a reader of a Series or Index; raise UnsupportedType where none can be."""
-    dtype = series.dtype
-    values = series.to_numpy() if isinstance(dtype, np.dtype) else series.array
-    return _open_values(lambda start, stop: values[start:stop], dtype, name)
-
-
-def _open_values(cut: Cut, dtype: Any, name: str) -> Reader:
-    if isinstance(dtype, pd.SparseDtype):
-        return _open_values(lambda start, stop: np.asarray(cut(start, stop)), dtype.subtype, name)
+    dtype: Any = series.dtype
+    values: Any = series.to_numpy() if isinstance(dtype, np.dtype) else series.array
     if isinstance(dtype, pd.CategoricalDtype):
-        return _open_coded(dtype.categories, lambda start, stop: cut(start, stop).codes, name)
-    if _is_python(dtype):
-        return Reader(lambda start, stop: np.asarray(cut(start, stop), dtype=object), None)
+        return _open_coded(dtype.categories, values.codes, name)
+    if _is_python(dtype.subtype if isinstance(dtype, pd.SparseDtype) else dtype):
+        return Reader(lambda start, stop: np.asarray(values[start:stop], dtype=object), None)
     try:
-        found = plain_type(_to_arrow(cut(0, 0)).type)
+        found = plain_type(_to_arrow(values[:0]).type)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError):
         advice = "which has no Arrow type. Convert it, or leave the column out"
         raise UnsupportedType(column=name, dtype=dtype, advice=advice) from None
-    return Reader(lambda start, stop: _to_arrow(cut(start, stop)), found)
+    return Reader(lambda start, stop: _to_arrow(values[start:stop]), found)
 
 
-def _open_coded(labels: pd.Index[Any], cut: Cut, name: str) -> Reader:
+def _open_coded(labels: pd.Index[Any], codes: np.ndarray, name: str) -> Reader:
     """Return a reader of labels by their numbers, of which -1 is missing.
 
     All pieces have the type of the labels; what pandas makes of some of them depends on
@@ -335,13 +326,13 @@ def _open_coded(labels: pd.Index[Any], cut: Cut, name: str) -> Reader:
     """
     if _is_python(labels.dtype):
         objects = np.array([*labels.to_numpy(dtype=object), None], dtype=object)  # -1 is the last
-        return Reader(lambda start, stop: objects[np.asarray(cut(start, stop))], None)
+        return Reader(lambda start, stop: objects[codes[start:stop]], None)
     reader = open_series(labels, name)
     whole = reader.read(0, len(labels), _ANY_SIZE)
 
     def cut_labels(start: int, stop: int) -> pa.Array:
-        codes = np.asarray(cut(start, stop))
-        return pa.DictionaryArray.from_arrays(pa.array(codes, mask=codes < 0), whole)
+        numbers = codes[start:stop]
+        return pa.DictionaryArray.from_arrays(pa.array(numbers, mask=numbers < 0), whole)
 
     return Reader(cut_labels, reader.type)
 
@@ -355,6 +346,8 @@ def _is_python(dtype: Any) -> bool:
 
 def _to_arrow(values: Any) -> pa.Array | pa.ChunkedArray:
     """Bring values to Arrow; a float NaN stays one, which saves a mask and means the same."""
+    if isinstance(values.dtype, pd.SparseDtype):
+        values = np.asarray(values)
     dtype = values.dtype
     if isinstance(dtype, pd.DatetimeTZDtype):  # four times as fast as pandas' own conversion
         ticks = np.asarray(values, f"M8[{dtype.unit}]")

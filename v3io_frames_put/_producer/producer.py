@@ -138,7 +138,7 @@ class Producer:
         outcomes, entries, rejected = self.outcomes, window.entries, window.rejections
         self._window_bytes = max(self._window_bytes, entries.nbytes)
         outcomes.open(window.num_rows)
-        if len(rejected):
+        if rejected.names:
             outcomes.record_rejections(rejected.rows, rejected.names, rejected.details)
         fits, too_large = find_too_large(entries, self._options.most_body_bytes)
         for rows, failure in too_large:

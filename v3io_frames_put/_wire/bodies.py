@@ -269,10 +269,30 @@ class EncodedWindow:
 
 def encode_window(records: Records, run_id: bytes | None = None) -> EncodedWindow:
     """Encode the records of a window; ``run_id`` tags each record as of that run."""
-    tags = None
-    if run_id is not None:
-        tags = format_tags(run_id, first_rows(records.rows, records.row_counts), records.row_counts)
-    return EncodedWindow(records.num_rows, encode_entries(records, tags), records.rejections)
+    routes, shard, destination = records.routes, records.routes.shard, records.destination
+    if run_id is not None:  # tags take the place of the records' own client info
+        firsts = first_rows(records.rows, records.row_counts)
+        info: pa.StringArray | None = format_tags(run_id, firsts, records.row_counts)
+    else:
+        info = None if routes.client_info is None else encode_base64(routes.client_info)
+    pieces = [
+        *_field('","ClientInfo":"', info),
+        *_field('","PartitionKey":"', _escape(routes.partition_key)),
+        '"',
+        *_field(',"ShardId":', None if shard is None else shard.cast(pa.string())),
+        "}",
+    ]
+    count = len(records.data)
+    entries = Entries(
+        text=join_base64(_HEAD, records.data, *pieces).view(pa.binary()),
+        rows=records.rows,
+        row_counts=records.row_counts,
+        destination=np.zeros(count, np.uint64) if destination is None else destination,
+        shard=np.full(count, NO_SHARD, np.int32)
+        if shard is None
+        else np.asarray(shard.fill_null(NO_SHARD), np.int32),
+    )
+    return EncodedWindow(records.num_rows, entries, records.rejections)
 
 
 def first_rows(rows: NDArray[np.int64], row_counts: NDArray[np.int32] | None) -> NDArray[np.int64]:
@@ -309,33 +329,6 @@ def _join_body(texts: Sequence[pa.BinaryArray]) -> tuple[pa.BinaryArray, memoryv
     body = whole.buffers()[2]
     np.frombuffer(body, np.uint8)[len(PREFIX) - 1] = PREFIX[-1]
     return whole.slice(1, len(whole) - 2), memoryview(body).cast("B").toreadonly()
-
-
-def encode_entries(records: Records, tags: pa.StringArray | None = None) -> Entries:
-    """Encode the entries of all records of a window.
-
-    ``tags``, Base64 already, take the place of the records' own client info.
-    """
-    count, routes = len(records.data), records.routes
-    shard, destination = routes.shard, records.destination
-    if tags is None and routes.client_info is not None:
-        tags = encode_base64(routes.client_info)
-    pieces = [
-        *_field('","ClientInfo":"', tags),
-        *_field('","PartitionKey":"', _escape(routes.partition_key)),
-        '"',
-        *_field(',"ShardId":', None if shard is None else shard.cast(pa.string())),
-        "}",
-    ]
-    return Entries(
-        text=join_base64(_HEAD, records.data, *pieces).view(pa.binary()),
-        rows=records.rows,
-        row_counts=records.row_counts,
-        destination=np.zeros(count, np.uint64) if destination is None else destination,
-        shard=np.full(count, NO_SHARD, np.int32)
-        if shard is None
-        else np.asarray(shard.fill_null(NO_SHARD), np.int32),
-    )
 
 
 def _field(name: str, text: pa.StringArray | None) -> list[pa.StringArray | str]:
