@@ -19,7 +19,7 @@ from v3io_frames_put._encode.sources import StreamSource
 from v3io_frames_put._io import connection, reader
 from v3io_frames_put._io.connection import ClosedError, CutError, GarbledAnswerError
 from v3io_frames_put._io.endpoint import Endpoint, Secrets
-from v3io_frames_put._io.senders import Event, RequestDone, Senders, ThreadFailed, WindowReady
+from v3io_frames_put._io.senders import Event, RecordsReady, RequestDone, Senders, ThreadFailed
 from v3io_frames_put._io.stream_admin import Clock, RetryingRequests
 from v3io_frames_put._io.transport import KINDS, NETWORK_ERRORS, Transport, fault_kind, fault_text
 from v3io_frames_put._journal import open_journal
@@ -89,12 +89,12 @@ from v3io_frames_put._wire.api import (
 from v3io_frames_put._wire.bodies import (
     ENVELOPE_BYTES,
     NO_SHARD,
-    EncodedWindow,
+    EncodedRecords,
     Entries,
     EntryRange,
     Tag,
     build_body,
-    encode_window,
+    encode_records,
     format_tags,
     join_entries,
     number_tags,

@@ -440,8 +440,8 @@ def test_a_network_that_fails_before_it_sends_costs_no_result(platform):
         FRAME,
         STREAM,
         client=client,
-        rows=RowOptions(),
-        delivery=DeliveryOptions(limits=client.limits),
+        row_options=RowOptions(),
+        delivery_options=DeliveryOptions(limits=client.limits),
         progress=False,
         cancel=None,
     )

@@ -25,10 +25,10 @@ from ._producer.producer import Producer
 from ._producer.reconciler import Reconciler
 from ._producer.values import PAGE_ROWS, Copy, Failure
 from ._wire.api import Fault
-from ._wire.bodies import EncodedWindow, encode_window
+from ._wire.bodies import EncodedRecords, encode_records
 from .errors import ConfigError, PutRecordsError
 from .progress import Progress, ProgressOption, RetryLog, Throttle, open_progress
-from .results import Order, Receipt, count_and_first
+from .results import Receipt, StoredOrder, count_and_first
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -54,29 +54,28 @@ _LOG: Final = logging.getLogger("v3io_frames_put")
 class RunPlan:
     """What to send, where and how: all checked, nothing sent yet."""
 
-    rows: RowPlan  # and how they are encoded
+    row_plan: RowPlan  # which rows, and how they are encoded
     client: Client
     stream: StreamPath
-    options: DeliveryOptions
+    delivery_options: DeliveryOptions
     is_packed: bool = False  # a record holds several rows
     gives_shards: bool = False  # rows may be given a shard
     progress: ProgressOption = None
     cancel: threading.Event | None = None  # stops the run when set
     run_id: str = field(default_factory=lambda: secrets.token_hex(8))  # a prior run's wins
-    mapping: str = ""  # a digest of what becomes of which column; a resumed run has the same
+    options_digest: str = ""  # a digest of what becomes of which column; a resumed run has the same
     page_rows: int = PAGE_ROWS  # rows whose outcomes are kept, and leave, together
 
 
-def plan_run(  # noqa: PLR0913  # what every face passes on
+def plan_run(  # what every face passes on
     data: Any,
     stream: str | StreamPath,
     *,
     client: Client,
-    rows: RowOptions,
-    delivery: DeliveryOptions,
+    row_options: RowOptions,
+    delivery_options: DeliveryOptions,
     progress: ProgressOption,
     cancel: threading.Event | None,
-    run_id: str | None = None,
     reading: Mapping[str, Any] | None = None,
 ) -> RunPlan:
     """Check the data against the options, and plan the way up to the first request.
@@ -89,33 +88,32 @@ def plan_run(  # noqa: PLR0913  # what every face passes on
             f"progress={progress!r}: expected True, False or a callable that takes a snapshot."
         )
     check_event("cancel", cancel)
-    planned = plan_data(data, rows, delivery)
+    row_plan = plan_data(data, row_options, delivery_options)
     return RunPlan(
-        rows=planned,
+        row_plan=row_plan,
         client=client,
         stream=client.locate(stream),
-        options=delivery,
-        is_packed=rows.is_packed,
-        gives_shards=rows.shard is not None,
+        delivery_options=delivery_options,
+        is_packed=row_options.is_packed,
+        gives_shards=row_options.shard is not None,
         progress=progress,
         cancel=cancel,
-        run_id=run_id or secrets.token_hex(8),
-        mapping=digest_mapping(planned, rows, **(reading or {})),
+        options_digest=digest_options(row_plan, row_options, **(reading or {})),
     )
 
 
-def plan_data(data: Any, rows: RowOptions, delivery: DeliveryOptions) -> RowPlan:
+def plan_data(data: Any, row_options: RowOptions, delivery_options: DeliveryOptions) -> RowPlan:
     """Plan how the rows of a table become records. Raises ConfigError or DataError."""
-    if rows.client_info is not None and delivery.delivery == "exactly_once":
+    if row_options.client_info is not None and delivery_options.delivery == "exactly_once":
         raise ConfigError(
             "client_info: delivery='exactly_once' writes its tags there. Leave one of them out."
         )
     return plan_rows(
         data,
-        rows,
-        limits=delivery.limits,
-        window_bytes=delivery.window_bytes,
-        held_bytes=delivery.max_in_flight_bytes,
+        row_options,
+        limits=delivery_options.limits,
+        window_bytes=delivery_options.window_bytes,
+        held_bytes=delivery_options.max_in_flight_bytes,
     )
 
 
@@ -125,15 +123,15 @@ def check_event(name: str, value: object) -> None:
         raise ConfigError(f"{name}: expected a threading.Event; got {value!r}. Correct it.")
 
 
-def digest_mapping(plan: RowPlan, rows: RowOptions, **reading: Any) -> str:
+def digest_options(row_plan: RowPlan, row_options: RowOptions, **reading: Any) -> str:
     """Return a digest of what becomes of which column: 16 hexadecimal digits.
 
     Labels count by their text, arrays only by being given, and the columns as they are in
-    the plan, however they were asked for.
+    the row plan, however they were asked for.
     """
-    columns = [(column.name, str(column.type)) for column in plan.columns]
-    options = {option.name: getattr(rows, option.name) for option in fields(rows)}
-    options |= {"encoding": str(rows.encoding), **reading}
+    columns = [(column.name, str(column.type)) for column in row_plan.columns]
+    options = {option.name: getattr(row_options, option.name) for option in fields(row_options)}
+    options |= {"encoding": str(row_options.encoding), **reading}
     del options["columns"]
     for name, value in options.items():
         if isinstance(value, np.integer):
@@ -201,16 +199,16 @@ class RunReport:
         self.stop = self.stop or Stop("stopped")
 
 
-def open_senders(plan: RunPlan, windows: Iterator[EncodedWindow]) -> Senders:
-    """Make the threads that encode the windows of a run and send its requests."""
+def open_senders(plan: RunPlan, records: Iterator[EncodedRecords]) -> Senders:
+    """Make the threads that encode the records of a run and send its requests."""
     return Senders(
         partial(
             plan.client.transport,
             plan.stream,
-            first_contact_seconds=plan.options.retry.first_contact_seconds,
+            first_contact_seconds=plan.delivery_options.retry.first_contact_seconds,
         ),
-        windows,
-        stop_reading=plan.rows.source.stop_reading,
+        records,
+        stop_reading=plan.row_plan.source.stop_reading,
     )
 
 
@@ -218,7 +216,7 @@ def open_senders(plan: RunPlan, windows: Iterator[EncodedWindow]) -> Senders:
 class Runtime:
     """Network, clock and random source of a run: the real ones, unless tests pass others."""
 
-    open_network: Callable[[RunPlan, Iterator[EncodedWindow]], Senders] = open_senders
+    open_network: Callable[[RunPlan, Iterator[EncodedRecords]], Senders] = open_senders
     clock: Callable[[], float] = time.monotonic
     random: Callable[[], float] = random.random
 
@@ -245,11 +243,14 @@ class Run:
         earlier = prior.outcomes if prior else None
         self._resumed_rows = earlier.count_final() if earlier else 0
         tag, self._reconciler = None, None
-        if plan.options.delivery == "exactly_once":
+        options = plan.delivery_options
+        if options.delivery == "exactly_once":
             tag, in_doubt = bytes.fromhex(self.run_id), prior.in_doubt if prior else None
-            self._reconciler = Reconciler(plan.stream, tag, plan.options.retry, prior=in_doubt)
+            self._reconciler = Reconciler(
+                plan.stream, tag, plan.delivery_options.retry, prior=in_doubt
+            )
         self.producer = Producer(
-            plan.options,
+            options,
             stream=plan.stream,
             outcomes=Outcomes(
                 packed=plan.is_packed, prior=earlier, run_log=run_log, page_rows=plan.page_rows
@@ -257,13 +258,13 @@ class Run:
             reconciler=self._reconciler,
             run_log=run_log,
         )
-        # Rows are read at the first request for a window: until then a look-up may find more
-        # that are stored already. map keeps no window that was handed out, as the variable of a
+        # Rows are read at the first request for records: until then a look-up may find more that
+        # are stored already. map keeps nothing that was handed out, as the variable of a
         # generator would.
-        records = plan.rows.records(earlier, run_log.blocks if run_log else None)
-        windows = map(partial(encode_window, run_id=tag), records)
+        records = plan.row_plan.records(earlier, run_log.blocks if run_log else None)
+        encoded = map(partial(encode_records, run_id=tag), records)
         self._runtime = runtime or Runtime()
-        self._network = self._runtime.open_network(plan, windows)
+        self._network = self._runtime.open_network(plan, encoded)
         self._retries, self._throttle = RetryLog(self.run_id, self.producer), Throttle()
         self._began = self._runtime.clock()
         self._grace_ends: float | None = None  # until then, a stopped run waits for answers
@@ -282,7 +283,7 @@ class Run:
                 outcomes.open(min(PAGE_ROWS, prior.complete_rows - first_row))
                 for batch in outcomes.drain():
                     write(batch)
-        elif self.plan.rows.num_rows != 0:
+        elif self.plan.row_plan.num_rows != 0:
             self._log("started", f"sending to {self.plan.stream}")
             self._send_all(write)
         late = self._reconciler.late() if self._reconciler else []
@@ -330,7 +331,7 @@ class Run:
             if self.switch.presses:
                 producer.stop()
             known = len(self.prior.outcomes.status) if self.prior else 0
-            producer.finish_rows(max(plan.rows.num_rows or 0, known))
+            producer.finish_rows(max(plan.row_plan.num_rows or 0, known))
             if show is not None:
                 show(self._snapshot())
 
@@ -380,7 +381,7 @@ class Run:
                 self._network.send(*requests[0])
                 del requests[0]
             if producer.wants_records:
-                self._network.request_window()
+                self._network.request_records()
         except (PutRecordsError, OSError, RuntimeError, MemoryError) as error:
             # A journal that cannot be written, or no thread that can start: nothing of the
             # requests that are left has been sent.
@@ -400,10 +401,10 @@ class Run:
                 producer.close()
             else:
                 producer.stop()
-        elif event.window is None:
+        elif event.records is None:
             producer.close()
         else:
-            producer.offer(event.window)
+            producer.offer(event.records)
 
     def _break(self, error: BaseException, *, is_from_source: bool = False) -> None:
         if self._broken is None:
@@ -428,7 +429,7 @@ class Run:
     def _snapshot(self) -> Progress:
         producer, now = self.producer, self._runtime.clock()
         return Progress(
-            total=self.plan.rows.num_rows,
+            total=self.plan.row_plan.num_rows,
             **producer.outcomes.counts,
             retried=producer.retried_rows,
             in_flight=producer.rows_in_flight,
@@ -449,9 +450,9 @@ class Run:
             run_id=self.run_id,
             stream=str(plan.stream),
             endpoint=str(plan.stream.endpoint),
-            delivery=plan.options.delivery,
+            delivery=plan.delivery_options.delivery,
             order=self._find_order(),
-            mapping=plan.mapping,
+            mapping=plan.options_digest,
             counts=dict(counts),
             requests=producer.requests,
             retried=producer.retried_rows,
@@ -469,10 +470,10 @@ class Run:
             receipt, stop, self._broken, self._is_source_broken, out_of_order, late, duplicates
         )
 
-    def _find_order(self) -> Order:
+    def _find_order(self) -> StoredOrder:
         """Return which records are in order; the stream itself does not say who had a shard."""
         plan, producer = self.plan, self.producer
-        if plan.options.order == "none":
+        if plan.delivery_options.order == "none":
             return "none"
         if not plan.gives_shards:
             return "key"

@@ -250,10 +250,10 @@ def _tasks_at_once(partitions: int) -> int:
 
 def _check_objects(meta: pd.DataFrame, options: ClusterOptions) -> None:
     """Refuse Python objects for Arrow: their type is decided over the whole column."""
-    if options.rows.format != "arrow":
+    if options.row_options.format != "arrow":
         return
-    as_json = replace(options.rows, format="json", rows_per_record=1)
-    for column in plan_data(meta, as_json, options.delivery).columns:
+    as_json = replace(options.row_options, format="json", rows_per_record=1)
+    for column in plan_data(meta, as_json, options.delivery_options).columns:
         if column.type is None:
             advice = (
                 "whose Arrow type is decided over the whole column, and no task sees that. "

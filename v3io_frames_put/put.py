@@ -171,7 +171,7 @@ def put_records(  # noqa: PLR0913  # the one public verb: contract section 1
         data,
         stream,
         client=client,
-        rows=RowOptions(
+        row_options=RowOptions(
             columns=columns,
             index=index,
             format=format,
@@ -181,7 +181,7 @@ def put_records(  # noqa: PLR0913  # the one public verb: contract section 1
             client_info=client_info,
             encoding=encoding,
         ),
-        delivery=DeliveryOptions(
+        delivery_options=DeliveryOptions(
             delivery=delivery,
             order=order,
             max_in_flight=max_in_flight,
@@ -195,7 +195,7 @@ def put_records(  # noqa: PLR0913  # the one public verb: contract section 1
     with open_journal(journal) as log:
         prior = None
         if log is not None:
-            prior = log.resume(plan, replan=lambda: plan.rows)
+            prior = log.resume(plan, replan=lambda: plan.row_plan)
         elif resume is not None:
             prior = read_prior_run(plan, resume)
         results, report = run_to_results(Run(plan, prior=prior, run_log=log))
@@ -210,10 +210,10 @@ def put_records(  # noqa: PLR0913  # the one public verb: contract section 1
 def run_to_results(run: Run) -> tuple[pd.DataFrame, RunReport]:
     """Let a run go to its end, and collect its results with their receipt."""
     plan, switch = run.plan, run.switch
-    table = Results(plan.rows.num_rows, packed=plan.is_packed)
+    table = Results(plan.row_plan.num_rows, packed=plan.is_packed)
     with switch.on_interrupt(lambda: None):  # a Ctrl-C after the run must not cost its results
         report = run.to_end(table.add)
-        results = table.to_frame(plan.rows.index)
+        results = table.to_frame(plan.row_plan.index)
         amend_results(results, late=report.late, duplicates=report.duplicates)
         attach_receipt(results, report.receipt)
     if switch.presses:

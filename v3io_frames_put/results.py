@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-Order: TypeAlias = Literal["key", "shard", "unknown", "none"]
+StoredOrder: TypeAlias = Literal["key", "shard", "unknown", "none"]
 
 _FIRST: Final = 100  # row numbers named in full; the rest is a count
 
@@ -32,7 +32,7 @@ class Receipt:
     delivery: str
     # What is stored in data order: the records of a key, of a key or shard, or nothing;
     # unknown: of a key, and of those without one, that had a shard, but not all had.
-    order: Order
+    order: StoredOrder
     mapping: str  # a digest of what becomes of which column; a resumed run has the same
     counts: Mapping[Status, int]  # rows by status
     requests: int  # PutRecords requests of this call

@@ -39,7 +39,7 @@ _AGAIN: Final = "Give the frame that put_records returned, or that an error carr
 
 def _check_results(results: object, plan: RunPlan) -> Mapping[str, Any]:
     """Check that results belong to the data, the stream and the options; return the receipt."""
-    rows = plan.rows
+    rows = plan.row_plan
     receipt = results.attrs.get(ATTRS_KEY) if isinstance(results, pd.DataFrame) else None
     if not isinstance(results, pd.DataFrame) or not isinstance(receipt, dict):
         raise ConfigError(f"resume: expected results with their receipt in attrs. {_AGAIN}")
@@ -57,8 +57,8 @@ def _check_results(results: object, plan: RunPlan) -> Mapping[str, Any]:
     same = {
         "endpoint": plan.stream.endpoint,
         "stream": str(plan.stream),
-        "delivery": plan.options.delivery,
-        "mapping": plan.mapping,
+        "delivery": plan.delivery_options.delivery,
+        "mapping": plan.options_digest,
     }
     for name, now in same.items():
         if receipt.get(name) != now:
@@ -140,14 +140,14 @@ def read_prior_run(plan: RunPlan, results: pd.DataFrame) -> PriorRun:
     ConfigError
         They belong to other data, another stream or other options. Nothing was sent.
     """
-    delivery = plan.options.delivery
+    delivery = plan.delivery_options.delivery
     receipt = _check_results(results, plan)
     outcomes, in_doubt = read_prior_outcomes(results, delivery, plan.page_rows), None
     if delivery == "exactly_once":
         starts: dict[str, int] = receipt.get("starts", {})
         in_doubt = PriorInDoubt(
             outcomes,
-            find_tagged_rows(lambda: plan.rows),
+            find_tagged_rows(lambda: plan.row_plan),
             low_watermark=read_starts(starts),
             starts=starts,
             knows_requests=True,

@@ -110,9 +110,9 @@ def put_records(
     """
     checked = check_options(options)
     session = sdf.sparkSession
-    _refuse_speculation(session, checked.delivery.delivery)
+    _refuse_speculation(session, checked.delivery_options.delivery)
     named = [index_col] if isinstance(index_col, str) else list(index_col)
-    schema = _results_schema(sdf, named, packed=checked.rows.is_packed)
+    schema = _results_schema(sdf, named, packed=checked.row_options.is_packed)
     folder = _HadoopFolder(session, results_path)
     run = begin_run(stream, checked, sdf.limit(0).toArrow())
     folder.make()

@@ -34,7 +34,7 @@ def put(frame: pd.DataFrame, client: Client, **options: Any) -> pd.DataFrame:
 def encode(frame: pd.DataFrame, **options: Any) -> int:
     """Encode every row to its entry in a request's body; return the bytes."""
     # Here and not above: it loads what a user's first call has still to load.
-    from tests.internals import encode_window, plan_rows
+    from tests.internals import encode_records, plan_rows
 
     plan = plan_rows(frame, **options)
-    return sum(encode_window(records).entries.nbytes for records in plan.records())
+    return sum(encode_records(records).entries.nbytes for records in plan.records())

@@ -256,7 +256,7 @@ def test_an_option_that_there_is_not_is_refused_as_python_does(client):
 )
 def test_requests_under_way_are_shared_by_the_tasks_at_once(client, max_in_flight, tasks, share):
     options = check_options({"client": client, "max_in_flight": max_in_flight})
-    assert options.share_among(tasks).delivery.max_in_flight == share
+    assert options.share_among(tasks).delivery_options.max_in_flight == share
 
 
 def test_each_task_has_a_run_id_of_its_own_and_keeps_it(begin):

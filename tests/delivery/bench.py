@@ -24,7 +24,7 @@ from tests.delivery.cases import OTHERS, RUN_ID, STREAM_PATH, Case, End
 from tests.delivery.simulation import Clock, SimulatedNetwork, WatchedSwitch
 from tests.internals import (
     Copy,
-    EncodedWindow,
+    EncodedRecords,
     PriorRun,
     RowPlan,
     Run,
@@ -286,12 +286,12 @@ class Process:
             runtime=Runtime(self._open_network, bench.clock, self._draw),
         )
 
-    def _open_network(self, _run_plan: RunPlan, windows: Iterator[EncodedWindow]) -> Network:
+    def _open_network(self, _run_plan: RunPlan, records: Iterator[EncodedRecords]) -> Network:
         bench = self._bench
         network = Network(
             bench.proxy,
             bench.clock,
-            self._noted(windows),
+            self._noted(records),
             partial(bench.random.uniform, 0.001, 0.05),
             before=bench.networks[-1] if bench.networks else None,
         )
@@ -299,12 +299,12 @@ class Process:
         bench.networks.append(network)
         return network
 
-    def _noted(self, windows: Iterator[EncodedWindow]) -> Iterator[EncodedWindow]:
+    def _noted(self, records: Iterator[EncodedRecords]) -> Iterator[EncodedRecords]:
         sizes: list[int] = []
         self._bench.windows.append(sizes)
-        for window in windows:
-            sizes.append(window.entries.nbytes)
-            yield window
+        for encoded in records:
+            sizes.append(encoded.entries.nbytes)
+            yield encoded
 
     def _draw(self) -> float:
         self._tick()  # between two answers that came at once
@@ -338,10 +338,10 @@ class Bench:
     def run(self, *, end: End | None, earlier: pd.DataFrame | None) -> Told | None:
         """Play one process, as ``put_records`` is one; None: it was killed."""
         plan = RunPlan(
-            rows=_plan(self.case),
+            row_plan=_plan(self.case),
             client=None,  # the network is simulated
             stream=STREAM,
-            options=self.case.policy,
+            delivery_options=self.case.policy,
             is_packed=self.case.rows_per_record != 1,
             progress=False,
             run_id=RUN_ID,
@@ -350,7 +350,7 @@ class Bench:
         with open_journal(self.journal) as kept:
             prior = None
             if kept is not None:
-                prior = kept.resume(plan, replan=lambda: plan.rows)
+                prior = kept.resume(plan, replan=lambda: plan.row_plan)
             elif earlier is not None:
                 prior = read_prior_run(plan, earlier)
             process = Process(self, plan, end, prior, kept)

@@ -14,7 +14,7 @@ import pyarrow as pa
 from tests.delivery.simulation import Clock, SimulatedNetwork, WatchedSwitch
 from tests.internals import (
     DeliveryOptions,
-    EncodedWindow,
+    EncodedRecords,
     Entries,
     Request,
     RunPlan,
@@ -87,7 +87,13 @@ class Run:
             window_bytes=window_rows * row_bytes,
             **mapping,
         )
-        job = RunPlan(rows=plan, client=None, stream=PLACE, options=self.policy, progress=False)
+        job = RunPlan(
+            row_plan=plan,
+            client=None,
+            stream=PLACE,
+            delivery_options=self.policy,
+            progress=False,
+        )
         runtime = _run.Runtime(self._open_network, self.clock, self.draw)
         run = _run.Run(job, switch=self.switch, runtime=runtime)
         self.delivery = run.producer
@@ -99,9 +105,9 @@ class Run:
         self.network.settle()
         return results
 
-    def _open_network(self, _job: RunPlan, windows: Iterator[EncodedWindow]) -> SimulatedNetwork:
+    def _open_network(self, _job: RunPlan, records: Iterator[EncodedRecords]) -> SimulatedNetwork:
         proxy = local.FaultProxy(self.platform, self.faults)
-        self.network = SimulatedNetwork(proxy, self.clock, windows, self.delay)
+        self.network = SimulatedNetwork(proxy, self.clock, records, self.delay)
         return self.network
 
     def _note(self) -> None:

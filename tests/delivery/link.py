@@ -26,16 +26,16 @@ from tests.internals import (
     Answer,
     Attempt,
     DeliveryOptions,
-    EncodedWindow,
+    EncodedRecords,
     Event,
     Fault,
+    RecordsReady,
     Request,
     RequestDone,
     RowPlan,
     Run,
     RunPlan,
     Runtime,
-    WindowReady,
     plan_rows,
 )
 from v3io_frames_put.config import Limits
@@ -212,18 +212,20 @@ class Uploader:
         self.wake_at = 0.0
         self._traffic, self._events = traffic, list[Event]()
         job = RunPlan(
-            rows=_endless_plan(),
+            row_plan=_endless_plan(),
             client=None,
             stream=PLACE,
-            options=DeliveryOptions(max_in_flight=max_in_flight, limits=Limits(max_records=1)),
+            delivery_options=DeliveryOptions(
+                max_in_flight=max_in_flight, limits=Limits(max_records=1)
+            ),
             progress=False,
         )
         runtime = Runtime(self._open_network, traffic.clock, traffic.random.random)
         self._run = Run(job, runtime=runtime)
         self.delivery = self._run.producer
 
-    def _open_network(self, _job: RunPlan, windows: Iterator[EncodedWindow]) -> Uploader:
-        self._windows = windows
+    def _open_network(self, _job: RunPlan, records: Iterator[EncodedRecords]) -> Uploader:
+        self._records = records
         return self
 
     def step(self) -> None:
@@ -243,9 +245,9 @@ class Uploader:
 
         self._traffic.carry(request, end)
 
-    def request_window(self) -> None:
-        """Hand out another window."""
-        self._hear(WindowReady(next(self._windows)))
+    def request_records(self) -> None:
+        """Hand out the records of another window."""
+        self._hear(RecordsReady(next(self._records)))
 
     def _hear(self, event: Event) -> None:
         self._events.append(event)

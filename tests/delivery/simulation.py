@@ -14,13 +14,13 @@ from typing import Any
 from tests.internals import (
     Answer,
     Attempt,
-    EncodedWindow,
+    EncodedRecords,
     Event,
     Fault,
+    RecordsReady,
     Request,
     RequestDone,
     StopSwitch,
-    WindowReady,
 )
 from v3io_frames_put.local import Exchange, FaultProxy
 from v3io_frames_put.local import Request as Arriving
@@ -67,7 +67,7 @@ class SimulatedNetwork:
         The platform and its faults.
     clock : Clock
         What ``collect`` moves on.
-    windows : iterator of Window
+    records : iterator of EncodedRecords
         What ``feed`` hands out, without taking time.
     delay : callable
         Seconds of each way; called once a request for each of the two.
@@ -80,14 +80,14 @@ class SimulatedNetwork:
         self,
         proxy: FaultProxy,
         clock: Clock,
-        windows: Iterator[EncodedWindow],
+        records: Iterator[EncodedRecords],
         delay: Callable[[], float] = lambda: 0.01,
         *,
         before: SimulatedNetwork | None = None,
     ) -> None:
         self.peak_in_flight = 0
         self.sent: list[Request] = []
-        self._proxy, self._clock, self._windows, self._delay = proxy, clock, windows, delay
+        self._proxy, self._clock, self._records, self._delay = proxy, clock, records, delay
         self._agenda: list[tuple[float, int, Callable[[], Event | None]]] = []
         self._order = itertools.count()
         self._is_over = False
@@ -109,14 +109,14 @@ class SimulatedNetwork:
         self.peak_in_flight = max(self.peak_in_flight, self._in_flight)
         self._at(self._clock.now + self._delay(), lambda: self._arrive(ticket, request))
 
-    def request_window(self) -> None:
-        """Hand out the next window."""
+    def request_records(self) -> None:
+        """Hand out the records of the next window."""
         if not self._encoding:
             self._encoding = True
             self._at(self._clock.now, self._fed)
 
     def _fed(self) -> Event | None:
-        return None if self._is_over else WindowReady(next(self._windows, None))
+        return None if self._is_over else RecordsReady(next(self._records, None))
 
     def _arrive(self, ticket: int, request: Request) -> None:
         now = self._clock.now
@@ -152,7 +152,7 @@ class SimulatedNetwork:
         while self._agenda and self._agenda[0][0] <= (self._clock.now if events else until):
             self._clock.now = max(self._clock.now, self._agenda[0][0])
             event = heapq.heappop(self._agenda)[2]()
-            if isinstance(event, WindowReady):
+            if isinstance(event, RecordsReady):
                 self._encoding = False
             if event is not None:
                 events.append(event)

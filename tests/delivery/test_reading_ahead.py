@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 
 from tests.delivery.examples import PLACE, make_entries
-from tests.internals import DeliveryOptions, EncodedWindow, Outcomes, Producer, Rejections
+from tests.internals import DeliveryOptions, EncodedRecords, Outcomes, Producer, Rejections
 from v3io_frames_put.config import Limits
 
 NOTHING = Rejections(np.zeros(0, np.int64), [], [])
 
 
 def offer(delivery, count):
-    delivery.offer(EncodedWindow(count, make_entries([0] * count), NOTHING))
+    delivery.offer(EncodedRecords(count, make_entries([0] * count), NOTHING))
 
 
 @pytest.mark.parametrize(("waiting", "wants"), [(9, True), (10, False), (11, False)])

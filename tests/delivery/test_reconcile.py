@@ -37,7 +37,7 @@ from tests.internals import (
     StreamSurvey,
     Texts,
     build_body,
-    encode_window,
+    encode_records,
     make_positions,
     number_tags,
     plan_rows,
@@ -101,7 +101,7 @@ class InDoubt:
         shard = frame["row"] // (1 if alternating else per_batch * rows_per_record) % 8
         plan = plan_rows(frame, shard=shard, rows_per_record=rows_per_record)
         self.batches = []
-        for window in (encode_window(records, RUN_ID) for records in plan.records()):
+        for window in (encode_records(records, RUN_ID) for records in plan.records()):
             for first in range(0, len(window.entries), per_batch):
                 entries = window.entries.slice(first, first + per_batch)
                 self.batches.append(Batch(entries, ()))

@@ -7,7 +7,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from tests.internals import encode_window, plan_rows
+from tests.internals import encode_records, plan_rows
 from v3io_frames_put.config import Encoding, Limits
 from v3io_frames_put.errors import ConfigError
 
@@ -68,7 +68,7 @@ def test_a_pack_fits_a_body_of_its_own(data_format, body_bytes, held):
     sizes = [
         size
         for records in pack(data_format, most, **options).records()
-        for size in encode_window(records).entries.sizes.tolist()
+        for size in encode_records(records).entries.sizes.tolist()
     ]
     assert max(sizes) + len(b'{"Records":[]}') <= body_bytes
 

@@ -9,7 +9,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from tests.internals import encode_window, plan_rows
+from tests.internals import encode_records, plan_rows
 from v3io_frames_put.errors import DataError
 
 
@@ -130,7 +130,7 @@ def test_rows_at_fault_in_packing_are_rejected_by_name_and_no_other(data_format,
     sent = {0: [], 1: [], 2: []}
     for piece in pieces:
         assert piece.row_counts.sum() == len(piece.rows)
-        assert len(encode_window(piece, bytes(8)).entries) == len(piece.row_counts)
+        assert len(encode_records(piece, bytes(8)).entries) == len(piece.row_counts)
         for row in piece.rows.tolist():
             sent[row % 3].append(row)
     kept = sorted(set(range(900)) - {0, 37, 38, 899})

@@ -19,7 +19,7 @@ from tests.internals import (
     Rejections,
     Routes,
     build_body,
-    encode_window,
+    encode_records,
     join_entries,
     split_tags,
 )
@@ -48,7 +48,7 @@ def make_records(data, *, key=None, shard=None, info=None, row_counts=None, dest
 
 
 def entries_of(data, **columns):
-    return encode_window(make_records(data, **columns)).entries
+    return encode_records(make_records(data, **columns)).entries
 
 
 @pytest.mark.parametrize(
@@ -327,7 +327,7 @@ def test_tags_name_the_first_row_and_the_count():
 
 
 def test_a_run_tags_its_records_in_place_of_their_client_info():
-    window = encode_window(make_records([b"a", b"b"], row_counts=[1, 2]), b"\x01" * 8)
+    window = encode_records(make_records([b"a", b"b"], row_counts=[1, 2]), b"\x01" * 8)
     texts = [
         msgspec.json.decode(text[1:])["ClientInfo"] for text in window.entries.text.to_pylist()
     ]
@@ -336,7 +336,7 @@ def test_a_run_tags_its_records_in_place_of_their_client_info():
 
 
 def test_without_a_run_records_keep_their_own_client_info():
-    window = encode_window(make_records([b"a"], info=[b"mine"]))
+    window = encode_records(make_records([b"a"], info=[b"mine"]))
     assert window.entries.text.to_pylist() == [b',{"Data":"YQ==","ClientInfo":"bWluZQ=="}']
 
 

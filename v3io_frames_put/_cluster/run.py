@@ -63,11 +63,11 @@ _ROUTES: Final = ("partition_key", "shard", "client_info")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClusterOptions:
-    """Checked options; ``delivery`` is that of each task."""
+    """Checked options; ``delivery_options`` are those of each task."""
 
     client: Client
-    rows: RowOptions
-    delivery: DeliveryOptions
+    row_options: RowOptions
+    delivery_options: DeliveryOptions
     on_error: str
 
     def share_among(self, tasks: int) -> ClusterOptions:
@@ -75,9 +75,10 @@ class ClusterOptions:
 
         With ``"auto"`` each finds its own share, which is a fair one.
         """
-        whole = self.delivery.max_in_flight
+        whole = self.delivery_options.max_in_flight
         share = whole if whole == "auto" else max(1, whole // max(1, tasks))
-        return replace(self, delivery=replace(self.delivery, max_in_flight=share))
+        delivery_options = replace(self.delivery_options, max_in_flight=share)
+        return replace(self, delivery_options=delivery_options)
 
 
 def check_options(given: Mapping[str, Any]) -> ClusterOptions:
@@ -111,7 +112,12 @@ def check_options(given: Mapping[str, Any]) -> ClusterOptions:
     rows = RowOptions(**{option.name: options[option.name] for option in fields(RowOptions)})
     given_delivery = {name: options[name] for name in _DELIVERY}
     delivery = DeliveryOptions(**given_delivery, retry=client.retry, limits=client.limits)
-    return ClusterOptions(client=client, rows=rows, delivery=delivery, on_error=options["on_error"])
+    return ClusterOptions(
+        client=client,
+        row_options=rows,
+        delivery_options=delivery,
+        on_error=options["on_error"],
+    )
 
 
 @contextmanager
@@ -158,12 +164,12 @@ class ClusterRun:
     @property
     def is_packed(self) -> bool:
         """Whether a record holds several rows."""
-        return self.options.rows.is_packed
+        return self.options.row_options.is_packed
 
     @property
     def delivery(self) -> str:
         """The delivery of every task."""
-        return self.options.delivery.delivery
+        return self.options.delivery_options.delivery
 
     def task_id(self, partition: int) -> str:
         """Make the run id of the task that sends a partition: the same in each attempt."""
@@ -179,16 +185,16 @@ class ClusterRun:
                 "this worker does not know who we are: a Client travels without its secrets, and "
                 "V3IO_ACCESS_KEY is not set here. Set it in the environment of every worker."
             )
-        return plan_run(
+        plan = plan_run(
             data,
             self.stream,
             client=client,
-            rows=self.options.rows,
-            delivery=self.options.delivery,
+            row_options=self.options.row_options,
+            delivery_options=self.options.delivery_options,
             progress=False,
             cancel=cancel,
-            run_id=self.task_id(partition),
         )
+        return replace(plan, run_id=self.task_id(partition))
 
 
 def begin_run(stream: str, options: ClusterOptions, empty: Any) -> ClusterRun:
@@ -294,14 +300,14 @@ def all_unknown(num_rows: int, failure: Failure, *, index: Any, packed: bool) ->
 
 def _all_in_doubt(plan: RunPlan, run: ClusterRun) -> pd.DataFrame:
     """Make the results of an attempt that left none."""
-    rows = plan.rows
+    rows = plan.row_plan
     results = all_unknown(rows.num_rows or 0, _CUT_OFF, index=rows.index, packed=plan.is_packed)
     results.attrs[ATTRS_KEY] = {
         "run_id": plan.run_id,
         "endpoint": plan.stream.endpoint,
         "stream": str(plan.stream),
-        "delivery": plan.options.delivery,
-        "mapping": plan.mapping,
+        "delivery": plan.delivery_options.delivery,
+        "mapping": plan.options_digest,
         "starts": dict(run.starts),
     }
     return results

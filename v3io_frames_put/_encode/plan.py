@@ -19,7 +19,7 @@ from .layouts import DETAIL, INVALID, to_numpy
 from .packs import Packer
 from .records import CELL_BYTES, Blocks, Encoder, Records, RowEncoder, Skip
 from .rejections import InvalidCells, RejectionLog
-from .routing import Mapping, can_be_bytes, to_bytes
+from .routing import Router, can_be_bytes, to_bytes
 from .sources import Column, Source, Window, open_source
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class RowPlan:
     num_rows: int | None  # None: unknown until read (a stream of batches)
     index: pd.Index[Any] | None  # the input's labels, for the results; None: it has none
     columns: list[Column]  # what goes into Data
-    _rows: RowEncoder
+    _encoder: RowEncoder
     _packer: Packer | None
     source: Source
 
@@ -50,15 +50,15 @@ class RowPlan:
         are skipped are in no record and in no rejections; ``blocks`` keeps checksums of all
         rows, and raises a DataError where one differs.
         """
-        windows = self._rows.windows(skip, blocks)
-        return windows if self._packer is None else self._packer.pack(windows)
+        records = self._encoder.records(skip, blocks)
+        return records if self._packer is None else self._packer.pack(records)
 
     def destinations(self) -> tuple[np.ndarray, np.ndarray]:
         """Return the rows that can be encoded, and their destinations; reads all of the input."""
         rows, hashes = [np.zeros(0, np.int64)], [np.zeros(0, np.uint64)]
-        for window in self._rows.windows(None):
-            rows.append(window.rows)
-            given = window.destination
+        for records in self._encoder.records(None):
+            rows.append(records.rows)
+            given = records.destination
             hashes.append(np.zeros(len(rows[-1]), np.uint64) if given is None else given)
         return np.concatenate(rows), np.concatenate(hashes)
 
@@ -88,14 +88,14 @@ def plan_rows(
     source = open_source(data)
     selection = LineSelection(source) if isinstance(source, LineSource) else Selection(source)
     chosen = selection.add_data(options.columns, index=options.index)
-    mapping = Mapping(selection, limits, options)
+    router = Router(selection, limits, options)
     encoder = _plan_encoder(options, selection, chosen, limits, window_bytes)
     packer = None
     if options.rows_per_record != 1:
         packed, gathered = limits, window_bytes
         if held_bytes is not None:
             packed = replace(limits, max_body_bytes=min(limits.max_body_bytes, held_bytes))
-            gathered = max(window_bytes, held_bytes) if mapping.is_given else window_bytes
+            gathered = max(window_bytes, held_bytes) if router.is_given else window_bytes
         max_rows = _AUTO_ROWS if options.rows_per_record == "auto" else options.rows_per_record
         packer = Packer(max_rows, packed, encoder, gathered, window_bytes)
     places: dict[str, int] = {}
@@ -103,8 +103,8 @@ def plan_rows(
         if name in source.names:
             places[name] = selection.add_position(source.names.index(name)).number
     invalid = InvalidCells(places.get(INVALID), places.get(DETAIL), chosen, source.misfits)
-    rows = RowEncoder(selection, mapping, encoder, limits, window_bytes, invalid)
-    return RowPlan(source.num_rows, source.index, chosen, rows, packer, source)
+    row_encoder = RowEncoder(selection, router, encoder, limits, window_bytes, invalid)
+    return RowPlan(source.num_rows, source.index, chosen, row_encoder, packer, source)
 
 
 def _plan_encoder(

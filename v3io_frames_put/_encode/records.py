@@ -16,7 +16,7 @@ import pyarrow.types as pt
 from ..errors import DataError, PutRecordsError
 from .layouts import to_numpy
 from .rejections import InvalidCells, RejectionLog, Rejections, reject_invalid
-from .routing import Mapping, Routes, hash_destinations
+from .routing import Router, Routes, hash_destinations
 from .sources import MAX_ROWS, Window, read_window
 
 if TYPE_CHECKING:
@@ -144,13 +144,13 @@ class RowEncoder:
     """Reads a source window by window and encodes its rows."""
 
     selection: Selection
-    mapping: Mapping
+    router: Router
     encoder: Encoder
     limits: Limits
     window_bytes: int
     invalid: InvalidCells
 
-    def windows(self, skip: Skip | None, blocks: Blocks | None = None) -> Iterator[Records]:
+    def records(self, skip: Skip | None, blocks: Blocks | None = None) -> Iterator[Records]:
         """Yield all rows but the skipped, in order; every row is in one window."""
         selection, row_bytes = self.selection, self.encoder.row_bytes
         max_rows = max(1, min(MAX_ROWS, self.window_bytes // row_bytes))
@@ -165,7 +165,7 @@ class RowEncoder:
             is_checked = True
             for done in self._encode(window, faults):
                 is_checked = blocks is None or blocks.take(row, done.payload, done.routes)
-                held.append(self._leave_out(row, done, skip))
+                held.append(self._to_records(row, done, skip))
                 row += len(done.payload)
             del window, done  # their memory is the next window's
             if is_checked:
@@ -207,7 +207,7 @@ class RowEncoder:
         payload = self.encoder.encode(window, log)
         window = window.slice(0, len(payload))
         self.invalid.refuse(window, log)
-        routes = self.mapping.apply(window, log)
+        routes = self.router.apply(window, log)
         sizes = self.encoder.measure(payload)
         for row in np.flatnonzero(sizes > self.limits.max_data_bytes):
             detail = (
@@ -223,10 +223,10 @@ class RowEncoder:
         dtype = self.encoder.payload_type
         blank = pa.array([b""], dtype) if pt.is_binary(dtype) else pa.nulls(1, dtype)
         return _Payloads(
-            blank, np.zeros(1, np.int64), self.mapping.blank(), RejectionLog({0: reason})
+            blank, np.zeros(1, np.int64), self.router.blank(), RejectionLog({0: reason})
         )
 
-    def _leave_out(self, first_row: int, done: _Payloads, skip: Skip | None) -> Records:
+    def _to_records(self, first_row: int, done: _Payloads, skip: Skip | None) -> Records:
         """Return the rows of a window without those that are rejected or skipped."""
         num_rows = len(done.payload)
         keep, skipped = done.log.keep(num_rows), None

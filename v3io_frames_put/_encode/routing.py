@@ -251,7 +251,7 @@ class Routes:
         return Routes(*(None if c[0] is None else pa.concat_arrays(c) for c in columns))
 
 
-class Mapping:
+class Router:
     """How rows get their partition key, shard and client info."""
 
     def __init__(self, selection: Selection, limits: Limits, options: RowOptions) -> None:

@@ -1,4 +1,4 @@
-"""The only threads of a run: sender threads send requests, one encoder thread encodes windows."""
+"""The threads of a run: sender threads send requests, one encoder thread encodes records."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ..errors import PutRecordsError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from .._wire.bodies import EncodedWindow
+    from .._wire.bodies import EncodedRecords
     from .transport import Transport
 
 _JOIN_SECONDS: Final = 5.0  # for all threads together; idle ones end at once
@@ -32,10 +32,10 @@ class RequestDone:
 
 
 @dataclass(frozen=True, slots=True)
-class WindowReady:
-    """The next window is encoded; None: there are no more."""
+class RecordsReady:
+    """The records of the next window are encoded; None: there are no more."""
 
-    window: EncodedWindow | None
+    records: EncodedRecords | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,27 +46,27 @@ class ThreadFailed:
     is_from_source: bool = False
 
 
-Event: TypeAlias = RequestDone | WindowReady | ThreadFailed
+Event: TypeAlias = RequestDone | RecordsReady | ThreadFailed
 
 
 class Senders:
-    """Sends requests and encodes windows, each in threads of its own.
+    """Sends requests and encodes records, each in threads of its own.
 
-    A transport is opened for each thread that sends. ``stop_reading`` ends the windows after
+    A transport is opened for each thread that sends. ``stop_reading`` ends the records after
     the batch that is being read.
     """
 
     def __init__(
         self,
         open_transport: Callable[[], Transport],
-        windows: Iterator[EncodedWindow],
+        records: Iterator[EncodedRecords],
         stop_reading: Callable[[], object] = lambda: None,
     ) -> None:
         self._open_transport = open_transport
-        self._windows, self._stop_reading = windows, stop_reading
+        self._records, self._stop_reading = records, stop_reading
         self._events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
         self._requests: queue.SimpleQueue[tuple[int, Request] | None] = queue.SimpleQueue()
-        self._wanted: queue.SimpleQueue[Literal["window", "end"]] = queue.SimpleQueue()
+        self._wanted: queue.SimpleQueue[Literal["records", "end"]] = queue.SimpleQueue()
         self._senders: list[threading.Thread] = []
         self._transports: list[Transport] = []
         self._free = 0  # sender threads, less the requests they have
@@ -104,8 +104,11 @@ class Senders:
                 self._free += 1
         self._requests.put((ticket, request))
 
-    def request_window(self) -> None:
-        """Encode the next window, unless one is being encoded; ``WindowReady`` brings it."""
+    def request_records(self) -> None:
+        """Encode the records of the next window, unless some are being encoded.
+
+        ``RecordsReady`` brings them.
+        """
         if self._is_encoding:
             return
         self._is_encoding = True
@@ -117,7 +120,7 @@ class Senders:
                 self._events.put(ThreadFailed(_no_threads(error)))
                 return
             self._encoder = encoder
-        self._wanted.put("window")
+        self._wanted.put("records")
 
     def collect(self, timeout: float) -> list[Event]:
         """Wait up to ``timeout`` seconds for events, and take all there are."""
@@ -129,7 +132,7 @@ class Senders:
                     events.append(event)
                 if isinstance(event, RequestDone):
                     self._free += 1
-                elif isinstance(event, WindowReady):
+                elif isinstance(event, RecordsReady):
                     self._is_encoding = False
                 event = self._events.get_nowait()
         return events
@@ -173,9 +176,9 @@ class Senders:
 
     def _encode(self) -> None:
         try:
-            while self._wanted.get() == "window":
-                # No variable keeps a window that was handed out.
-                self._events.put(WindowReady(next(self._windows, None)))
+            while self._wanted.get() == "records":
+                # No variable keeps records that were handed out.
+                self._events.put(RecordsReady(next(self._records, None)))
         except BaseException as error:  # noqa: BLE001  # raised by who drives the run
             self._events.put(ThreadFailed(error, is_from_source=True))
 

@@ -41,10 +41,10 @@ def identify(plan: RunPlan, stamps: str | None) -> dict[str, Any]:
     """Return the columns of ``run`` that identify a call; ``stamps`` are those of its files."""
     return {
         "stream": f"{plan.stream.endpoint}/{plan.stream}",
-        "delivery": plan.options.delivery,
-        "mapping": plan.mapping,
+        "delivery": plan.delivery_options.delivery,
+        "mapping": plan.options_digest,
         "files": stamps,
-        **({} if plan.rows.num_rows is None else {"num_rows": plan.rows.num_rows}),
+        **({} if plan.row_plan.num_rows is None else {"num_rows": plan.row_plan.num_rows}),
     }
 
 
@@ -184,7 +184,7 @@ class Journal(RunLog):
                 )
             self._stamps = stamps
             return self._recover(plan, run, replan)
-        if not differing and (stamps is not None or self._holds(plan.rows, run["num_rows"])):
+        if not differing and (stamps is not None or self._holds(plan.row_plan, run["num_rows"])):
             return self._recover(plan, run, replan)
         path = self._store.path
         self._store.close()
@@ -210,7 +210,7 @@ class Journal(RunLog):
         self, plan: RunPlan, run: dict[str, Any], replan: Callable[[], RowPlan]
     ) -> PriorRun:
         """Return what an unfinished run left, or the outcomes of a finished one."""
-        delivery = plan.options.delivery
+        delivery = plan.delivery_options.delivery
         recovery = Recovery(self._store, page_rows=plan.page_rows)
         final = STATUSES if run["is_finished"] else keep_unknown(["stored", "rejected"], delivery)
         outcomes, in_doubt = recovery.outcomes(final), None

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 import numpy as np
 
 from .._wire.api import Answer, Attempt, Fault, Request, put_records_request
-from .._wire.bodies import ENVELOPE_BYTES, NO_SHARD, EncodedWindow, Entries, build_body
+from .._wire.bodies import ENVELOPE_BYTES, NO_SHARD, EncodedRecords, Entries, build_body
 from .._wire.responses import RecordErrors, UnbelievableAnswerError, parse_put_answer
 from .accumulator import Accumulator, Batch, iterate_parts
 from .classification import (
@@ -133,11 +133,11 @@ class Producer:
         # The window and its copy in the order of lanes exist side by side for a moment.
         return not held or held + 2 * self._window_bytes <= room
 
-    def offer(self, window: EncodedWindow) -> None:
-        """Take the next window of rows; they follow the last window's."""
-        outcomes, entries, rejected = self.outcomes, window.entries, window.rejections
+    def offer(self, records: EncodedRecords) -> None:
+        """Take the records of the next rows; they follow the last ones."""
+        outcomes, entries, rejected = self.outcomes, records.entries, records.rejections
         self._window_bytes = max(self._window_bytes, entries.nbytes)
-        outcomes.open(window.num_rows)
+        outcomes.open(records.num_rows)
         if rejected.names:
             outcomes.record_rejections(rejected.rows, rejected.names, rejected.details)
         fits, too_large = find_too_large(entries, self._options.most_body_bytes)

@@ -259,7 +259,7 @@ class EntryRange:
 
 
 @dataclass(frozen=True, slots=True)
-class EncodedWindow:
+class EncodedRecords:
     """Consecutive rows, ready to send; each is in one of the entries or rejected."""
 
     num_rows: int
@@ -267,7 +267,7 @@ class EncodedWindow:
     rejections: Rejections
 
 
-def encode_window(records: Records, run_id: bytes | None = None) -> EncodedWindow:
+def encode_records(records: Records, run_id: bytes | None = None) -> EncodedRecords:
     """Encode the records of a window; ``run_id`` tags each record as of that run."""
     routes, shard, destination = records.routes, records.routes.shard, records.destination
     if run_id is not None:  # tags take the place of the records' own client info
@@ -292,7 +292,7 @@ def encode_window(records: Records, run_id: bytes | None = None) -> EncodedWindo
         if shard is None
         else np.asarray(shard.fill_null(NO_SHARD), np.int32),
     )
-    return EncodedWindow(records.num_rows, entries, records.rejections)
+    return EncodedRecords(records.num_rows, entries, records.rejections)
 
 
 def first_rows(rows: NDArray[np.int64], row_counts: NDArray[np.int32] | None) -> NDArray[np.int64]:

@@ -204,8 +204,8 @@ def _publish(files: Inputs, stream: str, *, client: Client, **given: Any) -> Job
                 table.source(ends_where_broken=ends_where_broken),
                 stream,
                 client=client,
-                rows=rows,
-                delivery=options.delivery,
+                row_options=rows,
+                delivery_options=options.delivery,
                 progress=given["progress"],
                 cancel=Brake(given["cancel"]),
                 reading=options.reading,
@@ -223,7 +223,7 @@ def _publish(files: Inputs, stream: str, *, client: Client, **given: Any) -> Job
                 prior = journal.resume(
                     job,
                     files=stamps,
-                    replan=lambda: plan_job(agreed, ends_where_broken=True)[1].rows,
+                    replan=lambda: plan_job(agreed, ends_where_broken=True)[1].row_plan,
                 )
             if given["create"]:
                 of_stream = {name: given[name] for name in ("shards", "retention_hours")}
@@ -291,5 +291,5 @@ def plan(
     table, rows = job.open_table(job.select(found) or found[:1])
     if progress is not None:
         table.on_read = lambda: progress(table.rows_read, estimate_rows(table))
-    planned = plan_source(table.source(), stream, rows=rows, delivery=job.delivery)
+    planned = plan_source(table.source(), stream, row_options=rows, delivery_options=job.delivery)
     return replace(planned, advice=(*job.notes(table), *planned.advice))

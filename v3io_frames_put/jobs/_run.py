@@ -233,7 +233,7 @@ def run_job(
     if prior is not None and prior.complete_rows is None:
         status = prior.outcomes.status
         known = {name: int((status == code).sum()) for code, name in enumerate(STATUSES)}
-    looks_up = job.options.delivery == "exactly_once"
+    looks_up = job.delivery_options.delivery == "exactly_once"
     with show_progress(job.progress, table, known, looks_up=looks_up) as show:
 
         def look_on(snapshot: Progress) -> None:
@@ -260,7 +260,7 @@ def run_job(
                 sink.outcomes,
                 sink.failed,
                 failing=sink.failing,
-                with_unknown=job.options.delivery == "at_least_once",
+                with_unknown=job.delivery_options.delivery == "at_least_once",
             )
             sink.failed.place()
     except KeyboardInterrupt:  # it reads files again, which may take long

@@ -1,6 +1,6 @@
 """``plan_records``: what an upload would send, found out without sending anything.
 
-The rows go the way of an upload, ``plan_rows`` -> ``encode_window`` -> ``Accumulator``, so that
+The rows go the way of an upload, ``plan_rows`` -> ``encode_records`` -> ``Accumulator``, so that
 a plan cannot disagree with it. Nobody can know when answers come: here each comes as soon as no
 more rows are wanted, one after the other, the oldest request's first.
 """
@@ -22,7 +22,7 @@ from .._producer.accumulator import Accumulator, Batch
 from .._producer.producer import find_too_large
 from .._public import public
 from .._run import plan_data
-from .._wire.bodies import ENVELOPE_BYTES, RUN_BYTES, Entries, encode_window
+from .._wire.bodies import ENVELOPE_BYTES, RUN_BYTES, Entries, encode_records
 from .._wire.paths import parse_stream_path
 from ..config import DeliveryOptions, Encoding, Limits, RowOptions
 from ..errors import UnsupportedType
@@ -108,7 +108,7 @@ def plan_records(  # noqa: PLR0913  # the options of put_records
     return plan_source(
         data,
         stream,
-        rows=RowOptions(
+        row_options=RowOptions(
             columns=columns,
             index=index,
             format=format,
@@ -118,7 +118,7 @@ def plan_records(  # noqa: PLR0913  # the options of put_records
             client_info=client_info,
             encoding=encoding,
         ),
-        delivery=DeliveryOptions(
+        delivery_options=DeliveryOptions(
             delivery=delivery,
             order=order,
             max_in_flight=max_in_flight,
@@ -129,12 +129,12 @@ def plan_records(  # noqa: PLR0913  # the options of put_records
 
 
 def plan_source(
-    data: Any, stream: str, *, rows: RowOptions, delivery: DeliveryOptions
+    data: Any, stream: str, *, row_options: RowOptions, delivery_options: DeliveryOptions
 ) -> RecordsPlan:
     """Return what an upload would send, by reading all rows once."""
     place = parse_stream_path(stream)
-    planned = plan_data(data, rows, delivery)
-    survey = _Survey(planned, delivery)
+    row_plan = plan_data(data, row_options, delivery_options)
+    survey = _Survey(row_plan, delivery_options)
     keys, records, by_reason = survey.keys.close(), len(survey.sizes), survey.by_reason
     num_rejected = by_reason.total()
     return RecordsPlan(
@@ -147,17 +147,17 @@ def plan_source(
         data_bytes=int(survey.sizes.sum(dtype=np.int64)),
         sizes=_describe_sizes(survey.sizes),
         rejected_rows=num_rejected,
-        rejected=survey.rejected_rows(planned.index),
+        rejected=survey.rejected_rows(row_plan.index),
         rejected_by_reason=dict(by_reason.most_common()),
         keys=keys,
         parallel_requests=survey.parallel_requests,
         preview=tuple(survey.preview),
         advice=(
-            *_advise_on_index(data, index=rows.index),
-            *_advise_on_columns(data, planned.columns, rows.format, rows.encoding),
-            *_advise_on_keys(keys, records, rows),
-            *_advise_on_lanes(survey.parallel_requests, delivery.first_in_flight),
-            *_advise_on_packs(survey, survey.num_rows - num_rejected, rows),
+            *_advise_on_index(data, index=row_options.index),
+            *_advise_on_columns(data, row_plan.columns, row_options),
+            *_advise_on_keys(keys, records, row_options),
+            *_advise_on_lanes(survey.parallel_requests, delivery_options.first_in_flight),
+            *_advise_on_packs(survey, survey.num_rows - num_rejected, row_options),
         ),
     )
 
@@ -173,7 +173,7 @@ def _describe_sizes(sizes: NDArray[Any]) -> dict[str, int]:
 class _Survey:
     """Reads all rows once, cuts bodies as an upload does, and collects what a plan says."""
 
-    def __init__(self, rows: RowPlan, options: DeliveryOptions) -> None:
+    def __init__(self, row_plan: RowPlan, options: DeliveryOptions) -> None:
         self.keys = Keys()
         self.preview: list[PlannedRecord] = []
         self.num_rows = self.num_requests = self.body_bytes = 0
@@ -186,16 +186,16 @@ class _Survey:
         self._largest_body = self._largest_window = 0
         self._queues: set[int] = set()
         self._waits = self._sent_in_waits = 0
-        self._count_requests(self._read(rows))
+        self._count_requests(self._read(row_plan))
         self.sizes = np.concatenate(self._sizes)
 
-    def _read(self, rows: RowPlan) -> Iterator[Entries]:
+    def _read(self, row_plan: RowPlan) -> Iterator[Entries]:
         """Look at all records; yield the entries of those that fit in a body."""
         run_id = bytes(RUN_BYTES) if self._options.delivery == "exactly_once" else None
-        for records in rows.records():
-            window = encode_window(records, run_id)
-            entries, rejections = window.entries, window.rejections
-            self.num_rows += window.num_rows
+        for records in row_plan.records():
+            encoded = encode_records(records, run_id)
+            entries, rejections = encoded.entries, encoded.rejections
+            self.num_rows += encoded.num_rows
             self._largest_window = max(self._largest_window, entries.nbytes)
             fits, too_large = find_too_large(entries, self._options.most_body_bytes)
             rejected = [
@@ -397,11 +397,9 @@ def _advise_on_index(data: Any, *, index: bool) -> Iterator[str]:
         )
 
 
-def _advise_on_columns(
-    data: Any, columns: Sequence[Column], data_format: str, encoding: Encoding
-) -> Iterator[str]:
+def _advise_on_columns(data: Any, columns: Sequence[Column], options: RowOptions) -> Iterator[str]:
     """Look at float columns that JSON would show in a way that surprises."""
-    if data_format != "json":
+    if options.format != "json":
         return
     floats = list(_float_columns(data, {column.name for column in columns}))
     whole = {
@@ -419,7 +417,7 @@ def _advise_on_columns(
             f"Spark reads that as null in an integer field. Send integers with "
             f"`df.astype({chosen})`" + (f", and {more:,} more." if more > 0 else ".")
         )
-    if encoding.infinity == "null":
+    if options.encoding.infinity == "null":
         counts = {name: int(np.isinf(values).sum()) for name, values in floats}
         counted = ", ".join(f"{count:,} in {name!r}" for name, count in counts.items() if count)
         if counted:
@@ -462,8 +460,8 @@ def _measure_as_json(records: list[PlannedRecord]) -> float:
     return float(np.concatenate(sizes).mean()) if sum(map(len, sizes)) else np.inf
 
 
-def _advise_on_keys(keys: KeyCounts, records: int, rows: RowOptions) -> Iterator[str]:
-    if keys.free and (rows.partition_key is not None or rows.shard is not None):
+def _advise_on_keys(keys: KeyCounts, records: int, options: RowOptions) -> Iterator[str]:
+    if keys.free and (options.partition_key is not None or options.shard is not None):
         yield (
             f"Records without partition key or shard (null): {keys.free:,} of {records:,}. The "
             f"platform spreads them, and they keep no order."
