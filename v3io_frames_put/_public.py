@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import sys
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from .errors import ConfigError, DataError, suggest
@@ -44,3 +45,12 @@ def find_unknown(options: Iterable[str], known: Collection[str]) -> str | None:
         if option not in known:
             return f"got an unexpected keyword argument {option!r}.{suggest(option, [*known])}"
     return None
+
+
+def callers_level() -> int:
+    """Count the frames up to the line that called us, by whichever face."""
+    package = __name__.partition(".")[0]
+    frame, level = sys._getframe(1), 1  # noqa: SLF001  # inspect.stack() reads every source file
+    while frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] == package:
+        frame, level = frame.f_back, level + 1
+    return level

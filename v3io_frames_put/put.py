@@ -1,4 +1,4 @@
-"""``put_records``: from a table to the results, the whole way on one screen.
+"""``put_records``: from a table to the results, the whole way.
 
 data, options -> plan_run -> (journal) -> Run: windows of records, requests, responses
 -> outcome batches -> Results -> the results DataFrame
@@ -7,48 +7,41 @@ data, options -> plan_run -> (journal) -> Run: windows of records, requests, res
 from __future__ import annotations
 
 import logging
-import sys
-import threading
 import warnings
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from ._journal import open_journal
-from ._producer import classification
-from ._public import public
+from ._public import callers_level, public
 from ._run import Run, RunPlan, RunReport, plan_run
-from ._wire.api import Answer, Fault
+from ._stop import stop_error
 from .client import Client, pick_client, with_retry
 from .config import DeliveryOptions, Encoding, Retry, RowOptions, Timeouts, check_choice
 from .errors import (
     ConfigError,
-    Interrupted,
     PartialFailure,
-    PlatformUnavailable,
     PutRecordsError,
     UnstoredRowsWarning,
 )
-from .progress import ProgressOption, is_notebook, someone_looks_on
+from .progress import ProgressOption, someone_looks_on
 from .results import ATTRS_KEY, Results, amend_results, attach_receipt
 from .resume import read_prior_run
 from .summary import summarize
 
 if TYPE_CHECKING:
     import os
+    import threading
     from collections.abc import Iterator, Sequence
 
     import pandas as pd
 
-    from ._producer.classification import Stop
-    from ._wire.paths import StreamPath
     from .config import DeliveryMode, Format, MaxInFlight, Order, RowsPerRecord
-    from .errors import RequestError
 
 _LOG: Final = logging.getLogger("v3io_frames_put")
 
 
 @public
-def put_records(  # noqa: PLR0913  # the one public verb: contract section 1
+def put_records(  # noqa: PLR0913  # the one public verb
     data: Any,
     stream: str,
     *,
@@ -166,7 +159,10 @@ def put_records(  # noqa: PLR0913  # the one public verb: contract section 1
     check_choice("on_error", on_error, ("return", "raise"))
     if resume is not None and journal is not None:
         raise ConfigError("resume and journal both say where a run goes on. Give one of them.")
-    client, is_kept = pick_client(client), journal is not None or resume is not None
+    client = pick_client(client)
+    retry = client.retry
+    if journal is None and resume is None:
+        retry = retry.where_a_person_waits()
     plan = plan_run(
         data,
         stream,
@@ -186,7 +182,7 @@ def put_records(  # noqa: PLR0913  # the one public verb: contract section 1
             order=order,
             max_in_flight=max_in_flight,
             max_in_flight_bytes=max_in_flight_bytes,
-            retry=client.retry if is_kept else client.retry.where_a_person_waits(),
+            retry=retry,
             limits=client.limits,
         ),
         progress=progress,
@@ -262,57 +258,6 @@ def _note_shards(results: pd.DataFrame, client: Client, stream: str) -> None:
         _LOG.info("how many shards %s has is not known: %s", stream, error)
 
 
-def stop_error(
-    stop: Stop, *, client: Client, stream: StreamPath, advice: str | None = None
-) -> RequestError | Interrupted:
-    """Make the exception for a run that ended early; the caller adds the results.
-
-    ``advice`` says how to send the rest. None: by the results that the exception carries.
-    """
-    attempt = stop.attempt
-    if attempt is None:
-        return _interrupted(stream, advice)
-    if stop.cause == "missing":
-        try:
-            return client.diagnose_missing_stream(stream)
-        except KeyboardInterrupt:
-            return _interrupted(stream, advice)
-    where = str(stream.endpoint)
-    if isinstance(attempt, Fault) and stop.cause != "unavailable":
-        return classification.fault_error(attempt, doing=f"put records on {stream} at {where}")
-    if isinstance(attempt, Answer) and stop.cause != "unavailable":
-        return classification.request_error(
-            attempt, doing="put records on", stream=stream, where=where
-        )
-    results, hint = _name_results()
-    rest = advice or f"{results} says what to send again.{hint}"
-    return PlatformUnavailable(
-        f"put records on {stream} at {where}: "
-        f"{'no request was answered' if stop.had_contact else 'no connection was accepted'} for "
-        f"{stop.seconds:g} s; the last: {classification.describe_last(attempt)}. "
-        f"Check the endpoint and the network; {rest}"
-    )
-
-
-def _interrupted(stream: StreamPath, advice: str | None) -> Interrupted:
-    results, hint = _name_results()
-    rest = advice or (
-        f"{results} says what became of every row; put_records(..., resume={results}) sends the "
-        f"rest.{hint}"
-    )
-    return Interrupted(f"stopped while sending to {stream}: {rest}")
-
-
-def _name_results() -> tuple[str, str]:
-    """Return how to reach the results, and a hint.
-
-    An exception that ends a notebook's cell has no name; Python keeps the last one in sys.
-    """
-    if is_notebook() and threading.current_thread() is threading.main_thread():
-        return "sys.last_value.results", " (Type import sys first.)"
-    return "error.results", ""
-
-
 def _report_unstored(results: pd.DataFrame, on_error: str) -> None:
     """Report rows that are not stored, by a warning or an exception."""
     if (results["status"] == "stored").all():
@@ -321,12 +266,3 @@ def _report_unstored(results: pd.DataFrame, on_error: str) -> None:
     if on_error == "raise":
         raise PartialFailure(message)
     warnings.warn(message, UnstoredRowsWarning, stacklevel=callers_level())
-
-
-def callers_level() -> int:
-    """Count the frames up to the line that called us, by whichever face."""
-    package = __name__.partition(".")[0]
-    frame, level = sys._getframe(1), 1  # noqa: SLF001  # inspect.stack() reads every source file
-    while frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] == package:
-        frame, level = frame.f_back, level + 1
-    return level

@@ -12,10 +12,10 @@ import numpy as np
 from .. import errors
 from .._io.reader import EARLIEST, StartPosition, find_ends, read_shard
 from .._producer.values import STATUSES
+from .._public import callers_level
 from .._wire.bodies import RUN_BYTES, parse_tag
 from ..config import TAG_BYTES
 from ..errors import PartialFailure, UnstoredRowsWarning
-from ..put import callers_level
 from ..results import count_and_first
 from ..summary import summarize_receipt
 from .run import ClusterRun, remote_stream

@@ -26,10 +26,11 @@ from .._producer.outcomes import Outcomes
 from .._producer.values import Failure
 from .._public import find_unknown
 from .._run import Run, RunPlan, plan_run
+from .._stop import stop_error
 from ..client import Client, pick_client
 from ..config import DeliveryOptions, RowOptions, check_choice
 from ..errors import ConfigError, PutRecordsError
-from ..put import put_records, run_to_results, stop_error
+from ..put import put_records, run_to_results
 from ..results import ATTRS_KEY, collect_results
 from ..resume import read_prior_run
 from ..summary import summarize

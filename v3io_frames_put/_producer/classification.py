@@ -1,6 +1,6 @@
 """Answers and faults -> what is known of the records, what to do next, which error to raise.
 
-The tables are contract section 3, "Classification"; status codes and names decide, never wording.
+The docs page "Delivery guarantees" has the tables. Status codes and names decide, never wording.
 """
 
 from __future__ import annotations

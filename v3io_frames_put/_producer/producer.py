@@ -60,7 +60,7 @@ STOPPED: Final = Failure("Stopped", "the run ended before this row was sent")
 _NOT_PROVEN: Final = (
     "it was looked for and not found, but records are missing there, so its absence is not proven"
 )
-_RESETS_BEFORE_SPLIT: Final = 2  # contract section 3, Retry
+_RESETS_BEFORE_SPLIT: Final = 2  # the second: the first may be chance
 
 
 class Retried(NamedTuple):
@@ -471,7 +471,7 @@ class Producer:
         """Record one status for all records of a batch, each with its own reason.
 
         A record that an earlier request may have stored ends unknown, whatever its
-        last answer said (contract section 2).
+        last answer said.
         """
         for maybe in (False, True):
             of_kind = batch.state["maybe_stored"] == maybe

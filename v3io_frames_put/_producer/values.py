@@ -53,7 +53,7 @@ SCHEMA: Final = pa.schema(
         ("maybe_duplicate", pa.bool_()),
     ]
 )
-"""Columns of the results, in order (contract section 2)."""
+"""Columns of the results, in order."""
 
 RECORD_ROW: Final = pa.field("record_row", pa.int32())
 """The last column, where records hold several rows."""

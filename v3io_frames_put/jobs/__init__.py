@@ -14,13 +14,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from .._journal import open_journal
-from .._public import find_unknown, public
+from .._public import callers_level, find_unknown, public
 from .._run import RunPlan, check_event, plan_run
 from ..client import Client, pick_client
 from ..config import DeliveryMode, Encoding, Limits, MaxInFlight, Order, check_choice
 from ..errors import ConfigError, PartialFailure, UnstoredRowsWarning
 from ..plan import RecordsPlan, plan_source
-from ..put import callers_level
 from ._files import STDIN, Inputs, find_files, pick_files
 from ._outputs import Brake, Sink, check_outputs
 from ._run import JobOptions, JobResults, check_context, estimate_rows, log_results, run_job

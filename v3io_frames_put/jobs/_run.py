@@ -12,10 +12,10 @@ import pyarrow as pa
 
 from .._producer.values import STATUSES
 from .._run import Run, RunPlan, RunReport
+from .._stop import stop_error
 from ..config import DeliveryOptions, RowOptions
 from ..errors import ConfigError, DataError, PutRecordsError
 from ..progress import Progress, ProgressOption, Throttle, open_progress, someone_looks_on
-from ..put import stop_error
 from ..summary import Summary, describe_unstored, draw_summary, summarize_receipt
 from ._cast import read_types
 from ._csv import Dialect
