@@ -13,6 +13,7 @@ from ..config import WINDOW_BYTES, Limits, RowOptions
 from ..errors import ConfigError, UnsupportedType
 from .arrow_rows import ArrowRecords, ArrowRows
 from .columns import Selection, decide_type
+from .inputs import open_source
 from .json_encoder import JsonEncoder
 from .json_lines import LineEncoder, LineSelection, LineSource
 from .layouts import DETAIL, INVALID, to_numpy
@@ -20,9 +21,9 @@ from .packs import Packer
 from .records import CELL_BYTES, Blocks, Encoder, Records, RowEncoder, Skip
 from .rejections import InvalidCells, RejectionLog
 from .routing import Router, can_be_bytes, to_bytes
-from .sources import Column, Source, Window, open_source
 
 if TYPE_CHECKING:
+    from .sources import Column, Source, Window
     from collections.abc import Iterator, Sequence
 
     import pandas as pd

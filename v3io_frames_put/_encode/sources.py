@@ -1,36 +1,32 @@
-"""Any supported table as a source: windows of plain columns, read in order.
+"""Sources: tables that are read in order, as windows of plain columns.
 
 ::
 
-    open_source(data)      a source: the names of the columns, and a reader for each
+    Source.open            a reader of one column
     Reader.read            the next rows of a column, in the plain layout of its type
     read_window            the next rows of all columns that were opened
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from inspect import GEN_CLOSED, getgeneratorstate, isgenerator
-from itertools import chain, count
-from typing import Any, Final
-from weakref import WeakSet
+from typing import Any, Final, TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.types as pt
 
-from ..errors import ConfigError, DataError, UnsupportedType
-from .layouts import UNSUPPORTED, combine, format_uuids, is_text, measure, plain_type
+from ..errors import UnsupportedType
+from .layouts import UNSUPPORTED, combine, format_uuids, measure, plain_type
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
 MAX_ROWS: Final = 8_192  # of a window: fewer spend their time in calls, more spill the caches
 _CELLS_AT_ONCE: Final = 512  # Python objects between two looks at how much text there is
-_SHOWN: Final = 60  # characters of a cell in a message
-_ANY_SIZE: Final = 1 << 62
+ANY_SIZE: Final = 1 << 62
 
 
 @dataclass(frozen=True, slots=True)
@@ -328,7 +324,7 @@ def _open_coded(labels: pd.Index[Any], codes: np.ndarray, name: str) -> Reader:
         objects = np.array([*labels.to_numpy(dtype=object), None], dtype=object)  # -1 is the last
         return Reader(lambda start, stop: objects[codes[start:stop]], None)
     reader = open_series(labels, name)
-    whole = reader.read(0, len(labels), _ANY_SIZE)
+    whole = reader.read(0, len(labels), ANY_SIZE)
 
     def cut_labels(start: int, stop: int) -> pa.Array:
         numbers = codes[start:stop]
@@ -355,331 +351,3 @@ def _to_arrow(values: Any) -> pa.Array | pa.ChunkedArray:
     if not isinstance(values, np.ndarray):
         return pa.array(values, from_pandas=True)
     return pa.array(values if dtype.isnative else values.astype(dtype.newbyteorder("=")))
-
-
-# -- what is a table ---------------------------------------------------------------------------
-
-_HELP: Final = {  # by the beginning of a type's full name: the call that helps
-    "pandas.core.series.Series": "data.to_frame()",
-    "pandas.Series": "data.to_frame()",
-    "pandas.core.groupby": "the DataFrame that was grouped, or an aggregate of the groups",
-    "pandas.api.typing": "the DataFrame that was grouped, or an aggregate of the groups",
-    "polars.series": "data.to_frame()",
-    "dask.": "import v3io_frames_put.dask, then data.v3io.put_records(stream, results_path=...)",
-    "pyspark.": "v3io_frames_put.spark.put_records(data, stream, results_path=...)",
-    "numpy.ndarray": "pd.DataFrame(data, columns=[...])",
-}
-_EXPECTED: Final = (
-    "expected a pandas DataFrame, a pyarrow Table, RecordBatch, RecordBatchReader, Dataset or "
-    "Scanner, a polars frame, another object with __arrow_c_stream__, or an iterable of frames"
-)
-_READ_ROWS: Final = 16_384  # of a Hugging Face Dataset at once
-_read: WeakSet[Any] = WeakSet()  # readers that a source has begun to read
-
-
-def open_source(data: Any) -> Source:  # noqa: C901, PLR0911, PLR0912 - one branch a kind
-    """Return the source for any table-like input; raise ConfigError for anything else."""
-    if isinstance(data, pd.DataFrame):
-        return FrameSource(data)
-    if isinstance(data, Source):
-        return data
-    if isinstance(data, pa.Table):
-        return TableSource(data)
-    if isinstance(data, pa.RecordBatch):
-        return TableSource(pa.Table.from_batches([data]))
-    if isinstance(data, pa.RecordBatchReader):
-        return _open_reader(data)
-    kind = _full_name(data)
-    if kind.startswith("polars."):
-        _refuse_objects(data)
-        if kind.endswith(".LazyFrame"):
-            return _open_lazy(data)
-    elif kind.startswith("pyarrow._dataset."):
-        is_scanner = hasattr(data, "projected_schema")
-        return _open_reader(data.to_reader()) if is_scanner else _open_dataset(data)
-    elif kind.startswith("deltalake.") and hasattr(data, "to_pyarrow_dataset"):
-        return _open_dataset(data.to_pyarrow_dataset())
-    elif kind.startswith("pyiceberg."):
-        return _open_iceberg(data)
-    elif kind == "datasets.arrow_dataset.Dataset":
-        return _open_hugging_face(data)
-    try:
-        if hasattr(data, "__arrow_c_stream__"):
-            return _open_reader(pa.RecordBatchReader.from_stream(data))
-        if hasattr(data, "__arrow_c_array__"):
-            return TableSource(pa.Table.from_batches([pa.record_batch(data)]))
-    except pa.ArrowInvalid as error:
-        if "released" in str(error):
-            raise ConfigError(
-                f"data is a {kind} that was read before; it can be read once. Make it anew."
-            ) from error
-        raise _refusal(data, kind) from error  # one column, such as a Series
-    is_refused = isinstance(data, (str, bytes, Mapping)) or any(map(kind.startswith, _HELP))
-    if is_refused or not isinstance(data, Iterable):
-        raise _refusal(data, kind)
-    return _open_chunks(data, kind)
-
-
-def _full_name(data: object) -> str:
-    return f"{type(data).__module__}.{type(data).__qualname__}".removeprefix("builtins.")
-
-
-def _refusal(data: object, kind: str) -> ConfigError:
-    """Make the error for what is not a table, with the one call that helps."""
-    call = next((call for start, call in _HELP.items() if kind.startswith(start)), None)
-    if isinstance(data, (str, os.PathLike)):
-        call = f"v3io_frames_put.jobs.publish({str(data)!r}, stream), which reads files"
-    elif isinstance(data, Mapping):
-        call = "pd.DataFrame(data) if its values are columns, pd.DataFrame([data]) if it is a row"
-    helps = f" Try: {call}." if call else ""
-    return ConfigError(f"data is a {kind}; {_EXPECTED}.{helps}")
-
-
-def _open_reader(reader: pa.RecordBatchReader) -> StreamSource:
-    """Open a reader; one that a call has read already is a ConfigError."""
-    if reader in _read:
-        raise ConfigError(
-            "data is a reader that was read before, by an earlier call; a reader can be read "
-            "once. Make it anew, or give a Table: reader.read_all()."
-        )
-
-    def batches(positions: list[int]) -> Iterator[pa.RecordBatch]:
-        _read.add(reader)
-        return (batch.select(positions) for batch in reader)
-
-    return StreamSource(reader.schema, batches)
-
-
-def _open_dataset(dataset: Any) -> StreamSource:
-    """Open a dataset; only the columns that are opened are read."""
-
-    def batches(positions: list[int]) -> Iterator[pa.RecordBatch]:
-        names = [dataset.schema.names[position] for position in positions]
-        return iter(dataset.scanner(columns=names).to_reader())
-
-    return StreamSource(dataset.schema, batches)
-
-
-def _refuse_objects(data: Any) -> None:
-    """Refuse polars columns of Python objects: Arrow would be given their addresses."""
-    schema = data.collect_schema() if hasattr(data, "collect_schema") else {}
-    for name, dtype in schema.items():
-        if "Object" in str(dtype):
-            raise UnsupportedType(
-                column=name,
-                dtype=f"polars {dtype}",
-                advice="which holds Python objects. Convert it, or send data.to_pandas()",
-            )
-
-
-def _open_lazy(lazy: Any) -> StreamSource:
-    """Open a polars LazyFrame: its batches are collected as they are read."""
-    import polars as pl
-
-    empty = pl.DataFrame(schema=lazy.collect_schema())
-    schema = pa.RecordBatchReader.from_stream(empty).schema
-
-    def batches(positions: list[int]) -> Iterator[pa.RecordBatch]:
-        chosen = lazy.select([schema.names[position] for position in positions])
-        collect = getattr(chosen, "collect_batches", None)  # polars 1.34 and later
-        for frame in collect() if collect else [chosen.collect()]:
-            yield from pa.RecordBatchReader.from_stream(frame)
-
-    return StreamSource(schema, batches)
-
-
-def _open_hugging_face(dataset: Any) -> StreamSource:
-    """Open a Dataset of Hugging Face; only the columns that are opened are read."""
-    schema = dataset.features.arrow_schema
-
-    def batches(positions: list[int]) -> Iterator[pa.RecordBatch]:
-        chosen = dataset.select_columns([schema.names[position] for position in positions])
-        for table in chosen.with_format("arrow").iter(_READ_ROWS):
-            yield from table.to_batches()
-
-    return StreamSource(schema, batches)
-
-
-def _open_iceberg(data: Any) -> StreamSource:
-    """Open a pyiceberg Table or a scan of one; only the columns that are opened are read."""
-    scan = data.scan() if hasattr(data, "scan") else data
-    schema = scan.to_arrow_batch_reader().schema
-
-    def batches(positions: list[int]) -> Iterator[pa.RecordBatch]:
-        names = [schema.names[position] for position in positions]
-        reader = scan.select(*names).to_arrow_batch_reader()
-        return (batch.select(names) for batch in reader)
-
-    return StreamSource(schema, batches)
-
-
-# -- tables that come one after another ----------------------------------------------------------
-
-
-def _open_chunks(data: Iterable[Any], kind: str) -> Source:
-    """Open an iterable of frames or record batches."""
-    if isgenerator(data) and getgeneratorstate(data) == GEN_CLOSED:
-        raise ConfigError("data is a generator that was read to its end before. Make it anew.")
-    chunks = iter(data)
-    try:
-        first = next(chunks)
-    except StopIteration:
-        raise ConfigError(
-            f"data is a {kind} that gives nothing: it is empty, or was read before. The columns "
-            f"are those of its first frame; give one, or make it anew."
-        ) from None
-    if isinstance(first, (Mapping, tuple, list, str, int, float)) or first is None:
-        raise ConfigError(
-            f"data is a {kind} of {_full_name(first)}; {_EXPECTED}. Try: pd.DataFrame(data)."
-        )
-    return ChunkSource(_open_chunk(first, 0), chunks)
-
-
-def _open_chunk(chunk: Any, number: int) -> FrameSource | TableSource:
-    """Open one of several tables."""
-    if isinstance(chunk, pd.DataFrame):
-        return FrameSource(chunk)
-    if _full_name(chunk).startswith("polars."):
-        _refuse_objects(chunk)
-    if isinstance(chunk, pa.RecordBatch):
-        chunk = pa.Table.from_batches([chunk])
-    elif not isinstance(chunk, pa.Table) and hasattr(chunk, "__arrow_c_stream__"):
-        chunk = pa.RecordBatchReader.from_stream(chunk).read_all()
-    if isinstance(chunk, pa.Table):
-        return TableSource(chunk)
-    raise ConfigError(
-        f"data gives a {_full_name(chunk)} in place {number}; expected only DataFrames, tables or "
-        f"record batches. Try: pd.DataFrame(data)."
-    )
-
-
-class ChunkSource(Source):
-    """Tables that come one after another, once.
-
-    The first one sets the columns and their types. Of the later ones a missing column is
-    null, a cell that does not fit rejects its row, and an additional column is an error.
-
-        first chunk     a: int64 [1, 2]       b: text ["x", "y"]
-        second chunk    a: text  ["3", "n/a"]
-        columns         a: int64 [1, 2, 3, null]   b: text ["x", "y", null, null]
-        row 3           is rejected: 'n/a' in column a is not an int64
-    """
-
-    def __init__(self, first: FrameSource | TableSource, rest: Iterator[Any]) -> None:
-        self.names, self.level_names = first.names, first.level_names
-        self.misfits: dict[int, str] = {}
-        self._chunks = chain([first], map(_open_chunk, rest, count(1)))
-        self._chunk = first  # that is read
-        self._number = -1
-        self._first_row = self._end = 0  # its rows
-        self._readers: dict[str, Reader] = {}  # of its columns, once they are read
-
-    def open(self, position: int) -> Reader:
-        """Return a reader of a column; positions from ``len(names)`` are index levels.
-
-        Its type is that of the first table; of Python objects, text if all of them are.
-        """
-        name = [*self.names, *self.level_names][position]
-        reader = self._chunk.open(position)
-        dtype = None if reader.type is None or pt.is_null(reader.type) else reader.type
-        if dtype is None:
-            cells = reader.read(0, self._chunk.num_rows or 0, _ANY_SIZE)
-            is_text_alone = isinstance(cells, pa.Array) and cells.null_count < len(cells)
-            dtype = pa.string() if is_text_alone else None
-        return Reader(partial(self._cut, name, dtype), dtype)
-
-    def available(self, start: int, num_rows: int, max_bytes: int) -> int:  # noqa: ARG002 - a chunk is in memory
-        """Return how many rows of the chunk that holds ``start`` there are from it."""
-        while start >= self._end:
-            chunk = next(self._chunks, None)
-            if chunk is None:
-                return 0
-            self._open_next(chunk)
-        return min(num_rows, self._end - start)
-
-    def _open_next(self, chunk: FrameSource | TableSource) -> None:
-        self._number += 1
-        known = [*self.names, *self.level_names]
-        unknown = next((name for name in chunk.names if name not in known), None)
-        if unknown is not None:
-            raise DataError(
-                f"table {self._number} of data has the column {unknown!r}, which the first has "
-                f"not; expected {', '.join(map(repr, known))}. Leave it out, or give the "
-                f"first table all columns."
-            )
-        self._chunk, self._readers = chunk, {}
-        self._first_row, self._end = self._end, self._end + (chunk.num_rows or 0)
-        self.misfits.clear()
-
-    def _cut(
-        self, name: str, dtype: pa.DataType | None, start: int, stop: int
-    ) -> pa.Array | np.ndarray:
-        """Return rows of a column in its type; note the cells that do not fit."""
-        own = [*self._chunk.names, *self._chunk.level_names]
-        if name not in own:
-            num_rows = stop - start
-            return np.full(num_rows, None) if dtype is None else pa.nulls(num_rows, dtype)
-        if name not in self._readers:
-            self._readers[name] = self._chunk.open(own.index(name))
-        reader, first_row = self._readers[name], self._first_row
-        values = reader.read(start - first_row, stop - first_row, _ANY_SIZE)
-        if dtype is None:
-            return _as_objects(values)
-        cells, bad = _fit(values, dtype)
-        for row in bad:
-            cell = repr(values[row].as_py() if isinstance(values, pa.Array) else values[row])
-            shown = cell if len(cell) <= _SHOWN else f"{cell[:_SHOWN]}..."
-            reason = (
-                f"column {name!r}: {shown} is not a value of {dtype}, its type in the first "
-                f"table. Correct it."
-            )
-            self.misfits.setdefault(start + row, reason)
-        return cells
-
-
-def _as_objects(values: pa.Array | np.ndarray) -> np.ndarray:
-    if isinstance(values, np.ndarray):
-        return values
-    cells = np.empty(len(values), object)
-    for place, cell in enumerate(values.to_pylist()):
-        cells[place] = cell  # at once, NumPy would take lists apart
-    return cells
-
-
-def _fit(values: pa.Array | np.ndarray, dtype: pa.DataType) -> tuple[pa.Array, Sequence[int]]:
-    """Bring cells to a type, null where they do not fit, and return the places of those.
-
-    Cells that have no common type, or cannot be cast together, are halved down to those at
-    fault.
-    """
-    try:
-        # Given the type, Arrow would cut an object 2.5 to 2.
-        cells = values if isinstance(values, pa.Array) else pa.array(values, from_pandas=True)
-        if pt.is_floating(cells.type) and not pt.is_floating(dtype):
-            cells = pc.if_else(pc.is_nan(cells), pa.scalar(None, cells.type), cells)
-        if _may_cast(cells.type, dtype):
-            return cells.cast(dtype), []
-        if isinstance(values, pa.Array):
-            return pa.nulls(len(cells), dtype), pc.indices_nonzero(cells.is_valid()).to_pylist()
-    except (pa.ArrowException, TypeError, ValueError, OverflowError):
-        pass
-    if len(values) == 1:
-        return pa.nulls(1, dtype), [0]
-    middle = len(values) // 2
-    head, bad = _fit(values[:middle], dtype)
-    tail, more = _fit(values[middle:], dtype)
-    return pa.concat_arrays([head, tail]), [*bad, *(middle + row for row in more)]
-
-
-def _may_cast(own: pa.DataType, dtype: pa.DataType) -> bool:
-    """Whether Arrow's safe cast keeps the value: it would also make 2 true, or a time of 3.
-
-    Text may be read as anything; a number is not text, since it may have been a code with
-    zeros before it.
-    """
-    if pt.is_null(own) or (is_text(own) and not pt.is_nested(dtype)):
-        return True
-    if pt.is_timestamp(own) and pt.is_timestamp(dtype):
-        return (own.tz is None) == (dtype.tz is None)
-    is_number = [pt.is_integer(t) or pt.is_floating(t) or pt.is_decimal(t) for t in (own, dtype)]
-    return all(is_number) or own.id == dtype.id
