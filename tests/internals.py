@@ -92,15 +92,9 @@ from v3io_frames_put._wire.bodies import (
     EncodedRecords,
     Entries,
     EntryRange,
-    Tag,
     build_body,
     encode_records,
-    format_tags,
     join_entries,
-    number_tags,
-    parse_tag,
-    read_tags,
-    split_tags,
 )
 from v3io_frames_put._wire.paths import StreamPath, parse_stream_path
 from v3io_frames_put._wire.responses import (
@@ -113,6 +107,14 @@ from v3io_frames_put._wire.responses import (
     UnbelievableAnswerError,
     parse_put_answer,
     parse_record_page,
+)
+from v3io_frames_put._wire.tags import (
+    Tag,
+    format_tags,
+    number_tags,
+    parse_tag,
+    read_tags,
+    split_tags,
 )
 from v3io_frames_put.cli._main import (
     CommandGroup,

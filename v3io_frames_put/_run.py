@@ -62,7 +62,7 @@ class RunPlan:
     gives_shards: bool = False  # rows may be given a shard
     progress: ProgressOption = None
     cancel: threading.Event | None = None  # stops the run when set
-    run_id: str = field(default_factory=lambda: secrets.token_hex(8))  # a prior run's wins
+    run_id: str = field(default_factory=partial(secrets.token_hex, 8))  # a prior run's wins
     options_digest: str = ""  # a digest of what becomes of which column; a resumed run has the same
     page_rows: int = PAGE_ROWS  # rows whose outcomes are kept, and leave, together
 

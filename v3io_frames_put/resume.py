@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from ._encode.plan import RowPlan
     from ._run import RunPlan
-    from ._wire.bodies import Tag
+    from ._wire.tags import Tag
 
 _NUMBERS: Final = {
     "shard_id": -1,

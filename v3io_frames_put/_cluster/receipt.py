@@ -13,7 +13,7 @@ from .. import errors
 from .._io.reader import EARLIEST, StartPosition, find_ends, read_shard
 from .._producer.values import STATUSES
 from .._public import callers_level
-from .._wire.bodies import RUN_BYTES, parse_tag
+from .._wire.tags import RUN_BYTES, parse_tag
 from ..config import TAG_BYTES
 from ..errors import PartialFailure, UnstoredRowsWarning
 from ..results import count_and_first

@@ -23,10 +23,11 @@ from .rejections import InvalidCells, RejectionLog
 from .routing import Router, can_be_bytes, to_bytes
 
 if TYPE_CHECKING:
-    from .sources import Column, Source, Window
     from collections.abc import Iterator, Sequence
 
     import pandas as pd
+
+    from .sources import Column, Source, Window
 
 
 # More rows hardly make a pack smaller per row, but leave fewer records to send side by side.

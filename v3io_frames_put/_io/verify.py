@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from .._wire.bodies import parse_tag
 from .._wire.responses import RECORD_SCHEMA
+from .._wire.tags import parse_tag
 from ..errors import ConfigError
 from .reader import StartPosition, read_shard
 

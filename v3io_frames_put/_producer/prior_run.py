@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from .._wire.bodies import Tag, split_tags
+from .._wire.tags import Tag, split_tags
 from .values import BLANK, IN_DOUBT, NOT_GIVEN, OPEN, PAGE_ROWS, STATUSES, Copy, Failure, Texts
 
 if TYPE_CHECKING:

@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from .._wire.bodies import NO_SHARD, read_tags, split_tags
+from .._wire.bodies import NO_SHARD
+from .._wire.tags import read_tags, split_tags
 from ..config import MAX_SHARDS, Retry
 from .classification import GAVE_UP, Classification
 from .queries import (

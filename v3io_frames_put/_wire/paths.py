@@ -6,6 +6,7 @@ No name here is looked up and no request made; a path that cannot be one is a
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import quote
@@ -15,6 +16,7 @@ from ..errors import ConfigError
 MAX_NAME_BYTES: Final = 255  # of one component: platform specifications, "names"
 MAX_PATH_BYTES: Final = 4_096  # of the path inside its container
 _SCHEMES: Final = {"v3io": "http", "v3ios": "https"}
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _EXPECTED: Final = (
     "expected 'container/path/to/stream', 'v3io:///container/path' or "
     "'v3io://host:port/container/path'"
@@ -58,10 +60,10 @@ def parse_stream_path(text: str) -> StreamPath:
     if not isinstance(text, str):
         raise _malformed(text, f"a {type(text).__name__} is not a stream path")
     endpoint, rest = _split_endpoint(text)
-    names = [name for name in rest.split("/") if name]
+    names = list(filter(None, rest.split("/")))
     if len(names) < 2:  # noqa: PLR2004  # a container and at least one name in it
         raise _malformed(text, "a stream path has a container and a path inside it")
-    if any("\ud800" <= character <= "\udfff" for character in text):
+    if _SURROGATE.search(text):
         raise _malformed(ascii(text), "it is not Unicode text")
     for name in names:  # that no file system has, or that a proxy would normalize away
         if name in (".", "..") or "\0" in name:

@@ -22,8 +22,9 @@ from .._producer.accumulator import Accumulator, Batch
 from .._producer.producer import find_too_large
 from .._public import public
 from .._run import plan_data
-from .._wire.bodies import ENVELOPE_BYTES, RUN_BYTES, Entries, encode_records
+from .._wire.bodies import ENVELOPE_BYTES, Entries, encode_records
 from .._wire.paths import parse_stream_path
+from .._wire.tags import RUN_BYTES
 from ..config import DeliveryOptions, Encoding, Limits, RowOptions
 from ..errors import UnsupportedType
 from .records_plan import KeyCounts, PlannedRecord, RecordsPlan
