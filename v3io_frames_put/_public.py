@@ -27,9 +27,8 @@ def public(function: _Function) -> _Function:
     @functools.wraps(function)
     def call(*args: Any, **options: Any) -> Any:
         __tracebackhide__ = True  # for IPython and pytest
-        unknown = None if takes_any else find_unknown(options, kinds)
-        if unknown is not None:
-            raise TypeError(f"{function.__name__}() {unknown}")
+        if not takes_any and not options.keys() <= kinds.keys():
+            raise TypeError(f"{function.__name__}() {find_unknown(options, kinds)}")
         try:
             return function(*args, **options)
         except (ConfigError, DataError) as error:

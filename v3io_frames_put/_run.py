@@ -130,8 +130,9 @@ def digest_options(row_plan: RowPlan, row_options: RowOptions, **reading: Any) -
     the row plan, however they were asked for.
     """
     columns = [(column.name, str(column.type)) for column in row_plan.columns]
-    options = {option.name: getattr(row_options, option.name) for option in fields(row_options)}
-    options |= {"encoding": str(row_options.encoding), **reading}
+    options: dict[str, Any] = {"encoding": str(row_options.encoding), **reading}
+    for option in fields(row_options):
+        options.setdefault(option.name, getattr(row_options, option.name))
     del options["columns"]
     for name, value in options.items():
         if isinstance(value, np.integer):

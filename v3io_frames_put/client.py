@@ -97,6 +97,7 @@ class Client:
     def _set(self, endpoint: Endpoint, timeouts: Timeouts, retry: Retry, limits: Limits) -> None:
         self._endpoint = endpoint
         self.timeouts, self.retry, self.limits = timeouts, retry, limits
+        self.interactive_retry = retry.where_a_person_waits()  # of the verbs, too
         self._lock = threading.Lock()
         self._requests: dict[str, RetryingRequests] = {}  # by API host
 
@@ -165,7 +166,7 @@ class Client:
         url = str(place.endpoint)
         with self._lock:
             if url not in self._requests:
-                retry = self.retry.where_a_person_waits()
+                retry = self.interactive_retry
                 seconds = retry.first_contact_seconds
                 self._requests[url] = RetryingRequests(
                     lambda: self.transport(place, first_contact_seconds=seconds), retry, where=url

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import warnings
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from ._journal import open_journal
@@ -31,7 +30,7 @@ from .summary import summarize
 if TYPE_CHECKING:
     import os
     import threading
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     import pandas as pd
 
@@ -160,9 +159,7 @@ def put_records(  # noqa: PLR0913  # the one public verb
     if resume is not None and journal is not None:
         raise ConfigError("resume and journal both say where a run goes on. Give one of them.")
     client = pick_client(client)
-    retry = client.retry
-    if journal is None and resume is None:
-        retry = retry.where_a_person_waits()
+    is_resumable = journal is not None or resume is not None
     plan = plan_run(
         data,
         stream,
@@ -182,7 +179,7 @@ def put_records(  # noqa: PLR0913  # the one public verb
             order=order,
             max_in_flight=max_in_flight,
             max_in_flight_bytes=max_in_flight_bytes,
-            retry=retry,
+            retry=client.retry if is_resumable else client.interactive_retry,
             limits=client.limits,
         ),
         progress=progress,
@@ -195,11 +192,14 @@ def put_records(  # noqa: PLR0913  # the one public verb
         elif resume is not None:
             prior = read_prior_run(plan, resume)
         results, report = run_to_results(Run(plan, prior=prior, run_log=log))
-    with carrying(results):
+    try:
         raise_if_ended_early(plan, report)
         if someone_looks_on():
             _note_shards(results, client, stream)
         _report_unstored(results, on_error)
+    except BaseException as error:
+        error.results = results  # type: ignore[attr-defined]  # ours have it, others get it
+        raise
     return results
 
 
@@ -215,16 +215,6 @@ def run_to_results(run: Run) -> tuple[pd.DataFrame, RunReport]:
     if switch.presses:
         report.stop_by_user()
     return results, report
-
-
-@contextmanager
-def carrying(results: Any) -> Iterator[None]:
-    """Give every exception that leaves the block the results of all rows."""
-    try:
-        yield
-    except BaseException as error:
-        error.results = results  # type: ignore[attr-defined]  # ours have it, others get it
-        raise
 
 
 def raise_if_ended_early(plan: RunPlan, report: RunReport) -> None:

@@ -199,10 +199,10 @@ class RowEncoder:
 
     def _encode_once(self, window: Window) -> _Payloads:
         log = RejectionLog()
-        columns = [
-            reject_invalid(column, name, log) if isinstance(column, pa.Array) else column
-            for name, column in zip(self.selection.names, window.columns, strict=True)
-        ]
+        columns = list(window.columns)
+        for number, name in enumerate(self.selection.names):
+            if isinstance(columns[number], pa.Array):
+                columns[number] = reject_invalid(columns[number], name, log)
         window = Window(window.first_row, window.num_rows, columns)
         payload = self.encoder.encode(window, log)
         window = window.slice(0, len(payload))

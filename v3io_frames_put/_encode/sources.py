@@ -135,9 +135,12 @@ def read_window(
     num_rows = source.available(first_row, max_rows, max_bytes)
     if num_rows == 0:
         return None
-    columns = [reader.read(first_row, first_row + num_rows, max_bytes) for reader in readers]
-    shortest = min(map(len, columns), default=num_rows)
-    return Window(first_row, num_rows, columns).slice(0, shortest)
+    columns: list[pa.Array | np.ndarray] = []
+    count = num_rows
+    for reader in readers:  # where one has long values, no more rows of the others are needed
+        columns.append(reader.read(first_row, first_row + count, max_bytes))
+        count = len(columns[-1])
+    return Window(first_row, num_rows, columns).slice(0, count)
 
 
 # -- Arrow -------------------------------------------------------------------------------------

@@ -468,7 +468,7 @@ class Uploader(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
     def _connect(self, choices: form.Choices) -> Client:
         """Make a client that gives up soon if nothing answers: a person waits."""
         client = self._client or Client(choices.endpoint or None, self._form.key.secret)
-        return with_retry(client, client.retry.where_a_person_waits())
+        return with_retry(client, client.interactive_retry)
 
     def pause(self) -> None:
         """Stop the upload so that Resume continues it."""
