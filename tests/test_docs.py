@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import doctest
+import importlib
 import io
 import json
 import re
@@ -87,6 +88,24 @@ def test_the_readme_shows_code_and_its_output_on_the_first_screen():
     assert [block.language for block in blocks[:2]] == ["python", "text"]
     assert blocks[1].line + blocks[1].text.count("\n") <= 35
     assert len([line for line in blocks[0].text.splitlines() if line]) <= 10
+
+
+def test_each_name_on_the_way_of_a_row_is_in_the_code():
+    text = (ROOT / "docs/explanation/the-way-of-a-row.md").read_text(encoding="utf-8")
+    names = set(re.findall(r"`([a-z_]+(?:\.\w+)+)`", text)) - {"v3io_frames_put.local"}
+    assert len(names) > 50
+    assert [name for name in sorted(names) if not is_in_package(name)] == []
+
+
+def is_in_package(name: str) -> bool:
+    """Import as much of a name as is a module, and look up the rest."""
+    parts = name.split(".")
+    found: Any = v3io_frames_put
+    for place, part in enumerate(parts):
+        with contextlib.suppress(ModuleNotFoundError):
+            importlib.import_module(".".join(["v3io_frames_put", *parts[: place + 1]]))
+        found = getattr(found, part, None)
+    return found is not None
 
 
 def test_every_link_of_the_readme_leads_to_a_file():

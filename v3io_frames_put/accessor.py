@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 
 
 class _Method:
-    """A public function as a method: loaded at first use, with its signature and docstring."""
+    """A public function as a method: ``df.v3io.put_records`` is ``put.put_records``, bound to df.
+
+    Loaded at first use; editors and notebooks see its signature and its docstring.
+    """
 
     def __init__(self, module: str) -> None:
         self._module = module

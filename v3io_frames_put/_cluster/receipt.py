@@ -13,6 +13,7 @@ from .. import errors
 from .._io.reader import EARLIEST, StartPosition, find_ends, read_shard
 from .._producer.values import STATUSES
 from .._public import callers_level
+from .._wire.responses import NOWHERE
 from .._wire.tags import RUN_BYTES, parse_tag
 from ..config import TAG_BYTES
 from ..errors import PartialFailure, UnstoredRowsWarning
@@ -27,9 +28,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-_NOWHERE = -1
-
-
 class TaskCopy(NamedTuple):
     """A record on the stream that is not in the results."""
 
@@ -41,8 +39,8 @@ class TaskCopy(NamedTuple):
 
 def places_of(results: pd.DataFrame) -> NDArray[np.int64]:
     """Return where each row is stored by the results: shard and number, or -1."""
-    places = results[["shard_id", "sequence_number"]].fillna(_NOWHERE).to_numpy(np.int64)
-    return np.where((results["status"] == "stored").to_numpy()[:, None], places, _NOWHERE)
+    places = results[["shard_id", "sequence_number"]].fillna(NOWHERE).to_numpy(np.int64)
+    return np.where((results["status"] == "stored").to_numpy()[:, None], places, NOWHERE)
 
 
 def find_copies(run: ClusterRun, places: Mapping[int, NDArray[np.int64]]) -> list[TaskCopy]:
