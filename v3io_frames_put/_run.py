@@ -58,6 +58,7 @@ class RunPlan:
     client: Client
     stream: StreamPath
     delivery_options: DeliveryOptions
+    replan: Callable[[], RowPlan]  # plans the rows anew, for a look-up beside the encoder
     is_packed: bool = False  # a record holds several rows
     gives_shards: bool = False  # rows may be given a shard
     progress: ProgressOption = None
@@ -94,6 +95,7 @@ def plan_run(  # what every face passes on
         client=client,
         stream=client.locate(stream),
         delivery_options=delivery_options,
+        replan=partial(plan_data, data, row_options, delivery_options),
         is_packed=row_options.is_packed,
         gives_shards=row_options.shard is not None,
         progress=progress,

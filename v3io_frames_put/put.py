@@ -24,7 +24,7 @@ from .errors import (
 )
 from .progress import ProgressOption, someone_looks_on
 from .results import ATTRS_KEY, Results, amend_results, attach_receipt
-from .resume import read_prior_run
+from .resume import check_resumable, read_prior_run
 from .summary import summarize
 
 if TYPE_CHECKING:
@@ -185,10 +185,12 @@ def put_records(  # noqa: PLR0913  # the one public verb
         progress=progress,
         cancel=cancel,
     )
+    if is_resumable:
+        check_resumable(plan)
     with open_journal(journal) as log:
         prior = None
         if log is not None:
-            prior = log.resume(plan, replan=lambda: plan.row_plan)
+            prior = log.resume(plan)
         elif resume is not None:
             prior = read_prior_run(plan, resume)
         results, report = run_to_results(Run(plan, prior=prior, run_log=log))

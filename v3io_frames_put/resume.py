@@ -124,6 +124,20 @@ def find_tagged_rows(replan: Callable[[], RowPlan]) -> Callable[[Tag], NDArray[n
     return rows_of
 
 
+def check_resumable(plan: RunPlan) -> None:
+    """Refuse packs of data that can be read once: a look-up needs the keys of all their rows.
+
+    Raises ConfigError.
+    """
+    is_exact = plan.delivery_options.delivery == "exactly_once"
+    if is_exact and plan.is_packed and plan.row_plan.source.is_read_once:
+        raise ConfigError(
+            "rows_per_record: to find records of several rows again, a resumed exactly_once run "
+            "reads the data twice, and this data can be read once. Give a DataFrame, Table or "
+            "Dataset, or rows_per_record=1."
+        )
+
+
 def read_starts(starts: Mapping[str, int]) -> NDArray[np.int64]:
     """Return the start position of every shard; shards that are not listed begin at 0."""
     watermark = np.zeros(MAX_SHARDS, np.int64)
@@ -147,7 +161,7 @@ def read_prior_run(plan: RunPlan, results: pd.DataFrame) -> PriorRun:
         starts: dict[str, int] = receipt.get("starts", {})
         in_doubt = PriorInDoubt(
             outcomes,
-            find_tagged_rows(lambda: plan.row_plan),
+            find_tagged_rows(plan.replan),
             low_watermark=read_starts(starts),
             starts=starts,
             knows_requests=True,

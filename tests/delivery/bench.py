@@ -342,6 +342,7 @@ class Bench:
             client=None,  # the network is simulated
             stream=STREAM,
             delivery_options=self.case.policy,
+            replan=partial(_plan, self.case),
             is_packed=self.case.rows_per_record != 1,
             progress=False,
             run_id=RUN_ID,
@@ -350,7 +351,7 @@ class Bench:
         with open_journal(self.journal) as kept:
             prior = None
             if kept is not None:
-                prior = kept.resume(plan, replan=lambda: plan.row_plan)
+                prior = kept.resume(plan)
             elif earlier is not None:
                 prior = read_prior_run(plan, earlier)
             process = Process(self, plan, end, prior, kept)

@@ -15,7 +15,9 @@ from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pyarrow as pa
+import pyarrow.dataset as ds
 import pytest
 
 from tests.internals import Journal
@@ -403,6 +405,67 @@ def test_a_lost_answer_is_looked_up_by_the_next_process(platform, path, rows_per
     again = put(platform, path, **options)  # what was found is on record, too
     assert again.attrs["v3io"]["already_complete"]
     pd.testing.assert_frame_equal(again, after)
+
+
+READ_ONCE = {
+    "reader": lambda: pa.Table.from_pandas(FRAME).to_reader(7),
+    "scanner": lambda: ds.dataset(pa.Table.from_pandas(FRAME)).scanner(),
+    "generator": lambda: (FRAME[row : row + 10] for row in range(0, 40, 10)),
+}
+READ_AGAIN = {
+    "dataset": lambda: ds.dataset(pa.Table.from_pandas(FRAME)),
+    "list": lambda: [FRAME[row : row + 10] for row in range(0, 40, 10)],
+    "lazy frame": lambda: pl.from_pandas(FRAME).lazy(),
+    "arrow stream": lambda: ArrowStream(pa.Table.from_pandas(FRAME)),
+}
+
+
+class ArrowStream:
+    """Another library's table: it exports its rows as often as it is asked."""
+
+    def __init__(self, table):
+        self._table = table
+
+    def __arrow_c_stream__(self, requested_schema=None):
+        return self._table.__arrow_c_stream__(requested_schema)
+
+
+@pytest.mark.parametrize("kind", READ_AGAIN)
+def test_packs_in_doubt_are_looked_up_in_data_that_is_opened_again(platform, path, kind):
+    platform.faults = [faults.lost_answer(nth=2)]
+    patient = platform.client(retry=Retry(settle_seconds=60), limits=Limits(max_records=2))
+    cancel = threading.Event()
+    options = {"delivery": "exactly_once", "rows_per_record": 3}
+    with pytest.raises(Interrupted) as stopped:
+        put(
+            platform,
+            path,
+            READ_AGAIN[kind](),
+            client=patient,
+            cancel=cancel,
+            progress=lambda _: cancel.set() if len(platform.records(STREAM)) > 3 else None,
+            **options,
+        )
+    assert (stopped.value.results.status == "unknown").any()
+    after = put(platform, path, READ_AGAIN[kind](), **options)
+    assert after.status.tolist() == ["stored"] * 40
+    rows = [
+        json.loads(line)["row"] for r in platform.records(STREAM) for line in r.data.split(b"\n")
+    ]
+    assert sorted(rows) == list(range(40))
+
+
+@pytest.mark.parametrize("kind", READ_ONCE)
+def test_packs_of_data_that_is_read_once_cannot_be_resumed_exactly_once(platform, path, kind):
+    options = {"delivery": "exactly_once", "rows_per_record": 3}
+    with pytest.raises(ConfigError, match="can be read once"):
+        put(platform, path, READ_ONCE[kind](), **options)
+    first = put(platform, None, READ_ONCE[kind](), **options)
+    assert first.status.tolist() == ["stored"] * 40
+    with pytest.raises(ConfigError, match="can be read once"):
+        put(platform, None, READ_ONCE[kind](), resume=first, **options)
+    single = {**options, "rows_per_record": 1}
+    assert put(platform, path, READ_ONCE[kind](), **single).status.tolist() == ["stored"] * 40
 
 
 def test_a_resumed_run_does_not_know_what_is_out_of_order(platform, path):

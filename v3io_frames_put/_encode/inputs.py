@@ -67,7 +67,8 @@ def open_source(data: Any) -> Source:  # noqa: C901, PLR0911, PLR0912 - one bran
         return _open_hugging_face(data)
     try:
         if hasattr(data, "__arrow_c_stream__"):
-            return _open_reader(pa.RecordBatchReader.from_stream(data))
+            reader = pa.RecordBatchReader.from_stream(data)  # each call exports the data anew
+            return _open_reader(reader, is_read_once=False)
         if hasattr(data, "__arrow_c_array__"):
             return TableSource(pa.Table.from_batches([pa.record_batch(data)]))
     except pa.ArrowInvalid as error:
@@ -97,7 +98,7 @@ def _refusal(data: object, kind: str) -> ConfigError:
     return ConfigError(f"data is a {kind}; {_EXPECTED}.{helps}")
 
 
-def _open_reader(reader: pa.RecordBatchReader) -> StreamSource:
+def _open_reader(reader: pa.RecordBatchReader, *, is_read_once: bool = True) -> StreamSource:
     """Open a reader; one that a call has read already is a ConfigError."""
     if reader in _read:
         raise ConfigError(
@@ -109,7 +110,9 @@ def _open_reader(reader: pa.RecordBatchReader) -> StreamSource:
         _read.add(reader)
         return (batch.select(positions) for batch in reader)
 
-    return StreamSource(reader.schema, batches)
+    source = StreamSource(reader.schema, batches)
+    source.is_read_once = is_read_once
+    return source
 
 
 def _open_dataset(dataset: Any) -> StreamSource:
@@ -194,7 +197,9 @@ def _open_chunks(data: Iterable[Any], kind: str) -> Source:
         raise ConfigError(
             f"data is a {kind} of {_full_name(first)}; {_EXPECTED}. Try: pd.DataFrame(data)."
         )
-    return ChunkSource(_open_chunk(first, 0), chunks)
+    source = ChunkSource(_open_chunk(first, 0), chunks)
+    source.is_read_once = chunks is data
+    return source
 
 
 def _open_chunk(chunk: Any, number: int) -> FrameSource | TableSource:

@@ -111,6 +111,7 @@ class Source:
     num_rows: int | None = None  # None: unknown until read
     index: pd.Index[Any] | None = None  # the labels of the rows; None where it has none
     misfits: Mapping[int, str] = {}  # why rows that were read are rejected, by number
+    is_read_once = False  # the data that it was opened from cannot be opened again
 
     def open(self, position: int) -> Reader:
         """Return a reader of a column; positions from ``len(names)`` are index levels."""

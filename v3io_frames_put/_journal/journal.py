@@ -147,7 +147,6 @@ class Journal(RunLog):
         plan: RunPlan,
         *,
         files: Sequence[FileStamp] | None = None,
-        replan: Callable[[], RowPlan],
     ) -> PriorRun | None:
         """Begin a run, or go on with the one that is in the journal.
 
@@ -155,8 +154,6 @@ class Journal(RunLog):
         ----------
         files : sequence of FileStamp, optional
             The files that it reads; of an unfinished run, those that are ``pinned``.
-        replan : callable
-            Makes another plan of the same data, which nothing else reads.
 
         Returns
         -------
@@ -183,9 +180,9 @@ class Journal(RunLog):
                     f"or choose another path."
                 )
             self._stamps = stamps
-            return self._recover(plan, run, replan)
+            return self._recover(plan, run)
         if not differing and (stamps is not None or self._holds(plan.row_plan, run["num_rows"])):
-            return self._recover(plan, run, replan)
+            return self._recover(plan, run)
         path = self._store.path
         self._store.close()
         aside = set_aside(path)
@@ -206,9 +203,7 @@ class Journal(RunLog):
         with self._store.transaction():
             self._store.insert("run", [(plan.run_id, *known, began, None, 0)])
 
-    def _recover(
-        self, plan: RunPlan, run: dict[str, Any], replan: Callable[[], RowPlan]
-    ) -> PriorRun:
+    def _recover(self, plan: RunPlan, run: dict[str, Any]) -> PriorRun:
         """Return what an unfinished run left, or the outcomes of a finished one."""
         delivery = plan.delivery_options.delivery
         recovery = Recovery(self._store, page_rows=plan.page_rows)
@@ -220,7 +215,7 @@ class Journal(RunLog):
             if delivery == "exactly_once" and recovery.starts is not None:
                 in_doubt = PriorInDoubt(
                     outcomes,
-                    find_tagged_rows(replan),
+                    find_tagged_rows(plan.replan),
                     low_watermark=recovery.low_watermark,
                     starts=recovery.starts,
                     knows_requests=False,

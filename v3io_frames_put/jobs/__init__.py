@@ -219,11 +219,10 @@ def _publish(files: Inputs, stream: str, *, client: Client, **given: Any) -> Job
         ) as sink:
             prior = None
             if journal is not None:
-                prior = journal.resume(
-                    job,
-                    files=stamps,
-                    replan=lambda: plan_job(agreed, ends_where_broken=True)[1].row_plan,
+                job = replace(
+                    job, replan=lambda: plan_job(agreed, ends_where_broken=True)[1].row_plan
                 )
+                prior = journal.resume(job, files=stamps)
             if given["create"]:
                 of_stream = {name: given[name] for name in ("shards", "retention_hours")}
                 client.create_stream(stream, exist_ok=True, **of_stream)
