@@ -129,12 +129,12 @@ from v3io_frames_put.cli._main import (
 from v3io_frames_put.cli._streams import _confirm, read_pages
 from v3io_frames_put.config import WINDOW_BYTES, DeliveryOptions, Limits, RowOptions
 from v3io_frames_put.jobs._outputs import (
-    ParquetOutput,
-    Places,
-    ResultsOutput,
+    RowReader,
     Sink,
+    Spool,
     check_failed_rows,
     check_outputs,
+    open_parquet,
 )
 from v3io_frames_put.jobs._run import estimate_rows, log_every_ten_seconds, show_progress
 from v3io_frames_put.put import run_to_results

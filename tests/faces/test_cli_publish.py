@@ -29,8 +29,8 @@ def run(local_platform, monkeypatch):
     monkeypatch.setenv("V3IO_API", local_platform.endpoint)
     local_platform.create_stream(STREAM, shards=2)
 
-    def run(*words):
-        return CliRunner().invoke(main, ["publish", *map(str, words)])
+    def run(*words, text=None):
+        return CliRunner().invoke(main, ["publish", *map(str, words)], input=text)
 
     return run
 
@@ -132,6 +132,18 @@ class TestOutput:
         assert "one of the files to publish" in done.stderr
         assert file.read_bytes() == before
         assert sent(local_platform) == []
+
+    def test_a_summary_is_written_anew_where_the_names_of_files_do_not_show_what_they_hold(
+        self, run, tmp_path, local_platform
+    ):
+        summary, file = tmp_path / "s.json", tmp_path / "data"
+        summary.touch()
+        file.write_text("n\n1\n")
+        for named, text in ((file, None), ("-", "n\n2\n")):
+            words = ["--input-format", "csv", "--summary", summary]
+            assert run(named, STREAM, *words, text=text).exit_code == 0
+            assert json.loads(summary.read_text())["rows"] == 1
+        assert len(sent(local_platform)) == 2
 
     def test_without_summary_stdout_is_empty(self, run, file):
         done = run(file, STREAM)

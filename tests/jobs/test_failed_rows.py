@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyarrow import parquet as pq
 
-from tests.internals import FILE, FILE_ROW, Places, check_failed_rows
+from tests.internals import RowReader, Spool, check_failed_rows
 from tests.jobs.conftest import read_table, write_parquet, write_text
 from v3io_frames_put import ConfigError, Interrupted, PartialFailure, StreamNotFound, jobs
 from v3io_frames_put.errors import PutRecordsError
@@ -151,14 +151,11 @@ class TestWhatIsWritten:
     ):
         """As seconds of a year that has no milliseconds in 64 bits."""
         file = write_text(tmp_path / "a.csv", "n", "1", "oops")
-        write = pq.ParquetWriter.write_batch
 
-        def refuse(writer, batch):
-            if "n" in batch.schema.names:
-                raise pa.ArrowInvalid("Integer overflow")
-            write(writer, batch)
+        def refuse(*_):
+            raise pa.ArrowInvalid("Integer overflow")
 
-        monkeypatch.setattr(pq.ParquetWriter, "write_batch", refuse)
+        monkeypatch.setattr(pq.ParquetWriter, "write_table", refuse)
         message = r"f\.parquet cannot be written: Integer overflow"
         with pytest.raises(PutRecordsError, match=message) as caught:
             publish(file, types={"n": "int64"}, failed=failed)
@@ -256,17 +253,27 @@ class TestOpening:
     ),
     counts=st.lists(st.integers(0, 9), max_size=12),
 )
-def test_places_are_those_of_the_rows_however_they_are_taken(batches, counts):
-    places = Places()
+def test_rows_of_a_spool_are_taken_in_any_number(batches, counts):
+    schema = pa.schema({"file": pa.dictionary(pa.int32(), pa.string()), "row": pa.int64()})
+    spool = Spool(schema)
     for file, rows in batches:
-        files = pa.array([file] * len(rows), pa.string())
-        encoded = files.dictionary_encode().cast(pa.dictionary(pa.int32(), pa.string()))
-        places.note(pa.record_batch([encoded, pa.array(rows, pa.int64())], [FILE, FILE_ROW]))
+        files = pa.array([file] * len(rows), schema.field("file").type)
+        spool.write(pa.record_batch([files, pa.array(rows, pa.int64())], schema=schema))
+    spool.end()
+    spool.write(nulls(schema, 1))  # by a thread that still reads
     known = [(file, row) for file, rows in batches for row in rows]
-    start = 0
-    for count in counts:
-        file, row = places.take(count)
-        expected = known[start : start + count]
-        expected += [(None, None)] * (count - len(expected))
-        assert list(zip(file.to_pylist(), row.to_pylist(), strict=True)) == expected
-        start += count
+    assert spool.num_rows == len(known)
+    for _ in range(2):
+        reader = RowReader(spool.read(), lambda missing: nulls(schema, missing))
+        start = 0
+        for count in counts:
+            taken = reader.take(count).to_pylist()
+            expected = known[start : start + count]
+            expected += [(None, None)] * (count - len(expected))
+            assert [(one["file"], one["row"]) for one in taken] == expected
+            start += count
+    spool.close()
+
+
+def nulls(schema, count):
+    return pa.record_batch([pa.nulls(count, dtype) for dtype in schema.types], schema=schema)

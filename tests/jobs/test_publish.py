@@ -21,14 +21,12 @@ import pytest
 from pyarrow import feather
 from pyarrow import parquet as pq
 
-from tests.internals import ParquetOutput
 from tests.jobs.conftest import STREAM, read_table, write_parquet, write_text
 from v3io_frames_put import (
     ConfigError,
     DataError,
     Interrupted,
     PartialFailure,
-    StreamNotFound,
     jobs,
 )
 from v3io_frames_put.errors import ColumnNotFound, PutRecordsError
@@ -234,34 +232,16 @@ class TestPlaces:
         assert told[0].failed_rows == 0
         assert sorted(tmp_path.iterdir()) == [failed, folder]
 
-    def test_a_place_that_is_taken_leaves_no_mark(self, publish, client, folder, tmp_path):
-        failed, journal = tmp_path / "f.parquet", tmp_path / "run.v3io"
-        other = ParquetOutput(failed, pa.schema([]))
-        with pytest.raises(ConfigError, match="is being written by another run"):
-            jobs.publish(
-                folder,
-                "projects/new/one",
-                client=client,
-                create=True,
-                journal=journal,
-                failed=failed,
-            )
-        other.close()
-        with pytest.raises(StreamNotFound):
-            client.describe_stream("projects/new/one")
-        publish(folder, journal=journal, columns=["n"])  # the journal is of nothing else
-
-    def test_a_second_run_with_the_same_failed_sends_nothing(self, publish, folder, tmp_path, sent):
+    def test_two_runs_with_the_same_failed_at_once(self, publish, folder, tmp_path, sent):
         failed, others = tmp_path / "f.parquet", []
 
         def start_another(_snapshot):
-            with pytest.raises(ConfigError, match=r"f\.parquet is being written by another run"):
-                publish(folder, failed=failed)
-            others.append(True)
+            if not others:
+                others.append(publish(folder, failed=failed))
 
-        publish(folder, failed=failed, progress=start_another)
-        assert others
-        assert len(sent()) == 30
+        assert publish(folder, failed=failed, progress=start_another).failed_rows == 0
+        assert others[0].failed_rows == 0
+        assert len(sent()) == 60
         assert sorted(tmp_path.iterdir()) == [failed, folder]
 
     @pytest.mark.parametrize(
@@ -286,7 +266,7 @@ class TestPlaces:
         assert len(local_platform.requests) == before
 
     def test_a_full_disk_is_told_with_the_file(self, publish, folder, tmp_path, monkeypatch):
-        monkeypatch.setattr(pq.ParquetWriter, "write_batch", _fill_the_disk)
+        monkeypatch.setattr(pq.ParquetWriter, "write_table", _fill_the_disk)
         with pytest.raises(PutRecordsError, match=r"r\.parquet cannot be written: .*No space left"):
             publish(folder, results=tmp_path / "r.parquet")
 
@@ -429,13 +409,13 @@ class TestTrouble:
     def test_ctrl_c_behind_the_last_answer_keeps_the_results(
         self, publish, folder, tmp_path, monkeypatch
     ):
-        place = ParquetOutput.place
+        write = pq.ParquetWriter.write_table
 
-        def press_and_place(output):
+        def press_and_write(*rows):
             signal.raise_signal(signal.SIGINT)
-            place(output)
+            write(*rows)
 
-        monkeypatch.setattr(ParquetOutput, "place", press_and_place)
+        monkeypatch.setattr(pq.ParquetWriter, "write_table", press_and_write)
         with pytest.raises(Interrupted) as caught:
             publish(folder, results=tmp_path / "r.parquet")
         assert len(read_table(caught.value.results.results)) == 30
@@ -476,7 +456,6 @@ class TestTrouble:
         assert sent() == []
 
     def test_create_makes_the_stream(self, client, folder):
-        from v3io_frames_put import jobs
 
         jobs.publish(folder, "projects/new/one", client=client, create=True, shards=3)
         assert client.describe_stream("projects/new/one").shards == 3
@@ -537,7 +516,7 @@ def test_the_total_is_known_from_parquet(publish, folder):
 
 
 def test_exactly_once_through_lost_answers(local_platform, folder, tmp_path, sent):
-    from v3io_frames_put import Client, Retry, jobs
+    from v3io_frames_put import Client, Retry
 
     local_platform.create_stream(STREAM, shards=2)
     local_platform.faults = [faults.lost_answer(times=2)]

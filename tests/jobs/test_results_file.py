@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import errno
+import signal
 import subprocess
 import sys
+from contextlib import closing
 from types import SimpleNamespace
-from unittest import mock
 
 import pyarrow as pa
 import pytest
-from pyarrow import parquet as pq
 
-from tests.internals import PAGE_ROWS, SCHEMA, STATUSES, Copy, Receipt, Sink
-from tests.jobs.conftest import read_table
-from v3io_frames_put.errors import ConfigError
+from tests.internals import PAGE_ROWS, SCHEMA, STATUSES, Copy, Receipt, Sink, open_parquet
+from tests.jobs.conftest import read_table, write_parquet
 
 RECEIPT = Receipt(
     run_id="00" * 8, stream="s", endpoint="e", delivery="exactly_once", counts={"stored": 1},
@@ -35,24 +35,23 @@ def outcomes(status, num_rows):
     return pa.record_batch(columns, schema=SCHEMA)
 
 
-def make_sink(path, *batches):
-    sink = Sink(SimpleNamespace(), results=path, packed=False)
-    for batch in batches:
-        sink.take(batch)
+def finish(path, *batches, late=(), duplicates=()):
+    """Write the results of a run whose outcomes are these; return its sink."""
+    with closing(Sink(SimpleNamespace(), results=path, packed=False)) as sink:
+        for batch in batches:
+            assert sink.take(batch)
+        sink.finish(SimpleNamespace(receipt=RECEIPT, late=late, duplicates=duplicates), None)
     return sink
 
 
 def test_rows_that_came_late_are_stored_and_counted(tmp_path):
     path = tmp_path / "r.parquet"
     batches = [outcomes(status, PAGE_ROWS) for status in ("stored", "unknown")]
-    sink = make_sink(path, *batches)
-    assert sink.tally.counts["unknown"] == PAGE_ROWS
-    with sink:
-        sink.finish(
-            RECEIPT, late=[Copy(PAGE_ROWS + 1, 3, 77)], duplicates=[Copy(5, 0, 9), Copy(5, 0, 10)]
-        )
+    copies = [Copy(5, 0, 9), Copy(5, 0, 10)]
+    sink = finish(path, *batches, late=[Copy(PAGE_ROWS + 1, 3, 77)], duplicates=copies)
     assert sink.tally.counts["unknown"] == PAGE_ROWS - 1
     assert sink.tally.shards[3] == {"rows": 1, "first": 77, "last": 77}
+    assert [reason["rows"] for reason in sink.tally.reasons] == [PAGE_ROWS - 1]
     results = read_table(path)
     late = results.loc[PAGE_ROWS + 1]
     assert (late.status, late.shard_id, late.sequence_number) == ("stored", 3, 77)
@@ -66,68 +65,91 @@ def test_rows_that_came_late_are_stored_and_counted(tmp_path):
 @pytest.mark.parametrize("late", [[], [Copy(1, 3, 77)]], ids=["as it is", "amended"])
 def test_results_that_cannot_be_put_in_their_place_are_counted_all_the_same(tmp_path, late):
     path = tmp_path / "r.parquet"
-    sink = make_sink(path, outcomes("unknown", 3))
     path.mkdir()  # by somebody, meanwhile
-    with sink:
-        sink.finish(RECEIPT, late=late, duplicates=[])
+    sink = finish(path, outcomes("unknown", 3), late=late)
     stored = len(late)
-    assert sink.tally.counts == {
-        "stored": stored,
-        "rejected": 0,
-        "unsent": 0,
-        "unknown": 3 - stored,
-    }
+    counts = {"stored": stored, "rejected": 0, "unsent": 0, "unknown": 3 - stored}
+    assert sink.tally.counts == counts
     assert isinstance(sink.failure, OSError)
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_second_run_that_writes_to_the_same_place_is_refused(tmp_path):
+@pytest.mark.parametrize("reads_on", [False, True])
+def test_a_full_disk_while_the_run_goes_on(tmp_path, monkeypatch, reads_on):
+    """What the run itself has counted is all that is known then."""
+    report = SimpleNamespace(receipt=RECEIPT, late=[], duplicates=[])
+    with closing(Sink(SimpleNamespace(), results=tmp_path / "r.parquet", packed=False)) as sink:
+        assert sink.take(outcomes("stored", 2))
+        with monkeypatch.context() as patch:
+            patch.setattr(pa.ipc.RecordBatchStreamWriter, "write_batch", _fill_the_disk)
+            assert not sink.take(outcomes("stored", 2))
+        assert not sink.take(outcomes("stored", 2))
+        sink.finish(report, 9 if reads_on else None)
+    assert "No space left" in str(sink.failure)
+    assert sink.tally.counts == RECEIPT.counts
+    assert list(tmp_path.iterdir()) == []
+
+
+def _fill_the_disk(*_):
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_rows_that_were_never_read_are_unsent(tmp_path):
     path = tmp_path / "r.parquet"
-    first = make_sink(path, outcomes("stored", 2))
-    with pytest.raises(ConfigError, match=r"r\.parquet is being written by another run"):
-        make_sink(path)
-    first.take(outcomes("stored", 1))
-    first.finish(RECEIPT, late=[], duplicates=[])
-    assert read_table(path).status.tolist() == ["stored"] * 3
-    second = make_sink(path, outcomes("unknown", 1))
-    second.finish(RECEIPT, late=[], duplicates=[])
-    assert read_table(path).status.tolist() == ["unknown"]
+    report = SimpleNamespace(receipt=RECEIPT, late=[], duplicates=[])
+    with closing(Sink(SimpleNamespace(), results=path, packed=True)) as sink:
+        sink.finish(report, PAGE_ROWS + 2)
+    results = read_table(path)
+    assert set(results.status) == {"unsent"}
+    assert list(results.status.cat.categories) == list(STATUSES)
+    assert len(results) == sink.num_rows == sink.tally.counts["unsent"] == PAGE_ROWS + 2
+    assert results.file.isna().all()
+
+
+def test_two_that_write_to_one_place_at_once(tmp_path):
+    """Each is whole; the one that ends last stays."""
+    path, schema = tmp_path / "r.parquet", pa.schema({"n": pa.int64()})
+    with open_parquet(path, schema) as first:
+        first.write_table(pa.table({"n": [1]}))
+        with open_parquet(path, schema) as second:
+            second.write_table(pa.table({"n": [2]}))
+        assert read_table(path).n.tolist() == [2]
+    assert read_table(path).n.tolist() == [1]
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_what_cannot_be_begun_leaves_nothing_and_keeps_nobody_out(tmp_path, monkeypatch):
-    path = tmp_path / "r.parquet"
-    with monkeypatch.context() as patch:
-        patch.setattr(pq, "ParquetWriter", mock.Mock(side_effect=MemoryError))
-        with pytest.raises(MemoryError) as kept:  # with its frames, and their locks
-            make_sink(path)
-    assert list(tmp_path.iterdir()) == []
-    make_sink(path, outcomes("stored", 1)).finish(RECEIPT, late=[], duplicates=[])
-    assert kept.value is not None
+def test_what_is_not_complete_leaves_nothing(tmp_path):
+    path = write_parquet(tmp_path / "r.parquet", n=[1])
+    with pytest.raises(KeyboardInterrupt), open_parquet(path, pa.schema({"n": pa.int64()})):
+        raise KeyboardInterrupt
+    assert read_table(path).n.tolist() == [1]
+    assert list(tmp_path.iterdir()) == [path]
 
 
 KILLED = """
 import os, signal, sys
+from types import SimpleNamespace
 from pathlib import Path
-from tests.internals import ResultsOutput
+from tests.internals import Sink
+from tests.jobs.test_results_file import outcomes
 
-ResultsOutput(Path(sys.argv[1]), packed=False)
+sink = Sink(SimpleNamespace(), results=Path(sys.argv[1]), packed=False)
+sink._outcomes._file.rollover()
+assert sink.take(outcomes("stored", 2))
 os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
-def test_what_a_killed_run_left_is_taken_over(tmp_path):
-    path = tmp_path / "r.parquet"
-    subprocess.run([sys.executable, "-c", KILLED, path], check=False)
-    assert list(tmp_path.iterdir()) == [tmp_path / ".r.parquet.part"]
-    make_sink(path, outcomes("stored", 1)).finish(RECEIPT, late=[], duplicates=[])
-    assert list(tmp_path.iterdir()) == [path]
+def test_a_killed_run_leaves_no_file(tmp_path):
+    done = subprocess.run([sys.executable, "-c", KILLED, tmp_path / "r.parquet"], check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_link_stays_and_leads_to_the_results(tmp_path):
     (tmp_path / "today").mkdir()
     link = tmp_path / "r.parquet"
     link.symlink_to("today/r.parquet")
-    make_sink(link, outcomes("stored", 1)).finish(RECEIPT, late=[], duplicates=[])
+    finish(link, outcomes("stored", 1))
     assert link.is_symlink()
     assert read_table(tmp_path / "today" / "r.parquet").status.tolist() == ["stored"]

@@ -70,7 +70,7 @@ def publish(
     for standard input.
     """
     _check_arguments(files, stream)
-    _check_summary(summary, files, options)  # before anything could be written there
+    _check_outputs(summary, files, options)  # before anything could be written there
     with _reporting(summary) as finish:
         finish(_publish(files, stream, client, options))
 
@@ -216,17 +216,16 @@ def _check_arguments(files: Sequence[str], stream: str | None) -> None:
         raise click.UsageError("expected FILES... and then STREAM, where their rows go.")
 
 
-def _check_summary(to: str | None, files: tuple[str, ...], options: dict[str, Any]) -> None:
-    """Refuse a place where no file can be, or another one is, while nothing is sent."""
-    from ..jobs._files import find_files
-    from ..jobs._outputs import check_apart, check_outputs
+def _check_outputs(to: str | None, files: tuple[str, ...], options: dict[str, Any]) -> None:
+    """Refuse a summary where no file can be, and one place for two files, the job's among them."""
+    from ..jobs._files import STDIN, find_files
+    from ..jobs._outputs import check_outputs
 
     outputs = {name: options[name] for name in ("results", "failed", "journal")}
     outputs["config"] = click.get_current_context().meta.get(JOB_FILE)
-    outputs["summary"] = None if to == "-" else to
-    place = check_apart(outputs).get("summary")
-    if place is not None:
-        check_outputs(find_files(files) if place.exists() else [], summary=to)
+    outputs["summary"] = to = None if to == "-" else to
+    named = [file for file in files if file != STDIN] if to and Path(to).exists() else []
+    check_outputs(find_files(named, options["input_format"]) if named else [], **outputs)
 
 
 def _write_summary(to: str | None, results: Any, error: BaseException | None = None) -> None:

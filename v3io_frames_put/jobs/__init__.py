@@ -1,7 +1,7 @@
 """Jobs: publish files larger than memory, and know what became of every row.
 
 files -> find_files -> select_files -> FileTable -> plan_run -> (journal)
-      -> run_job: Run -> Sink (counts, results file) -> failed rows
+      -> run_job: Run -> Sink -> counts, results file -> failed rows
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from ..config import DeliveryMode, Encoding, Limits, MaxInFlight, Order, check_c
 from ..errors import ConfigError, PartialFailure, UnstoredRowsWarning
 from ..plan import RecordsPlan, plan_source
 from ._files import STDIN, Inputs, find_files, pick_files
-from ._outputs import Brake, Sink, check_outputs
+from ._outputs import check_outputs, failed_schema
 from ._run import JobOptions, JobResults, check_context, estimate_rows, log_results, run_job
 
 if TYPE_CHECKING:
@@ -206,7 +206,7 @@ def _publish(files: Inputs, stream: str, *, client: Client, **given: Any) -> Job
                 row_options=rows,
                 delivery_options=options.delivery,
                 progress=given["progress"],
-                cancel=Brake(given["cancel"]),
+                cancel=given["cancel"],
                 reading=options.reading,
             )
 
@@ -214,23 +214,20 @@ def _publish(files: Inputs, stream: str, *, client: Client, **given: Any) -> Job
         table, job = plan_job(agreed)
         for note in options.notes(table):
             _LOG.info("%s", note)
-        with Sink(
-            table, results=results, failed=failed, packed=job.is_packed, brake=job.cancel
-        ) as sink:
-            prior = None
+        if failed is not None:
+            failed_schema(failed, table)
+        prior = None
+        if journal is not None:
+            job = replace(job, replan=lambda: plan_job(agreed, ends_where_broken=True)[1].row_plan)
+            prior = journal.resume(job, files=stamps)
+        if given["create"]:
+            of_stream = {name: given[name] for name in ("shards", "retention_hours")}
+            client.create_stream(stream, exist_ok=True, **of_stream)
+        try:
+            return run_job(job, table, results=results, failed=failed, prior=prior, run_log=journal)
+        finally:
             if journal is not None:
-                job = replace(
-                    job, replan=lambda: plan_job(agreed, ends_where_broken=True)[1].row_plan
-                )
-                prior = journal.resume(job, files=stamps)
-            if given["create"]:
-                of_stream = {name: given[name] for name in ("shards", "retention_hours")}
-                client.create_stream(stream, exist_ok=True, **of_stream)
-            try:
-                return run_job(job, table, sink, failed=failed, prior=prior, run_log=journal)
-            finally:
-                if journal is not None:
-                    journal.unpin(table.broken_files, table.schema)
+                journal.unpin(table.broken_files, table.schema)
 
 
 _DEFAULTS: Final = {

@@ -115,7 +115,7 @@ class FileTable:
         self.ends: list[int] = []  # the row after the last of each that was read to its end
         self.broken: DataError | None = None  # what it broke off at, before the last file's end
         self.rows_read = self._unreleased = 0
-        self.places: Any = None  # its ``note`` is called with file and row of what is read
+        self.places: Any = None  # its ``write`` is called with file and row of what is read
         self.on_read: Callable[[], object] | None = None
 
     # -- names and types ------------------------------------------------------------------
@@ -246,7 +246,7 @@ class FileTable:
                 for batch, places in self._read_file(number, names):
                     self.rows_read += places.num_rows
                     if self.places is not None:
-                        self.places.note(places)
+                        self.places.write(places)
                     # Give back what reading left free: a thread keeps memory of its own.
                     self._unreleased += places.num_rows
                     if self._unreleased >= _RELEASE_ROWS:

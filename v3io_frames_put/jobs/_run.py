@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -219,8 +219,8 @@ def _describe(reason: Mapping[str, Any]) -> str:
 def run_job(
     job: RunPlan,
     table: FileTable,
-    sink: Sink,
     *,
+    results: Path | None,
     failed: Path | None,
     prior: PriorRun | None,
     run_log: RunLog | None,
@@ -229,6 +229,40 @@ def run_job(
 
     What is raised, because the run ended early or a file could not be written, has ``.results``.
     """
+    failed_rows: int | None = None
+    with closing(Sink(table, packed=job.is_packed, results=results, failed=failed)) as sink:
+        run, report = _send(job, table, sink, prior, run_log)
+        trouble: Exception | None = sink.failure
+        try:
+            if failed is not None and trouble is None:
+                with_unknown = job.delivery_options.delivery == "at_least_once"
+                failed_rows = write_failed_rows(table, sink, failed, with_unknown=with_unknown)
+        except KeyboardInterrupt:  # it reads files again, which may take long
+            report.stop_by_user()
+        except (OSError, DataError) as error:
+            trouble = error
+    outcome = JobResults(
+        counts=dict(sink.tally.counts),
+        reasons=sink.tally.reasons,
+        files=len(table.files),
+        complete=table.is_read and report.stop is None,
+        receipt=asdict(report.receipt),
+        shards=sink.tally.shards,
+        results=sink.results,
+        failed=None if failed_rows is None else failed,
+        failed_rows=failed_rows,
+    )
+    if outcome.rows == 0 and outcome.complete:
+        why = "no row matches where" if table.where else "there are none"
+        _LOG.warning("0 rows were sent: %s", why)
+    _raise_if_ended_early(run, table, report, outcome, failed=failed, trouble=trouble)
+    return outcome
+
+
+def _send(
+    job: RunPlan, table: FileTable, sink: Sink, prior: PriorRun | None, run_log: RunLog | None
+) -> tuple[Run, RunReport]:
+    """Send the rows of a table, and write their results."""
     known: dict[str, int] | None = None  # rows by status of a run that goes on
     if prior is not None and prior.complete_rows is None:
         status = prior.outcomes.status
@@ -241,48 +275,19 @@ def run_job(
             pa.default_memory_pool().release_unused()
             show(snapshot)
 
+        def take(batch: pa.RecordBatch) -> None:
+            if not sink.take(batch):
+                run.producer.stop()  # what is sent from here on would not be known
+
         if prior is not None and prior.is_complete:
             table.skim()
         run = Run(replace(job, progress=look_on), prior=prior, run_log=run_log)
         with run.switch.on_interrupt(lambda: None):  # a Ctrl-C must not cost the results
-            report = run.to_end(sink.take)
-            if table.num_rows is not None:
-                sink.add_unread(table.num_rows - sink.tally.num_rows)
-            sink.finish(report.receipt, late=report.late, duplicates=report.duplicates)
+            report = run.to_end(take)
+            sink.finish(report, table.num_rows)
         if run.switch.presses:
             report.stop_by_user()
-    failed_rows: int | None = None
-    trouble: Exception | None = sink.failure
-    try:
-        if sink.failed is not None and sink.outcomes is not None:
-            failed_rows = write_failed_rows(
-                table,
-                sink.outcomes,
-                sink.failed,
-                failing=sink.failing,
-                with_unknown=job.delivery_options.delivery == "at_least_once",
-            )
-            sink.failed.place()
-    except KeyboardInterrupt:  # it reads files again, which may take long
-        report.stop_by_user()
-    except (OSError, DataError, ConfigError) as error:
-        failed_rows, trouble = None, error
-    results = JobResults(
-        counts=dict(sink.tally.counts),
-        reasons=sink.tally.reasons(),
-        files=len(table.files),
-        complete=table.is_read and report.stop is None,
-        receipt=asdict(report.receipt),
-        shards=dict(sorted(sink.tally.shards.items())),
-        results=sink.results,
-        failed=None if failed_rows is None else failed,
-        failed_rows=failed_rows,
-    )
-    if results.rows == 0 and results.complete:
-        why = "no row matches where" if table.where else "there are none"
-        _LOG.warning("0 rows were sent: %s", why)
-    _raise_if_ended_early(run, table, report, results, failed=failed, trouble=trouble)
-    return results
+    return run, report
 
 
 def _raise_if_ended_early(
