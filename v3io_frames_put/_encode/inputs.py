@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from inspect import GEN_CLOSED, getgeneratorstate, isgenerator
 from itertools import chain, count
@@ -115,14 +115,16 @@ def _open_reader(reader: pa.RecordBatchReader, *, is_read_once: bool = True) -> 
     return source
 
 
+def _open_by_name(
+    schema: pa.Schema, read: Callable[[list[str]], Iterator[pa.RecordBatch]]
+) -> StreamSource:
+    """Open what is read by the names of its columns; only those that are opened are read."""
+    return StreamSource(schema, lambda places: read([schema.names[place] for place in places]))
+
+
 def _open_dataset(dataset: Any) -> StreamSource:
-    """Open a dataset; only the columns that are opened are read."""
-
-    def batches(positions: list[int]) -> Iterator[pa.RecordBatch]:
-        names = [dataset.schema.names[position] for position in positions]
-        return iter(dataset.scanner(columns=names).to_reader())
-
-    return StreamSource(dataset.schema, batches)
+    """Open a dataset of Arrow's."""
+    return _open_by_name(dataset.schema, lambda names: dataset.scanner(columns=names).to_reader())
 
 
 def _refuse_objects(data: Any) -> None:
@@ -141,41 +143,35 @@ def _open_lazy(lazy: Any) -> StreamSource:
     """Open a polars LazyFrame: its batches are collected as they are read."""
     import polars as pl
 
-    empty = pl.DataFrame(schema=lazy.collect_schema())
-    schema = pa.RecordBatchReader.from_stream(empty).schema
-
-    def batches(positions: list[int]) -> Iterator[pa.RecordBatch]:
-        chosen = lazy.select([schema.names[position] for position in positions])
+    def read(names: list[str]) -> Iterator[pa.RecordBatch]:
+        chosen = lazy.select(names)
         collect = getattr(chosen, "collect_batches", None)  # polars 1.34 and later
         for frame in collect() if collect else [chosen.collect()]:
             yield from pa.RecordBatchReader.from_stream(frame)
 
-    return StreamSource(schema, batches)
+    empty = pl.DataFrame(schema=lazy.collect_schema())
+    return _open_by_name(pa.RecordBatchReader.from_stream(empty).schema, read)
 
 
 def _open_hugging_face(dataset: Any) -> StreamSource:
-    """Open a Dataset of Hugging Face; only the columns that are opened are read."""
-    schema = dataset.features.arrow_schema
+    """Open a Dataset of Hugging Face."""
 
-    def batches(positions: list[int]) -> Iterator[pa.RecordBatch]:
-        chosen = dataset.select_columns([schema.names[position] for position in positions])
-        for table in chosen.with_format("arrow").iter(_READ_ROWS):
+    def read(names: list[str]) -> Iterator[pa.RecordBatch]:
+        for table in dataset.select_columns(names).with_format("arrow").iter(_READ_ROWS):
             yield from table.to_batches()
 
-    return StreamSource(schema, batches)
+    return _open_by_name(dataset.features.arrow_schema, read)
 
 
 def _open_iceberg(data: Any) -> StreamSource:
-    """Open a pyiceberg Table or a scan of one; only the columns that are opened are read."""
+    """Open a pyiceberg Table, or a scan of one."""
     scan = data.scan() if hasattr(data, "scan") else data
-    schema = scan.to_arrow_batch_reader().schema
 
-    def batches(positions: list[int]) -> Iterator[pa.RecordBatch]:
-        names = [schema.names[position] for position in positions]
+    def read(names: list[str]) -> Iterator[pa.RecordBatch]:
         reader = scan.select(*names).to_arrow_batch_reader()
         return (batch.select(names) for batch in reader)
 
-    return StreamSource(schema, batches)
+    return _open_by_name(scan.to_arrow_batch_reader().schema, read)
 
 
 # -- tables that come one after another ----------------------------------------------------------

@@ -20,6 +20,13 @@ if TYPE_CHECKING:
 
 _VIEWS: Final = {pa.string_view(): pa.string(), pa.binary_view(): pa.binary()}
 _CASTS_VIEWS: Final = int(pa.__version__.split(".")[0]) >= 18  # noqa: PLR2004 - pyarrow 17 does not
+_TEXT: Final = {pa.string().id, pa.large_string().id, pa.string_view().id}
+_BYTES: Final = {pa.binary().id, pa.large_binary().id, pa.binary(1).id, pa.binary_view().id}
+_ITEM: Final = pa.null()
+_LISTS: Final = {
+    pa.list_(_ITEM).id, pa.large_list(_ITEM).id, pa.list_(_ITEM, 1).id, pa.list_view(_ITEM).id,
+    pa.large_list_view(_ITEM).id,
+}  # fmt: skip
 _EXTENSIONS: Final = {"arrow.uuid": pa.string(), "arrow.bool8": pa.bool_()}
 UNSUPPORTED: Final = "which cannot be sent. Cast it to plain values, or leave the column out"
 
@@ -31,28 +38,17 @@ PER_SECOND: Final = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
 
 def is_text(dtype: pa.DataType) -> bool:
     """Return whether values of the type are text."""
-    return bool(pt.is_string(dtype) or pt.is_large_string(dtype) or pt.is_string_view(dtype))
+    return dtype.id in _TEXT
 
 
 def is_bytes(dtype: pa.DataType) -> bool:
     """Return whether values of the type are bytes."""
-    return bool(
-        pt.is_binary(dtype)
-        or pt.is_large_binary(dtype)
-        or pt.is_fixed_size_binary(dtype)
-        or pt.is_binary_view(dtype)
-    )
+    return dtype.id in _BYTES
 
 
 def is_list(dtype: pa.DataType) -> bool:
     """Return whether the type is a list of any layout."""
-    return bool(
-        pt.is_list(dtype)
-        or pt.is_large_list(dtype)
-        or pt.is_fixed_size_list(dtype)
-        or pt.is_list_view(dtype)
-        or pt.is_large_list_view(dtype)
-    )
+    return dtype.id in _LISTS
 
 
 @lru_cache(maxsize=1_024)
