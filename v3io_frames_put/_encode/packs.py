@@ -13,7 +13,8 @@ rows. For example, with two rows in a pack and the destinations ``a b a b a``::
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from functools import partial
+from itertools import chain, pairwise
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -48,9 +49,10 @@ class Packer:
 
     def pack(self, windows: Iterable[Records]) -> Iterator[Records]:
         """Yield the packs of all rows."""
-        faults = RowsAtFault()
-        for window in gather(windows, min(self.gathered_bytes, _MOST_BYTES)):
-            yield from self._pack(window, faults)
+        gathered = gather(windows, min(self.gathered_bytes, _MOST_BYTES))
+        # A loop's variable would hold a window's rows beside those that are sorted.
+        pack = partial(self._pack, faults=RowsAtFault())
+        yield from chain.from_iterable(map(pack, gathered))
 
     def _pack(
         self, window: Records, faults: RowsAtFault, *, is_copy: bool = False
@@ -58,7 +60,8 @@ class Packer:
         """Pack a window; where that fails, a copy of what is left of it, then its halves."""
         packed: list[np.ndarray] = []  # the rows of the packs that have left
         try:
-            for packs in self._pack_once(window):
+            window, ends, rooms = self._sort(window)
+            for packs in self._join_pieces(window, ends, rooms):
                 packed.append(packs.rows)
                 yield packs
         except BaseException as error:
@@ -67,8 +70,10 @@ class Packer:
             failure = error
         else:
             return
+        rest = replace(window, num_rows=0, rejections=NO_REJECTIONS)
         places = np.flatnonzero(~np.isin(window.rows, np.concatenate([window.rows[:0], *packed])))
-        no_packs = _take_rows(window, places[:0])
+        places = places[np.argsort(window.rows[places])]
+        no_packs = _take_rows(rest, places[:0])
         no_packs = replace(
             no_packs, data=pa.array([], pa.binary()), row_counts=np.zeros(0, np.int32)
         )
@@ -82,50 +87,52 @@ class Packer:
         middle = len(places) // 2 if is_copy else len(places)
         for part in (places[:middle], places[middle:]):
             if len(part):
-                yield from self._pack(_take_rows(window, part), faults, is_copy=True)
+                yield from self._pack(_copy(_take_rows(rest, part)), faults, is_copy=True)
 
-    def _pack_once(self, window: Records) -> Iterator[Records]:
-        """Yield the packs of a window in the order of their first rows.
+    def _sort(self, window: Records) -> tuple[Records, np.ndarray, np.ndarray]:
+        """Sort rows pack after pack, in the order of the packs' first rows.
 
-        The first piece has all of the window's rows and rejections, the others none.
+        Return them, and the end and room of each pack.
         """
         order, borders = _group(window)
-        room = self._room(window)[order]
-        ends = self._cut(window.sizes[order], room, borders)
+        rooms = self._room(window)[order]
+        ends = self._cut(window.sizes[order], rooms, borders)
         starts = np.concatenate([[0], ends[:-1]]).astype(np.int64)
         if len(ends):
             by_first = np.argsort(order[starts], kind="stable")
             starts, counts = starts[by_first], (ends - starts)[by_first]
-            room = room[starts]
+            rooms = rooms[starts]
             # Places of all rows, pack after pack: each pack's start, counted on.
             ends = np.cumsum(counts)
             order = order[np.repeat(starts - ends + counts, counts) + np.arange(len(order))]
-        filled = np.concatenate([[0], np.cumsum(window.sizes[order])])[ends]
+        return _take_rows(window, order), ends, rooms
+
+    def _join_pieces(
+        self, window: Records, ends: np.ndarray, rooms: np.ndarray
+    ) -> Iterator[Records]:
+        """Yield the packs of sorted rows piece by piece.
+
+        The first piece has all of the window's rows and rejections, the others none.
+        """
+        filled = np.concatenate([[0], np.cumsum(window.sizes)])[ends]
         filled += np.arange(len(ends)) * self.encoder.frame_bytes
         pieces = np.flatnonzero(np.diff(filled // self.piece_bytes)) + 1
+        first_row, stop_row = window.first_row, window.first_row + window.num_rows
         for start, stop in pairwise([0, *pieces.tolist(), len(ends)]):
-            first = int(ends[start - 1]) if start else 0
-            rows = order[first : int(ends[stop - 1]) if stop else 0]
-            yield self._join(window, rows, ends[start:stop] - first, room[start:stop])
-            window = replace(
-                window,
-                first_row=window.first_row + window.num_rows,
-                num_rows=0,
-                rejections=NO_REJECTIONS,
-            )
+            first, last = (int(ends[at - 1]) if at else 0 for at in (start, stop))
+            rows = _slice(window, slice(first, last), first_row, stop_row)
+            yield self._join(rows, ends[start:stop] - first, rooms[start:stop])
+            first_row = stop_row
 
-    def _join(
-        self, window: Records, order: np.ndarray, ends: np.ndarray, room: np.ndarray
-    ) -> Records:
-        """Return the packs of some rows of a window, given pack after pack."""
-        data, ends = self.encoder.join(_take(window.data, order), ends, room)
-        firsts = order[np.concatenate([[0], ends[:-1]]).astype(np.int64)] if len(ends) else ends
+    def _join(self, window: Records, ends: np.ndarray, rooms: np.ndarray) -> Records:
+        """Return the packs of sorted rows."""
+        data, ends = self.encoder.join(window.data, ends, rooms)
+        firsts = np.concatenate([[0], ends[:-1]]).astype(np.int64) if len(ends) else ends
         return replace(
             window,
             data=data,
             sizes=binary_sizes(data),
             routes=window.routes.each(lambda column: _take(column, firsts)),
-            rows=window.rows[order],
             row_counts=np.diff(ends, prepend=0).astype(np.int32),
             destination=None if window.destination is None else window.destination[firsts],
         )
@@ -170,17 +177,23 @@ def _take(column: pa.Array, places: np.ndarray) -> pa.Array:
 
 
 def _take_rows(window: Records, places: np.ndarray) -> Records:
-    """Copy some rows out of a window, which itself keeps its number of rows and rejections."""
-    chosen = pa.array(places, pa.int64())
+    """Return a window with some of its rows, in the order of ``places``."""
     return replace(
         window,
-        num_rows=0,
-        data=window.data.take(chosen),
+        data=_take(window.data, places),
         sizes=window.sizes[places],
-        routes=window.routes.each(lambda column: column.take(chosen)),
+        routes=window.routes.each(lambda column: _take(column, places)),
         destination=None if window.destination is None else window.destination[places],
         rows=window.rows[places],
-        rejections=NO_REJECTIONS,
+    )
+
+
+def _copy(window: Records) -> Records:
+    """Return a window in memory of its own at every level."""
+    return replace(
+        window,
+        data=pa.concat_arrays([window.data, window.data[:0]]),
+        routes=window.routes.each(lambda column: pa.concat_arrays([column, column[:0]])),
     )
 
 
@@ -194,8 +207,10 @@ def _group(window: Records) -> tuple[np.ndarray, np.ndarray]:
     order = np.arange(num_rows)
     marks = [window.rows - order]  # how many rows were rejected or skipped before
     if window.destination is not None:
-        order = np.argsort(window.destination, kind="stable")
-        marks.append(window.destination)
+        # Few numbers from 0 on are sorted by counting them, which keeps their order, too.
+        codes = pa.array(window.destination).dictionary_encode().indices
+        order = to_numpy(pc.array_sort_indices(codes)).astype(np.int64)
+        marks.append(to_numpy(codes))
     routes = window.routes
     marks += [  # numbers of their values, by first appearance
         to_numpy(pc.fill_null(column.dictionary_encode().indices, -1))
