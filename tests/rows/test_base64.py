@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.internals import encode_base64
+from tests.internals import encode_base64, join_base64
 
 VALUES = st.lists(st.none() | st.binary(max_size=20), max_size=30)
 
@@ -35,3 +35,16 @@ def test_bytes_below_a_null_are_left_out():
     valid = pa.array([True, False, True]).buffers()[1]
     column = pa.Array.from_buffers(pa.binary(), 3, [valid, *values.buffers()[1:]])
     assert encode_base64(column).to_pylist() == ["YWI=", None, "YWJj"]
+
+
+@pytest.mark.parametrize("size", [10, 100_000], ids=["short", "long"])
+def test_what_is_before_and_after_is_joined_to_each_value(size):
+    values = [bytes(range(100)) * (size // 10) + b"x" * more for more in range(4)]
+    column = pa.array([b"left out", *values])[1:]
+    ends = ["é", "", "abc", "d"]
+    joined = join_base64("<é:", column, "|", pa.array(ends), ">")
+    joined.validate(full=True)
+    assert joined.to_pylist() == [
+        f"<é:{base64.b64encode(value).decode()}|{end}>"
+        for value, end in zip(values, ends, strict=True)
+    ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
@@ -12,6 +13,7 @@ from pybase64 import b64encode
 from .layouts import make_plain, to_numpy
 
 _EQUAL_SIGN: Final = ord("=")
+_LONG: Final = 8_192  # bytes of a value from where on a call for each costs less than copies
 _ZEROS: Final = pa.array([b"", b"\0", b"\0\0"], pa.binary())
 
 
@@ -23,8 +25,9 @@ def encode_base64(column: pa.Array) -> pa.StringArray:
 def join_base64(before: str, column: pa.Array, *after: pa.StringArray | str) -> pa.StringArray:
     r"""Write ``before``, the Base64 of a value, and what comes after it, row by row.
 
-    Null where any of it is null. Values are filled up with zeros to a multiple of three
-    bytes and encoded end to end; only the equal signs are missing then. For example::
+    Null where the value is null; what comes after it never is. Values are filled up with
+    zeros to a multiple of three bytes and encoded end to end; only the equal signs are
+    missing then. For example::
 
         values      b"ab" b"abc"
         filled up   b"ab\0" b"abc"
@@ -36,6 +39,8 @@ def join_base64(before: str, column: pa.Array, *after: pa.StringArray | str) -> 
     if pa.types.is_fixed_size_binary(column.type):
         column = column.cast(pa.large_binary())
     column = make_plain(column).cast(pa.binary())  # any layout to offsets of 32 bits
+    if not column.null_count and column.nbytes > _LONG * len(column):
+        return _join_long(before, column, *after)
     validity = None
     if column.null_count:
         validity = column.is_valid().buffers()[1]  # from bit 0 on, also of a slice
@@ -58,6 +63,18 @@ def join_base64(before: str, column: pa.Array, *after: pa.StringArray | str) -> 
         characters[stops[padding > 0] - 1] = _EQUAL_SIGN
         characters[stops[padding == 2] - 2] = _EQUAL_SIGN  # noqa: PLR2004
     return text
+
+
+def _join_long(before: str, column: pa.BinaryArray, *after: pa.StringArray | str) -> pa.StringArray:
+    """Write the same where values are long: one by one, and copied once, by the join."""
+    rests = pc.binary_join_element_wise(pa.repeat("", len(column)), *after, "")
+    data, offsets = memoryview(column.buffers()[2]), value_offsets(column).tolist()
+    pieces: list[bytes] = []
+    for (start, stop), rest in zip(pairwise(offsets), rests.to_pylist(), strict=True):
+        pieces += (before.encode(), b64encode(data[start:stop]), rest.encode())
+    ends = np.cumsum([0, *map(len, pieces)])[::3].astype(np.int32)
+    buffers = [None, pa.py_buffer(ends), pa.py_buffer(b"".join(pieces))]
+    return pa.Array.from_buffers(pa.string(), len(column), buffers)
 
 
 def value_offsets(column: pa.BinaryArray | pa.StringArray) -> np.ndarray:
