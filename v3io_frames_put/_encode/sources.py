@@ -308,7 +308,9 @@ def open_series(series: pd.Series[Any] | pd.Index[Any], name: str) -> Reader:
     values: Any = series.to_numpy() if isinstance(dtype, np.dtype) else series.array
     if isinstance(dtype, pd.CategoricalDtype):
         return _open_coded(dtype.categories, values.codes, name)
-    if _is_python(dtype.subtype if isinstance(dtype, pd.SparseDtype) else dtype):
+    of_cells = dtype.subtype if isinstance(dtype, pd.SparseDtype) else dtype
+    is_python_text = isinstance(of_cells, pd.StringDtype) and of_cells.storage == "python"
+    if is_python_text or of_cells == np.dtype(object):
         return Reader(lambda start, stop: np.asarray(values[start:stop], dtype=object), None)
     try:
         found = plain_type(_to_arrow(values[:0]).type)
@@ -324,10 +326,10 @@ def _open_coded(labels: pd.Index[Any], codes: np.ndarray, name: str) -> Reader:
     All pieces have the type of the labels; what pandas makes of some of them depends on
     whether one is missing there.
     """
-    if _is_python(labels.dtype):
+    reader = open_series(labels, name)
+    if reader.type is None:
         objects = np.array([*labels.to_numpy(dtype=object), None], dtype=object)  # -1 is the last
         return Reader(lambda start, stop: objects[codes[start:stop]], None)
-    reader = open_series(labels, name)
     whole = reader.read(0, len(labels), ANY_SIZE)
 
     def cut_labels(start: int, stop: int) -> pa.Array:
@@ -335,13 +337,6 @@ def _open_coded(labels: pd.Index[Any], codes: np.ndarray, name: str) -> Reader:
         return pa.DictionaryArray.from_arrays(pa.array(numbers, mask=numbers < 0), whole)
 
     return Reader(cut_labels, reader.type)
-
-
-def _is_python(dtype: Any) -> bool:
-    """Return whether values of the dtype are Python objects in memory."""
-    return dtype == np.dtype(object) or (
-        isinstance(dtype, pd.StringDtype) and dtype.storage == "python"
-    )
 
 
 def _to_arrow(values: Any) -> pa.Array | pa.ChunkedArray:

@@ -7,7 +7,7 @@ No name here is looked up and no request made; a path that cannot be one is a
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import quote
 
@@ -30,14 +30,14 @@ class StreamPath:
     container: str
     path: str
     endpoint: str | None = None  # the API host, where the path names one
+    # The percent-encoded URL path, which is a directory's: it is in every request.
+    resource: str = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "resource", f"{resource_path(self.container, self.path)}/")
 
     def __str__(self) -> str:
         return f"{self.container}/{self.path}"
-
-    @property
-    def resource(self) -> str:
-        """The percent-encoded URL path of the stream, which is a directory."""
-        return resource_path(self.container, self.path) + "/"
 
     def shard_resource(self, shard: int) -> str:
         """Return the percent-encoded URL path of one shard."""
