@@ -195,7 +195,7 @@ class RunReport:
     # Rows that are stored after later ones of their destination. None: the run was resumed, and
     # verify_results finds them.
     out_of_order: list[int] | None
-    late: list[Copy]  # rows that a last scan found stored after they had got another outcome
+    late: list[Copy]  # rows that a last scan found, or lost, after they had got another outcome
     duplicates: list[Copy]  # further copies of rows that are stored
 
     def stop_by_user(self) -> None:

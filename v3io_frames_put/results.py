@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from ._producer.values import RECORD_ROW, SCHEMA, STATUSES, Copy, Status
+from ._producer.values import LOST, RECORD_ROW, SCHEMA, STATUSES, Copy, Status
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -19,6 +19,14 @@ if TYPE_CHECKING:
 
 StoredOrder: TypeAlias = Literal["key", "shard", "unknown", "none"]
 
+_AMENDED: Final = (
+    "status",
+    "shard_id",
+    "sequence_number",
+    "error_code",
+    "error_message",
+    "error_detail",
+)
 _FIRST: Final = 100  # row numbers named in full; the rest is a count
 
 
@@ -180,18 +188,18 @@ def attach_receipt(results: pd.DataFrame, receipt: Receipt) -> None:
 def amend_results(
     results: pd.DataFrame, *, late: Sequence[Copy], duplicates: Sequence[Copy]
 ) -> None:
-    """Write into results what a last scan saw: rows that are stored late, and further copies."""
+    """Write into results what a last scan saw: rows stored late, lost rows, further copies."""
     places: Any = results.iloc
     if late:
-        rows, shards, numbers = (list(values) for values in zip(*late, strict=True))
-        values: dict[str, Any] = {
-            "status": "stored",
-            "shard_id": shards,
-            "sequence_number": numbers,
-        }
-        values |= dict.fromkeys(("error_code", "error_message", "error_detail"), pd.NA)
-        for name, value in values.items():
-            places[rows, results.columns.get_loc(name)] = value
+        rows, cells = [copy.row for copy in late], [_amended_cells(copy) for copy in late]
+        for name, values in zip(_AMENDED, zip(*cells, strict=True), strict=True):
+            places[rows, results.columns.get_loc(name)] = list(values)
     if duplicates:
         marked = sorted({copy.row for copy in duplicates})
         places[marked, results.columns.get_loc("maybe_duplicate")] = True
+
+
+def _amended_cells(copy: Copy) -> tuple[Any, ...]:
+    if copy.is_lost:
+        return "unknown", pd.NA, pd.NA, pd.NA, LOST.message, LOST.detail
+    return "stored", copy.shard_id, copy.sequence_number, pd.NA, pd.NA, pd.NA

@@ -85,6 +85,8 @@ class Ran:
         Per row, where it ever stood, and its place in the record there.
     log : dict of Place to Stood
         Every record that ever stood.
+    standing : set of Place
+        Records that stand there at the end: others may have come and gone between two looks.
     life : int
         The stream's last.
     put_last, asked_last : float
@@ -109,6 +111,7 @@ class Ran:
     again: Told | None
     stands: dict[int, list[tuple[Place, int]]]
     log: dict[Place, Stood]
+    standing: set[Place]
     life: int
     put_last: float
     asked_last: float
@@ -145,6 +148,7 @@ class Watched(local.FaultProxy):
     def __init__(self, platform: local.Platform, case: Case, clock: Clock) -> None:
         super().__init__(platform, case.faults)
         self.log: dict[Place, Stood] = {}
+        self.standing: set[Place] = set()
         self.life, self.put_last, self.asked_last = 0, 0.0, 0.0
         self.deceived: set[int] = set()
         self._case, self._clock = case, clock
@@ -169,10 +173,12 @@ class Watched(local.FaultProxy):
     def look(self) -> None:
         """See what stands there."""
         self.life = self.platform.describe_stream(STREAM_PATH).id
+        self.standing.clear()
         for record in self.platform.records(STREAM_PATH):
             place = Place(self.life, record.shard_id, record.sequence_number)
             stood = Stood(record.data, record.partition_key, self._clock.now)
             self.log.setdefault(place, stood)
+            self.standing.add(place)
 
     def _compare(self, records: list[dict[str, Any]], answer: local.Response) -> None:
         """Note an answer that looks right and is not."""
@@ -419,6 +425,7 @@ def play(case: Case) -> Ran:
         again=again,
         stands=stands,
         log=bench.proxy.log,
+        standing=bench.proxy.standing,
         life=bench.proxy.life,
         put_last=bench.proxy.put_last,
         asked_last=bench.proxy.asked_last,

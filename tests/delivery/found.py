@@ -23,6 +23,24 @@ REJECTED_THEN_STORED = Case(
     ends=[End("stop", 240)],
     journal=True,
 )
+# The first DescribeStream notes the starts.
+_AT_LOOK_UP = {"function": "DescribeStream", "nth": 2}
+# The first request of row 0 is stored while row 1 waits, and is gone before the last scan.
+_AT_LAST_SCAN = {"function": "DescribeStream", "nth": 3}
+COME_AND_GONE = [
+    faults.delayed_write(containing='"row":0', after_seconds=9),
+    faults.throttled(containing='"row":1', retry_after_seconds=7, times=2),
+    *[OthersWrite(**_AT_LAST_SCAN, into=shard) for shard in range(3)],
+    faults.Change(action="drop_records", **_AT_LAST_SCAN, target=STREAM_PATH, keep_last=1),
+]
+REJECTED_THEN_GONE = Case(
+    rows=[("a", None, 0), ("b", None, 0)],
+    policy=DeliveryOptions(delivery="exactly_once", max_in_flight=1, limits=Limits(max_records=1)),
+    faults=[
+        faults.RecordErrors(containing='"row":0', nth=2, message="InvalidArgumentException"),
+        *COME_AND_GONE,
+    ],
+)
 FOUND = {
     "a row that is found on a page whose rows all had an outcome": Case(
         rows=[FREE] * 6,
@@ -196,9 +214,41 @@ FOUND = {
     "a row that the results of an earlier call rejected, and the last scan sees": replace(
         REJECTED_THEN_STORED, journal=False
     ),
+    "a row given up, of which a copy comes and goes before the last scan": Case(
+        rows=[*[FREE] * 16, *[(None, 0, 0)] * 2, *[FREE] * 4],
+        policy=DeliveryOptions(
+            delivery="exactly_once",
+            max_in_flight=1,
+            max_in_flight_bytes=900,
+            retry=Retry(deadline_seconds=3),
+            limits=Limits(max_records=2, max_body_bytes=600, max_data_bytes=100),
+        ),
+        faults=[
+            faults.delayed_write(nth=3, every=3, times=2, after_seconds=9),
+            OthersWrite(**_AT_LOOK_UP),
+            faults.Change(
+                action="drop_records", **_AT_LAST_SCAN, times=3, target=STREAM_PATH, keep_last=1
+            ),
+        ],
+        journal=True,
+        page_rows=1,
+    ),
+    "a row rejected, of which a copy comes and goes before the last scan": REJECTED_THEN_GONE,
+    "a row rejected, of which a copy came and went, and the same call again": replace(
+        REJECTED_THEN_GONE, journal=True, ends=[End("stop", 1_000_000)]
+    ),
+    "a row sent again, of which a copy comes and goes before the last scan": replace(
+        REJECTED_THEN_GONE, faults=COME_AND_GONE
+    ),
+    "a stopped run of which all was refused, and the same call again": Case(
+        rows=[FREE] * 2,
+        policy=DeliveryOptions(delivery="at_most_once", max_in_flight=1),
+        faults=[faults.Answer(status=429)],
+        ends=[End("stop", 5), End("stop", 1)],
+        journal=True,
+    ),
 }
 
-_AT_LOOK_UP = {"function": "DescribeStream", "nth": 2}  # the first one notes the starts
 CHOSEN = {
     "retention drops what is looked up": Case(
         rows=[("a", None, 0)],

@@ -12,7 +12,16 @@ from types import SimpleNamespace
 import pyarrow as pa
 import pytest
 
-from tests.internals import PAGE_ROWS, SCHEMA, STATUSES, Copy, Receipt, Sink, open_parquet
+from tests.internals import (
+    NOT_GIVEN,
+    PAGE_ROWS,
+    SCHEMA,
+    STATUSES,
+    Copy,
+    Receipt,
+    Sink,
+    open_parquet,
+)
 from tests.jobs.conftest import read_table, write_parquet
 
 RECEIPT = Receipt(
@@ -60,6 +69,16 @@ def test_rows_that_came_late_are_stored_and_counted(tmp_path):
     assert results.attrs["v3io"]["run_id"] == "00" * 8
     assert list(results.status.cat.categories) == list(STATUSES)
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_rows_that_the_last_scan_lost_are_unknown(tmp_path):
+    path = tmp_path / "r.parquet"
+    sink = finish(path, outcomes("unsent", 3), late=[Copy(1, NOT_GIVEN, NOT_GIVEN)])
+    assert sink.tally.counts == {"stored": 0, "rejected": 0, "unsent": 2, "unknown": 1}
+    lost = read_table(path).loc[1]
+    assert (lost.status, lost.error_message) == ("unknown", "NoAnswer")
+    assert "records are missing" in lost.error_detail
+    assert lost[["shard_id", "sequence_number"]].isna().all()
 
 
 @pytest.mark.parametrize("late", [[], [Copy(1, 3, 77)]], ids=["as it is", "amended"])

@@ -13,7 +13,17 @@ import pyarrow as pa
 from .._encode.records import Block, Blocks
 from .._producer.outcomes import RunLog
 from .._producer.prior_run import PriorInDoubt, PriorRun
-from .._producer.values import BLANK, PAGE_ROWS, STATUSES, Copy, Texts, to_table
+from .._producer.values import (
+    BLANK,
+    LOST,
+    NOT_GIVEN,
+    PAGE,
+    PAGE_ROWS,
+    STATUSES,
+    Copy,
+    Texts,
+    to_table,
+)
 from ..errors import ConfigError, DataError, PutRecordsError
 from ..resume import find_tagged_rows, keep_unknown
 from .recovery import Recovery, may_be_stored
@@ -344,9 +354,15 @@ class Journal(RunLog):
         self._save(with_outcomes=True)
         if late:
             rows, shards, numbers = np.array(late, np.int64).T
-            stored = np.full(len(rows), STATUSES.index("stored"), np.int8)
-            places = {"shard_id": shards, "sequence_number": numbers, "record_row": record_rows}
-            self.record(rows, {"status": stored, **places}, self._texts)
+            is_lost = np.array([copy.is_lost for copy in late])
+            columns = {"shard_id": shards, "sequence_number": numbers, "record_row": record_rows}
+            for name, if_lost, if_found in (
+                ("status", STATUSES.index("unknown"), STATUSES.index("stored")),
+                ("error_message", self._texts.number(LOST.message), NOT_GIVEN),
+                ("error_detail", self._texts.number(LOST.detail), NOT_GIVEN),
+            ):
+                columns[name] = np.where(is_lost, if_lost, if_found).astype(PAGE[name])
+            self.record(rows, columns, self._texts)
             self._save(with_outcomes=True)
         with self._store.transaction():
             self._store.insert("copies", sorted({*duplicates} - {*self._read_copies()}))

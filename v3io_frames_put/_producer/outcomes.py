@@ -74,7 +74,7 @@ class RunLog:
         record_rows: NDArray[np.int32],
         duplicates: Sequence[Copy],
     ) -> None:
-        """Take how the run ended, and what scans saw: late rows and further copies.
+        """Take how the run ended, and what scans saw: late or lost rows, and further copies.
 
         ``record_rows`` are the places of late rows in their records; NOT_GIVEN: on a page that
         was taken.

@@ -9,7 +9,18 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from .._wire.tags import Tag, split_tags
-from .values import BLANK, IN_DOUBT, NOT_GIVEN, OPEN, PAGE_ROWS, STATUSES, Copy, Failure, Texts
+from .values import (
+    BLANK,
+    IN_DOUBT,
+    LOST,
+    NOT_GIVEN,
+    OPEN,
+    PAGE_ROWS,
+    STATUSES,
+    Copy,
+    Failure,
+    Texts,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
@@ -200,13 +211,6 @@ class PriorRun:
         return self.complete_rows is not None
 
 
-LOST: Final = Failure(
-    "NoAnswer",
-    "an earlier process of the run may have stored it; records are missing where it would be, "
-    "so its absence is not proven",
-)
-
-
 class PriorInDoubt:
     """What earlier processes may have stored.
 
@@ -336,6 +340,11 @@ class PriorInDoubt:
         """Return copies of rows that had been recorded as not, or maybe, stored."""
         is_late = self.in_doubt(self._copies[:, 0]) & (self._known_positions()[:, 0] == NOT_GIVEN)
         return [Copy(*copy) for copy in self._copies[is_late].tolist()]
+
+    def unseen_rows(self) -> list[int]:
+        """Return rows that may still be stored, and that this process did not store."""
+        rows: list[int] = self._rows[self._positions[:, 0] == NOT_GIVEN].tolist()
+        return rows
 
     def _known_positions(self) -> NDArray[np.int64]:
         """Return where this process stored the row of each copy; NOT_GIVEN: it did not."""

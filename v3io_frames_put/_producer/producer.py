@@ -544,8 +544,9 @@ class Producer:
         left = counts["unsent"] + is_sent_again * counts["unknown"]
         if self._reconciler is None or not late:
             return left
-        # A rejected row that is found late was not among those left.
-        return left - len(late) + self._reconciler.count_rejected(copy.row for copy in late)
+        # A rejected row that is found late, or lost, was not among those left.
+        found = sum(not copy.is_lost for copy in late)
+        return left - found + self._reconciler.count_rejected(copy.row for copy in late)
 
 
 def find_too_large(

@@ -274,6 +274,12 @@ class RecordsInDoubt:
             self._copies[self._positions(self._copies["tag"])["shard_id"] == NOWHERE]
         )
 
+    def unseen_rows(self) -> list[int]:
+        """Return the rows of records that are not known to be stored."""
+        parts = [part["tag"][part["shard_id"] == NOWHERE] for part in self._parts]
+        rows_of = self._rows(np.concatenate([np.zeros(0, np.uint64), *parts]))
+        return [row for rows in rows_of.values() for row in rows]
+
     def _spread(self, positions: NDArray[Any]) -> list[Copy]:
         """Return the positions of records for each of their rows."""
         rows_of = self._rows(positions["tag"])
@@ -333,6 +339,7 @@ class Reconciler:
         self._waiting: list[tuple[float, Batch]] = []
         self._scan: Scan | None = None
         self._is_last_due = False
+        self._is_end_proven = True  # the last scan missed nothing, or none was due
         self._last_cut_off = 0.0
         self._queries.add(check_reading(stream), lambda _: None)
         self._queries.add(survey_stream(stream), self._note_starts)
@@ -498,11 +505,18 @@ class Reconciler:
     def late(self) -> list[Copy]:
         """Return rows that scans saw after they had been recorded as not, or maybe, stored.
 
-        Of several copies of a row it is the first.
+        Of several copies of a row it is the first. Where the last scan missed records, rows that
+        it did not see are lost.
         """
-        prior = self._prior.late() if self._prior else []
-        seen = {copy.row: copy for copy in sorted([*prior, *self.in_doubt.late()], reverse=True)}
-        return sorted(seen.values())
+        sources: list[RecordsInDoubt | PriorInDoubt] = [self.in_doubt]
+        if self._prior is not None:
+            sources.append(self._prior)
+        copies = [copy for source in sources for copy in source.late()]
+        late = {copy.row: copy for copy in sorted(copies, reverse=True)}
+        if not self._is_end_proven:
+            for row in (row for source in sources for row in source.unseen_rows()):
+                late.setdefault(row, Copy(row, NOWHERE, NOWHERE))
+        return sorted(late.values())
 
     def _begin(self, scan: Scan, not_before: float = 0.0) -> None:
         self._scan = scan
@@ -541,6 +555,8 @@ class Reconciler:
         if scan.batches:
             self._concluded.append((scan, found))
         self.in_doubt.note_copies(found)
+        if not (scan.batches or self._is_prior_open):
+            self._is_end_proven = scan.proves_absence
         if self._prior is None:
             return
         if self._is_prior_open:

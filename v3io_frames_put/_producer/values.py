@@ -75,6 +75,11 @@ class Copy(NamedTuple):
     shard_id: int
     sequence_number: int
 
+    @property
+    def is_lost(self) -> bool:
+        """Whether nobody knows if it is stored: records are missing where it would be."""
+        return self.shard_id == NOT_GIVEN
+
 
 @dataclass(frozen=True, slots=True)
 class Failure:
@@ -83,6 +88,13 @@ class Failure:
     message: str
     detail: str = ""
     code: int | None = None
+
+
+LOST: Final = Failure(
+    "NoAnswer",
+    "an earlier request of the run may have stored it; records are missing where it would be, "
+    "so its absence is not proven",
+)
 
 
 @dataclass(slots=True)
