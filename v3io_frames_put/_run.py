@@ -249,14 +249,15 @@ class Run:
         options = plan.delivery_options
         if options.delivery == "exactly_once":
             tag, in_doubt = bytes.fromhex(self.run_id), prior.in_doubt if prior else None
-            self._reconciler = Reconciler(
-                plan.stream, tag, plan.delivery_options.retry, prior=in_doubt
-            )
+            self._reconciler = Reconciler(plan.stream, tag, options.retry, prior_in_doubt=in_doubt)
         self.producer = Producer(
             options,
             stream=plan.stream,
             outcomes=Outcomes(
-                packed=plan.is_packed, prior=earlier, run_log=run_log, page_rows=plan.page_rows
+                packed=plan.is_packed,
+                prior_outcomes=earlier,
+                run_log=run_log,
+                page_rows=plan.page_rows,
             ),
             reconciler=self._reconciler,
             run_log=run_log,

@@ -6,26 +6,28 @@ data, stream and mapping.
 
 from __future__ import annotations
 
-from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pandas as pd
 
-from ._producer.prior_run import PriorInDoubt, PriorOutcomes, PriorRun
-from ._producer.values import BLANK, NO_CODE, STATUSES, Status, Texts
-from .config import MAX_SHARDS, DeliveryMode
+from ._producer.prior_run import (
+    PriorInDoubt,
+    PriorOutcomes,
+    PriorRun,
+    find_tagged_rows,
+    keep_unknown,
+    read_starts,
+)
+from ._producer.values import BLANK, NO_CODE, STATUSES, Texts
 from .errors import ConfigError
 from .results import ATTRS_KEY
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
-    from numpy.typing import NDArray
-
-    from ._encode.plan import RowPlan
     from ._run import RunPlan
-    from ._wire.tags import Tag
+    from .config import DeliveryMode
 
 _NUMBERS: Final = {
     "shard_id": -1,
@@ -94,36 +96,6 @@ def read_prior_outcomes(
     )
 
 
-def keep_unknown(final: list[Status], delivery: DeliveryMode) -> list[Status]:
-    """Add "unknown" to the statuses that rows keep, where ``delivery`` never resends such rows."""
-    return [*final, "unknown"] if delivery == "at_most_once" else final
-
-
-def find_tagged_rows(replan: Callable[[], RowPlan]) -> Callable[[Tag], NDArray[np.int64]]:
-    """Return a function that finds the rows of a tag: so many of one destination, in order.
-
-    For records of several rows it needs every row's destination: at the first such tag it
-    reads all of the data, by a plan that nothing else reads.
-    """
-
-    @cache
-    def find_places() -> tuple[NDArray[np.int64], NDArray[np.intp], NDArray[np.intp]]:
-        encodable, destination = replan().destinations()
-        order = np.argsort(destination, kind="stable")
-        place = np.empty(len(order), np.intp)
-        place[order] = np.arange(len(order))
-        return encodable, order, place
-
-    def rows_of(tag: Tag) -> NDArray[np.int64]:
-        if tag.row_count == 1:
-            return np.array([tag.first_row])
-        encodable, order, place = find_places()
-        at = place[np.searchsorted(encodable, tag.first_row)]
-        return encodable[order[at : at + tag.row_count]]
-
-    return rows_of
-
-
 def check_resumable(plan: RunPlan) -> None:
     """Refuse packs of data that can be read once: a look-up needs the keys of all their rows.
 
@@ -136,14 +108,6 @@ def check_resumable(plan: RunPlan) -> None:
             "reads the data twice, and this data can be read once. Give a DataFrame, Table or "
             "Dataset, or rows_per_record=1."
         )
-
-
-def read_starts(starts: Mapping[str, int]) -> NDArray[np.int64]:
-    """Return the start position of every shard; shards that are not listed begin at 0."""
-    watermark = np.zeros(MAX_SHARDS, np.int64)
-    for shard, number in starts.items():
-        watermark[int(shard)] = number
-    return watermark
 
 
 def read_prior_run(plan: RunPlan, results: pd.DataFrame) -> PriorRun:
@@ -164,6 +128,6 @@ def read_prior_run(plan: RunPlan, results: pd.DataFrame) -> PriorRun:
             find_tagged_rows(plan.replan),
             low_watermark=read_starts(starts),
             starts=starts,
-            knows_requests=True,
+            may_miss_requests=False,
         )
     return PriorRun(outcomes=outcomes, run_id=receipt["run_id"], in_doubt=in_doubt)

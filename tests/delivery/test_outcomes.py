@@ -209,9 +209,9 @@ class Log:
 def test_rows_in_doubt_since_an_earlier_process_end_stored_or_unknown(packed):
     unknown, open_ = STATUSES.index("unknown"), -1
     prior = make_prior([unknown, unknown, open_, STATUSES.index("stored"), *[unknown] * 5])
-    prior.find(rows(8), shard_id=1, sequence_number=20)
+    prior.record_found(rows(8), shard_id=1, sequence_number=20)
     log = Log()
-    outcomes = Outcomes(packed=packed, prior=prior, run_log=log, page_rows=4)
+    outcomes = Outcomes(packed=packed, prior_outcomes=prior, run_log=log, page_rows=4)
     outcomes.open(9)
     assert outcomes.open_rows().tolist() == [0, 1, 2, 4, 5, 6, 7]
     places = {"shard_id": np.array([1, 2]), "sequence_number": np.array([7, 9])}

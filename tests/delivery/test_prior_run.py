@@ -86,7 +86,7 @@ def test_rows_of_a_final_status_are_kept(statuses, final, first, count):
     kept = [status >= 0 and STATUSES[status] in final for status in statuses]
     assert prior.count_final() == sum(kept)
     wanted = [*kept, *[False] * 20][first : first + count]
-    assert prior.among(first, count).tolist() == wanted
+    assert prior.skip_mask(first, count).tolist() == wanted
 
 
 @given(statuses=statuses, final=finals, doubts=st.booleans(), ended=st.sampled_from(
@@ -96,9 +96,9 @@ def test_what_is_not_kept_is_open_or_in_doubt_and_keeps_its_attempts(
 ):
     prior = make_prior(statuses, final, doubts=doubts)
     if ended == "proven":
-        prior.prove()
+        prior.trust_absence()
     elif ended != "not looked up":
-        prior.lose(WHY, everything=ended == "all lost")
+        prior.mark_lost(WHY, everything=ended == "all lost")
     entries = recall(prior, 12)
     for row, entry in enumerate(entries):
         status = status_of(statuses, row)
@@ -127,7 +127,9 @@ def test_rows_found_on_the_stream_are_stored(statuses, parts):
     prior = make_prior(statuses)
     places = {}
     for number, rows in enumerate(parts):
-        prior.find(as_rows(rows), shard_id=number, sequence_number=as_rows(rows) * 10, record_row=5)
+        prior.record_found(
+            as_rows(rows), shard_id=number, sequence_number=as_rows(rows) * 10, record_row=5
+        )
         places |= {row: (number, row * 10) for row in rows}
     everything = range(15)
     stored = [row in places or status_of(statuses, row) == STORED for row in everything]
@@ -135,7 +137,7 @@ def test_rows_found_on_the_stream_are_stored(statuses, parts):
     for row, place in enumerate(prior.positions(as_rows(everything)).tolist()):
         unfound = place_of(row) if stored[row] else (NOT_GIVEN, NOT_GIVEN)
         assert tuple(place) == places.get(row, unfound)
-    assert prior.found(2, 9).tolist() == [row for row in sorted(places) if 2 <= row < 11]
+    assert prior.found_among(2, 9).tolist() == [row for row in sorted(places) if 2 <= row < 11]
     for row, entry in enumerate(recall(prior, 15)):
         assert (entry["record_row"] == 5) == (row in places)
         if row < len(statuses):
@@ -162,10 +164,10 @@ def find_none(tag):
     raise AssertionError(tag)
 
 
-def make_in_doubt(prior, *, knows_requests=True, rows_of=find_none):
+def make_in_doubt(prior, *, may_miss_requests=False, rows_of=find_none):
     start = np.zeros(1, np.int64)
     return PriorInDoubt(
-        prior, rows_of, low_watermark=start, starts={}, knows_requests=knows_requests
+        prior, rows_of, low_watermark=start, starts={}, may_miss_requests=may_miss_requests
     )
 
 
@@ -186,21 +188,21 @@ def test_what_was_found_is_stored_and_the_rest_is_sent_again():
     assert prior.positions(as_rows([1, 5])).tolist() == [[0, 7], [2, 8]]
     assert recall(prior, 6)["status"].tolist() == [OPEN, STORED, OPEN, STORED, OPEN, STORED]
     assert not in_doubt.is_over
-    assert in_doubt.in_doubt(as_rows(range(6))).tolist() == [True, *[False] * 5]
+    assert in_doubt.contains(as_rows(range(6))).tolist() == [True, *[False] * 5]
     assert in_doubt.duplicates() == in_doubt.late() == []
 
 
-@pytest.mark.parametrize("knows_requests", [True, False])
+@pytest.mark.parametrize("may_miss_requests", [True, False])
 def test_without_a_proof_unknown_rows_stay_so_and_open_ones_if_they_may_have_been_sent(
-    knows_requests,
+    may_miss_requests,
 ):
     prior = make_prior([UNKNOWN, OPEN, STORED])
-    in_doubt = make_in_doubt(prior, knows_requests=knows_requests)
+    in_doubt = make_in_doubt(prior, may_miss_requests=may_miss_requests)
     in_doubt.take(NOTHING, proves_absence=False)
-    left = OPEN if knows_requests else UNKNOWN
+    left = UNKNOWN if may_miss_requests else OPEN
     assert recall(prior, 3)["status"].tolist() == [UNKNOWN, left, STORED]
     assert in_doubt.is_over
-    assert in_doubt.in_doubt(as_rows([0, 1])).tolist() == [False, False]
+    assert in_doubt.contains(as_rows([0, 1])).tolist() == [False, False]
 
 
 def test_a_row_in_several_records_has_its_first_place_and_the_others_are_copies():
@@ -211,7 +213,7 @@ def test_a_row_in_several_records_has_its_first_place_and_the_others_are_copies(
         proves_absence=True,
     )
     assert prior.positions(as_rows([0, 1, 4])).tolist() == [[0, 100], [0, 7], [0, 8]]
-    assert prior.found(0, 9).tolist() == [1, 4]  # row 0 was known before
+    assert prior.found_among(0, 9).tolist() == [1, 4]  # row 0 was known before
     assert in_doubt.duplicates() == [Copy(0, 2, 9), Copy(1, 1, 3)]
     assert in_doubt.late() == []
 
@@ -245,8 +247,8 @@ def test_a_copy_that_comes_after_the_look_up_is_late_or_a_duplicate():
     prior = make_prior([UNKNOWN, UNKNOWN, UNKNOWN, OPEN])
     in_doubt = make_in_doubt(prior)
     in_doubt.take(found((0, 1, 0, 5)), proves_absence=True)
-    in_doubt.note_stored(as_rows([1, 3]), as_rows([[0, 6], [0, 7]]))
-    in_doubt.take_last(
+    in_doubt.note_positions(as_rows([1, 3]), as_rows([[0, 6], [0, 7]]))
+    in_doubt.note_copies(
         found((0, 1, 0, 5), (0, 1, 0, 8), (1, 1, 0, 6), (1, 1, 0, 9), (2, 1, 0, 10), (3, 1, 0, 7))
     )
     assert in_doubt.late() == [Copy(2, 0, 10)]
@@ -259,4 +261,4 @@ def test_rejected_rows_that_may_come_late_are_kept_if_they_are_not_sent_again(fi
     in_doubt = make_in_doubt(make_prior([REJECTED, UNSENT, REJECTED], final, attempts=[2, 1, 1]))
     in_doubt.take(NOTHING, proves_absence=True)
     assert in_doubt.kept_rejected.tolist() == kept
-    assert in_doubt.in_doubt(as_rows(range(3))).tolist() == [True, True, False]
+    assert in_doubt.contains(as_rows(range(3))).tolist() == [True, True, False]

@@ -186,12 +186,16 @@ def test_a_row_in_doubt_since_an_earlier_process_costs_at_most_200_bytes():
     status = np.full(rows, STATUSES.index("unknown"), np.int8)
     earlier = PriorOutcomes(status, lambda _: page, texts=Texts(), final=["stored"], doubts=True)
     past = PriorInDoubt(
-        earlier, lambda _: np.zeros(0), low_watermark=np.zeros(1), starts={}, knows_requests=True
+        earlier,
+        lambda _: np.zeros(0),
+        low_watermark=np.zeros(1),
+        starts={},
+        may_miss_requests=False,
     )
     tracemalloc.start()
     found = make_positions(number_tags(np.arange(rows), None), 3, np.arange(rows))
     past.take(found, proves_absence=True)
-    past.take_last(found)
+    past.note_copies(found)
     _, peak_bytes = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert earlier.positions(np.array([0, rows - 1])).tolist() == [[3, 0], [3, rows - 1]]
@@ -245,14 +249,14 @@ def test_a_shard_is_read_from_its_watermark_unless_it_certainly_did_not_grow(
 ):
     scan = make_scan(watermark)
     locations = {} if location is None else {0: location}
-    starts = dict(scan.starts(StreamSurvey(1, listed), locations))
+    starts = dict(scan.start_positions(StreamSurvey(1, listed), locations))
     assert starts == ({} if start is None else {0: start})
     assert scan.unread == set(starts)
     assert scan.proves_absence == (start is None)  # what is not read yet proves nothing
 
 
 def test_shards_beyond_the_watermark_are_read_from_their_beginning():
-    starts = dict(make_scan(5).starts(StreamSurvey(3, {0: 5, 1: 2}), {}))
+    starts = dict(make_scan(5).start_positions(StreamSurvey(3, {0: 5, 1: 2}), {}))
     assert starts == {1: ShardPosition(0)}
 
 
@@ -262,12 +266,12 @@ def test_shards_beyond_the_watermark_are_read_from_their_beginning():
 )
 def test_records_are_looked_for_in_the_shards_they_may_be_in(shards, read):
     scan = make_scan(1, 1, 1, 1, 1, 1, 1, 1, shards=shards)
-    assert [shard for shard, _ in scan.starts(StreamSurvey(3, {}), {})] == read
+    assert [shard for shard, _ in scan.start_positions(StreamSurvey(3, {}), {})] == read
 
 
 def test_without_batches_all_shards_are_read():
     scan = Scan(RUN_ID, np.ones(3, np.int64))
-    assert [shard for shard, _ in scan.starts(StreamSurvey(3, {}), {})] == [0, 1, 2]
+    assert [shard for shard, _ in scan.start_positions(StreamSurvey(3, {}), {})] == [0, 1, 2]
 
 
 @pytest.mark.parametrize(

@@ -131,14 +131,14 @@ def test_a_kill_leaves_at_most_four_answered_requests_in_doubt(path, tmp_path):
     journal, in_doubt = Journal(path), []
     for request in range(20):
         entries = SimpleNamespace(rows=np.array([request]))
-        journal.send(SimpleNamespace(request=request, entries=entries, low_watermark=None))
+        journal.note_request(SimpleNamespace(request=request, entries=entries, low_watermark=None))
         journal.commit()  # it is sent, and answered while the next one waits for the file
         for part in ("", "-wal"):  # what a killed process leaves
             shutil.copy(f"{path}{part}", f"{tmp_path}/copy{part}")
         with closing(sqlite3.connect(tmp_path / "copy")) as left:
             count = "select count(*) from requests where not is_refused"
             in_doubt += left.execute(count).fetchone()
-        (journal.rejected if request % 2 else journal.acked)(request)
+        (journal.note_refused if request % 2 else journal.note_answered)(request)
     journal.close()
     assert max(in_doubt) <= 1 + 4
 

@@ -18,7 +18,7 @@ EXPLAINED: dict[str, dict[str, str]] = {
         "PriorOutcomes.late_rows: status >= 0 -> status > 0": (
             "0 is stored, which no number of attempts makes late"
         ),
-        "PriorOutcomes.find: missing > 0 -> missing >= 0": "it would append no row",
+        "PriorOutcomes.record_found: missing > 0 -> missing >= 0": "it would append no row",
         "PriorInDoubt._spread: True -> False": "strict= of two columns of one array",
     },
     "resume": {},

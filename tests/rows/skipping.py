@@ -11,7 +11,7 @@ class LeaveOut:
     def __init__(self, mask: list[bool] | np.ndarray) -> None:
         self.mask = np.asarray(mask, bool)
 
-    def among(self, first_row: int, num_rows: int) -> np.ndarray:
+    def skip_mask(self, first_row: int, num_rows: int) -> np.ndarray:
         return self.mask[first_row : first_row + num_rows]
 
     def note_destinations(self, first_row: int, destination: np.ndarray | None) -> None:

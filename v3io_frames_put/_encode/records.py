@@ -71,7 +71,7 @@ class Encoder(ABC):
 class Skip(Protocol):
     """Rows that are read, but not sent."""
 
-    def among(self, first_row: int, num_rows: int) -> np.ndarray:
+    def skip_mask(self, first_row: int, num_rows: int) -> np.ndarray:
         """Return the mask of the rows to leave out, of some that follow each other."""
 
 
@@ -232,7 +232,7 @@ class RowEncoder:
         keep, skipped = done.log.keep(num_rows), None
         destination = hash_destinations(done.routes.partition_key, done.routes.shard)
         if skip is not None:
-            skipped = skip.among(first_row, num_rows)
+            skipped = skip.skip_mask(first_row, num_rows)
             if skipped.any():
                 keep = ~skipped if keep is None else keep & ~skipped
         rows, sizes = np.arange(first_row, first_row + num_rows), done.sizes

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from .._encode.records import Block, Blocks
 from .._producer.outcomes import RunLog
-from .._producer.prior_run import PriorInDoubt, PriorRun
+from .._producer.prior_run import PriorInDoubt, PriorRun, find_tagged_rows, keep_unknown
 from .._producer.values import (
     BLANK,
     LOST,
@@ -22,10 +22,9 @@ from .._producer.values import (
     STATUSES,
     Copy,
     Texts,
-    to_table,
+    to_journal_batch,
 )
 from ..errors import ConfigError, DataError, PutRecordsError
-from ..resume import find_tagged_rows, keep_unknown
 from .recovery import Recovery, may_be_stored
 from .store import Store, narrow, set_aside, to_blob
 
@@ -228,7 +227,7 @@ class Journal(RunLog):
                     find_tagged_rows(plan.replan),
                     low_watermark=recovery.low_watermark,
                     starts=recovery.starts,
-                    knows_requests=False,
+                    may_miss_requests=True,
                 )
         what = "already complete" if run["is_finished"] else "goes on"
         _LOG.info("run %s: %s; its journal is %s", run["run_id"], what, self._store.path)
@@ -281,7 +280,7 @@ class Journal(RunLog):
         if not self._has_starts:
             self._starts = low_watermark
 
-    def send(self, batch: Batch) -> None:
+    def note_request(self, batch: Batch) -> None:
         """Note the records that the next request carries."""
         rows, watermark = batch.entries.rows, None
         if batch.low_watermark is not None:
@@ -291,18 +290,18 @@ class Journal(RunLog):
         cell = _to_cell("row", rows)
         self._sent.append((self._moment, int(rows.max()), cell, watermark, 0))
 
-    def acked(self, request: int) -> None:
+    def note_answered(self, request: int) -> None:
         """Note that a request got an answer for each of its records."""
         self._answered.append(self._moments.pop(request))
 
-    def rejected(self, request: int) -> None:
+    def note_refused(self, request: int) -> None:
         """Note that nothing of a request is stored."""
         self._refused.append(self._moments.pop(request))
 
-    def in_doubt(self, batch: Batch) -> None:
+    def note_in_doubt(self, batch: Batch) -> None:
         """Note that records of a request may be stored, or may not."""
         if self._moments.pop(batch.request, None) is None:  # it was answered for the others
-            self.send(batch)
+            self.note_request(batch)
             del self._moments[batch.request]
 
     def record(
@@ -396,7 +395,7 @@ class Journal(RunLog):
         if self._settled:
             self._moment += 1
             columns = _concatenate(self._settled)
-            cell = to_blob(to_table(columns, self._texts))
+            cell = to_blob(to_journal_batch(columns, self._texts))
             store.insert("outcomes", [(self._moment, int(columns["row"].max()), cell)])
         for number, batch in self._pages:
             end = (number + 1) * self._page_rows

@@ -8,11 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .._producer.prior_run import PriorOutcomes
+from .._producer.prior_run import PriorOutcomes, read_starts
 from .._producer.reconciler import lower_watermark
-from .._producer.values import BLANK, NOT_GIVEN, OPEN, STATUSES, Texts, from_arrow, from_table
+from .._producer.values import (
+    BLANK,
+    NOT_GIVEN,
+    OPEN,
+    STATUSES,
+    Texts,
+    from_journal_batch,
+    from_results_batch,
+)
 from ..config import MAX_SHARDS
-from ..resume import read_starts
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -48,7 +55,9 @@ class Recovery:
         self._texts = Texts()
         self._status = np.zeros(0, np.int8)
         self._acknowledged = read_starts(self.starts or {})  # per shard, the highest number
-        self._in_doubt: NDArray[np.int64] | None = None  # low watermark of requests in doubt
+        self._requests_watermark: NDArray[np.int64] | None = (
+            None  # low watermark of requests in doubt
+        )
         self._page_moments: dict[int, int] = {}
         self._newer: dict[int, NDArray[Any]] = {}  # pages, with what came after them
         self._load_page = lru_cache(maxsize=2)(self._read_page)
@@ -69,9 +78,9 @@ class Recovery:
     @property
     def low_watermark(self) -> NDArray[np.int64]:
         """Per shard, a number after which all records in doubt are stored."""
-        if self._in_doubt is None:
+        if self._requests_watermark is None:
             return self._acknowledged
-        return lower_watermark(self._acknowledged, self._in_doubt)
+        return lower_watermark(self._acknowledged, self._requests_watermark)
 
     def _load(self, number: int) -> NDArray[Any]:
         """Return a page; rows without a record are blank."""
@@ -107,15 +116,17 @@ class Recovery:
         for moment, rows, watermark, is_refused in self._store.read(query):
             if watermark is not None and not is_refused:
                 numbers = np.asarray(self._store.load(watermark).column(0), np.int64)
-                known = self._in_doubt
-                self._in_doubt = numbers if known is None else lower_watermark(known, numbers)
+                known = self._requests_watermark
+                self._requests_watermark = (
+                    numbers if known is None else lower_watermark(known, numbers)
+                )
             row = np.asarray(self._store.load(rows).column("row"), np.int64)
             yield moment, row, None, bool(is_refused)
 
     def _read_outcomes(self) -> Iterator[tuple[int, NDArray[np.int64], NDArray[Any], bool]]:
         for moment, blob in self._store.read("select moment, outcomes from outcomes"):
             batch = self._store.load(blob)
-            entries = from_table(batch, self._texts)
+            entries = from_journal_batch(batch, self._texts)
             self._note_stored(entries)
             yield moment, np.asarray(batch.column("row"), np.int64), entries, False
 
@@ -155,7 +166,7 @@ class Recovery:
         found = next(self._store.read(query, number), None)
         if found is None:
             return np.full(0, BLANK)
-        return from_arrow(self._store.load(found[0]), self._texts)
+        return from_results_batch(self._store.load(found[0]), self._texts)
 
     def _note_stored(self, entries: NDArray[Any]) -> None:
         stored = entries[(entries["status"] == _STORED) & (entries["shard_id"] < MAX_SHARDS)]
@@ -191,7 +202,7 @@ def may_be_stored(store: Store) -> bool:
         return bool(is_finished) or starts is not None
     if next(store.read("select 1 from requests where not is_refused limit 1"), None):
         return True
-    for table, parse in (("pages", from_arrow), ("outcomes", from_table)):
+    for table, parse in (("pages", from_results_batch), ("outcomes", from_journal_batch)):
         for (blob,) in store.read(f"select outcomes from {table}"):  # noqa: S608  # fixed names
             status = parse(store.load(blob), Texts())["status"]
             if np.isin(status, (_STORED, _UNKNOWN)).any():

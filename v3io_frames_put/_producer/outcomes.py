@@ -12,7 +12,17 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from .accumulator import NOT_REORDERED, Batch
-from .values import BLANK, IN_DOUBT, NO_CODE, NOT_GIVEN, PAGE, PAGE_ROWS, STATUSES, Texts, to_arrow
+from .values import (
+    BLANK,
+    IN_DOUBT,
+    NO_CODE,
+    NOT_GIVEN,
+    PAGE,
+    PAGE_ROWS,
+    STATUSES,
+    Texts,
+    to_results_batch,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -42,16 +52,16 @@ class RunLog:
     def begin(self, low_watermark: NDArray[np.int64]) -> None:
         """Take the last number of each shard, before the first record (``exactly_once``)."""
 
-    def send(self, batch: Batch) -> None:
+    def note_request(self, batch: Batch) -> None:
         """Take the records of the next request; its number is ``batch.request``."""
 
-    def acked(self, request: int) -> None:
+    def note_answered(self, request: int) -> None:
         """Take that a request got an answer for each of its records."""
 
-    def rejected(self, request: int) -> None:
+    def note_refused(self, request: int) -> None:
         """Take that nothing of a request is stored."""
 
-    def in_doubt(self, batch: Batch) -> None:
+    def note_in_doubt(self, batch: Batch) -> None:
         """Take that some records of ``batch.request`` may be stored, or may not."""
 
     def record(
@@ -98,15 +108,15 @@ class _Page:
 class Outcomes:
     """The outcome of every row of a run.
 
-    Where records hold several rows, ``packed`` adds the column ``record_row``. ``prior`` are the
-    outcomes that earlier processes of the run recorded; their pages are as large.
+    Where records hold several rows, ``packed`` adds the column ``record_row``. ``prior_outcomes``
+    are what earlier processes of the run recorded; their pages are as large.
     """
 
     def __init__(
         self,
         *,
         packed: bool = False,
-        prior: PriorOutcomes | None = None,
+        prior_outcomes: PriorOutcomes | None = None,
         run_log: RunLog | None = None,
         page_rows: int = PAGE_ROWS,
     ) -> None:
@@ -116,9 +126,9 @@ class Outcomes:
         self.is_packed = packed
         self._pages: dict[int, _Page] = {}
         self._emitted = 0  # pages
-        self._prior = prior
+        self._prior = prior_outcomes
         self._run_log = run_log
-        self._texts = prior.texts if prior else Texts()
+        self._texts = prior_outcomes.texts if prior_outcomes else Texts()
 
     # -- rows in ----------------------------------------------------------------------
 
@@ -138,7 +148,7 @@ class Outcomes:
             first += count
 
     def _recall(self, prior: PriorOutcomes, page: _Page, first: int, count: int) -> None:
-        """Give rows of a page the outcomes that earlier processes recorded."""
+        """Give rows of a page what earlier processes left; log those that a look-up found."""
         known = prior.recall(first, count)
         within = first - page.first_row
         for name, column in page.columns.items():
@@ -147,7 +157,7 @@ class Outcomes:
         page.num_open -= len(final)
         for code, rows in enumerate(np.bincount(final, minlength=len(STATUSES)).tolist()):
             self.counts[STATUSES[code]] += rows
-        found = prior.found(first, count)
+        found = prior.found_among(first, count)
         if len(found):
             columns = {name: self._read(name, found) for name in _FOUND}
             self._log(found, "stored", columns)
@@ -296,7 +306,7 @@ class Outcomes:
             if self._pages[self._emitted].num_open:
                 return
             page = self._pages.pop(self._emitted)
-            batch = to_arrow(page.columns, self._texts, packed=self.is_packed)
+            batch = to_results_batch(page.columns, self._texts, packed=self.is_packed)
             if self._run_log is not None:
                 self._run_log.complete_page(self._emitted, batch)
             self._emitted += 1
@@ -309,7 +319,7 @@ class Outcomes:
             page = self._pages.pop(number)
             num_rows = self.num_rows - page.first_row
             last = {name: column[:num_rows] for name, column in page.columns.items()}
-            yield to_arrow(last, self._texts, packed=self.is_packed)
+            yield to_results_batch(last, self._texts, packed=self.is_packed)
 
 
 @dataclass(slots=True)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from .._wire.tags import Tag, split_tags
+from ..config import MAX_SHARDS
 from .values import (
     BLANK,
     IN_DOUBT,
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from .._encode.plan import RowPlan
+    from ..config import DeliveryMode
     from .values import Status
 
 _STORED: Final = STATUSES.index("stored")
@@ -93,7 +96,7 @@ class PriorOutcomes:
     def count_stored(self) -> int:
         return int(np.count_nonzero(self.status == _STORED))
 
-    def among(self, first_row: int, num_rows: int) -> NDArray[np.bool_]:
+    def skip_mask(self, first_row: int, num_rows: int) -> NDArray[np.bool_]:
         """Return which of some rows keep their outcome: they are not sent."""
         if self._loss is not None:
             return np.ones(num_rows, np.bool_)
@@ -115,7 +118,7 @@ class PriorOutcomes:
             entries["status"][lost] = _UNKNOWN
             entries["error_message"][lost] = self.texts.number(self._loss.message)
             entries["error_detail"][lost] = self.texts.number(self._loss.detail)
-        again = ~self.among(first_row, num_rows)
+        again = ~self.skip_mask(first_row, num_rows)
         in_doubt = again & (entries["status"] == _UNKNOWN) & self._doubts
         left = entries[again]
         entries[again] = BLANK
@@ -148,7 +151,7 @@ class PriorOutcomes:
             positions[here] = np.stack([entries["shard_id"], entries["sequence_number"]], axis=1)
         return positions
 
-    def find(self, rows: NDArray[np.int64], **columns: Any) -> None:
+    def record_found(self, rows: NDArray[np.int64], **columns: Any) -> None:
         """Record rows as stored: they were found on the stream."""
         missing = int(rows.max(initial=-1)) + 1 - len(self.status)
         if missing > 0:
@@ -170,7 +173,7 @@ class PriorOutcomes:
                 found[name] = value[which] if isinstance(value, np.ndarray) else value
             page[within] = found
 
-    def found(self, first_row: int, num_rows: int) -> NDArray[np.int64]:
+    def found_among(self, first_row: int, num_rows: int) -> NDArray[np.int64]:
         """Return which of some rows were found on the stream."""
         begin, end = np.searchsorted(self._all_found, [first_row, first_row + num_rows])
         return self._all_found[begin:end]
@@ -179,11 +182,11 @@ class PriorOutcomes:
     def _all_found(self) -> NDArray[np.int64]:
         return np.unique(np.concatenate([np.zeros(0, np.int64), *self._found]))
 
-    def prove(self) -> None:
+    def trust_absence(self) -> None:
         """Mark rows that the scan did not find as safe to send again."""
         self._doubts = False
 
-    def lose(self, why: Failure, *, everything: bool) -> None:
+    def mark_lost(self, why: Failure, *, everything: bool) -> None:
         """Mark rows that the scan did not find as unknown: their absence is not proven.
 
         ``everything``: every row without an outcome, not only those that are unknown.
@@ -214,6 +217,9 @@ class PriorRun:
 class PriorInDoubt:
     """What earlier processes may have stored.
 
+    It goes by rows, as their results do, where ``RecordsInDoubt`` goes by tags: nothing says in
+    which records an earlier process sent a row, and a row may have been in several.
+
     Parameters
     ----------
     outcomes : PriorOutcomes
@@ -224,8 +230,9 @@ class PriorInDoubt:
         Per shard, the number after which everything is stored that is in doubt.
     starts : mapping of str to int
         Per shard, the last number before the run, as in a receipt.
-    knows_requests : bool
-        Whether no row but the unknown ones can have been sent.
+    may_miss_requests : bool
+        Whether rows without an outcome may have been sent, and nothing says so: the last that
+        a journal was given is gone when the power fails.
     """
 
     def __init__(
@@ -235,13 +242,13 @@ class PriorInDoubt:
         *,
         low_watermark: NDArray[np.int64],
         starts: Mapping[str, int],
-        knows_requests: bool,
+        may_miss_requests: bool,
     ) -> None:
         self.low_watermark = low_watermark
         self.starts = starts
         self._outcomes = outcomes
         self._rows_of = rows_of
-        self._knows_requests = knows_requests
+        self._may_miss_requests = may_miss_requests
         self._rows = np.zeros(0, np.int64)  # that an earlier request may still store, in order
         self.kept_rejected = self._rows  # those of them that are rejected, and not sent again
         self.needs_last_scan = False
@@ -258,15 +265,15 @@ class PriorInDoubt:
         is_fresh = known[:, 0] == NOT_GIVEN
         before = np.flatnonzero(is_first)[np.cumsum(is_first) - 1]  # the first of the same row
         known[is_fresh] = positions[before[is_fresh]]
-        self._note_copies(rows, positions, known)
+        self._add_copies(rows, positions, known)
         chosen = np.flatnonzero(is_first & is_fresh)
         del of, order, positions, before  # as large as the pages that are copied next
         shards, numbers = known[chosen].T
-        self._outcomes.find(
+        self._outcomes.record_found(
             rows[chosen], shard_id=shards, sequence_number=numbers, record_row=within[chosen]
         )
         if proves_absence:
-            self._outcomes.prove()
+            self._outcomes.trust_absence()
             self._rows = self._outcomes.late_rows()
             status = self._outcomes.status[self._rows]
             # Unsent rows alone do not cause a last scan, which reads all again: most never arrived.
@@ -275,7 +282,7 @@ class PriorInDoubt:
             self.kept_rejected = rejected if self._outcomes.is_final("rejected") else rejected[:0]
             self._positions = np.full((len(self._rows), 2), NOT_GIVEN, np.int64)
         else:
-            self._outcomes.lose(LOST, everything=not self._knows_requests)
+            self._outcomes.mark_lost(LOST, everything=self._may_miss_requests)
 
     def _spread(
         self, tags: NDArray[np.uint64]
@@ -291,7 +298,7 @@ class PriorInDoubt:
         of = np.repeat(np.arange(len(tags)), lengths)
         return of, np.concatenate(parts), np.arange(len(of)) - (np.cumsum(lengths) - lengths)[of]
 
-    def _note_copies(
+    def _add_copies(
         self, rows: NDArray[np.int64], positions: NDArray[np.int64], known: NDArray[np.int64]
     ) -> None:
         """Note positions of rows that are not the known ones."""
@@ -308,10 +315,10 @@ class PriorInDoubt:
         """Return of which tags an earlier request may still store rows."""
         of, rows, _ = self._spread(tags)
         expected = np.zeros(len(tags), np.bool_)
-        expected[of[self._outcomes.is_stored(rows) | self.in_doubt(rows)]] = True
+        expected[of[self._outcomes.is_stored(rows) | self.contains(rows)]] = True
         return expected
 
-    def in_doubt(self, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+    def contains(self, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Return of which rows an earlier request may still store another copy."""
         if self.is_over:
             return np.zeros(len(rows), np.bool_)
@@ -319,26 +326,28 @@ class PriorInDoubt:
         in_doubt: NDArray[np.bool_] = self._rows[np.minimum(at, len(self._rows) - 1)] == rows
         return in_doubt
 
-    def note_stored(self, rows: NDArray[np.int64], positions: NDArray[np.int64]) -> None:
+    def note_positions(self, rows: NDArray[np.int64], positions: NDArray[np.int64]) -> None:
         """Note where rows are stored now: shard and sequence number of each."""
-        in_doubt = self.in_doubt(rows)
+        in_doubt = self.contains(rows)
         self._positions[np.searchsorted(self._rows, rows[in_doubt])] = positions[in_doubt]
 
-    def take_last(self, found: NDArray[Any]) -> None:
+    def note_copies(self, found: NDArray[Any]) -> None:
         """Take where expected tags are stored at the end of the run."""
         of, rows, _ = self._spread(found["tag"])
         known = self._outcomes.positions(rows)
-        is_known = self.in_doubt(rows) | (known[:, 0] != NOT_GIVEN)
-        self._note_copies(rows[is_known], _positions_of(found, of[is_known]), known[is_known])
+        is_known = self.contains(rows) | (known[:, 0] != NOT_GIVEN)
+        self._add_copies(rows[is_known], _positions_of(found, of[is_known]), known[is_known])
 
     def duplicates(self) -> list[Copy]:
         """Return copies that are stored besides the known position of a row."""
-        elsewhere = (self._known_positions() != self._copies[:, 1:]).any(axis=1)
+        elsewhere = (self._positions_of_copies() != self._copies[:, 1:]).any(axis=1)
         return [Copy(*copy) for copy in self._copies[elsewhere].tolist()]
 
     def late(self) -> list[Copy]:
         """Return copies of rows that had been recorded as not, or maybe, stored."""
-        is_late = self.in_doubt(self._copies[:, 0]) & (self._known_positions()[:, 0] == NOT_GIVEN)
+        is_late = self.contains(self._copies[:, 0]) & (
+            self._positions_of_copies()[:, 0] == NOT_GIVEN
+        )
         return [Copy(*copy) for copy in self._copies[is_late].tolist()]
 
     def unseen_rows(self) -> list[int]:
@@ -346,13 +355,51 @@ class PriorInDoubt:
         rows: list[int] = self._rows[self._positions[:, 0] == NOT_GIVEN].tolist()
         return rows
 
-    def _known_positions(self) -> NDArray[np.int64]:
+    def _positions_of_copies(self) -> NDArray[np.int64]:
         """Return where this process stored the row of each copy; NOT_GIVEN: it did not."""
         known = np.full((len(self._copies), 2), NOT_GIVEN, np.int64)
-        in_doubt = self.in_doubt(self._copies[:, 0])
+        in_doubt = self.contains(self._copies[:, 0])
         known[in_doubt] = self._positions[np.searchsorted(self._rows, self._copies[in_doubt, 0])]
         return known
 
 
 def _positions_of(found: NDArray[Any], at: NDArray[np.intp]) -> NDArray[np.int64]:
     return np.stack([found[name][at] for name in ("shard_id", "sequence_number")], axis=1)
+
+
+def keep_unknown(final: list[Status], delivery: DeliveryMode) -> list[Status]:
+    """Add "unknown" to the statuses that rows keep, where ``delivery`` never resends such rows."""
+    return [*final, "unknown"] if delivery == "at_most_once" else final
+
+
+def find_tagged_rows(replan: Callable[[], RowPlan]) -> Callable[[Tag], NDArray[np.int64]]:
+    """Return a function that finds the rows of a tag: so many of one destination, in order.
+
+    For records of several rows it needs every row's destination: at the first such tag it
+    reads all of the data, by a plan that nothing else reads.
+    """
+
+    @cache
+    def find_places() -> tuple[NDArray[np.int64], NDArray[np.intp], NDArray[np.intp]]:
+        encodable, destination = replan().destinations()
+        order = np.argsort(destination, kind="stable")
+        place = np.empty(len(order), np.intp)
+        place[order] = np.arange(len(order))
+        return encodable, order, place
+
+    def rows_of(tag: Tag) -> NDArray[np.int64]:
+        if tag.row_count == 1:
+            return np.array([tag.first_row])
+        encodable, order, place = find_places()
+        at = place[np.searchsorted(encodable, tag.first_row)]
+        return encodable[order[at : at + tag.row_count]]
+
+    return rows_of
+
+
+def read_starts(starts: Mapping[str, int]) -> NDArray[np.int64]:
+    """Return the start position of every shard; shards that are not listed begin at 0."""
+    watermark = np.zeros(MAX_SHARDS, np.int64)
+    for shard, number in starts.items():
+        watermark[int(shard)] = number
+    return watermark

@@ -192,7 +192,7 @@ class Producer:
             self._reconciler.prepare(batch)
         if not self.requests and batch.low_watermark is not None:
             self._run_log.begin(batch.low_watermark)
-        self._run_log.send(batch)
+        self._run_log.note_request(batch)
         body = build_body(batch.entries)
         batch.attempts += 1
         if batch.attempts > 1:
@@ -289,7 +289,7 @@ class Producer:
             return
         batch.set_reason(describe_failure(attempt))
         if classification.knowledge == "not stored":
-            self._run_log.rejected(batch.request)
+            self._run_log.note_refused(batch.request)
         if classification.cause is not None:
             self._finish(batch, "unsent")
             self._stop(classification.cause, attempt)
@@ -310,7 +310,7 @@ class Producer:
             batch.set_reason(Failure("NoAnswer", f"not believed: {error}"))
             self._retry_in_doubt(batch, moment)
             return
-        self._run_log.acked(batch.request)
+        self._run_log.note_answered(batch.request)
         shards, numbers = parsed.shard_id, parsed.sequence_number
         stored = np.flatnonzero(parsed.stored) if parsed.errors.codes else None
         self._record_stored(batch, stored, shards, numbers)
@@ -411,7 +411,7 @@ class Producer:
 
     def _retry_in_doubt(self, batch: Batch, moment: Moment) -> None:
         """Go on with records that may be stored, or may not."""
-        self._run_log.in_doubt(batch)
+        self._run_log.note_in_doubt(batch)
         batch.state["maybe_stored"] = True
         if self._options.delivery == "at_most_once":
             self._finish(batch, "unknown")

@@ -116,7 +116,7 @@ class Scan:
     unread: set[int] = field(default_factory=set)
     seen: bytearray = field(default_factory=bytearray)  # positions, as they were read
 
-    def starts(
+    def start_positions(
         self, survey: StreamSurvey, locations: Mapping[int, str]
     ) -> Iterator[tuple[int, ShardPosition]]:
         """Yield which shards to read from where; those that did not grow are left out.
@@ -188,7 +188,11 @@ class Lookup:
 
 
 class RecordsInDoubt:
-    """All records of a run that a dead connection may still deliver."""
+    """All records of this process that a dead connection may still deliver.
+
+    They go by tags, a few bytes each, however many rows a record has. ``PriorInDoubt`` is the same
+    for earlier processes.
+    """
 
     def __init__(self) -> None:
         # Per shard, the number after which all of them are stored. None: there are none.
@@ -266,11 +270,11 @@ class RecordsInDoubt:
 
     def duplicates(self) -> list[Copy]:
         """Return copies that are stored besides the position that is known."""
-        return self._spread(self._copies[self._copies != self._positions(self._copies["tag"])])
+        return self._to_copies(self._copies[self._copies != self._positions(self._copies["tag"])])
 
     def late(self) -> list[Copy]:
         """Return copies of records that had been recorded as not, or maybe, stored."""
-        return self._spread(
+        return self._to_copies(
             self._copies[self._positions(self._copies["tag"])["shard_id"] == NOWHERE]
         )
 
@@ -280,7 +284,7 @@ class RecordsInDoubt:
         rows_of = self._rows(np.concatenate([np.zeros(0, np.uint64), *parts]))
         return [row for rows in rows_of.values() for row in rows]
 
-    def _spread(self, positions: NDArray[Any]) -> list[Copy]:
+    def _to_copies(self, positions: NDArray[Any]) -> list[Copy]:
         """Return the positions of records for each of their rows."""
         rows_of = self._rows(positions["tag"])
         columns = (positions[name].tolist() for name in ("tag", "shard_id", "sequence_number"))
@@ -312,14 +316,19 @@ _WATERMARK_BYTES: Final = 40  # for each record: batches share a watermark, or i
 class Reconciler:
     """Looks up what became of records whose request got no answer.
 
-    Their tags begin with ``run_id``. What earlier processes of the run left in doubt, ``prior``,
+    Their tags begin with ``run_id``. What earlier processes of the run left in doubt,
     is looked up before anything is sent.
     """
 
     def __init__(
-        self, stream: StreamPath, run_id: bytes, retry: Retry, *, prior: PriorInDoubt | None = None
+        self,
+        stream: StreamPath,
+        run_id: bytes,
+        retry: Retry,
+        *,
+        prior_in_doubt: PriorInDoubt | None = None,
     ) -> None:
-        self._prior = prior
+        self._prior = prior = prior_in_doubt
         self._is_prior_open = prior is not None
         self._prior_watermark: NDArray[np.int64] | None = None
         self._concluded: list[tuple[Scan, NDArray[Any]]] = []  # and what it found
@@ -402,7 +411,7 @@ class Reconciler:
         rows = batch.entries.rows
         in_doubt = np.isin(rows, batch.entries.rows_of(np.flatnonzero(batch.state["in_doubt"])))
         if self._prior is not None:
-            in_doubt |= self._prior.in_doubt(rows)
+            in_doubt |= self._prior.contains(rows)
         if in_doubt.any():
             self._rejected.append(rows[in_doubt])
 
@@ -415,7 +424,7 @@ class Reconciler:
         if self._prior is not None and not self._prior.is_over:
             counts = batch.entries.row_counts
             positions = positions if counts is None else np.repeat(positions, counts[at], axis=0)
-            self._prior.note_stored(batch.entries.rows_of(at), positions)
+            self._prior.note_positions(batch.entries.rows_of(at), positions)
 
     def look_up(self, batch: Batch, now: float) -> None:
         """Queue a batch whose connection was closed just now."""
@@ -527,7 +536,7 @@ class Reconciler:
         if survey is None or self._scan is None:
             self.is_stream_missing = survey is None
             return
-        for shard, start in self._scan.starts(survey, self._locations):
+        for shard, start in self._scan.start_positions(survey, self._locations):
             query = scan_shard(self._stream, shard, start, self._scan.take_page)
             self._queries.add(query, partial(self._end_shard, shard))
         if not self._scan.unread:
@@ -566,4 +575,4 @@ class Reconciler:
             self._is_last_due = self._prior.needs_last_scan
             self._prior_watermark = self._acknowledged.copy()  # what comes late is stored after it
         else:
-            self._prior.take_last(found)
+            self._prior.note_copies(found)

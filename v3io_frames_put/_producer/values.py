@@ -126,7 +126,9 @@ class Texts:
         return numbers
 
 
-def to_arrow(page: Mapping[str, NDArray[Any]], texts: Texts, *, packed: bool) -> pa.RecordBatch:
+def to_results_batch(
+    page: Mapping[str, NDArray[Any]], texts: Texts, *, packed: bool
+) -> pa.RecordBatch:
     columns = [
         pa.DictionaryArray.from_arrays(pa.array(page["status"]), pa.array(STATUSES)),
         _nullable(page["shard_id"], NOT_GIVEN),
@@ -142,7 +144,7 @@ def to_arrow(page: Mapping[str, NDArray[Any]], texts: Texts, *, packed: bool) ->
     return pa.record_batch(columns, schema=SCHEMA.append(RECORD_ROW) if packed else SCHEMA)
 
 
-def to_table(columns: Mapping[str, NDArray[Any]], texts: Texts) -> pa.RecordBatch:
+def to_journal_batch(columns: Mapping[str, NDArray[Any]], texts: Texts) -> pa.RecordBatch:
     """Return columns of a page as they are, but texts in place of their numbers."""
     arrays = [
         texts.column(values) if name in _TEXTS else pa.array(values)
@@ -151,8 +153,8 @@ def to_table(columns: Mapping[str, NDArray[Any]], texts: Texts) -> pa.RecordBatc
     return pa.record_batch(arrays, list(columns))
 
 
-def from_table(table: pa.RecordBatch, texts: Texts) -> NDArray[Any]:
-    """Return a page of the columns that ``to_table`` made; the others are blank."""
+def from_journal_batch(table: pa.RecordBatch, texts: Texts) -> NDArray[Any]:
+    """Return a page of the columns that ``to_journal_batch`` made; the others are blank."""
     page = np.full(table.num_rows, BLANK)
     for name in set(table.schema.names) & set(PAGE.names or ()):
         column = table.column(name)
@@ -162,7 +164,7 @@ def from_table(table: pa.RecordBatch, texts: Texts) -> NDArray[Any]:
     return page
 
 
-def from_arrow(batch: pa.RecordBatch, texts: Texts) -> NDArray[Any]:
+def from_results_batch(batch: pa.RecordBatch, texts: Texts) -> NDArray[Any]:
     page = np.full(batch.num_rows, BLANK)
     for name in batch.schema.names:
         column = batch.column(name)

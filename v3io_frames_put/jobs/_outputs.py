@@ -39,7 +39,7 @@ from .._producer.values import (
     STATUSES,
     Copy,
     Texts,
-    to_arrow,
+    to_results_batch,
 )
 from ..errors import ConfigError, DataError
 from ..results import ATTRS_KEY, Receipt, amend_results, collect_results
@@ -279,7 +279,7 @@ class Sink:
         page["status"][:] = STATUSES.index("unsent")
         page["error_message"][:] = texts.number("Stopped")
         page["error_detail"][:] = texts.number("The run ended before this row was read.")
-        return to_arrow(page, texts, packed=self._packed)
+        return to_results_batch(page, texts, packed=self._packed)
 
     def _amend(self, batch: pa.RecordBatch, first_row: int) -> pa.RecordBatch:
         """Write into outcomes what a last scan saw: see ``amend_results``."""
