@@ -28,7 +28,6 @@ from v3io_frames_put._journal.store import Store, from_blob, narrow, to_blob
 from v3io_frames_put._producer import classification as errors_of_answers
 from v3io_frames_put._producer.accumulator import Accumulator, Batch
 from v3io_frames_put._producer.classification import (
-    GAVE_UP,
     classify_query_response,
     classify_response,
     describe_failure,

@@ -5,7 +5,6 @@ import pytest
 from tests.delivery.examples import PLACE
 from tests.delivery.talk import Talk
 from tests.internals import (
-    GAVE_UP,
     Answer,
     Fault,
     Moment,
@@ -97,14 +96,13 @@ def test_retries_end_with_the_deadline(talk):
         ended = queued.end(Answer(503, {}, b""), now=now)
         now = queued.queue.wake_at() or now
         assert now <= 30
-    assert ended is GAVE_UP
+    assert ended == "unavailable"
 
 
 def test_a_refusal_for_good_stops(talk):
     queued = Queued(talk)
     queued.ask(0.0)
-    verdict = queued.end(Answer(403, {}, b""))
-    assert (verdict.step, verdict.cause) == ("stop", "permission")
+    assert queued.end(Answer(403, {}, b"")) == "permission"
 
 
 def test_what_comes_for_a_cleared_query_is_ignored(talk):
@@ -130,10 +128,10 @@ class Endless:
 def test_a_query_without_progress_ends_with_the_deadline():
     endless, queue = Endless(), QueryScheduler(Retry(deadline_seconds=30))
     queue.add(endless.steps(), lambda _: None)
-    now, verdict = 0.0, None
-    while verdict is None:
+    now, cause = 0.0, None
+    while cause is None:
         query, _ = queue.next_query(now)
-        verdict = queue.complete(query, OK, Moment(now, 0.5))
+        cause = queue.complete(query, OK, Moment(now, 0.5))
         now += 1.0
-    assert verdict is GAVE_UP
+    assert cause == "unavailable"
     assert endless.pages == 31

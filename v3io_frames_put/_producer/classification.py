@@ -68,8 +68,6 @@ class Stop:
 _RETRY: Final = Classification("not stored", "retry")
 _UNKNOWN: Final = Classification("unknown", "retry")
 _BISECT: Final = Classification("not stored", "bisect")
-GAVE_UP: Final = _RETRY
-"""The deadline of a query ended."""
 
 _DENIED: Final = Classification("not stored", "stop", "permission")
 _MISSING: Final = Classification("not stored", "stop", "missing")

@@ -271,12 +271,11 @@ class Producer:
     def _complete_query(self, query: PendingQuery, attempt: Attempt, moment: Moment) -> None:
         """Take an answer to a look-up, and what it resolves."""
         assert self._reconciler is not None  # noqa: S101  # the query is one of its
-        classification = self._reconciler.complete(query, attempt, moment)
-        if classification is not None:
-            if classification.cause is None:
-                self._stop_unavailable(attempt)
-            else:
-                self._stop(classification.cause, attempt)
+        cause = self._reconciler.complete(query, attempt, moment)
+        if cause == "unavailable":
+            self._stop_unavailable(attempt)
+        elif cause is not None:
+            self._stop(cause, attempt)
         elif self._reconciler.is_stream_missing:
             self._stop("missing", attempt)
         for lookup in self._reconciler.take_lookups():

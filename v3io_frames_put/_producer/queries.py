@@ -24,13 +24,14 @@ from .._wire.responses import (
 )
 from ..config import MAX_SHARDS, Retry
 from ..errors import ProtocolError
-from .classification import GAVE_UP, Classification, classify_query_response
+from .classification import classify_query_response
 from .flow_control import Moment, next_pause
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
     from .._wire.paths import StreamPath
+    from .classification import Cause
 
 Result = TypeVar("Result")
 Query: TypeAlias = "Generator[QueryStep, Any, Result]"
@@ -236,20 +237,18 @@ class QueryScheduler:
         """Return when there may be something to send; None: only after an event."""
         return min((query.not_before for query in self._waiting), default=None)
 
-    def complete(
-        self, query: PendingQuery, attempt: Attempt, moment: Moment
-    ) -> Classification | None:
+    def complete(self, query: PendingQuery, attempt: Attempt, moment: Moment) -> Cause | None:
         """Take how a request ended.
 
-        Returns why the query cannot go on: the run stops, or (``GAVE_UP``) its deadline ended.
-        None: it goes on, or is over.
+        Returns why the query cannot go on: what stops the run, or "unavailable" where its deadline
+        ended. None: it goes on, or is over.
         """
         if query not in self._in_flight:
             return None  # it was cleared meanwhile
         self._in_flight.remove(query)
         classification = classify_query_response(attempt)
         if classification.step == "stop":
-            return classification
+            return classification.cause
         assert query.step is not None  # noqa: S101  # its request was sent
         if not isinstance(attempt, Answer) or classification.step != "parse":
             return self._retry_later(query, moment)
@@ -260,7 +259,7 @@ class QueryScheduler:
         query.failures = 0
         return self._go_on(query, moment.now) if self._advance(query, value) else None
 
-    def _go_on(self, query: PendingQuery, now: float) -> Classification | None:
+    def _go_on(self, query: PendingQuery, now: float) -> Cause | None:
         """Queue a query again, unless it makes no progress until the deadline."""
         assert query.step is not None  # noqa: S101  # it is not over
         if not query.step.follows_little:
@@ -268,7 +267,7 @@ class QueryScheduler:
         elif query.first_failure is None:
             query.first_failure = now
         elif now - query.first_failure >= self._retry.deadline_seconds:
-            return GAVE_UP
+            return "unavailable"
         self._waiting.appendleft(query)
         return None
 
@@ -282,7 +281,7 @@ class QueryScheduler:
             return False
         return True
 
-    def _retry_later(self, query: PendingQuery, moment: Moment) -> Classification | None:
+    def _retry_later(self, query: PendingQuery, moment: Moment) -> Cause | None:
         query.failures += 1
         if query.first_failure is None:
             query.first_failure = moment.now
@@ -293,7 +292,7 @@ class QueryScheduler:
             moment=moment,
         )
         if pause is None:
-            return GAVE_UP
+            return "unavailable"
         query.not_before = moment.now + pause
         self._waiting.append(query)
         return None

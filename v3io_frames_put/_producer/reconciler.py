@@ -25,7 +25,6 @@ import numpy as np
 from .._wire.bodies import NO_SHARD
 from .._wire.tags import read_tags, split_tags
 from ..config import MAX_SHARDS, Retry
-from .classification import GAVE_UP, Classification
 from .queries import (
     PendingQuery,
     QueryScheduler,
@@ -47,6 +46,7 @@ if TYPE_CHECKING:
     from .._wire.paths import StreamPath
     from .._wire.responses import PutAnswer, RecordPage
     from .accumulator import Batch
+    from .classification import Cause
     from .flow_control import Moment
     from .prior_run import PriorInDoubt
 
@@ -460,16 +460,14 @@ class Reconciler:
             return self._queries.wake_at()
         return min((until for until, _ in self._waiting), default=None)
 
-    def complete(
-        self, query: PendingQuery, attempt: Attempt, moment: Moment
-    ) -> Classification | None:
+    def complete(self, query: PendingQuery, attempt: Attempt, moment: Moment) -> Cause | None:
         """Take how a reading request ended; see ``QueryScheduler.complete``."""
-        classification = self._queries.complete(query, attempt, moment)
-        if classification is GAVE_UP and self._scan is not None:
+        cause = self._queries.complete(query, attempt, moment)
+        if cause == "unavailable" and self._scan is not None:
             self._queries.clear()
             self._conclude()  # shards that were not read prove nothing
             return None
-        return classification
+        return cause
 
     def take_lookups(self) -> Iterator[Lookup]:
         """Yield what concluded scans learned, each look-up made as it is taken."""
