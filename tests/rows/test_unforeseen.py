@@ -40,7 +40,7 @@ class Breaking:
 def encode(count, *numbers, options=None, data=None, **breaking):
     frame = pd.DataFrame({"n": range(count)}) if data is None else data
     plan = plan_rows(frame, window_bytes=1_000, **(options or {}))
-    plan._rows.encoder = Breaking(plan._rows.encoder, *numbers, **breaking)
+    plan._encoder.encoder = Breaking(plan._encoder.encoder, *numbers, **breaking)
     windows = list(plan.records())
     refused = {
         int(row): (name, detail)
@@ -174,7 +174,7 @@ def test_32_rows_may_be_at_fault_and_no_more():
 
 def test_the_bound_counts_anew_each_time_the_data_is_read():
     plan = plan_rows(pd.DataFrame({"n": range(40)}))
-    plan._rows.encoder = Breaking(plan._rows.encoder, *range(20))
+    plan._encoder.encoder = Breaking(plan._encoder.encoder, *range(20))
     for _ in range(2):
         assert sum(len(window.rejections.names) for window in plan.records()) == 20
 
