@@ -89,6 +89,7 @@ class Run:
         )
         job = RunPlan(
             row_plan=plan,
+            replan=lambda: plan,
             client=None,
             stream=PLACE,
             delivery_options=self.policy,

@@ -213,6 +213,7 @@ class Uploader:
         self._traffic, self._events = traffic, list[Event]()
         job = RunPlan(
             row_plan=_endless_plan(),
+            replan=_endless_plan,
             client=None,
             stream=PLACE,
             delivery_options=DeliveryOptions(
