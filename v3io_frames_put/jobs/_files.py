@@ -42,6 +42,7 @@ _ENDINGS: Final = ", ".join(f".{name}" for name in sorted(_KINDS))
 _COMPRESSED: Final = (".gz", ".bz2", ".zst", ".lz4", ".xz", ".zip")  # of text
 _NULL: Final = "__HIVE_DEFAULT_PARTITION__"
 _NOT_READ_TO_ITS_END: Final = (None, None)  # it may be repaired before the run goes on
+_EXTRAS: Final = {"fsspec": "fsspec", "v3iofs": "v3io"}
 _OF_ARROW: Final = ("s3", "gs", "gcs", "abfs", "abfss", "hdfs")
 
 BLOCK_BYTES: Final = 1 << 20
@@ -243,10 +244,11 @@ def _expand(named: str, kind: Kind | None) -> list[InputFile]:
     except OSError as error:
         why = hide_password(str(error))
         raise ConfigError(f"{shown}: {why}. Check path and permissions.") from public_cause(error)
-    except UnicodeEncodeError as error:
-        raise ConfigError(f"{error.object!a}: its name is not valid UTF-8. Rename it.") from error
+    except UnicodeError as error:  # Arrow takes and gives paths as text
+        text = getattr(error, "object", named)
+        raise ConfigError(f"{text!a}: its name is not valid UTF-8. Rename it.") from error
     files = []
-    for info in infos:
+    for info in sorted(infos, key=lambda info: str(info.path)):
         # Some file systems, as that of HTTP, know whole URLs only.
         is_path = scheme and "://" not in info.path
         name = hide_password(f"{scheme}{info.path.lstrip('/')}" if is_path else info.path)
@@ -280,7 +282,7 @@ def _list(filesystem: Any, path: str, shown: str) -> tuple[list[Any], str]:
     if info.type == fs.FileType.File:
         return [info], str(PurePosixPath(path).parent)
     if info.type == fs.FileType.Directory:
-        return _walk(filesystem, path), path
+        return [*_walk(filesystem, path)], path
     if info.type == fs.FileType.Unknown and _is_local(filesystem):
         is_pipe = stat.S_ISFIFO(os.stat(path).st_mode)  # noqa: PTH116 - as text, for Arrow
         what = "a named pipe" if is_pipe else "neither a file nor a folder"
@@ -291,8 +293,8 @@ def _list(filesystem: Any, path: str, shown: str) -> tuple[list[Any], str]:
     if not glob.has_magic(path):
         raise ConfigError(f"{shown!r}: there is no such file. Check the path.")
     marked = PurePosixPath(path).name[0] in "._"  # asked for by name
-    infos = []
-    for match in filesystem.get_file_info(sorted(_glob(filesystem, path))):
+    infos: list[Any] = []
+    for match in filesystem.get_file_info(_glob(filesystem, path)):
         if match.type == fs.FileType.Directory:
             infos += _walk(filesystem, match.path)
         elif marked or match.base_name[0] not in "._":
@@ -300,33 +302,19 @@ def _list(filesystem: Any, path: str, shown: str) -> tuple[list[Any], str]:
     return infos, _fixed_part(path)
 
 
-def _walk(filesystem: Any, folder: str) -> list[Any]:
-    """List the files of a folder; links are followed, each folder is entered once."""
-    if _is_local(filesystem):
-
-        def refuse(error: OSError) -> None:
-            raise error
-
-        paths: list[str] = []
-        seen: set[str] = set()
-        for parent, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
-            here = os.path.realpath(parent)
-            if here in seen:
-                _LOG.warning("%s is left out: it leads back to %s", parent, here)
-                folders.clear()
-                continue
-            seen.add(here)
-            folders[:] = sorted(name for name in folders if name[0] not in "._")
-            paths += [os.path.join(parent, name) for name in names]  # noqa: PTH118 - for Arrow
-        infos = filesystem.get_file_info(paths)
-    else:
-        infos = filesystem.get_file_info(fs.FileSelector(folder, recursive=True))
-        infos = [info for info in infos if info.type == fs.FileType.File]
-    return [
-        info
-        for info in sorted(infos, key=lambda info: str(info.path))
-        if not any(part[0] in "._" for part in _below(info.path, folder).parts)
-    ]
+def _walk(filesystem: Any, folder: str, above: tuple[str, ...] = ()) -> Iterator[Any]:
+    """Yield the files of a folder; links are followed, but in no circle."""
+    is_local = _is_local(filesystem)  # only there are links; others list all folders at once
+    above = (*above, os.path.realpath(folder))
+    for info in filesystem.get_file_info(fs.FileSelector(folder, recursive=not is_local)):
+        if any(part[0] in "._" for part in _below(info.path, folder).parts):
+            continue
+        if info.type != fs.FileType.Directory:
+            yield info
+        elif is_local and os.path.realpath(info.path) in above:
+            _LOG.warning("%s is left out: it leads back to a folder above it", info.path)
+        elif is_local:
+            yield from _walk(filesystem, info.path, above)
 
 
 def kind_of(path: str | os.PathLike[str]) -> Kind | None:
@@ -360,37 +348,30 @@ def _is_local(filesystem: Any) -> bool:
 
 def _locate(named: str, shown: str) -> tuple[Any, str, str]:
     """Return the file system of a path or URL, its path there, and the scheme of the URL."""
-    if "://" not in named:
+    scheme, is_url, rest = named.partition("://")
+    if not is_url:
         path = PurePosixPath(os.path.abspath(os.path.expanduser(named))).as_posix()  # noqa: PTH100, PTH111 - keeps symlinks
         return fs.LocalFileSystem(), path, ""
-    scheme, _, rest = named.partition("://")
-    if scheme in _OF_ARROW:
-        root, query = rest.partition("/")[0], urlsplit(named).query
-        try:
-            remote, base = fs.FileSystem.from_uri(f"{scheme}://{root}/" + (query and f"?{query}"))
-        except (pa.ArrowException, OSError) as error:
-            why = hide_password(str(error))
-            raise ConfigError(f"{shown!r}: {why}. Check the address.") from public_cause(error)
-        except NotImplementedError:  # a pyarrow that was built without it
-            pass
-        else:
-            below = rest.partition("/")[2].removesuffix(f"?{query}")
+    try:
+        if scheme in _OF_ARROW:
+            query = urlsplit(named).query
+            root, _, below = rest.removesuffix(f"?{query}").partition("/")  # may have wildcards
+            remote, base = fs.FileSystem.from_uri(f"{scheme}://{root}/?{query}")
             path = "/".join(part for part in (base.strip("/"), below) if part)
             return remote, path, f"{scheme}://"
-    try:
         if scheme == "v3io":
             import v3iofs  # type: ignore[import-untyped]  # noqa: F401 - registers itself
         from fsspec.core import url_to_fs  # type: ignore[import-untyped]
-    except ModuleNotFoundError as error:
-        if error.name not in ("fsspec", "v3iofs"):
-            raise
-        extra = "v3io" if error.name == "v3iofs" else "fsspec"
-        raise MissingExtra(package=error.name, extra=extra) from error
-    try:
+
         remote, path = url_to_fs(named)
-    except Exception as error:  # no such scheme, no package for it, nobody there: each its own
-        why = str(error).replace(named, shown)
-        raise ConfigError(f"{shown!r}: {why}. Check the address, and who may read it.") from error
+    except Exception as error:  # no such scheme, no package, nobody there
+        package = getattr(error, "name", None)
+        if package in _EXTRAS:
+            raise MissingExtra(package=package, extra=_EXTRAS[package]) from error
+        why = hide_password(str(error).replace(named, shown))
+        raise ConfigError(
+            f"{shown!r}: {why}. Check the address, and who may read it."
+        ) from public_cause(error)
     return fs.PyFileSystem(fs.FSSpecHandler(remote)), path, f"{scheme}://"
 
 
