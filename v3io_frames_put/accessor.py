@@ -67,41 +67,25 @@ class V3ioAccessor:
         delivery: DeliveryMode = "at_least_once",
         journal: str | None = None,
     ) -> Uploader:
-        """Show an uploader for this DataFrame in the notebook.
+        """Show an uploader for this DataFrame in the notebook; see `v3io_frames_put.Uploader`.
 
         Parameters
         ----------
-        stream : str
-            First value of the field Stream.
         client : Client, optional
             The platform. None: fields ask for endpoint and access key. The environment
             fills in what is left empty.
-        columns, index, format, rows_per_record, partition_key, shard, client_info
-            First values of the other fields, as in ``put_records``.
+        stream, columns, index, format, rows_per_record, partition_key, shard, client_info
+            First values of the fields, as in ``put_records``.
         delivery, journal
             The same.
-
-        Returns
-        -------
-        Uploader
-            A widget; see `v3io_frames_put.Uploader`.
         """
         from .widget import Uploader
 
         return Uploader(
-            self._to_pandas(),
-            stream,
-            client=client,
-            columns=columns,
-            index=index,
-            format=format,
-            rows_per_record=rows_per_record,
-            partition_key=partition_key,
-            shard=shard,
-            client_info=client_info,
-            delivery=delivery,
-            journal=journal,
-        )
+            self._to_pandas(), stream, client=client, columns=columns, index=index, format=format,
+            rows_per_record=rows_per_record, partition_key=partition_key, shard=shard,
+            client_info=client_info, delivery=delivery, journal=journal,
+        )  # fmt: skip
 
     def summary(self) -> Summary:
         """Count the outcomes in a results frame; see `v3io_frames_put.summarize`."""
