@@ -78,11 +78,7 @@ class Client:
         # No traceback shows them; people write passwords into endpoints, too.
         endpoint, access_key, password = conceal(endpoint), conceal(access_key), conceal(password)
         given = Endpoint(
-            url=endpoint,
-            verify=verify,
-            access_key=access_key,
-            username=username,
-            password=password,
+            url=endpoint, verify=verify, access_key=access_key, username=username, password=password
         )
         self._set(
             Endpoint.find(given),

@@ -16,12 +16,7 @@ from ._run import Run, RunPlan, RunReport, plan_run
 from ._stop import stop_error
 from .client import Client, pick_client, with_retry
 from .config import DeliveryOptions, Encoding, Retry, RowOptions, Timeouts, check_choice
-from .errors import (
-    ConfigError,
-    PartialFailure,
-    PutRecordsError,
-    UnstoredRowsWarning,
-)
+from .errors import ConfigError, PartialFailure, PutRecordsError, UnstoredRowsWarning
 from .progress import ProgressOption, someone_looks_on
 from .results import ATTRS_KEY, Results, amend_results, attach_receipt
 from .resume import check_resumable, read_prior_run

@@ -64,12 +64,7 @@ _TYPES: Final = {
 
 @public
 def put_records(
-    sdf: Any,
-    stream: str,
-    *,
-    results_path: str,
-    index_col: str | Sequence[str] = (),
-    **options: Any,
+    sdf: Any, stream: str, *, results_path: str, index_col: str | Sequence[str] = (), **options: Any
 ) -> Any:
     """Put every row of a Spark DataFrame on a stream; the results say what became of each.
 
@@ -179,10 +174,7 @@ class _SparkRun:
                 if task["run_again"]:
                     places[task["partition"]] = self._places(task["partition"])
         receipt = merge_receipts(
-            self._run,
-            tasks,
-            copies=find_copies(self._run, places),
-            seconds=Clock().now() - began,
+            self._run, tasks, copies=find_copies(self._run, places), seconds=Clock().now() - began
         )
         self._folder.write("_receipt.json", json.dumps(receipt, indent=1))
         self._folder.delete("_input")

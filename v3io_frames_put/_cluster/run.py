@@ -114,10 +114,7 @@ def check_options(given: Mapping[str, Any]) -> ClusterOptions:
     given_delivery = {name: options[name] for name in _DELIVERY}
     delivery = DeliveryOptions(**given_delivery, retry=client.retry, limits=client.limits)
     return ClusterOptions(
-        client=client,
-        row_options=rows,
-        delivery_options=delivery,
-        on_error=options["on_error"],
+        client=client, row_options=rows, delivery_options=delivery, on_error=options["on_error"]
     )
 
 

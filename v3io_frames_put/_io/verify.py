@@ -94,9 +94,7 @@ def _name(rows: tuple[int, ...]) -> str:
 
 
 def verify_results(
-    results: pd.DataFrame,
-    stream: StreamAdmin,
-    progress: Callable[[int, int], object] | None = None,
+    results: pd.DataFrame, stream: StreamAdmin, progress: Callable[[int, int], object] | None = None
 ) -> Verification:
     """Read a stream again, and compare it with the rows that results call stored."""
     claims = _read_claims(results)

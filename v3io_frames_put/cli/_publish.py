@@ -76,21 +76,14 @@ def publish(
 
 
 @click.command(
-    cls=GroupedCommand,
-    epilog=EXIT_CODES,
-    short_help="Send the failed rows of a job again.",
+    cls=GroupedCommand, epilog=EXIT_CODES, short_help="Send the failed rows of a job again."
 )
 @click.argument("source", metavar="[FAILED]", required=False, type=click.Path(path_type=Path))
 @option("--stream", metavar="STREAM", group="Where to", help="Stream to use, not the job's.")
 @takes_job_options
 @takes_client
 def retry(
-    *,
-    source: Path | None,
-    stream: str | None,
-    client: Client,
-    failed: Path | None,
-    **options: Any,
+    *, source: Path | None, stream: str | None, client: Client, failed: Path | None, **options: Any
 ) -> None:
     """Send the rows of FAILED again, a file that `publish --failed` wrote.
 

@@ -178,8 +178,7 @@ class Uploader(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
         )
         self._message, self._numbers, self._page, self._preview = (widgets.HTML() for _ in range(4))
         buttons = widgets.HBox(
-            [self._primary, self._stop_button, self._over],
-            layout={**_ROW, "margin": "8px 0 0 0"},
+            [self._primary, self._stop_button, self._over], layout={**_ROW, "margin": "8px 0 0 0"}
         )
         self._asking = widgets.HBox([self._confirm, self._cancel], layout=_ROW)
         self._creating = widgets.HBox([self._create, self._shards, self._hours], layout=_ROW)
