@@ -131,7 +131,7 @@ def test_a_kill_leaves_at_most_four_answered_requests_in_doubt(path, tmp_path):
     journal, in_doubt = Journal(path), []
     for request in range(20):
         entries = SimpleNamespace(rows=np.array([request]))
-        journal.note_request(SimpleNamespace(request=request, entries=entries, low_watermark=None))
+        journal.note_request(SimpleNamespace(ticket=request, entries=entries, low_watermark=None))
         journal.commit()  # it is sent, and answered while the next one waits for the file
         for part in ("", "-wal"):  # what a killed process leaves
             shutil.copy(f"{path}{part}", f"{tmp_path}/copy{part}")

@@ -101,7 +101,7 @@ class Journal(RunLog):
         self._texts = Texts()
         self._page_rows = PAGE_ROWS
         self._moment = 0
-        self._moments: dict[int, int] = {}  # of requests whose end is not known
+        self._moments: dict[int, int] = {}  # by ticket, of requests whose end is not known
         self._has_starts = False
         self._starts: NDArray[np.int64] | None = None
         self._stamps: str | None = None  # of files that a mended one may be among
@@ -282,27 +282,29 @@ class Journal(RunLog):
 
     def note_request(self, batch: Batch) -> None:
         """Note the records that the next request carries."""
+        self._moments[batch.ticket] = self._add_request(batch)
+
+    def _add_request(self, batch: Batch) -> int:
         rows, watermark = batch.entries.rows, None
         if batch.low_watermark is not None:
             watermark = _to_cell("sequence_number", np.trim_zeros(batch.low_watermark, "b"))
         self._moment += 1
-        self._moments[batch.request] = self._moment
         cell = _to_cell("row", rows)
         self._sent.append((self._moment, int(rows.max()), cell, watermark, 0))
+        return self._moment
 
-    def note_answered(self, request: int) -> None:
+    def note_answered(self, ticket: int) -> None:
         """Note that a request got an answer for each of its records."""
-        self._answered.append(self._moments.pop(request))
+        self._answered.append(self._moments.pop(ticket))
 
-    def note_refused(self, request: int) -> None:
+    def note_refused(self, ticket: int) -> None:
         """Note that nothing of a request is stored."""
-        self._refused.append(self._moments.pop(request))
+        self._refused.append(self._moments.pop(ticket))
 
     def note_in_doubt(self, batch: Batch) -> None:
         """Note that records of a request may be stored, or may not."""
-        if self._moments.pop(batch.request, None) is None:  # it was answered for the others
-            self.note_request(batch)
-            del self._moments[batch.request]
+        if self._moments.pop(batch.ticket, None) is None:  # it was answered for the others
+            self._add_request(batch)
 
     def record(
         self, rows: NDArray[np.int64], columns: Mapping[str, NDArray[Any]], texts: Texts

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .._producer.prior_run import PriorOutcomes, read_starts
-from .._producer.reconciler import lower_watermark
+from .._producer.reconciler import lowest_watermark
 from .._producer.values import (
     BLANK,
     NOT_GIVEN,
@@ -78,9 +78,7 @@ class Recovery:
     @property
     def low_watermark(self) -> NDArray[np.int64]:
         """Per shard, a number after which all records in doubt are stored."""
-        if self._requests_watermark is None:
-            return self._acknowledged
-        return lower_watermark(self._acknowledged, self._requests_watermark)
+        return lowest_watermark([self._acknowledged, self._requests_watermark])
 
     def _load(self, number: int) -> NDArray[Any]:
         """Return a page; rows without a record are blank."""
@@ -116,10 +114,7 @@ class Recovery:
         for moment, rows, watermark, is_refused in self._store.read(query):
             if watermark is not None and not is_refused:
                 numbers = np.asarray(self._store.load(watermark).column(0), np.int64)
-                known = self._requests_watermark
-                self._requests_watermark = (
-                    numbers if known is None else lower_watermark(known, numbers)
-                )
+                self._requests_watermark = lowest_watermark([self._requests_watermark, numbers])
             row = np.asarray(self._store.load(rows).column("row"), np.int64)
             yield moment, row, None, bool(is_refused)
 

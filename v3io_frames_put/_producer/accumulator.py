@@ -80,7 +80,7 @@ class Batch:
     state: NDArray[Any] = field(init=False)  # of RECORD_STATE: what happened to each record
     # The highest number of each shard before the first request (``exactly_once``).
     low_watermark: NDArray[np.int64] | None = None
-    request: int = -1  # the last one that carried them
+    ticket: int = -1  # of the last request that carried them
     attempts: int = 0  # requests that carried them
     has_arrived: bool = False  # one of these reached the platform: its connection was made
     failures: int = 0  # those that ended without an outcome

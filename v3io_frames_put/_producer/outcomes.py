@@ -53,16 +53,16 @@ class RunLog:
         """Take the last number of each shard, before the first record (``exactly_once``)."""
 
     def note_request(self, batch: Batch) -> None:
-        """Take the records of the next request; its number is ``batch.request``."""
+        """Take the records of the next request; its ticket is ``batch.ticket``."""
 
-    def note_answered(self, request: int) -> None:
+    def note_answered(self, ticket: int) -> None:
         """Take that a request got an answer for each of its records."""
 
-    def note_refused(self, request: int) -> None:
+    def note_refused(self, ticket: int) -> None:
         """Take that nothing of a request is stored."""
 
     def note_in_doubt(self, batch: Batch) -> None:
-        """Take that some records of ``batch.request`` may be stored, or may not."""
+        """Take that some records of the request of a batch may be stored, or may not."""
 
     def record(
         self, rows: NDArray[np.int64], columns: Mapping[str, NDArray[Any]], texts: Texts

@@ -187,7 +187,7 @@ class Producer:
         batch = self._accumulator.next_batch(now, self._limits, partial=not self.wants_records)
         if batch is None:
             return None
-        batch.request = next(self._tickets)
+        batch.ticket = next(self._tickets)
         if self._reconciler is not None:
             self._reconciler.prepare(batch)
         if not self.requests and batch.low_watermark is not None:
@@ -198,12 +198,12 @@ class Producer:
         if batch.attempts > 1:
             batch.state["sent_twice"] |= batch.state["maybe_stored"]
         self.requests += 1
-        self._in_flight[batch.request] = batch
+        self._in_flight[batch.ticket] = batch
         self._bytes_in_flight += batch.nbytes
         self.rows_in_flight += batch.entries.num_rows
         self._availability.begin(now)
-        self._limit.note_sent(batch.request, now=now, nbytes=len(body))
-        return batch.request, put_records_request(self._stream, body)
+        self._limit.note_sent(batch.ticket, now=now, nbytes=len(body))
+        return batch.ticket, put_records_request(self._stream, body)
 
     def _next_query(self, reconciler: Reconciler, now: float) -> tuple[int, Request] | None:
         if self._closed and not (self._in_flight or self._accumulator):
@@ -288,7 +288,7 @@ class Producer:
             return
         batch.set_reason(describe_failure(attempt))
         if classification.knowledge == "not stored":
-            self._run_log.note_refused(batch.request)
+            self._run_log.note_refused(batch.ticket)
         if classification.cause is not None:
             self._finish(batch, "unsent")
             self._stop(classification.cause, attempt)
@@ -309,7 +309,7 @@ class Producer:
             batch.set_reason(Failure("NoAnswer", f"not believed: {error}"))
             self._retry_in_doubt(batch, moment)
             return
-        self._run_log.note_answered(batch.request)
+        self._run_log.note_answered(batch.ticket)
         shards, numbers = parsed.shard_id, parsed.sequence_number
         stored = np.flatnonzero(parsed.stored) if parsed.errors.codes else None
         self._record_stored(batch, stored, shards, numbers)

@@ -96,11 +96,14 @@ def first_positions(positions: NDArray[Any], tags: NDArray[np.uint64]) -> NDArra
     return first
 
 
-def lower_watermark(one: NDArray[np.int64], other: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the lower watermark of each shard; beyond its end, a watermark is 0."""
-    shards = min(len(one), len(other))
-    lower: NDArray[np.int64] = np.minimum(one[:shards], other[:shards])
-    return lower
+def lowest_watermark(watermarks: Iterable[NDArray[np.int64] | None]) -> NDArray[np.int64]:
+    """Return the lowest watermark of each shard; beyond its end, a watermark is 0.
+
+    None: there is no watermark, so it lowers nothing.
+    """
+    given = [watermark for watermark in watermarks if watermark is not None]
+    shards = min(map(len, given))
+    return reduce(np.minimum, (watermark[:shards] for watermark in given))
 
 
 @dataclass(slots=True)
@@ -207,11 +210,7 @@ class RecordsInDoubt:
 
     def add(self, batch: Batch) -> None:
         batch.state["in_doubt"] = True
-        watermark = batch.low_watermark
-        assert watermark is not None  # noqa: S101  # it was sent
-        if self.low_watermark is not None:
-            watermark = lower_watermark(self.low_watermark, watermark)
-        self.low_watermark = watermark
+        self.low_watermark = lowest_watermark([self.low_watermark, batch.low_watermark])
         tags = batch.entries.tags
         is_new = ~self.contains(tags)
         part = make_positions(np.sort(tags[is_new]))
@@ -448,9 +447,7 @@ class Reconciler:
             due = [batch for until, batch in self._waiting if until <= now]
             if due and self._scan is None:
                 self._waiting = [pair for pair in self._waiting if pair[0] > now]
-                watermark = reduce(
-                    lower_watermark, (b.low_watermark for b in due if b.low_watermark is not None)
-                )
+                watermark = lowest_watermark(batch.low_watermark for batch in due)
                 self._begin(Scan(self._run_id, watermark, due, wants=self._wants))
         return self._queries.next_query(now)
 
@@ -487,9 +484,8 @@ class Reconciler:
         if self._is_last_due and not (self._waiting or self._scan or self._queries):
             self._is_last_due = False
             # Per shard, the number after which all is stored that may have come late.
-            watermarks = (self._prior_watermark, self.in_doubt.low_watermark)
-            lowest = reduce(lower_watermark, (one for one in watermarks if one is not None))
-            scan = Scan(self._run_id, lowest, wants=self._wants)
+            watermark = lowest_watermark([self._prior_watermark, self.in_doubt.low_watermark])
+            scan = Scan(self._run_id, watermark, wants=self._wants)
             self._begin(scan, not_before=self._last_cut_off + self._settle_seconds)
 
     def clear(self) -> list[Batch]:
