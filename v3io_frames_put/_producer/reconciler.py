@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from .._wire.bodies import NO_SHARD
+from .._wire.responses import NOWHERE
 from .._wire.tags import read_tags, split_tags
 from ..config import MAX_SHARDS, Retry
 from .queries import (
@@ -50,7 +51,6 @@ if TYPE_CHECKING:
     from .flow_control import Moment
     from .prior_run import PriorInDoubt
 
-NOWHERE: Final = -1  # the shard of a record that is not known to be stored
 POSITION: Final = np.dtype(
     [("tag", np.uint64), ("sequence_number", np.int64), ("shard_id", np.int32)], align=True
 )

@@ -238,7 +238,7 @@ def parse_record_page(answer: Answer) -> RecordPage:
     return RecordPage(batch, page.next_location, page.records_behind_latest)
 
 
-NOWHERE: Final = -1  # shard and number of a record that is not stored
+NOWHERE: Final = -1  # shard and number of a record that is not (known to be) stored
 _MAX_NAME: Final = 200
 
 
