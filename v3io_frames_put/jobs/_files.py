@@ -7,12 +7,13 @@ import glob
 import logging
 import os
 import re
+import shutil
 import stat
 import sys
 import tempfile
 from dataclasses import dataclass, field
 from io import TextIOWrapper
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias
 from urllib.parse import unquote, urlsplit
 
@@ -40,6 +41,7 @@ _KINDS: Final[dict[str, Kind]] = {
 }  # fmt: skip
 _ENDINGS: Final = ", ".join(f".{name}" for name in sorted(_KINDS))
 _COMPRESSED: Final = (".gz", ".bz2", ".zst", ".lz4", ".xz", ".zip")  # of text
+_INT64: Final = re.compile(r"0|-?[1-9][0-9]{0,17}").fullmatch  # 007 is a code
 _NULL: Final = "__HIVE_DEFAULT_PARTITION__"
 _NOT_READ_TO_ITS_END: Final = (None, None)  # it may be repaired before the run goes on
 _EXTRAS: Final = {"fsspec": "fsspec", "v3iofs": "v3io"}
@@ -221,18 +223,13 @@ def _copy_stdin(kind: Kind | None) -> InputFile:
             f"({', '.join(INPUT_FORMATS)})."
         )
     spool = tempfile.NamedTemporaryFile()  # noqa: SIM115 - kept by the file
-    while part := sys.stdin.buffer.read(BLOCK_BYTES):
-        spool.write(part)
+    shutil.copyfileobj(sys.stdin.buffer, spool)
     spool.flush()
-    return InputFile(
-        name=STDIN,
-        path=PurePosixPath(spool.name).as_posix(),
-        filesystem=fs.LocalFileSystem(),
-        kind=kind,
-        size=spool.tell(),
-        mtime_ns=Path(spool.name).stat().st_mtime_ns,
-        spool=spool,
-    )
+    path = PurePosixPath(spool.name).as_posix()
+    filesystem = fs.LocalFileSystem()
+    info = filesystem.get_file_info(path)
+    stamp = {"size": info.size, "mtime_ns": info.mtime_ns}
+    return InputFile(name=STDIN, path=path, filesystem=filesystem, kind=kind, **stamp, spool=spool)
 
 
 def _expand(named: str, kind: Kind | None) -> list[InputFile]:
@@ -433,14 +430,9 @@ def find_partition_types(
         for name, text in file.partitions.items():
             texts.setdefault(name, set()).update(() if text is None else (text,))
     return {
-        name: types.get(name, pa.int64() if given and all(map(_is_integer, given)) else pa.string())
+        name: types.get(name, pa.int64() if given and all(map(_INT64, given)) else pa.string())
         for name, given in texts.items()
     }
-
-
-def _is_integer(text: str) -> bool:
-    digits = text.removeprefix("-")
-    return digits.isascii() and digits.isdigit() and text == str(int(text)) and len(digits) < 19  # noqa: PLR2004 - fits 64 bits
 
 
 def cast_partition(file: InputFile, name: str, dtype: pa.DataType) -> pa.Scalar:

@@ -16,7 +16,7 @@ import tempfile
 import threading
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
-from itertools import combinations
+from itertools import chain, combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from uuid import uuid4
@@ -246,7 +246,7 @@ class Sink:
         try:
             if self.failure is None:
                 self._outcomes.end()
-                self.tally = count_outcomes(self.rows())
+                self.tally = count_outcomes(chain([self._schema.empty_table()], self.rows()))
                 if self._asked is not None:
                     self._write_results(self._asked, report.receipt)
         except OSError as error:  # a file of places that broke off is one, too
@@ -315,20 +315,6 @@ class Sink:
 # -- counts -------------------------------------------------------------------------------------
 
 _REASON: Final = ["status", "error_message", "error_code"]
-_GROUPS: Final = pa.schema(
-    {
-        "status": pa.string(),
-        "error_message": pa.string(),
-        "error_code": pa.int64(),
-        "shard_id": pa.int32(),
-        "rows": pa.int64(),
-        "first": pa.int64(),  # sequence number
-        "last": pa.int64(),
-        "detail": pa.string(),  # these are of the first row
-        "file": pa.string(),
-        "file_row": pa.int64(),
-    }
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -342,34 +328,26 @@ class Tally:
 
 
 def count_outcomes(pages: Iterable[pa.Table]) -> Tally:
-    """Count the results of a job: by status, by reason, by shard."""
-    groups, failing = _GROUPS.empty_table(), set()
+    """Count the results of a job, of at least one page: by status, by reason, by shard."""
+    parts, failing = [], set()
     for page in pages:
-        known = {name: page[name] for name in page.schema.names if name in _GROUPS.names}
-        known["status"] = page["status"].cast(pa.string())
-        known["rows"] = pa.array(np.ones(len(page), np.int64))
-        known["first"] = known["last"] = page["sequence_number"]
-        known["detail"] = page["error_detail"]
-        of_page = _fold(pa.table(known).select(_GROUPS.names), [*_REASON, "shard_id"])
-        groups = pa.concat_tables([groups, of_page.cast(_GROUPS)])
-        failed = page["file"].filter(pc.not_equal(known["status"], "stored"))
+        status, numbers = page["status"].cast(pa.string()), page["sequence_number"]
+        rows = page.select(["error_message", "error_code", "shard_id", "file", "file_row"])
+        rows = rows.append_column("status", status).append_column("detail", page["error_detail"])
+        rows = rows.append_column("rows", pa.array(np.ones(len(page), np.int64)))
+        rows = rows.append_column("first", numbers).append_column("last", numbers)
+        parts.append(_fold(rows, [*_REASON, "shard_id"]))
+        failed = page["file"].filter(pc.not_equal(status, "stored"))
         failing.update(failed.unique().drop_null().to_pylist())
+    groups = pa.concat_tables(parts).unify_dictionaries()
     is_stored = pc.equal(groups["status"], "stored")
-    by_status, by_shard, by_reason = (
-        _fold(rows, keys).to_pylist()
-        for rows, keys in (
-            (groups, ["status"]),
-            (groups.filter(is_stored).sort_by("shard_id"), ["shard_id"]),
-            (groups.filter(pc.invert(is_stored)), _REASON),
-        )
-    )
-    reason = (*_REASON, "rows", "detail", "file", "file_row")
+    by_status = _fold(groups, ["status"]).to_pylist()
+    by_shard = _fold(groups.filter(is_stored).sort_by("shard_id"), ["shard_id"]).to_pylist()
+    by_reason = _fold(groups.filter(pc.invert(is_stored)), _REASON)
+    by_reason = by_reason.select([*_REASON, "rows", "detail", "file", "file_row"]).to_pylist()
     return Tally(
         counts=dict.fromkeys(STATUSES, 0) | {one["status"]: one["rows"] for one in by_status},
-        reasons=[
-            {name: one[name] for name in reason}
-            for one in sorted(by_reason, key=lambda one: -one["rows"])
-        ],
+        reasons=sorted(by_reason, key=lambda one: -one["rows"]),
         shards={
             one["shard_id"]: {name: one[name] for name in ("rows", "first", "last")}
             for one in by_shard

@@ -56,15 +56,13 @@ class JobOptions:
     @classmethod
     def read(cls, given: Mapping[str, Any], **of_client: Any) -> Self:
         """Check the options of a call; ``of_client`` are ``retry`` and ``limits``."""
-        dialect = Dialect(**{option.name: given[option.name] for option in fields(Dialect)})
-        rows = RowOptions(**{name: given[name] for name in _MAPPING})
         delivery: Any = {name: given[name] for name in _DELIVERY}
         return cls(
             where=given["where"],
             types=given["types"],
             index=given["index"],
-            dialect=dialect,
-            rows=rows,
+            dialect=Dialect(**{option.name: given[option.name] for option in fields(Dialect)}),
+            rows=RowOptions(**{name: given[name] for name in _MAPPING}),
             delivery=DeliveryOptions(**delivery, **of_client),
         )
 
@@ -414,10 +412,10 @@ def check_context(context: Any) -> None:
 def log_results(context: Any, results: JobResults) -> None:
     """Log results; a context that fails must not hide the results."""
     summary = results.to_json()
-    values: dict[str, Any] = {name: summary.pop(name) for name in ("rows", "complete")}
+    values = {name: summary.pop(name) for name in ("rows", "complete", "failed_rows")}
     values |= summary.pop("counts")
-    values["results_path"], values["failed_path"] = summary.pop("results"), summary.pop("failed")
-    values |= {"failed_rows": summary.pop("failed_rows"), "receipt": summary}
+    values |= {f"{name}_path": summary.pop(name) for name in ("results", "failed")}
+    values["receipt"] = summary
     try:
         for name, value in values.items():
             if value is not None:
