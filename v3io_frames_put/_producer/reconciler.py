@@ -69,7 +69,7 @@ def make_positions(
 
 def sort_positions(*parts: NDArray[Any]) -> NDArray[Any]:
     """Return the distinct positions by tag, the first one of a tag first."""
-    positions = np.concatenate(parts) if len(parts) > 1 else parts[0]
+    positions = np.concatenate(parts)
     positions = positions[
         np.lexsort((positions["sequence_number"], positions["shard_id"], positions["tag"]))
     ]
@@ -440,12 +440,12 @@ class Reconciler:
     # -- scans ------------------------------------------------------------------------
 
     def next_query(self, now: float) -> tuple[PendingQuery, Request] | None:
-        if self._scan is None and not self._queries:
+        if not self._queries:  # then there is no scan, either
             if self._is_prior_open and self._prior is not None:
                 scan = Scan(self._run_id, self._prior.low_watermark)
                 self._begin(scan, not_before=now + self._settle_seconds)
             due = [batch for until, batch in self._waiting if until <= now]
-            if due and self._scan is None:
+            if due:
                 self._waiting = [pair for pair in self._waiting if pair[0] > now]
                 watermark = lowest_watermark(batch.low_watermark for batch in due)
                 self._begin(Scan(self._run_id, watermark, due, wants=self._wants))
@@ -475,13 +475,11 @@ class Reconciler:
     @property
     def has_work(self) -> bool:
         """Whether anything is to be read before the run is over."""
-        return bool(
-            self._queries or self._waiting or self._scan or self._is_last_due or self._is_prior_open
-        )
+        return bool(self._queries or self._waiting or self._is_last_due or self._is_prior_open)
 
     def begin_last_scan(self) -> None:
         """Begin the last scan if one is due: all is sent."""
-        if self._is_last_due and not (self._waiting or self._scan or self._queries):
+        if self._is_last_due and not (self._waiting or self._queries):
             self._is_last_due = False
             # Per shard, the number after which all is stored that may have come late.
             watermark = lowest_watermark([self._prior_watermark, self.in_doubt.low_watermark])
@@ -527,9 +525,10 @@ class Reconciler:
         self._queries.add(query, self._read_shards, not_before=not_before)
 
     def _read_shards(self, survey: StreamSurvey | None) -> None:
-        if survey is None or self._scan is None:
-            self.is_stream_missing = survey is None
+        if survey is None:
+            self.is_stream_missing = True
             return
+        assert self._scan is not None  # noqa: S101  # its survey
         for shard, start in self._scan.start_positions(survey, self._locations):
             query = scan_shard(self._stream, shard, start, self._scan.take_page)
             self._queries.add(query, partial(self._end_shard, shard))
@@ -537,11 +536,11 @@ class Reconciler:
             self._conclude()
 
     def _end_shard(self, shard: int, is_gapless: bool) -> None:  # noqa: FBT001  # a query's result
-        if self._scan is not None:
-            self._scan.gapless[shard] = is_gapless
-            self._scan.unread.discard(shard)
-            if not self._scan.unread:
-                self._conclude()
+        assert self._scan is not None  # noqa: S101  # it reads this shard
+        self._scan.gapless[shard] = is_gapless
+        self._scan.unread.discard(shard)
+        if not self._scan.unread:
+            self._conclude()
 
     def _conclude(self) -> None:
         """Publish what the scan learned."""
