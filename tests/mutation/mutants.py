@@ -76,16 +76,16 @@ def _find_changes(node: ast.AST, where: str = "") -> Iterator[Change]:
 
 
 def _executed(node: ast.AST) -> Iterator[ast.AST]:
-    """Yield the children that run: no annotation, no import for types, no assertion."""
+    """Yield the children that run: no annotation, import for types or assertion."""
+    children = ast.iter_child_nodes(node)
     if isinstance(node, ast.FunctionDef | ast.ClassDef):
-        yield from node.body
-        return
-    if isinstance(node, ast.AnnAssign):
-        yield from [node.value] if node.value else []
-        return
-    for child in ast.iter_child_nodes(node):
+        children = iter(node.body)
+    elif isinstance(node, ast.AnnAssign):
+        children = iter([node.value] if node.value else [])
+    for child in children:
         is_for_types = isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test)
-        if not (is_for_types or isinstance(child, ast.Assert)):
+        is_strict = isinstance(child, ast.keyword) and child.arg == "strict"
+        if not (is_for_types or is_strict or isinstance(child, ast.Assert)):
             yield child
 
 
