@@ -342,6 +342,14 @@ def test_a_copy_elsewhere_is_a_duplicate_of_a_stored_record_and_late_for_any_oth
     assert doubt.late() == [Copy(2, 3, 9)]
 
 
+def test_of_several_late_copies_the_first_is_the_row_and_the_others_are_duplicates():
+    reconciler, batch = Reconciler(PLACE, RUN_ID, Retry()), make_batch()
+    reconciler.in_doubt.add(batch)
+    reconciler.in_doubt.note_copies(make_positions(batch.entries.tags.repeat(2), [2, 0], [1, 7]))
+    assert reconciler.late() == [Copy(0, 0, 7)]
+    assert reconciler.duplicates() == [Copy(0, 2, 1)]
+
+
 def test_where_a_record_that_was_never_in_doubt_is_stored_is_not_noted():
     doubt, batch, other = RecordsInDoubt(), make_batch(), make_batch()
     doubt.note_stored(other, np.array([0]), stored_at((0, 7)))
@@ -395,7 +403,7 @@ def test_rejected_records_are_counted_that_were_in_doubt():
 
 def drive(reconciler, talk):
     """Answer what a reconciler asks, until it asks nothing."""
-    clock = count(0.0, 10.0)
+    clock = iter(range(0, 10_000, 10))  # it comes to an end
     while asked := reconciler.next_query(next(clock)):
         query, request = asked
         reconciler.complete(query, talk.answer(request), Moment(next(clock), 0.5))
@@ -409,6 +417,14 @@ def test_a_run_on_no_stream_says_so():
     assert drive(Reconciler(PLACE, RUN_ID, Retry()), talk).is_stream_missing
 
 
+def test_a_stream_that_is_gone_when_a_look_up_begins_is_missing():
+    talk = Talk()
+    reconciler = drive(Reconciler(PLACE, RUN_ID, Retry()), talk)
+    reconciler.look_up(make_batch(), -100.0)  # it had its time to settle
+    talk.platform.delete_stream(STREAM)
+    assert drive(reconciler, talk).is_stream_missing
+
+
 def test_the_starts_of_512_written_shards_are_kept():
     talk = Talk(shards=514)
     for shard in range(514):
@@ -418,6 +434,24 @@ def test_the_starts_of_512_written_shards_are_kept():
     for shard in range(0, 514, 3):
         talk.write(1, shard=shard)
     assert len(drive(Reconciler(PLACE, RUN_ID, Retry()), talk).starts) == 512
+
+
+class ListsBeyond(Talk):
+    """Lists shard 1 as the first one beyond the documented shards."""
+
+    def answer(self, request):
+        answer = super().answer(request)
+        body = answer.body.replace(b"stream/1<", b"stream/%d<" % MAX_SHARDS)
+        return Answer(answer.status, answer.headers, body)
+
+
+def test_the_start_of_a_shard_beyond_the_documented_ones_is_not_kept():
+    talk = ListsBeyond()
+    talk.write(3, shard=0)
+    talk.write(5, shard=1)
+    reconciler = drive(Reconciler(PLACE, RUN_ID, Retry()), talk)
+    assert reconciler.starts == {"0": 3}
+    assert reconciler.is_ready
 
 
 def test_a_look_up_begins_at_the_location_noted_at_the_start():
@@ -447,6 +481,40 @@ def test_a_record_in_a_shard_beyond_the_documented_ones_is_noted_all_the_same():
 
 
 # -- while records are sent ------------------------------------------------------------------------
+
+
+def test_what_an_earlier_process_left_in_doubt_is_looked_up_before_anything_is_sent():
+    talk = Talk()
+    [records] = plan_rows(rows_frame(3)).records()
+    entries = encode_records(records, RUN_ID).entries
+    earlier = PriorOutcomes(
+        np.full(2, STATUSES.index("unknown"), np.int8),
+        lambda _: np.full(PAGE_ROWS, BLANK),
+        texts=Texts(),
+        final=["stored"],
+        doubts=True,
+    )
+    prior = PriorInDoubt(
+        earlier,
+        lambda _: np.zeros(0),
+        low_watermark=np.zeros(1),
+        starts={},
+        may_miss_requests=False,
+    )
+    talk.answer(put_records_request(PLACE, build_body(entries.slice(0, 1))))
+    reconciler = Reconciler(PLACE, RUN_ID, Retry(settle_seconds=0), prior_in_doubt=prior)
+    assert not reconciler.is_ready
+    drive(reconciler, talk)
+    assert reconciler.is_ready
+    assert earlier.is_stored(np.arange(2)).tolist() == [True, False]
+    # What this process leaves in doubt is looked up as ever.
+    batch = Batch(entries.slice(2, 3), ())
+    reconciler.prepare(batch)
+    talk.answer(put_records_request(PLACE, build_body(batch.entries)))
+    reconciler.look_up(batch, -100.0)
+    drive(reconciler, talk)
+    [lookup] = reconciler.take_lookups()
+    assert lookup.is_found.tolist() == [True]
 
 
 def test_a_look_up_begins_once_it_has_settled():

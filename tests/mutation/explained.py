@@ -6,12 +6,11 @@ EXPLAINED: dict[str, dict[str, str]] = {
     },
     "outcomes": {
         "Outcomes._by_page: rows[1:] > rows[:-1] -> rows[1:] >= rows[:-1]": "rows are distinct",
-        "Reordering.note_open: True -> False": "strict= of two columns of the same records",
         "Reordering.note_stored: sequence_number[stored] > batch.state['reordered_at'][stored] -> "
         "sequence_number[stored] >= batch.state['reordered_at'][stored]": (
             "two records of a destination never have the same number"
         ),
-        "Reordering.late_rows: copy.sequence_number > least[copy.row] -> "
+        "Reordering.find_rows: copy.sequence_number > least[copy.row] -> "
         "copy.sequence_number >= least[copy.row]": "the same",
     },
     "prior_run": {
@@ -19,7 +18,14 @@ EXPLAINED: dict[str, dict[str, str]] = {
             "0 is stored, which no number of attempts makes late"
         ),
         "PriorOutcomes.record_found: missing > 0 -> missing >= 0": "it would append no row",
-        "PriorInDoubt._spread: True -> False": "strict= of two columns of one array",
+    },
+    "reconciler": {
+        ": True -> False": "align= of POSITION, whose columns hold the same without it",
+        "RecordsInDoubt.add: len(self._parts[-1]) < 2 * len(part) -> "
+        "len(self._parts[-1]) <= 2 * len(part)": "parts hold the same, merged sooner or later",
+        "RecordsInDoubt.add: steps.max(initial=0) > 1 -> steps.max(initial=0) >= 1": (
+            "rows that follow each other are found by their tag, kept as steps or not"
+        ),
     },
     "resume": {},
 }
