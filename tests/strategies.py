@@ -11,6 +11,7 @@ import pyarrow as pa
 from hypothesis import strategies as st
 
 NAMES = st.text(st.characters(codec="utf-8", exclude_categories=("Cs",)), min_size=1, max_size=8)
+COLUMN_NAMES = NAMES.filter(lambda name: not name.startswith("__v3io_"))  # these are never sent
 FIELD_NAMES = NAMES.filter(lambda name: "\0" not in name)  # Arrow's C interface ends names there
 TEXT = st.text(st.characters(codec="utf-8", exclude_categories=("Cs",)), max_size=12)
 TOP = 2  # levels of nesting
@@ -173,7 +174,7 @@ def _masks(size: int) -> st.SearchStrategy[pa.BooleanArray]:
 def tables(draw: st.DrawFn, max_rows: int = 12) -> pa.Table:
     """Draw a pyarrow Table of any types."""
     size = draw(st.integers(0, max_rows))
-    names = draw(st.lists(NAMES, min_size=1, max_size=4, unique=True))
+    names = draw(st.lists(COLUMN_NAMES, min_size=1, max_size=4, unique=True))
     return pa.table([draw(arrays(size)) for _ in names], names=names)
 
 
@@ -245,7 +246,7 @@ def indexes(draw: st.DrawFn, size: int) -> pd.Index[Any]:
 def frames(draw: st.DrawFn, max_rows: int = 12) -> pd.DataFrame:
     """Draw a DataFrame of any dtypes on any index."""
     size = draw(st.integers(0, max_rows))
-    names = draw(st.lists(NAMES, min_size=1, max_size=4, unique=True))
+    names = draw(st.lists(COLUMN_NAMES, min_size=1, max_size=4, unique=True))
     index = draw(indexes(size))
     columns = [draw(series(size)) for _ in names]
     frame = pd.DataFrame(dict(enumerate(columns)), index=range(size)).set_axis(index)
