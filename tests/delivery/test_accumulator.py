@@ -237,7 +237,7 @@ def test_a_lane_that_waits_long_does_not_hold_whole_windows_in_memory():
         lanes.advance(next_batch(lanes, Limits()))
     lanes.advance(paused)
     held = [part.entries.nbytes for part in lanes._lanes[1].ranges]
-    assert held == [1_000] * 16 + [10_000] * 4
+    assert held == [1_000] * 18 + [10_000] * 2
     rows = next_rows(lanes, Limits())
     assert rows == [2 + 10 * number for number in range(20)]
 

@@ -24,7 +24,7 @@ from .layouts import UNSUPPORTED, combine, format_uuids, measure, plain_type
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-MAX_ROWS: Final = 8_192  # of a window: fewer spend their time in calls, more spill the caches
+MAX_ROWS: Final = 16_384  # of a window: fewer spend their time in calls, more spill the caches
 _CELLS_AT_ONCE: Final = 512  # Python objects between two looks at how much text there is
 ANY_SIZE: Final = 1 << 62
 

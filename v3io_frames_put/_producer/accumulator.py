@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 FREE: Final = 0  # the lane of records without a destination, which is never busy
 _BUCKETS: Final = 1 << 16
 _LATE_ROWS: Final = 1 << 16  # about a page of outcomes, which stays in memory for its last row
-_SHARED_WINDOWS: Final = 4  # lanes show parts of so many windows; of older ones they hold copies
+_SHARED_WINDOWS: Final = 2  # lanes show parts of so many windows; of older ones they hold copies
 
 NOT_REORDERED: Final = np.int64(np.iinfo(np.int64).max)
 
