@@ -85,6 +85,45 @@ def test_threads_that_hang_are_waited_for_together():
     released.set()
 
 
+@pytest.fixture
+def ahead():
+    """Return threads whose encoder hangs ahead of what is wanted, and the event of that."""
+    hanging, released = threading.Event(), threading.Event()
+
+    def records():
+        yield "first"
+        hanging.set()
+        released.wait(PATIENCE_SECONDS)
+
+    senders = Senders(lambda: Hanging(released), records())
+    yield senders, hanging
+    released.set()
+
+
+def test_the_next_records_are_encoded_before_they_are_wanted(ahead):
+    senders, hanging = ahead
+    senders.request_records()
+    assert hanging.wait(PATIENCE_SECONDS)
+    assert [event.records for event in senders.collect(PATIENCE_SECONDS)] == ["first"]
+    senders.close()
+
+
+def test_nothing_is_read_before_records_are_wanted(ahead):
+    senders, hanging = ahead
+    senders.close()
+    assert not hanging.is_set()
+
+
+def test_a_source_that_hangs_ahead_is_not_waited_for(ahead):
+    senders, hanging = ahead
+    senders.request_records()
+    assert hanging.wait(PATIENCE_SECONDS)
+    senders.collect(PATIENCE_SECONDS)
+    began = time.monotonic()
+    senders.close()
+    assert time.monotonic() - began < 4  # an encoder that is waited for gets five
+
+
 def test_an_unsent_request_is_reported_before_its_threads_failure(monkeypatch):
     allow_threads(monkeypatch, 0)
     senders = Senders(lambda: Hanging(threading.Event()), iter(()))

@@ -74,6 +74,7 @@ class Senders:
         self._is_shut_down = False
         self._encoder: threading.Thread | None = None
         self._is_encoding = False
+        self._is_asked = False
 
     def send(self, ticket: int, request: Request) -> None:
         """Send a request; its end comes back as ``RequestDone``.
@@ -105,13 +106,13 @@ class Senders:
         self._requests.put((ticket, request))
 
     def request_records(self) -> None:
-        """Encode the records of the next window, unless some are being encoded.
+        """Hand out the records of the next window, unless some are on their way.
 
         ``RecordsReady`` brings them.
         """
-        if self._is_encoding:
+        if self._is_asked:
             return
-        self._is_encoding = True
+        self._is_asked = True
         if self._encoder is None:
             encoder = threading.Thread(target=self._encode, name="v3io-put-encoder", daemon=True)
             try:
@@ -133,7 +134,7 @@ class Senders:
                 if isinstance(event, RequestDone):
                     self._free += 1
                 elif isinstance(event, RecordsReady):
-                    self._is_encoding = False
+                    self._is_asked = False
                 event = self._events.get_nowait()
         return events
 
@@ -158,7 +159,8 @@ class Senders:
             thread.join(max(0.0, deadline - time.monotonic()))
         if self._encoder is not None:
             self._stop_reading()
-            self._encoder.join(0.0 if self._is_encoding else _JOIN_SECONDS)
+            is_busy = self._is_asked or self._is_encoding
+            self._encoder.join(0.0 if is_busy else _JOIN_SECONDS)
             if self._encoder.is_alive():
                 # Python ends daemon threads where they take the lock again. One that a native
                 # reader called back into Python aborts the process with it.
@@ -175,10 +177,16 @@ class Senders:
             transport.close()
 
     def _encode(self) -> None:
+        """Hand out records when they are wanted; the next ones are encoded before they are."""
+        ready: list[EncodedRecords | None] = []  # which keeps none that was handed out
         try:
             while self._wanted.get() == "records":
-                # No variable keeps records that were handed out.
-                self._events.put(RecordsReady(next(self._records, None)))
+                self._is_encoding = True
+                if not ready:  # the first time: nothing is read before it is wanted
+                    ready.append(next(self._records, None))
+                self._events.put(RecordsReady(ready.pop()))
+                ready.append(next(self._records, None))
+                self._is_encoding = False
         except BaseException as error:  # noqa: BLE001  # raised by who drives the run
             self._events.put(ThreadFailed(error, is_from_source=True))
 

@@ -130,8 +130,9 @@ class Producer:
             return False  # more would take memory and make nothing faster
         held = self.held_bytes
         room = self._options.max_in_flight_bytes - self._accumulator.shared_bytes
-        # The window and its copy in the order of lanes exist side by side for a moment.
-        return not held or held + 2 * self._window_bytes <= room
+        # The window, its copy in the order of lanes and the next one, which is encoded ahead,
+        # exist side by side for a moment.
+        return not held or held + 3 * self._window_bytes <= room
 
     def offer(self, records: EncodedRecords) -> None:
         """Take the records of the next rows; they follow the last ones."""
