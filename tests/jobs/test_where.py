@@ -17,7 +17,7 @@ from pyarrow import parquet as pq
 
 from tests.jobs.conftest import read_rows, write_parquet, write_text
 from v3io_frames_put import ColumnNotFound, ConfigError, DataError
-from v3io_frames_put.jobs._files import InputFile, find_files
+from v3io_frames_put.jobs._files import InputFile, find_files, find_partition_types
 from v3io_frames_put.jobs._where import parse_where, select_files
 
 UTC = dt.timezone.utc
@@ -277,24 +277,21 @@ def test_no_row_that_is_wanted_is_in_a_file_that_is_left_out(folders, where):
         chosen = select_files(files, where, {})
     except ConfigError:  # a number compared with text
         return
-    days = [file.partitions["day"] for file in chosen]
-    is_number = bool(days) and all(day is None or day.isdigit() for day in days) and any(days)
+    types = find_partition_types(files, {})
     for file in files:
-        day, part = file.partitions["day"], file.partitions["part"]
-        if file in chosen or (is_number and day is not None and not day.isdigit()):
+        if file in chosen:
             continue
-        typed = int(day) if is_number and day else day
-        row = {"day": typed, "part": None if part is None else int(part)}
-        try:
-            answers = [
-                evaluate(
-                    where.replace("'10'", "10") if is_number else where, {**row, "n": n, "x": x}
-                )
-                for n in (None, -3, 1, 2)
-                for x in (None, 0.0, 1.0, 2.5)
-            ]
-        except TypeError:  # a number compared with text
-            continue
+        row = {
+            name: value if value is None or types[name] == pa.string() else int(value)
+            for name, value in file.partitions.items()
+        }
+        is_number = types["day"] == pa.int64()
+        condition = where.replace("'10'", "10") if is_number else where
+        answers = [
+            evaluate(condition, {**row, "n": n, "x": x})
+            for n in (None, -3, 1, 2)
+            for x in (None, 0.0, 1.0, 2.5)
+        ]
         assert True not in answers
 
 
