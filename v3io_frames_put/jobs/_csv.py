@@ -20,10 +20,10 @@ import pyarrow.compute as pc
 import pyarrow.types as pt
 from pyarrow import csv as arrow_csv
 
-from .._encode.layouts import is_bytes, to_numpy
+from .._encode.layouts import is_bytes
 from ..errors import ConfigError, DataError
 from ._cast import cast_text, try_cast
-from ._files import BLOCK_BYTES, BYTE_ORDER_MARK, MAX_LINE_BYTES, InputFile
+from ._files import BLOCK_BYTES, BYTE_ORDER_MARK, Block, InputFile
 from ._formats import Piece, Reader, show_bytes
 
 if TYPE_CHECKING:
@@ -41,9 +41,8 @@ _FEW: Final = 0.1  # of the cells of a column: those that make text of it are na
 _MARKED: Final = "v3io-marked"
 
 
-def _mark(error: UnicodeError) -> tuple[str, int]:
+def _mark(error: Any) -> tuple[str, int]:
     """Keep bytes that are not in the encoding as surrogates, which no text in UTF-8 has."""
-    assert isinstance(error, UnicodeDecodeError)  # noqa: S101 - this handler decodes alone
     odd = error.object[error.start : error.end]
     return "".join(chr(0xDC00 + byte) for byte in odd), error.end
 
@@ -66,11 +65,10 @@ class Dialect:
     def __post_init__(self) -> None:
         if self.delimiter in ("tab", "\\t"):
             object.__setattr__(self, "delimiter", "\t")
-        for name in ("delimiter", "quote", "decimal_point"):
+        for name, nothing in (("delimiter", None), ("quote", ""), ("decimal_point", ".")):
             value = getattr(self, name)
-            is_none = value is None if name == "delimiter" else name == "quote" and value == ""
             is_symbol = isinstance(value, str) and len(value) == 1 and value.isascii()
-            if not is_none and not (is_symbol and value not in ("\r", "\n")):
+            if value != nothing and (not is_symbol or value in "\r\n"):
                 raise ConfigError(f"{name}={value!r}: expected one ASCII character. Correct it.")
         if type(self.skip_lines) is not int or self.skip_lines < 0:
             raise ConfigError(f"skip_lines={self.skip_lines!r}: expected a number from 0.")
@@ -96,211 +94,48 @@ class CsvReader(Reader):
     def __init__(self, file: InputFile, dialect: Dialect, block_bytes: int = BLOCK_BYTES) -> None:
         super().__init__(file)
         self._dialect, self._block_bytes = dialect, block_bytes
+        codec = codecs.lookup(dialect.csv_encoding).name
+        self._encoding = None if codec in ("utf-8", "utf-8-sig") else codec
         self._delimiter = dialect.delimiter or ("\t" if file.kind == "tsv" else ",")
-        self._names: list[str] = []
-        self._header = b""
-        d, q = re.escape(self._delimiter), re.escape(dialect.quote)
-        quoted = rf"{q}[^{q}]*(?:{q}{q}[^{q}]*)*" if q else ""
-        self._cell = rf"(?:{quoted}{q}|[^{q}{d}\r\n][^{d}\r\n]*|)" if q else rf"[^{d}\r\n]*"
-        self._more = rf"{d}{self._cell}"
-        self._head = re.compile(
-            rf"(?:[^\r\n]*(?:\r\n?|\n)){{{dialect.skip_lines}}}[\r\n]*"
-            rf"(?=[^\r\n])({self._cell}(?:{self._more})*)(?:\r\n?|\n|\Z)".encode()
-        )
-        self._open = re.compile(rf"(?:{self._cell}{d})*{quoted}\Z".encode())
-        self._row = self._head  # of as many cells as the header, once that is known
-        first = next((piece for piece in self._read() if piece.columns), None)
-        columns = {} if first is None else first.columns
+        d, q = re.escape(self._delimiter), re.escape(dialect.quote or "\r")  # begins no cell
+        quoted = rf"{q}[^{q}]*(?:{q}{q}[^{q}]*)*"
+        cell = rf"(?:{quoted}{q}|(?!{q})[^{d}\r\n]*)"
+        self._open = re.compile(rf"(?:{cell}{d})*{quoted}\Z".encode())
+        self._names, self._head_bytes = self._read_header(rf"{cell}(?:{d}{cell})*")
+        row = rf"{cell}(?:{d}{cell}){{{max(0, len(self._names) - 1)}}}(?=[\r\n]|\Z)"
+        self._row = re.compile(row.encode())
+        cells = next((piece.columns for piece in self._read() if piece.columns), {})
         self.schema = pa.schema(
-            [(name, self._infer(name, columns.get(name))) for name in self._names]
+            [(name, self._infer(name, cells.get(name))) for name in self._names]
         )
 
-    # -- rows -----------------------------------------------------------------------------
+    # -- header ---------------------------------------------------------------------------
 
-    def pieces(self, names: Sequence[str], _schema: pa.Schema) -> Iterator[Piece]:
-        """Yield columns of the file as text, in blocks."""
-        for piece in self._read():
-            piece.columns = {name: piece.columns[name] for name in names if name in piece.columns}
-            yield piece
-
-    def _read(self) -> Iterator[Piece]:
-        """Yield rows of all columns, in blocks; learns the names from the header."""
-        codec = codecs.lookup(self._dialect.csv_encoding).name
-        encoding = None if codec in ("utf-8", "utf-8-sig") else codec
-        text, line, is_begun = b"", 1, False
-        blocks = self.file.read_blocks(self._block_bytes, encoding, _MARKED)
-        for block in chain(blocks, [None]):
-            is_over = block is None or block.is_cut
-            if block is not None:
-                self.position = block.position
-                text += b"" if block.is_cut else block.text
-            if not is_begun:
-                end = self._take_head(text, is_over=is_over)
-                is_begun = end is not None
-                line, text = line + _count_lines(text[: end or 0]), text[end or 0 :]
-            if is_begun and text:
-                piece, end = self._parse(text, line, is_over=is_over)
-                yield piece
-                line, text = line + _count_lines(text[:end]), text[end:]
-            if block is not None and block.is_cut:
-                piece = Piece(self.unit, np.array([line]))
-                piece.reject_row(0, block.text, f"a line longer than {MAX_LINE_BYTES:,} bytes")
-                yield piece
-                line += 1
-
-    def _parse(self, text: bytes, first_line: int, *, is_over: bool) -> tuple[Piece, int]:
-        """Parse whole rows; return where they end, too."""
-        data = np.frombuffer(text, np.uint8)
-        ends = _find_line_ends(text, data)
-        begins_row, lost = self._find_rows(text, data, ends, is_over=is_over)
-        ends = ends[: len(begins_row)]
-        size = int(ends[-1]) if len(ends) else 0
-        starts = np.append(0, ends)[:-1][begins_row]
-        is_given = ~np.isin(data[starts], list(_LINE_BREAKS))
-        starts, stops = starts[is_given], np.append(starts[1:], size)[is_given]
-        numbers, lost = np.flatnonzero(begins_row)[is_given], lost[begins_row][is_given]
-        kept, reasons = np.flatnonzero(~lost), dict.fromkeys(np.flatnonzero(lost).tolist(), _BROKEN)
-        whole = text[:size]
-        if len(kept) < len(lost):
-            whole = b"".join([text[starts[row] : stops[row]] for row in kept.tolist()])
-        columns, widths = self._parse_cells(whole, len(kept))
-        for place, width in widths.items():
-            reasons[int(kept[place])] = f"{width} cells; expected {len(self._names)}"
-        lost[list(reasons)] = True
-        if reasons:
-            places = pa.array(np.cumsum(~lost) - 1, mask=lost)
-            columns = {name: column.take(places) for name, column in columns.items()}
-        if len(columns) > 1 and self._header and self._header in whole:
-            same = [pc.equal(column, name.encode()) for name, column in columns.items()]
-            again = np.logical_and.reduce([to_numpy(pc.fill_null(one, False)) for one in same])  # noqa: FBT003 - Arrow's signature
-            reasons |= dict.fromkeys(np.flatnonzero(again).tolist(), "the header once more")
-        piece = Piece(self.unit, first_line + numbers, columns)
-        for row, reason in reasons.items():
-            piece.reject_row(row, text[starts[row] : stops[row]].rstrip(_LINE_BREAKS), reason)
-        return piece, size
-
-    def _find_rows(
-        self, text: bytes, data: NDArray[np.uint8], ends: NDArray[np.intp], *, is_over: bool
-    ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-        """Return which lines begin a row, and which are lost; not those that need more text."""
-        begins_row, lost = np.ones(len(ends), bool), np.zeros(len(ends), bool)
-        next_line = 0
-        for line in self._find_open_lines(text, data, ends):
-            if line < next_line:
-                continue
-            start = int(ends[line - 1]) if line else 0
-            if row := self._row.match(text, start):
-                next_line = int(np.searchsorted(ends, row.end(), side="right")) + 1
-                begins_row[line + 1 : next_line] = False
-            elif (
-                is_over
-                or len(text) - start > _MAX_QUOTED_BYTES
-                or not self._open.match(text, start)
-            ):
-                lost[line] = True
-            else:
-                return begins_row[:line], lost[:line]
-        return begins_row, lost
-
-    def _find_open_lines(
-        self, text: bytes, data: NDArray[np.uint8], ends: NDArray[np.intp]
-    ) -> list[int]:
-        """Return the lines at whose end quotes are open, if none are at their beginning.
-
-        As in Python's reader, a quote opens a cell only at its beginning, and two inside are
-        one of its characters: so of quotes in a row an even number changes nothing. After one
-        that cannot open a cell none are open, whether it closes one or is text. From there, or
-        from the beginning of the line, quotes open and close by turns:
-
-            a,"b ""c"" d",5" x,"e     open, close; then text; then open, at the end, too
-        """
-        quote = self._dialect.quote.encode()
-        if not quote or quote not in text:
-            return []
-        quotes = np.flatnonzero(data == quote[0])
-        firsts = np.flatnonzero(np.diff(quotes, prepend=-2) > 1)  # of quotes in a row
-        is_odd = np.diff(np.append(firsts, len(quotes))) & 1 == 1
-        quotes = quotes[firsts[is_odd]]
-        up_to = np.searchsorted(quotes, ends)  # how many are before the end of each line
-        first, last = np.append(0, up_to[:-1]), up_to - 1
-        lines = np.flatnonzero(first <= last)
-        first, last = first[lines], last[lines]
-        may_open = data[quotes - 1] == ord(self._delimiter)
-        may_open[first] |= quotes[first] == np.append(0, ends)[lines]
-        none_open_after = np.where(may_open, -1, np.arange(len(quotes)))
-        none_open_after[first] = np.where(may_open[first], first - 1, first)
-        turns = last - np.maximum.accumulate(none_open_after)[last]
-        found: list[int] = lines[turns & 1 == 1].tolist()
-        return found
-
-    def _parse_cells(
-        self, text: bytes, count: int
-    ) -> tuple[dict[str, pa.BinaryArray], dict[int, int]]:
-        """Parse so many rows; return their cells, and the widths of rows of another width."""
-        if not count:
-            return {name: pa.array([], pa.binary()) for name in self._names}, {}
-        numbered = [str(number) for number in range(len(self._names))]  # names may be anything
-        widths: dict[int, int] = {}
-
-        def skip(row: Any) -> str:
-            widths[row.number - 1] = row.actual_columns
-            return "skip"
-
-        # pyarrow takes a byte-order mark at the beginning for one of the file.
-        marked = BYTE_ORDER_MARK + text if text.startswith(BYTE_ORDER_MARK) else text
-        table = arrow_csv.read_csv(
-            pa.BufferReader(marked),
-            read_options=arrow_csv.ReadOptions(
-                use_threads=False, block_size=len(marked) + 1, column_names=numbered
-            ),
-            parse_options=arrow_csv.ParseOptions(
-                delimiter=self._delimiter,
-                quote_char=self._dialect.quote or False,
-                newlines_in_values=True,
-                invalid_row_handler=skip,
-            ),
-            convert_options=arrow_csv.ConvertOptions(
-                column_types=dict.fromkeys(numbered, pa.binary())
-            ),
+    def _read_header(self, row: str) -> tuple[list[str], int]:
+        """Return the names of the columns, and where the data begins."""
+        self._header = b""
+        first = next(self._read_blocks(BLOCK_BYTES), None)
+        skipped = rf"(?:[^\r\n]*(?:\r\n?|\n)){{{self._dialect.skip_lines}}}[\r\n]*"
+        pattern = rf"{skipped}(?=[^\r\n])({row})(?:\r\n?|\n|\Z)".encode()
+        if first is None or not first.text.strip():
+            return [], 0
+        head = re.match(pattern, first.text)
+        if head is None or first.is_cut:
+            raise DataError(
+                "its first row: quotes that are not closed, a line too long, or nothing after "
+                "skip_lines. Correct it."
+            )
+        self._check_header(head[1])
+        [names] = csv.reader(
+            io.StringIO(head[1].decode(), newline=""),
+            delimiter=self._delimiter,
+            quotechar=self._dialect.quote or None,
+            quoting=csv.QUOTE_MINIMAL if self._dialect.quote else csv.QUOTE_NONE,
         )
-        if table.num_rows + len(widths) != count:
-            raise DataError(f"pyarrow finds {table.num_rows:,} rows where {count:,} are.")
-        columns = {}
-        for name, column in zip(self._names, table.columns, strict=True):
-            cells = (
-                pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], pa.binary())
-            )
-            is_empty = pc.equal(pc.binary_length(cells), 0)  # null, in every type alike
-            columns[name] = pc.if_else(is_empty, None, cells) if is_empty.true_count else cells
-        return columns, widths
-
-    # -- header and types -----------------------------------------------------------------
-
-    def _take_head(self, text: bytes, *, is_over: bool) -> int | None:
-        """Learn the names from the first row; return where the data begins. None: not yet."""
-        head = self._head.match(text)
-        if head is None:
-            if text.strip() and (is_over or len(text) > _MAX_QUOTED_BYTES):
-                raise DataError(
-                    "its first row: quotes that are not closed, or nothing after skip_lines. "
-                    "Correct it."
-                )
-            return None
-        if not self._names:
-            self._check_header(head[1])
-            [names] = csv.reader(
-                io.StringIO(head[1].decode(), newline=""),
-                delimiter=self._delimiter,
-                quotechar=self._dialect.quote or None,
-                quoting=csv.QUOTE_MINIMAL if self._dialect.quote else csv.QUOTE_NONE,
-            )
-            self._names = names if self._dialect.header else [f"f{n}" for n in range(len(names))]
-            row = rf"{self._cell}(?:{self._more}){{{len(names) - 1}}}(?=[\r\n]|\Z)"
-            self._row = re.compile(row.encode())
         if not self._dialect.header:
-            return head.start(1)
-        self._header = head[1]
-        return head.end()
+            return [f"f{number}" for number in range(len(names))], head.start(1)
+        self._header = head[1] if len(names) > 1 else b""  # of one, a cell may be the same
+        return names, head.end()
 
     def _check_header(self, header: bytes) -> None:
         """Refuse a header that shows that the file is written in another way."""
@@ -325,30 +160,181 @@ class CsvReader(Reader):
 
     def _infer(self, name: str, cells: pa.BinaryArray | None) -> pa.DataType:
         """Return the type that every cell of the first block is written as, or text."""
-        given = None if cells is None else cells.drop_null()
-        if given is None or not len(given):
+        given = [] if cells is None else cells.drop_null()
+        if not len(given):
             return pa.null()  # another file may show it
         if self._dialect.all_text:
             return pa.string()
-        least: NDArray[np.bool_] | None = None
         whole = int(pc.sum(pc.match_substring_regex(given, r"^-?[0-9]+$")).as_py())
+        fewest = len(given)
         for dtype in _INFERRED:
             _, bad = self.cast(name, given, dtype, is_asked=False)
-            if not bad.any() and not (pt.is_floating(dtype) and whole == len(given)):
+            if bad.any():
+                if bad.sum() < fewest:
+                    fewest, first = int(bad.sum()), given[int(np.argmax(bad))]
+            elif not pt.is_floating(dtype) or whole < len(given):
                 if pt.is_floating(dtype) and whole:
                     self.notes.append(
                         f"column {name!r} is double: {whole:,} whole numbers are sent as 1.0"
                     )
                 return dtype
-            if bad.any() and (least is None or bad.sum() < least.sum()):
-                least = bad
-        if least is not None and least.sum() <= len(given) * _FEW:
-            first = show_bytes(given[int(np.argmax(least))].as_py())
+        if fewest <= len(given) * _FEW:
             self.notes.append(
-                f"column {name!r} is text: {least.sum():,} of {len(given):,} cells are not written "
-                f"as numbers, the first is {first!r}"
+                f"column {name!r} is text: {fewest:,} of {len(given):,} cells are not written "
+                f"as numbers, the first is {show_bytes(first.as_py())!r}"
             )
         return pa.string()
+
+    # -- rows -----------------------------------------------------------------------------
+
+    def pieces(self, names: Sequence[str], _schema: pa.Schema) -> Iterator[Piece]:
+        """Yield columns of the file as text, in blocks."""
+        for piece in self._read():
+            piece.columns = {name: piece.columns[name] for name in names if name in piece.columns}
+            yield piece
+
+    def _read_blocks(self, block_bytes: int) -> Iterator[Block]:
+        return self.file.read_blocks(block_bytes, self._encoding, _MARKED)
+
+    def _read(self) -> Iterator[Piece]:
+        """Yield rows of all columns, in blocks; one that goes on in the next block is kept."""
+        text, line, skipped = b"", 1, self._head_bytes
+        for block in chain(self._read_blocks(self._block_bytes), [None]):
+            is_over = block is None or block.is_cut
+            if block is not None:
+                self.position = block.position
+                text += b"" if block.is_cut else block.text
+            if len(text) >= skipped or is_over:
+                line += len(_find_line_ends(text[:skipped]))
+                text, skipped = text[skipped:], 0
+                piece, size, num_lines = self._parse(text, line, is_over=is_over)
+                text, line = text[size:], line + num_lines
+                if len(piece.rows):
+                    yield piece
+            if block is not None and block.is_cut:
+                yield self.reject_line(line, block.text)
+                line += 1
+
+    def _parse(self, text: bytes, first_line: int, *, is_over: bool) -> tuple[Piece, int, int]:
+        """Parse whole rows; return how many bytes and lines they are, too."""
+        data = np.frombuffer(text, np.uint8)
+        bounds = np.append(0, _find_line_ends(text))
+        begins_row, lost = self._find_rows(text, data, bounds, is_over=is_over)
+        num_lines = len(begins_row)
+        size = int(bounds[num_lines])
+        first = data[bounds[:num_lines]]
+        lines = np.flatnonzero(begins_row & (first != ord("\n")) & (first != ord("\r")))
+        bounds = np.append(bounds[lines], size)
+
+        def read_row(row: int) -> bytes:
+            return text[bounds[row] : bounds[row + 1]].rstrip(_LINE_BREAKS)
+
+        reasons = dict.fromkeys(np.searchsorted(lines, lost).tolist(), _BROKEN)
+        if self._header and self._header in text:
+            again = [row for row in range(len(lines)) if read_row(row) == self._header]
+            reasons |= dict.fromkeys(again, "the header once more")
+        kept, whole = list(range(len(lines))), text[:size]
+        if reasons:
+            kept = [row for row in kept if row not in reasons]
+            whole = b"\n".join(map(read_row, kept))
+        columns, widths = self._parse_cells(whole, len(kept))
+        for place, width in widths.items():
+            reasons[kept[place]] = f"{width} cells; expected {len(self._names)}"
+        if reasons:
+            is_lost = np.isin(np.arange(len(lines)), list(reasons))
+            places = pa.array(np.cumsum(~is_lost) - 1, mask=is_lost)
+            columns = {name: column.take(places) for name, column in columns.items()}
+        piece = Piece(self.unit, first_line + lines, columns)
+        for row, reason in reasons.items():
+            piece.reject_row(row, read_row(row), reason)
+        return piece, size, num_lines
+
+    def _find_rows(
+        self, text: bytes, data: NDArray[np.uint8], bounds: NDArray[np.intp], *, is_over: bool
+    ) -> tuple[NDArray[np.bool_], list[int]]:
+        """Return which lines begin a row, up to one that needs more text, and the lost ones."""
+        begins_row, lost = np.ones(len(bounds) - 1, bool), []
+        next_line = 0
+        for line in self._find_odd_lines(text, data, bounds):
+            if line < next_line:
+                continue
+            start = int(bounds[line])
+            if row := self._row.match(text, start):
+                next_line = int(np.searchsorted(bounds[1:], row.end(), side="right")) + 1
+                begins_row[line + 1 : next_line] = False
+            elif (
+                is_over
+                or len(text) - start > _MAX_QUOTED_BYTES
+                or not self._open.match(text, start)
+            ):
+                lost.append(line)
+            else:
+                return begins_row[:line], lost
+        return begins_row, lost
+
+    def _find_odd_lines(
+        self, text: bytes, data: NDArray[np.uint8], bounds: NDArray[np.intp]
+    ) -> list[int]:
+        """Return the lines at whose end quotes may be open: all others are a row each.
+
+        In a plain line quotes open and close by turns, and each that opens is at the beginning
+        of a cell, or right after one that closed, as one of two that are a character:
+
+            "a","b ""c"" d"     plain
+            a,"b                odd: one is left
+            a,5" x,"b           odd: the first opens nothing
+        """
+        quote = self._dialect.quote.encode()
+        if not quote or quote not in text:
+            return []
+        quotes = np.flatnonzero(data == quote[0])
+        firsts = np.searchsorted(quotes, bounds)  # the first at or after each line's beginning
+        counts = np.diff(firsts)
+        opens = np.arange(len(quotes)) % 2 == np.repeat(firsts[:-1] % 2, counts)
+        may_open = np.zeros(256, bool)  # after this byte
+        may_open[[quote[0], ord(self._delimiter), *_LINE_BREAKS]] = True
+        wrong = quotes[opens & ~may_open[data[quotes - 1]]]
+        is_odd = counts % 2 == 1
+        is_odd[np.searchsorted(bounds, wrong, side="right") - 1] = True
+        found: list[int] = np.flatnonzero(is_odd).tolist()
+        return found
+
+    def _parse_cells(
+        self, text: bytes, count: int
+    ) -> tuple[dict[str, pa.BinaryArray], dict[int, int]]:
+        """Parse so many rows; return their cells, and the widths of rows of another width."""
+        if not count:
+            return {name: pa.array([], pa.binary()) for name in self._names}, {}
+        numbered = [str(number) for number in range(len(self._names))]  # names may be anything
+        widths: dict[int, int] = {}
+
+        def skip(row: Any) -> str:
+            widths[row.number - 1] = row.actual_columns
+            return "skip"
+
+        table = arrow_csv.read_csv(
+            pa.BufferReader(BYTE_ORDER_MARK + text),  # pyarrow skips one, which may be of a cell
+            read_options=arrow_csv.ReadOptions(
+                use_threads=False, block_size=len(text) + 4, column_names=numbered
+            ),
+            parse_options=arrow_csv.ParseOptions(
+                delimiter=self._delimiter,
+                quote_char=self._dialect.quote or False,
+                newlines_in_values=True,
+                invalid_row_handler=skip,
+            ),
+            convert_options=arrow_csv.ConvertOptions(
+                column_types=dict.fromkeys(numbered, pa.binary()),
+                null_values=[""],  # in every type alike
+                strings_can_be_null=True,
+            ),
+        )
+        if table.num_rows + len(widths) != count:
+            raise DataError(f"pyarrow finds {table.num_rows:,} rows where {count:,} are.")
+        cells = [column.combine_chunks() for column in table.columns]
+        return dict(zip(self._names, cells, strict=True)), widths
+
+    # -- cells ----------------------------------------------------------------------------
 
     def cast(
         self,
@@ -375,16 +361,11 @@ class CsvReader(Reader):
         return re.sub("[\udc00-\udcff]", lambda byte: f"\\x{ord(byte[0]) & 0xFF:02x}", marked)
 
 
-def _find_line_ends(text: bytes, data: NDArray[np.uint8]) -> NDArray[np.intp]:
+def _find_line_ends(text: bytes) -> NDArray[np.intp]:
     """Return where the lines of a text end, whatever their line breaks are."""
+    data = np.frombuffer(text, np.uint8)
     ends = np.flatnonzero(data == ord("\n")) + 1
     if b"\r" in text:
         returns = np.flatnonzero(data == ord("\r")) + 1
         ends = np.union1d(ends, returns[np.append(data, 0)[returns] != ord("\n")])
-    return ends if len(ends) and ends[-1] == len(text) else np.append(ends, len(text))
-
-
-def _count_lines(text: bytes) -> int:
-    """Count line breaks of any kind."""
-    count = text.count(b"\n")
-    return count + text.count(b"\r") - text.count(b"\r\n") if b"\r" in text else count
+    return ends if not text or text.endswith((b"\n", b"\r")) else np.append(ends, len(text))

@@ -16,6 +16,7 @@ from .._encode.json_lines import LINE
 from .._encode.layouts import find_invalid, is_list, is_text, list_parents, map_as_list, to_numpy
 from .._encode.sources import split_index
 from ._cast import cast_cells
+from ._files import MAX_LINE_BYTES
 from ._where import parse_where
 
 if TYPE_CHECKING:
@@ -94,6 +95,12 @@ class Reader:
     def unit(self) -> str:
         """What its rows are counted in."""
         return f"{self.file.name}, {'line' if self.is_text else 'row'}"
+
+    def reject_line(self, line: int, start: bytes) -> Piece:
+        """Return the one row of a text line that is too long, given how it starts."""
+        piece = Piece(self.unit, np.array([line]))
+        piece.reject_row(0, start, f"a line longer than {MAX_LINE_BYTES:,} bytes")
+        return piece
 
     def pieces(self, names: Sequence[str], schema: pa.Schema) -> Iterator[Piece]:
         """Yield columns; ``schema`` has the types that they will have."""

@@ -127,11 +127,9 @@ class FileTable:
             raise DataError(f"a folder gives the column {LINE!r}. Rename it.")
         schemas = []
         for reader in opened:  # columns of folders win
-            given = reader.file.partitions
-            own = [field for field in reader.schema if field.name not in given]
-            schemas.append(
-                (reader.file.name, pa.schema([*own, *((name, folders[name]) for name in given)]))
-            )
+            own = [field for field in reader.schema if field.name not in reader.file.partitions]
+            own += [pa.field(name, folders[name]) for name in reader.file.partitions]
+            schemas.append((reader.file.name, pa.schema(own)))
         schema = merge_schemas(schemas, self._types)
         for name, dtype in self._types.items():
             if self.is_lines and name not in folders:
