@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from tests.delivery.cases import RUN_ID, STREAM_PATH, Case, End, LostRefusals, OthersWrite
 from tests.internals import DeliveryOptions
 from v3io_frames_put.config import Limits, Retry
-from v3io_frames_put.local import faults
+from v3io_frames_put.local import Fault, faults
 
 FREE = (None, None, 0)
 # Row 0 is looked up, sent again, rejected, and stored while row 1 waits in the next process.
@@ -27,19 +28,23 @@ REJECTED_THEN_STORED = Case(
 _AT_LOOK_UP = {"function": "DescribeStream", "nth": 2}
 # The first request of row 0 is stored while row 1 waits, and is gone before the last scan.
 _AT_LAST_SCAN = {"function": "DescribeStream", "nth": 3}
-COME_AND_GONE = [
+_COMES = [
     faults.delayed_write(containing='"row":0', after_seconds=9),
     faults.throttled(containing='"row":1', retry_after_seconds=7, times=2),
-    *[OthersWrite(**_AT_LAST_SCAN, into=shard) for shard in range(3)],
-    faults.Change(action="drop_records", **_AT_LAST_SCAN, target=STREAM_PATH, keep_last=1),
 ]
+_REJECTED = faults.RecordErrors(containing='"row":0', nth=2, message="InvalidArgumentException")
+
+
+def _goes(at: dict[str, Any]) -> list[Fault]:
+    """Write to each shard, and drop what was there before."""
+    drop = faults.Change(action="drop_records", **at, target=STREAM_PATH, keep_last=1)
+    return [*[OthersWrite(**at, into=shard) for shard in range(3)], drop]
+
+
 REJECTED_THEN_GONE = Case(
     rows=[("a", None, 0), ("b", None, 0)],
     policy=DeliveryOptions(delivery="exactly_once", max_in_flight=1, limits=Limits(max_records=1)),
-    faults=[
-        faults.RecordErrors(containing='"row":0', nth=2, message="InvalidArgumentException"),
-        *COME_AND_GONE,
-    ],
+    faults=[_REJECTED, *_COMES, *_goes(_AT_LAST_SCAN)],
 )
 FOUND = {
     "a row that is found on a page whose rows all had an outcome": Case(
@@ -238,7 +243,13 @@ FOUND = {
         REJECTED_THEN_GONE, journal=True, ends=[End("stop", 1_000_000)]
     ),
     "a row sent again, of which a copy comes and goes before the last scan": replace(
-        REJECTED_THEN_GONE, faults=COME_AND_GONE
+        REJECTED_THEN_GONE, faults=[*_COMES, *_goes(_AT_LAST_SCAN)]
+    ),
+    "a row that an earlier process rejected, of which a copy comes and goes": replace(
+        REJECTED_THEN_GONE,
+        faults=[_REJECTED, *_COMES, *_goes({"function": "DescribeStream", "nth": 4})],
+        ends=[End("stop", 220)],
+        journal=True,
     ),
     "a stopped run of which all was refused, and the same call again": Case(
         rows=[FREE] * 2,
