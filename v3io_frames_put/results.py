@@ -20,13 +20,8 @@ if TYPE_CHECKING:
 StoredOrder: TypeAlias = Literal["key", "shard", "unknown", "none"]
 
 _AMENDED: Final = (
-    "status",
-    "shard_id",
-    "sequence_number",
-    "error_code",
-    "error_message",
-    "error_detail",
-)
+    "status", "shard_id", "sequence_number", "error_code", "error_message", "error_detail",
+)  # fmt: skip
 _FIRST: Final = 100  # row numbers named in full; the rest is a count
 
 

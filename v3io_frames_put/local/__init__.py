@@ -40,20 +40,7 @@ from ._store import StoreError
 from .faults import Arrival, Fault, FaultProxy, FaultScriptError, load_faults
 
 __all__ = [
-    "AccessKey",
-    "Arrival",
-    "DelayedWrite",
-    "Exchange",
-    "Fault",
-    "FaultProxy",
-    "FaultScriptError",
-    "LocalPlatform",
-    "Platform",
-    "Request",
-    "Response",
-    "Rules",
-    "StoreError",
-    "StoredRecord",
-    "faults",
-    "load_faults",
-]
+    "AccessKey", "Arrival", "DelayedWrite", "Exchange", "Fault", "FaultProxy", "FaultScriptError",
+    "LocalPlatform", "Platform", "Request", "Response", "Rules", "StoreError", "StoredRecord",
+    "faults", "load_faults",
+]  # fmt: skip
