@@ -55,17 +55,10 @@ __all__ = [
 ]  # fmt: skip
 
 _LOADED_AT_FIRST_USE = {
-    "Client": "client",
-    "KeyCounts": "plan",
-    "PlannedRecord": "plan",
-    "Progress": "progress",
-    "RecordsPlan": "plan",
-    "Summary": "summary",
-    "Uploader": "widget",
-    "plan_records": "plan",
-    "put_records": "put",
-    "summarize": "summary",
-}
+    "Client": "client", "KeyCounts": "plan", "PlannedRecord": "plan", "Progress": "progress",
+    "RecordsPlan": "plan", "Summary": "summary", "Uploader": "widget", "plan_records": "plan",
+    "put_records": "put", "summarize": "summary",
+}  # fmt: skip
 _MODULES = ("jobs", "local")
 
 _logging.getLogger("v3io_frames_put").addHandler(_logging.NullHandler())

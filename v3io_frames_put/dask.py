@@ -166,14 +166,9 @@ class _DaskRun:
     def _read(self, partitions: Sequence[int]) -> Any:
         whole = len(partitions) == len(self._divisions) - 1
         return dd.from_map(
-            _read_results,
-            list(partitions),
-            folder=self._folder,
-            packed=self._run.is_packed,
-            meta=self._meta,
-            divisions=self._divisions if whole else None,
-            label="v3io-results",
-        )
+            _read_results, list(partitions), folder=self._folder, packed=self._run.is_packed,
+            meta=self._meta, divisions=self._divisions if whole else None, label="v3io-results",
+        )  # fmt: skip
 
 
 def _begin(folder: ResultsFolder) -> float:
@@ -194,14 +189,9 @@ def _put_partition(
             return receipt_of(earlier)
     frame = folder.read_input(partition) if rows is None else rows
     check_index(frame, partition)
-    results = send_partition(
-        run,
-        partition,
-        frame,
-        is_first=earlier is not None or folder.begin(partition),
-        earlier=earlier,
-        cancel=StopFlag(folder),
-    )
+    is_first = earlier is not None or folder.begin(partition)
+    flag = StopFlag(folder)
+    results = send_partition(run, partition, frame, is_first=is_first, earlier=earlier, cancel=flag)
     folder.write_results(partition, results)
     receipt = receipt_of(results)
     if receipt["error"] is not None:
