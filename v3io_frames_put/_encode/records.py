@@ -158,7 +158,8 @@ class RowEncoder:
         row, faults = 0, RowsAtFault()
         held: list[Records] = []  # until the block of rows that they are of is checked
         while True:
-            room = max_rows if blocks is None else blocks.room(max_rows)
+            most = max_rows if row else max(1, max_rows // 2)  # so that requests leave sooner
+            room = most if blocks is None else blocks.room(most)
             window = read_window(selection.source, selection.readers, row, room, max_bytes)
             if window is None:
                 break

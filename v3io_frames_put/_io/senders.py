@@ -177,16 +177,21 @@ class Senders:
             transport.close()
 
     def _encode(self) -> None:
-        """Hand out records when they are wanted; the next ones are encoded before they are."""
+        """Hand out records when they are wanted; the next ones are encoded before they are.
+
+        But not after the first, whose requests would leave later for that.
+        """
         ready: list[EncodedRecords | None] = []  # which keeps none that was handed out
+        is_first = True
         try:
             while self._wanted.get() == "records":
                 self._is_encoding = True
-                if not ready:  # the first time: nothing is read before it is wanted
+                if not ready:
                     ready.append(next(self._records, None))
                 self._events.put(RecordsReady(ready.pop()))
-                ready.append(next(self._records, None))
-                self._is_encoding = False
+                if not is_first:
+                    ready.append(next(self._records, None))
+                is_first = self._is_encoding = False
         except BaseException as error:  # noqa: BLE001  # raised by who drives the run
             self._events.put(ThreadFailed(error, is_from_source=True))
 
