@@ -46,19 +46,52 @@ if _TYPE_CHECKING:
     __version__: str
 
 __all__ = [
-    "AuthenticationError", "Client", "ColumnNotFound", "ConfigError", "DataError", "Encoding",
-    "InsecureConnectionWarning", "Interrupted", "KeyCounts", "Limits", "MissingExtra",
-    "NotAStream", "PartialFailure", "PermissionDenied", "PlannedRecord", "PlatformUnavailable",
-    "Progress", "ProtocolError", "PutRecordsError", "RecordsPlan", "RequestError", "Retry",
-    "StreamNotFound", "Summary", "Timeouts", "UnstoredRowsWarning", "UnsupportedType", "Uploader",
-    "__version__", "plan_records", "put_records", "summarize",
-]  # fmt: skip
+    "AuthenticationError",
+    "Client",
+    "ColumnNotFound",
+    "ConfigError",
+    "DataError",
+    "Encoding",
+    "InsecureConnectionWarning",
+    "Interrupted",
+    "KeyCounts",
+    "Limits",
+    "MissingExtra",
+    "NotAStream",
+    "PartialFailure",
+    "PermissionDenied",
+    "PlannedRecord",
+    "PlatformUnavailable",
+    "Progress",
+    "ProtocolError",
+    "PutRecordsError",
+    "RecordsPlan",
+    "RequestError",
+    "Retry",
+    "StreamNotFound",
+    "Summary",
+    "Timeouts",
+    "UnstoredRowsWarning",
+    "UnsupportedType",
+    "Uploader",
+    "__version__",
+    "plan_records",
+    "put_records",
+    "summarize",
+]
 
 _LOADED_AT_FIRST_USE = {
-    "Client": "client", "KeyCounts": "plan", "PlannedRecord": "plan", "Progress": "progress",
-    "RecordsPlan": "plan", "Summary": "summary", "Uploader": "widget", "plan_records": "plan",
-    "put_records": "put", "summarize": "summary",
-}  # fmt: skip
+    "Client": "client",
+    "KeyCounts": "plan",
+    "PlannedRecord": "plan",
+    "Progress": "progress",
+    "RecordsPlan": "plan",
+    "Summary": "summary",
+    "Uploader": "widget",
+    "plan_records": "plan",
+    "put_records": "put",
+    "summarize": "summary",
+}
 _MODULES = ("jobs", "local")
 
 _logging.getLogger("v3io_frames_put").addHandler(_logging.NullHandler())

@@ -166,9 +166,14 @@ class _DaskRun:
     def _read(self, partitions: Sequence[int]) -> Any:
         whole = len(partitions) == len(self._divisions) - 1
         return dd.from_map(
-            _read_results, list(partitions), folder=self._folder, packed=self._run.is_packed,
-            meta=self._meta, divisions=self._divisions if whole else None, label="v3io-results",
-        )  # fmt: skip
+            _read_results,
+            list(partitions),
+            folder=self._folder,
+            packed=self._run.is_packed,
+            meta=self._meta,
+            divisions=self._divisions if whole else None,
+            label="v3io-results",
+        )
 
 
 def _begin(folder: ResultsFolder) -> float:
@@ -189,9 +194,14 @@ def _put_partition(
             return receipt_of(earlier)
     frame = folder.read_input(partition) if rows is None else rows
     check_index(frame, partition)
-    is_first = earlier is not None or folder.begin(partition)
-    flag = StopFlag(folder)
-    results = send_partition(run, partition, frame, is_first=is_first, earlier=earlier, cancel=flag)
+    results = send_partition(
+        run,
+        partition,
+        frame,
+        is_first=earlier is not None or folder.begin(partition),
+        earlier=earlier,
+        cancel=StopFlag(folder),
+    )
     folder.write_results(partition, results)
     receipt = receipt_of(results)
     if receipt["error"] is not None:

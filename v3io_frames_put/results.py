@@ -20,8 +20,13 @@ if TYPE_CHECKING:
 StoredOrder: TypeAlias = Literal["key", "shard", "unknown", "none"]
 
 _AMENDED: Final = (
-    "status", "shard_id", "sequence_number", "error_code", "error_message", "error_detail",
-)  # fmt: skip
+    "status",
+    "shard_id",
+    "sequence_number",
+    "error_code",
+    "error_message",
+    "error_detail",
+)
 _FIRST: Final = 100  # row numbers named in full; the rest is a count
 
 

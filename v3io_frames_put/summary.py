@@ -29,9 +29,14 @@ _OPEN_SHARDS: Final = 64  # more would be a page of their own
 _UNEVEN: Final = 2  # times the mean: such a shard limits its readers
 _ROWS_ENOUGH: Final = 10  # a shard: fewer spread unevenly by chance
 _NEEDED: Final = (
-    "status", "shard_id", "sequence_number", "error_code", "error_message", "error_detail",
+    "status",
+    "shard_id",
+    "sequence_number",
+    "error_code",
+    "error_message",
+    "error_detail",
     "maybe_duplicate",
-)  # fmt: skip
+)
 _ERRORS: Final = ("status", "error_message", "error_code", "column", "rows", "detail", "labels")
 _COLUMN: Final = r"^column '([^']*)'"  # the first words of a detail about one column
 _RESUME: Final = "`put_records(data, stream, ..., resume=results)`"

@@ -233,9 +233,15 @@ def _nanoseconds(value: Any) -> int:
 
 
 _UNITS: Final = {
-    "W": 604_800 * _NANO, "D": _DAY_SECONDS * _NANO, "h": 3_600 * _NANO, "m": 60 * _NANO,
-    "s": _NANO, "ms": 10**6, "us": 10**3, "ns": 1,
-}  # fmt: skip
+    "W": 604_800 * _NANO,
+    "D": _DAY_SECONDS * _NANO,
+    "h": 3_600 * _NANO,
+    "m": 60 * _NANO,
+    "s": _NANO,
+    "ms": 10**6,
+    "us": 10**3,
+    "ns": 1,
+}
 
 
 def _count_nanoseconds(value: Any) -> int:

@@ -133,9 +133,18 @@ Stage: TypeAlias = Literal["connecting", "sending", "waiting"]
 or all of it had left."""
 
 FaultKind: TypeAlias = Literal[
-    "dns", "connect", "proxy", "tls", "certificate", "scheme", "timeout", "reset", "closed",
-    "garbled", "stopped",
-]  # fmt: skip
+    "dns",
+    "connect",
+    "proxy",
+    "tls",
+    "certificate",
+    "scheme",
+    "timeout",
+    "reset",
+    "closed",
+    "garbled",
+    "stopped",
+]
 """What went wrong: name look-up, connect, proxy's CONNECT, TLS, a certificate
 we do not trust (always while connecting), TLS spoken to a plain port or the reverse,
 a timeout, a reset or broken pipe, an end of file, bytes that are not an HTTP answer,
@@ -176,8 +185,14 @@ Attempt: TypeAlias = Answer | Fault
 LISTING_PAGE_ENTRIES: Final = 1_000
 
 _FUNCTIONS: Final = (
-    CREATE_STREAM, DESCRIBE_STREAM, UPDATE_STREAM, PUT_RECORDS, SEEK, GET_RECORDS, GET_ITEM,
-)  # fmt: skip
+    CREATE_STREAM,
+    DESCRIBE_STREAM,
+    UPDATE_STREAM,
+    PUT_RECORDS,
+    SEEK,
+    GET_RECORDS,
+    GET_ITEM,
+)
 # One read-only mapping per function, shared by all its requests.
 _HEADERS: Final[Mapping[str, Mapping[str, str]]] = {
     function: MappingProxyType({"Content-Type": "application/json", FUNCTION_HEADER: function})

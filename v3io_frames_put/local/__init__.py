@@ -40,7 +40,20 @@ from ._store import StoreError
 from .faults import Arrival, Fault, FaultProxy, FaultScriptError, load_faults
 
 __all__ = [
-    "AccessKey", "Arrival", "DelayedWrite", "Exchange", "Fault", "FaultProxy", "FaultScriptError",
-    "LocalPlatform", "Platform", "Request", "Response", "Rules", "StoreError", "StoredRecord",
-    "faults", "load_faults",
-]  # fmt: skip
+    "AccessKey",
+    "Arrival",
+    "DelayedWrite",
+    "Exchange",
+    "Fault",
+    "FaultProxy",
+    "FaultScriptError",
+    "LocalPlatform",
+    "Platform",
+    "Request",
+    "Response",
+    "Rules",
+    "StoreError",
+    "StoredRecord",
+    "faults",
+    "load_faults",
+]

@@ -385,13 +385,19 @@ class Form:
         """Return what the controls say."""
         chosen, frame_order = self.columns.value, self.columns.frame_order
         return Choices(
-            source=source, endpoint=self.endpoint.value.strip(), stream=self.stream.value.strip(),
-            columns=None if chosen == frame_order else chosen, index=self.index.value,
-            format=self.format.value, rows_per_record=self.rows_per_record.value,
-            partition_key=_chosen(self.partition_key), shard=_chosen(self.shard),
-            client_info=_chosen(self.client_info), delivery=self.delivery.value,
+            source=source,
+            endpoint=self.endpoint.value.strip(),
+            stream=self.stream.value.strip(),
+            columns=None if chosen == frame_order else chosen,
+            index=self.index.value,
+            format=self.format.value,
+            rows_per_record=self.rows_per_record.value,
+            partition_key=_chosen(self.partition_key),
+            shard=_chosen(self.shard),
+            client_info=_chosen(self.client_info),
+            delivery=self.delivery.value,
             journal=self.journal.value.strip() or None,
-        )  # fmt: skip
+        )
 
 
 def _chosen(control: Any) -> Any:
