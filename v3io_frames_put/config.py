@@ -27,7 +27,7 @@ MOST_REQUESTS: Final = 64  # of "auto": with 1,000 small records each, they fill
 FIRST_REQUESTS: Final = 8  # of "auto": as by default, so that a short run loses nothing
 LANES_PER_BATCH: Final = 4  # at most, but for the last ones: the rest is left to other batches
 WINDOW_BYTES: Final = 4 << 20
-_WINDOWS_HELD: Final = 4
+_WINDOWS_HELD: Final = 6  # three at once, each larger when it is encoded
 _BATCHES_AHEAD: Final = 0.5  # for each request that may be in flight, and one
 _FIRST_CONTACT_SECONDS: Final = 10
 
