@@ -139,8 +139,7 @@ class Producer:
         outcomes, entries, rejected = self.outcomes, records.entries, records.rejections
         self._window_bytes = max(self._window_bytes, entries.nbytes)
         outcomes.open(records.num_rows)
-        if rejected.names:
-            outcomes.record_rejections(rejected.rows, rejected.names, rejected.details)
+        outcomes.record_rejections(rejected.rows, rejected.names, rejected.details)
         fits, too_large = find_too_large(entries, self._options.most_body_bytes)
         for rows, failure in too_large:
             outcomes.record_failure(rows, "rejected", failure)
@@ -196,8 +195,7 @@ class Producer:
         self._run_log.note_request(batch)
         body = build_body(batch.entries)
         batch.attempts += 1
-        if batch.attempts > 1:
-            batch.state["sent_twice"] |= batch.state["maybe_stored"]
+        batch.state["sent_twice"] |= batch.state["maybe_stored"]
         self.requests += 1
         self._in_flight[batch.ticket] = batch
         self._bytes_in_flight += batch.nbytes
@@ -542,7 +540,7 @@ class Producer:
         """Return how many rows the same call again has to deal with, given those found late."""
         counts, is_sent_again = self.outcomes.counts, self._options.delivery != "at_most_once"
         left = counts["unsent"] + is_sent_again * counts["unknown"]
-        if self._reconciler is None or not late:
+        if self._reconciler is None:
             return left
         # A rejected row that is found late, or lost, was not among those left.
         found = sum(not copy.is_lost for copy in late)
