@@ -7,7 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tests.delivery.examples import PLACE, make_entries
+from tests.delivery.examples import PLACE, STREAM, make_entries
+from tests.delivery.talk import Talk
 from tests.internals import (
     ENVELOPE_BYTES,
     Answer,
@@ -19,19 +20,27 @@ from tests.internals import (
     Producer,
     Reconciler,
     Rejections,
+    RunLog,
 )
 from v3io_frames_put.config import Limits, Retry
 
 BUSY = Answer(503, {}, b"")
+THROTTLED = Answer(429, {}, b"")
+INVALID = Answer(400, {}, b'{"ErrorCode": -201326592, "ErrorMessage": "InvalidArgumentException"}')
 REFUSED = Fault("connect", "connecting", "refused")
 CUT_OFF = Fault("reset", "waiting", "cut off")
+RUN_ID = b"8 bytes."
 SIZE = 20  # of an entry
 SHORT_PAUSES = Retry(base_seconds=2)  # the first one is a second long, for it draws a half
 
 
-def make_producer(*, reconciler=None, **options):
+def make_producer(*, reconciler=None, run_log=None, **options):
     return Producer(
-        DeliveryOptions(**options), stream=PLACE, outcomes=Outcomes(), reconciler=reconciler
+        DeliveryOptions(**options),
+        stream=PLACE,
+        outcomes=Outcomes(),
+        reconciler=reconciler,
+        run_log=run_log,
     )
 
 
@@ -63,8 +72,8 @@ def fail(producer, attempt, *, now=0.0):
 @pytest.mark.parametrize(("short", "wants"), [(0, True), (1, False)])
 def test_a_window_is_taken_as_soon_as_it_fits(short, wants):
     window = 4 * SIZE
-    # One that waits, what is kept of it when it is sent, and the next one twice.
-    producer = make_producer(max_in_flight_bytes=4 * window - short)
+    # One that waits, as much that stays when it is sent, and what the next one takes: three.
+    producer = make_producer(max_in_flight_bytes=5 * window - short)
     offer(producer, [0] * 4)
     assert producer.wants_records is wants
 
@@ -79,8 +88,16 @@ def test_a_record_that_fits_to_the_byte_is_not_too_large(short, counts):
 
 def test_records_with_a_shard_and_those_without_a_destination_are_counted():
     producer = make_producer()
-    offer(producer, [5, 5, 7, 0], shard=np.array([1, 1, -1, -1], np.int32))
-    assert (producer.sharded_records, producer.free_records) == (2, 1)
+    offer(producer, [5, 5, 5, 0], shard=np.array([1, 1, 1, -1], np.int32))
+    assert (producer.sharded_records, producer.free_records) == (3, 1)
+
+
+def test_no_records_are_wanted_before_the_stream_was_looked_at():
+    reconciler = Reconciler(PLACE, RUN_ID, Retry())
+    producer = make_producer(reconciler=reconciler, delivery="exactly_once")
+    assert not producer.wants_records
+    reconciler.clear()
+    assert producer.wants_records
 
 
 # -- when it wakes, and what it waits for ----------------------------------------------------
@@ -109,7 +126,7 @@ def test_it_says_nothing_of_a_pause_while_others_are_under_way():
 
 def test_it_says_that_the_platform_asked_for_a_pause_until_that_is_over():
     producer = one_record()
-    offer(producer, [0])
+    offer(producer, [0, 0])
     fail(producer, Answer(429, {"retry-after": "7"}, b""))
     assert producer.waiting(6.9) == "the platform asked for a pause of 0.1 s"
     assert producer.next_request(6.9) is None
@@ -134,15 +151,133 @@ def test_it_does_not_wake_when_no_more_may_be_under_way_or_it_is_stopped():
 
 def test_it_wakes_for_a_look_up_as_for_a_pause():
     retry = replace(SHORT_PAUSES, settle_seconds=9.0)
-    reconciler = Reconciler(PLACE, b"8 bytes.", retry)
+    reconciler = Reconciler(PLACE, RUN_ID, retry)
     producer = one_record(reconciler=reconciler, delivery="exactly_once", retry=retry)
     assert producer.wake_at(0.0) == 0.0  # the stream is looked at before anything is sent
     reconciler.clear()
     offer(producer, [0, 0])
     fail(producer, CUT_OFF)
     assert producer.wake_at(0.0) == 9.0
-    fail(producer, Answer(429, {}, b""))
+    fail(producer, THROTTLED)
     assert producer.wake_at(0.0) == 1.0
+
+
+# -- look-ups --------------------------------------------------------------------------------
+
+
+def asks(producer, now=0.0):
+    """Tell what is asked now, and leave it unanswered."""
+    _, request = producer.next_request(now)
+    return request.headers.get("X-v3io-function", "GET")
+
+
+def answer_queries(producer, talk, now=0.0):
+    """Answer what is asked until a PutRecords request leaves; return its ticket."""
+    while True:
+        ticket, request = producer.next_request(now)
+        if request.headers.get("X-v3io-function") == "PutRecords":
+            return ticket
+        producer.complete(ticket, talk.answer(request), now=now, draw=0.5)
+
+
+def with_look_ups(**options):
+    retry = Retry(settle_seconds=0, base_seconds=0, **options)
+    reconciler = Reconciler(PLACE, RUN_ID, retry)
+    return one_record(reconciler=reconciler, delivery="exactly_once", retry=retry)
+
+
+def test_the_last_scan_waits_until_all_is_sent():
+    producer, talk = with_look_ups(), Talk()
+    answer_the_first = producer.next_request(0.0)
+    producer.complete(answer_the_first[0], talk.answer(answer_the_first[1]), now=0.0, draw=0.5)
+    while not producer.wants_records:
+        ticket, request = producer.next_request(0.0)
+        producer.complete(ticket, talk.answer(request), now=0.0, draw=0.5)
+    offer(producer, [0, 0])
+    producer.close()
+    producer.complete(answer_queries(producer, talk), CUT_OFF, now=0.0, draw=0.5)
+    for _ in range(2):  # the one that is looked up and not found, and the other
+        producer.complete(answer_queries(producer, talk), INVALID, now=0.0, draw=0.5)
+    assert producer.outcomes.counts["rejected"] == 2  # it was proven that nothing is stored
+    assert not producer.is_done
+    assert asks(producer) == "DescribeStream"
+
+
+@pytest.mark.parametrize(
+    ("answer", "cause"),
+    [
+        (Answer(403, {}, b""), "permission"),
+        (Answer(401, {}, b""), "authentication"),
+        (BUSY, "unavailable"),
+    ],
+)
+def test_a_look_up_that_cannot_go_on_stops_the_run(answer, cause):
+    producer = with_look_ups(deadline_seconds=1)
+    now = 0.0
+    while not producer.stopped:
+        fail(producer, answer, now=now)
+        now += 0.5
+    assert producer.stopped.cause == cause
+
+
+def test_a_look_up_on_no_stream_stops_the_run():
+    producer, talk = with_look_ups(), Talk()
+    talk.platform.delete_stream(STREAM)
+    while not producer.stopped:
+        ticket, request = producer.next_request(0.0)
+        producer.complete(ticket, talk.answer(request), now=0.0, draw=0.5)
+    assert producer.stopped.cause == "missing"
+
+
+# -- what it writes to the run log -----------------------------------------------------------
+
+
+class NotedRunLog(RunLog):
+    """Keeps the order of its calls."""
+
+    def __init__(self):
+        self.noted = []
+
+    def begin(self, low_watermark):
+        self.noted.append("begin")
+
+    def note_request(self, batch):
+        self.noted.append("request")
+
+    def note_answered(self, ticket):
+        self.noted.append("answered")
+
+    def note_refused(self, ticket):
+        self.noted.append("refused")
+
+    def note_in_doubt(self, batch):
+        self.noted.append("in doubt")
+
+
+def test_the_run_log_begins_with_the_first_request_of_exactly_once():
+    log, reconciler = NotedRunLog(), Reconciler(PLACE, RUN_ID, Retry())
+    reconciler.clear()
+    producer = one_record(run_log=log, reconciler=reconciler, delivery="exactly_once")
+    offer(producer, [0, 0])
+    send(producer)
+    send(producer)
+    assert log.noted == ["begin", "request", "request"]
+    log.noted.clear()
+    producer = one_record(run_log=log)
+    offer(producer, [0])
+    send(producer)
+    assert log.noted == ["request"]
+
+
+@pytest.mark.parametrize(
+    ("attempt", "noted"), [(THROTTLED, "refused"), (BUSY, "in doubt"), (CUT_OFF, "in doubt")]
+)
+def test_the_run_log_notes_whether_a_request_may_be_stored(attempt, noted):
+    log = NotedRunLog()
+    producer = one_record(run_log=log)
+    offer(producer, [0])
+    fail(producer, attempt)
+    assert log.noted == ["request", noted]
 
 
 # -- what it counts --------------------------------------------------------------------------
@@ -173,7 +308,7 @@ def test_what_is_left_is_what_the_same_call_would_send(delivery, left):
 
 
 def test_what_was_found_late_is_not_left():
-    reconciler = Reconciler(PLACE, b"8 bytes.", Retry())
+    reconciler = Reconciler(PLACE, RUN_ID, Retry())
     reconciler.clear()
     producer = one_record(reconciler=reconciler, delivery="exactly_once")
     offer(producer, [0, 0])

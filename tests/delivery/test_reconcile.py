@@ -534,6 +534,7 @@ def test_a_look_up_begins_once_it_has_settled():
     assert reconciler.clear() == [second, first]
     assert reconciler.batches == []
     assert not reconciler.has_work
+    assert reconciler.late() == []  # nothing is lost where no last scan missed it
 
 
 def test_one_last_scan_follows_the_look_ups():
@@ -565,6 +566,7 @@ def test_a_look_up_that_is_given_up_proves_nothing():
     [lookup] = reconciler.take_lookups()
     assert not lookup.is_found.any()
     assert not lookup.is_proven.any()
+    assert reconciler.late() == []  # the last scan may still find them
 
 
 def test_batches_share_a_watermark_that_outweighs_them_and_keep_their_first():

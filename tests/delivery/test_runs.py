@@ -100,6 +100,13 @@ def test_an_invalid_request_is_bisected_down_to_the_one_bad_row(bad, max_in_flig
     assert sorted(run.stored) == [row for row in range(8) if row != bad]
 
 
+def test_bisecting_does_not_make_later_requests_smaller():
+    faults = [local.faults.refused(**INVALID, containing='"row":0}', **FOR_EVER)]
+    run = Run(faults, one_by_one(8))
+    run.send(rows_frame(16))
+    assert run.sizes == [8, 4, 2, 1, 1, 2, 4, 8]
+
+
 def test_bisecting_finds_several_bad_rows():
     faults = [
         local.faults.refused(**INVALID, containing=f'"row":{bad}}}', **FOR_EVER)
