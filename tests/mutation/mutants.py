@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import NamedTuple
 
 COMPARISONS: dict[type[ast.cmpop], type[ast.cmpop]] = {
@@ -41,7 +42,7 @@ def make_mutants(source: str) -> Iterator[Mutant]:
     seen: dict[str, int] = {}
     for number in range(count):
         tree = ast.parse(source)
-        where, node, change = list(_find_changes(tree))[number]
+        where, node, change = next(islice(_find_changes(tree), number, None))
         before = _show(node)
         change()
         label = f"{where}: {before} -> {_show(node)}"

@@ -91,10 +91,18 @@ class CpuLimit:
         signal.setitimer(signal.ITIMER_PROF, CPU_SECONDS)  # which ends in SIGPROF
 
 
+def labels_of(name: str) -> list[str]:
+    """Return the labels of all mutants of a module."""
+    return [mutant.label for mutant in make_mutants(path_of(name).read_text())]
+
+
+def path_of(name: str) -> Path:
+    return Path(*MODULES[name].split(".")).with_suffix(".py").resolve()
+
+
 def find_survivors(name: str) -> Iterator[str]:
     """Yield the labels of the mutants of a module that no law notices."""
-    module = MODULES[name]
-    path = Path(*module.split(".")).with_suffix(".py").resolve()
+    module, path = MODULES[name], path_of(name)
     source = path.read_text()
     if _is_killed(module, path, Mutant("unchanged", ast.parse(source))):
         raise RuntimeError("the laws fail without a mutant: run them by pytest and see")
