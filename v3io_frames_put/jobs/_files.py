@@ -8,7 +8,6 @@ import logging
 import os
 import re
 import shutil
-import stat
 import sys
 import tempfile
 from dataclasses import dataclass, field
@@ -281,11 +280,9 @@ def _list(filesystem: Any, path: str, shown: str) -> tuple[list[Any], str]:
     if info.type == fs.FileType.Directory:
         return [*_walk(filesystem, path)], path
     if info.type == fs.FileType.Unknown and _is_local(filesystem):
-        is_pipe = stat.S_ISFIFO(os.stat(path).st_mode)  # noqa: PTH116 - as text, for Arrow
-        what = "a named pipe" if is_pipe else "neither a file nor a folder"
         raise ConfigError(
-            f"{shown!r} is {what}, which can be read only once. Send it to standard input, and "
-            f"name {STDIN} with input_format."
+            f"{shown!r} is a named pipe or a device, which can be read only once. Send it to "
+            f"standard input, and name {STDIN} with input_format."
         )
     if not glob.has_magic(path):
         raise ConfigError(f"{shown!r}: there is no such file. Check the path.")

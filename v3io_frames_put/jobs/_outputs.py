@@ -413,9 +413,10 @@ def write_failed_rows(table: FileTable, sink: Sink, path: Path, *, with_unknown:
     schema, count = failed_schema(path, table), 0
     wanted = pa.array(["rejected", "unsent", *(["unknown"] if with_unknown else [])])
     unread = {file.name for file in table.files[len(table.ends) :]}
-    again = pa.array(unread.union(sink.tally.failing), pa.string())
+    again = unread.union(sink.tally.failing)
+    names = pa.array(sorted(again), pa.string())
     known = (
-        rows.filter(pc.is_in(rows["file"].cast(pa.string()), again)).select(_WHY.names).cast(_WHY)
+        rows.filter(pc.is_in(rows["file"].cast(pa.string()), names)).select(_WHY.names).cast(_WHY)
         for rows in sink.rows()
     )
     outcomes = RowReader(
@@ -423,7 +424,7 @@ def write_failed_rows(table: FileTable, sink: Sink, path: Path, *, with_unknown:
     )
     with open_parquet(path, schema) as writer:
         for number, file in enumerate(table.files):
-            if file.name not in again.to_pylist():
+            if file.name not in again:
                 continue
             if not file.is_unchanged():
                 raise DataError(f"{file.name} has changed since it was published.")
