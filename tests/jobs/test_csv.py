@@ -205,7 +205,7 @@ class TestTypes:
         if dtype == "string":
             assert [row["x"] or "" for row in found.rows] == cells
 
-    @pytest.mark.parametrize("odd", ["007", "0x1F", "12E45", "oops", str(2**70)])
+    @pytest.mark.parametrize("odd", ["007", "0x1F", "12E45", "oops", str(2**70), "1e+400"])
     def test_a_later_cell_that_does_not_fit_rejects_its_row(self, tmp_path, odd):
         lines = [*("7,a" for _ in range(300_000)), f"{odd},b", "8,c"]
         found = read_rows(write_text(tmp_path / "a.csv", "n,t", *lines))
@@ -221,6 +221,12 @@ class TestTypes:
             "[501, Decimal('1.10'), datetime.time(10, 30)]"
         )
         assert found.invalid == {1: {"zip": "x", "d": "1.234", "at": "9"}}
+
+    def test_a_number_that_no_double_holds_rejects_its_row(self, tmp_path):
+        path = write_text(tmp_path / "a.csv", "x,y", "1e+400,a", "1.5,b", "-2,c", "inf,d")
+        found = read_rows(path, types={"x": "double"})
+        assert found.invalid == {0: {"x": "1e+400"}}
+        assert found.rows[3]["x"] == float("inf")
 
     def test_what_made_text_of_a_column_is_told(self, tmp_path):
         lines = [*(str(n) for n in range(98)), "N/A", "00501"]

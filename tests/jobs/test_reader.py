@@ -104,6 +104,12 @@ class TestIndex:
             {"index": 1, "a": 3},
         ]
 
+    def test_a_range_is_not_a_column_of_the_file(self, publish, tmp_path, sent):
+        frame = pd.DataFrame({"a": [1, 2]}, index=pd.RangeIndex(5, 7, name="t"))
+        frame.to_parquet(tmp_path / "a.parquet")
+        publish(tmp_path / "a.parquet", index=True)
+        assert sent("a") == [{"a": 1}, {"a": 2}]
+
     def test_is_not_sent_from_failed_rows_either(self, publish, tmp_path, sent):
         frame = pd.DataFrame({"a": [1, 2]}, index=pd.Index(["k", "x" * 300], name="t"))
         frame.to_parquet(tmp_path / "a.parquet")

@@ -172,12 +172,12 @@ def cast_text(
             cells = pc.replace_substring(cells, point, ".")
         if is_strict:
             fits &= _matches(cells, _REAL)
-        if pt.is_floating(dtype):
-            fits &= _is_exact(cells, dtype)
     bad = ~fits & to_numpy(cells.is_valid())
     if bad.any():
         cells = pc.if_else(pa.array(bad), None, cells)
     cast, invalid = try_cast(cells, lambda part: part.cast(dtype))
+    if pt.is_floating(dtype):
+        invalid |= _find_changed(cells, cast)
     return cast, bad | invalid
 
 
@@ -185,16 +185,15 @@ def _matches(cells: pa.Array, pattern: str) -> NDArray[np.bool_]:
     return to_numpy(pc.fill_null(pc.match_substring_regex(cells, pattern), False))  # noqa: FBT003 - Arrow's signature
 
 
-def _is_exact(cells: pa.Array, dtype: pa.DataType) -> NDArray[np.bool_]:
-    """Return which texts are not whole numbers that a float of the type would change."""
-    exact = np.ones(len(cells), bool)
-    digits = 16 if dtype.bit_width == 64 else 3  # noqa: PLR2004 - a double holds any 15 digits
-    real: Any = {16: np.float16, 32: np.float32, 64: np.float64}[dtype.bit_width]
+def _find_changed(cells: pa.Array, cast: pa.Array) -> NDArray[np.bool_]:
+    """Return which numbers floats do not hold: long whole ones, and those that became infinite."""
+    changed: NDArray[np.bool_] = np.isinf(to_numpy(cast))
+    if changed.any():
+        changed &= _matches(cells, "[0-9]")
+    digits = 16 if cast.type.bit_width == 64 else 3  # noqa: PLR2004 - a double holds any 15 digits
     for row in np.flatnonzero(_matches(cells, rf"^-?[0-9]{{{digits},}}$")).tolist():
-        text = cells[row].as_py()
-        with np.errstate(over="ignore"):
-            exact[row] = Decimal(float(real(text))) == Decimal(text)
-    return exact
+        changed[row] = Decimal(cast[row].as_py()) != Decimal(cells[row].as_py())
+    return changed
 
 
 def try_cast(cells: Any, convert: Callable[[Any], pa.Array]) -> tuple[pa.Array, NDArray[np.bool_]]:

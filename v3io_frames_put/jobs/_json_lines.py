@@ -11,10 +11,10 @@ import pyarrow.compute as pc
 import pyarrow.types as pt
 
 from .._encode.json_lines import LINE, parse_lines
-from .._encode.layouts import is_bytes, is_list, is_text
+from .._encode.layouts import is_bytes, is_list, is_text, to_numpy
 from ..errors import DataError
 from ._cast import cast_text, try_cast
-from ._files import BLOCK_BYTES, MAX_LINE_BYTES, InputFile
+from ._files import BLOCK_BYTES, InputFile
 from ._formats import LINE_FIELD, Piece, Reader, show_bytes
 
 if TYPE_CHECKING:
@@ -24,9 +24,8 @@ if TYPE_CHECKING:
 
 
 _BLANKS: Final = " \t\r\n"  # white space of JSON
-_TOO_LONG: Final = f"a line longer than {MAX_LINE_BYTES:,} bytes"
 _LARGEST: Final = 10**300  # whole number that is compared with a float
-_VALUES: Final = msgspec.json.Decoder(list[Any])
+_STRINGS: Final = msgspec.json.Decoder(list[str | None])
 _OBJECT: Final = msgspec.json.Decoder(dict[str, Any])
 _MEMBERS: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
@@ -68,20 +67,16 @@ class LinesReader(Reader):
         for block in self.file.read_blocks(block_bytes):
             self.position = block.position
             if block.is_cut:
-                line = pa.array([block.text], pa.binary())
-                piece = Piece(self.unit, np.array([first]), {LINE: line})
-                piece.reject_row(0, block.text, _TOO_LONG)
+                piece = self.reject_line(first, block.text)
+                piece.columns[LINE] = pa.array([block.text], pa.binary())
+                yield piece
                 first += 1
             else:
                 lines = _split_lines(block.text)
-                numbers = np.arange(first, first + len(lines))
+                given = pc.indices_nonzero(pc.binary_length(lines))
+                kept = lines if len(given) == len(lines) else lines.take(given)
+                yield Piece(self.unit, first + given.to_numpy().astype(np.int64), {LINE: kept})
                 first += len(lines)
-                is_given = pc.greater(pc.binary_length(lines), 0)
-                if is_given.true_count < len(lines):
-                    lines = lines.filter(is_given)
-                    numbers = numbers[is_given.to_numpy(zero_copy_only=False)]
-                piece = Piece(self.unit, numbers, {LINE: lines})
-            yield piece
 
 
 def _split_lines(text: bytes) -> pa.BinaryArray:
@@ -138,22 +133,28 @@ class JsonColumnsReader(LinesReader):
         self, name: str, cells: pa.BinaryArray, dtype: pa.DataType, *, is_asked: bool
     ) -> tuple[pa.Array, NDArray[np.bool_]]:
         """Cast JSON text; a value of another JSON type does not fit."""
-        texts = cells.to_pylist()
-        values = _VALUES.decode(b"[%b]" % b",".join(text or b"null" for text in texts))
-        if is_text(dtype) and (is_asked or name in self._mixed):  # other values as they are written
-            pairs = zip(texts, values, strict=True)
-            values = [text and (v if isinstance(v, str) else text.decode()) for text, v in pairs]
-            return pa.array(values, dtype), np.zeros(len(cells), bool)
-        if not (pt.is_temporal(dtype) or pt.is_decimal(dtype) or is_bytes(dtype)):
-            return _cast_values(values, dtype)
-        if pt.is_decimal(dtype):  # from the digits
-            pairs = zip(texts, values, strict=True)
-            wanted = [text.decode() if type(v) in (int, float) else None for text, v in pairs]
+        if pt.is_nested(dtype):
+            values = [_decode(text) for text in cells.to_pylist()]
+            fitting = [value if _fits(value, dtype) else None for value in values]
+            cast, bad = try_cast(fitting, lambda part: pa.array(part, dtype))
         else:
-            wanted = [value if isinstance(value, str) else None for value in values]
-        cast, bad = cast_text(pa.array(wanted, pa.string()), dtype)
-        pairs = zip(wanted, values, strict=True)
-        return cast, bad | [text is None and value is not None for text, value in pairs]
+            wanted = self._read_texts(name, cells, dtype, is_asked=is_asked)
+            is_strict = pt.is_boolean(dtype)  # a number is not one
+            cast, bad = cast_text(wanted, dtype, is_strict=is_strict)
+        return cast, bad | to_numpy(pc.and_(cells.is_valid(), cast.is_null()))
+
+    def _read_texts(
+        self, name: str, cells: pa.BinaryArray, dtype: pa.DataType, *, is_asked: bool
+    ) -> pa.StringArray:
+        """Return strings for types that are written as such, else other values as written."""
+        is_string = pc.starts_with(cells, '"')
+        others = pc.if_else(is_string, None, cells).cast(pa.string())
+        if not (is_text(dtype) or is_bytes(dtype) or pt.is_temporal(dtype)):
+            return others
+        quoted = pc.if_else(is_string, cells, b"null").fill_null(b"null").to_pylist()
+        strings = pa.array(_STRINGS.decode(b"[%b]" % b",".join(quoted)), pa.string())
+        is_any = is_text(dtype) and (is_asked or name in self._mixed)
+        return pc.coalesce(strings, others) if is_any else strings
 
     def show(self, cell: pa.Scalar) -> str:
         """Return the text of a cell that does not fit."""
@@ -180,29 +181,18 @@ def _infer_type(values: list[Any]) -> pa.DataType | None:
         return None
 
 
-def _cast_values(values: list[Any], dtype: pa.DataType) -> tuple[pa.Array, NDArray[np.bool_]]:
-    kind = _kind_of(dtype)
-    fits = [True] * len(values)
-    if kind is None or not set(map(type, values)) <= {kind, type(None)}:
-        fits = [_fits(value, dtype) for value in values]
-        values = [value if is_fit else None for value, is_fit in zip(values, fits, strict=True)]
-    cast, bad = try_cast(values, lambda part: pa.array(part, dtype))
-    return cast, bad | ~np.array(fits, bool)
-
-
-def _kind_of(dtype: pa.DataType) -> type | None:
-    """Return what Python has for the JSON values of a type; None: they are nested."""
-    kinds = ((pt.is_integer, int), (pt.is_floating, float), (pt.is_boolean, bool), (is_text, str))
-    return next((kind for is_kind, kind in kinds if is_kind(dtype)), None)
+def _decode(text: bytes | None) -> Any:
+    """Return the value of JSON text; None: it is null, or no number that Python holds."""
+    try:
+        return None if text is None else msgspec.json.decode(text)
+    except msgspec.DecodeError:
+        return None
 
 
 def _fits(value: Any, dtype: pa.DataType) -> bool:
     """Return whether a JSON value has the shape of a type, and members that it does not lose."""
-    kind = _kind_of(dtype)
-    if value is None or type(value) is kind:
+    if value is None:
         return True
-    if kind is float and type(value) is int:
-        return abs(value) < _LARGEST and float(value) == value
     if pt.is_struct(dtype):
         types = {field.name: field.type for field in dtype}
         return isinstance(value, dict) and all(
@@ -210,4 +200,7 @@ def _fits(value: Any, dtype: pa.DataType) -> bool:
         )
     if is_list(dtype):
         return isinstance(value, list) and all(_fits(item, dtype.value_type) for item in value)
-    return False
+    if pt.is_floating(dtype) and type(value) is int:
+        return abs(value) < _LARGEST and float(value) == value
+    kinds = ((pt.is_integer, int), (pt.is_floating, float), (pt.is_boolean, bool), (is_text, str))
+    return any(is_kind(dtype) and type(value) is kind for is_kind, kind in kinds)
