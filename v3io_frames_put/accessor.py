@@ -82,10 +82,19 @@ class V3ioAccessor:
         from .widget import Uploader
 
         return Uploader(
-            self._to_pandas(), stream, client=client, columns=columns, index=index, format=format,
-            rows_per_record=rows_per_record, partition_key=partition_key, shard=shard,
-            client_info=client_info, delivery=delivery, journal=journal,
-        )  # fmt: skip
+            self._to_pandas(),
+            stream,
+            client=client,
+            columns=columns,
+            index=index,
+            format=format,
+            rows_per_record=rows_per_record,
+            partition_key=partition_key,
+            shard=shard,
+            client_info=client_info,
+            delivery=delivery,
+            journal=journal,
+        )
 
     def summary(self) -> Summary:
         """Count the outcomes in a results frame; see `v3io_frames_put.summarize`."""

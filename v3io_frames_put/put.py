@@ -156,17 +156,30 @@ def put_records(  # noqa: PLR0913  # the one public verb
     client = pick_client(client)
     is_resumable = journal is not None or resume is not None
     plan = plan_run(
-        data, stream, client=client, progress=progress, cancel=cancel,
+        data,
+        stream,
+        client=client,
+        progress=progress,
+        cancel=cancel,
         row_options=RowOptions(
-            columns=columns, index=index, format=format, rows_per_record=rows_per_record,
-            partition_key=partition_key, shard=shard, client_info=client_info, encoding=encoding,
+            columns=columns,
+            index=index,
+            format=format,
+            rows_per_record=rows_per_record,
+            partition_key=partition_key,
+            shard=shard,
+            client_info=client_info,
+            encoding=encoding,
         ),
         delivery_options=DeliveryOptions(
-            delivery=delivery, order=order,
-            max_in_flight=max_in_flight, max_in_flight_bytes=max_in_flight_bytes,
-            retry=client.retry if is_resumable else client.interactive_retry, limits=client.limits,
+            delivery=delivery,
+            order=order,
+            max_in_flight=max_in_flight,
+            max_in_flight_bytes=max_in_flight_bytes,
+            retry=client.retry if is_resumable else client.interactive_retry,
+            limits=client.limits,
         ),
-    )  # fmt: skip
+    )
     if is_resumable:
         check_resumable(plan)
     with open_journal(journal) as log:

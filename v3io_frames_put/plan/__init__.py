@@ -107,17 +107,26 @@ def plan_records(  # noqa: PLR0913  # the options of put_records
     (2, 1, b'{"sensor":"attic","celsius":31.5}')
     """
     return plan_source(
-        data, stream,
+        data,
+        stream,
         row_options=RowOptions(
-            columns=columns, index=index, format=format, rows_per_record=rows_per_record,
-            partition_key=partition_key, shard=shard, client_info=client_info, encoding=encoding,
+            columns=columns,
+            index=index,
+            format=format,
+            rows_per_record=rows_per_record,
+            partition_key=partition_key,
+            shard=shard,
+            client_info=client_info,
+            encoding=encoding,
         ),
         delivery_options=DeliveryOptions(
-            delivery=delivery, order=order,
-            max_in_flight=max_in_flight, max_in_flight_bytes=max_in_flight_bytes,
+            delivery=delivery,
+            order=order,
+            max_in_flight=max_in_flight,
+            max_in_flight_bytes=max_in_flight_bytes,
             limits=client.limits if client else Limits(),
         ),
-    )  # fmt: skip
+    )
 
 
 def plan_source(
