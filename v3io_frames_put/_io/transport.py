@@ -254,9 +254,8 @@ def _read_settings(endpoint: Endpoint, url: str) -> tuple[bool | str, dict[str, 
         # A path has become text when the endpoint was made.
         wanted = cast("bool | str", endpoint.verify)
         settings = session.merge_environment_settings(url, {}, None, wanted, None)
-    proxies: dict[str, str] = {
-        scheme: Secret(proxy) for scheme, proxy in settings["proxies"].items()
-    }
+    found = settings["proxies"]
+    proxies: dict[str, str] = dict(zip(found, map(Secret, found.values()), strict=True))
     return cast("bool | str", settings["verify"]), proxies
 
 

@@ -217,8 +217,8 @@ class Outcomes:
         self.record(
             rows,
             "rejected",
-            error_message=np.array([self._texts.number(name) for name in names], np.int32),
-            error_detail=np.array([self._texts.number(detail) for detail in details], np.int32),
+            error_message=np.array(list(map(self._texts.number, names)), np.int32),
+            error_detail=np.array(list(map(self._texts.number, details)), np.int32),
         )
 
     def _write(
