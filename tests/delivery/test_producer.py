@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -31,6 +32,7 @@ REFUSED = Fault("connect", "connecting", "refused")
 CUT_OFF = Fault("reset", "waiting", "cut off")
 RUN_ID = b"8 bytes."
 SIZE = 20  # of an entry
+NOTHING = Rejections(np.zeros(0, np.int64), [], [])
 SHORT_PAUSES = Retry(base_seconds=2)  # the first one is a second long, for it draws a half
 
 
@@ -52,8 +54,7 @@ def one_record(**options):
 def offer(producer, destinations, **columns):
     entries = make_entries(destinations, first_row=producer.outcomes.num_rows, size=SIZE)
     entries = replace(entries, **columns)
-    nothing = Rejections(np.zeros(0, np.int64), [], [])
-    producer.offer(EncodedRecords(len(destinations), entries, nothing))
+    producer.offer(EncodedRecords(len(destinations), entries, NOTHING))
 
 
 def send(producer, now=0.0):
@@ -165,19 +166,20 @@ def test_it_wakes_for_a_look_up_as_for_a_pause():
 # -- look-ups --------------------------------------------------------------------------------
 
 
-def asks(producer, now=0.0):
-    """Tell what is asked now, and leave it unanswered."""
-    _, request = producer.next_request(now)
-    return request.headers.get("X-v3io-function", "GET")
+def look_at_the_stream(producer, talk):
+    """Answer what is asked before any records are wanted."""
+    while not producer.wants_records:
+        ticket, request = producer.next_request(0.0)
+        producer.complete(ticket, talk.answer(request), now=0.0, draw=0.5)
 
 
-def answer_queries(producer, talk, now=0.0):
+def answer_queries(producer, talk):
     """Answer what is asked until a PutRecords request leaves; return its ticket."""
     while True:
-        ticket, request = producer.next_request(now)
+        ticket, request = producer.next_request(0.0)
         if request.headers.get("X-v3io-function") == "PutRecords":
             return ticket
-        producer.complete(ticket, talk.answer(request), now=now, draw=0.5)
+        producer.complete(ticket, talk.answer(request), now=0.0, draw=0.5)
 
 
 def with_look_ups(**options):
@@ -188,19 +190,28 @@ def with_look_ups(**options):
 
 def test_the_last_scan_waits_until_all_is_sent():
     producer, talk = with_look_ups(), Talk()
-    answer_the_first = producer.next_request(0.0)
-    producer.complete(answer_the_first[0], talk.answer(answer_the_first[1]), now=0.0, draw=0.5)
-    while not producer.wants_records:
-        ticket, request = producer.next_request(0.0)
-        producer.complete(ticket, talk.answer(request), now=0.0, draw=0.5)
+    look_at_the_stream(producer, talk)
     offer(producer, [0, 0])
     producer.close()
     producer.complete(answer_queries(producer, talk), CUT_OFF, now=0.0, draw=0.5)
     for _ in range(2):  # the one that is looked up and not found, and the other
         producer.complete(answer_queries(producer, talk), INVALID, now=0.0, draw=0.5)
-    assert producer.outcomes.counts["rejected"] == 2  # it was proven that nothing is stored
+    counts = producer.outcomes.counts
+    assert (counts["rejected"], counts["unknown"]) == (2, 0)  # nothing is stored, it was proven
     assert not producer.is_done
-    assert asks(producer) == "DescribeStream"
+    _, request = producer.next_request(0.0)
+    assert request.headers["X-v3io-function"] == "DescribeStream"
+
+
+def test_a_row_whose_look_up_is_given_up_is_unknown():
+    producer, talk = with_look_ups(deadline_seconds=1), Talk()
+    look_at_the_stream(producer, talk)
+    offer(producer, [0])
+    producer.close()
+    producer.complete(answer_queries(producer, talk), CUT_OFF, now=0.0, draw=0.5)
+    for now in (0.0, 1.0):
+        fail(producer, BUSY, now=now)
+    assert producer.outcomes.counts["unknown"] == 1
 
 
 @pytest.mark.parametrize(
@@ -278,6 +289,37 @@ def test_the_run_log_notes_whether_a_request_may_be_stored(attempt, noted):
     offer(producer, [0])
     fail(producer, attempt)
     assert log.noted == ["request", noted]
+
+
+# -- answers ---------------------------------------------------------------------------------
+
+
+def answer(*records):
+    failed = sum("ErrorCode" in record for record in records)
+    body = {"FailedRecordCount": failed, "Records": records}
+    return Answer(200, {}, msgspec.json.encode(body))
+
+
+def test_rows_of_a_pack_are_all_stored_where_their_record_is():
+    producer = make_producer()
+    entries = make_entries([0, 0], row_count=2)
+    producer.offer(EncodedRecords(4, entries, NOTHING))
+    producer.close()
+    stored = answer({"ShardId": 1, "SequenceNumber": 7}, {"ShardId": 2, "SequenceNumber": 9})
+    fail(producer, stored)
+    [page] = producer.outcomes.finish()
+    assert page["sequence_number"].to_pylist() == [7, 7, 9, 9]
+    assert page["shard_id"].to_pylist() == [1, 1, 2, 2]
+
+
+def test_records_that_are_refused_for_different_reasons_are_counted_once():
+    producer = make_producer()
+    offer(producer, [0, 0])
+    producer.close()
+    names = ("InvalidArgumentException", "ShardIDOutOfRangeException")
+    refused = [{"ErrorCode": -1, "ErrorMessage": name} for name in names]
+    fail(producer, answer(*refused))
+    assert producer.outcomes.counts["rejected"] == 2
 
 
 # -- what it counts --------------------------------------------------------------------------
