@@ -62,7 +62,7 @@ def send(producer, now=0.0):
     return ticket
 
 
-def fail(producer, attempt, *, now=0.0):
+def exchange(producer, attempt, *, now=0.0):
     """Send a request, and let it end so."""
     producer.complete(send(producer, now), attempt, now=now, draw=0.5)
 
@@ -108,7 +108,7 @@ def test_it_wakes_when_a_pause_is_over_and_says_so():
     producer = one_record(retry=SHORT_PAUSES)
     offer(producer, [0])
     assert (producer.wake_at(0.0), producer.waiting(0.0)) == (None, None)
-    fail(producer, BUSY)
+    exchange(producer, BUSY)
     assert producer.wake_at(0.0) == 1.0
     assert producer.waiting(0.5) == "the platform answered 503: HTTP 503; trying again in 0.5 s"
     assert producer.next_request(0.9) is None
@@ -119,7 +119,7 @@ def test_it_says_nothing_of_a_pause_while_others_are_under_way():
     producer = one_record()
     offer(producer, [0, 0])
     other = send(producer)
-    fail(producer, BUSY)
+    exchange(producer, BUSY)
     assert producer.waiting(0.0) is None
     producer.complete(other, BUSY, now=0.0, draw=0.5)
     assert producer.waiting(0.0) is not None
@@ -128,7 +128,7 @@ def test_it_says_nothing_of_a_pause_while_others_are_under_way():
 def test_it_says_that_the_platform_asked_for_a_pause_until_that_is_over():
     producer = one_record()
     offer(producer, [0, 0])
-    fail(producer, Answer(429, {"retry-after": "7"}, b""))
+    exchange(producer, Answer(429, {"retry-after": "7"}, b""))
     assert producer.waiting(6.9) == "the platform asked for a pause of 0.1 s"
     assert producer.next_request(6.9) is None
     assert producer.waiting(7.0) == "the platform answered 429: HTTP 429; trying again in 0.0 s"
@@ -138,14 +138,14 @@ def test_it_says_that_the_platform_asked_for_a_pause_until_that_is_over():
 def test_it_does_not_wake_when_no_more_may_be_under_way_or_it_is_stopped():
     producer = one_record(retry=SHORT_PAUSES)
     offer(producer, [0, 0, 0])
-    fail(producer, BUSY)
+    exchange(producer, BUSY)
     send(producer)
     assert producer.wake_at(0.0) == 1.0
     send(producer)
     assert producer.wake_at(0.0) is None
     producer = one_record()
     offer(producer, [0])
-    fail(producer, BUSY)
+    exchange(producer, BUSY)
     producer.stop()
     assert producer.wake_at(0.0) is None
 
@@ -157,9 +157,9 @@ def test_it_wakes_for_a_look_up_as_for_a_pause():
     assert producer.wake_at(0.0) == 0.0  # the stream is looked at before anything is sent
     reconciler.clear()
     offer(producer, [0, 0])
-    fail(producer, CUT_OFF)
+    exchange(producer, CUT_OFF)
     assert producer.wake_at(0.0) == 9.0
-    fail(producer, THROTTLED)
+    exchange(producer, THROTTLED)
     assert producer.wake_at(0.0) == 1.0
 
 
@@ -210,7 +210,7 @@ def test_a_row_whose_look_up_is_given_up_is_unknown():
     producer.close()
     producer.complete(answer_queries(producer, talk), CUT_OFF, now=0.0, draw=0.5)
     for now in (0.0, 1.0):
-        fail(producer, BUSY, now=now)
+        exchange(producer, BUSY, now=now)
     assert producer.outcomes.counts["unknown"] == 1
 
 
@@ -226,7 +226,7 @@ def test_a_look_up_that_cannot_go_on_stops_the_run(answer, cause):
     producer = with_look_ups(deadline_seconds=1)
     now = 0.0
     while not producer.stopped:
-        fail(producer, answer, now=now)
+        exchange(producer, answer, now=now)
         now += 0.5
     assert producer.stopped.cause == cause
 
@@ -287,7 +287,7 @@ def test_the_run_log_notes_whether_a_request_may_be_stored(attempt, noted):
     log = NotedRunLog()
     producer = one_record(run_log=log)
     offer(producer, [0])
-    fail(producer, attempt)
+    exchange(producer, attempt)
     assert log.noted == ["request", noted]
 
 
@@ -306,20 +306,21 @@ def test_rows_of_a_pack_are_all_stored_where_their_record_is():
     producer.offer(EncodedRecords(4, entries, NOTHING))
     producer.close()
     stored = answer({"ShardId": 1, "SequenceNumber": 7}, {"ShardId": 2, "SequenceNumber": 9})
-    fail(producer, stored)
+    exchange(producer, stored)
     [page] = producer.outcomes.finish()
     assert page["sequence_number"].to_pylist() == [7, 7, 9, 9]
     assert page["shard_id"].to_pylist() == [1, 1, 2, 2]
 
 
-def test_records_that_are_refused_for_different_reasons_are_counted_once():
+def test_records_that_are_stored_or_refused_for_different_reasons_are_counted_once():
     producer = make_producer()
-    offer(producer, [0, 0])
+    offer(producer, [0, 0, 0])
     producer.close()
     names = ("InvalidArgumentException", "ShardIDOutOfRangeException")
     refused = [{"ErrorCode": -1, "ErrorMessage": name} for name in names]
-    fail(producer, answer(*refused))
-    assert producer.outcomes.counts["rejected"] == 2
+    exchange(producer, answer({"ShardId": 1, "SequenceNumber": 7}, *refused))
+    counts = producer.outcomes.counts
+    assert (counts["stored"], counts["rejected"]) == (1, 2)
 
 
 # -- what it counts --------------------------------------------------------------------------
@@ -328,11 +329,11 @@ def test_records_that_are_refused_for_different_reasons_are_counted_once():
 def test_what_a_refused_connection_carried_is_not_counted_as_sent():
     producer = one_record(retry=SHORT_PAUSES)
     offer(producer, [0])
-    fail(producer, REFUSED)
+    exchange(producer, REFUSED)
     assert (producer.bytes_sent, producer.retried_rows) == (0, 0)
-    fail(producer, BUSY, now=1.0)
+    exchange(producer, BUSY, now=1.0)
     assert (producer.bytes_sent, producer.retried_rows) == (SIZE + ENVELOPE_BYTES, 0)
-    fail(producer, BUSY, now=9.0)
+    exchange(producer, BUSY, now=9.0)
     assert (producer.bytes_sent, producer.retried_rows) == (2 * (SIZE + ENVELOPE_BYTES), 1)
 
 

@@ -19,6 +19,16 @@ EXPLAINED: dict[str, dict[str, str]] = {
         ),
         "PriorOutcomes.record_found: missing > 0 -> missing >= 0": "it would append no row",
     },
+    "producer": {
+        "Producer._parse: batch.attempts > 1 -> batch.attempts >= 1": (
+            "before its first answer no record has a later one of its destination stored"
+        ),
+        "Producer._record_stored: batch.attempts > 1 -> batch.attempts >= 1": (
+            "no record of a first request was sent twice"
+        ),
+        "Producer._split: half < self._limits.max_body_bytes -> "
+        "half <= self._limits.max_body_bytes": "the limit would be set to what it is",
+    },
     "reconciler": {
         ": True -> False": "align= of POSITION, whose columns hold the same without it",
         "RecordsInDoubt.add: len(self._parts[-1]) < 2 * len(part) -> "
