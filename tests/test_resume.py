@@ -156,6 +156,14 @@ def test_what_is_not_the_same_run_is_refused_before_anything_is_sent(platform, c
     assert len(platform.requests) == seen
 
 
+def test_packs_of_data_that_is_read_once_cannot_be_looked_up_and_are_refused(platform):
+    options = {"delivery": "exactly_once", "rows_per_record": 3}
+    before = put(platform, **options)
+    read_once = pa.Table.from_pandas(FRAME).to_reader()
+    with pytest.raises(ConfigError, match="can be read once"):
+        put(platform, read_once, resume=before, **options)
+
+
 def test_rows_that_were_never_sent_are_sent_though_the_unknown_ones_cannot_be_looked_up(platform):
     platform.faults = [faults.Answer(status=504, stored="all", wait_seconds=0.5, times=None)]
     cancel = threading.Event()

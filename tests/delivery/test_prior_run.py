@@ -202,6 +202,7 @@ def test_without_a_proof_unknown_rows_stay_so_and_open_ones_if_they_may_have_bee
     left = UNKNOWN if may_miss_requests else OPEN
     assert recall(prior, 3)["status"].tolist() == [UNKNOWN, left, STORED]
     assert in_doubt.is_over
+    assert not in_doubt.needs_last_scan
     assert in_doubt.contains(as_rows([0, 1])).tolist() == [False, False]
 
 
@@ -248,6 +249,7 @@ def test_a_copy_that_comes_after_the_look_up_is_late_or_a_duplicate():
     in_doubt = make_in_doubt(prior)
     in_doubt.take(found((0, 1, 0, 5)), proves_absence=True)
     in_doubt.note_positions(as_rows([1, 3]), as_rows([[0, 6], [0, 7]]))
+    assert in_doubt.unseen_rows() == [2]
     in_doubt.note_copies(
         found((0, 1, 0, 5), (0, 1, 0, 8), (1, 1, 0, 6), (1, 1, 0, 9), (2, 1, 0, 10), (3, 1, 0, 7))
     )

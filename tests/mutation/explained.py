@@ -14,7 +14,10 @@ EXPLAINED: dict[str, dict[str, str]] = {
         "copy.sequence_number >= least[copy.row]": "the same",
     },
     "prior_run": {
-        "PriorOutcomes.late_rows: status >= 0 -> status > 0": (
+        "PriorOutcomes.late_rows: (status >= 0) & (status != _STORED) -> "
+        "(status >= 0) | (status != _STORED)": "pages are loaded of which no row is late",
+        "PriorOutcomes.late_rows: status >= 0 -> status > 0": "0 is stored, the next condition",
+        "PriorOutcomes.late_rows: status >= 0 -> status > 0 (no. 2)": (
             "0 is stored, which no number of attempts makes late"
         ),
         "PriorOutcomes.record_found: missing > 0 -> missing >= 0": "it would append no row",
