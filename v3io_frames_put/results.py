@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
 StoredOrder: TypeAlias = Literal["key", "shard", "unknown", "none"]
 
-_AMENDED: Final = (
+ANSWER_COLUMNS: Final = (
     "status",
     "shard_id",
     "sequence_number",
     "error_code",
     "error_message",
     "error_detail",
-)
+)  # what became of a row, and where it is
 _FIRST: Final = 100  # row numbers named in full; the rest is a count
 
 
@@ -192,7 +192,7 @@ def amend_results(
     places: Any = results.iloc
     if late:
         rows, cells = [copy.row for copy in late], [_amended_cells(copy) for copy in late]
-        for name, values in zip(_AMENDED, zip(*cells, strict=True), strict=True):
+        for name, values in zip(ANSWER_COLUMNS, zip(*cells, strict=True), strict=True):
             places[rows, results.columns.get_loc(name)] = list(values)
     if duplicates:
         marked = sorted({copy.row for copy in duplicates})

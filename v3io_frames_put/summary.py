@@ -15,7 +15,7 @@ from . import _html
 from ._html import plural
 from ._producer.values import STATUSES
 from .errors import ConfigError
-from .results import ATTRS_KEY
+from .results import ANSWER_COLUMNS, ATTRS_KEY
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -28,15 +28,7 @@ _DRAWN_SHARDS: Final = 256
 _OPEN_SHARDS: Final = 64  # more would be a page of their own
 _UNEVEN: Final = 2  # times the mean: such a shard limits its readers
 _ROWS_ENOUGH: Final = 10  # a shard: fewer spread unevenly by chance
-_NEEDED: Final = (
-    "status",
-    "shard_id",
-    "sequence_number",
-    "error_code",
-    "error_message",
-    "error_detail",
-    "maybe_duplicate",
-)
+_NEEDED: Final = (*ANSWER_COLUMNS, "maybe_duplicate")
 _ERRORS: Final = ("status", "error_message", "error_code", "column", "rows", "detail", "labels")
 _COLUMN: Final = r"^column '([^']*)'"  # the first words of a detail about one column
 _RESUME: Final = "`put_records(data, stream, ..., resume=results)`"

@@ -46,6 +46,13 @@ REJECTED_THEN_GONE = Case(
     policy=DeliveryOptions(delivery="exactly_once", max_in_flight=1, limits=Limits(max_records=1)),
     faults=[_REJECTED, *_COMES, *_goes(_AT_LAST_SCAN)],
 )
+_BRIEF = DeliveryOptions(
+    delivery="exactly_once",
+    max_in_flight=1,
+    max_in_flight_bytes=900,
+    retry=Retry(deadline_seconds=3),
+    limits=Limits(max_records=2, max_body_bytes=600, max_data_bytes=100),
+)
 FOUND = {
     "a row that is found on a page whose rows all had an outcome": Case(
         rows=[FREE] * 6,
@@ -107,13 +114,7 @@ FOUND = {
     ),
     "a stream made anew that comes to the old one's last number before the look-up": Case(
         rows=[FREE] * 20,
-        policy=DeliveryOptions(
-            delivery="exactly_once",
-            max_in_flight=1,
-            max_in_flight_bytes=900,
-            retry=Retry(deadline_seconds=3),
-            limits=Limits(max_records=2, max_body_bytes=600, max_data_bytes=100),
-        ),
+        policy=_BRIEF,
         faults=[
             faults.truncated_answer(),
             OthersWrite(nth=2, function="DescribeStream", records=1),
@@ -221,13 +222,7 @@ FOUND = {
     ),
     "a row given up, of which a copy comes and goes before the last scan": Case(
         rows=[*[FREE] * 16, *[(None, 0, 0)] * 2, *[FREE] * 4],
-        policy=DeliveryOptions(
-            delivery="exactly_once",
-            max_in_flight=1,
-            max_in_flight_bytes=900,
-            retry=Retry(deadline_seconds=3),
-            limits=Limits(max_records=2, max_body_bytes=600, max_data_bytes=100),
-        ),
+        policy=_BRIEF,
         faults=[
             faults.delayed_write(nth=3, every=3, times=2, after_seconds=9),
             OthersWrite(**_AT_LOOK_UP),

@@ -180,18 +180,23 @@ def test_batches_of_one_record_that_wait_take_at_most_200_bytes_each():
     assert max(waiting_bytes, looked_up_bytes) <= 200 * 4_000
 
 
-def test_a_row_in_doubt_since_an_earlier_process_costs_at_most_200_bytes():
-    rows = 200_000
-    page = np.full(PAGE_ROWS, BLANK)
-    status = np.full(rows, STATUSES.index("unknown"), np.int8)
-    earlier = PriorOutcomes(status, lambda _: page, texts=Texts(), final=["stored"], doubts=True)
-    past = PriorInDoubt(
+def prior_in_doubt(earlier):
+    """Rows that an earlier process left, of which no tag is found."""
+    return PriorInDoubt(
         earlier,
         lambda _: np.zeros(0),
         low_watermark=np.zeros(1),
         starts={},
         may_miss_requests=False,
     )
+
+
+def test_a_row_in_doubt_since_an_earlier_process_costs_at_most_200_bytes():
+    rows = 200_000
+    page = np.full(PAGE_ROWS, BLANK)
+    status = np.full(rows, STATUSES.index("unknown"), np.int8)
+    earlier = PriorOutcomes(status, lambda _: page, texts=Texts(), final=["stored"], doubts=True)
+    past = prior_in_doubt(earlier)
     tracemalloc.start()
     found = make_positions(number_tags(np.arange(rows), None), 3, np.arange(rows))
     past.take(found, proves_absence=True)
@@ -494,13 +499,7 @@ def test_what_an_earlier_process_left_in_doubt_is_looked_up_before_anything_is_s
         final=["stored"],
         doubts=True,
     )
-    prior = PriorInDoubt(
-        earlier,
-        lambda _: np.zeros(0),
-        low_watermark=np.zeros(1),
-        starts={},
-        may_miss_requests=False,
-    )
+    prior = prior_in_doubt(earlier)
     talk.answer(put_records_request(PLACE, build_body(entries.slice(0, 1))))
     reconciler = Reconciler(PLACE, RUN_ID, Retry(settle_seconds=0), prior_in_doubt=prior)
     assert not reconciler.is_ready

@@ -55,9 +55,8 @@ class Recovery:
         self._texts = Texts()
         self._status = np.zeros(0, np.int8)
         self._acknowledged = read_starts(self.starts or {})  # per shard, the highest number
-        self._requests_watermark: NDArray[np.int64] | None = (
-            None  # low watermark of requests in doubt
-        )
+        # Low watermark of requests in doubt.
+        self._requests_watermark: NDArray[np.int64] | None = None
         self._page_moments: dict[int, int] = {}
         self._newer: dict[int, NDArray[Any]] = {}  # pages, with what came after them
         self._load_page = lru_cache(maxsize=2)(self._read_page)

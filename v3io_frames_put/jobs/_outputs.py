@@ -14,6 +14,7 @@ import logging
 import os
 import tempfile
 import threading
+from bisect import bisect_left
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from itertools import chain, combinations
@@ -283,11 +284,8 @@ class Sink:
 
     def _amend(self, batch: pa.RecordBatch, first_row: int) -> pa.RecordBatch:
         """Write into outcomes what a last scan saw: see ``amend_results``."""
-        rows = range(first_row, first_row + batch.num_rows)
-        late, duplicates = (
-            [copy._replace(row=copy.row - first_row) for copy in copies if copy.row in rows]
-            for copies in self._copies
-        )
+        stop = first_row + batch.num_rows
+        late, duplicates = (_of_rows(copies, first_row, stop) for copies in self._copies)
         if not (late or duplicates):
             return batch
         results = collect_results([batch], index=None, packed=self._packed)
@@ -310,6 +308,12 @@ class Sink:
             for rows in self.rows():
                 writer.write_table(rows)
         self.results = path
+
+
+def _of_rows(copies: Sequence[Copy], first_row: int, stop: int) -> list[Copy]:
+    """Return the copies of some rows, which are counted from the first of them."""
+    begin, end = (bisect_left(copies, row, key=lambda copy: copy.row) for row in (first_row, stop))
+    return [copy._replace(row=copy.row - first_row) for copy in copies[begin:end]]
 
 
 # -- counts -------------------------------------------------------------------------------------
