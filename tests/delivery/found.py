@@ -46,6 +46,20 @@ REJECTED_THEN_GONE = Case(
     policy=DeliveryOptions(delivery="exactly_once", max_in_flight=1, limits=Limits(max_records=1)),
     faults=[_REJECTED, *_COMES, *_goes(_AT_LAST_SCAN)],
 )
+# Row 0 has its outcome while row 1, of its destination, is sent; it is stored while row 2 waits.
+_SENT_AFTER_ROW_0 = [
+    faults.delayed_write(containing='"row":0', after_seconds=9),
+    faults.throttled(containing='"row":2', retry_after_seconds=9, times=2),
+]
+STORED_AFTER_ROW_1 = Case(
+    rows=[("a", None, 0), ("a", None, 0), ("b", None, 0)],
+    policy=DeliveryOptions(delivery="exactly_once", max_in_flight=1, limits=Limits(max_records=1)),
+    faults=[_REJECTED, *_SENT_AFTER_ROW_0],
+)
+_RETENTION = [
+    *[OthersWrite(**_AT_LOOK_UP, records=3, into=shard) for shard in range(3)],
+    faults.Change(action="drop_records", **_AT_LOOK_UP, target=STREAM_PATH, keep_last=1),
+]
 _BRIEF = DeliveryOptions(
     delivery="exactly_once",
     max_in_flight=1,
@@ -253,6 +267,29 @@ FOUND = {
         ends=[End("stop", 5), End("stop", 1)],
         journal=True,
     ),
+    "a rejected row that is stored after a later one": STORED_AFTER_ROW_1,
+    "an unknown row of a shard that is stored after a later one": replace(
+        STORED_AFTER_ROW_1,
+        rows=[(None, 1, 0), (None, 1, 0), ("b", None, 0)],
+        faults=[*_SENT_AFTER_ROW_0, *_RETENTION],
+    ),
+    "an unknown pack that is stored after a later one": replace(
+        STORED_AFTER_ROW_1,
+        rows=[*[("a", None, 0)] * 4, *[("b", None, 0)] * 2],
+        faults=[
+            *_RETENTION,
+            faults.delayed_write(containing='"row":0', after_seconds=9),
+            faults.throttled(containing='"row":4', retry_after_seconds=9, times=2),
+        ],
+        rows_per_record=2,
+    ),
+    "an unknown row that is stored after a later one of the stream made anew": replace(
+        STORED_AFTER_ROW_1,
+        faults=[
+            *_SENT_AFTER_ROW_0,
+            faults.Change(action="recreate", **_AT_LOOK_UP, target=STREAM_PATH),
+        ],
+    ),
 }
 
 CHOSEN = {
@@ -261,8 +298,7 @@ CHOSEN = {
         policy=DeliveryOptions(delivery="exactly_once"),
         faults=[
             faults.lost_answer(),
-            *[OthersWrite(**_AT_LOOK_UP, records=3, into=shard) for shard in range(3)],
-            faults.Change(action="drop_records", **_AT_LOOK_UP, target=STREAM_PATH, keep_last=1),
+            *_RETENTION,
         ],
     ),
     "another run has the same rows": Case(

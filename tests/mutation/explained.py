@@ -6,6 +6,9 @@ EXPLAINED: dict[str, dict[str, str]] = {
     },
     "outcomes": {
         "Outcomes._by_page: rows[1:] > rows[:-1] -> rows[1:] >= rows[:-1]": "rows are distinct",
+        "Reordering.note_stored: batch.attempts > 1 -> batch.attempts >= 1": (
+            "before its first answer no record has a later one of its destination stored"
+        ),
         "Reordering.note_stored: sequence_number[stored] > batch.state['reordered_at'][stored] -> "
         "sequence_number[stored] >= batch.state['reordered_at'][stored]": (
             "two records of a destination never have the same number"
@@ -23,9 +26,6 @@ EXPLAINED: dict[str, dict[str, str]] = {
         "PriorOutcomes.record_found: missing > 0 -> missing >= 0": "it would append no row",
     },
     "producer": {
-        "Producer._parse: batch.attempts > 1 -> batch.attempts >= 1": (
-            "before its first answer no record has a later one of its destination stored"
-        ),
         "Producer._record_stored: batch.attempts > 1 -> batch.attempts >= 1": (
             "no record of a first request was sent twice"
         ),

@@ -326,13 +326,16 @@ class Outcomes:
 class Reordering:
     """Rows that are stored after later ones of their destination.
 
-    It happens inside one request: the platform refuses a record for a passing reason and
+    It happens inside one request, when the platform refuses a record for a passing reason and
     stores a later one of its destination. Of records a, a, b, a sent together:
 
         answer   a Busy    a 0:17    b 2:5     a 0:18     (shard:number)
         open     row 0, reordered_at 17: the next stored record of its destination
         then     row 0 is stored as 0:19, after 17: it is out of order
         or       a look-up finds row 0 as 0:16, from a request cut off before: it is in order
+
+    It also happens when a row ends unknown or rejected while a dead connection may still store
+    it: later rows of its destination are sent, and it may come after them.
 
     Attributes
     ----------
@@ -342,6 +345,7 @@ class Reordering:
 
     rows: list[int] = field(default_factory=list)
     _reordered_at: dict[int, int] = field(default_factory=dict)
+    _given_up: dict[int, list[int]] = field(default_factory=dict)  # destination: rows in doubt
 
     def note_open(
         self, batch: Batch, is_stored: NDArray[np.bool_], sequence_number: NDArray[np.int64]
@@ -358,10 +362,22 @@ class Reordering:
     def note_stored(
         self, batch: Batch, stored: NDArray[np.intp], sequence_number: NDArray[np.int64]
     ) -> None:
-        """Note which stored records of a batch are stored after later ones."""
-        is_late = sequence_number[stored] > batch.state["reordered_at"][stored]
-        if is_late.any():
+        """Note which stored records of a batch are stored after later ones, or before late ones."""
+        if batch.attempts > 1:
+            is_late = sequence_number[stored] > batch.state["reordered_at"][stored]
             self.rows += batch.entries.rows_of(stored[is_late]).tolist()
+        if self._given_up:
+            destinations = batch.entries.destination[stored]
+            for at in stored[np.isin(destinations, list(self._given_up))].tolist():
+                for row in self._given_up.pop(int(batch.entries.destination[at]), ()):
+                    self._reordered_at.setdefault(row, int(sequence_number[at]))
+
+    def note_given_up(self, batch: Batch) -> None:
+        """Note records of a batch that are over, and that a dead connection may still store."""
+        in_doubt = np.flatnonzero(batch.state["in_doubt"] & (batch.entries.destination != 0))
+        for at in in_doubt.tolist():
+            rows = self._given_up.setdefault(int(batch.entries.destination[at]), [])
+            rows += batch.entries.rows_of(np.array([at])).tolist()
 
     def find_rows(self, late: Iterable[Copy]) -> list[int]:
         """Return the rows that are out of order, those of late copies among them."""

@@ -312,11 +312,10 @@ class Producer:
         shards, numbers = parsed.shard_id, parsed.sequence_number
         stored = np.flatnonzero(parsed.stored) if parsed.errors.codes else None
         self._record_stored(batch, stored, shards, numbers)
-        if batch.attempts > 1:
-            at = np.flatnonzero(parsed.stored)
-            self.reordering.note_stored(batch, at, numbers)
+        at = np.flatnonzero(parsed.stored)
+        self.reordering.note_stored(batch, at, numbers)
         if self._reconciler:
-            self._reconciler.note_stored(batch, np.flatnonzero(parsed.stored), parsed)
+            self._reconciler.note_stored(batch, at, parsed)
         if stored is None:
             self._accumulator.advance(batch)
             return
@@ -471,6 +470,7 @@ class Producer:
         A record that an earlier request may have stored ends unknown, whatever its
         last answer said.
         """
+        self.reordering.note_given_up(batch)
         for maybe in (False, True):
             of_kind = batch.state["maybe_stored"] == maybe
             for why in dict.fromkeys(batch.state["why"][of_kind]):
