@@ -125,7 +125,7 @@ from v3io_frames_put.cli._main import (
     to_json,
     to_options,
 )
-from v3io_frames_put.cli._streams import _confirm, read_pages
+from v3io_frames_put.cli._streams import _confirm, read_on
 from v3io_frames_put.config import WINDOW_BYTES, DeliveryOptions, Limits, RowOptions
 from v3io_frames_put.jobs._outputs import (
     RowReader,

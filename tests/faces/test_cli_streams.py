@@ -8,7 +8,7 @@ import re
 import pytest
 from click.testing import CliRunner
 
-from tests.internals import _confirm, read_pages
+from tests.internals import _confirm, read_on
 from v3io_frames_put.cli import main
 from v3io_frames_put.local import faults
 
@@ -160,7 +160,7 @@ class TestReader:
     def test_sees_what_comes_later_in_old_and_new_shards(self, local_platform, client):
         local_platform.create_stream(STREAM, shards=1)
         local_platform.add_records(STREAM, [b"before"], shard=0)
-        records = read_pages(client, STREAM, [], "latest")
+        records = read_on(client._admin(STREAM), [], "latest")
         assert next(records) is None
         local_platform.add_records(STREAM, [b"one"], shard=0)
         assert next(records)["data"] == b"one"
@@ -171,7 +171,7 @@ class TestReader:
 
     def test_begins_at_the_first_record_of_a_shard_that_was_empty(self, local_platform, client):
         local_platform.create_stream(STREAM)
-        records = read_pages(client, STREAM, [], "latest")
+        records = read_on(client._admin(STREAM), [], "latest")
         assert next(records) is None
         local_platform.add_records(STREAM, [b"first", b"second"])
         assert [next(records)["data"] for _ in range(2)] == [b"first", b"second"]
@@ -179,10 +179,10 @@ class TestReader:
     def test_goes_on_where_it_was_when_its_place_expires(self, local_platform, client):
         local_platform.create_stream(STREAM)
         local_platform.add_records(STREAM, [b"one"])
-        records = read_pages(client, STREAM, [], "earliest")
+        records = read_on(client._admin(STREAM), [], "earliest")
         assert next(records)["data"] == b"one"
         assert next(records) is None
-        expired = faults.refused(status=400, function="GetRecords", times=1)
-        local_platform.faults = [expired]
+        location = {"message": "IllegalLocationException", "function": "GetRecords"}
+        local_platform.faults = [faults.refused(status=400, **location)]
         local_platform.add_records(STREAM, [b"two"])
         assert next(records)["data"] == b"two"

@@ -5,12 +5,11 @@ from __future__ import annotations
 import base64
 import sys
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..errors import RequestError
+from ..config import check_whole
 from ._main import Exit, escape, reading_bar, to_json
 from ._options import FILE, GroupedCommand, option, takes_client
 
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
+    from .._io.stream_admin import StreamAdmin
     from ..client import Client
 
 
@@ -131,7 +131,7 @@ def tail(  # its options
     """Print the records of STREAM, oldest first within each shard."""
     count = 0
     start = start or ("latest" if follow else "earliest")
-    for record in read_pages(client, stream, shards, start):
+    for record in read_on(client._admin(stream), shards, start):  # noqa: SLF001  # no verb does
         if record is not None:
             click.echo(_format_record(record, output))
             count += 1
@@ -159,62 +159,37 @@ def _format_record(record: dict[str, Any], output: str) -> bytes:
     return to_json(line).encode()
 
 
-@dataclass(slots=True)
-class _Shard:
-    """Reads a shard a page at a time, and remembers where it is."""
-
-    client: Client
-    stream: str
-    number: int
-    start: str | int = "earliest"
-    place: str | None = None
-
-    def seek(self) -> str | None:
-        self.place = self.client.seek(self.stream, self.number, self.start)
-        if self.place is None:  # what is written there later is read from its first record
-            self.start = "earliest"
-        return self.place
-
-    def read_page(self) -> list[dict[str, Any]]:
-        place = self.place or self.seek()
-        if place is None:
-            return []
-        try:
-            page = self.client.get_records(self.stream, self.number, place)
-        except RequestError:  # the place may have expired
-            place = self.seek()
-            if place is None:
-                raise
-            page = self.client.get_records(self.stream, self.number, place)
-        self.place = page.next_location
-        records = [{"shard_id": self.number, **record} for record in page.records.to_pylist()]
-        if records:
-            self.start = records[-1]["sequence_number"] + 1
-        return records
-
-
-def read_pages(
-    client: Client, stream: str, shards: Sequence[int], start: str
+def read_on(
+    stream: StreamAdmin, shards: Sequence[int], start: str
 ) -> Iterator[dict[str, Any] | None]:
-    """Yield the records of shards, a page of each in turn; None when all are read to the end.
+    """Yield the records of shards, one shard after the other; None when all are read to the end.
 
     ``shards`` without any: every shard, and those that are added later. ``start`` is as for
-    `Client.seek`.
+    `Client.read_records`; a shard that is written to only later is read from its first record.
     """
-    readers: dict[int, _Shard] = {}
+    from .._io.reader import EARLIEST, LATEST, StartPosition, find_ends, parse_start, read_shard
+
+    first = parse_start(start)
+    count = stream.describe().shards
+    for shard in shards:
+        check_whole("shard", shard, least=0, most=count - 1)
+    ends = find_ends(stream, shards or range(count))
+    positions = {
+        shard: StartPosition("sequence", end + 1) if first == LATEST else first
+        for shard, end in ends.items()
+    }
     while True:
-        listed = shards or range(client.describe_stream(stream).shards)
-        if not readers:
-            readers = {number: _Shard(client, stream, number, start) for number in listed}
-            for reader in readers.values():  # "latest" is where each shard ends now
-                reader.seek()
         is_end = True
-        for number in listed:
-            for record in readers.setdefault(number, _Shard(client, stream, number)).read_page():
-                is_end = False
-                yield record
+        for shard, end in ends.items():
+            position = positions.get(shard, EARLIEST)
+            for batch in read_shard(stream, shard, position, end=end, limit=sys.maxsize):
+                for record in batch.to_pylist():
+                    is_end = False
+                    yield {"shard_id": shard, **record}
+            positions[shard] = StartPosition("sequence", end + 1)
         if is_end:
             yield None
+        ends = find_ends(stream, shards or range(stream.describe().shards))
 
 
 # -- verify -------------------------------------------------------------------------------
