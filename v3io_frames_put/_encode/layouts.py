@@ -165,9 +165,28 @@ def own_copy(array: pa.Array) -> pa.Array:
     show whether something below it is a slice; concatenating it with nothing copies it at
     every level.
     """
-    if not contains(array.type, pt.is_struct, pt.is_fixed_size_list):
-        return array
-    return pa.concat_arrays([array, array[:0]])
+    return copy(array) if contains(array.type, pt.is_struct, pt.is_fixed_size_list) else array
+
+
+def copy(column: Any) -> Any:
+    """Copy an Arrow array to buffers of its own at every level; return NumPy's as they are."""
+    return column if isinstance(column, np.ndarray) else pa.concat_arrays([column, column[:0]])
+
+
+def take(column: Any, places: np.ndarray) -> Any:
+    """Return the values of Arrow or NumPy at some places; a slice where they follow each other."""
+    if len(places) and places[-1] - places[0] == len(places) - 1 and (np.diff(places) == 1).all():
+        return column[int(places[0]) : int(places[-1]) + 1]
+    if isinstance(column, np.ndarray):
+        return column[places]
+    return column.take(pa.array(places, pa.int64()))
+
+
+def concat(parts: Sequence[Any]) -> Any:
+    """Put parts of a column of Arrow or NumPy together; None where they are None."""
+    if parts[0] is None:
+        return None
+    return np.concatenate(parts) if isinstance(parts[0], np.ndarray) else pa.concat_arrays(parts)
 
 
 def list_values(array: pa.Array) -> pa.Array:

@@ -15,13 +15,14 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain, pairwise
-from typing import TYPE_CHECKING, Final
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from .layouts import own_copy, to_numpy
+from .layouts import concat, copy, own_copy, take, to_numpy
 from .records import Encoder, Records, RowsAtFault, binary_sizes, is_unforeseen
 from .rejections import NO_REJECTIONS, Rejections
 from .routing import Routes
@@ -87,7 +88,7 @@ class Packer:
         middle = len(places) // 2 if is_copy else len(places)
         for part in (places[:middle], places[middle:]):
             if len(part):
-                yield from self._pack(_copy(_take_rows(rest, part)), faults, is_copy=True)
+                yield from self._pack(_take_rows(rest, part).each(copy), faults, is_copy=True)
 
     def _sort(self, window: Records) -> tuple[Records, np.ndarray, np.ndarray]:
         """Sort rows pack after pack, in the order of the packs' first rows.
@@ -132,7 +133,7 @@ class Packer:
             window,
             data=data,
             sizes=binary_sizes(data),
-            routes=window.routes.each(lambda column: _take(column, firsts)),
+            routes=window.routes.each(lambda column: take(column, firsts)),
             row_counts=np.diff(ends, prepend=0).astype(np.int32),
             destination=None if window.destination is None else window.destination[firsts],
         )
@@ -169,32 +170,9 @@ class Packer:
         return np.array(ends, dtype=np.int64)
 
 
-def _take(column: pa.Array, places: np.ndarray) -> pa.Array:
-    """Return the values at some places; a slice where they follow each other."""
-    if len(places) and places[-1] - places[0] == len(places) - 1 and (np.diff(places) == 1).all():
-        return column[int(places[0]) : int(places[-1]) + 1]
-    return column.take(pa.array(places, pa.int64()))
-
-
 def _take_rows(window: Records, places: np.ndarray) -> Records:
     """Return a window with some of its rows, in the order of ``places``."""
-    return replace(
-        window,
-        data=_take(window.data, places),
-        sizes=window.sizes[places],
-        routes=window.routes.each(lambda column: _take(column, places)),
-        destination=None if window.destination is None else window.destination[places],
-        rows=window.rows[places],
-    )
-
-
-def _copy(window: Records) -> Records:
-    """Return a window in memory of its own at every level."""
-    return replace(
-        window,
-        data=pa.concat_arrays([window.data, window.data[:0]]),
-        routes=window.routes.each(lambda column: pa.concat_arrays([column, column[:0]])),
-    )
+    return window.each(lambda column: take(column, places))
 
 
 def _group(window: Records) -> tuple[np.ndarray, np.ndarray]:
@@ -273,14 +251,9 @@ def _slice(window: Records, part: slice, start: int, stop: int) -> Records:
     rejected = window.rejections
     inside = slice(*np.searchsorted(rejected.rows, [start, stop]).tolist())
     return replace(
-        window,
+        window.each(itemgetter(part)),
         first_row=start,
         num_rows=stop - start,
-        rows=window.rows[part],
-        data=window.data[part],
-        sizes=window.sizes[part],
-        routes=window.routes.each(lambda column: column[part]),
-        destination=None if window.destination is None else window.destination[part],
         rejections=Rejections(
             rejected.rows[inside], rejected.names[inside], rejected.details[inside]
         ),
@@ -292,23 +265,21 @@ def _concat(windows: list[Records]) -> Records:
 
     Empties the list: its memory is needed.
     """
-    first = windows[0]
+    whole = windows[0]
     if len(windows) == 1:
-        first = replace(first, data=own_copy(first.data))
+        whole = replace(whole, data=own_copy(whole.data))
     else:
-        rejected = [window.rejections for window in windows]
-        destination = None
-        if first.destination is not None:
-            destination = np.concatenate([window.destination for window in windows])
-        first = replace(
-            first,
+        routes = zip(*(window.routes for window in windows), strict=True)
+        columns: Any = {
+            name: concat([getattr(window, name) for window in windows])
+            for name in ("data", "sizes", "destination", "rows")
+        }
+        whole = replace(
+            whole,
             num_rows=sum(window.num_rows for window in windows),
-            rows=np.concatenate([window.rows for window in windows]),
-            data=pa.concat_arrays([window.data for window in windows]),
-            sizes=np.concatenate([window.sizes for window in windows]),
-            routes=Routes.concat([window.routes for window in windows]),
-            destination=destination,
-            rejections=Rejections.concat(rejected),
+            routes=Routes(*map(concat, routes)),
+            rejections=Rejections.concat([window.rejections for window in windows]),
+            **columns,
         )
     windows.clear()
-    return first
+    return whole

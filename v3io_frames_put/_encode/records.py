@@ -5,8 +5,8 @@ from __future__ import annotations
 import zlib
 from abc import ABC, abstractmethod
 from collections import deque
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -14,13 +14,13 @@ import pyarrow.compute as pc
 import pyarrow.types as pt
 
 from ..errors import DataError, PutRecordsError
-from .layouts import to_numpy
+from .layouts import take, to_numpy
 from .rejections import InvalidCells, RejectionLog, Rejections, reject_invalid
 from .routing import Router, Routes, hash_destinations
 from .sources import MAX_ROWS, Window, read_window
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from ..config import Limits
     from .columns import Selection
@@ -94,6 +94,17 @@ class Records:
     rows: np.ndarray  # row numbers of all records, record after record
     rejections: Rejections  # rows of the window that are in no record
     row_counts: np.ndarray | None = None  # rows in each record; None: one each
+
+    def each(self, change: Callable[[Any], Any]) -> Records:
+        """Return the rows with every column of them changed alike."""
+        return replace(
+            self,
+            data=change(self.data),
+            sizes=change(self.sizes),
+            routes=self.routes.each(change),
+            destination=None if self.destination is None else change(self.destination),
+            rows=change(self.rows),
+        )
 
 
 class _Payloads(NamedTuple):
@@ -231,28 +242,24 @@ class RowEncoder:
         """Return the rows of a window without those that are rejected or skipped."""
         num_rows = len(done.payload)
         keep, skipped = done.log.keep(num_rows), None
-        destination = hash_destinations(done.routes.partition_key, done.routes.shard)
         if skip is not None:
             skipped = skip.skip_mask(first_row, num_rows)
             if skipped.any():
                 keep = ~skipped if keep is None else keep & ~skipped
-        rows, sizes = np.arange(first_row, first_row + num_rows), done.sizes
-        payload, routes = done.payload, done.routes
-        if keep is not None:
-            mask = pa.array(keep)
-            rows, sizes, payload = rows[keep], sizes[keep], payload.filter(mask)
-            routes = routes.each(lambda column: column.filter(mask))
-            destination = None if destination is None else destination[keep]
-        return Records(
+        records = Records(
             first_row=first_row,
             num_rows=num_rows,
-            rows=rows,
-            data=payload,
-            sizes=sizes,
-            routes=routes,
-            destination=destination,
+            rows=np.arange(first_row, first_row + num_rows),
+            data=done.payload,
+            sizes=done.sizes,
+            routes=done.routes,
+            destination=hash_destinations(done.routes.partition_key, done.routes.shard),
             rejections=done.log.close(first_row, num_rows, skipped),
         )
+        if keep is None:
+            return records
+        places = np.flatnonzero(keep)
+        return records.each(lambda column: take(column, places))
 
 
 def binary_sizes(payload: pa.Array) -> np.ndarray:
@@ -327,7 +334,7 @@ class Blocks:
 
     def _checksum(self) -> int:
         payloads, routes = zip(*self._pieces, strict=True)
-        columns = [payloads, *zip(*(part.columns for part in routes), strict=True)]
+        columns = [payloads, *zip(*routes, strict=True)]
         checksum = 0
         for pieces in columns:
             if pieces[0] is not None:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from uuid import UUID
 
 import numpy as np
@@ -18,7 +17,7 @@ from .objects import is_missing
 from .sources import Column, Reader, Window
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from .columns import Selection
     from .rejections import RejectionLog
@@ -227,8 +226,7 @@ def _whole_number(cell: Any, expected: str) -> int:
 # -- routes --------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Routes:
+class Routes(NamedTuple):
     """Partition key, shard and client info of each row; None: no row has one."""
 
     partition_key: pa.StringArray | None
@@ -237,18 +235,7 @@ class Routes:
 
     def each(self, change: Callable[[pa.Array], pa.Array]) -> Routes:
         """Return the routes with every column that is there changed alike."""
-        return Routes(*(None if column is None else change(column) for column in self.columns))
-
-    @property
-    def columns(self) -> tuple[pa.Array | None, ...]:
-        """All three."""
-        return self.partition_key, self.shard, self.client_info
-
-    @staticmethod
-    def concat(parts: Sequence[Routes]) -> Routes:
-        """Return the routes of rows that follow each other."""
-        columns = zip(*(part.columns for part in parts), strict=True)
-        return Routes(*(None if c[0] is None else pa.concat_arrays(c) for c in columns))
+        return Routes(*(None if column is None else change(column) for column in self))
 
 
 class Router:

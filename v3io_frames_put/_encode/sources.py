@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.types as pt
 
 from ..errors import UnsupportedType
-from .layouts import UNSUPPORTED, combine, format_uuids, measure, plain_type
+from .layouts import UNSUPPORTED, combine, copy, format_uuids, measure, plain_type
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -56,10 +56,7 @@ class Window:
 
     def copy(self) -> Window:
         """Return the window in memory of its own at every level."""
-        columns = [
-            pa.concat_arrays([c, c[:0]]) if isinstance(c, pa.Array) else c for c in self.columns
-        ]
-        return Window(self.first_row, self.num_rows, columns)
+        return Window(self.first_row, self.num_rows, [copy(column) for column in self.columns])
 
 
 @dataclass(frozen=True, slots=True)
