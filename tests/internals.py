@@ -39,6 +39,7 @@ from v3io_frames_put._producer.flow_control import (
     next_delay,
     parse_retry_after,
 )
+from v3io_frames_put._producer.in_doubt import POSITION, RecordsInDoubt, make_positions
 from v3io_frames_put._producer.outcomes import Outcomes, RunLog
 from v3io_frames_put._producer.prior_run import PriorInDoubt, PriorOutcomes, PriorRun
 from v3io_frames_put._producer.producer import Producer, Retried
@@ -53,13 +54,7 @@ from v3io_frames_put._producer.queries import (
     scan_shard,
     survey_stream,
 )
-from v3io_frames_put._producer.reconciler import (
-    POSITION,
-    Reconciler,
-    RecordsInDoubt,
-    Scan,
-    make_positions,
-)
+from v3io_frames_put._producer.reconciler import Reconciler, Scan
 from v3io_frames_put._producer.values import (
     BLANK,
     IN_DOUBT,

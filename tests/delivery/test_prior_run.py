@@ -69,6 +69,11 @@ def recall(prior, rows):
     return np.concatenate([prior.recall(first, min(PAGE_ROWS, rows - first)) for first in firsts])
 
 
+def positions(prior, rows):
+    """Return shard and sequence number of rows."""
+    return prior.positions(as_rows(rows))[["shard_id", "sequence_number"]].tolist()
+
+
 @given(statuses=statuses, rows=row_sets)
 def test_stored_rows_are_known_with_their_places(statuses, rows):
     prior = make_prior(statuses)
@@ -77,7 +82,7 @@ def test_stored_rows_are_known_with_their_places(statuses, rows):
     assert prior.count_stored() == statuses.count(STORED)
     places = [place_of(row) if is_stored else (NOT_GIVEN, NOT_GIVEN)
               for row, is_stored in zip(rows, stored, strict=True)]  # fmt: skip
-    assert [tuple(place) for place in prior.positions(as_rows(rows)).tolist()] == places
+    assert positions(prior, rows) == places
 
 
 @given(statuses=statuses, final=finals, first=st.integers(0, 14), count=st.integers(1, 6))
@@ -134,9 +139,9 @@ def test_rows_found_on_the_stream_are_stored(statuses, parts):
     everything = range(15)
     stored = [row in places or status_of(statuses, row) == STORED for row in everything]
     assert prior.is_stored(as_rows(everything)).tolist() == stored
-    for row, place in enumerate(prior.positions(as_rows(everything)).tolist()):
+    for row, place in enumerate(positions(prior, everything)):
         unfound = place_of(row) if stored[row] else (NOT_GIVEN, NOT_GIVEN)
-        assert tuple(place) == places.get(row, unfound)
+        assert place == places.get(row, unfound)
     assert prior.found_among(2, 9).tolist() == [row for row in sorted(places) if 2 <= row < 11]
     for row, entry in enumerate(recall(prior, 15)):
         assert (entry["record_row"] == 5) == (row in places)
@@ -185,7 +190,7 @@ def test_what_was_found_is_stored_and_the_rest_is_sent_again():
     in_doubt = make_in_doubt(prior)
     in_doubt.take(found((1, 1, 0, 7), (5, 1, 2, 8)), proves_absence=True)
     assert prior.is_stored(as_rows(range(6))).tolist() == [False, True, False, True, False, True]
-    assert prior.positions(as_rows([1, 5])).tolist() == [[0, 7], [2, 8]]
+    assert positions(prior, [1, 5]) == [(0, 7), (2, 8)]
     assert recall(prior, 6)["status"].tolist() == [OPEN, STORED, OPEN, STORED, OPEN, STORED]
     assert not in_doubt.is_over
     assert in_doubt.contains(as_rows(range(6))).tolist() == [True, *[False] * 5]
@@ -213,7 +218,7 @@ def test_a_row_in_several_records_has_its_first_place_and_the_others_are_copies(
         found((1, 1, 0, 7), (0, 1, 0, 100), (1, 1, 1, 3), (0, 1, 2, 9), (4, 1, 0, 8)),
         proves_absence=True,
     )
-    assert prior.positions(as_rows([0, 1, 4])).tolist() == [[0, 100], [0, 7], [0, 8]]
+    assert positions(prior, [0, 1, 4]) == [(0, 100), (0, 7), (0, 8)]
     assert prior.found_among(0, 9).tolist() == [1, 4]  # row 0 was known before
     assert in_doubt.duplicates() == [Copy(0, 2, 9), Copy(1, 1, 3)]
     assert in_doubt.late() == []
@@ -224,7 +229,7 @@ def test_packs_are_the_rows_of_their_tags():
     prior = make_prior([UNKNOWN] * 6)
     in_doubt = make_in_doubt(prior, rows_of=rows_of)
     in_doubt.take(found((1, 2, 0, 7), (2, 1, 0, 8)), proves_absence=True)
-    assert prior.positions(as_rows([1, 4, 2])).tolist() == [[0, 7], [0, 7], [0, 8]]
+    assert positions(prior, [1, 4, 2]) == [(0, 7), (0, 7), (0, 8)]
     assert recall(prior, 6)["record_row"].tolist() == [-1, 0, 0, -1, 1, -1]
 
 
@@ -233,7 +238,7 @@ def test_a_row_in_two_packs_has_its_place_in_the_first():
     prior = make_prior([UNKNOWN] * 6)
     in_doubt = make_in_doubt(prior, rows_of=rows_of)
     in_doubt.take(found((1, 2, 0, 7), (4, 2, 0, 8)), proves_absence=True)
-    assert prior.positions(as_rows([1, 4])).tolist() == [[0, 7], [0, 7]]
+    assert positions(prior, [1, 4]) == [(0, 7), (0, 7)]
     assert recall(prior, 6)["record_row"].tolist() == [-1, 0, -1, -1, 1, -1]
 
 
@@ -248,7 +253,7 @@ def test_a_copy_that_comes_after_the_look_up_is_late_or_a_duplicate():
     prior = make_prior([UNKNOWN, UNKNOWN, UNKNOWN, OPEN])
     in_doubt = make_in_doubt(prior)
     in_doubt.take(found((0, 1, 0, 5)), proves_absence=True)
-    in_doubt.note_positions(as_rows([1, 3]), as_rows([[0, 6], [0, 7]]))
+    in_doubt.note_positions(make_positions(as_rows([1, 3]), 0, as_rows([6, 7])))
     assert in_doubt.unseen_rows() == [2]
     in_doubt.note_copies(
         found((0, 1, 0, 5), (0, 1, 0, 8), (1, 1, 0, 6), (1, 1, 0, 9), (2, 1, 0, 10), (3, 1, 0, 7))

@@ -203,7 +203,9 @@ def test_a_row_in_doubt_since_an_earlier_process_costs_at_most_200_bytes():
     past.note_copies(found)
     _, peak_bytes = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert earlier.positions(np.array([0, rows - 1])).tolist() == [[3, 0], [3, rows - 1]]
+    known = earlier.positions(np.array([0, rows - 1]))
+    assert known["shard_id"].tolist() == [3, 3]
+    assert known["sequence_number"].tolist() == [0, rows - 1]
     assert past.is_over
     assert past.duplicates() == past.late() == []
     assert peak_bytes <= 200 * rows
@@ -321,7 +323,7 @@ def test_a_scan_collects_the_tags_of_its_run_that_it_wants(wants, seen):
     )
     found = np.frombuffer(scan.seen, POSITION)
     assert found["sequence_number"].tolist() == [number for _, number in seen]
-    assert found["tag"].tolist() == [int(tags[row - 1]) for row, _ in seen]
+    assert found["key"].tolist() == [int(tags[row - 1]) for row, _ in seen]
     assert found["shard_id"].tolist() == [3] * len(seen)
 
 

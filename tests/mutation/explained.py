@@ -4,6 +4,14 @@ EXPLAINED: dict[str, dict[str, str]] = {
     "classification": {
         "Stop: True -> False": "read where a platform was silent, and then always given",
     },
+    "in_doubt": {
+        ": True -> False": "align= of POSITION, whose columns hold the same without it",
+        "RecordsInDoubt.add: len(self._parts[-1]) < 2 * len(part) -> "
+        "len(self._parts[-1]) <= 2 * len(part)": "parts hold the same, merged sooner or later",
+        "RecordsInDoubt.add: steps.max(initial=0) > 1 -> steps.max(initial=0) >= 1": (
+            "rows that follow each other are found by their tag, kept as steps or not"
+        ),
+    },
     "outcomes": {
         "Outcomes._by_page: rows[1:] > rows[:-1] -> rows[1:] >= rows[:-1]": "rows are distinct",
         "Reordering.note_stored: batch.attempts > 1 -> batch.attempts >= 1": (
@@ -32,13 +40,6 @@ EXPLAINED: dict[str, dict[str, str]] = {
         "Producer._split: half < self._limits.max_body_bytes -> "
         "half <= self._limits.max_body_bytes": "the limit would be set to what it is",
     },
-    "reconciler": {
-        ": True -> False": "align= of POSITION, whose columns hold the same without it",
-        "RecordsInDoubt.add: len(self._parts[-1]) < 2 * len(part) -> "
-        "len(self._parts[-1]) <= 2 * len(part)": "parts hold the same, merged sooner or later",
-        "RecordsInDoubt.add: steps.max(initial=0) > 1 -> steps.max(initial=0) >= 1": (
-            "rows that follow each other are found by their tag, kept as steps or not"
-        ),
-    },
+    "reconciler": {},
     "resume": {},
 }

@@ -31,6 +31,7 @@ MODULES = {
     "accumulator": "v3io_frames_put._producer.accumulator",
     "classification": "v3io_frames_put._producer.classification",
     "flow_control": "v3io_frames_put._producer.flow_control",
+    "in_doubt": "v3io_frames_put._producer.in_doubt",
     "outcomes": "v3io_frames_put._producer.outcomes",
     "prior_run": "v3io_frames_put._producer.prior_run",
     "producer": "v3io_frames_put._producer.producer",

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .._producer.in_doubt import lowest_watermark
 from .._producer.prior_run import PriorOutcomes, read_starts
-from .._producer.reconciler import lowest_watermark
 from .._producer.values import (
     BLANK,
     NOT_GIVEN,

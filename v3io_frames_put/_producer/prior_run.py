@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from .._wire.responses import NOWHERE
 from .._wire.tags import Tag, split_tags
 from ..config import MAX_SHARDS
+from .in_doubt import InDoubt, make_positions
 from .values import (
     BLANK,
     IN_DOUBT,
     LOST,
-    NOT_GIVEN,
     OPEN,
     PAGE_ROWS,
     STATUSES,
@@ -140,15 +141,16 @@ class PriorOutcomes:
             parts.append(first + np.flatnonzero(is_late))
         return np.concatenate(parts)
 
-    def positions(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return the shard and the sequence number of rows; NOT_GIVEN: they are not stored."""
-        positions = np.full((len(rows), 2), NOT_GIVEN, np.int64)
+    def positions(self, rows: NDArray[np.int64]) -> NDArray[Any]:
+        """Return where rows are stored, in the columns of POSITION; NOWHERE: they are not."""
+        positions = make_positions(rows)
         stored = np.flatnonzero(self.is_stored(rows))
         numbers = rows[stored] // self._page_rows
         for number in np.unique(numbers).tolist():
             here = stored[numbers == number]
             entries = self._page(number)[rows[here] % self._page_rows]
-            positions[here] = np.stack([entries["shard_id"], entries["sequence_number"]], axis=1)
+            for name in ("shard_id", "sequence_number"):
+                positions[name][here] = entries[name]
         return positions
 
     def record_found(self, rows: NDArray[np.int64], **columns: Any) -> None:
@@ -214,11 +216,11 @@ class PriorRun:
         return self.complete_rows is not None
 
 
-class PriorInDoubt:
+class PriorInDoubt(InDoubt):
     """What earlier processes may have stored.
 
-    It goes by rows, as their results do, where ``RecordsInDoubt`` goes by tags: nothing says in
-    which records an earlier process sent a row, and a row may have been in several.
+    Its keys are rows, as in their results: nothing says in which records an earlier process sent
+    a row, and a row may have been in several.
 
     Parameters
     ----------
@@ -244,127 +246,85 @@ class PriorInDoubt:
         starts: Mapping[str, int],
         may_miss_requests: bool,
     ) -> None:
+        super().__init__()
         self.low_watermark = low_watermark
         self.starts = starts
         self._outcomes = outcomes
         self._rows_of = rows_of
         self._may_miss_requests = may_miss_requests
-        self._rows = np.zeros(0, np.int64)  # that an earlier request may still store, in order
-        self.kept_rejected = self._rows  # those of them that are rejected, and not sent again
+        # Rows that an earlier request may still store, are rejected, and are not sent again.
+        self.kept_rejected = np.zeros(0, np.int64)
         self.needs_last_scan = False
-        self._positions = np.zeros((0, 2), np.int64)  # of each: shard, number; NOT_GIVEN: none
-        self._copies = np.zeros((0, 3), np.int64)  # row, shard, number
 
     def take(self, found: NDArray[Any], *, proves_absence: bool) -> None:
         """Take where the run's tags are stored, and whether what was not found is not stored."""
-        of, rows, within = self._spread(found["tag"])
-        order = np.argsort(rows, kind="stable")  # a row may be in several records
-        of, rows, within = of[order], rows[order], within[order]
+        positions, within = self._spread(found)
+        order = np.argsort(positions["key"], kind="stable")  # a row may be in several records
+        positions, within = positions[order], within[order]
+        rows = positions["key"].astype(np.int64)
+        known = self._outcomes.positions(rows)
         is_first = np.r_[True, rows[1:] != rows[:-1]][: len(rows)]
-        positions, known = _positions_of(found, of), self._outcomes.positions(rows)
-        is_fresh = known[:, 0] == NOT_GIVEN
+        is_fresh = known["shard_id"] == NOWHERE
         before = np.flatnonzero(is_first)[np.cumsum(is_first) - 1]  # the first of the same row
         known[is_fresh] = positions[before[is_fresh]]
-        self._add_copies(rows, positions, known)
+        self._add_copies(positions, known)
         chosen = np.flatnonzero(is_first & is_fresh)
-        del of, order, positions, before  # as large as the pages that are copied next
-        shards, numbers = known[chosen].T
+        del order, positions, before  # as large as the pages that are copied next
         self._outcomes.record_found(
-            rows[chosen], shard_id=shards, sequence_number=numbers, record_row=within[chosen]
+            rows[chosen],
+            shard_id=known["shard_id"][chosen],
+            sequence_number=known["sequence_number"][chosen],
+            record_row=within[chosen],
         )
         if proves_absence:
             self._outcomes.trust_absence()
-            self._rows = self._outcomes.late_rows()
-            status = self._outcomes.status[self._rows]
+            left = self._outcomes.late_rows()
+            self._parts = [make_positions(left)]
+            status = self._outcomes.status[left]
             # Unsent rows alone do not cause a last scan, which reads all again: most never arrived.
             self.needs_last_scan = bool((status != STATUSES.index("unsent")).any())
-            rejected = self._rows[status == _REJECTED]
-            self.kept_rejected = rejected if self._outcomes.is_final("rejected") else rejected[:0]
-            self._positions = np.full((len(self._rows), 2), NOT_GIVEN, np.int64)
+            if self._outcomes.is_final("rejected"):
+                self.kept_rejected = left[status == _REJECTED]
         else:
             self._outcomes.mark_lost(LOST, everything=self._may_miss_requests)
 
-    def _spread(
-        self, tags: NDArray[np.uint64]
-    ) -> tuple[NDArray[np.intp], NDArray[np.int64], NDArray[np.intp]]:
-        """Return the rows of records: the record of each, the row, its place in the record."""
+    def _spread(self, found: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.intp]]:
+        """Return the positions of records for each of their rows, and its place in the record."""
+        of, rows = self._rows_of_tags(found["key"])
+        positions = make_positions(rows, found["shard_id"][of], found["sequence_number"][of])
+        return positions, np.arange(len(of)) - np.searchsorted(of, of)
+
+    def _rows_of_tags(self, tags: NDArray[np.uint64]) -> tuple[NDArray[np.intp], NDArray[np.int64]]:
+        """Return the rows of records, and of each row the record's place among the tags."""
         firsts, counts = split_tags(tags)
         if (counts == 1).all():
-            return np.arange(len(tags)), firsts, np.zeros(len(tags), np.intp)
+            return np.arange(len(tags)), firsts
         parts = [
             self._rows_of(Tag(*pair)) for pair in zip(firsts.tolist(), counts.tolist(), strict=True)
         ]
-        lengths = np.array([len(part) for part in parts])
-        of = np.repeat(np.arange(len(tags)), lengths)
-        return of, np.concatenate(parts), np.arange(len(of)) - (np.cumsum(lengths) - lengths)[of]
-
-    def _add_copies(
-        self, rows: NDArray[np.int64], positions: NDArray[np.int64], known: NDArray[np.int64]
-    ) -> None:
-        """Note positions of rows that are not the known ones."""
-        is_copy = (positions != known).any(axis=1)
-        copies = np.column_stack([rows[is_copy], positions[is_copy]])
-        self._copies = np.unique(np.concatenate([self._copies, copies]), axis=0)
+        return np.repeat(np.arange(len(tags)), list(map(len, parts))), np.concatenate(parts)
 
     @property
     def is_over(self) -> bool:
         """Whether no request of an earlier process can bring another copy."""
-        return not len(self._rows)
+        return not any(map(len, self._parts))
 
     def expects(self, tags: NDArray[np.uint64]) -> NDArray[np.bool_]:
         """Return of which tags an earlier request may still store rows."""
-        of, rows, _ = self._spread(tags)
+        of, rows = self._rows_of_tags(tags)
         expected = np.zeros(len(tags), np.bool_)
         expected[of[self._outcomes.is_stored(rows) | self.contains(rows)]] = True
         return expected
 
-    def contains(self, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Return of which rows an earlier request may still store another copy."""
-        if self.is_over:
-            return np.zeros(len(rows), np.bool_)
-        at = np.searchsorted(self._rows, rows)
-        in_doubt: NDArray[np.bool_] = self._rows[np.minimum(at, len(self._rows) - 1)] == rows
-        return in_doubt
-
-    def note_positions(self, rows: NDArray[np.int64], positions: NDArray[np.int64]) -> None:
-        """Note where rows are stored now: shard and sequence number of each."""
-        in_doubt = self.contains(rows)
-        self._positions[np.searchsorted(self._rows, rows[in_doubt])] = positions[in_doubt]
-
     def note_copies(self, found: NDArray[Any]) -> None:
         """Take where expected tags are stored at the end of the run."""
-        of, rows, _ = self._spread(found["tag"])
-        known = self._outcomes.positions(rows)
-        is_known = self.contains(rows) | (known[:, 0] != NOT_GIVEN)
-        self._add_copies(rows[is_known], _positions_of(found, of[is_known]), known[is_known])
+        positions, _ = self._spread(found)
+        known = self._outcomes.positions(positions["key"].astype(np.int64))
+        is_known = self.contains(positions["key"]) | (known["shard_id"] != NOWHERE)
+        self._add_copies(positions[is_known], known[is_known])
 
-    def duplicates(self) -> list[Copy]:
-        """Return copies that are stored besides the known position of a row."""
-        elsewhere = (self._positions_of_copies() != self._copies[:, 1:]).any(axis=1)
-        return [Copy(*copy) for copy in self._copies[elsewhere].tolist()]
-
-    def late(self) -> list[Copy]:
-        """Return copies of rows that had been recorded as not, or maybe, stored."""
-        is_late = self.contains(self._copies[:, 0]) & (
-            self._positions_of_copies()[:, 0] == NOT_GIVEN
-        )
-        return [Copy(*copy) for copy in self._copies[is_late].tolist()]
-
-    def unseen_rows(self) -> list[int]:
-        """Return rows that may still be stored, and that this process did not store."""
-        rows: list[int] = self._rows[self._positions[:, 0] == NOT_GIVEN].tolist()
-        return rows
-
-    def _positions_of_copies(self) -> NDArray[np.int64]:
-        """Return where this process stored the row of each copy; NOT_GIVEN: it did not."""
-        known = np.full((len(self._copies), 2), NOT_GIVEN, np.int64)
-        in_doubt = self.contains(self._copies[:, 0])
-        known[in_doubt] = self._positions[np.searchsorted(self._rows, self._copies[in_doubt, 0])]
-        return known
-
-
-def _positions_of(found: NDArray[Any], at: NDArray[np.intp]) -> NDArray[np.int64]:
-    return np.stack([found[name][at] for name in ("shard_id", "sequence_number")], axis=1)
+    def _rows(self, keys: NDArray[np.uint64]) -> Mapping[int, Sequence[int]]:
+        return {row: [row] for row in keys.tolist()}
 
 
 def keep_unknown(final: list[Status], delivery: DeliveryMode) -> list[Status]:

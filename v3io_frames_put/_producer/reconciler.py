@@ -17,15 +17,23 @@ stored even later: a last scan, when all is sent, finds such copies.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import partial, reduce
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from .._wire.bodies import NO_SHARD
 from .._wire.responses import NOWHERE
-from .._wire.tags import read_tags, split_tags
+from .._wire.tags import read_tags
 from ..config import MAX_SHARDS, Retry
+from .in_doubt import (
+    POSITION,
+    RecordsInDoubt,
+    first_positions,
+    lowest_watermark,
+    make_positions,
+    sort_positions,
+)
 from .queries import (
     PendingQuery,
     QueryScheduler,
@@ -39,7 +47,7 @@ from .queries import (
 from .values import Copy
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from numpy.typing import NDArray
 
@@ -50,60 +58,6 @@ if TYPE_CHECKING:
     from .classification import Cause
     from .flow_control import Moment
     from .prior_run import PriorInDoubt
-
-POSITION: Final = np.dtype(
-    [("tag", np.uint64), ("sequence_number", np.int64), ("shard_id", np.int32)], align=True
-)
-"""Where a record is stored: 24 bytes, for there may be millions in doubt at once."""
-
-
-def make_positions(
-    tags: NDArray[np.uint64], shard_id: Any = NOWHERE, sequence_number: Any = NOWHERE
-) -> NDArray[Any]:
-    """Return an array of positions; a value serves all, an array has one each."""
-    positions = np.empty(len(tags), POSITION)
-    positions["tag"], positions["shard_id"] = tags, shard_id
-    positions["sequence_number"] = sequence_number
-    return positions
-
-
-def sort_positions(*parts: NDArray[Any]) -> NDArray[Any]:
-    """Return the distinct positions by tag, the first one of a tag first."""
-    positions = np.concatenate(parts)
-    positions = positions[
-        np.lexsort((positions["sequence_number"], positions["shard_id"], positions["tag"]))
-    ]
-    is_new: NDArray[np.bool_] = np.r_[True, positions[1:] != positions[:-1]][: len(positions)]
-    return positions[is_new]
-
-
-def find_tags(
-    positions: NDArray[Any], tags: NDArray[np.uint64]
-) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
-    """Return where the first position of each tag is among sorted ones, and whether it is there."""
-    at = np.searchsorted(positions["tag"], tags)
-    if not len(positions):
-        return at, np.zeros(len(tags), np.bool_)
-    is_there: NDArray[np.bool_] = positions["tag"][np.minimum(at, len(positions) - 1)] == tags
-    return at, is_there
-
-
-def first_positions(positions: NDArray[Any], tags: NDArray[np.uint64]) -> NDArray[Any]:
-    """Return the first position of each tag among sorted ones; NOWHERE: there is none."""
-    at, is_there = find_tags(positions, tags)
-    first = make_positions(tags)
-    first[is_there] = positions[at[is_there]]
-    return first
-
-
-def lowest_watermark(watermarks: Iterable[NDArray[np.int64] | None]) -> NDArray[np.int64]:
-    """Return the lowest watermark of each shard; beyond its end, a watermark is 0.
-
-    None: there is no watermark, so it lowers nothing.
-    """
-    given = [watermark for watermark in watermarks if watermark is not None]
-    shards = min(map(len, given))
-    return reduce(np.minimum, (watermark[:shards] for watermark in given))
 
 
 @dataclass(slots=True)
@@ -188,124 +142,6 @@ class Lookup:
     def is_found(self) -> NDArray[np.bool_]:
         is_found: NDArray[np.bool_] = self.positions["shard_id"] != NOWHERE
         return is_found
-
-
-class RecordsInDoubt:
-    """All records of this process that a dead connection may still deliver.
-
-    They go by tags, a few bytes each, however many rows a record has. ``PriorInDoubt`` is the same
-    for earlier processes.
-    """
-
-    def __init__(self) -> None:
-        # Per shard, the number after which all of them are stored. None: there are none.
-        self.low_watermark: NDArray[np.int64] | None = None
-        # Where each is known to be stored, by tag. Each part is at least twice as long as the
-        # next, so that the many that are added, some at a time, are seldom sorted again.
-        self._parts: list[NDArray[Any]] = []
-        # Tags whose rows do not follow each other, and how far each row is after the one before:
-        # as small numbers, for a pack may hold thousands.
-        self._spread_packs: list[tuple[NDArray[np.uint64], NDArray[Any]]] = []
-        self._copies = np.empty(0, POSITION)  # that scans saw elsewhere
-
-    def add(self, batch: Batch) -> None:
-        batch.state["in_doubt"] = True
-        self.low_watermark = lowest_watermark([self.low_watermark, batch.low_watermark])
-        tags = batch.entries.tags
-        is_new = ~self.contains(tags)
-        part = make_positions(np.sort(tags[is_new]))
-        while self._parts and len(self._parts[-1]) < 2 * len(part):
-            part = sort_positions(self._parts.pop(), part)
-        self._parts.append(part)
-        if batch.entries.row_counts is not None:
-            tags, rows = tags[is_new], batch.entries.rows_of(is_new)
-            counts = split_tags(tags)[1]
-            steps = np.diff(rows, prepend=rows[:1])
-            steps[np.cumsum(counts) - counts] = 0  # the tag has the first row of each
-            if steps.max(initial=0) > 1:
-                smallest = np.min_scalar_type(steps.max())
-                self._spread_packs.append((tags, steps.astype(smallest)))
-
-    def contains(self, tags: NDArray[np.uint64]) -> NDArray[np.bool_]:
-        contained = np.zeros(len(tags), np.bool_)
-        for _, _, is_there in self._find(tags):
-            contained |= is_there
-        return contained
-
-    def _find(
-        self, tags: NDArray[np.uint64]
-    ) -> Iterator[tuple[NDArray[Any], NDArray[np.intp], NDArray[np.bool_]]]:
-        """Yield each part, where in it its tags are, and which of ``tags`` these are."""
-        for part in self._parts:
-            at, is_there = find_tags(part, tags)
-            yield part, at[is_there], is_there
-
-    def note_stored(self, batch: Batch, stored: NDArray[np.intp], answer: PutAnswer) -> None:
-        """Note where an answer says that records in doubt are stored."""
-        at = stored[batch.state["in_doubt"][stored]]
-        if len(at):
-            shards, numbers = answer.shard_id[at], answer.sequence_number[at]
-            self.note_positions(make_positions(batch.entries.tags[at], shards, numbers))
-
-    def note_positions(self, positions: NDArray[Any]) -> None:
-        """Note where records in doubt are stored, one position for each."""
-        for part, at, is_there in self._find(positions["tag"]):
-            part[at] = positions[is_there]
-
-    def _positions(self, tags: NDArray[np.uint64]) -> NDArray[Any]:
-        """Return where records in doubt are known to be stored."""
-        positions = make_positions(tags)
-        for part, at, is_there in self._find(tags):
-            positions[is_there] = part[at]
-        return positions
-
-    def note_copies(self, found: NDArray[Any]) -> None:
-        """Note wherever a scan saw records in doubt."""
-        is_elsewhere = np.zeros(len(found), np.bool_)
-        for part, at, is_there in self._find(found["tag"]):
-            for name in ("shard_id", "sequence_number"):
-                is_elsewhere[is_there] |= part[name][at] != found[name][is_there]
-        self._copies = sort_positions(self._copies, found[is_elsewhere])
-
-    def duplicates(self) -> list[Copy]:
-        """Return copies that are stored besides the position that is known."""
-        return self._to_copies(self._copies[self._copies != self._positions(self._copies["tag"])])
-
-    def late(self) -> list[Copy]:
-        """Return copies of records that had been recorded as not, or maybe, stored."""
-        return self._to_copies(
-            self._copies[self._positions(self._copies["tag"])["shard_id"] == NOWHERE]
-        )
-
-    def unseen_rows(self) -> list[int]:
-        """Return the rows of records that are not known to be stored."""
-        parts = [part["tag"][part["shard_id"] == NOWHERE] for part in self._parts]
-        rows_of = self._rows(np.concatenate([np.zeros(0, np.uint64), *parts]))
-        return [row for rows in rows_of.values() for row in rows]
-
-    def _to_copies(self, positions: NDArray[Any]) -> list[Copy]:
-        """Return the positions of records for each of their rows."""
-        rows_of = self._rows(positions["tag"])
-        columns = (positions[name].tolist() for name in ("tag", "shard_id", "sequence_number"))
-        return [
-            Copy(row, shard, number)
-            for tag, shard, number in zip(*columns, strict=True)
-            for row in rows_of[tag]
-        ]
-
-    def _rows(self, tags: NDArray[np.uint64]) -> dict[int, Sequence[int]]:
-        """Return the rows of each record by its tag."""
-        columns = (column.tolist() for column in (tags, *split_tags(tags)))
-        rows: dict[int, Sequence[int]] = {
-            tag: range(first, first + count) for tag, first, count in zip(*columns, strict=True)
-        }
-        for held, steps in self._spread_packs:
-            firsts, counts = split_tags(held)
-            ends = np.cumsum(counts)
-            for at in np.flatnonzero(np.isin(held, tags)).tolist():
-                after_first = np.cumsum(steps[ends[at] - counts[at] : ends[at]], dtype=np.int64)
-                rows[int(held[at])] = (firsts[at] + after_first).tolist()
-        return rows
 
 
 _STARTS_KEPT: Final = 512  # in a receipt of at most 20 kB
@@ -403,7 +239,7 @@ class Reconciler:
         is_known = shards < MAX_SHARDS
         np.maximum.at(self._acknowledged, shards[is_known], numbers[is_known])
         self.in_doubt.note_stored(batch, stored, answer)
-        self._note_rows(batch, stored, np.stack([shards, numbers], axis=1))
+        self._note_rows(batch, stored, answer.shard_id, answer.sequence_number)
 
     def note_rejected(self, batch: Batch) -> None:
         """Note rejected records that an earlier request may still store."""
@@ -419,11 +255,17 @@ class Reconciler:
         rejected = np.concatenate([np.zeros(0, np.int64), *self._rejected])
         return int(np.isin(np.fromiter(rows, np.int64), rejected).sum())
 
-    def _note_rows(self, batch: Batch, at: NDArray[np.intp], positions: NDArray[np.int64]) -> None:
+    def _note_rows(
+        self,
+        batch: Batch,
+        at: NDArray[np.intp],
+        shard_id: NDArray[np.int32],
+        sequence_number: NDArray[np.int64],
+    ) -> None:
         if self._prior is not None and not self._prior.is_over:
-            counts = batch.entries.row_counts
-            positions = positions if counts is None else np.repeat(positions, counts[at], axis=0)
-            self._prior.note_positions(batch.entries.rows_of(at), positions)
+            entries, places = batch.entries, (shard_id, sequence_number)
+            spread = (entries.spread(column, at) for column in places)
+            self._prior.note_positions(make_positions(entries.rows_of(at), *spread))
 
     def look_up(self, batch: Batch, now: float) -> None:
         """Queue a batch whose connection was closed just now."""
@@ -509,9 +351,7 @@ class Reconciler:
         Of several copies of a row it is the first. Where the last scan missed records, rows that
         it did not see are lost.
         """
-        sources: list[RecordsInDoubt | PriorInDoubt] = [self.in_doubt]
-        if self._prior is not None:
-            sources.append(self._prior)
+        sources = [self.in_doubt, *([self._prior] if self._prior else [])]
         copies = [copy for source in sources for copy in source.late()]
         late = {copy.row: copy for copy in sorted(copies, reverse=True)}
         if not self._is_end_proven:
@@ -552,8 +392,7 @@ class Reconciler:
             positions = lookup.positions
             self.in_doubt.note_positions(positions)
             at = np.flatnonzero(lookup.is_found)
-            stored = np.stack([positions["shard_id"], positions["sequence_number"]], axis=1)
-            self._note_rows(lookup.batch, at, stored[at])
+            self._note_rows(lookup.batch, at, positions["shard_id"], positions["sequence_number"])
         if scan.batches:
             self._concluded.append((scan, found))
         self.in_doubt.note_copies(found)
