@@ -16,7 +16,7 @@ from v3io_frames_put._encode.records import Records
 from v3io_frames_put._encode.rejections import Rejections
 from v3io_frames_put._encode.routing import Routes
 from v3io_frames_put._encode.sources import StreamSource
-from v3io_frames_put._io import connection, reader
+from v3io_frames_put._io import connection, reader, request_errors
 from v3io_frames_put._io.connection import ClosedError, CutError, GarbledAnswerError
 from v3io_frames_put._io.endpoint import Endpoint, Secrets
 from v3io_frames_put._io.senders import Event, RecordsReady, RequestDone, Senders, ThreadFailed
@@ -25,12 +25,13 @@ from v3io_frames_put._io.transport import KINDS, NETWORK_ERRORS, Transport, faul
 from v3io_frames_put._journal import open_journal
 from v3io_frames_put._journal.journal import Journal
 from v3io_frames_put._journal.store import Store, from_blob, narrow, to_blob
-from v3io_frames_put._producer import classification as errors_of_answers
 from v3io_frames_put._producer.accumulator import Accumulator, Batch
 from v3io_frames_put._producer.classification import (
     classify_query_response,
     classify_response,
+    describe_cause,
     describe_failure,
+    is_missing,
 )
 from v3io_frames_put._producer.flow_control import (
     AdaptiveLimit,

@@ -10,10 +10,10 @@ import logging
 import warnings
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+from ._io.request_errors import stop_error
 from ._journal import open_journal
 from ._public import callers_level, public
 from ._run import Run, RunPlan, RunReport, plan_run
-from ._stop import stop_error
 from .client import Client, pick_client, with_retry
 from .config import DeliveryOptions, Encoding, Retry, RowOptions, Timeouts, check_choice
 from .errors import ConfigError, PartialFailure, PutRecordsError, UnstoredRowsWarning
@@ -227,7 +227,9 @@ def raise_if_ended_early(plan: RunPlan, report: RunReport) -> None:
             f"error.results says what became of the rows before."
         ) from report.broken
     if report.stop is not None:
-        raise stop_error(report.stop, client=plan.client, stream=plan.stream)
+        raise stop_error(
+            report.stop, stream=plan.stream, diagnose=plan.client.diagnose_missing_stream
+        )
 
 
 _NOTE_TIMEOUTS: Final = Timeouts(connect_seconds=2, read_seconds=5)

@@ -22,11 +22,11 @@ import numpy as np
 import pyarrow as pa
 
 from .._io.reader import find_ends
+from .._io.request_errors import stop_error
 from .._producer.outcomes import Outcomes
 from .._producer.values import Failure
 from .._public import find_unknown
 from .._run import Run, RunPlan, plan_run
-from .._stop import stop_error
 from ..client import Client, pick_client
 from ..config import DeliveryOptions, RowOptions, check_choice
 from ..errors import ConfigError, PutRecordsError
@@ -274,7 +274,9 @@ def send_partition(
         ) from report.broken
     error = None
     if report.stop is not None and report.stop.attempt is not None:
-        cause = stop_error(report.stop, client=plan.client, stream=plan.stream)
+        cause = stop_error(
+            report.stop, stream=plan.stream, diagnose=plan.client.diagnose_missing_stream
+        )
         error = {"type": type(cause).__name__, "message": str(cause)}
         plan.client.close()
     results.attrs[ATTRS_KEY] = {

@@ -17,6 +17,7 @@ from .._wire import api, responses
 from .._wire.api import Answer, Attempt, Fault, Request
 from ..config import MAX_SHARDS, Retry, check_whole
 from ..errors import ConfigError, ProtocolError, RequestError, StreamNotFound
+from . import request_errors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -79,19 +80,19 @@ class RetryingRequests:
             if isinstance(attempt, Answer) and not classification.is_passing(attempt):
                 return attempt
             if isinstance(attempt, Fault) and attempt.kind in classification.CONNECTING_STOPS:
-                raise classification.fault_error(attempt, doing=doing)
+                raise request_errors.fault_error(attempt, doing=doing)
             if not (is_repeatable or _is_surely_not_done(attempt)):
-                raise classification.undecided(attempt, doing=doing, where=self.where)
+                raise request_errors.undecided(attempt, doing=doing, where=self.where)
             now = self._clock.now()
             failures += 1
             first_failure = first_failure if failures > 1 else now
             pause = self._pause(attempt, failures, now - first_failure, now - began)
             if pause is None:
                 seconds = now - (first_failure if self._had_contact else began)
-                raise classification.unavailable(
+                raise request_errors.unavailable(
                     attempt, doing=doing, where=self.where, seconds=seconds, tries=failures
                 )
-            why = classification.describe_last(attempt)
+            why = request_errors.describe_last(attempt)
             _log.warning("%s: %s; trying again in %.1f s", doing, why, pause)
             self._clock.sleep(pause)
 
@@ -171,7 +172,7 @@ class StreamAdmin:
         if answer.status in _SUCCESS:
             return responses.StreamDescription(shards, retention_hours)
         if classification.is_missing(answer):
-            raise classification.container_not_found(self.path, answer)
+            raise request_errors.container_not_found(self.path, answer)
         error = api.parse_error(answer)
         if answer.status != _CONFLICT and error.name != api.RESOURCE_IN_USE:
             raise self.error(answer, "create stream")
@@ -278,7 +279,7 @@ class StreamAdmin:
     def error(self, answer: Answer, doing: str) -> RequestError:
         """Make the error for an answer about this stream."""
         missing = self._find_missing() if classification.is_missing(answer) else None
-        return missing or classification.request_error(
+        return missing or request_errors.request_error(
             answer, doing=doing, stream=self.path, where=self.requests.where
         )
 
@@ -291,7 +292,7 @@ class StreamAdmin:
             error = self._find_missing()
         except RequestError as failure:
             _log.warning("%s", failure)
-            return classification.stream_not_found(self.path)
+            return request_errors.stream_not_found(self.path)
         return error or RequestError(
             f"stream {str(self.path)!r}: the platform said that it is not there, and now it is; "
             f"expected it to stay. Look for who deleted it and made it anew."
@@ -312,5 +313,5 @@ class StreamAdmin:
             ("a file", api.head_object_request(container, path)),
         ):
             if self.requests.send(request, doing=f"look at {self.path}").status in _SUCCESS:
-                return classification.not_a_stream(self.path, error, found=found)
-        return classification.stream_not_found(self.path, error)
+                return request_errors.not_a_stream(self.path, error, found=found)
+        return request_errors.stream_not_found(self.path, error)

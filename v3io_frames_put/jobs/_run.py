@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Final
 import pandas as pd
 import pyarrow as pa
 
+from .._io.request_errors import stop_error
 from .._producer.values import STATUSES
 from .._run import Run, RunPlan, RunReport
-from .._stop import stop_error
 from ..config import DeliveryOptions, RowOptions
 from ..errors import ConfigError, DataError, PutRecordsError
 from ..progress import Progress, ProgressOption, Throttle, open_progress, someone_looks_on
@@ -310,7 +310,12 @@ def _raise_if_ended_early(
         elif not run.run_log:
             advice = f"with failed= (--failed), what is left is written to a file; {advice}"
         plan = run.plan
-        error = stop_error(report.stop, client=plan.client, stream=plan.stream, advice=advice)
+        error = stop_error(
+            report.stop,
+            stream=plan.stream,
+            diagnose=plan.client.diagnose_missing_stream,
+            advice=advice,
+        )
     elif isinstance(cause, DataError) and not results.rows:
         raise cause  # nothing was sent
     elif cause is not None:
