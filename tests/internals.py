@@ -36,7 +36,7 @@ from v3io_frames_put._producer.classification import (
 from v3io_frames_put._producer.flow_control import (
     AdaptiveLimit,
     ConcurrencyLimit,
-    Moment,
+    RetryContext,
     next_delay,
     parse_retry_after,
 )

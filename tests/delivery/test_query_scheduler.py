@@ -7,10 +7,10 @@ from tests.delivery.talk import Talk
 from tests.internals import (
     Answer,
     Fault,
-    Moment,
     QueryScheduler,
     QueryStep,
     Request,
+    RetryContext,
     ShardPosition,
     find_shard_position,
 )
@@ -41,7 +41,7 @@ class Queued:
 
     def end(self, attempt=None, *, now=0.0, retry_after=0.0):
         attempt = attempt or self.talk.answer(self.request)
-        return self.queue.complete(self.query, attempt, Moment(now, 0.5, retry_after))
+        return self.queue.complete(self.query, attempt, RetryContext(now, 0.5, retry_after))
 
 
 def test_a_query_that_is_over_hands_its_result_on(talk):
@@ -131,7 +131,7 @@ def test_a_query_without_progress_ends_with_the_deadline():
     now, cause = 0.0, None
     while cause is None:
         query, _ = queue.next_query(now)
-        cause = queue.complete(query, OK, Moment(now, 0.5))
+        cause = queue.complete(query, OK, RetryContext(now, 0.5))
         now += 1.0
     assert cause == "unavailable"
     assert endless.pages == 31

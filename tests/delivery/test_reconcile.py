@@ -24,7 +24,6 @@ from tests.internals import (
     Batch,
     Copy,
     DeliveryOptions,
-    Moment,
     PriorInDoubt,
     PriorOutcomes,
     PutAnswer,
@@ -32,6 +31,7 @@ from tests.internals import (
     RecordErrors,
     RecordPage,
     RecordsInDoubt,
+    RetryContext,
     Scan,
     ShardPosition,
     StreamSurvey,
@@ -121,7 +121,7 @@ class InDoubt:
         while asked := self.reconciler.next_query(next(self.clock)):
             query, request = asked
             answer = self.exchange(request)
-            self.reconciler.complete(query, answer, Moment(next(self.clock), 0.5))
+            self.reconciler.complete(query, answer, RetryContext(next(self.clock), 0.5))
 
     def resolve(self):
         """Look all of them up, then see whether any came late."""
@@ -413,7 +413,7 @@ def drive(reconciler, talk):
     clock = iter(range(0, 10_000, 10))  # it comes to an end
     while asked := reconciler.next_query(next(clock)):
         query, request = asked
-        reconciler.complete(query, talk.answer(request), Moment(next(clock), 0.5))
+        reconciler.complete(query, talk.answer(request), RetryContext(next(clock), 0.5))
     return reconciler
 
 
@@ -563,7 +563,7 @@ def test_a_look_up_that_is_given_up_proves_nothing():
     clock = count(0.0, 40.0)
     while asked := reconciler.next_query(next(clock)):
         refused = Answer(503, {}, b"")
-        assert reconciler.complete(asked[0], refused, Moment(next(clock), 0.5)) is None
+        assert reconciler.complete(asked[0], refused, RetryContext(next(clock), 0.5)) is None
     [lookup] = reconciler.take_lookups()
     assert not lookup.is_found.any()
     assert not lookup.is_proven.any()

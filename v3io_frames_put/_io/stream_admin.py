@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from .._producer import classification
-from .._producer.flow_control import Moment, next_pause, parse_retry_after
+from .._producer.flow_control import RetryContext, next_pause, parse_retry_after
 from .._wire import api, responses
 from .._wire.api import Answer, Attempt, Fault, Request
 from ..config import MAX_SHARDS, Retry, check_whole
@@ -119,9 +119,9 @@ class RetryingRequests:
             if longest <= 0:
                 return None
         retry_after = parse_retry_after(attempt.headers) if isinstance(attempt, Answer) else None
-        moment = Moment(self._clock.now(), self._clock.draw(), retry_after or 0.0, longest)
+        context = RetryContext(self._clock.now(), self._clock.draw(), retry_after or 0.0, longest)
         return next_pause(
-            self._retry, failures=failures, failing_seconds=failing_seconds, moment=moment
+            self._retry, failures=failures, failing_seconds=failing_seconds, context=context
         )
 
     def _transport(self) -> Transport:

@@ -50,7 +50,7 @@ def _parse_date(text: str) -> datetime | None:
     return date if date.tzinfo else date.replace(tzinfo=timezone.utc)
 
 
-class Moment(NamedTuple):
+class RetryContext(NamedTuple):
     """When a request ended, and what decides over the pause after it: made once for each."""
 
     now: float
@@ -60,7 +60,7 @@ class Moment(NamedTuple):
 
 
 def next_pause(
-    retry: Retry, *, failures: int, failing_seconds: float, moment: Moment
+    retry: Retry, *, failures: int, failing_seconds: float, context: RetryContext
 ) -> float | None:
     """Return how long to wait before the next try; None: give up.
 
@@ -68,10 +68,10 @@ def next_pause(
     one last try, and a Retry-After beyond the deadline gives up at once.
     """
     left = retry.deadline_seconds - failing_seconds
-    if left <= 0 or moment.retry_after > left:
+    if left <= 0 or context.retry_after > left:
         return None
-    delay = next_delay(retry, failures=failures, draw=moment.draw)
-    return max(moment.retry_after, min(left, moment.longest, delay))
+    delay = next_delay(retry, failures=failures, draw=context.draw)
+    return max(context.retry_after, min(left, context.longest, delay))
 
 
 @dataclass(slots=True)

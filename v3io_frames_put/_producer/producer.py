@@ -37,7 +37,7 @@ from .classification import (
     describe_cause,
     describe_failure,
 )
-from .flow_control import AdaptiveLimit, Availability, ConcurrencyLimit, Moment, next_pause
+from .flow_control import AdaptiveLimit, Availability, ConcurrencyLimit, RetryContext, next_pause
 from .outcomes import Outcomes, Reordering, RunLog
 from .values import PAGE_ROWS, Copy, Failure, Status
 
@@ -249,9 +249,9 @@ class Producer:
         retry_after = self._availability.note(
             attempt, now=now, draw=draw, requests=self._limit.requests
         )
-        moment = Moment(now, draw, retry_after, self._availability.seconds_left(now))
+        context = RetryContext(now, draw, retry_after, self._availability.seconds_left(now))
         if ticket in self._queries:
-            self._complete_query(self._queries.pop(ticket), attempt, moment)
+            self._complete_query(self._queries.pop(ticket), attempt, context)
         else:
             batch = self._in_flight.pop(ticket)
             self._bytes_in_flight -= batch.nbytes
@@ -261,16 +261,16 @@ class Producer:
                 self.bytes_sent += batch.entries.nbytes + ENVELOPE_BYTES
                 self.retried_rows += batch.entries.num_rows if batch.has_arrived else 0
                 batch.has_arrived = True
-            self._complete_batch(batch, attempt, moment)
-        if moment.longest <= 0:
+            self._complete_batch(batch, attempt, context)
+        if context.longest <= 0:
             self._stop_unavailable(attempt)
         if self.stopped:
             self._drop_waiting()
 
-    def _complete_query(self, query: PendingQuery, attempt: Attempt, moment: Moment) -> None:
+    def _complete_query(self, query: PendingQuery, attempt: Attempt, context: RetryContext) -> None:
         """Take an answer to a look-up, and what it resolves."""
         assert self._reconciler is not None  # noqa: S101  # the query is one of its
-        cause = self._reconciler.complete(query, attempt, moment)
+        cause = self._reconciler.complete(query, attempt, context)
         if cause == "unavailable":
             self._stop_unavailable(attempt)
         elif cause is not None:
@@ -278,12 +278,12 @@ class Producer:
         elif self._reconciler.is_stream_missing:
             self._stop("missing", attempt)
         for lookup in self._reconciler.take_lookups():
-            self._complete_lookup(lookup, moment)
+            self._complete_lookup(lookup, context)
 
-    def _complete_batch(self, batch: Batch, attempt: Attempt, moment: Moment) -> None:
+    def _complete_batch(self, batch: Batch, attempt: Attempt, context: RetryContext) -> None:
         classification = classify_response(attempt)
         if isinstance(attempt, Answer) and classification.step == "parse":
-            self._parse(batch, attempt, moment)
+            self._parse(batch, attempt, context)
             return
         batch.set_reason(describe_failure(attempt))
         if classification.knowledge == "not stored":
@@ -293,20 +293,20 @@ class Producer:
             self._stop(classification.cause, attempt)
         elif classification.knowledge == "unknown":
             batch.resets += isinstance(attempt, Fault) and attempt.stage == "sending"
-            self._retry_in_doubt(batch, moment)
+            self._retry_in_doubt(batch, context)
         elif classification.step == "retry":
-            batch.note_failure(moment.now)
-            self._retry_later(batch, moment)
+            batch.note_failure(context.now)
+            self._retry_later(batch, context)
         else:
             self._split(batch, classification)
 
-    def _parse(self, batch: Batch, answer: Answer, moment: Moment) -> None:
+    def _parse(self, batch: Batch, answer: Answer, context: RetryContext) -> None:
         """Take a 200: stored, rejected and open records."""
         try:
             parsed = parse_put_answer(answer.body, batch.entries)
         except UnbelievableAnswerError as error:
             batch.set_reason(Failure("NoAnswer", f"not believed: {error}"))
-            self._retry_in_doubt(batch, moment)
+            self._retry_in_doubt(batch, context)
             return
         self._run_log.note_answered(batch.ticket)
         shards, numbers = parsed.shard_id, parsed.sequence_number
@@ -324,7 +324,7 @@ class Producer:
         if still_open is None:
             self._accumulator.advance(batch)
         else:
-            self._retry_in_doubt(still_open, moment)
+            self._retry_in_doubt(still_open, context)
 
     def _record_stored(
         self,
@@ -366,7 +366,7 @@ class Producer:
                 self._reconciler.note_rejected(refused)
         return batch.pick(np.array(still_open)) if still_open else None
 
-    def _complete_lookup(self, lookup: Lookup, moment: Moment) -> None:
+    def _complete_lookup(self, lookup: Lookup, context: RetryContext) -> None:
         """Record what was found of a batch whose request got no answer; send the rest again."""
         batch, is_found = lookup.batch, lookup.is_found
         found, numbers = np.flatnonzero(is_found), lookup.positions["sequence_number"]
@@ -385,7 +385,7 @@ class Producer:
         if len(absent):
             left = batch.pick(absent)
             left.state["maybe_stored"] = False
-            self._retry_later(left, moment)
+            self._retry_later(left, context)
         else:
             self._accumulator.advance(batch)
 
@@ -406,26 +406,26 @@ class Producer:
             self._reconciler.note_rejected(batch)
         self._finish(batch, "rejected")
 
-    def _retry_in_doubt(self, batch: Batch, moment: Moment) -> None:
+    def _retry_in_doubt(self, batch: Batch, context: RetryContext) -> None:
         """Go on with records that may be stored, or may not."""
         self._run_log.note_in_doubt(batch)
         batch.state["maybe_stored"] = True
         if self._options.delivery == "at_most_once":
             self._finish(batch, "unknown")
             return
-        batch.note_failure(moment.now)
+        batch.note_failure(context.now)
         if self._reconciler:
             self._note_retry(batch)
-            self._reconciler.look_up(batch, moment.now)
+            self._reconciler.look_up(batch, context.now)
         else:
-            self._retry_later(batch, moment)
+            self._retry_later(batch, context)
 
-    def _retry_later(self, batch: Batch, moment: Moment) -> None:
+    def _retry_later(self, batch: Batch, context: RetryContext) -> None:
         """Send a batch again after a pause, or give it up."""
         retry = self._options.retry
-        failing_seconds = moment.now - batch.first_failure
+        failing_seconds = context.now - batch.first_failure
         pause = next_pause(
-            retry, failures=batch.failures, failing_seconds=failing_seconds, moment=moment
+            retry, failures=batch.failures, failing_seconds=failing_seconds, context=context
         )
         if pause is None or batch.attempts == retry.attempts:
             self._give_up(batch, failing_seconds)
@@ -433,7 +433,7 @@ class Producer:
         self._note_retry(batch)
         if batch.resets >= _RESETS_BEFORE_SPLIT and len(batch) > 1:
             batch = batch.split()
-        self._accumulator.pause(batch, moment.now + pause)
+        self._accumulator.pause(batch, context.now + pause)
 
     def _note_retry(self, batch: Batch) -> None:
         self._retried.append(Retried(batch.entries.num_rows, batch.state["why"][0]))

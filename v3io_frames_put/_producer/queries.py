@@ -25,7 +25,7 @@ from .._wire.responses import (
 from ..config import MAX_SHARDS, Retry
 from ..errors import ProtocolError
 from .classification import classify_query_response
-from .flow_control import Moment, next_pause
+from .flow_control import RetryContext, next_pause
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -237,7 +237,9 @@ class QueryScheduler:
         """Return when there may be something to send; None: only after an event."""
         return min((query.not_before for query in self._waiting), default=None)
 
-    def complete(self, query: PendingQuery, attempt: Attempt, moment: Moment) -> Cause | None:
+    def complete(
+        self, query: PendingQuery, attempt: Attempt, context: RetryContext
+    ) -> Cause | None:
         """Take how a request ended.
 
         Returns why the query cannot go on: what stops the run, or "unavailable" where its deadline
@@ -251,13 +253,13 @@ class QueryScheduler:
             return classification.cause
         assert query.step is not None  # noqa: S101  # its request was sent
         if not isinstance(attempt, Answer) or classification.step != "parse":
-            return self._retry_later(query, moment)
+            return self._retry_later(query, context)
         try:
             value = query.step.parse(attempt)
         except ProtocolError:  # half an answer, a proxy's page
-            return self._retry_later(query, moment)
+            return self._retry_later(query, context)
         query.failures = 0
-        return self._go_on(query, moment.now) if self._advance(query, value) else None
+        return self._go_on(query, context.now) if self._advance(query, value) else None
 
     def _go_on(self, query: PendingQuery, now: float) -> Cause | None:
         """Queue a query again, unless it makes no progress until the deadline."""
@@ -281,19 +283,19 @@ class QueryScheduler:
             return False
         return True
 
-    def _retry_later(self, query: PendingQuery, moment: Moment) -> Cause | None:
+    def _retry_later(self, query: PendingQuery, context: RetryContext) -> Cause | None:
         query.failures += 1
         if query.first_failure is None:
-            query.first_failure = moment.now
+            query.first_failure = context.now
         pause = next_pause(
             self._retry,
             failures=query.failures,
-            failing_seconds=moment.now - query.first_failure,
-            moment=moment,
+            failing_seconds=context.now - query.first_failure,
+            context=context,
         )
         if pause is None:
             return "unavailable"
-        query.not_before = moment.now + pause
+        query.not_before = context.now + pause
         self._waiting.append(query)
         return None
 

@@ -56,7 +56,7 @@ if TYPE_CHECKING:
     from .._wire.responses import PutAnswer, RecordPage
     from .accumulator import Batch
     from .classification import Cause
-    from .flow_control import Moment
+    from .flow_control import RetryContext
     from .prior_run import PriorInDoubt
 
 
@@ -299,9 +299,11 @@ class Reconciler:
             return self._queries.wake_at()
         return min((until for until, _ in self._waiting), default=None)
 
-    def complete(self, query: PendingQuery, attempt: Attempt, moment: Moment) -> Cause | None:
+    def complete(
+        self, query: PendingQuery, attempt: Attempt, context: RetryContext
+    ) -> Cause | None:
         """Take how a reading request ended; see ``QueryScheduler.complete``."""
-        cause = self._queries.complete(query, attempt, moment)
+        cause = self._queries.complete(query, attempt, context)
         if cause == "unavailable" and self._scan is not None:
             self._queries.clear()
             self._conclude()  # shards that were not read prove nothing
