@@ -17,7 +17,7 @@ from .._encode.layouts import find_invalid, is_list, is_text, list_parents, map_
 from .._encode.sources import split_index
 from ._cast import cast_cells
 from ._files import MAX_LINE_BYTES
-from ._where import parse_where
+from ._where import Where
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -227,7 +227,7 @@ class ParquetReader(Reader):
         ]
         import pyarrow.dataset as ds
 
-        where = parse_where(self._where, pa.schema(known), others=True)
+        where = Where(self._where, pa.schema(known), others=True)
         fragment = ds.ParquetFileFormat().make_fragment(self.file.path, self.file.filesystem)
         return {group.id for group in fragment.subset(where.expression, where.schema).row_groups}
 

@@ -33,7 +33,7 @@ from ._csv import CsvReader, Dialect
 from ._files import BLOCK_BYTES, cast_partition, find_partition_types, hide_password, public_cause
 from ._formats import INDEX, LINE_FIELD, ArrowReader, ParquetReader, Piece, Reader
 from ._json_lines import JsonColumnsReader, LinesReader
-from ._where import Where, parse_where
+from ._where import Where
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -102,7 +102,7 @@ class FileTable:
         self.where: Where | None = None
         if where is not None:
             beside = [own for own in self.schema if not (self.is_lines and own.name == LINE)]
-            self.where = parse_where(where, pa.schema(beside), others=self.is_lines)
+            self.where = Where(where, pa.schema(beside), others=self.is_lines)
         counts = [reader.num_rows for reader in opened]
         is_counted = where is None and None not in counts and len(opened) == len(self.files)
         # None: not known before the last row is read.

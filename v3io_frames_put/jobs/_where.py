@@ -1,13 +1,17 @@
 """Which rows to publish: a condition as text -> a pyarrow expression; nothing is run as code.
 
-    condition  = both { "or" both } ;          both = one { "and" one }
-    one        = "not" one | "(" condition ")" | test
-    test       = column sign literal
+    condition  = comparisons with "and", "or", "not" and brackets
+    comparison = column sign literal
                | column ["not"] "in" "(" literal { "," literal } ")"
                | column "is" ["not"] "null"
     sign       = "=" | "==" | "!=" | "<>" | "<" | "<=" | ">" | ">="
     column     = name | "any name" | `any name`
     literal    = number | 'text' | true | false
+
+Words and signs bind as in Python, so its parser finds what belongs together. Columns and
+literals are strings to it:
+
+    amount > 5 and day <> 'x'  ->  ('amount') > ('5') and ('day') != ("'x'")
 
 A literal is cast to the type of its column when the condition is read, so times are written
 as text. As in SQL, a comparison with null is never true. A name that is not a column is a
@@ -16,12 +20,13 @@ member of JSON lines: Python compares it, line by line, with what has its JSON t
 
 from __future__ import annotations
 
+import ast
 import logging
 import operator
 import re
-from dataclasses import dataclass
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, TypeAlias
+from functools import reduce
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeAlias
 
 import msgspec
 import numpy as np
@@ -43,32 +48,43 @@ _Value: TypeAlias = bool | int | Decimal | str  # of a literal
 _Test: TypeAlias = "Callable[[Any], bool | None]"  # of the value that a member has in a line
 _LOG: Final = logging.getLogger("v3io_frames_put")
 
-_TOKEN: Final = re.compile(
-    r"""\s*(?:
-        (?P<number>[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?) | (?P<text>'(?:[^']|'')*')
-      | (?P<quoted>"(?:[^"]|"")+"|`[^`]+`) | (?P<word>[^\W\d]\w*)
-      | (?P<sign><=|>=|<>|!=|==|[=<>(),]) | (?P<end>$) | (?P<odd>\S+)
-    )""",
+_TOKENS: Final = re.compile(
+    r"""'(?:[^']|'')*' | "(?:[^"]|"")+" | `[^`]+` | [<>=!]=|<>|[<>=(),] | [^\s<>=!(),'"`]+ | \S""",
     re.VERBOSE,
 )
-_COMPARE: Final[dict[str, Any]] = {
-    "=": operator.eq, "==": operator.eq, "!=": operator.ne, "<>": operator.ne,
-    "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge,
+_NUMBER: Final = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?")
+_KEPT: Final = ("and", "or", "not", "in", "is", "==", "!=", "<", "<=", ">", ">=", "(", ")", ",")
+_PYTHON: Final = dict(zip(_KEPT, _KEPT, strict=True)) | {"=": "==", "<>": "!=", "null": "None"}
+_COMPARE: Final[dict[type[ast.cmpop], Any]] = {
+    ast.Eq: operator.eq, ast.NotEq: operator.ne, ast.Lt: operator.lt,
+    ast.LtE: operator.le, ast.Gt: operator.gt, ast.GtE: operator.ge,
 }  # fmt: skip
 _JSON_TYPES: Final = {bool: bool, str: str, int: float, float: float, Decimal: float}
 _ZONE: Final = re.compile(r"(Z|[+-]\d\d:?\d\d)$")
-_MAX_DEPTH: Final = 50
 _MAX_TESTS: Final = 500  # Arrow's stack has no room for thousands: the process would die
 
 
-@dataclass(frozen=True, slots=True)
 class Where:
-    """Which rows to publish."""
+    """Which rows to publish: a condition on the columns of a schema.
 
-    expression: Any  # true for the rows to keep
-    columns: frozenset[str]  # names in it, members of lines among them
-    schema: pa.Schema  # what it reads: columns, and one of truth values for each test of a member
-    tests: Mapping[str, tuple[str, _Test]]  # of members, by such a column
+    ``others``: and on names that the schema does not have. Raises ColumnNotFound, or ConfigError
+    where the condition is malformed or a literal cannot be cast.
+    """
+
+    def __init__(self, text: object, schema: pa.Schema, *, others: bool = False) -> None:
+        if not isinstance(text, str) or not text.strip():
+            raise ConfigError(f"where={text!r}: expected a condition as text, or None for all.")
+        self._text, self._known, self._others = text, schema, others
+        self._read: dict[str, pa.DataType] = {}
+        self.columns: set[str] = set()  # names in it, members of lines among them
+        self.tests: dict[str, tuple[str, _Test]] = {}
+        """Tests of members, by the column of truth values that each of them has."""
+        self.expression = self._build(self._parse())  # true for the rows to keep
+        self.schema = pa.schema(self._read)  # of the columns that it reads
+        try:  # one row finds comparisons that have no meaning
+            self.evaluate({own.name: pa.nulls(1, own.type) for own in self.schema})
+        except pa.ArrowException as error:
+            raise ConfigError(f"where={text[:200]!r} cannot be evaluated: {error}") from error
 
     def evaluate(self, columns: Mapping[str, pa.Array]) -> pa.BooleanArray:
         """Return for each row true, false, or null where it cannot be decided."""
@@ -90,164 +106,90 @@ class Where:
             columns[column] = pa.array([test(getattr(row, field, None)) for row in rows], "bool")
         return columns, list(errors)
 
+    # -- from text to expression --------------------------------------------------------------
 
-def parse_where(text: object, schema: pa.Schema, *, others: bool = False) -> Where:
-    """Parse a condition on the columns of a schema; ``others``: and names it does not have.
+    def _parse(self) -> ast.expr:
+        tokens = _TOKENS.findall(self._text)
+        python = " ".join(_PYTHON.get(token.lower(), f"({token!r})") for token in tokens)
+        try:
+            tree = ast.parse(python, mode="eval").body
+        except (SyntaxError, MemoryError, RecursionError) as error:
+            self._fail(getattr(error, "msg", "too many 'not'"))
+        if sum(isinstance(node, ast.Compare) for node in ast.walk(tree)) > _MAX_TESTS:
+            self._fail(f"more than {_MAX_TESTS} comparisons; column in (...) takes any number")
+        return tree
 
-    Raises ColumnNotFound, or ConfigError where it is malformed or a literal cannot be cast.
-    """
-    if not isinstance(text, str) or not text.strip():
-        raise ConfigError(f"where={text!r}: expected a condition as text, or nothing for all rows.")
-    where = _Parser(text, schema, others).parse()
-    try:  # one row finds comparisons that have no meaning
-        where.evaluate({one.name: pa.nulls(1, one.type) for one in where.schema})
-    except pa.ArrowException as error:
-        raise ConfigError(f"where={text[:200]!r} cannot be evaluated: {error}") from error
-    return where
-
-
-def select_files(
-    files: Sequence[InputFile], where: str | None, types: Mapping[str, pa.DataType]
-) -> list[InputFile]:
-    """Leave out the files whose folders exclude every row: those are not opened."""
-    schema = pa.schema(list(find_partition_types(files, types).items()))
-    if where is None or not schema.names:
-        return list(files)
-    condition = parse_where(where, schema, others=True)
-    columns = {name: pa.nulls(len(files), pa.bool_()) for name in condition.tests}
-    for name, dtype in zip(schema.names, schema.types, strict=True):
-        columns[name] = pa.array(
-            [cast_partition(file, name, dtype).as_py() for file in files], dtype
-        )
-    keep = pc.fill_null(condition.evaluate(columns), True).to_pylist()  # noqa: FBT003 - Arrow's signature
-    chosen = [file for file, is_kept in zip(files, keep, strict=True) if is_kept]
-    if len(chosen) < len(files):
-        _LOG.info("%d files are left out: where excludes their folders", len(files) - len(chosen))
-    return chosen
-
-
-class _Parser:
-    """Recursive descent over the tokens; ``kind`` and ``token`` are the next one."""
-
-    def __init__(self, text: str, schema: pa.Schema, others: bool) -> None:  # noqa: FBT001
-        self._text, self._schema, self._others = text, schema, others
-        self._columns: set[str] = set()
-        self._read: dict[str, pa.DataType] = {}
-        self._tests: dict[str, tuple[str, _Test]] = {}
-        self._tokens = _TOKEN.finditer(text)
-        self._depth = self._count = 0
-        self.kind, self.token, self._place = "", "", 0
-        self._advance()
-
-    def parse(self) -> Where:
-        """Parse the whole text."""
-        expression = self._joined("or")
-        if self.kind != "end":
-            self._fail("the end, 'and' or 'or'")
-        return Where(expression, frozenset(self._columns), pa.schema(self._read), self._tests)
-
-    def _advance(self) -> str:
-        passed, found = self.token, next(self._tokens)
-        self.kind = str(found.lastgroup)
-        self.token, self._place = found[self.kind], found.start(self.kind)
-        return passed
-
-    def _fail(self, expected: str) -> NoReturn:
-        shown, found = self._text[max(0, self._place - 100) :][:200], self.token[:20] or "the end"
+    def _fail(self, problem: str) -> NoReturn:
         raise ConfigError(
-            f"where={shown!r}: found {found} at character {self._place + 1}; expected {expected}."
+            f"where={self._text[:200]!r}: {problem}. Write comparisons of a column with a number "
+            f"or 'text', joined by and, or, not."
         )
 
-    def _take(self, word: str) -> bool:
-        is_there = self.kind in ("word", "sign") and self.token.lower() == word
-        return is_there and bool(self._advance())
-
-    def _require(self, word: str) -> None:
-        if not self._take(word):
-            self._fail(repr(word))
-
-    def _joined(self, word: Literal["or", "and"]) -> Any:
-        result = self._joined("and") if word == "or" else self._one()
-        while self._take(word):
-            result = result | self._joined("and") if word == "or" else result & self._one()
-        return result
-
-    def _one(self) -> Any:
-        if self._depth == _MAX_DEPTH:
-            self._fail(f"at most {_MAX_DEPTH} brackets and 'not' inside one another")
-        self._depth += 1
-        if self._take("not"):
-            result = ~self._one()
-        elif self._take("("):
-            result = self._joined("or")
-            self._require(")")
+    def _build(self, node: ast.expr) -> Any:
+        is_not = False
+        while isinstance(node, ast.UnaryOp):  # in a loop: there may be hundreds
+            is_not, node = not is_not, node.operand
+        if isinstance(node, ast.BoolOp):
+            join = operator.and_ if isinstance(node.op, ast.And) else operator.or_
+            result = reduce(join, map(self._build, node.values))
+        elif isinstance(node, ast.Compare) and len(node.ops) == 1:
+            result = self._compare(node.left, type(node.ops[0]), node.comparators[0])
         else:
-            result = self._test()
-        self._depth -= 1
-        return result
-
-    def _test(self) -> Any:
-        self._count += 1
-        if self._count > _MAX_TESTS:
-            self._fail(f"at most {_MAX_TESTS} comparisons; column in (1, 2, ...) takes any number")
-        name = self._name()
-        if self.token in _COMPARE:
-            return self._apply(name, self._advance(), [self._value()])
-        is_null = self._take("is")
-        is_not = self._take("not")
-        if is_null:
-            self._require("null")
-            result = self._apply(name, "null", [])
-        else:
-            if not (self._take("in") and self._take("(")):
-                self._fail("=, !=, <, <=, >, >=, in (, not in (, is null or is not null")
-            values = [self._value()]
-            while self._take(","):
-                values.append(self._value())
-            self._require(")")
-            result = self._apply(name, "in", values)
+            self._fail("a comparison is missing, or has more than two sides")
         return ~result if is_not else result
 
-    def _name(self) -> str:
-        if self.kind not in ("word", "quoted"):
-            self._fail("a column")
-        is_quoted, name = self.kind == "quoted", self._advance()
-        if is_quoted:
-            name = name[1:-1].replace(name[0] * 2, name[0])
-        if name not in self._schema.names and not self._others:
-            raise ColumnNotFound(name, option="where", available=self._schema.names)
-        self._columns.add(name)
-        return name
-
-    def _value(self) -> _Value:
-        kind, token = self.kind, self.token
-        if kind not in ("number", "text") and token.lower() not in ("true", "false"):
-            self._fail("a number or 'text' (columns are compared in DuckDB or pandas)")
-        self._advance()
-        if kind == "number":
-            return int(token) if token.lstrip("+-").isdigit() else Decimal(token)
-        return token.lower() == "true" if kind == "word" else token[1:-1].replace("''", "'")
-
-    def _apply(self, name: str, sign: str, values: Sequence[_Value]) -> Any:
+    def _compare(self, left: ast.expr, sign: type[ast.cmpop], right: ast.expr) -> Any:
         """Test a column, or a member of lines, which has a column of truth values for it."""
-        if name not in self._schema.names:
-            column = f"{name}\ntest {len(self._tests)}"
-            self._tests[column] = name, _test_member(sign, values)
+        if sign in (ast.IsNot, ast.NotIn):
+            return ~self._compare(left, ast.Is if sign is ast.IsNot else ast.In, right)
+        name = self._name(_token(left))
+        self.columns.add(name)
+        listed = right.elts if sign is ast.In and isinstance(right, ast.Tuple) else [right]
+        tokens = list(map(_token, listed))
+        if not tokens or (sign is ast.Is and tokens != ["null"]):
+            self._fail("'is' needs null, and 'in' a list")
+        values = [] if sign is ast.Is else list(map(self._literal, tokens))
+        if name not in self._known.names:
+            column = f"{name}\ntest {len(self.tests)}"
+            self.tests[column] = name, _test_member(sign, values)
             self._read[column] = pa.bool_()
             return pc.field(column)
-        dtype = self._read[name] = self._schema.field(name).type
-        if sign == "null":
+        dtype = self._read[name] = self._known.field(name).type
+        if sign is ast.Is:
             return pc.field(name).is_null()
         known = _cast(values, name, dtype)
-        return _COMPARE.get(sign, _is_in)(pc.field(name), known if sign == "in" else known[0])
+        return _COMPARE.get(sign, _is_in)(pc.field(name), known if sign is ast.In else known[0])
+
+    def _name(self, name: str) -> str:
+        if len(name) > 1 and name[0] in '"`':
+            name = name[1:-1].replace(name[0] * 2, name[0])
+        elif not name.isidentifier():
+            self._fail(f"{name} is not a column")
+        if name not in self._known.names and not self._others:
+            raise ColumnNotFound(name, option="where", available=self._known.names)
+        return name
+
+    def _literal(self, token: str) -> _Value:
+        if token.lower() in ("true", "false"):
+            return token.lower() == "true"
+        if len(token) > 1 and token[0] == "'":
+            return token[1:-1].replace("''", "'")
+        if not _NUMBER.fullmatch(token):
+            self._fail(f"{token} is not a number or 'text' (DuckDB or pandas compare columns)")
+        return int(token) if token.lstrip("+-").isdigit() else Decimal(token)
+
+
+def _token(node: ast.expr) -> str:
+    """Return a column or literal as it is written."""
+    if not isinstance(node, ast.Constant):
+        return "a list, or two values in a row,"
+    return "null" if node.value is None else str(node.value)
 
 
 def _cast(values: Sequence[_Value], name: str, dtype: pa.DataType) -> pa.Array:
     """Cast literals to the type of a column; text may be written for any type."""
     is_number = pt.is_integer(dtype) or pt.is_floating(dtype) or pt.is_decimal(dtype)
     texts = list(map(str, values))
-    if pt.is_integer(dtype):
-        texts = [re.sub(r"\.0+$", "", text) for text in texts]
     if pt.is_timestamp(dtype) and dtype.tz:  # without a zone it is UTC
         texts = [text if _ZONE.search(text) else f"{text}Z" for text in texts]
     try:
@@ -271,19 +213,38 @@ def _is_in(column: Any, values: pa.Array) -> Any:
     return pc.if_else(column.is_valid(), column.isin(values), pa.scalar(None, pa.bool_()))
 
 
-def _test_member(sign: str, values: Sequence[_Value]) -> _Test:
+def _test_member(sign: type[ast.cmpop], values: Sequence[_Value]) -> _Test:
     """Return a test of a member against the values that have its JSON type; None: none has."""
-    of_type: dict[type, set[Any]] = {}
-    for value in values:
-        plain = float(value) if isinstance(value, Decimal) else value
-        of_type.setdefault(_JSON_TYPES[type(value)], set()).add(plain)
+    plain = [float(value) if isinstance(value, Decimal) else value for value in values]
+    of_type: dict[type, set[Any]] = {
+        kind: {value for value in plain if _JSON_TYPES[type(value)] is kind}
+        for kind in (bool, float, str)
+    }
 
     def test(own: Any) -> bool | None:
-        if sign == "null":
+        if sign is ast.Is:
             return own is None
         known = of_type.get(_JSON_TYPES.get(type(own), object))
-        if known is None:
+        if not known:
             return None
-        return own in known if sign == "in" else _COMPARE[sign](own, *known)
+        return own in known if sign is ast.In else _COMPARE[sign](own, *known)
 
     return test
+
+
+def select_files(
+    files: Sequence[InputFile], where: str | None, types: Mapping[str, pa.DataType]
+) -> list[InputFile]:
+    """Leave out the files whose folders exclude every row: those are not opened."""
+    schema = pa.schema(list(find_partition_types(files, types).items()))
+    if where is None or not schema.names:
+        return list(files)
+    condition = Where(where, schema, others=True)
+    columns = {name: pa.nulls(len(files), pa.bool_()) for name in condition.tests}
+    for name, dtype in zip(schema.names, schema.types, strict=True):
+        columns[name] = pa.array([cast_partition(file, name, dtype) for file in files], dtype)
+    keep = pc.fill_null(condition.evaluate(columns), True).to_pylist()  # noqa: FBT003 - Arrow's signature
+    chosen = [file for file, is_kept in zip(files, keep, strict=True) if is_kept]
+    if len(chosen) < len(files):
+        _LOG.info("%d files are left out: where excludes their folders", len(files) - len(chosen))
+    return chosen
