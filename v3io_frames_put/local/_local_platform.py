@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from ..client import Client
 
-Tls = ssl.SSLContext | tuple[str | os.PathLike[str], str | os.PathLike[str]]
+    StrPath = str | os.PathLike[str]
 
 
 class LocalPlatform:
@@ -44,7 +44,7 @@ class LocalPlatform:
         Where to listen; 0 finds a free port.
     access_key : str, AccessKey or several AccessKey, optional
         Who may do what. None: anybody anything.
-    tls : (certificate file, key file) or SSLContext, optional
+    tls : (certificate file, key file), optional
         Serve HTTPS.
     faults : iterable of Fault, optional
         What goes wrong; see ``v3io_frames_put.local.faults``.
@@ -77,7 +77,7 @@ class LocalPlatform:
         data_dir: str | Path | None = None,
         port: int = 0,
         access_key: str | AccessKey | Iterable[AccessKey] | None = None,
-        tls: Tls | None = None,
+        tls: tuple[StrPath, StrPath] | None = None,
         faults: Iterable[Fault] | None = None,
         *,
         host: str = "127.0.0.1",
@@ -100,11 +100,10 @@ class LocalPlatform:
         """Open the store, start serving, and return this platform; one that runs goes on."""
         if self._running is not None:
             return self
-        context = self._tls
-        if isinstance(context, tuple):
-            certificate, key = context
+        context = None
+        if self._tls is not None:
             context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-            context.load_cert_chain(certificate, key)
+            context.load_cert_chain(*self._tls)
         platform = Platform(
             self._data_dir, access_key=self._keys, rules=self._rules, clock=self._clock
         )
@@ -158,14 +157,14 @@ class LocalPlatform:
     def client(self, **options: Any) -> Client:
         """Make a client of this package for this platform.
 
-        ``options`` are those of ``v3io_frames_put.client.Client``; ``access_key`` and, with
-        TLS from files, ``verify`` have defaults that fit. Proxies are not used.
+        ``options`` are those of ``v3io_frames_put.client.Client``; ``access_key`` and ``verify``
+        have defaults that fit. Proxies are not used.
         """
         from ..client import Client
 
         if self._keys:
             options.setdefault("access_key", self._keys[0].key)
-        if isinstance(self._tls, tuple):
+        if self._tls is not None:
             options.setdefault("verify", os.fspath(self._tls[0]))
         client = Client(self.endpoint, **options)
         # No proxy can reach this machine.
