@@ -86,7 +86,7 @@ def test_an_early_413_can_be_read_while_the_body_is_being_sent(platform):
             b"Content-Length: 1000000\r\n\r\n"
         )
         answer = raw.recv(4096)
-        assert answer.startswith(b"HTTP/1.1 413 Request Entity Too Large\r\n")
+        assert answer.startswith(b"HTTP/1.1 413 ")
         with pytest.raises((ConnectionResetError, BrokenPipeError)):  # noqa: PT012  # takes some
             for _ in range(1_000):
                 raw.sendall(b"x" * 100_000)

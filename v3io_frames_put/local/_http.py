@@ -94,7 +94,7 @@ class Response:
     @property
     def reason(self) -> str:
         """The phrase after the status."""
-        return _REASONS.get(self.status) or _PHRASES.get(self.status, "Unknown")
+        return _PHRASES.get(self.status, "Unknown")
 
     def json(self) -> Any:
         """Parse the body as JSON."""
@@ -134,9 +134,9 @@ class Exchange:
     down_seconds: float | None = None
 
 
-def json_response(value: object, headers: Mapping[str, str] | None = None) -> Response:
+def json_response(value: object) -> Response:
     """Answer 200 with a JSON body."""
-    return Response(200, {"Content-Type": JSON_TYPE, **(headers or {})}, encode_json(value))
+    return Response(200, {"Content-Type": JSON_TYPE}, encode_json(value))
 
 
 _PHRASES: Final = {status.value: status.phrase for status in HTTPStatus}
@@ -145,13 +145,6 @@ _PAGE: Final = (
     "<center><h1>{title}</h1></center>\r\n<hr><center>nginx</center>\r\n"
     "</body>\r\n</html>\r\n"
 )
-#: Phrases of nginx where Python's differ, or differ between its versions.
-_REASONS: Final = {
-    413: "Request Entity Too Large",
-    416: "Requested Range Not Satisfiable",
-    503: "Service Temporarily Unavailable",
-    504: "Gateway Time-out",
-}
 
 
 def html_response(status: int, headers: Mapping[str, str] | None = None) -> Response:
