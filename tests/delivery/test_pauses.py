@@ -27,9 +27,8 @@ def arrivals(run):
     return sorted(round(record.arrival_time - began, 2) for record in records)
 
 
-@pytest.mark.parametrize("as_date", [False, True])
-def test_a_retry_after_holds_for_all_requests(as_date):
-    faults = [local.faults.throttled(retry_after_seconds=7, as_date=as_date)]
+def test_a_retry_after_holds_for_all_requests():
+    faults = [local.faults.throttled(retry_after_seconds=7)]
     run = Run(faults, DeliveryOptions(max_in_flight=2, limits=Limits(max_records=1)))
     results = run.send(rows_frame(6))
     assert statuses(results) == ["stored"] * 6

@@ -13,7 +13,6 @@ status = 429
 nth = 3
 times = "forever"
 retry_after_seconds = 1
-retry_after_as_date = true
 
 [[fault]]
 kind = "answer"
@@ -60,7 +59,7 @@ def write(tmp_path):
 
 def test_a_file_gives_what_the_presets_give(write):
     assert load_faults(write(GOOD)) == [
-        faults.throttled(nth=3, times=None, as_date=True),
+        faults.throttled(nth=3, times=None),
         faults.Answer(
             status=503,
             headers={"Via": "1.1 nginx"},

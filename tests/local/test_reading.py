@@ -205,13 +205,3 @@ def test_tokens_of_a_deleted_stream_do_not_fit_its_successor(call, shard, make_r
     call("CreateStream", "/projects/s", {"ShardCount": 2})
     fill(call, make_record, b"c", b"d")
     assert call("GetRecords", shard, {"Location": token}).status == 400
-
-
-def test_answers_tell_when_the_shard_changed(call, clock, shard, make_record):
-    clock.now = 1_542_838_673.25
-    fill(call, make_record, b"a")
-    headers = call("Seek", shard, {"Type": "EARLIEST"}).headers
-    assert headers["X-v3io-transaction-verifier"] == (
-        "__mtime_secs==1542838673 and __mtime_nsecs==250000000"
-    )
-    assert headers["Last-Modified"] == "Wed, 21 Nov 2018 22:17:53 GMT"

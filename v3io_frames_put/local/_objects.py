@@ -8,7 +8,6 @@ are deleted, the directory can be deleted as well.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qs
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from ._rules import Rules
+    from ._streams import Body
 
 _MAX_KEYS: Final = 1_000
 _DECLARATION: Final = '<?xml version="1.0" encoding="UTF-8"?>\n'
@@ -40,28 +40,6 @@ _NOT_XML: Final = re.compile(r"[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010fff
 _RANGE: Final = re.compile(r"(?:bytes=)?([0-9]{0,18})(?:(-)([0-9]{0,18}))?")
 _APPEND: Final = "-1"
 _OBJECT, _DIRECTORY, _SHARD = 1, 2, 3  # __obj_type; only 3 is known from the platform
-_ATTRIBUTE_TYPES: Final = {"N", "S", "B", "BOOL", "TS"}
-#: What selects items. Nothing here evaluates it, and ignoring it would be wrong.
-_SELECTION: Final = ("FilterExpression", "ShardingKey", "SortKeyRangeStart", "SortKeyRangeEnd")
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One entry of a directory; ``last_sequence`` only of shards, ``stream`` only of streams."""
-
-    file: File
-    last_sequence: int | None = None
-    stream: Stream | None = None
-
-    @property
-    def key(self) -> str:
-        """The path without its container, as listings have it."""
-        return self.file.path.partition("/")[2]
-
-    @property
-    def mode(self) -> int:
-        """File type and permissions; owners and permissions are constants here."""
-        return 0o40755 if self.file.is_directory else 0o100644
 
 
 class Objects:
@@ -142,16 +120,15 @@ class Objects:
 
     # what is in a directory
 
-    def _entries(self, path: str) -> list[Entry]:
+    def _entries(self, path: str) -> list[File]:
         """Return the entries of a directory by name; refuse what is not a directory."""
         if not self._store.has_directory(path):
             raise RefusedError(Errors.NO_SUCH_FILE)
-        files = self._store.children(path)
-        entries = [Entry(file, stream=self._store.find_stream(file.path)) for file in files]
+        entries = self._store.children(path)
         stream = self._store.find_stream(path)
-        shards = self._store.shards(stream) if stream else []
-        entries += [_shard_entry(path, shard) for shard in shards]
-        return sorted(entries, key=lambda entry: (entry.key, entry.file.is_directory))
+        if stream is not None:
+            entries += [_shard_file(stream, shard) for shard in self._store.shards(stream)]
+        return sorted(entries, key=lambda entry: (entry.key, entry.is_directory))
 
     def _list(self, path: str, query: str) -> Response:
         """List a directory; ``prefix`` of the query names one below the path."""
@@ -160,7 +137,7 @@ class Objects:
         path = "/".join(name for name in names if name)
         entries = self._entries(path)
         if options.get("prefix-only") == "1":
-            entries = [entry for entry in entries if entry.file.is_directory]
+            entries = [entry for entry in entries if entry.is_directory]
         marker = options.get("marker", "").rstrip("/")
         entries = [entry for entry in entries if entry.key > marker]
         max_keys = parse_number(options.get("max-keys", str(_MAX_KEYS)))
@@ -183,91 +160,79 @@ class Objects:
         lines = [self._line(entry, full=full) for entry in page]
         return _xml("ListBucketResult", _fields(head) + "".join(lines))
 
-    def _line(self, entry: Entry, *, full: bool) -> str:
+    def _line(self, file: File, *, full: bool) -> str:
         """Format one entry of a listing; ``full`` adds what ``prefix-info`` asks for."""
-        time = _iso(entry.file.mtime)
-        fields: dict[str, object] = {"Prefix": f"{entry.key}/"}
-        if not entry.file.is_directory:
-            fields = {"Key": entry.key, "Size": entry.file.size}
-        if full or not entry.file.is_directory:
+        time = _iso(file.mtime)
+        fields: dict[str, object] = {"Prefix": f"{file.key}/"}
+        if not file.is_directory:
+            fields = {"Key": file.key, "Size": file.size}
+        if full or not file.is_directory:
             fields["LastModified"] = time
-        if entry.last_sequence is not None and self._rules.list_last_sequence_id:
-            fields["LastSequenceId"] = entry.last_sequence
+        if file.last_sequence is not None and self._rules.list_last_sequence_id:
+            fields["LastSequenceId"] = file.last_sequence
         if full:
-            fields |= {"AccessTime": time, "CreatingTime": time, "Mode": f"0{entry.mode:o}"}
+            fields |= {"AccessTime": time, "CreatingTime": time, "Mode": f"0{file.mode:o}"}
             fields |= {"GID": "0", "UID": "0", "InodeNumber": 1}
-        if full and entry.stream is not None:
-            hours = entry.stream.retention_hours
-            fields |= {"ShardCount": entry.stream.shard_count, "RetentionPeriodHours": hours}
+        stream = self._store.find_stream(file.path) if full and file.is_directory else None
+        if stream is not None:
+            hours = stream.retention_hours
+            fields |= {"ShardCount": stream.shard_count, "RetentionPeriodHours": hours}
             fields["RetentionPeriodSec"] = hours * 3_600
-        name = "CommonPrefixes" if entry.file.is_directory else "Contents"
-        return _element(name, _fields(fields))
+        return _element("CommonPrefixes" if file.is_directory else "Contents", _fields(fields))
 
     # items
 
-    def get_item(self, request: Request, path: str, body: dict[str, Any]) -> Response:
+    def get_item(self, request: Request, path: str, body: Body) -> Response:
         """GetItem: attributes of an object or a shard, or of a directory by its slash."""
         file = self._store.find_file(path, is_directory=request.is_directory)
-        if file is not None:
-            entry = Entry(file)
-        elif request.is_directory:
+        if file is None and request.is_directory:
             raise RefusedError(Errors.NO_SUCH_FILE)
-        else:
-            stream, shard = self._shard_at(path)
-            entry = _shard_entry(stream.path, shard)
-        return json_response({"Item": self._item(entry, _names(body))})
+        file = file or _shard_file(*self._shard_at(path))
+        return json_response({"Item": self._item(file, body)})
 
-    def get_items(self, path: str, body: dict[str, Any]) -> Response:
+    def get_items(self, path: str, body: Body) -> Response:
         """GetItems: the objects and shards of a directory, by name, page by page."""
-        marker, limit = body.get("Marker") or "", body.get("Limit", 1_000)
-        if (
-            any(body.get(name) for name in _SELECTION)
-            or not isinstance(marker, str)
-            or type(limit) is not int
-            or limit < 1
-        ):
+        if body.selects_items:
             raise RefusedError(Errors.INVALID_ARGUMENT)
-        names = _names(body)
+        marker, limit = body.marker or "", body.limit or 1_000
         entries = self._entries(path)
-        entries = [e for e in entries if not e.file.is_directory and e.key > marker]
+        entries = [e for e in entries if not e.is_directory and e.key > marker]
         page, is_last = entries[:limit], len(entries) <= limit
         answer = {
             "LastItemIncluded": str(is_last).upper(),
             "NumItems": len(page),
-            "Items": [self._item(entry, names) for entry in page],
+            "Items": [self._item(entry, body) for entry in page],
         }
         if not is_last:  # storey reads on for as long as the key is there
             answer["NextMarker"] = page[-1].key
         return json_response(answer)
 
-    def put_item(self, path: str, body: dict[str, Any]) -> Response:
+    def put_item(self, path: str, body: Body) -> Response:
         """PutItem: give an object attributes; ``UpdateMode`` keeps those it already has."""
-        item = body.get("Item")
-        if body.get("ConditionExpression") or not _is_item(item) or "/" not in path:
+        attributes = body.item
+        if body.selects_items or attributes is None or "/" not in path:
             raise RefusedError(Errors.INVALID_ARGUMENT)
-        attributes: dict[str, Any] = dict(item or {})
         with self._store.transaction():
-            if body.get("UpdateMode"):
-                known = self._store.attributes(path)
-                attributes = {**known, **attributes}
+            if body.update_mode:
+                attributes = {**self._store.attributes(path), **attributes}
             self._store.write_object(path, b"", self._now())
             self._store.set_attributes(path, attributes)
         return Response(200)
 
-    def _item(self, entry: Entry, names: list[str]) -> dict[str, Any]:
+    def _item(self, file: File, body: Body) -> dict[str, Any]:
         """Return an entry's attributes: ``*`` asks for the user's, ``**`` for all."""
-        file = entry.file
+        names = [name.strip() for name in body.attributes_to_get.split(",")]
         sec, nsec = divmod(file.mtime, SECOND)
         kind = _DIRECTORY if file.is_directory else _OBJECT
         numbers = {
             "__size": file.size,
             "__mtime_secs": sec,
             "__mtime_nsecs": nsec,
-            "__mode": entry.mode,
+            "__mode": file.mode,
             "__uid": 0,
             "__gid": 0,
-            "__obj_type": kind if entry.last_sequence is None else _SHARD,
-            "__last_sequence_num": entry.last_sequence,
+            "__obj_type": kind if file.last_sequence is None else _SHARD,
+            "__last_sequence_num": file.last_sequence,
         }
         system: dict[str, Any] = {n: {"N": str(v)} for n, v in numbers.items() if v is not None}
         system["__name"] = {"S": file.path.rpartition("/")[2]}
@@ -303,31 +268,10 @@ def _part(body: bytes, wanted: str | None, headers: dict[str, str]) -> Response:
     return Response(206, {**headers, "Content-Range": span}, body[start:stop])
 
 
-def _shard_entry(path: str, shard: Shard) -> Entry:
-    """Return the entry of a shard in its stream's directory."""
-    name = f"{path}/{shard.number}"
-    file = File(name, is_directory=False, size=shard.bytes, mtime=shard.mtime)
-    return Entry(file, last_sequence=shard.last)
-
-
-def _names(body: dict[str, Any]) -> list[str]:
-    """Return the attributes that are asked for."""
-    names = body.get("AttributesToGet", "*")
-    if not isinstance(names, str):
-        raise RefusedError(Errors.INVALID_ARGUMENT)
-    return [name.strip() for name in names.split(",")]
-
-
-def _is_item(item: object) -> bool:
-    """Return whether a value is attributes: ``{name: {type: value}}``."""
-    return isinstance(item, dict) and all(
-        not name.startswith("__")
-        and isinstance(typed, dict)
-        and len(typed) == 1
-        and typed.keys() <= _ATTRIBUTE_TYPES
-        and all(isinstance(value, bool if kind == "BOOL" else str) for kind, value in typed.items())
-        for name, typed in item.items()
-    )
+def _shard_file(stream: Stream, shard: Shard) -> File:
+    """Return a shard as the object of its stream's directory."""
+    path = f"{stream.path}/{shard.number}"
+    return File(path, False, shard.bytes, shard.mtime, shard.last)  # noqa: FBT003  # as a row
 
 
 def _iso(nanoseconds: int) -> str:

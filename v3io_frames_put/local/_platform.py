@@ -12,7 +12,9 @@ from base64 import b64decode
 from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import RLock
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
+
+import msgspec
 
 from ._http import (
     SECOND,
@@ -22,20 +24,18 @@ from ._http import (
     Response,
     html_response,
     http_date,
-    parse_json,
     parse_number,
 )
 from ._objects import Objects, containers_response
 from ._rules import AccessKey, Rules, access_keys, check_access
 from ._store import Store, Stream
-from ._streams import Record, ShardFilter, Streams, parse_put_records
+from ._streams import Body, Record, RecordFilter, Streams, parse_body
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 
 _DATABASE: Final = "local-platform.sqlite"
-_ON_SHARDS: Final = frozenset({"Seek", "GetRecords"})
 _MAX_NAME_BYTES, _MAX_PATH_BYTES = 255, 4_096  # as documented
 
 
@@ -92,15 +92,15 @@ class Platform:
 
     # requests
 
-    def handle(self, request: Request, *, keep_shard: ShardFilter | None = None) -> Response:
+    def handle(self, request: Request, *, is_kept: RecordFilter | None = None) -> Response:
         """Answer one request; what is not valid is refused as the platform does.
 
-        ``keep_shard`` returns False for shards whose records are lost without a word in the
-        answer to PutRecords: a write that reached some servers.
+        ``is_kept`` returns False for records of PutRecords that are lost without a word in the
+        answer: a write that reached some servers.
         """
         with self._lock:
             try:
-                response = self._answer(request, keep_shard)
+                response = self._answer(request, is_kept)
             except RefusedError as refused:
                 response = refused.error.response()
             return self.sign(response)
@@ -116,7 +116,7 @@ class Platform:
         front = {"Server": "nginx", "Date": http_date(self._now())}
         return replace(response, headers={**front, **response.headers})
 
-    def _answer(self, request: Request, keep_shard: ShardFilter | None) -> Response:
+    def _answer(self, request: Request, is_kept: RecordFilter | None) -> Response:
         """Answer a request or raise RefusedError; the order of checks is the front end's."""
         too_long = self.refuse_size(request, len(request.body))
         if too_long is not None:
@@ -135,31 +135,35 @@ class Platform:
         path = "/".join([container, *parts[1:]])
         _check_path(path)
         if is_function:
-            return self._call(request, path, keep_shard)
+            return self._call(request, path, is_kept)
         return self._objects.answer(request, path)
 
-    def _call(self, request: Request, path: str, keep_shard: ShardFilter | None) -> Response:
+    def _call(self, request: Request, path: str, is_kept: RecordFilter | None) -> Response:
         """Call the function that a request names."""
-        if request.function == "PutRecords":
-            put = parse_put_records(request.body)
-            return self._streams.put(_join(path, put.stream_name), put.records, keep_shard)
-        body = _parse(request.body)
-        stream = _join(path, body.get("StreamName"))
-        if request.function in _ON_SHARDS:
-            stream, number = _split_shard(stream, body)
-            call = self._streams.seek if request.function == "Seek" else self._streams.get
-            return call(stream, number, body)
-        calls: dict[str, Callable[[], Response]] = {
-            "CreateStream": lambda: self._streams.create(stream, body),
-            "DescribeStream": lambda: self._streams.describe(stream),
-            "UpdateStream": lambda: self._streams.update(stream, body),
-            "GetItem": lambda: self._objects.get_item(request, path, body),
-            "GetItems": lambda: self._objects.get_items(path, body),
-            "PutItem": lambda: self._objects.put_item(path, body),
-        }
-        if request.function not in calls:
-            raise RefusedError(Errors.INVALID_ARGUMENT)
-        return calls[request.function]()
+        streams, objects, body = self._streams, self._objects, parse_body(request.body)
+        path = _join(path, body.stream_name)
+        match request.function:
+            case "CreateStream":
+                response = streams.create(path, body)
+            case "DescribeStream":
+                response = streams.describe(path)
+            case "UpdateStream":
+                response = streams.update(path, body)
+            case "PutRecords":
+                response = streams.put(path, body.records, is_kept)
+            case "Seek":
+                response = streams.seek(*_split_shard(path, body), body)
+            case "GetRecords":
+                response = streams.get(*_split_shard(path, body), body)
+            case "GetItem":
+                response = objects.get_item(request, path, body)
+            case "GetItems":
+                response = objects.get_items(path, body)
+            case "PutItem":
+                response = objects.put_item(path, body)
+            case _:
+                raise RefusedError(Errors.INVALID_ARGUMENT)
+        return response
 
     # without a request
 
@@ -184,7 +188,7 @@ class Platform:
         """Make a stream."""
         body = {"ShardCount": shards, "RetentionPeriodHours": retention_hours}
         with self._lock:
-            self._streams.create(self._path(stream), body)
+            self._streams.create(self._path(stream), msgspec.convert(body, Body))
 
     def describe_stream(self, stream: str) -> Stream:
         """Return a stream's shard count and retention."""
@@ -262,17 +266,6 @@ class Platform:
             self._store.close()
 
 
-def _parse(body: bytes) -> dict[str, Any]:
-    """Parse a function's body; none at all counts as an empty object."""
-    try:
-        parsed = parse_json(body or b"{}")
-    except ValueError as error:
-        raise RefusedError(Errors.INVALID_ARGUMENT) from error
-    if not isinstance(parsed, dict):
-        raise RefusedError(Errors.INVALID_ARGUMENT)
-    return parsed
-
-
 def _check_path(path: str) -> None:
     """Refuse a path that no file system of Linux could hold."""
     longest = max(len(name.encode()) for name in path.split("/"))
@@ -280,24 +273,23 @@ def _check_path(path: str) -> None:
         raise RefusedError(Errors.INVALID_ARGUMENT)
 
 
-def _join(path: str, name: object) -> str:
+def _join(path: str, name: str | None) -> str:
     """Append the stream name of a body, if it has one, to the path; it is one name."""
     if name is None:
         return path
-    if not isinstance(name, str) or "/" in name:
+    if "/" in name:
         raise RefusedError(Errors.INVALID_ARGUMENT)
     joined = f"{path}/{name}".strip("/")
     _check_path(joined)
     return joined
 
 
-def _split_shard(path: str, body: dict[str, Any]) -> tuple[str, int]:
+def _split_shard(path: str, body: Body) -> tuple[str, int]:
     """Return stream path and shard of a function on a shard; the body's shard comes first."""
-    given = body.get("ShardId")
-    if type(given) is int:
-        return path, given
+    if body.shard_id is not None:
+        return path, body.shard_id
     above, _, name = path.rpartition("/")
     number = parse_number(name)
-    if given is not None or number is None:
+    if number is None:
         raise RefusedError(Errors.INVALID_ARGUMENT)
     return above, number

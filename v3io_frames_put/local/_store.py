@@ -77,12 +77,23 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """An object or a directory."""
+    """An object or a directory; a written shard is an object of its stream's directory."""
 
     path: str
     is_directory: bool  # 0 or 1, as SQLite has it
     size: int
     mtime: int  # nanoseconds
+    last_sequence: int | None = None  # of a shard
+
+    @property
+    def key(self) -> str:
+        """The path without its container, as listings have it."""
+        return self.path.partition("/")[2]
+
+    @property
+    def mode(self) -> int:
+        """File type and permissions, which are constants here."""
+        return 0o40755 if self.is_directory else 0o100644
 
 
 class Store:
@@ -291,12 +302,12 @@ class Store:
         )  # fmt: skip
         return [File(*row) for row in rows if "/" not in row[0][len(path) + 1 :]]
 
-    def attributes(self, path: str) -> dict[str, dict[str, Any]]:
+    def attributes(self, path: str) -> dict[str, Any]:
         """Return the attributes that PutItem gave an object: name -> {type: value}."""
         row = self._run("SELECT attributes FROM items WHERE path = ?", path).fetchone()
-        attributes: dict[str, dict[str, Any]] = parse_json(row[0]) if row else {}
+        attributes: dict[str, Any] = parse_json(row[0]) if row else {}
         return attributes
 
-    def set_attributes(self, path: str, attributes: dict[str, dict[str, Any]]) -> None:
+    def set_attributes(self, path: str, attributes: dict[str, Any]) -> None:
         """Replace the attributes of an object."""
         self._run("REPLACE INTO items VALUES (?, ?)", path, encode_json(attributes))

@@ -13,7 +13,7 @@ from base64 import b64decode, b64encode
 from collections import Counter, defaultdict
 from collections.abc import Callable, Container, Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import msgspec
 
@@ -24,7 +24,6 @@ from ._http import (
     RefusedError,
     Response,
     encode_json,
-    http_date,
     json_response,
 )
 from ._rules import MAX_RETENTION_HOURS, MAX_SHARDS, Rules
@@ -33,12 +32,13 @@ if TYPE_CHECKING:
     from ._store import Shard, Store, Stream
 
 _HOUR: Final = 3_600 * SECOND
-_MAX: Final = 2**63 - 1  # SQLite's and JSON's widest whole number
+_MAX: Final = 2**63 - 1  # SQLite's widest whole number
 _RECORD_OVERHEAD: Final = 128  # bytes of field names and numbers around one record's texts
 _LOCATION: Final = struct.Struct("<IIQ")
 _LOCATION_VERSION: Final = 1
 
-ShardFilter = Callable[[int], bool]
+#: Whether a record is kept, by its place in the request and its shard.
+RecordFilter = Callable[[int, int], bool]
 
 
 class Record(msgspec.Struct, rename="pascal", kw_only=True, omit_defaults=True, gc=False):
@@ -53,22 +53,62 @@ class Record(msgspec.Struct, rename="pascal", kw_only=True, omit_defaults=True, 
     shard_id: int | None = None
 
 
-class PutRecords(msgspec.Struct, rename="pascal"):
-    """The body of a PutRecords request."""
+_Time = Annotated[int, msgspec.Meta(ge=0)]
+_Attribute = Annotated[
+    dict[Literal["N", "S", "B", "BOOL", "TS"], str | bool],
+    msgspec.Meta(min_length=1, max_length=1),
+]
+_UserName = Annotated[str, msgspec.Meta(pattern="^(?!__)")]  # of an attribute
 
-    records: list[Record]
+
+class Body(msgspec.Struct, rename="pascal", kw_only=True):
+    """The body of a function: what any of them takes. A null counts as a field left out."""
+
     stream_name: str | None = None
+    shard_id: int | None = None
+    # CreateStream, UpdateStream
+    shard_count: Annotated[int, msgspec.Meta(ge=1, le=MAX_SHARDS)] | None = None
+    retention_period_hours: Annotated[int, msgspec.Meta(ge=1, le=MAX_RETENTION_HOURS)] | None = None
+    # PutRecords
+    records: list[Record] | None = None
+    # Seek
+    type: Literal["EARLIEST", "LATEST", "TIME", "SEQUENCE"] | None = None
+    starting_sequence_number: int | None = None
+    timestamp_sec: _Time | None = None
+    timestamp_n_sec: _Time | None = None
+    time_stamp_sec: _Time | None = None  # as old samples write it
+    time_stamp_n_sec: _Time | None = None
+    # GetRecords, GetItems
+    location: str | None = None
+    limit: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    # GetItem, GetItems, PutItem
+    attributes_to_get: str = "*"
+    marker: str | None = None
+    item: dict[_UserName, _Attribute] | None = None
+    update_mode: str | None = None
+    # What selects items. Nothing here evaluates it, and ignoring it would be wrong.
+    condition_expression: str | None = None
+    filter_expression: str | None = None
+    sharding_key: str | None = None
+    sort_key_range_start: str | None = None
+    sort_key_range_end: str | None = None
+
+    @property
+    def selects_items(self) -> bool:
+        """Whether it asks for items that meet a condition."""
+        conditions = (self.condition_expression, self.filter_expression, self.sharding_key)
+        return any((*conditions, self.sort_key_range_start, self.sort_key_range_end))
 
 
-_PUT_RECORDS: Final = msgspec.json.Decoder(PutRecords)
+_BODY: Final = msgspec.json.Decoder(Body)
 
 
-def parse_put_records(body: bytes) -> PutRecords:
-    """Parse a PutRecords body; one malformed record refuses the whole request."""
+def parse_body(body: bytes) -> Body:
+    """Parse a function's body, none at all as an empty object, or refuse the whole request."""
     try:
         if not body.isascii():
             body.decode()  # msgspec does not check the text of fields that it leaves out
-        return _PUT_RECORDS.decode(body)
+        return _BODY.decode(body or b"{}")
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise RefusedError(Errors.INVALID_ARGUMENT) from error
 
@@ -80,17 +120,16 @@ class Streams:
         self._store, self._rules, self._now = store, rules, now
         self._turns: Counter[int] = Counter()
 
-    def create(self, path: str, body: dict[str, Any]) -> Response:
+    def create(self, path: str, body: Body) -> Response:
         """CreateStream: 204, or 409 when something is there."""
-        shard_count = _whole_number(body, "ShardCount", 1, 1, MAX_SHARDS)
-        hours = _whole_number(body, "RetentionPeriodHours", 24, 1, MAX_RETENTION_HOURS)
         if "/" not in path:
             raise RefusedError(Errors.INVALID_ARGUMENT)
         if self._store.has_directory(path):
             raise RefusedError(self._by_version(Errors.RESOURCE_IN_USE))
         with self._store.transaction():
             self._store.add_directory(path, self._now())
-            self._store.add_stream(path, shard_count, hours)
+            hours = body.retention_period_hours or 24
+            self._store.add_stream(path, body.shard_count or 1, hours)
         return Response(204)
 
     def describe(self, path: str) -> Response:
@@ -99,17 +138,18 @@ class Streams:
         hours = stream.retention_hours
         return json_response({"ShardCount": stream.shard_count, "RetentionPeriodHours": hours})
 
-    def update(self, path: str, body: dict[str, Any]) -> Response:
+    def update(self, path: str, body: Body) -> Response:
         """UpdateStream: shards can only be added, and are there at once."""
         if self._store.find_stream(path) is None and (
             self._store.has_directory(path) or self._store.find_file(path)
         ):
             raise RefusedError(Errors.RESOURCE_NOT_STREAM)
         stream = self._find(path)
-        shard_count = _whole_number(body, "ShardCount", None, 1, MAX_SHARDS)
-        if shard_count <= stream.shard_count:
+        if body.shard_count is None:
+            raise RefusedError(Errors.INVALID_ARGUMENT)
+        if body.shard_count <= stream.shard_count:
             raise RefusedError(Errors.INVALID_SHARD_COUNT)
-        self._store.resize_stream(stream, shard_count)
+        self._store.resize_stream(stream, body.shard_count)
         return Response(204)
 
     def _find(self, path: str) -> Stream:
@@ -145,11 +185,11 @@ class Streams:
         self._turns.clear()
 
     def put(
-        self, path: str, records: Sequence[Record], keep_shard: ShardFilter | None = None
+        self, path: str, records: Sequence[Record] | None, is_kept: RecordFilter | None = None
     ) -> Response:
-        """PutRecords, in one transaction; records of shards not in ``keep_shard`` are lost."""
+        """PutRecords, in one transaction; records that ``is_kept`` refuses are lost."""
         stream = self._find(path)
-        if not 0 < len(records) <= self._rules.max_records:
+        if not records or len(records) > self._rules.max_records:
             raise RefusedError(Errors.INVALID_ARGUMENT)
         refused = _refused_records(stream, records, self._rules)
         entries = [
@@ -157,9 +197,10 @@ class Streams:
         ]
         with self._store.transaction():
             for shard, places in self._by_shard(stream, records, refused).items():
-                if keep_shard is None or keep_shard(shard):
-                    first = self._append(stream, shard, [records[place] for place in places])
-                    for sequence, place in enumerate(places, first):
+                kept = [place for place in places if is_kept is None or is_kept(place, shard)]
+                if kept:
+                    first = self._append(stream, shard, [records[place] for place in kept])
+                    for sequence, place in enumerate(kept, first):
                         entries[place] = {"SequenceNumber": sequence, "ShardId": shard}
         return json_response({"FailedRecordCount": len(refused), "Records": entries})
 
@@ -190,35 +231,34 @@ class Streams:
 
     # Seek and GetRecords
 
-    def seek(self, path: str, number: int, body: dict[str, Any]) -> Response:
+    def seek(self, path: str, number: int, body: Body) -> Response:
         """Seek."""
         stream, shard = self._find_shard(path, number)
         location = _encode_location(stream.id, self._records_before(stream, shard, body))
-        return json_response({"Location": location}, _change_headers(shard))
+        return json_response({"Location": location})
 
-    def _records_before(self, stream: Stream, shard: Shard, body: dict[str, Any]) -> int:
+    def _records_before(self, stream: Stream, shard: Shard, body: Body) -> int:
         """Return how many records of the shard come before the wanted position."""
-        kind = body.get("Type")
-        if kind == "EARLIEST":
+        if body.type == "EARLIEST":
             return shard.first - 1
-        if kind == "LATEST":
+        if body.type == "LATEST":
             return shard.last
-        if kind == "TIME":
+        if body.type == "TIME":
             first = self._store.first_at(stream, shard.number, _time(body))
             return shard.last if first is None else max(first, shard.first) - 1
-        if kind != "SEQUENCE":
-            raise RefusedError(Errors.INVALID_ARGUMENT)
+        number = body.starting_sequence_number
         # Consumer groups seek the number after the last one, so that one is valid as well.
-        return _whole_number(body, "StartingSequenceNumber", None, shard.first, shard.last + 1) - 1
+        if body.type is None or number is None or not shard.first <= number <= shard.last + 1:
+            raise RefusedError(Errors.INVALID_ARGUMENT)
+        return number - 1
 
-    def get(self, path: str, number: int, body: dict[str, Any]) -> Response:
+    def get(self, path: str, number: int, body: Body) -> Response:
         """GetRecords."""
         stream, shard = self._find_shard(path, number)
-        limit = _whole_number(body, "Limit", 1_000, 1, _MAX)
-        before = _decode_location(body.get("Location"), stream.id)
+        before = _decode_location(body.location, stream.id)
         if not shard.first - 1 <= before <= shard.last:
             raise RefusedError(Errors.ILLEGAL_LOCATION)
-        records = self._read(stream, shard, before + 1, limit)
+        records = self._read(stream, shard, before + 1, body.limit or 1_000)
         last = before + len(records)
         left, lag = shard.last - last, 0
         if left:  # then at least one record was read
@@ -230,7 +270,7 @@ class Streams:
             "RecordsBehindLatest": left,
             "Records": records,
         }
-        return json_response(answer, _change_headers(shard))
+        return json_response(answer)
 
     def _read(
         self, stream: Stream, shard: Shard, sequence: int, limit: int
@@ -249,14 +289,6 @@ class Streams:
                 times = {"ArrivalTimeSec": sec, "ArrivalTimeNSec": nsec}
                 records.append({**times, "SequenceNumber": number, **record})
         return records
-
-
-def _whole_number(body: dict[str, Any], name: str, default: int | None, low: int, high: int) -> int:
-    """Return a whole number of the body, or refuse the request."""
-    value = body.get(name, default)
-    if type(value) is not int or not low <= value <= high:
-        raise RefusedError(Errors.INVALID_ARGUMENT)
-    return value
 
 
 def _refused_records(
@@ -292,23 +324,13 @@ def _shard_of_key(key: str, shard_count: int) -> int:
     return shard
 
 
-def _time(body: dict[str, Any]) -> int:
-    """Return the time to seek in nanoseconds; old samples write its names with a capital S."""
-    old = "TimeStampSec" in body
-    names = ("TimeStampSec", "TimeStampNSec") if old else ("TimestampSec", "TimestampNSec")
-    sec, nsec = (_whole_number(body, name, None, 0, _MAX) for name in names)
-    if sec * SECOND + nsec > _MAX:  # after 2262: does not fit into 64 bits
+def _time(body: Body) -> int:
+    """Return the time to seek in nanoseconds."""
+    sec = body.time_stamp_sec if body.timestamp_sec is None else body.timestamp_sec
+    nsec = body.time_stamp_n_sec if body.timestamp_n_sec is None else body.timestamp_n_sec
+    if sec is None or nsec is None or sec * SECOND + nsec > _MAX:
         raise RefusedError(Errors.INVALID_ARGUMENT)
     return sec * SECOND + nsec
-
-
-def _change_headers(shard: Shard) -> dict[str, str]:
-    """Return the headers that say when a shard changed."""
-    sec, nsec = divmod(shard.mtime, SECOND)
-    return {
-        "Last-Modified": http_date(shard.mtime),
-        "X-v3io-transaction-verifier": f"__mtime_secs=={sec} and __mtime_nsecs=={nsec}",
-    }
 
 
 def _encode_location(stream_id: int, records_before: int) -> str:
@@ -321,12 +343,10 @@ def _encode_location(stream_id: int, records_before: int) -> str:
     return b64encode(_LOCATION.pack(_LOCATION_VERSION, mark, records_before)).decode()
 
 
-def _decode_location(text: object, stream_id: int) -> int:
+def _decode_location(text: str | None, stream_id: int) -> int:
     """Return how many records of the shard come before a token's position."""
-    if not isinstance(text, str):
-        raise RefusedError(Errors.INVALID_ARGUMENT)
     try:
-        version, mark, records_before = _LOCATION.unpack(b64decode(text, validate=True))
+        version, mark, records_before = _LOCATION.unpack(b64decode(text or "", validate=True))
     except (ValueError, struct.error) as error:
         raise RefusedError(Errors.ILLEGAL_LOCATION) from error
     expected = stream_id % 2**32 if records_before else 0

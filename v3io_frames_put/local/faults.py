@@ -29,7 +29,6 @@ are those of the class. ``times = "forever"`` and ``wait_seconds = "never"`` mea
 
 from __future__ import annotations
 
-from base64 import b64decode
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -38,33 +37,30 @@ import msgspec
 
 from ._http import (
     JSON_TYPE,
-    SECOND,
     DelayedWrite,
     Ending,
     ErrorAnswer,
     Errors,
     Exchange,
+    RefusedError,
     Request,
     Response,
     encode_json,
     html_response,
-    http_date,
-    json_response,
-    parse_json,
     parse_number,
 )
+from ._streams import Body, parse_body
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from ._platform import Platform
+    from ._streams import Record
 
 _OK: Final = 200
 _FIRST_ERROR: Final = 300
 _BODY_READ: Final = {"before_body": 0.0, "in_body": 0.5, "after_body": 1.0}
 _ON_SHARDS: Final = frozenset({"Seek", "GetRecords"})
-#: Conditions that need the body, with the values that ask for nothing.
-_IN_BODY: Final = {"shard": None, "containing": None, "min_records": 0}
 
 #: What of a request is stored, whatever the answer says. A tuple names shards.
 Stored = Literal["none", "all", "even_shards", "odd_shards"] | tuple[int, ...]
@@ -99,11 +95,10 @@ class Fault(
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{kind}({name}={value}): expected 1 or more.")
-        asked = [*self._asked_of_body(), *(["stored"] if self._needs_body else [])]
-        if self.is_early and asked:
+        if self.is_early and (self._asks_body() or self._needs_body):
             raise ValueError(
-                f"{kind}(when={self.when!r}): it happens before the body is read, and"
-                f" {asked[0]!r} needs the body. Match by stream, nth and every; store nothing."
+                f"{kind}(when={self.when!r}): it happens before the body is read; expected nothing"
+                " that needs the body. Match by stream, nth and every; store nothing."
             )
 
     @property
@@ -126,18 +121,20 @@ class Fault(
             self.function in {"*", request.function}
             and (self.stream is None or _stream_of(request) == self.stream.strip("/"))
             and _body_bytes(request) >= self.min_body_bytes
-            and (not self._asked_of_body() or self._matches_body(request))
+            and (not self._asks_body() or self._matches_body(request))
         )
 
-    def _asked_of_body(self) -> list[str]:
-        """Return the names of the conditions that need the body."""
-        return [name for name, absent in _IN_BODY.items() if getattr(self, name) != absent]
+    def _asks_body(self) -> bool:
+        """Return whether a condition needs the body."""
+        return self.shard is not None or self.containing is not None or self.min_records > 0
 
     def _matches_body(self, request: Request) -> bool:
-        records = _records_of(request)
-        shards = [record.get("ShardId") for record in records]
+        body = _body_of(request)
+        records = body.records or []
+        shards = [record.shard_id for record in records]
         if request.function in _ON_SHARDS:
-            shards = [_body_of(request).get("ShardId", parse_number("".join(request.parts[-1:])))]
+            named = parse_number("".join(request.parts[-1:]))
+            shards = [named if body.shard_id is None else body.shard_id]
         return (
             len(records) >= self.min_records
             and (self.shard is None or self.shard in shards)
@@ -155,7 +152,6 @@ class Answer(Fault, frozen=True, kw_only=True, tag="answer"):
     #: else none.
     stored: Stored | None = None
     retry_after_seconds: int | None = None  #: The ``Retry-After`` header.
-    retry_after_as_date: bool = False  #: Send it as a date, counted from the answer's ``Date``.
     wait_seconds: float | None = 0.0  #: Time until the answer begins. None: never.
     drip_seconds: float = 0.0  #: Time from the first byte of the body to the last.
     #: How much of the body is sent. With ``ending="keep"`` the shorter length is announced, and
@@ -203,9 +199,7 @@ class Answer(Fault, frozen=True, kw_only=True, tag="answer"):
     def _response(self, platform: Platform, status: int) -> Response:
         headers = dict(self.headers)
         if self.retry_after_seconds is not None:
-            moment = round((platform.clock() + self.retry_after_seconds) * SECOND)
-            as_date = self.retry_after_as_date
-            headers["Retry-After"] = http_date(moment) if as_date else str(self.retry_after_seconds)
+            headers["Retry-After"] = str(self.retry_after_seconds)
         if self.body is None:
             return platform.sign(html_response(status, headers))
         return platform.sign(Response(status, headers, self.body.encode()))
@@ -281,29 +275,22 @@ class RecordErrors(Fault, frozen=True, kw_only=True, tag="record_errors"):
 
     def apply(self, platform: Platform, request: Request) -> Exchange:
         """Fail some records and store the others."""
-        records = _records_of(request)
         fails_all = not self.places and self.containing is None
         failing = {
             place
-            for place, record in enumerate(records)
-            if fails_all
-            or place in self.places
-            or (self.containing is not None and _contains(record, self.containing))
+            for place, record in enumerate(_body_of(request).records or [])
+            if fails_all or place in self.places or _contains(record, self.containing)
         }
-        kept = [r for place, r in enumerate(records) if self.is_stored or place not in failing]
-        if kept or not records:
-            body = encode_json({**_body_of(request), "Records": kept}) if records else request.body
-            answer = platform.handle(replace(request, body=body))
-        else:
-            answer = platform.sign(json_response({"Records": []}))
-        if answer.status != _OK or not records:
+
+        def is_kept(place: int, _shard: int) -> bool:
+            return self.is_stored or place not in failing
+
+        answer = platform.handle(request, is_kept=is_kept)
+        if request.function != "PutRecords" or answer.status != _OK:
             return Exchange(response=answer)
-        given = iter(answer.json()["Records"])
-        error = {"ErrorCode": self.code, "ErrorMessage": self.message}
-        entries: list[dict[str, Any]] = []
-        for place in range(len(records)):
-            entry = next(given) if self.is_stored or place not in failing else {}
-            entries.append(error if place in failing else entry)
+        entries = answer.json()["Records"]
+        for place in failing:
+            entries[place] = {"ErrorCode": self.code, "ErrorMessage": self.message}
         count = sum("ErrorCode" in entry for entry in entries)
         changed = {"FailedRecordCount": count, "Records": entries}
         return Exchange(response=replace(answer, body=encode_json(changed)))
@@ -342,12 +329,9 @@ class Change(Fault, frozen=True, kw_only=True, tag="change"):
                 platform.create_stream(stream, before.shard_count, before.retention_hours)
 
 
-def throttled(
-    retry_after_seconds: int | None = 1, *, as_date: bool = False, **values: Any
-) -> Answer:
+def throttled(retry_after_seconds: int | None = 1, **values: Any) -> Answer:
     """Answer 429 with ``Retry-After``, or without it for None; nothing is stored."""
-    values |= {"retry_after_seconds": retry_after_seconds, "retry_after_as_date": as_date}
-    return Answer(status=429, **values)
+    return Answer(status=429, retry_after_seconds=retry_after_seconds, **values)
 
 
 def unavailable(**values: Any) -> Answer:
@@ -492,34 +476,26 @@ def _store(platform: Platform, request: Request, stored: Stored) -> Response | N
         return None
     if stored == "all":
         return platform.handle(request)
-    if isinstance(stored, tuple):
-        return platform.handle(request, keep_shard=lambda shard: shard in stored)
-    parity = 0 if stored == "even_shards" else 1
-    return platform.handle(request, keep_shard=lambda shard: shard % 2 == parity)
+
+    def is_kept(_place: int, shard: int) -> bool:
+        if isinstance(stored, tuple):
+            return shard in stored
+        return shard % 2 == (0 if stored == "even_shards" else 1)
+
+    return platform.handle(request, is_kept=is_kept)
 
 
-def _body_of(request: Request) -> dict[str, Any]:
-    """Return a request's body as JSON, empty when it is not a JSON object."""
+def _body_of(request: Request) -> Body:
+    """Return the body of a function; an empty one where the platform will refuse it."""
     try:
-        parsed = parse_json(request.body or b"{}")
-    except ValueError:
-        return {}  # the platform refuses it; no fault asks for more
-    return parsed if isinstance(parsed, dict) else {}
+        return parse_body(request.body)
+    except RefusedError:
+        return Body()
 
 
-def _records_of(request: Request) -> list[dict[str, Any]]:
-    """Return the records of a PutRecords, none for other requests."""
-    records = _body_of(request).get("Records") if request.function == "PutRecords" else None
-    return [r for r in records if isinstance(r, dict)] if isinstance(records, list) else []
-
-
-def _contains(record: dict[str, Any], text: str) -> bool:
+def _contains(record: Record, text: str | None) -> bool:
     """Return whether a record's Data contains a text."""
-    data = record.get("Data")
-    try:
-        return isinstance(data, str) and text.encode() in b64decode(data)
-    except ValueError:
-        return False  # not Base64: the platform refuses it
+    return text is not None and text.encode() in record.data
 
 
 def _body_bytes(request: Request) -> int:
@@ -531,10 +507,9 @@ def _body_bytes(request: Request) -> int:
 def _stream_of(request: Request) -> str:
     """Return the stream that a request names, in its path or its body."""
     parts, body = request.parts, _body_of(request)
-    named = body.get("StreamName")
-    if isinstance(named, str) and named:
-        parts = [*parts, named]
-    elif request.function in _ON_SHARDS and "ShardId" not in body:
+    if body.stream_name:
+        parts = [*parts, body.stream_name]
+    elif request.function in _ON_SHARDS and body.shard_id is None:
         parts = parts[:-1]
     return "/".join(parts)
 
