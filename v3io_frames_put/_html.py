@@ -24,6 +24,10 @@ COLORS: Final = {
 }
 SPOKEN: Final = {"unsent": "not sent"}  # where a status is not called by its name
 
+_TYPE: Final = (
+    "max-width:860px;font-size:13px;line-height:1.45;white-space:normal;"
+    "font-variant-numeric:tabular-nums"
+)
 _TRACK: Final = "rgba(128,128,128,0.25)"
 _LINE: Final = "1px solid rgba(128,128,128,0.3)"
 _FAINT: Final = "opacity:0.75"
@@ -78,14 +82,16 @@ def prose(words: str) -> Html:
     return Html(_MARKED.sub(draw, shown))
 
 
+def block(kind: str, *parts: str, style: str = "", role: str = "") -> str:
+    """Put parts one below the other, in the type of a page."""
+    named = f'class="v3io-{kind}"' + (f' role="{role}"' if role else "")
+    return f'<div {named} style="{_TYPE};{style}">{"".join(parts)}</div>'
+
+
 def card(*parts: str) -> str:
     """Put a page together."""
-    style = (
-        f"max-width:860px;border:{_LINE};border-radius:8px;padding:12px 18px;margin:4px 0;"
-        "box-sizing:border-box;font-size:13px;line-height:1.45;white-space:normal;"
-        "font-variant-numeric:tabular-nums"
-    )
-    return f'<div class="v3io-card" style="{style}">{"".join(parts)}</div>'
+    style = f"border:{_LINE};border-radius:8px;padding:12px 18px;margin:4px 0;box-sizing:border-box"
+    return block("card", *parts, style=style)
 
 
 def headline(words: str, chips: str, beside: str) -> str:

@@ -271,13 +271,9 @@ def draw_progress(snapshot: Progress, words: Sequence[str], *, is_ended: bool) -
     shares = {s: getattr(snapshot, s) for s in ("stored", "rejected", "unknown", "unsent")}
     outcome = "unknown" if snapshot.outcome == "unsent" else snapshot.outcome  # amber: go on
     bar = _html.status_bar(shares, snapshot.total, stored=outcome if is_ended else "running")
-    style = (
-        "max-width:860px;font-size:13px;line-height:1.45;white-space:normal;"
-        "font-variant-numeric:tabular-nums"
-    )
     first, *others = words
     said = " · ".join([f"<b>{_html.text(first)}</b>", *map(_html.text, others)])
-    return f'<div class="v3io-progress" style="{style}">{bar}<div>{said}</div></div>'
+    return _html.block("progress", bar, f"<div>{said}</div>")
 
 
 def progress_words(

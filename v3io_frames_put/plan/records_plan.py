@@ -230,7 +230,9 @@ def draw_live_plan(plan: RecordsPlan, total: int, *, is_open: bool = True) -> st
         parts.append(_html.notice(first, color="rejected"))
     parts += [_html.notice(advice, color="running") for advice in plan.advice]
     parts.append(_draw_records(plan.preview[:_SHOWN_RECORDS]))
-    return _html.fold("What would be sent", "", "".join(parts), is_open=is_open)
+    return _html.block(
+        "plan", _html.fold("What would be sent", "", "".join(parts), is_open=is_open)
+    )
 
 
 def _draw_records(preview: tuple[PlannedRecord, ...]) -> str:

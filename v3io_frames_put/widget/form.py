@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
-from dataclasses import dataclass, fields
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, get_args
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, get_args
 
 import ipywidgets as widgets
 import pandas as pd
@@ -14,91 +14,72 @@ from traitlets import Unicode
 from .. import _html
 from ..config import DeliveryMode, Format, check_choice, check_whole
 from ..errors import ColumnNotFound, ConfigError
+from ..put import put_records
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-NOTHING: Final = ""  # what a control of columns says for None
-_FIXED: Final = {"shard": int, "client_info": bytes}  # one for every row
-_NOT_OPTIONS: Final = ("source", "endpoint", "stream")
+NOTHING: Final = ""  # what a control says for None
+_OPTIONS: Final = inspect.unwrap(put_records).__kwdefaults__  # each with its default
+_BY_ROW: Final = {"partition_key": (), "shard": (int,), "client_info": (bytes,)}  # or one for all
 _WIDE: Final = {"layout": {"width": "auto"}, "style": {"description_width": "9em"}}
+_TEXT: Final = partial(widgets.Text, continuous_update=False, **_WIDE)
+_CHOICE: Final = partial(widgets.Dropdown, **_WIDE)
 _ROW: Final = {"flex_flow": "row wrap", "align_items": "center"}
 _LOW: Final = {"height": "22px", "margin": "1px 2px"}
 _INSET: Final = {"margin": "0 0 0 calc(9em + 4px)", "width": "auto"}
 _SHOWN_COLUMNS: Final = 8  # a control each: a thousand of them would flood the notebook
-_OPTIONS: Final = (
-    "format", "rows_per_record", "shard", "client_info", "delivery", "journal",
-)  # fmt: skip
-_READERS: Final = {  # by the ending of a file's name: functions of pandas
-    ".parquet": "read_parquet",
-    ".pq": "read_parquet",
-    ".csv": "read_csv",
-    ".csv.gz": "read_csv",
-    ".csv.zip": "read_csv",
+_ENDINGS: Final = {  # of a file's name, and what pandas calls the format
+    ".parquet": "parquet",
+    ".pq": "parquet",
+    ".csv": "csv",
+    ".csv.gz": "csv",
+    ".csv.zip": "csv",
 }
-_WRITERS: Final = {".parquet": "to_parquet", ".csv": "to_csv", ".csv.gz": "to_csv"}
 
 
 # -- the choices ---------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Choices:
-    """The values of the form, named as in ``put_records``."""
+class Choices(NamedTuple):
+    """What the form says."""
 
-    source: str = "df"  # the data, as a Python expression
-    endpoint: str = ""  # empty: the environment's
-    stream: str = ""
-    columns: tuple[str, ...] | None = None
-    index: bool = False
-    format: Format = "json"
-    rows_per_record: int = 1
-    partition_key: str | None = None
-    shard: str | int | None = None
-    client_info: str | bytes | None = None
-    delivery: DeliveryMode = "at_least_once"
-    journal: str | None = None
-
-    def check(self, frame: pd.DataFrame) -> None:
-        """Refuse values that no control can show, and columns that the frame does not have."""
-        check_choice("format", self.format, get_args(Format))
-        check_choice("delivery", self.delivery, get_args(DeliveryMode))
-        check_whole("rows_per_record", self.rows_per_record, least=1)
-        if self.columns == ():
-            raise ConfigError("columns: there are none to send; expected at least one.")
-        named = [("columns", name) for name in self.columns or ()]
-        for option in ("partition_key", "shard", "client_info"):
-            value = getattr(self, option)
-            if isinstance(value, str):
-                named.append((option, value))
-            elif value is not None and not isinstance(value, _FIXED.get(option, ())):
-                raise ConfigError(
-                    f"{option} is a {type(value).__name__}; the form takes a column's name. Make "
-                    f"it a column, or call put_records."
-                )
-        names = [name for names in name_columns(frame) for name in names]
-        for option, name in named:
-            if name not in names:
-                raise ColumnNotFound(name, option=option, available=names)
-
-    def options(self) -> dict[str, Any]:
-        """Return the options that are not at their defaults."""
-        return {
-            option.name: value
-            for option in fields(self)
-            if option.name not in _NOT_OPTIONS
-            and (value := getattr(self, option.name)) != option.default
-        }
+    source: str  # the data, as a Python expression
+    endpoint: str  # empty: the environment's
+    stream: str
+    options: dict[str, Any]  # of ``put_records``, those that are not at their defaults
 
     def code(self) -> str:
         """Write the same upload as code, to paste into a job; it holds no key."""
         lines = [self.source, repr(self.stream)]
         if self.endpoint:
             lines.append(f"client=v3io_frames_put.Client({self.endpoint!r}, access_key=...)")
-        for name, value in self.options().items():
-            lines.append(f"{name}={list(value) if name == 'columns' else value!r}")
+        lines += [f"{name}={value!r}" for name, value in self.options.items()]
         arguments = "".join(f"    {line},\n" for line in lines)
         return f"results = v3io_frames_put.put_records(\n{arguments})"
+
+
+def check_first(first: Mapping[str, Any], frame: pd.DataFrame) -> None:
+    """Refuse first values that no control can show, and columns that the frame does not have."""
+    check_choice("format", first.get("format", "json"), get_args(Format))
+    check_choice("delivery", first.get("delivery", "at_least_once"), get_args(DeliveryMode))
+    check_whole("rows_per_record", first.get("rows_per_record", 1), least=1)
+    if not first.get("columns", ["all"]):
+        raise ConfigError("columns: there are none to send; expected at least one.")
+    named = [("columns", name) for name in first.get("columns", ())]
+    for option in _BY_ROW.keys() & first:
+        value = first[option]
+        if isinstance(value, str):
+            named.append((option, value))
+        elif not isinstance(value, _BY_ROW[option]):
+            raise ConfigError(
+                f"{option} is a {type(value).__name__}; the form takes a column's name. Make "
+                f"it a column, or call put_records."
+            )
+    names = [name for names in name_columns(frame) for name in names]
+    for option, name in named:
+        if name not in names:
+            raise ColumnNotFound(name, option=option, available=names)
 
 
 # -- the data ------------------------------------------------------------------------------
@@ -117,15 +98,15 @@ def find_frames(names: Mapping[str, Any] | None) -> dict[str, pd.DataFrame]:
     }
 
 
-def name_columns(frame: pd.DataFrame) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def name_columns(frame: pd.DataFrame) -> tuple[list[str], list[str]]:
     """Name what the form offers of a frame: its columns, and the levels of its index."""
-    levels = tuple(str(name) for name in frame.index.names if name is not None)
-    return tuple(map(str, frame.columns)), levels
+    levels = [str(name) for name in frame.index.names if name is not None]
+    return [*map(str, frame.columns)], levels
 
 
 def read_file(path: str) -> tuple[pd.DataFrame, str]:
     """Read a Parquet or CSV file; return it, and the reading as code. Raises ConfigError."""
-    name = _by_ending(path, _READERS, "the field File")
+    name = f"read_{_format_of(path, 'the field File')}"
     try:
         frame: pd.DataFrame = getattr(pd, name)(path)
     except (OSError, ValueError) as error:  # what pandas and pyarrow raise for files
@@ -135,16 +116,15 @@ def read_file(path: str) -> tuple[pd.DataFrame, str]:
 
 def write_results(results: pd.DataFrame, path: str) -> None:
     """Write results in the format that the name's ending says. Raises ConfigError."""
-    getattr(results, _by_ending(path, _WRITERS, "the field beside Save results"))(path)
+    getattr(results, f"to_{_format_of(path, 'the field beside Save results')}")(path)
 
 
-def _by_ending(path: str, known: Mapping[str, str], where: str) -> str:
-    name = Path(path).name.lower()
-    for suffix, function in known.items():
-        if name.endswith(suffix):
-            return function
+def _format_of(path: str, where: str) -> str:
+    for ending, name in _ENDINGS.items():
+        if path.lower().endswith(ending):
+            return name
     raise ConfigError(
-        f"{where} says {path!r}; expected a name that ends in {', '.join(known)}. Correct it."
+        f"{where} says {path!r}; expected a name that ends in {', '.join(_ENDINGS)}. Correct it."
     )
 
 
@@ -163,7 +143,7 @@ class SecretText(widgets.Password):  # type: ignore[misc]  # ipywidgets has no t
 
     def __init__(self, **options: Any) -> None:
         self.secret: str | None = None  # what was typed last
-        super().__init__(continuous_update=False, **options)
+        super().__init__(continuous_update=False, **_WIDE, **options)
         self.observe(self._take, names="value")
 
     def _take(self, change: Any) -> None:
@@ -177,7 +157,7 @@ class ColumnList:
     """A list of columns with a search field and a check box each, shown a page at a time."""
 
     def __init__(self) -> None:
-        self.names: tuple[str, ...] = ()  # all, in the order in which they are sent
+        self.names: list[str] = []  # all, in the order in which they are sent
         self.on_change: Callable[[], Any] = lambda: None  # others are chosen or shown
         self._frame = pd.DataFrame()
         self._chosen: set[str] = set()
@@ -214,21 +194,18 @@ class ColumnList:
             box.observe(self._take, names="value")
 
     @property
-    def value(self) -> tuple[str, ...]:
-        """The chosen columns."""
-        return tuple(name for name in self.names if name in self._chosen)
-
-    @property
-    def frame_order(self) -> tuple[str, ...]:
-        """All columns, in the order of the frame."""
-        return name_columns(self._frame)[0]
+    def value(self) -> list[str] | None:
+        """The chosen columns; None: all, in the order of the frame."""
+        chosen = [name for name in self.names if name in self._chosen]
+        return None if chosen == name_columns(self._frame)[0] else chosen
 
     def offer(self, frame: pd.DataFrame, chosen: Sequence[str]) -> None:
-        """Offer the columns of a frame; those that are chosen come first, in that order."""
+        """Offer the columns of a frame: those chosen first, unless others are chosen already."""
         names = name_columns(frame)[0]
-        is_all = set(chosen) >= set(names)
-        first = [] if is_all and tuple(chosen) == names else [n for n in chosen if n in names]
-        self.names = (*first, *(name for name in names if name not in first))
+        if len(self._chosen) < len(self.names):
+            chosen = [name for name in self.names if name in self._chosen]
+        first = [name for name in chosen if name in names]
+        self.names = [*dict.fromkeys([*first, *names])]
         self._frame, self._facts = frame, {}
         self.search.value, self._first = "", 0
         self._choose(set(first or names))
@@ -236,13 +213,14 @@ class ColumnList:
     @property
     def is_stale(self) -> bool:
         """Whether columns were added to the frame, or taken from it, since it was offered."""
-        return set(self.names) != set(self.frame_order)
+        return set(self.names) != set(name_columns(self._frame)[0])
 
     def count_missing(self) -> None:
         """Show type and share of missing cells of each column of the page."""
+        names = name_columns(self._frame)[0]
         for name in self._page():
             if name not in self._facts:
-                column = self._frame.iloc[:, self.frame_order.index(name)]
+                column = self._frame.iloc[:, names.index(name)]
                 share = float(column.isna().mean()) if len(column) else 0.0
                 missing = f" · {_percent(share)} missing" if share else ""
                 self._facts[name] = f"{column.dtype}{missing}"
@@ -287,55 +265,62 @@ class ColumnList:
         last = self._first + len(page)
         self.place.value = _faint(f"{self._first + 1:,} to {last:,} of {len(matching):,}")
         columns = _html.plural(len(self.names), "column")
-        self.count.value = _faint(f"{len(self.value):,} of {columns} checked")
+        self.count.value = _faint(f"{len(self._chosen):,} of {columns} checked")
+
+
+_FIELDS: Final = {  # in the order of the Tab key
+    "endpoint": partial(_TEXT, placeholder="empty: V3IO_API"),
+    "access_key": partial(SecretText, placeholder="empty: V3IO_ACCESS_KEY, if Endpoint is empty"),
+    "stream": partial(_TEXT, placeholder="container/path/to/stream"),
+    "partition_key": _CHOICE,
+    "format": partial(_CHOICE, options=get_args(Format)),
+    "rows_per_record": partial(widgets.BoundedIntText, 1, 1, 1_000_000, **_WIDE),
+    "shard": _CHOICE,
+    "client_info": _CHOICE,
+    "delivery": partial(_CHOICE, options=get_args(DeliveryMode)),
+    "journal": partial(_TEXT, placeholder="a file: the upload survives a kill; empty: none"),
+}
+FIELDS: Final = ("columns", *_FIELDS)  # that messages name by their labels
+OPTIONS: Final = [name for name in _OPTIONS if name in (*FIELDS, "index")]  # that have a control
+_ALWAYS_SHOWN: Final = ("endpoint", "access_key", "stream", "partition_key")
 
 
 class Form:
-    """The controls; with a client, those of the platform are left out."""
+    """The controls, with the first values of some; with a client, without the platform's."""
 
-    def __init__(self, choices: Choices, *, has_client: bool) -> None:
-        self._first = choices
-        self.frame = widgets.Dropdown(description="DataFrame", **_WIDE)
+    def __init__(self, first: Mapping[str, Any], *, has_client: bool) -> None:
+        self._first = first
+        self.frame = _CHOICE(description="DataFrame")
         self.frame.layout.flex = "1 1 auto"
         self.find = widgets.Button(description="Find DataFrames", layout={"width": "auto"})
-        self.file = _text("File", "", "or the path of a Parquet or CSV file")
+        self.file = _TEXT(description="File", placeholder="or the path of a Parquet or CSV file")
         self.shape = widgets.HTML()
         self.columns = ColumnList()
         self.index = widgets.Checkbox(
-            choices.index, description="Send the index, too", indent=False, layout={"width": "auto"}
+            first.get("index", False),
+            description="Send the index, too",
+            indent=False,
+            layout={"width": "auto"},
         )
-        self.endpoint = _text("Endpoint", choices.endpoint, "empty: V3IO_API")
-        self.key = SecretText(
-            description="Access key",
-            placeholder="empty: V3IO_ACCESS_KEY, if Endpoint is empty",
-            **_WIDE,
-        )
-        self.stream = _text("Stream", choices.stream, "container/path/to/stream")
-        self.partition_key = _choice("Partition key", (NOTHING,), NOTHING)
-        self.more = widgets.ToggleButton(description="Options", layout={"width": "auto"})
-        self.format = _choice("Format", get_args(Format), choices.format)
-        self.rows_per_record = widgets.BoundedIntText(
-            choices.rows_per_record, 1, 1_000_000, description="Rows per record", **_WIDE
-        )
-        self.shard = _choice("Shard", (NOTHING,), NOTHING)
-        self.client_info = _choice("Client info", (NOTHING,), NOTHING)
-        self.delivery = _choice("Delivery", get_args(DeliveryMode), choices.delivery)
-        hint = "a file: the upload survives a kill; empty: none"
-        self.journal = _text("Journal", choices.journal or "", hint)
+        self.fields: dict[str, Any] = {
+            name: make(description=name_field(name)) for name, make in _FIELDS.items()
+        }
+        for name, value in first.items():
+            if name in self.fields and name not in _BY_ROW:  # those wait for the data's columns
+                self.fields[name].value = value
         index = widgets.HBox([self.index], layout={**_INSET, "padding": "0 0 0 2px"})
         self._data = widgets.VBox([self.columns.box, index], layout={"display": "none"})
-        options = {name: getattr(self, name) for name in _OPTIONS}
-        self._options = widgets.VBox([*options.values()])
-        self.box = self._compose(has_client=has_client)
+        self.more = widgets.ToggleButton(description="Options", layout={"width": "auto"})
+        shown = _ALWAYS_SHOWN[2:] if has_client else _ALWAYS_SHOWN
+        folded = {name: self.fields[name] for name in _FIELDS if name not in _ALWAYS_SHOWN}
+        self._folded = widgets.VBox([*folded.values()])
+        self.box = self._compose([self.fields[name] for name in shown])
         self.more.observe(lambda _: self._show_options(), names="value")
-        self.more.value = any(
-            getattr(choices, name) != getattr(Choices(), name) for name in options
-        )
+        self.more.value = any(first.get(name, _OPTIONS[name]) != _OPTIONS[name] for name in folded)
         self._show_options()
 
-    def _compose(self, *, has_client: bool) -> Any:
+    def _compose(self, shown: Sequence[Any]) -> Any:
         """Put the controls in the order of a reader and of the Tab key."""
-        platform = [] if has_client else [self.endpoint, self.key]
         source = widgets.HBox([self.frame, self.find], layout={"align_items": "center"})
         more = widgets.HBox([self.more], layout={"margin": "8px 0 0 0"})
         sides = [
@@ -345,73 +330,54 @@ class Form:
             )
             for heading, controls in (
                 ("What", [source, self.file, self.shape, self._data]),
-                ("Where to", [*platform, self.stream, self.partition_key, more, self._options]),
+                ("Where to", [*shown, more, self._folded]),
             )
         ]
         return widgets.Box(sides, layout={"flex_flow": "row wrap", "width": "100%"})
 
     def _show_options(self) -> None:
-        self._options.layout.display = "" if self.more.value else "none"
+        self._folded.layout.display = "" if self.more.value else "none"
         self.more.icon = "caret-down" if self.more.value else "caret-right"
 
     def on_change(self, call: Callable[..., None]) -> None:
-        """Call back when a choice changes that a plan depends on."""
-        for control in (
-            self.stream, self.index, self.format, self.rows_per_record, self.partition_key,
-            self.shard, self.client_info, self.delivery,
-        ):  # fmt: skip
+        """Call back when a choice changes."""
+        for control in (self.index, *self.fields.values()):
             control.observe(call, names="value")
         self.columns.on_change = call
 
     def offer(self, frame: pd.DataFrame) -> None:
         """Offer the columns of a frame; choices that it has, too, stay."""
         names, levels = name_columns(frame)
-        first, columns = self._first, self.columns
-        was_all = len(columns.value) == len(columns.names)
-        columns.offer(frame, first.columns or names if was_all else columns.value)
+        self.columns.offer(frame, self._first.get("columns", names))
         shape = f"{_html.plural(len(frame), 'row')}, {_html.plural(len(names), 'column')}"
         self.shape.value = f'<div style="margin-left:9em">{_faint(shape)}</div>'
         self._data.layout.display = ""
-        for option in ("partition_key", "shard", "client_info"):
-            control, wanted = getattr(self, option), getattr(first, option)
-            chosen = wanted if control.value == NOTHING else control.value
+        for option in _BY_ROW:
+            control, wanted = self.fields[option], self._first.get(option, NOTHING)
+            chosen = control.value or wanted
             offered = [(name, name) for name in (*names, *levels)]
-            if wanted is not None and not isinstance(wanted, str):
+            if not isinstance(wanted, str):
                 offered.append((f"{wanted!r} for every row", wanted))
             control.options = [("none", NOTHING), *offered]
             control.value = chosen if chosen in [value for _, value in offered] else NOTHING
 
     def read(self, source: str) -> Choices:
         """Return what the controls say."""
-        chosen, frame_order = self.columns.value, self.columns.frame_order
-        return Choices(
-            source=source,
-            endpoint=self.endpoint.value.strip(),
-            stream=self.stream.value.strip(),
-            columns=None if chosen == frame_order else chosen,
-            index=self.index.value,
-            format=self.format.value,
-            rows_per_record=self.rows_per_record.value,
-            partition_key=_chosen(self.partition_key),
-            shard=_chosen(self.shard),
-            client_info=_chosen(self.client_info),
-            delivery=self.delivery.value,
-            journal=self.journal.value.strip() or None,
-        )
+        said = {"columns": self.columns.value, "index": self.index.value}
+        for name, field in self.fields.items():
+            is_text = isinstance(field, widgets.Text)
+            said[name] = field.value.strip() if is_text else field.value
+        options = {
+            name: value
+            for name, value in said.items()
+            if name in _OPTIONS and value not in (NOTHING, _OPTIONS[name])
+        }
+        return Choices(source, said["endpoint"], said["stream"], options)
 
 
-def _chosen(control: Any) -> Any:
-    return None if control.value == NOTHING else control.value
-
-
-def _text(description: str, value: str, placeholder: str) -> Any:
-    return widgets.Text(
-        value, description=description, placeholder=placeholder, continuous_update=False, **_WIDE
-    )
-
-
-def _choice(description: str, options: tuple[str, ...], value: str) -> Any:
-    return widgets.Dropdown(options=options, value=value, description=description, **_WIDE)
+def name_field(option: str) -> str:
+    """Return the label of an option's control."""
+    return option.replace("_", " ").capitalize()
 
 
 def _faint(words: str) -> str:

@@ -1,22 +1,17 @@
-"""What the uploader shows, as HTML: what happened last, the plan, how it went."""
+"""What the uploader says, in the words of the form."""
 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from .. import _html
 from ..errors import PutRecordsError
-from ..plan.records_plan import draw_live_plan
-from ..progress import CellOutput, is_notebook
-from ..summary import summarize
+from .form import FIELDS, name_field
 
 if TYPE_CHECKING:
-    import pandas as pd
+    from ..summary import Summary
 
-    from ..plan import RecordsPlan
-
-_PROSE: Final = "white-space:normal;line-height:1.45;max-width:860px"
 # What a message of the library says, and what it means in the form.
 _IN_THE_FORM: Final = {
     r"Check access_key= or V3IO_ACCESS_KEY, or username= and password=": (
@@ -38,19 +33,7 @@ _IN_THE_FORM: Final = {
         "No column is checked; expected at least one in the list Columns"
     ),
 }
-_FIELDS: Final = (
-    "columns", "format", "rows_per_record", "partition_key", "shard", "client_info", "delivery",
-    "journal", "endpoint", "stream", "access_key",
-)  # fmt: skip
-_OPTION: Final = re.compile(rf"\b({'|'.join(_FIELDS)})(=|:)(?=['\" ])\s?")
-
-
-class Ended(NamedTuple):
-    """How an upload ended."""
-
-    status: Literal["done", "stopped", "failed"]  # done: every row has an outcome
-    results: pd.DataFrame | None = None  # None: nothing had been sent
-    error: BaseException | None = None  # why it failed
+_OPTION: Final = re.compile(rf"\b({'|'.join(FIELDS)})(=|:)(?=['\" ])\s?")
 
 
 def draw_message(message: str, *, is_alarm: bool = False) -> str:
@@ -58,10 +41,9 @@ def draw_message(message: str, *, is_alarm: bool = False) -> str:
     if not message:
         return ""
     color = _html.COLORS["rejected" if is_alarm else "running"]
-    style = f"border-left:4px solid {color};padding:2px 0 2px 10px;margin:6px 0;{_PROSE}"
+    style = f"border-left:4px solid {color};padding:2px 0 2px 10px;margin:6px 0"
     kind = "alarm" if is_alarm else "calm"
-    words = _html.text(message, 2_000)
-    return f'<div role="status" class="v3io-{kind}" style="{style}">{words}</div>'
+    return _html.block(kind, _html.text(message, 2_000), style=style, role="status")
 
 
 def in_form_words(error: BaseException) -> str:
@@ -72,21 +54,17 @@ def in_form_words(error: BaseException) -> str:
     for in_python, in_form in _IN_THE_FORM.items():
         words = re.sub(in_python, in_form, words)
 
-    def name_field(option: re.Match[str]) -> str:
-        field = option[1].replace("_", " ").capitalize()
-        return f"{field}: " if option[2] == ":" else f"{field} "
+    def name_control(option: re.Match[str]) -> str:
+        return f"{name_field(option[1])}{':' if option[2] == ':' else ''} "
 
-    return _OPTION.sub(name_field, words)
+    return _OPTION.sub(name_control, words)
 
 
-def last_word(ended: Ended) -> str:
+def last_word(summary: Summary | None, *, is_stopped: bool) -> str:
     """Return a sentence or two about the end of an upload; the page below has the numbers."""
-    if ended.error is not None:
-        return in_form_words(ended.error)
-    if ended.results is None:
+    if summary is None:
         return "Stopped: nothing was sent."
-    summary = summarize(ended.results)
-    words = "Stopped." if ended.status == "stopped" else "Done."
+    words = "Stopped." if is_stopped else "Done."
     if summary.receipt.get("already_complete"):
         words = "Already complete: nothing was sent."
     if rejected := summary.counts["rejected"]:
@@ -95,38 +73,3 @@ def last_word(ended: Ended) -> str:
     if unknown := summary.counts["unknown"]:
         words += f" {_html.plural(unknown, 'row')} may or may not be stored."
     return words
-
-
-def draw_plan(plan: RecordsPlan, *, total: int, is_open: bool) -> str:
-    """Draw a live plan of the first rows, or of all; ``total`` rows are there."""
-    drawn = draw_live_plan(plan, total, is_open=is_open)
-    return f'<div class="v3io-plan" style="{_PROSE}">{drawn}</div>'
-
-
-class LastState:
-    """A static copy of the last state, below the widget, that stays in a saved notebook.
-
-    A notebook saved without its widgets' state shows of a widget only its repr.
-    """
-
-    def __init__(self) -> None:
-        self._output = CellOutput()
-        self._html = ""
-
-    def show(self) -> None:
-        """Make a place for it in the cell that runs now; outside of a kernel, none."""
-        if is_notebook():
-            self._output = CellOutput()  # of a widget that is shown again, the newest place
-            self._draw()
-
-    def replace(self, html: str = "") -> None:
-        """Replace it; from any thread."""
-        self._html = html
-        if self._output.is_shown:
-            self._draw()
-
-    def _draw(self) -> None:
-        """Fold it away: beside the living widget it says nothing new."""
-        summary = "<summary>Last state, kept with the notebook</summary>"
-        folded = f"<details>{summary}{self._html or 'Nothing uploaded yet.'}</details>"
-        self._output.show(folded, "Last state of the uploader")

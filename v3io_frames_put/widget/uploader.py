@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import threading
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -14,66 +16,25 @@ from traitlets import Unicode
 
 from .. import errors
 from .._html import plural
+from .._public import find_unknown
 from ..client import Client, with_retry
 from ..plan import RecordsPlan, plan_records
-from ..progress import Pace, Progress, draw_progress, progress_words
+from ..plan.records_plan import draw_live_plan
+from ..progress import CellOutput, Pace, Progress, draw_progress, is_notebook, progress_words
 from ..put import put_records
 from ..summary import draw_summary, summarize
 from . import form, show
-from .show import Ended
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 
 _LOG: Final = logging.getLogger("v3io_frames_put")
-_QUIET_SECONDS: Final = 0.2
 _SAMPLE_ROWS: Final = 5_000  # a live plan reads no more
 _SAMPLE_CELLS: Final = 500_000
 _JOIN_SECONDS: Final = 10
 _RUNNING: Final = ("uploading", "pausing", "stopping")
 _ROW: Final = {"flex_flow": "row wrap", "align_items": "center"}
-
-
-class Background:
-    """Does work a moment after it was submitted, one piece at a time.
-
-    Newer work takes the place of work of the same name that has not begun, so that ten
-    changed choices make one plan.
-    """
-
-    def __init__(self, quiet_seconds: float) -> None:
-        self._quiet_seconds = quiet_seconds
-        self._lock, self._turn = threading.Lock(), threading.Lock()
-        self._newest: dict[str, threading.Timer] = {}
-        self._timers: list[threading.Timer] = []  # all that may be alive
-        self._is_closed = False
-
-    def submit(self, name: str, work: Callable[[], None]) -> None:
-        """Do work soon, unless this is closed; it must not raise."""
-        with self._lock:
-            if self._is_closed:
-                return
-            if name in self._newest:
-                self._newest[name].cancel()
-            timer = threading.Timer(self._quiet_seconds, self._do, [work])
-            timer.name, timer.daemon = "v3io-put-background", True
-            self._newest[name] = timer
-            self._timers = [*filter(threading.Timer.is_alive, self._timers), timer]
-            timer.start()
-
-    def _do(self, work: Callable[[], None]) -> None:
-        with self._turn:
-            work()
-
-    def close(self, timeout_seconds: float = 5) -> None:
-        """Drop the work that has not begun, and wait for the rest."""
-        with self._lock:
-            self._is_closed = True
-        for timer in self._timers:
-            timer.cancel()
-            if timer is not threading.current_thread():
-                timer.join(timeout_seconds)
 
 
 class _Sent(NamedTuple):
@@ -118,7 +79,7 @@ class Uploader(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
     progress = AnyTrait(None, allow_none=True)
 
     _thread: threading.Thread | None = None  # ``close`` is called even if ``__init__`` failed
-    _background: Background | None = None
+    _background: ThreadPoolExecutor | None = None
 
     def __init__(
         self,
@@ -133,15 +94,16 @@ class Uploader(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
             raise errors.ConfigError(
                 f"data is a {type(data).__name__}; expected a pandas DataFrame."
             )
-        if choices.get("columns") is not None:
-            choices["columns"] = tuple(map(str, choices["columns"]))
-        first = form.Choices(stream=stream, **choices)
+        if unknown := find_unknown(choices, form.OPTIONS):
+            raise TypeError(f"Uploader() {unknown}")
+        first = {name: value for name, value in choices.items() if value is not None}
+        if "columns" in first:
+            first["columns"] = [*map(str, first["columns"])]
         if data is not None:
-            first.check(data)
+            form.check_first(first, data)
         self.results: pd.DataFrame | None = None
         self._client, self._names = client, names
         self._data, self._source = data, "df"
-        self._files: dict[str, pd.DataFrame] = {}
         self._frames: dict[str, pd.DataFrame] = {}
         self._plan: RecordsPlan | None = None
         self._pace, self._cancel_event = Pace(), threading.Event()
@@ -149,27 +111,32 @@ class Uploader(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
         self._left: pd.DataFrame | None = None
         self._act: Callable[[], Any] = self._start
         self._lock = threading.RLock()
-        self._background = Background(_QUIET_SECONDS)
-        self._last_state = show.LastState()
-        self._form = form.Form(first, has_client=client is not None)
+        self._background = ThreadPoolExecutor(1, "v3io-put-background")
+        self._submitted: dict[Callable[[], Any], Future[None]] = {}  # the newest of each work
+        self._copy: CellOutput | None = None
+        self._form = form.Form(first | {"stream": stream}, has_client=client is not None)
         super().__init__(self._make_boxes())
         self.add_class("v3io-uploader")
         self._find_frames()
         self._offer_journal()
-        self._wire()
+        controls = self._form
+        controls.find.on_click(self._guard(self._find_frames))
+        controls.frame.observe(self._guard(self._choose_frame), names="value")
+        controls.file.observe(self._guard(self._choose_file), names="value")
+        controls.fields["journal"].observe(self._guard(self._offer_journal), names="value")
+        controls.on_change(self._guard(self._replan))
 
     def _make_boxes(self) -> list[Any]:
         """Make what is below the form, all of it hidden, in the order of the Tab key."""
-        self._primary, self._stop_button, self._over, self._confirm, self._cancel = (
-            widgets.Button(description=label, layout={"width": "auto"})
-            for label in ("Upload", "Stop", "Start over", "", "Cancel")
+        self._primary = self._make_button("Upload", lambda: self._act())  # noqa: PLW0108  # of then
+        self._stop_button = self._make_button("Stop", self.stop)
+        self._over = self._make_button("Start over", self._ask)
+        self._confirm = self._make_button("", self._start, "danger")
+        cancel = self._make_button("Cancel", self._refresh)
+        create = self._make_button(
+            "Create stream", lambda: self._soon(self._create_stream), "primary"
         )
-        self._confirm.button_style = "danger"
-        self._create, self._save = (
-            widgets.Button(description=label, layout={"width": "auto"})
-            for label in ("Create stream", "Save results")
-        )
-        self._create.button_style = "primary"
+        save = self._make_button("Save results", lambda: self._soon(self._save_results))
         small = {"layout": {"width": "11em"}, "style": {"description_width": "6em"}}
         self._shards = widgets.BoundedIntText(1, 1, 4_096, description="Shards", **small)
         self._hours = widgets.BoundedIntText(24, 1, 100_000, description="Hours kept", **small)
@@ -180,32 +147,19 @@ class Uploader(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
         buttons = widgets.HBox(
             [self._primary, self._stop_button, self._over], layout={**_ROW, "margin": "8px 0 0 0"}
         )
-        self._asking = widgets.HBox([self._confirm, self._cancel], layout=_ROW)
-        self._creating = widgets.HBox([self._create, self._shards, self._hours], layout=_ROW)
-        self._saving = widgets.HBox([self._save, self._path], layout=_ROW)
+        self._asking = widgets.HBox([self._confirm, cancel], layout=_ROW)
+        self._creating = widgets.HBox([create, self._shards, self._hours], layout=_ROW)
+        self._saving = widgets.HBox([save, self._path], layout=_ROW)
         _show(self._creating, wanted=False)
         return [
             self._form.box, buttons, self._message, self._asking, self._creating, self._numbers,
             self._page, self._saving, self._preview,
         ]  # fmt: skip
 
-    def _wire(self) -> None:
-        controls = self._form
-        for button, work in (
-            (self._primary, lambda: self._act()),  # noqa: PLW0108  # the work of then
-            (self._stop_button, self.stop),
-            (self._over, self._ask),
-            (self._confirm, self._start),
-            (self._cancel, self._refresh),
-            (self._create, lambda: self._soon("create", self._create_stream)),
-            (self._save, lambda: self._soon("save", self._save_results)),
-            (controls.find, self._find_frames),
-        ):
-            button.on_click(self._guard(work))
-        controls.frame.observe(self._guard(self._choose_frame), names="value")
-        controls.file.observe(self._guard(self._choose_file), names="value")
-        controls.journal.observe(self._guard(self._offer_journal), names="value")
-        controls.on_change(self._guard(self._replan))
+    def _make_button(self, label: str, work: Callable[[], Any], style: str = "") -> Any:
+        button = widgets.Button(description=label, button_style=style, layout={"width": "auto"})
+        button.on_click(self._guard(work))
+        return button
 
     def _guard(self, work: Callable[[], Any]) -> Callable[..., None]:
         """Make a callback that shows what work raises: a notebook hides it."""
@@ -220,9 +174,17 @@ class Uploader(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
 
         return call
 
-    def _soon(self, name: str, work: Callable[[], Any]) -> None:
+    def _soon(self, work: Callable[[], Any]) -> None:
+        """Do work in the background, one piece at a time, unless this is closed.
+
+        It takes the place of the same work that has not begun: ten changed choices make one
+        plan, or two.
+        """
+        if work in self._submitted:
+            self._submitted[work].cancel()
         if self._background is not None:
-            self._background.submit(name, self._guard(work))
+            with suppress(RuntimeError):  # it is shut down
+                self._submitted[work] = self._background.submit(self._guard(work))
 
     # -- what is shown -----------------------------------------------------------------
 
@@ -238,7 +200,8 @@ class Uploader(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
             self._primary.disabled = self.status in ("pausing", "stopping") or self._data is None
             _show(self._stop_button, wanted=is_running)
             self._stop_button.disabled = self.status == "stopping"
-            has_journal = bool(self._sent and self._sent.choices.journal)  # never starts over
+            has_journal = self._sent is not None and "journal" in self._sent.choices.options
+            # By its journal an upload only goes on, and never starts over.
             _show(self._over, wanted=has_left and not is_running and not has_journal)
             _show(self._asking, wanted=False)
             _show(self._saving, wanted=bool(self._page.value))
@@ -261,7 +224,7 @@ class Uploader(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
 
     def _is_sent_already(self) -> bool:
         """Whether rows of this data are on this stream already, and Upload would repeat them."""
-        if self._sent is None or self.results is None or self._sent.choices.journal:
+        if self._sent is None or self.results is None or "journal" in self._sent.choices.options:
             return False
         sent, now = self._sent.choices, self._read_choices()
         is_same_stream = (sent.endpoint, sent.stream) == (now.endpoint, now.stream)
@@ -292,7 +255,8 @@ class Uploader(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
 
     def _find_frames(self) -> None:
         """Look for DataFrames again; the one in use stays, and so do files that were read."""
-        known = {**form.find_frames(self._names), **self._files}
+        files = {name: frame for name, frame in self._frames.items() if not name.isidentifier()}
+        known = {**form.find_frames(self._names), **files}
         if self._data is not None and not any(frame is self._data for frame in known.values()):
             known = {self._source: self._data, **known}
         self._offer_frames(known)
@@ -318,14 +282,13 @@ class Uploader(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
             self._use(name)
 
     def _choose_file(self) -> None:
-        path = self._form.file.value.strip()
-        if path:
+        if path := self._form.file.value.strip():
             self._say(f"Reading {path}")
-            self._soon("file", lambda: self._read_file(path))
+            self._soon(self._read_file)
 
-    def _read_file(self, path: str) -> None:
-        frame, expression = form.read_file(path)
-        self._files[expression] = self._data = frame
+    def _read_file(self) -> None:
+        frame, expression = form.read_file(self._form.file.value.strip())
+        self._data = frame
         self._offer_frames({**self._frames, expression: frame})
 
     def _use(self, name: str) -> None:
@@ -338,7 +301,7 @@ class Uploader(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
 
     def _replan(self) -> None:
         self._refresh()
-        self._soon("plan", self._make_plan)
+        self._soon(self._make_plan)
 
     def _make_plan(self) -> None:
         data = self._data
@@ -349,7 +312,7 @@ class Uploader(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
         self._form.columns.count_missing()
         rows = max(1, min(_SAMPLE_ROWS, _SAMPLE_CELLS // max(1, len(data.columns))))
         choices = self._read_choices()
-        options = choices.options() | {"client": self._client}
+        options = choices.options | {"client": self._client}
         options.pop("journal", None)  # nothing is sent, so nothing is kept
         try:
             plan = plan_records(data.head(rows), choices.stream or "container/stream", **options)
@@ -364,11 +327,11 @@ class Uploader(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
         """Show the plan, folded once there is something else to see."""
         if self._plan is not None and self._data is not None:
             is_open = self._thread is None and self.results is None
-            self._preview.value = show.draw_plan(self._plan, total=len(self._data), is_open=is_open)
+            self._preview.value = draw_live_plan(self._plan, len(self._data), is_open=is_open)
 
     def _offer_journal(self) -> None:
         """Say that a run can continue, after the kernel was restarted."""
-        path = self._form.journal.value.strip()
+        path = self._read_choices().options.get("journal")
         if path and Path(path).exists():
             self._say(
                 f"{path} is the journal of a run. With the same data and choices, Upload continues "
@@ -396,7 +359,7 @@ class Uploader(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
                 self._sent, self._left = _Sent(data, data.copy(deep=False), choices), None
                 # What stays of the last upload would look as if it were of this one.
                 self.results = self.progress = None
-                self._last_state.replace()
+                self._keep_copy()
                 self._begin(f"Sending {plural(len(data), 'row')} to {choices.stream}")
 
     def _ask(self) -> None:
@@ -420,53 +383,54 @@ class Uploader(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
 
     def _count_left(self, results: pd.DataFrame) -> int:
         """Count the rows that the same upload would continue with."""
-        never_twice = self._sent is not None and self._sent.choices.delivery == "at_most_once"
-        left = ["unsent"] if never_twice else ["unsent", "unknown"]
+        delivery = self._sent and self._sent.choices.options.get("delivery")
+        left = ["unsent"] if delivery == "at_most_once" else ["unsent", "unknown"]
         return int(results["status"].isin(left).sum())
 
     def _begin(self, message: str) -> None:
         self._pace, self._cancel_event = Pace(), threading.Event()
         self._numbers.value = self._page.value = ""
         _show(self._creating, wanted=False)
-        self._thread = threading.Thread(target=self._work, name="v3io-put-upload", daemon=True)
+        self._thread = threading.Thread(
+            target=self._work, args=[self._sent], name="v3io-put-upload", daemon=True
+        )
         self._show_plan()
         self.status = "uploading"
         self._refresh()
         self._say(message)
         self._thread.start()
 
-    def _work(self) -> None:
+    def _work(self, sent: _Sent) -> None:
         """Upload, in a thread of its own."""
-        ended = self._put()
-        self._guard(lambda: self._show_end(ended))()
+        results, status, failure = None, "done", None
+        try:
+            results = self._put(sent.data, sent.choices)
+        except errors.PartialFailure as error:
+            results = error.results
+        except errors.Interrupted as error:
+            results, status = error.results, "stopped"
+        except BaseException as error:  # noqa: BLE001  # shown: nobody else sees it
+            results, status, failure = getattr(error, "results", None), "failed", error
+        self._guard(lambda: self._show_end(sent.choices, status, results, failure))()
         with self._lock:
             self._thread = None
-            is_paused = ended.status == "stopped" and self.status == "pausing"
-            self.status = "paused" if is_paused else ended.status
+            is_paused = status == "stopped" and self.status == "pausing"
+            self.status = "paused" if is_paused else status
             self._refresh()
 
-    def _put(self) -> Ended:
-        assert self._sent is not None  # noqa: S101  # set before every run
-        _, data, choices = self._sent
-        options = choices.options() | {"progress": self._watch, "cancel": self._cancel_event}
-        left = None if choices.journal else self._left  # a journal knows what is left
-        try:
-            # A warning would be printed, and a notebook loses what a thread prints.
-            with self._connect(choices) as client:
-                results = put_records(
-                    data, choices.stream, resume=left, client=client, on_error="raise", **options
-                )
-        except errors.PartialFailure as error:
-            return Ended("done", error.results)
-        except errors.Interrupted as stop:
-            return Ended("stopped", stop.results)
-        except BaseException as error:  # noqa: BLE001  # shown: nobody else sees it
-            return Ended("failed", getattr(error, "results", None), error)
-        return Ended("done", results)
+    def _put(self, data: pd.DataFrame, choices: form.Choices) -> pd.DataFrame:
+        options = choices.options | {"progress": self._watch, "cancel": self._cancel_event}
+        if "journal" not in options:  # which knows itself what is left
+            options["resume"] = self._left
+        # A warning would be printed, and a notebook loses what a thread prints: so it raises.
+        with self._connect(choices) as client:
+            return put_records(data, choices.stream, client=client, on_error="raise", **options)
 
     def _connect(self, choices: form.Choices) -> Client:
         """Make a client that gives up soon if nothing answers: a person waits."""
-        client = self._client or Client(choices.endpoint or None, self._form.key.secret)
+        client = self._client or Client(
+            choices.endpoint or None, self._form.fields["access_key"].secret
+        )
         return with_retry(client, client.interactive_retry)
 
     def pause(self) -> None:
@@ -501,24 +465,33 @@ class Uploader(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
         self._numbers.value = draw_progress(snapshot, words, is_ended=False)
         self.progress = snapshot
 
-    def _show_end(self, ended: Ended) -> None:
-        is_missing = isinstance(ended.error, errors.StreamNotFound)
-        if is_missing and self._sent is not None:
-            self._say(f"The stream {self._sent.choices.stream} does not exist yet.")
+    def _show_end(
+        self,
+        choices: form.Choices,
+        status: str,
+        results: pd.DataFrame | None,
+        failure: BaseException | None,
+    ) -> None:
+        """Show how an upload ended: its results, unless nothing had been sent; why it failed."""
+        is_missing = isinstance(failure, errors.StreamNotFound)
+        summary = None if results is None else summarize(results)
+        if is_missing:
+            self._say(f"The stream {choices.stream} does not exist yet.")
+        elif failure is not None:
+            self._say(show.in_form_words(failure), is_alarm=True)
         else:
-            self._say(show.last_word(ended), is_alarm=ended.status == "failed")
+            self._say(show.last_word(summary, is_stopped=status == "stopped"))
         _show(self._creating, wanted=is_missing)
         self._numbers.value = ""
-        if ended.results is None:
+        if results is None or summary is None:
             return
-        self.results = ended.results
+        self.results = results
         # What never reached the stream is not continued: Upload sends it all.
-        can_go = self._count_left(ended.results) > 0 and self._count_sent() > 0
-        self._left = ended.results if can_go else None
+        can_go = self._count_left(results) > 0 and self._count_sent() > 0
+        self._left = results if can_go else None
         if not is_missing:
-            summary = summarize(ended.results)
             self._page.value = draw_summary(summary, go_on="The first button above")
-            self._last_state.replace(self._page.value)
+            self._keep_copy(self._page.value)
 
     # -- around it ---------------------------------------------------------------------
 
@@ -540,12 +513,24 @@ class Uploader(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
         form.write_results(self.results, path)
         self._say(f"The results of {plural(len(self.results), 'row')} are in {path}.")
 
+    def _keep_copy(self, page: str = "Nothing uploaded yet.") -> None:
+        """Keep a static copy below the widget, folded: beside the living one it says nothing new.
+
+        A notebook saved without its widgets' state shows of a widget only its repr.
+        """
+        if self._copy is not None:
+            summary = "<summary>Last state, kept with the notebook</summary>"
+            folded = f"<details>{summary}{page}</details>"
+            self._copy.show(folded, "Last state of the uploader")
+
     def _repr_mimebundle_(self, **options: Any) -> Any:
-        self._last_state.show()
+        if is_notebook():
+            self._copy = CellOutput()  # of a widget that is shown again, the newest place
+            self._keep_copy(self._page.value or "Nothing uploaded yet.")
         return super()._repr_mimebundle_(**options)
 
     def __repr__(self) -> str:
-        return f"Uploader({self._source}, {self._form.stream.value!r}, {self.status!r})"
+        return f"Uploader({self._source}, {self._form.fields['stream'].value!r}, {self.status!r})"
 
     def close(self) -> None:
         """Stop the upload, end the threads, and take the widget away."""
@@ -553,7 +538,7 @@ class Uploader(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
             self._cancel_event.set()
             self.wait(_JOIN_SECONDS)
         if self._background is not None:
-            self._background.close()
+            self._background.shutdown(wait=False, cancel_futures=True)
         super().close()
 
 

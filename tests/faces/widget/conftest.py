@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import re
 import threading
+from concurrent.futures import wait
 
 import numpy as np
 import pandas as pd
@@ -23,9 +24,15 @@ class Hands:
     def settle(self, uploader):
         """Wait for the upload, and for the work that waits or follows in the background."""
         assert uploader.wait(SECONDS)
-        while threads := [t for t in threading.enumerate() if t.name.startswith("v3io-put-")]:
-            threads[0].join(SECONDS)
-            assert not threads[0].is_alive()
+        while begun := [work for work in uploader._submitted.values() if not work.done()]:
+            assert not wait(begun, SECONDS).not_done
+
+    def check_threads(self):
+        """Check that no thread of an uploader goes on."""
+        for thread in threading.enumerate():
+            if thread.name.startswith("v3io-put"):
+                thread.join(SECONDS)
+                assert not thread.is_alive()
 
     def seen(self, widget):
         """Yield the controls that are shown, in order."""
@@ -97,7 +104,7 @@ def client(local_platform):
 
 
 @pytest.fixture
-def make_uploader():
+def make_uploader(hands):
     """Make uploaders that are closed, and whose threads are counted, at the end."""
     made = []
 
@@ -108,4 +115,4 @@ def make_uploader():
     yield make
     for uploader in made:
         uploader.close()
-    assert [t.name for t in threading.enumerate() if t.name.startswith("v3io-put")] == []
+    hands.check_threads()

@@ -19,13 +19,13 @@ def test_the_plan_follows_the_choices(hands, make_uploader, client):
     uploader = make_uploader(hands.make_readings(5), STREAM, client=client)
     hands.settle(uploader)
     assert '{"sensor":"attic","celsius":0.0}' in hands.preview(uploader)
-    uploader._form.format.value = "raw"
+    uploader._form.fields["format"].value = "raw"
     hands.settle(uploader)
     assert uploader.plan is None
     assert "Format 'raw' sends one column, and 2 are chosen. Check one in the list Columns." in (
         hands.preview(uploader)
     )
-    uploader._form.format.value = "json"
+    uploader._form.fields["format"].value = "json"
     hands.check(uploader, "sensor")
     hands.settle(uploader)
     assert '{"celsius":0.0}' in hands.preview(uploader)
@@ -49,7 +49,7 @@ def test_the_options_are_the_same_upload_as_code(hands, make_uploader, client):
     uploader = make_uploader(
         hands.make_readings(9), STREAM, client=client, partition_key="sensor", columns=["celsius"]
     )
-    uploader._form.delivery.value = "at_most_once"
+    uploader._form.fields["delivery"].value = "at_most_once"
     assert uploader.options == (
         "results = v3io_frames_put.put_records(\n"
         "    df,\n"
@@ -108,11 +108,11 @@ def test_what_does_nothing_yet_is_not_shown(hands, make_uploader):
     uploader = make_uploader(hands.make_readings(2), STREAM, names={})
     assert hands.buttons(uploader) == ["Upload 2 rows"]
     assert uploader._page.value == uploader._numbers.value == uploader._message.value == ""
-    assert uploader._form.format not in list(hands.seen(uploader))
+    assert uploader._form.fields["format"] not in list(hands.seen(uploader))
     uploader._form.more.value = True
-    assert uploader._form.format in list(hands.seen(uploader))
+    assert uploader._form.fields["format"] in list(hands.seen(uploader))
     with_options = make_uploader(hands.make_readings(2), STREAM, names={}, format="arrow")
-    assert with_options._form.format in list(hands.seen(with_options))
+    assert with_options._form.fields["format"] in list(hands.seen(with_options))
 
 
 def test_the_frame_in_use_stays_though_its_name_is_gone(hands, make_uploader):
@@ -267,7 +267,7 @@ def test_columns_that_come_and_go_in_place_are_offered_anew(hands, make_uploader
     hands.press(uploader, "Upload")
     hands.settle(uploader)
     assert "'sensor' is not a column of the data" in hands.message(uploader)
-    uploader._form.rows_per_record.value = 2
+    uploader._form.fields["rows_per_record"].value = 2
     hands.settle(uploader)
     assert hands.columns(uploader) == {"celsius": True, "new": True}
     assert "partition_key" not in uploader.options

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import queue
 import threading
 
 from ipywidgets import VBox
@@ -12,7 +11,6 @@ from ipywidgets.embed import dependency_state
 from v3io_frames_put import Uploader
 from v3io_frames_put.local import LocalPlatform
 from v3io_frames_put.widget.form import SecretText
-from v3io_frames_put.widget.uploader import Background
 
 STREAM = "projects/house/readings"
 SECONDS = 30
@@ -24,7 +22,7 @@ def state_of(uploader):
 
 def test_the_key_is_in_no_state(hands, make_uploader):
     uploader = make_uploader(hands.make_readings(2), STREAM, names={})
-    key = uploader._form.key
+    key = uploader._form.fields["access_key"]
     key.set_state({"value": "s3cret"})  # as a browser sends it
     assert key.secret == "s3cret"
     assert key.value == ""
@@ -49,11 +47,11 @@ def test_the_key_is_used(hands, make_uploader):
         with platform.client() as client:
             client.create_stream(STREAM)
         uploader = make_uploader(hands.make_readings(2), STREAM, names={})
-        uploader._form.endpoint.value = platform.endpoint
+        uploader._form.fields["endpoint"].value = platform.endpoint
         hands.press(uploader, "Upload")
         hands.settle(uploader)
         assert "Correct the field Access key" in hands.message(uploader)
-        uploader._form.key.set_state({"value": "s3cret"})
+        uploader._form.fields["access_key"].set_state({"value": "s3cret"})
         hands.press(uploader, "Upload")
         hands.settle(uploader)
         assert uploader.progress.stored == 2
@@ -75,7 +73,7 @@ def test_closing_stops_the_upload_and_its_threads(hands, client, local_platform)
         uploader.stop()
     uploader.close()
     assert uploader.status == "stopped"
-    assert [t.name for t in threading.enumerate() if t.name.startswith("v3io-put")] == []
+    hands.check_threads()
 
 
 def test_an_observer_that_fails_does_not_stop_an_upload(hands, make_uploader, client):
@@ -90,15 +88,21 @@ def test_an_observer_that_fails_does_not_stop_an_upload(hands, make_uploader, cl
     assert uploader.status == "done"
 
 
-def test_work_of_one_name_is_done_once():
-    background, done = Background(0.5), queue.Queue()
-    for number in range(20):
-        background.submit("plan", lambda number=number: done.put(number))
-    background.submit("other", lambda: done.put("other"))
-    assert {done.get(timeout=SECONDS), done.get(timeout=SECONDS)} == {19, "other"}
-    background.close()
-    background.submit("plan", lambda: done.put("too late"))
-    assert done.empty()
+def test_work_that_has_not_begun_is_replaced_by_newer_work(hands, make_uploader):
+    uploader, goes_on, done = make_uploader(names={}), threading.Event(), []
+
+    def work():
+        done.append("done")
+
+    uploader._soon(lambda: goes_on.wait(SECONDS))
+    for _ in range(20):
+        uploader._soon(work)
+    goes_on.set()
+    hands.settle(uploader)
+    assert done == ["done"]
+    uploader.close()
+    uploader._soon(work)
+    assert done == ["done"]
 
 
 def test_nothing_of_ipywidgets_is_hidden_by_a_name_of_ours(make_uploader):
