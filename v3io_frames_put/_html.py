@@ -22,7 +22,12 @@ COLORS: Final = {
     "unsent": "#9e9e9e",
     "running": "#1976d2",
 }
-SPOKEN: Final = {"unsent": "not sent"}  # where a status is not called by its name
+SPOKEN: Final = {  # what people call each status, in the order in which they want to know
+    "stored": "stored",
+    "rejected": "rejected",
+    "unknown": "unknown",
+    "unsent": "not sent",
+}
 
 _TYPE: Final = (
     "max-width:860px;font-size:13px;line-height:1.45;white-space:normal;"
@@ -31,7 +36,6 @@ _TYPE: Final = (
 _TRACK: Final = "rgba(128,128,128,0.25)"
 _LINE: Final = "1px solid rgba(128,128,128,0.3)"
 _FAINT: Final = "opacity:0.75"
-_GRID: Final = "width:100%;border-collapse:collapse;border:none"
 _SHORT: Final = 24  # characters that are not broken over lines
 # Notebooks give tables stripes, a font size and a side of their own.
 _ROW: Final = "background:transparent"
@@ -127,25 +131,22 @@ def status_bar(shares: Mapping[str, int], total: int | None, *, stored: str = "s
     Rows that were not sent leave it empty; so does a total that is not known. ``stored`` is
     the status whose color the stored rows have.
     """
-    drawn = [
-        f'<div class="v3io-{status}" title="{rows:,} {status}" style="width:'
-        f"{rows / total:.4%};min-width:3px;background:{COLORS[color]}"
-        f'{";margin-left:auto" if status == first else ""}"></div>'
-        for status, color, first in (
-            ("stored", stored, ""),
-            ("rejected", "rejected", "rejected"),
-            ("unknown", "unknown", "" if shares.get("rejected") else "unknown"),
-        )
-        if total and (rows := shares.get(status, 0))
-    ]
-    said = ", ".join(f"{rows:,} {SPOKEN.get(s, s)}" for s, rows in shares.items() if rows)
+    drawn = ""
+    for status, color in (("stored", stored), ("rejected", "rejected"), ("unknown", "unknown")):
+        rows = shares[status]
+        if total and rows:
+            style = f"width:{rows / total:.4%};min-width:3px;background:{COLORS[color]}"
+            drawn += f'<div class="v3io-{status}" title="{rows:,} {status}" style="{style}"></div>'
+        if status == "stored":
+            drawn += '<div style="flex:1"></div>'
+    said = ", ".join(f"{shares[s]:,} {name}" for s, name in SPOKEN.items() if shares[s])
     style = (
         f"display:flex;height:8px;border-radius:4px;overflow:hidden;background:{_TRACK};"
         "margin:10px 0 8px"
     )
     return (
         f'<div class="v3io-bar" role="img" aria-label="{escape(said or "nothing yet")}" '
-        f'style="{style}">{"".join(drawn)}</div>'
+        f'style="{style}">{drawn}</div>'
     )
 
 
@@ -156,14 +157,8 @@ def figures(items: Sequence[tuple[str, str]]) -> str:
     numbers = labels = ""
     for style, (number, label) in zip(styles, items, strict=True):
         numbers += f'<td style="{style};font-size:19px;padding-bottom:0"><b>{number}</b></td>'
-        labels += (
-            f'<td style="{style};font-size:12px;padding-top:0">'
-            f'<span style="{_FAINT}">{label}</span></td>'
-        )
-    return (
-        f'<table style="{_GRID};table-layout:auto;margin:6px 0 0"><tbody>'
-        f'<tr style="{_ROW}">{numbers}</tr><tr style="{_ROW}">{labels}</tr></tbody></table>'
-    )
+        labels += f'<td style="{style};font-size:12px;padding-top:0;{_FAINT}">{label}</td>'
+    return _draw_table([numbers, labels], "width:100%;table-layout:auto")
 
 
 def notice(words: str, *, color: str = "unknown") -> str:
@@ -176,10 +171,9 @@ def notice(words: str, *, color: str = "unknown") -> str:
     return f'<div class="v3io-notice" style="{style}">{prose(words)}</div>'
 
 
-def paragraph(*lines: str) -> str:
-    """Put lines of words, one under the other; words as in `prose`."""
-    shown = "<br>".join(prose(line) for line in lines)
-    return f'<p style="margin:.5em 0;white-space:normal;line-height:1.45">{shown}</p>'
+def paragraph(words: str) -> str:
+    """Draw a paragraph; words as in `prose`."""
+    return f'<p style="margin:.5em 0;white-space:normal;line-height:1.45">{prose(words)}</p>'
 
 
 def fold(heading: str, aside: str, inside: str, *, is_open: bool = False) -> str:
@@ -193,24 +187,30 @@ def fold(heading: str, aside: str, inside: str, *, is_open: bool = False) -> str
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    """Draw a table; the first cell of a row is its header, numbers are right-aligned."""
-    drawn = list(rows)
-    sides = map(_side, drawn[0]) if drawn else ["left"] * len(header)
-    head = "".join(
-        f'<th scope="col" style="{_CELL};border-bottom:{_LINE};text-align:{side};'
-        f'white-space:nowrap;font-size:12px;{_FAINT}">{text(name)}</th>'
-        for name, side in zip(header, sides, strict=False)  # no header: rows have names
-    )
-    head = f'<thead style="border:none"><tr style="{_ROW}">{head}</tr></thead>' if header else ""
-    body = ""
-    for first, *others in drawn:
-        body += f'<tr style="{_ROW}"><th scope="row" style="{_style(first)}">{text(first)}</th>'
-        body += "".join(f'<td style="{_style(cell)}">{text(cell)}</td>' for cell in others)
-        body += "</tr>"
-    return (
-        '<table style="margin:6px 0 0;table-layout:auto;border-collapse:collapse;border:none;'
-        f'white-space:normal;font-size:13px">{head}<tbody>{body}</tbody></table>'
-    )
+    """Draw a table; the first cell of a row is its header, numbers are right-aligned.
+
+    Columns without any text are left out, and so is a header without any.
+    """
+    columns = [c for c in zip(header, *rows, strict=True) if any(cell != "" for cell in c[1:])]
+    names, *lines = zip(*columns, strict=True)
+    drawn = []
+    if any(names):
+        style = f"{_CELL};border-bottom:{_LINE};white-space:nowrap;font-size:12px;{_FAINT}"
+        heads = (
+            f'<th scope="col" style="{style};text-align:{_side(cell)}">{text(name)}</th>'
+            for name, cell in zip(names, lines[0], strict=True)
+        )
+        drawn.append("".join(heads))
+    for name, *cells in lines:
+        others = "".join(f'<td style="{_style(cell)}">{text(cell)}</td>' for cell in cells)
+        drawn.append(f'<th scope="row" style="{_style(name)}">{text(name)}</th>{others}')
+    return _draw_table(drawn, "table-layout:auto;white-space:normal;font-size:13px")
+
+
+def _draw_table(rows: Iterable[str], style: str) -> str:
+    drawn = "".join(f'<tr style="{_ROW}">{cells}</tr>' for cells in rows)
+    style = f"margin:6px 0 0;border-collapse:collapse;border:none;{style}"
+    return f'<table style="{style}"><tbody>{drawn}</tbody></table>'
 
 
 def _style(cell: object) -> str:
@@ -225,39 +225,33 @@ def _side(cell: object) -> str:
 
 def columns_chart(values: Mapping[Any, int], *, heading: str) -> str:
     """Draw one column a value, 8 or 16 in a line: its number above, its name below."""
-    highest = max([*values.values(), 1])
-    items = [(str(name), int(value)) for name, value in values.items()]
+    highest, items = max([*values.values(), 1]), list(values.items())
     a_line = _WIDE if len(items) <= _WIDE else 2 * _WIDE
-    lines = [
-        _chart_line(items[at : at + a_line], heading, highest, a_line)
-        for at in range(0, len(items), a_line)
-    ]
-    return (
-        f'<table style="{_GRID};table-layout:fixed;margin:6px 0 0"><tbody>{"".join(lines)}</tbody>'
-        "</table>"
-    )
-
-
-def _chart_line(line: list[tuple[str, int]], heading: str, highest: int, a_line: int) -> str:
     base = "padding:0 2px;border:none;text-align:center;font-size:12px;font-weight:normal"
-    head = f"padding:0 6px 0 0;border:none;text-align:left;font-size:12px;width:44px;{_FAINT}"
-    numbers = bars = names = ""
-    for name, value in line:
-        # 16 counts in a line have to be short to fit above their columns.
-        is_short = a_line <= _WIDE or value < 1_000  # noqa: PLR2004  # three digits fit
-        shown = f"{value:,}" if is_short else short_number(value)
-        numbers += f'<td style="{base}">{shown if value else "<b>0</b>"}</td>'
-        bars += (
-            f'<td style="{base};height:{_HEIGHT}px;vertical-align:bottom;border-bottom:{_LINE}">'
-            f'<div style="height:{value / highest * _HEIGHT:.0f}px;background:{COLORS["running"]};'
-            f'border-radius:2px 2px 0 0"></div></td>'
-        )
-        names += f'<th scope="col" style="{base};{_FAINT}">{text(name)}</th>'
-    empty = f'<td style="{base}"></td>' * (a_line - len(line))
-    return "".join(
-        f'<tr style="{_ROW}"><th scope="row" style="{head}">{title}</th>{cells}{empty}</tr>'
-        for title, cells in (("Rows", numbers), ("", bars), (text(heading), names))
-    )
+    head = "padding:0 6px 0 0;border:none;text-align:left;vertical-align:top;font-size:12px"
+    rows = []
+    for at in range(0, len(items), a_line):
+        line = items[at : at + a_line]
+        bars = names = ""
+        for name, value in line:
+            # 16 counts in a line have to be short to fit above their columns.
+            is_short = a_line <= _WIDE or value < 1_000  # noqa: PLR2004  # three digits fit
+            shown = f"{value:,}" if is_short else short_number(value)
+            bar = (
+                f"height:{value / highest * _HEIGHT:.0f}px;background:{COLORS['running']};"
+                "border-radius:2px 2px 0 0"
+            )
+            bars += (
+                f'<td style="{base};vertical-align:bottom;border-bottom:{_LINE}">'
+                f'{shown if value else "<b>0</b>"}<div style="{bar}"></div></td>'
+            )
+            names += f'<th scope="col" style="{base};{_FAINT}">{text(name)}</th>'
+        empty = f'<td style="{base}"></td>' * (a_line - len(line))
+        rows += [
+            f'<th scope="row" style="{head};width:44px;{_FAINT}">{title}</th>{cells}{empty}'
+            for title, cells in (("Rows", bars), (text(heading), names))
+        ]
+    return _draw_table(rows, "width:100%;table-layout:fixed")
 
 
 def short_number(value: float) -> str:

@@ -268,7 +268,7 @@ class CellBar(_Bar):
 
 def draw_progress(snapshot: Progress, words: Sequence[str], *, is_ended: bool) -> str:
     """Draw a bar and the words below it."""
-    shares = {s: getattr(snapshot, s) for s in ("stored", "rejected", "unknown", "unsent")}
+    shares = {status: getattr(snapshot, status) for status in _html.SPOKEN}
     outcome = "unknown" if snapshot.outcome == "unsent" else snapshot.outcome  # amber: go on
     bar = _html.status_bar(shares, snapshot.total, stored=outcome if is_ended else "running")
     first, *others = words
@@ -291,13 +291,10 @@ def progress_words(
         words.append(f"{stored * 100 // total} %")
     if snapshot.waiting and not is_ended:
         words.append(snapshot.waiting)
-    for count, name in (
-        (snapshot.rejected, "rejected"),
-        (snapshot.unknown, "unknown"),
-        (snapshot.unsent, "not sent"),
-        (snapshot.retried, "retried"),
-    ):
-        words += [f"{count:,} {name}"] if count else []
+    counts = {name: getattr(snapshot, status) for status, name in _html.SPOKEN.items()}
+    del counts["stored"]
+    counts["retried"] = snapshot.retried
+    words += [f"{count:,} {name}" for name, count in counts.items() if count]
     rate, left = pace.measure(snapshot)
     if rate:
         words.append(f"{_html.short_number(rate)} rows/s")

@@ -411,7 +411,7 @@ def _describe_balance(shards: pd.DataFrame) -> str:
 
 def _write_text(summary: Summary) -> list[str]:
     counts, shards, errors = summary.counts, summary.shards, summary.errors
-    aside = ", ".join(f"{counts[s]:,} {_html.SPOKEN.get(s, s)}" for s in STATUSES[1:] if counts[s])
+    aside = ", ".join(f"{counts[s]:,} {_html.SPOKEN[s]}" for s in STATUSES[1:] if counts[s])
     lines = [f"{summary.headline}{f' ({aside})' if aside else ''}"]
     lines += filter(None, [" · ".join(filter(None, [*summary.rate(), _name_run(summary.receipt)]))])
     lines += [notice.replace("**", "").replace("`", "") for notice in summary.notices()]
@@ -445,25 +445,22 @@ def draw_summary(summary: Summary, go_on: str = _RESUME) -> str:
         *(_html.notice(notice) for notice in summary.notices(go_on)),
         _draw_errors(summary, go_on),
         _draw_shards(summary.shards),
-        _html.fold("Details", "", _html.table([], facts)) if facts else "",
+        _html.fold("Details", "", _html.table(["", ""], facts)) if facts else "",
     )
 
 
 def _draw_head(summary: Summary) -> str:
-    statuses = ("stored", "rejected", "unknown", "unsent")
-    counts = {status: summary.counts[status] for status in statuses}
-    names = {status: _html.SPOKEN.get(status, status) for status in statuses}
+    counts, names = summary.counts, _html.SPOKEN
     chips = [
-        _html.chip(status, f"{counts[status]:,} {names[status]}")
-        for status in statuses[1:]
-        if counts[status]
+        _html.chip(status, f"{counts[status]:,} {name}")
+        for status, name in names.items()
+        if counts[status] and status != "stored"
     ]
-    number, rest = summary.rate()
-    figures = [(f"{counts[s]:,}", _html.dot(s) + names[s]) for s in statuses]
+    figures = [(f"{counts[s]:,}", _html.dot(s) + name) for s, name in names.items()]
     return (
         _html.headline(summary.headline, " ".join(chips), _name_run(summary.receipt))
         + _html.status_bar(counts, summary.rows)
-        + _html.figures([*figures, (number, rest)])
+        + _html.figures([*figures, summary.rate()])
     )
 
 
@@ -495,8 +492,7 @@ def draw_reasons(errors: pd.DataFrame, go_on: str = _RESUME, resolve: str = "") 
                 reason.labels,
             )
         )
-    shown = [at for at, _ in enumerate(header) if any(row[at] for row in rows)]
-    return _html.table([header[at] for at in shown], [[row[at] for at in shown] for row in rows])
+    return _html.table(header, rows)
 
 
 def _draw_shards(shards: pd.DataFrame) -> str:

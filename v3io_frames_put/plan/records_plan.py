@@ -14,7 +14,7 @@ from ..errors import ConfigError
 from ..summary import draw_reasons, group_reasons
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     import pandas as pd
 
@@ -204,7 +204,7 @@ def draw_plan(plan: RecordsPlan) -> str:
         if plan.preview
         else "",
         _draw_keys(plan),
-        _html.fold("Details", "", _html.table([], plan.facts())),
+        _html.fold("Details", "", _html.table(["", ""], plan.facts())),
     )
 
 
@@ -235,17 +235,13 @@ def draw_live_plan(plan: RecordsPlan, total: int, *, is_open: bool = True) -> st
     )
 
 
-def _draw_records(preview: tuple[PlannedRecord, ...]) -> str:
+def _draw_records(preview: Sequence[PlannedRecord]) -> str:
     """Draw the first records as they will be on the stream."""
-    keys, shards = (
-        any(getattr(record, name) is not None for record in preview)
-        for name in ("partition_key", "shard")
-    )
-    header = ["Partition key"] * keys + ["Shard"] * shards + ["Data of the first records"]
+    header = ["Partition key", "Shard", "Data of the first records"]
     rows = [
         [
-            *([_show(record.partition_key)] if keys else []),
-            *([_show(record.shard)] if shards else []),
+            "" if record.partition_key is None else record.partition_key,
+            "" if record.shard is None else str(record.shard),
             _html.code(_show_bytes(record.data)),
         ]
         for record in preview
@@ -260,10 +256,6 @@ def _show_bytes(data: bytes) -> str:
     except UnicodeDecodeError:  # bytes of another kind, or cut inside a character
         shown = repr(head)
     return shown if len(head) == len(data) else f"{shown}… ({len(data):,} bytes)"
-
-
-def _show(value: str | int | None) -> str:
-    return "none" if value is None else str(value)
 
 
 def _draw_rejected(plan: RecordsPlan) -> str:
