@@ -8,15 +8,8 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from urllib.parse import urlsplit
 
 from .._producer.classification import is_missing
-from .._wire.api import (
-    NOT_A_STREAM,
-    PERMISSION_DENIED,
-    Answer,
-    Attempt,
-    Fault,
-    PlatformError,
-    parse_error,
-)
+from .._wire import api
+from .._wire.api import Answer, Attempt, Fault, PlatformError, parse_error
 from ..errors import (
     AuthenticationError,
     Interrupted,
@@ -45,9 +38,9 @@ def request_error(answer: Answer, *, doing: str, stream: StreamPath, where: str)
     error = parse_error(answer)
     if answer.status == _UNAUTHORIZED:
         return _make(AuthenticationError, f"{doing} {stream} at {where}: {_BAD_KEY}", error)
-    if answer.status == _FORBIDDEN or error.name == PERMISSION_DENIED:
+    if answer.status == _FORBIDDEN or error.name == api.PERMISSION_DENIED:
         return _make(PermissionDenied, f"{doing} {stream} at {where}: {_NO_PERMISSION}", error)
-    if error.name == NOT_A_STREAM:
+    if error.name == api.NOT_A_STREAM:
         return not_a_stream(stream, error)
     if is_missing(answer):
         return stream_not_found(stream, error)

@@ -26,6 +26,7 @@ from .._wire.bodies import NO_SHARD
 from .._wire.responses import NOWHERE
 from .._wire.tags import read_tags
 from ..config import MAX_SHARDS, Retry
+from . import queries
 from .in_doubt import (
     POSITION,
     RecordsInDoubt,
@@ -34,16 +35,7 @@ from .in_doubt import (
     make_positions,
     sort_positions,
 )
-from .queries import (
-    PendingQuery,
-    QueryScheduler,
-    ShardPosition,
-    StreamSurvey,
-    check_reading,
-    find_shard_position,
-    scan_shard,
-    survey_stream,
-)
+from .queries import PendingQuery, QueryScheduler, ShardPosition, StreamSurvey
 from .values import Copy
 
 if TYPE_CHECKING:
@@ -185,8 +177,8 @@ class Reconciler:
         self._is_last_due = False
         self._is_end_proven = True  # the last scan missed nothing, or none was due
         self._last_cut_off = 0.0
-        self._queries.add(check_reading(stream), lambda _: None)
-        self._queries.add(survey_stream(stream), self._note_starts)
+        self._queries.add(queries.check_reading(stream), lambda _: None)
+        self._queries.add(queries.survey_stream(stream), self._note_starts)
 
     # -- before the first record ------------------------------------------------------
 
@@ -202,7 +194,7 @@ class Reconciler:
         for shard, number in survey.written.items():
             if number is None:
                 self._queries.add(
-                    find_shard_position(self._stream, shard), partial(self._note, shard)
+                    queries.find_shard_position(self._stream, shard), partial(self._note, shard)
                 )
             else:
                 self._note(shard, ShardPosition(number))
@@ -363,7 +355,7 @@ class Reconciler:
 
     def _begin(self, scan: Scan, not_before: float = 0.0) -> None:
         self._scan = scan
-        query = survey_stream(self._stream)
+        query = queries.survey_stream(self._stream)
         self._queries.add(query, self._read_shards, not_before=not_before)
 
     def _read_shards(self, survey: StreamSurvey | None) -> None:
@@ -372,7 +364,7 @@ class Reconciler:
             return
         assert self._scan is not None  # noqa: S101  # its survey
         for shard, start in self._scan.start_positions(survey, self._locations):
-            query = scan_shard(self._stream, shard, start, self._scan.take_page)
+            query = queries.scan_shard(self._stream, shard, start, self._scan.take_page)
             self._queries.add(query, partial(self._end_shard, shard))
         if not self._scan.unread:
             self._conclude()
