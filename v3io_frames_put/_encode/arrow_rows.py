@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from .columns import cells_to_arrow
-from .layouts import copy, row_sizes
+from .layouts import row_sizes
 from .records import CELL_BYTES, Encoder, binary_sizes
 
 if TYPE_CHECKING:
@@ -87,12 +87,12 @@ class ArrowRows(Encoder):
         sink = pa.BufferOutputStream()
         writer = pa.ipc.new_stream(sink, self._schema, options=self._options)
         offsets = np.zeros(len(ends) + 1, np.int32)
-        start = 0
+        start, nothing = 0, payload[:0]
         for number, end in enumerate(ends, 1):
             if number > 1:  # the writer itself begins with the first
                 sink.write(self._head)
             # Of a slice Arrow writes buffers on to 64 bytes: values of other rows.
-            rows = copy(payload.slice(start, end - start))
+            rows = pa.concat_arrays([payload.slice(start, end - start), nothing])
             writer.write_batch(pa.RecordBatch.from_struct_array(rows))
             sink.write(_END_OF_STREAM)
             offsets[number] = sink.tell()

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from functools import cache, partial
+from functools import cache
 from io import SEEK_END, BytesIO
 from itertools import groupby
 from operator import attrgetter
@@ -23,6 +23,8 @@ from ..errors import UnsupportedType
 from .base64 import encode_base64
 from .layouts import (
     PER_SECOND,
+    children,
+    contains,
     is_bytes,
     is_list,
     is_text,
@@ -30,8 +32,7 @@ from .layouts import (
     list_values,
     map_as_list,
     own_copy,
-    rebuild_list,
-    rebuild_map,
+    rebuild,
     to_numpy,
 )
 from .objects import encode_cells
@@ -43,6 +44,8 @@ if TYPE_CHECKING:
     from .sources import Column, Window
 
 _NEWLINE: Final = 10
+Flaw = tuple[np.ndarray, str]  # which values, and what is wrong with them
+Check = Callable[[pa.Array], Iterator[Flaw]]
 _CELLS_AT_ONCE: Final = 256  # rows between two looks at how much text there is
 _DAY_SECONDS: Final = 86_400
 # Seconds since 1970 of 0001-01-01T00:00:00 and 10000-01-01T00:00:00, in Python's calendar.
@@ -65,9 +68,9 @@ class RowWriter:
     def __init__(self) -> None:
         self._file = BytesIO()
 
-    def write(self, columns: Sequence[pa.Array], names: Sequence[str]) -> pa.BinaryArray:
+    def write(self, columns: Iterable[pa.Array], names: Iterable[str]) -> pa.BinaryArray:
         """Write one object per row, without its newline."""
-        batch = pa.RecordBatch.from_arrays([own_copy(c) for c in columns], names=list(names))
+        batch = pa.RecordBatch.from_arrays(list(map(own_copy, columns)), names=list(names))
         try:
             self._file.truncate(self._file.seek(0, SEEK_END))  # changes nothing, but looks
         except BufferError:  # a profiler's hold on our frames is one on the last rows' memory, too
@@ -103,7 +106,7 @@ def as_int64(array: pa.Array) -> np.ndarray:
     return to_numpy(numbers).astype(np.int64, copy=False)
 
 
-def find_infinities(array: pa.Array) -> Iterator[tuple[np.ndarray, str]]:
+def find_infinities(array: pa.Array) -> Iterator[Flaw]:
     """Yield the mask of infinite floats, if any."""
     wide = array.cast(pa.float32()) if pt.is_float16(array.type) else array
     infinite = pc.is_inf(wide)
@@ -112,7 +115,7 @@ def find_infinities(array: pa.Array) -> Iterator[tuple[np.ndarray, str]]:
         yield mask, _INFINITY
 
 
-def find_invalid_years(array: pa.Array) -> Iterator[tuple[np.ndarray, str]]:
+def find_invalid_years(array: pa.Array) -> Iterator[Flaw]:
     """Yield the mask of dates and timestamps outside the years 1 - 9999, if any."""
     per_day = 1 if pt.is_date32(array.type) else _DAY_SECONDS * 1_000
     scale = PER_SECOND[array.type.unit] if pt.is_timestamp(array.type) else None
@@ -125,15 +128,13 @@ def find_invalid_years(array: pa.Array) -> Iterator[tuple[np.ndarray, str]]:
     yield from _find_outside(array, first, end, "a year outside 1 - 9999; correct it")
 
 
-def find_invalid_times(array: pa.Array) -> Iterator[tuple[np.ndarray, str]]:
+def find_invalid_times(array: pa.Array) -> Iterator[Flaw]:
     """Yield the mask of times that no day has, if any."""
     end = _DAY_SECONDS * PER_SECOND[array.type.unit]
     yield from _find_outside(array, 0, end, "a time outside one day; correct it")
 
 
-def _find_outside(
-    array: pa.Array, first: int, end: int, reason: str
-) -> Iterator[tuple[np.ndarray, str]]:
+def _find_outside(array: pa.Array, first: int, end: int, reason: str) -> Iterator[Flaw]:
     numbers = as_int64(array)
     if len(numbers) == 0 or (numbers.min() >= first and numbers.max() < end):
         return
@@ -143,8 +144,9 @@ def _find_outside(
     yield mask, reason
 
 
-def find_repeated_keys(pairs: pa.Array) -> tuple[np.ndarray, str]:
-    """Return the mask of maps (as lists of pairs) that hold a key twice."""
+def find_repeated_keys(array: pa.MapArray) -> Iterator[Flaw]:
+    """Yield the mask of maps that hold a key twice."""
+    pairs = map_as_list(array)
     owners = list_parents(pairs)
     keys = list_values(pairs).field("key").dictionary_encode().indices
     codes = owners * np.int64(len(keys) + 1) + to_numpy(keys)
@@ -152,7 +154,7 @@ def find_repeated_keys(pairs: pa.Array) -> tuple[np.ndarray, str]:
     repeated = order[1:][np.diff(codes[order]) == 0]
     mask = np.zeros(len(pairs), dtype=bool)
     mask[owners[repeated]] = True
-    return mask, "a map with a key twice; merge its values"
+    yield mask, "a map with a key twice; merge its values"
 
 
 @cache
@@ -225,123 +227,70 @@ def _format_fraction(rest: np.ndarray, digits: int) -> pa.StringArray:
     return pc.utf8_rtrim(pc.binary_join_element_wise(".", padded, ""), "0.")
 
 
-Convert = Callable[[pa.Array], pa.Array]
-Flaw = tuple[np.ndarray, str]  # which values, and what is wrong with them
-Check = Callable[[pa.Array], Iterator[Flaw]]
+# In order: the first match counts.
+_CONVERSIONS: Final[dict[Callable[[pa.DataType], bool], Callable[[pa.Array], pa.Array]]] = {
+    pt.is_float16: widen_half_floats,
+    is_bytes: encode_base64,
+    pt.is_decimal: format_decimals,
+    pt.is_date: lambda array: array.cast(pa.date32()),
+    pt.is_duration: format_durations,
+    pt.is_timestamp: format_repeated_timestamps,
+}
+_CHECKS: Final[dict[Callable[[pa.DataType], bool], Check]] = {
+    pt.is_floating: find_infinities,
+    pt.is_date: find_invalid_years,
+    pt.is_time: find_invalid_times,
+    pt.is_timestamp: find_invalid_years,
+    pt.is_map: find_repeated_keys,
+}
+# What the native writer writes as it is.
+_WRITTEN: Final = (pt.is_null, pt.is_boolean, pt.is_integer, pt.is_floating, is_text, pt.is_time)
 
 
-@dataclass(frozen=True, slots=True)
-class Writing:
-    """How to bring one type to the native writer; None where nothing is to do."""
-
-    convert: Convert | None = None
-    check: Check | None = None
-
-
-class NoEncoding(Exception):
-    """A type has no JSON; the text says why, and what to do."""
-
-
-_AS_IT_IS: Final = Writing()
-
-
-def plan_writing(dtype: pa.DataType, encoding: Encoding) -> Writing:
-    """Choose conversion and check for a type; raise NoEncoding when it has no JSON."""
-    for is_type, plan in _NESTED:
-        if is_type(dtype):
-            return plan(dtype, encoding)
-    if pt.is_floating(dtype):
-        return Writing(
-            convert=widen_half_floats if pt.is_float16(dtype) else None,
-            check=None if encoding.infinity == "null" else find_infinities,
-        )
-    for is_type, writing in _LEAVES:
-        if is_type(dtype):
-            return writing
-    raise NoEncoding(f"and {dtype} has no JSON form. Cast it, or leave the column out")
+def find_unwritable(dtype: pa.DataType) -> str | None:
+    """Return why a type has no JSON, and what to do; None: it has."""
+    if pt.is_struct(dtype):
+        names = [field.name for field in dtype]
+        if len(set(names)) < len(names):
+            return "which names a field twice. Rename one"
+        if any("\0" in name for name in names):
+            return "which has a NUL in a field's name. Rename the field"
+    elif pt.is_map(dtype) and not is_text(dtype.key_type):
+        return "which has a map whose keys are not text. Cast them"
+    elif not (pt.is_map(dtype) or is_list(dtype) or contains(dtype, *_WRITTEN, *_CONVERSIONS)):
+        return f"and {dtype} has no JSON form. Cast it, or leave the column out"
+    for number in range(dtype.num_fields):
+        advice = find_unwritable(dtype.field(number).type)
+        if advice is not None:
+            return advice
+    return None
 
 
-def _plan_list(dtype: pa.DataType, encoding: Encoding) -> Writing:
-    values = plan_writing(dtype.value_type, encoding)
+def convert(array: pa.Array) -> pa.Array:
+    """Bring an array to what the native writer writes as the contract says."""
+    if not contains(array.type, *_CONVERSIONS):
+        return array
+    below = children(array)
+    if below:
+        return rebuild(array, map(convert, below))
+    return next(make for is_type, make in _CONVERSIONS.items() if is_type(array.type))(array)
 
-    def convert(array: pa.Array, convert_values: Convert) -> pa.Array:
-        return rebuild_list(array, convert_values(list_values(array)))
 
-    def check(array: pa.Array, check_values: Check) -> Iterator[Flaw]:
-        for flawed, reason in check_values(list_values(array)):
-            mask = np.zeros(len(array), dtype=bool)
-            mask[list_parents(array)[flawed]] = True
+def find_flaws(array: pa.Array) -> Iterator[Flaw]:
+    """Yield which values have, or hold at any depth, what JSON has not."""
+    if not contains(array.type, *_CHECKS):
+        return
+    for is_type, check in _CHECKS.items():
+        if is_type(array.type):
+            yield from check(array)
+    for child in children(array):
+        for flawed, reason in find_flaws(child):
+            mask = flawed
+            if not pt.is_struct(array.type):
+                lists = map_as_list(array) if pt.is_map(array.type) else array
+                mask = np.zeros(len(array), dtype=bool)
+                mask[list_parents(lists)[flawed]] = True
             yield mask, reason
-
-    return Writing(
-        partial(convert, convert_values=values.convert) if values.convert else None,
-        partial(check, check_values=values.check) if values.check else None,
-    )
-
-
-def _plan_struct(dtype: pa.StructType, encoding: Encoding) -> Writing:
-    names = [field.name for field in dtype]
-    if len(set(names)) < len(names):
-        raise NoEncoding("which names a field twice. Rename one")
-    if any("\0" in name for name in names):
-        raise NoEncoding("which has a NUL in a field's name. Rename the field")
-    fields = [plan_writing(field.type, encoding) for field in dtype]
-
-    def convert(array: pa.Array) -> pa.Array:
-        children = [
-            field.convert(child) if field.convert else child
-            for field, child in zip(fields, array.flatten(), strict=True)
-        ]
-        return pa.StructArray.from_arrays(children, names, mask=array.is_null())
-
-    def check(array: pa.Array) -> Iterator[Flaw]:
-        for field, child in zip(fields, array.flatten(), strict=True):
-            yield from field.check(child) if field.check else ()
-
-    return Writing(
-        convert if any(field.convert for field in fields) else None,
-        check if any(field.check for field in fields) else None,
-    )
-
-
-def _plan_map(dtype: pa.MapType, encoding: Encoding) -> Writing:
-    if not is_text(dtype.key_type):
-        raise NoEncoding("which has a map whose keys are not text. Cast them")
-    lists = _plan_list(pa.list_(dtype.item_type), encoding)
-    items = plan_writing(dtype.item_type, encoding)
-
-    def convert(array: pa.Array) -> pa.Array:
-        as_list = map_as_list(array)
-        keys, values = list_values(as_list).flatten()
-        return rebuild_map(
-            as_list,
-            keys.cast(pa.string()),
-            items.convert(values) if items.convert else values,
-        )
-
-    def check(array: pa.Array) -> Iterator[Flaw]:
-        as_list = map_as_list(array)
-        yield find_repeated_keys(as_list)
-        if lists.check:
-            values = list_values(as_list).flatten()[1]
-            yield from lists.check(rebuild_list(as_list, values))
-
-    return Writing(convert, check)
-
-
-_NESTED: Final = ((is_list, _plan_list), (pt.is_struct, _plan_struct), (pt.is_map, _plan_map))
-_LEAVES: Final[tuple[tuple[Callable[[pa.DataType], bool], Writing], ...]] = (
-    (pt.is_null, _AS_IT_IS),
-    (pt.is_boolean, _AS_IT_IS),
-    (pt.is_integer, _AS_IT_IS),
-    (is_text, _AS_IT_IS),
-    (is_bytes, Writing(encode_base64)),
-    (pt.is_decimal, Writing(format_decimals)),
-    (pt.is_date, Writing(lambda array: array.cast(pa.date32()), find_invalid_years)),
-    (pt.is_time, Writing(None, find_invalid_times)),
-    (pt.is_duration, Writing(format_durations)),
-    (pt.is_timestamp, Writing(format_repeated_timestamps, find_invalid_years)),
-)
 
 
 def write_infinities(cells: pa.Array, texts: pa.StringArray, mask: np.ndarray) -> pa.StringArray:
@@ -381,15 +330,12 @@ class JsonEncoder(Encoder):
 
     def __init__(self, columns: Sequence[Column], encoding: Encoding, max_bytes: int) -> None:
         self._columns = columns
-        self._writings: list[Writing] = []
         self.row_bytes = 0
         for column in columns:
-            try:  # Python objects show their types only cell by cell
-                writing = _AS_IT_IS if column.type is None else plan_writing(column.type, encoding)
-            except NoEncoding as error:
-                dtype, advice = column.type, str(error)
-                raise UnsupportedType(column=column.name, dtype=dtype, advice=advice) from None
-            self._writings.append(writing)
+            # Python objects show their types only cell by cell.
+            odd = None if column.type is None else find_unwritable(column.type)
+            if odd is not None:
+                raise UnsupportedType(column=column.name, dtype=column.type, advice=odd)
             self.row_bytes += len(column.name) + CELL_BYTES
         self._encoding = encoding
         self._max_bytes = max_bytes
@@ -401,10 +347,10 @@ class JsonEncoder(Encoder):
         The text of a row that ``log`` rejects has no meaning.
         """
         members = [
-            self._prepare(column.name, window.columns[column.number], writing, log)
-            for column, writing in zip(self._columns, self._writings, strict=True)
+            self._prepare(column.name, window.columns[column.number], log)
+            for column in self._columns
         ]
-        if not any(member.is_json for member in members):
+        if not any(map(attrgetter("is_json"), members)):
             return self._write(members)
         num_rows = min(len(member.values) for member in members)
         return self._splice(
@@ -412,8 +358,8 @@ class JsonEncoder(Encoder):
         )
 
     def _write(self, members: Sequence[_Member]) -> pa.BinaryArray:
-        columns = [member.values for member in members]
-        return self._writer.write(columns, [member.name for member in members])
+        columns = map(attrgetter("values"), members)
+        return self._writer.write(columns, map(attrgetter("name"), members))
 
     def _splice(self, members: Sequence[_Member]) -> pa.BinaryArray:
         """Join texts and natively written runs of columns to whole objects."""
@@ -427,21 +373,19 @@ class JsonEncoder(Encoder):
         pieces[0] = b"{" + bytes(pieces[0]).removeprefix(b",")
         return pc.binary_join_element_wise(*pieces, b"}", b"")
 
-    def _prepare(
-        self, name: str, values: pa.Array | np.ndarray, writing: Writing, log: RejectionLog
-    ) -> _Member:
+    def _prepare(self, name: str, values: pa.Array | np.ndarray, log: RejectionLog) -> _Member:
         """Convert one column of a window for the writer, or to text; reject its invalid cells."""
         if isinstance(values, np.ndarray):
             return _Member(name, self._encode_cells(name, values, log), is_json=True)
         infinite = None
-        for mask, reason in writing.check(values) if writing.check else ():
-            if reason == _INFINITY and self._encoding.infinity == "string":
+        for mask, reason in find_flaws(values):
+            if reason == _INFINITY and self._encoding.infinity != "refuse":
                 infinite = mask if infinite is None else infinite | mask
                 continue
             for row in np.flatnonzero(mask):
                 log.add(row, "UnencodableValue", _describe(name, values.type, reason))
-        converted = writing.convert(values) if writing.convert else values
-        if infinite is not None:
+        converted = convert(values)
+        if infinite is not None and self._encoding.infinity == "string":
             texts = write_infinities(values, write_cells(converted), infinite)
             return _Member(name, texts, is_json=True)
         if "\0" in name:  # Arrow hands names to the writer as C strings, which end there

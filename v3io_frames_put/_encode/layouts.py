@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.types as pt
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
 _VIEWS: Final = {pa.string_view(): pa.string(), pa.binary_view(): pa.binary()}
 _CASTS_VIEWS: Final = int(pa.__version__.split(".")[0]) >= 18  # noqa: PLR2004 - pyarrow 17 does not
@@ -120,17 +120,11 @@ def make_plain(array: pa.Array) -> pa.Array:  # noqa: PLR0911 - one return a kin
         rows = np.arange(array.offset, array.offset + len(array))
         ends = to_numpy(array.run_ends)
         return _spread(array.values, pa.array(np.searchsorted(ends, rows, side="right")))
-    if pt.is_struct(dtype):
-        children = [make_plain(array.field(number)) for number in range(dtype.num_fields)]
-        return pa.StructArray.from_arrays(children, fields=list(target), mask=array.is_null())
-    if is_list(dtype):
-        rebuilt = rebuild_list(array, make_plain(list_values(array)))
+    below = children(array)
+    if below:
+        rebuilt = rebuild(array, map(make_plain, below))
         # To cast large lists, even to their own type, loses nulls that have no other type.
         return rebuilt if rebuilt.type == target else rebuilt.cast(target)
-    if pt.is_map(dtype):
-        pairs = map_as_list(array)
-        keys, items = list_values(pairs).flatten()
-        return rebuild_map(pairs, make_plain(keys), make_plain(items)).cast(target)
     if not _CASTS_VIEWS:
         return pa.array(array.to_pylist(), target)
     return array.cast(target)
@@ -187,6 +181,29 @@ def concat(parts: Sequence[Any]) -> Any:
     if parts[0] is None:
         return None
     return np.concatenate(parts) if isinstance(parts[0], np.ndarray) else pa.concat_arrays(parts)
+
+
+def children(array: pa.Array) -> list[pa.Array]:
+    """Return what is right below an array: a struct's fields, a list's values, a map's pairs.
+
+    Fields are null where the struct is; what null lists and maps hold is left out.
+    """
+    if pt.is_struct(array.type):
+        return list(array.flatten())
+    if pt.is_map(array.type):
+        array = map_as_list(array)
+    return [list_values(array)] if is_list(array.type) else []
+
+
+def rebuild(array: pa.Array, others: Iterable[pa.Array]) -> pa.Array:
+    """Return a nested array with others in place of its children."""
+    below = list(others)
+    if pt.is_struct(array.type):
+        fields = [own.with_type(new.type) for own, new in zip(array.type, below, strict=True)]
+        return pa.StructArray.from_arrays(below, fields=fields, mask=array.is_null())
+    if pt.is_map(array.type):
+        return rebuild_map(map_as_list(array), *below[0].flatten())
+    return rebuild_list(array, below[0])
 
 
 def list_values(array: pa.Array) -> pa.Array:
@@ -267,15 +284,9 @@ def find_invalid(column: pa.Array, first: int = 0) -> dict[int, str]:
 
 def _invalid_leaves(column: pa.Array) -> Iterator[pa.Array]:
     """Yield the arrays that hold an invalid value: Arrow checks all of a list for any slice."""
-    dtype = column.type
-    if pt.is_struct(dtype):
-        for child in column.flatten():
-            yield from _invalid_leaves(child)
-    elif pt.is_map(dtype):
-        yield from _invalid_leaves(map_as_list(column))
-    elif is_list(dtype):
-        yield from _invalid_leaves(list_values(column))
-    elif is_text(dtype) or pt.is_date64(dtype):
+    for child in children(column):
+        yield from _invalid_leaves(child)
+    if is_text(column.type) or pt.is_date64(column.type):
         try:
             column.validate(full=True)
         except pa.ArrowInvalid:
@@ -309,8 +320,8 @@ def row_sizes(array: pa.Array) -> np.ndarray:
         lengths = pc.fill_null(pc.binary_length(array), 0)
         return to_numpy(lengths).astype(np.int64) + _OFFSET_BYTES
     if pt.is_struct(dtype):
-        children = (row_sizes(child) for child in array.flatten())
-        return sum(children, start=np.zeros(len(array), np.int64))
+        fields = map(row_sizes, array.flatten())
+        return sum(fields, start=np.zeros(len(array), np.int64))
     if pt.is_map(dtype):
         array = map_as_list(array)
     if is_list(array.type):
