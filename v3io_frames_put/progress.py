@@ -83,21 +83,16 @@ def open_progress(progress: ProgressOption) -> Iterator[Callable[[Progress], Non
 
     The option None is a bar where a person looks on, a terminal or a notebook.
     """
-    if callable(progress):
-        yield _Guard(progress)
-        return
-    bar: _Bar | None = None
-    if progress or (progress is None and someone_looks_on()):
+    show, bar = progress if callable(progress) else None, None
+    if show is None and (progress or (progress is None and someone_looks_on())):
         with suppress(AttributeError, OSError, ValueError):  # no stderr, or one that is closed
-            bar = CellBar() if is_notebook() else TerminalBar()  # which draws it
-    if bar is None:
-        yield None
-        return
+            show = bar = CellBar() if is_notebook() else TerminalBar()  # which draws it
     try:
-        yield _Guard(bar)  # what it is drawn on may be full
+        yield None if show is None else _Guard(show)  # what a bar is drawn on may be full
     finally:
-        with suppress(OSError, ValueError):  # stderr is full, or closed meanwhile
-            bar.close()
+        if bar is not None:
+            with suppress(OSError, ValueError):  # stderr is full, or closed meanwhile
+                bar.close()
 
 
 class _Guard:

@@ -121,7 +121,7 @@ class Summary:
         if counts["unknown"]:
             notices.append(
                 f"**{plural(counts['unknown'], 'row')} may or may not be stored**: no answer "
-                f"came. {_resolve(receipt, go_on)}"
+                f"came. {_advise(receipt, go_on)['unknown']}"
             )
         if counts["unsent"]:
             early = ", because the run ended early" if receipt.get("stopped") else ""
@@ -321,10 +321,11 @@ def group_reasons(results: pd.DataFrame) -> pd.DataFrame:
     return counted.sort_values(by="rows", ascending=False, kind="stable", ignore_index=True)
 
 
-def _resolve(receipt: Mapping[str, Any], go_on: str) -> str:
-    """Return what happens to unknown rows next."""
-    resolved = _RESOLVED.get(receipt.get("delivery", ""), "{go_on} treats them as `delivery` says.")
-    return resolved.replace("{go_on}", go_on)
+def _advise(receipt: Mapping[str, Any], go_on: str) -> dict[str, str]:
+    """Return what to do about rows, by the name of their error; of unknown ones by their status."""
+    unknown = _RESOLVED.get(receipt.get("delivery", ""), "{go_on} treats them as `delivery` says.")
+    advice = {"unknown": unknown, **_TO_DO}
+    return {name: words.replace("{go_on}", go_on) for name, words in advice.items()}
 
 
 def _count_of(receipt: Mapping[str, Any], name: str) -> int:
@@ -346,17 +347,14 @@ class _Reason(NamedTuple):
     labels: str
 
 
-def _read_reasons(errors: pd.DataFrame, go_on: str = _RESUME, resolve: str = "") -> list[_Reason]:
-    """Read the most frequent reasons; their details end with what to do."""
+def _read_reasons(errors: pd.DataFrame, advice: Mapping[str, str]) -> list[_Reason]:
+    """Read the most frequent reasons; details without advice end with what to do."""
     reasons = []
     row: Any
     for row in errors.head(_SHOWN_REASONS).itertuples():
         name, detail, column = map(_or_empty, (row.error_message, row.detail, row.column))
-        what, to_do = _split_advice(detail)
-        if row.status == "unknown":
-            what, to_do = detail, resolve
-        elif name in _TO_DO:
-            what, to_do = detail, _TO_DO[name].replace("{go_on}", go_on)
+        cause = "unknown" if row.status == "unknown" else name
+        what, to_do = (detail, advice[cause]) if cause in advice else _split_advice(detail)
         what = re.sub(rf"{_COLUMN}(?: \([^)]*\))? ", "", what)
         labels, more = ", ".join(row.labels), row.rows - len(row.labels)
         if labels and more > 0:
@@ -417,7 +415,7 @@ def _write_text(summary: Summary) -> list[str]:
     lines += [notice.replace("**", "").replace("`", "") for notice in summary.notices()]
     if len(errors):
         lines += ["", _why_heading(summary)]
-        for reason in _read_reasons(errors, resolve=_resolve(summary.receipt, _RESUME)):
+        for reason in _read_reasons(errors, _advise(summary.receipt, _RESUME)):
             where = f", column {reason.column!r}" if reason.column else ""
             code = f" ({reason.code})" if reason.code else ""
             text = f"{reason.what}. {reason.to_do}".rstrip(". ").replace("`", "")
@@ -465,21 +463,20 @@ def _draw_head(summary: Summary) -> str:
 
 
 def _draw_errors(summary: Summary, go_on: str) -> str:
-    errors = summary.errors
+    errors, aside = summary.errors, ""
     if errors.empty:
         return ""
-    aside = ""
     if len(errors) > _SHOWN_REASONS:
         aside = f"the {_SHOWN_REASONS} most frequent of {len(errors):,} reasons, all in .errors"
-    drawn = draw_reasons(errors, go_on, _resolve(summary.receipt, go_on))
+    drawn = draw_reasons(errors, _advise(summary.receipt, go_on))
     return _html.fold(_why_heading(summary), aside, drawn, is_open=True)
 
 
-def draw_reasons(errors: pd.DataFrame, go_on: str = _RESUME, resolve: str = "") -> str:
-    """Draw the most frequent reasons as a table; columns that are empty are left out."""
+def draw_reasons(errors: pd.DataFrame, advice: Mapping[str, str]) -> str:
+    """Draw the most frequent reasons as a table, with advice where their details have none."""
     header = ["Rows", "Reason", "Column", "For example", "What to do", "Row labels"]
     rows = []
-    for reason in _read_reasons(errors, go_on, resolve):
+    for reason in _read_reasons(errors, advice):
         name = f"{_html.dot(reason.status)}{_html.text(reason.name)}"
         code = f" {_html.code(reason.code)}" if reason.code else ""
         rows.append(

@@ -43,7 +43,7 @@ __all__ = ["KeyCounts", "PlannedRecord", "RecordsPlan", "plan_records"]
 
 PREVIEW_RECORDS: Final = 5
 MAX_REJECTED: Final = 1_000
-_MERGE_FROM: Final = 1_000_000  # keys counted; and never before they have doubled
+_MERGE_FROM: Final = 1_000_000  # keys counted, beside twice those that were added up
 _COMMONEST: Final = 20
 _KEY_COUNTS: Final = pa.schema([("key", pa.string()), ("records", pa.int64())])
 _FEW_PACKS: Final = 10  # fewer say nothing of the average
@@ -306,36 +306,30 @@ class _Survey:
 
 
 class Keys:
-    """Records by partition key and by shard; equal keys are added up from ``merge_from`` on."""
+    """Records by partition key and by shard; equal keys are added up when there are many."""
 
     def __init__(self, merge_from: int = _MERGE_FROM) -> None:
-        self._counts: list[pa.Table] = []
+        self._counts = [_KEY_COUNTS.empty_table()]  # the first: what was added up
+        self._merge_from = merge_from
         self._shards: Counter[int] = Counter()
         self._free = 0
-        self._counted, self._merge_at = 0, merge_from
 
     def add(self, records: Records) -> None:
-        keyed = sharded = 0
-        if records.routes.partition_key is not None:
-            counted = pc.value_counts(records.routes.partition_key.drop_null())
-            table = pa.table(list(counted.flatten()), schema=_KEY_COUNTS)
-            self._counts.append(table)
-            self._counted += len(table)
-            keyed = len(records.data) - records.routes.partition_key.null_count
-        if records.routes.shard is not None:
-            given = records.routes.shard.drop_null().to_numpy()
-            shards, counts = np.unique(given, return_counts=True)
-            self._shards.update(dict(zip(shards.tolist(), counts.tolist(), strict=True)))
-            sharded = len(given)
-        self._free += len(records.data) - keyed - sharded
-        if self._counted > self._merge_at:
+        keys, shards = records.routes.partition_key, records.routes.shard
+        self._free += len(records.data)
+        if keys is not None:
+            counted = pc.value_counts(keys.drop_null())
+            self._counts.append(pa.table(list(counted.flatten()), schema=_KEY_COUNTS))
+            self._free -= len(keys) - keys.null_count
+        if shards is not None:
+            counted = pc.value_counts(shards.drop_null())
+            self._shards.update({one["values"]: one["counts"] for one in counted.to_pylist()})
+            self._free -= len(shards) - shards.null_count
+        if sum(map(len, self._counts)) > 2 * len(self._counts[0]) + self._merge_from:
             self._counts = [self._merge()]
-            self._counted = len(self._counts[0])
-            self._merge_at = max(self._merge_at, 2 * self._counted)
 
     def _merge(self) -> pa.Table:
-        whole = pa.concat_tables([_KEY_COUNTS.empty_table(), *self._counts])
-        merged = whole.group_by("key").aggregate([("records", "sum")])
+        merged = pa.concat_tables(self._counts).group_by("key").aggregate([("records", "sum")])
         return merged.rename_columns({"records_sum": "records"}).select(["key", "records"])
 
     def close(self) -> KeyCounts:

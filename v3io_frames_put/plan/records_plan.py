@@ -265,7 +265,7 @@ def _draw_rejected(plan: RecordsPlan) -> str:
     aside = f"by the first {kept:,}, which are in .rejected" if plan.rejected_rows > kept else ""
     rows = plan.rejected.set_index("label").assign(status="rejected", error_code=None)
     heading = f"{plural(plan.rejected_rows, 'row')} would be rejected"
-    return _html.fold(heading, aside, draw_reasons(group_reasons(rows)), is_open=True)
+    return _html.fold(heading, aside, draw_reasons(group_reasons(rows), {}), is_open=True)
 
 
 def _draw_keys(plan: RecordsPlan) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 import sys
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, get_args
@@ -13,7 +14,7 @@ from traitlets import Unicode
 
 from .. import _html
 from ..config import DeliveryMode, Format, check_choice, check_whole
-from ..errors import ColumnNotFound, ConfigError
+from ..errors import ColumnNotFound, ConfigError, PutRecordsError
 from ..put import put_records
 
 if TYPE_CHECKING:
@@ -280,8 +281,7 @@ _FIELDS: Final = {  # in the order of the Tab key
     "delivery": partial(_CHOICE, options=get_args(DeliveryMode)),
     "journal": partial(_TEXT, placeholder="a file: the upload survives a kill; empty: none"),
 }
-FIELDS: Final = ("columns", *_FIELDS)  # that messages name by their labels
-OPTIONS: Final = [name for name in _OPTIONS if name in (*FIELDS, "index")]  # that have a control
+OPTIONS: Final = [o for o in _OPTIONS if o in ("columns", "index", *_FIELDS)]  # with a control
 _ALWAYS_SHOWN: Final = ("endpoint", "access_key", "stream", "partition_key")
 
 
@@ -303,7 +303,7 @@ class Form:
             layout={"width": "auto"},
         )
         self.fields: dict[str, Any] = {
-            name: make(description=name_field(name)) for name, make in _FIELDS.items()
+            name: make(description=_label(name)) for name, make in _FIELDS.items()
         }
         for name, value in first.items():
             if name in self.fields and name not in _BY_ROW:  # those wait for the data's columns
@@ -375,11 +375,6 @@ class Form:
         return Choices(source, said["endpoint"], said["stream"], options)
 
 
-def name_field(option: str) -> str:
-    """Return the label of an option's control."""
-    return option.replace("_", " ").capitalize()
-
-
 def _faint(words: str) -> str:
     return f'<span style="opacity:0.75;margin:0 6px">{_html.text(words)}</span>' if words else ""
 
@@ -388,3 +383,48 @@ def _percent(share: float) -> str:
     """Write a share so that neither few look like none nor nearly all like all."""
     shown = min(max(share, 0.001), 0.999) if 0 < share < 1 else share
     return f"{shown:.1%}".replace("%", " %")
+
+
+# -- the words of the form -----------------------------------------------------------------
+
+# What a message of the library says, and what it means in the form.
+_IN_FORM_WORDS: Final = {
+    r"Check access_key= or V3IO_ACCESS_KEY, or username= and password=": (
+        "Correct the field Access key (or V3IO_ACCESS_KEY, if it is empty)"
+    ),
+    r"(Check|Set) endpoint= or V3IO_API( to that address)?": "Correct the field Endpoint",
+    r"Check the endpoint and the network; error\.results says what to send again": (
+        "Check the field Endpoint and the network"
+    ),
+    r"Name it with columns=\[\.\.\.\]": "Check one in the list Columns",
+    r"Give verify= the file of the authority that signed it; verify=False trusts anyone": (
+        "Make the uploader with client=Client(..., verify=file), the file of its authority"
+    ),
+    r"client_info: delivery='exactly_once' writes its tags there\. Leave one of them out": (
+        "Delivery exactly_once writes its tags into the client info. Choose none in the field "
+        "Client info, or another Delivery"
+    ),
+    r"(there are )?no columns to send; expected at least one\. See columns=": (
+        "No column is checked; expected at least one in the list Columns"
+    ),
+}
+_NAMED: Final = re.compile(rf"\b({'|'.join(['columns', *_FIELDS])})(=|:)(?=['\" ])\s?")
+
+
+def in_form_words(error: BaseException) -> str:
+    """Return an error's text in the words of the form: fields and buttons, not parameters."""
+    if not isinstance(error, PutRecordsError):
+        return f"{type(error).__name__}: {error}"
+    words = str(error)
+    for in_python, in_form in _IN_FORM_WORDS.items():
+        words = re.sub(in_python, in_form, words)
+
+    def name_control(option: re.Match[str]) -> str:
+        return f"{_label(option[1])}{':' if option[2] == ':' else ''} "
+
+    return _NAMED.sub(name_control, words)
+
+
+def _label(option: str) -> str:
+    """Name the control of an option."""
+    return option.replace("_", " ").capitalize()

@@ -14,7 +14,7 @@ import pandas as pd
 from traitlets import Any as AnyTrait
 from traitlets import Unicode
 
-from .. import errors
+from .. import _html, errors
 from .._html import plural
 from .._public import find_unknown
 from ..client import Client, with_retry
@@ -22,8 +22,8 @@ from ..plan import RecordsPlan, plan_records
 from ..plan.records_plan import draw_live_plan
 from ..progress import CellOutput, Pace, Progress, draw_progress, is_notebook, progress_words
 from ..put import put_records
-from ..summary import draw_summary, summarize
-from . import form, show
+from ..summary import Summary, draw_summary, summarize
+from . import form
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -108,7 +108,7 @@ class Uploader(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
         self._plan: RecordsPlan | None = None
         self._pace, self._cancel_event = Pace(), threading.Event()
         self._sent: _Sent | None = None
-        self._left: pd.DataFrame | None = None
+        self._counts: Mapping[str, int] = {}  # its rows by status; empty: nothing came of it
         self._act: Callable[[], Any] = self._start
         self._lock = threading.RLock()
         self._background = ThreadPoolExecutor(1, "v3io-put-background")
@@ -170,7 +170,7 @@ class Uploader(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
             except Exception as error:  # noqa: BLE001  # a notebook swallows what a callback raises
                 if not isinstance(error, errors.PutRecordsError):
                     _LOG.error("the uploader failed", exc_info=error)
-                self._say(show.in_form_words(error), is_alarm=True)
+                self._say(form.in_form_words(error), is_alarm=True)
 
         return call
 
@@ -189,12 +189,12 @@ class Uploader(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
     # -- what is shown -----------------------------------------------------------------
 
     def _say(self, message: str, *, is_alarm: bool = False) -> None:
-        self._message.value = show.draw_message(message, is_alarm=is_alarm)
+        self._message.value = _draw_message(message, is_alarm=is_alarm)
 
     def _refresh(self) -> None:
         """Show the buttons that do something now; the first is the one to press."""
         with self._lock:
-            is_running, has_left = self.status in _RUNNING, self._left is not None
+            is_running = self.status in _RUNNING
             label, style, self._act = self._next_step()
             self._primary.description, self._primary.button_style = label, style
             self._primary.disabled = self.status in ("pausing", "stopping") or self._data is None
@@ -202,7 +202,7 @@ class Uploader(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
             self._stop_button.disabled = self.status == "stopping"
             has_journal = self._sent is not None and "journal" in self._sent.choices.options
             # By its journal an upload only goes on, and never starts over.
-            _show(self._over, wanted=has_left and not is_running and not has_journal)
+            _show(self._over, wanted=self._num_left > 0 and not is_running and not has_journal)
             _show(self._asking, wanted=False)
             _show(self._saving, wanted=bool(self._page.value))
 
@@ -212,8 +212,8 @@ class Uploader(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
             return "Pause", "", self.pause
         if self.status in _RUNNING:
             return self.status.capitalize(), "", self.pause
-        if self._left is not None:
-            rows = plural(self._count_left(self._left), "row")
+        if self._num_left:
+            rows = plural(self._num_left, "row")
             word = "Resume" if self.status == "paused" else "Send the rest"
             return f"{word}: {rows} left", "primary", self._send_rest
         label = "Upload" if self._data is None else f"Upload {plural(len(self._data), 'row')}"
@@ -224,16 +224,27 @@ class Uploader(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
 
     def _is_sent_already(self) -> bool:
         """Whether rows of this data are on this stream already, and Upload would repeat them."""
-        if self._sent is None or self.results is None or "journal" in self._sent.choices.options:
+        if self._sent is None or "journal" in self._sent.choices.options:
             return False
         sent, now = self._sent.choices, self._read_choices()
         is_same_stream = (sent.endpoint, sent.stream) == (now.endpoint, now.stream)
-        return self._sent.original is self._data and is_same_stream and self._count_sent() > 0
+        return self._sent.original is self._data and is_same_stream and self._num_sent > 0
 
-    def _count_sent(self) -> int:
-        """Count the rows of the last upload that are stored, or may be."""
-        assert self.results is not None  # noqa: S101  # asked for after an upload only
-        return int(self.results["status"].isin(["stored", "unknown"]).sum())
+    @property
+    def _num_sent(self) -> int:
+        """How many rows of the last upload are stored, or may be."""
+        return self._counts["stored"] + self._counts["unknown"] if self._counts else 0
+
+    @property
+    def _num_left(self) -> int:
+        """How many rows of the last upload the same upload would go on with.
+
+        What never reached the stream is not continued: Upload sends it all.
+        """
+        if self._sent is None or not self._num_sent:
+            return 0
+        is_sent_again = self._sent.choices.options.get("delivery") != "at_most_once"
+        return self._counts["unsent"] + is_sent_again * self._counts["unknown"]
 
     # -- what would be sent ------------------------------------------------------------
 
@@ -318,7 +329,7 @@ class Uploader(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
             plan = plan_records(data.head(rows), choices.stream or "container/stream", **options)
         except errors.PutRecordsError as error:
             self._plan = None
-            self._preview.value = show.draw_message(show.in_form_words(error), is_alarm=True)
+            self._preview.value = _draw_message(form.in_form_words(error), is_alarm=True)
             return
         self._plan = plan
         self._show_plan()
@@ -342,7 +353,7 @@ class Uploader(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
 
     def upload(self) -> None:
         """Send all rows, as the button Upload does: it asks first if they are stored already."""
-        if self._left is not None or self._is_sent_already():
+        if self._num_left or self._is_sent_already():
             self._ask()
         else:
             self._start()
@@ -356,9 +367,9 @@ class Uploader(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
             raise errors.ConfigError("The field Stream is empty: fill in container/path/to/stream.")
         with self._lock:
             if self._thread is None:
-                self._sent, self._left = _Sent(data, data.copy(deep=False), choices), None
+                self._sent = _Sent(data, data.copy(deep=False), choices)
                 # What stays of the last upload would look as if it were of this one.
-                self.results = self.progress = None
+                self.results, self.progress, self._counts = None, None, {}
                 self._keep_copy()
                 self._begin(f"Sending {plural(len(data), 'row')} to {choices.stream}")
 
@@ -367,7 +378,7 @@ class Uploader(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
         if self.results is None or self._data is None or self._thread is not None:
             return
         self._say(
-            f"{self._count_sent():,} of {plural(len(self.results), 'row')} of the last upload are "
+            f"{self._num_sent:,} of {plural(len(self.results), 'row')} of the last upload are "
             f"stored or may be. Sending every row again stores these twice.",
             is_alarm=True,
         )
@@ -377,15 +388,8 @@ class Uploader(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
     def _send_rest(self) -> None:
         """Send what the last upload left, with the data and the choices it had."""
         with self._lock:
-            if self._thread is None and self._left is not None:
-                rows = plural(self._count_left(self._left), "row")
-                self._begin(f"Sending the {rows} left")
-
-    def _count_left(self, results: pd.DataFrame) -> int:
-        """Count the rows that the same upload would continue with."""
-        delivery = self._sent and self._sent.choices.options.get("delivery")
-        left = ["unsent"] if delivery == "at_most_once" else ["unsent", "unknown"]
-        return int(results["status"].isin(left).sum())
+            if self._thread is None and self._num_left:
+                self._begin(f"Sending the {plural(self._num_left, 'row')} left")
 
     def _begin(self, message: str) -> None:
         self._pace, self._cancel_event = Pace(), threading.Event()
@@ -421,7 +425,7 @@ class Uploader(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
     def _put(self, data: pd.DataFrame, choices: form.Choices) -> pd.DataFrame:
         options = choices.options | {"progress": self._watch, "cancel": self._cancel_event}
         if "journal" not in options:  # which knows itself what is left
-            options["resume"] = self._left
+            options["resume"] = self.results
         # A warning would be printed, and a notebook loses what a thread prints: so it raises.
         with self._connect(choices) as client:
             return put_records(data, choices.stream, client=client, on_error="raise", **options)
@@ -435,19 +439,19 @@ class Uploader(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
 
     def pause(self) -> None:
         """Stop the upload so that Resume continues it."""
-        self._halt("pausing", "Pausing: waiting for the requests under way")
+        self._halt("pausing")
 
     def stop(self) -> None:
         """Stop the upload; requests under way get a few seconds for their outcomes."""
-        self._halt("stopping", "Stopping: waiting for the requests under way")
+        self._halt("stopping")
 
-    def _halt(self, status: str, message: str) -> None:
+    def _halt(self, status: str) -> None:
         with self._lock:
             if self._thread is not None:
                 self._cancel_event.set()
                 self.status = status
                 self._refresh()
-                self._say(message)
+                self._say(f"{status.capitalize()}: waiting for the requests under way")
 
     def wait(self, timeout_seconds: float | None = None) -> bool:
         """Wait until the upload is over; return False if it took too long.
@@ -478,17 +482,14 @@ class Uploader(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
         if is_missing:
             self._say(f"The stream {choices.stream} does not exist yet.")
         elif failure is not None:
-            self._say(show.in_form_words(failure), is_alarm=True)
+            self._say(form.in_form_words(failure), is_alarm=True)
         else:
-            self._say(show.last_word(summary, is_stopped=status == "stopped"))
+            self._say(_last_word(summary, is_stopped=status == "stopped"))
         _show(self._creating, wanted=is_missing)
         self._numbers.value = ""
         if results is None or summary is None:
             return
-        self.results = results
-        # What never reached the stream is not continued: Upload sends it all.
-        can_go = self._count_left(results) > 0 and self._count_sent() > 0
-        self._left = results if can_go else None
+        self.results, self._counts = results, summary.counts
         if not is_missing:
             self._page.value = draw_summary(summary, go_on="The first button above")
             self._keep_copy(self._page.value)
@@ -544,3 +545,28 @@ class Uploader(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
 
 def _show(control: Any, *, wanted: bool) -> None:
     control.layout.display = "" if wanted else "none"
+
+
+def _draw_message(message: str, *, is_alarm: bool = False) -> str:
+    """Draw what happened last; screen readers read it aloud."""
+    if not message:
+        return ""
+    color = _html.COLORS["rejected" if is_alarm else "running"]
+    style = f"border-left:4px solid {color};padding:2px 0 2px 10px;margin:6px 0"
+    kind = "alarm" if is_alarm else "calm"
+    return _html.block(kind, _html.text(message, 2_000), style=style, role="status")
+
+
+def _last_word(summary: Summary | None, *, is_stopped: bool) -> str:
+    """Return a sentence or two about the end of an upload; the page below has the numbers."""
+    if summary is None:
+        return "Stopped: nothing was sent."
+    words = "Stopped." if is_stopped else "Done."
+    if summary.receipt.get("already_complete"):
+        words = "Already complete: nothing was sent."
+    if rejected := summary.counts["rejected"]:
+        rows = plural(rejected, "row was", "rows were")
+        words += f" {rows} rejected, for the reasons below."
+    if unknown := summary.counts["unknown"]:
+        words += f" {plural(unknown, 'row')} may or may not be stored."
+    return words
