@@ -122,7 +122,6 @@ def test_objects_are_written_read_and_appended_to(call):
     [
         ("bytes=1-3", 206, b"bcd"),
         ("bytes=4-", 206, b"ef"),
-        ("bytes=-2", 206, b"ef"),
         ("bytes=4-99", 206, b"ef"),
         ("bytes=6-", 416, b""),
         ("lines=1-2", 200, b"abcdef"),

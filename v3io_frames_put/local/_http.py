@@ -56,14 +56,8 @@ class Request:
 
     @property
     def parts(self) -> list[str]:
-        """The decoded names of the path; empty ones are left out.
-
-        The absolute form that proxies receive (``http://host/path``) has a path as well.
-        """
-        path = self.path
-        if not path.startswith("/"):
-            path = path.partition("://")[2].partition("/")[2]
-        names = (clean_text(unquote(part)) for part in path.split("/"))
+        """The decoded names of the path; empty ones are left out."""
+        names = (clean_text(unquote(part)) for part in self.path.split("/"))
         return [name for name in names if name]
 
     @property

@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 _MAX_KEYS: Final = 1_000
 _DECLARATION: Final = '<?xml version="1.0" encoding="UTF-8"?>\n'
 _NOT_XML: Final = re.compile(r"[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-#: "bytes=4-6", "bytes=4-", "bytes=-2", and "bytes=4" as v3io-py sends it.
-_RANGE: Final = re.compile(r"(?:bytes=)?([0-9]{0,18})(?:(-)([0-9]{0,18}))?")
+#: "bytes=4-6", "bytes=4-", and "bytes=4" as v3io-py sends it.
+_RANGE: Final = re.compile(r"bytes=([0-9]{1,18})-?([0-9]{0,18})")
 _APPEND: Final = "-1"
 _OBJECT, _DIRECTORY, _SHARD = 1, 2, 3  # __obj_type; only 3 is known from the platform
 
@@ -256,12 +256,11 @@ def containers_response(containers: Mapping[str, int]) -> Response:
 def _part(body: bytes, wanted: str | None, headers: dict[str, str]) -> Response:
     """Answer a range of an object; one that is not valid means all of it, as in HTTP."""
     headers = {**headers, "Content-Type": "application/octet-stream"}
-    match = _RANGE.fullmatch(wanted) if wanted else None
-    if match is None or not (match[1] or match[3]):
+    match = _RANGE.fullmatch(wanted or "")
+    if match is None:
         return Response(200, headers, body)
-    first, last = match[1], match[3]
-    start = int(first) if first else max(0, len(body) - int(last))
-    stop = min(int(last) + 1, len(body)) if first and last else len(body)
+    start = int(match[1])
+    stop = min(int(match[2]) + 1, len(body)) if match[2] else len(body)
     if start >= stop:
         return Response(416, {**headers, "Content-Range": f"bytes */{len(body)}"})
     span = f"bytes {start}-{stop - 1}/{len(body)}"
