@@ -182,7 +182,7 @@ def test_no_text_repeats_the_key(fault):
 
 
 def test_silence_for_the_deadline_raises_whatever_on_error_says(platform):
-    platform.faults = [local.faults.reset(**FOR_EVER)]
+    platform.faults = [local.faults.Disconnect(**FOR_EVER)]
     with pytest.raises(PlatformUnavailable) as caught:
         put(platform, retry=Retry(deadline_seconds=0.3, base_seconds=0.01))
     assert caught.value.results.status.tolist() == ["unknown"] * 6
@@ -194,7 +194,7 @@ def test_silence_for_the_deadline_raises_whatever_on_error_says(platform):
     [
         local.faults.Answer(status=200, stored="all", **FOR_EVER),
         local.faults.Answer(status=200, body="", **FOR_EVER),
-        local.faults.truncated_answer(**FOR_EVER),
+        local.faults.Answer(body_share=0.5, **FOR_EVER),
         local.faults.WrongEntries(entries=-1, **FOR_EVER),
         local.faults.WrongEntries(entries=1, **FOR_EVER),
         local.faults.WrongEntries(entries=0, failed=1, **FOR_EVER),
@@ -242,7 +242,7 @@ def test_rows_of_an_answer_nested_deep_are_unknown(platform, delivery, status, t
 
 
 def test_an_answer_that_cannot_be_believed_once_is_asked_for_again(platform):
-    platform.faults = [local.faults.truncated_answer(times=1)]
+    platform.faults = [local.faults.Answer(body_share=0.5, times=1)]
     results = put(platform)
     assert results.status.tolist() == ["stored"] * 6
     assert results.maybe_duplicate.tolist() == [True] * 2 + [False] * 4
@@ -287,7 +287,7 @@ def _raised(platform, faults, **options):
         ([local.faults.Change(action="delete")], {}),
         ([], {"data": BAD, "on_error": "raise"}),
         (
-            [local.faults.reset(**FOR_EVER)],
+            [local.faults.Disconnect(**FOR_EVER)],
             {"retry": Retry(deadline_seconds=0.1, base_seconds=0.01)},
         ),
     ],

@@ -108,7 +108,8 @@ def test_shard_counts_are_checked_before_anything_is_sent(shards, local_platform
 
 
 @pytest.mark.parametrize(
-    "fault", [faults.reset(function="*", times=2), faults.Answer(status=502, function="*", times=2)]
+    "fault",
+    [faults.Disconnect(function="*", times=2), faults.Answer(status=502, function="*", times=2)],
 )
 def test_reading_outlives_passing_faults(fault, local_platform, client):
     client.create_stream(STREAM)

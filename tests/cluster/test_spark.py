@@ -201,7 +201,7 @@ def test_a_job_that_spark_gives_up_reports_every_row_as_unknown(
     spark, put, client, local_platform, tmp_path
 ):
     """No request is ever answered; Spark tries each task four times."""
-    local_platform.faults = [faults.reset(times=None)]
+    local_platform.faults = [faults.Disconnect(times=None)]
     impatient = Client(client.endpoint, retry=Retry(deadline_seconds=0.2))
     with pytest.raises(
         PutRecordsError, match=r"PlatformUnavailable: .* no request was answered"

@@ -167,12 +167,14 @@ def _lost(delayed_seconds: list[float]) -> list[st.SearchStrategy[local.Fault]]:
         _make(local.faults.unavailable, stored=stored),
         _make(local.faults.Answer, status=st.sampled_from([502, 504])),
         _make(local.faults.Answer, status=st.just(200), body=st.just(""), stored=stored),
-        _make(local.faults.truncated_answer, breaks=st.booleans()),
+        _make(
+            local.faults.Answer, body_share=st.just(0.5), ending=st.sampled_from(["keep", "reset"])
+        ),
         _make(local.faults.WrongEntries, entries=st.sampled_from([-1, 1])),
         _make(local.faults.WrongEntries, entries=0, failed=1),
         _make(local.faults.RecordErrors, places=(0, 2), message="Busy", is_stored=st.booleans()),
         _make(LostRefusals, places=st.sampled_from([(0,), (1, 2)])),
-        _make(local.faults.reset),
+        _make(local.faults.Disconnect),
         _make(local.faults.lost_answer, stored=stored),
         _make(local.faults.delayed_write, after_seconds=st.sampled_from(delayed_seconds)),
         _make(local.faults.stalled_answer, seconds=st.sampled_from([None, 5.0])),
@@ -182,13 +184,13 @@ def _lost(delayed_seconds: list[float]) -> list[st.SearchStrategy[local.Fault]]:
 
 _told = [  # faults that say what is the matter, or hide it from nobody
     _make(local.faults.throttled, retry_after_seconds=st.sampled_from([None, 1, 7])),
-    _make(local.faults.too_large, min_records=st.integers(2, 4)),
+    _make(local.faults.Answer, status=st.just(413), min_records=st.integers(2, 4)),
     _make(
         local.faults.RecordErrors,
         places=st.sampled_from([(0,), (1, 2), ()]),
         message=st.sampled_from(["InvalidArgumentException", "Busy", "Odd"]),
     ),
-    _make(local.faults.reset, when=st.sampled_from(["before_body", "in_body"])),
+    _make(local.faults.Disconnect, when=st.sampled_from(["before_body", "in_body"])),
     _make(local.faults.refused, status=401, nth=st.integers(2, 9), every=1, times=1),
     _make(local.faults.WrongEntries, order=st.sampled_from(["reversed", "rotated", "swapped"])),
 ]

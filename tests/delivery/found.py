@@ -130,7 +130,7 @@ FOUND = {
         rows=[FREE] * 20,
         policy=_BRIEF,
         faults=[
-            faults.truncated_answer(),
+            faults.Answer(body_share=0.5),
             OthersWrite(nth=2, function="DescribeStream", records=1),
             faults.Change(action="recreate", nth=2, function="DescribeStream", target=STREAM_PATH),
         ],
@@ -153,8 +153,8 @@ FOUND = {
             limits=Limits(max_records=2, max_body_bytes=600),
         ),
         faults=[
-            faults.truncated_answer(),
-            faults.truncated_answer(nth=3),
+            faults.Answer(body_share=0.5),
+            faults.Answer(body_share=0.5, nth=3),
             faults.unavailable(every=2, stored="none"),
             faults.RecordErrors(places=(0, 2), message="Busy"),
         ],

@@ -85,9 +85,9 @@ def test_rows_that_are_not_reordered_are_not_listed():
 SOME_FAULTS = [
     local.faults.throttled(nth=3, every=7, times=None, retry_after_seconds=None),
     local.faults.lost_answer(nth=2, every=5, times=None),
-    local.faults.reset(when="in_body", nth=4, every=6, times=None),
+    local.faults.Disconnect(when="in_body", nth=4, every=6, times=None),
     local.faults.unavailable(nth=5, every=11, times=None, stored="even_shards"),
-    local.faults.too_large(min_records=40, times=None),
+    local.faults.Answer(status=413, min_records=40, times=None),
 ]
 
 

@@ -45,7 +45,7 @@ def test_an_empty_input_sends_nothing():
 
 
 def test_a_413_halves_and_the_limit_is_remembered():
-    faults = [local.faults.too_large(min_records=3, **FOR_EVER)]
+    faults = [local.faults.Answer(status=413, min_records=3, **FOR_EVER)]
     run = Run(faults, one_by_one(8))
     results = run.send(rows_frame(20, text=[f"{row:02}" for row in range(20)]), columns=["text"])
     assert statuses(results) == ["stored"] * 20
@@ -57,7 +57,7 @@ def test_a_413_halves_and_the_limit_is_remembered():
 
 @pytest.mark.parametrize("max_in_flight", [1, 8])
 def test_a_learned_limit_never_keeps_a_single_row_back(max_in_flight):
-    faults = [local.faults.too_large(min_records=2, times=1)]
+    faults = [local.faults.Answer(status=413, min_records=2, times=1)]
     policy = DeliveryOptions(max_in_flight=max_in_flight, limits=Limits(max_records=2))
     run = Run(faults, policy)
     results = run.send(rows_frame(5, text=["", "", "x" * 5_000, "", "y" * 900]))
@@ -66,7 +66,7 @@ def test_a_learned_limit_never_keeps_a_single_row_back(max_in_flight):
 
 
 def test_one_row_that_is_too_large_alone_is_rejected_and_all_others_are_stored():
-    faults = [local.faults.too_large(containing='"row":5}', **FOR_EVER)]
+    faults = [local.faults.Answer(status=413, containing='"row":5}', **FOR_EVER)]
     run = Run(faults, one_by_one(8))
     results = run.send(rows_frame(8))
     assert statuses(results) == ["stored"] * 5 + ["rejected"] + ["stored"] * 2
@@ -75,7 +75,7 @@ def test_one_row_that_is_too_large_alone_is_rejected_and_all_others_are_stored()
 
 
 def test_the_halves_of_a_destination_go_one_after_the_other():
-    faults = [local.faults.too_large(min_records=3, **FOR_EVER)]
+    faults = [local.faults.Answer(status=413, min_records=3, **FOR_EVER)]
     run = Run(faults, DeliveryOptions(max_in_flight=8, limits=Limits(max_records=8)))
     keys = ["a"] * 16 + ["b"] * 3
     results = run.send(rows_frame(19, key=keys), partition_key="key")
@@ -141,7 +141,7 @@ def test_a_refusal_inside_an_answer_rejects_that_row_alone():
     ("times", "sizes"), [(1, [8, 8]), (2, [8, 8, 4, 4]), (3, [8, 8, 4, 2, 2, 4])]
 )
 def test_the_second_reset_while_the_body_was_leaving_halves(times, sizes):
-    run = Run([local.faults.reset(when="in_body", times=times)], one_by_one(8))
+    run = Run([local.faults.Disconnect(when="in_body", times=times)], one_by_one(8))
     results = run.send(rows_frame(8))
     assert run.sizes == sizes
     assert statuses(results) == ["stored"] * 8
@@ -151,13 +151,13 @@ def test_the_second_reset_while_the_body_was_leaving_halves(times, sizes):
 
 @pytest.mark.parametrize("times", [1, 2, 3])
 def test_a_reset_after_the_whole_body_does_not_halve(times):
-    run = Run([local.faults.reset(when="after_body", times=times)], one_by_one(8))
+    run = Run([local.faults.Disconnect(when="after_body", times=times)], one_by_one(8))
     run.send(rows_frame(8))
     assert run.sizes == [8] * (times + 1)
 
 
 def test_a_single_row_that_is_cut_off_again_and_again_is_still_sent():
-    run = Run([local.faults.reset(when="in_body", times=5)], one_by_one(8))
+    run = Run([local.faults.Disconnect(when="in_body", times=5)], one_by_one(8))
     assert statuses(run.send(rows_frame(1))) == ["stored"]
 
 

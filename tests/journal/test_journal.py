@@ -557,7 +557,7 @@ class TestARunThatSentNothing:
 
     @pytest.mark.parametrize("delivery", ["at_least_once", "exactly_once"])
     def test_is_not_one_whose_request_has_no_outcome(self, platform, path, delivery):
-        platform.faults = [faults.reset(times=None)]
+        platform.faults = [faults.Disconnect(times=None)]
         once = platform.client(retry=Retry(attempts=1, base_seconds=0.01, settle_seconds=0.01))
         results = put(platform, path, delivery=delivery, client=once)
         assert "stored" not in set(results.status)

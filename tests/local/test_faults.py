@@ -95,8 +95,8 @@ def test_a_fault_takes_what_it_means(matcher, meant, other):
 
 def test_a_fault_before_the_body_cannot_ask_for_what_is_in_it():
     for early, when in (
-        (faults.reset, {"when": "in_body"}),
-        (faults.too_large, {"when": "before_body"}),
+        (faults.Disconnect, {"when": "in_body"}),
+        (faults.Answer, {"status": 413, "when": "before_body"}),
     ):
         with pytest.raises(ValueError, match="before the body is read"):
             early(containing="poison", **when)
@@ -164,10 +164,10 @@ def test_turns_count_from_one(turns):
         (faults.refused(), 401, 0),
         (faults.refused(status=403, code=-13, message="Permission denied"), 403, 0),
         (faults.redirected(), 308, 0),
-        (faults.too_large(), 413, 0),
-        (faults.too_large(when="before_body"), 413, 0),
+        (faults.Answer(status=413), 413, 0),
+        (faults.Answer(status=413, when="before_body"), 413, 0),
         (faults.Answer(status=200, body=""), 200, 3),
-        (faults.truncated_answer(), 200, 3),
+        (faults.Answer(body_share=0.5), 200, 3),
         (faults.WrongEntries(entries=-1), 200, 3),
         (faults.WrongEntries(order="reversed"), 200, 3),
         (faults.Answer(drip_seconds=1), 200, 3),
@@ -183,9 +183,9 @@ def test_what_is_stored_and_what_is_said(proxy, fault, status, left):
 @pytest.mark.parametrize(
     ("fault", "seen", "left"),
     [
-        (faults.reset(when="before_body"), {"body_read": 0.0, "ending": "reset"}, 0),
-        (faults.reset(when="in_body"), {"body_read": 0.5, "ending": "reset"}, 0),
-        (faults.reset(), {"body_read": 1.0, "ending": "reset"}, 0),
+        (faults.Disconnect(when="before_body"), {"body_read": 0.0, "ending": "reset"}, 0),
+        (faults.Disconnect(when="in_body"), {"body_read": 0.5, "ending": "reset"}, 0),
+        (faults.Disconnect(), {"body_read": 1.0, "ending": "reset"}, 0),
         (faults.lost_answer(), {"ending": "reset"}, 3),
         (faults.lost_answer(ending="close", stored=(0,)), {"ending": "close"}, 1),
         (faults.stalled_answer(stored="none"), {"wait_seconds": None, "ending": "keep"}, 0),
@@ -246,8 +246,8 @@ def test_an_error_page_names_its_status(proxy):
 
 def test_a_truncated_answer_is_no_json_or_ends_early(proxy):
     proxy.faults = [
-        faults.truncated_answer(share=0.5),
-        faults.truncated_answer(share=0.25, breaks=True),
+        faults.Answer(body_share=0.5),
+        faults.Answer(body_share=0.25, ending="reset"),
     ]
     short, broken = proxy.exchange(ABC), proxy.exchange(ABC)
     with pytest.raises(ValueError, match="truncated"):

@@ -40,7 +40,7 @@ def stored(platform):
 
 @pytest.mark.parametrize("when", ["before_body", "in_body", "after_body"])
 def test_a_reset_stores_nothing(platform, connection, when):
-    platform.faults = [faults.reset(when=when)]
+    platform.faults = [faults.Disconnect(when=when)]
     with pytest.raises((ConnectionResetError, BrokenPipeError)):
         post(connection, LARGE)
     assert stored(platform) == 0
@@ -49,7 +49,7 @@ def test_a_reset_stores_nothing(platform, connection, when):
 
 
 def test_a_reset_in_the_body_comes_before_the_body_is_read(platform):
-    platform.faults = [faults.reset(when="in_body")]
+    platform.faults = [faults.Disconnect(when="in_body")]
     host, port = platform.endpoint.partition("://")[2].split(":")
     with socket.create_connection((host, int(port)), timeout=10) as raw:
         raw.sendall(
@@ -78,7 +78,7 @@ def test_an_answer_is_lost_by_reset_or_in_order(platform, ending, felt):
 
 
 def test_an_early_413_can_be_read_while_the_body_is_being_sent(platform):
-    platform.faults = [faults.too_large(when="before_body")]
+    platform.faults = [faults.Answer(status=413, when="before_body")]
     host, port = platform.endpoint.partition("://")[2].split(":")
     with socket.create_connection((host, int(port)), timeout=10) as raw:
         raw.sendall(
@@ -95,7 +95,7 @@ def test_an_early_413_can_be_read_while_the_body_is_being_sent(platform):
 
 @pytest.mark.parametrize("share", [0.0, 0.5])
 def test_an_answer_may_break_off(platform, connection, share):
-    platform.faults = [faults.truncated_answer(share=share, breaks=True)]
+    platform.faults = [faults.Answer(body_share=share, ending="reset")]
     with pytest.raises((IncompleteRead, ConnectionResetError)):
         post(connection)
     assert stored(platform) == 1

@@ -78,7 +78,7 @@ def serve(  # its options
             host=host,
             allowed_hosts=allow_host,
         ).start()
-    except (local.FaultScriptError, local.StoreError, OSError) as error:
+    except (local.StoreError, OSError, ValueError) as error:
         raise click.UsageError(f"cannot serve on {host}:{port}: {error}") from error
     with platform:
         click.echo(platform.endpoint)

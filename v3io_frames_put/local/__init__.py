@@ -37,7 +37,7 @@ from ._local_platform import LocalPlatform
 from ._platform import Platform, StoredRecord
 from ._rules import AccessKey, Rules
 from ._store import StoreError
-from .faults import Arrival, Fault, FaultProxy, FaultScriptError, load_faults
+from .faults import Arrival, Fault, FaultProxy, load_faults
 
 __all__ = [
     "AccessKey",
@@ -46,7 +46,6 @@ __all__ = [
     "Exchange",
     "Fault",
     "FaultProxy",
-    "FaultScriptError",
     "LocalPlatform",
     "Platform",
     "Request",

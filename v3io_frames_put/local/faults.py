@@ -356,24 +356,9 @@ def redirected(location: str = "https://platform.example:8443/", **values: Any) 
     return Answer(status=308, headers={"Location": location}, **values)
 
 
-def too_large(**values: Any) -> Answer:
-    """Answer 413, nothing stored; ``when="before_body"``: while the body is being sent."""
-    return Answer(status=413, **values)
-
-
-def truncated_answer(share: float = 0.5, *, breaks: bool = False, **values: Any) -> Answer:
-    """Store everything, and end the answer's JSON in the middle, or with its connection."""
-    return Answer(body_share=share, ending="reset" if breaks else "keep", **values)
-
-
 def stalled_answer(seconds: float | None = None, **values: Any) -> Answer:
     """Store everything, and answer after some time, or never for None."""
     return Answer(wait_seconds=seconds, **values)
-
-
-def reset(**values: Any) -> Disconnect:
-    """Reset the connection; nothing is stored. ``when`` says how much of the body is read."""
-    return Disconnect(**values)
 
 
 def lost_answer(stored: Stored = "all", **values: Any) -> Disconnect:
@@ -521,10 +506,6 @@ class _File(msgspec.Struct, forbid_unknown_fields=True):
     fault: list[Answer | Disconnect | WrongEntries | RecordErrors | Change] = []
 
 
-class FaultScriptError(ValueError):
-    """A file of faults cannot be used; the message says where and why."""
-
-
 def load_faults(path: str | Path) -> list[Fault]:
     """Read faults from a TOML file.
 
@@ -536,7 +517,7 @@ def load_faults(path: str | Path) -> list[Fault]:
 
     Raises
     ------
-    FaultScriptError
+    ValueError
         The file is not valid TOML, or has a kind, a name or a value that does not exist.
     """
     try:
@@ -548,4 +529,4 @@ def load_faults(path: str | Path) -> list[Fault]:
                     table[name] = None
         return list(msgspec.convert(content, _File).fault)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise FaultScriptError(f"{path}: {error}. Correct the file.") from error
+        raise ValueError(f"{path}: {error}. Correct the file.") from error
