@@ -18,8 +18,7 @@ from .. import _html, errors
 from .._html import plural
 from .._public import find_unknown
 from ..client import Client, with_retry
-from ..plan import RecordsPlan, plan_records
-from ..plan.records_plan import draw_live_plan
+from ..plan import RecordsPlan, draw_live_plan, plan_records
 from ..progress import CellOutput, Pace, Progress, draw_progress, is_notebook, progress_words
 from ..put import put_records
 from ..summary import Summary, draw_summary, summarize
