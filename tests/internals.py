@@ -126,7 +126,6 @@ from v3io_frames_put.config import WINDOW_BYTES, DeliveryOptions, Limits, RowOpt
 from v3io_frames_put.jobs._outputs import (
     RowReader,
     Sink,
-    Spool,
     check_failed_rows,
     check_outputs,
     open_parquet,

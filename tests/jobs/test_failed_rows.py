@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyarrow import parquet as pq
 
-from tests.internals import RowReader, Spool, check_failed_rows
+from tests.internals import RowReader, check_failed_rows
 from tests.jobs.conftest import read_table, write_parquet, write_text
 from v3io_frames_put import ConfigError, Interrupted, PartialFailure, StreamNotFound, jobs
 from v3io_frames_put.errors import PutRecordsError
@@ -253,26 +253,21 @@ class TestOpening:
     ),
     counts=st.lists(st.integers(0, 9), max_size=12),
 )
-def test_rows_of_a_spool_are_taken_in_any_number(batches, counts):
+def test_rows_of_batches_are_taken_in_any_number(batches, counts):
     schema = pa.schema({"file": pa.dictionary(pa.int32(), pa.string()), "row": pa.int64()})
-    spool = Spool(schema)
+    parts = []
     for file, rows in batches:
         files = pa.array([file] * len(rows), schema.field("file").type)
-        spool.write(pa.record_batch([files, pa.array(rows, pa.int64())], schema=schema))
-    spool.end()
-    spool.write(nulls(schema, 1))  # by a thread that still reads
+        parts.append(pa.record_batch([files, pa.array(rows, pa.int64())], schema=schema))
     known = [(file, row) for file, rows in batches for row in rows]
-    assert spool.num_rows == len(known)
-    for _ in range(2):
-        reader = RowReader(spool.read(), lambda missing: nulls(schema, missing))
-        start = 0
-        for count in counts:
-            taken = reader.take(count).to_pylist()
-            expected = known[start : start + count]
-            expected += [(None, None)] * (count - len(expected))
-            assert [(one["file"], one["row"]) for one in taken] == expected
-            start += count
-    spool.close()
+    reader = RowReader(parts, lambda missing: nulls(schema, missing))
+    start = 0
+    for count in counts:
+        taken = reader.take(count).to_pylist()
+        expected = known[start : start + count]
+        expected += [(None, None)] * (count - len(expected))
+        assert [(one["file"], one["row"]) for one in taken] == expected
+        start += count
 
 
 def nulls(schema, count):

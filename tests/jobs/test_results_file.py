@@ -44,12 +44,16 @@ def outcomes(status, num_rows):
     return pa.record_batch(columns, schema=SCHEMA)
 
 
+def table(num_rows=None, rows_read=0):
+    return SimpleNamespace(num_rows=num_rows, rows_read=rows_read)
+
+
 def finish(path, *batches, late=(), duplicates=()):
     """Write the results of a run whose outcomes are these; return its sink."""
-    with closing(Sink(SimpleNamespace(), results=path, packed=False)) as sink:
+    with closing(Sink(table(), results=path, packed=False)) as sink:
         for batch in batches:
             assert sink.take(batch)
-        sink.finish(SimpleNamespace(receipt=RECEIPT, late=late, duplicates=duplicates), None)
+        sink.finish(SimpleNamespace(receipt=RECEIPT, late=late, duplicates=duplicates))
     return sink
 
 
@@ -58,9 +62,9 @@ def test_rows_that_came_late_are_stored_and_counted(tmp_path):
     batches = [outcomes(status, PAGE_ROWS) for status in ("stored", "unknown")]
     copies = [Copy(5, 0, 9), Copy(5, 0, 10)]
     sink = finish(path, *batches, late=[Copy(PAGE_ROWS + 1, 3, 77)], duplicates=copies)
-    assert sink.tally.counts["unknown"] == PAGE_ROWS - 1
-    assert sink.tally.shards[3] == {"rows": 1, "first": 77, "last": 77}
-    assert [reason["rows"] for reason in sink.tally.reasons] == [PAGE_ROWS - 1]
+    assert sink.counted["counts"]["unknown"] == PAGE_ROWS - 1
+    assert sink.counted["shards"][3] == {"rows": 1, "first": 77, "last": 77}
+    assert [reason["rows"] for reason in sink.counted["reasons"]] == [PAGE_ROWS - 1]
     results = read_table(path)
     late = results.loc[PAGE_ROWS + 1]
     assert (late.status, late.shard_id, late.sequence_number) == ("stored", 3, 77)
@@ -74,7 +78,7 @@ def test_rows_that_came_late_are_stored_and_counted(tmp_path):
 def test_rows_that_the_last_scan_lost_are_unknown(tmp_path):
     path = tmp_path / "r.parquet"
     sink = finish(path, outcomes("unsent", 3), late=[Copy(1, NOT_GIVEN, NOT_GIVEN)])
-    assert sink.tally.counts == {"stored": 0, "rejected": 0, "unsent": 2, "unknown": 1}
+    assert sink.counted["counts"] == {"stored": 0, "rejected": 0, "unsent": 2, "unknown": 1}
     lost = read_table(path).loc[1]
     assert (lost.status, lost.error_message) == ("unknown", "NoAnswer")
     assert "records are missing" in lost.error_detail
@@ -88,7 +92,7 @@ def test_results_that_cannot_be_put_in_their_place_are_counted_all_the_same(tmp_
     sink = finish(path, outcomes("unknown", 3), late=late)
     stored = len(late)
     counts = {"stored": stored, "rejected": 0, "unsent": 0, "unknown": 3 - stored}
-    assert sink.tally.counts == counts
+    assert sink.counted["counts"] == counts
     assert isinstance(sink.failure, OSError)
     assert list(tmp_path.iterdir()) == [path]
 
@@ -97,15 +101,16 @@ def test_results_that_cannot_be_put_in_their_place_are_counted_all_the_same(tmp_
 def test_a_full_disk_while_the_run_goes_on(tmp_path, monkeypatch, reads_on):
     """What the run itself has counted is all that is known then."""
     report = SimpleNamespace(receipt=RECEIPT, late=[], duplicates=[])
-    with closing(Sink(SimpleNamespace(), results=tmp_path / "r.parquet", packed=False)) as sink:
+    files = table(rows_read=9 if reads_on else 4)
+    with closing(Sink(files, results=tmp_path / "r.parquet", packed=False)) as sink:
         assert sink.take(outcomes("stored", 2))
         with monkeypatch.context() as patch:
-            patch.setattr(pa.ipc.RecordBatchStreamWriter, "write_batch", _fill_the_disk)
+            patch.setattr(pa.ipc.RecordBatchStreamWriter, "write_table", _fill_the_disk)
             assert not sink.take(outcomes("stored", 2))
         assert not sink.take(outcomes("stored", 2))
-        sink.finish(report, 9 if reads_on else None)
+        sink.finish(report)
     assert "No space left" in str(sink.failure)
-    assert sink.tally.counts == RECEIPT.counts
+    assert sink.counted["counts"] == RECEIPT.counts
     assert list(tmp_path.iterdir()) == []
 
 
@@ -116,12 +121,12 @@ def _fill_the_disk(*_):
 def test_rows_that_were_never_read_are_unsent(tmp_path):
     path = tmp_path / "r.parquet"
     report = SimpleNamespace(receipt=RECEIPT, late=[], duplicates=[])
-    with closing(Sink(SimpleNamespace(), results=path, packed=True)) as sink:
-        sink.finish(report, PAGE_ROWS + 2)
+    with closing(Sink(table(PAGE_ROWS + 2), results=path, packed=True)) as sink:
+        sink.finish(report)
     results = read_table(path)
     assert set(results.status) == {"unsent"}
     assert list(results.status.cat.categories) == list(STATUSES)
-    assert len(results) == sink.num_rows == sink.tally.counts["unsent"] == PAGE_ROWS + 2
+    assert len(results) == sink.num_rows == sink.counted["counts"]["unsent"] == PAGE_ROWS + 2
     assert results.file.isna().all()
 
 
@@ -147,13 +152,12 @@ def test_what_is_not_complete_leaves_nothing(tmp_path):
 
 KILLED = """
 import os, signal, sys
-from types import SimpleNamespace
 from pathlib import Path
 from tests.internals import Sink
-from tests.jobs.test_results_file import outcomes
+from tests.jobs.test_results_file import outcomes, table
 
-sink = Sink(SimpleNamespace(), results=Path(sys.argv[1]), packed=False)
-sink._outcomes._file.rollover()
+sink = Sink(table(), results=Path(sys.argv[1]), packed=False)
+sink._file.rollover()
 assert sink.take(outcomes("stored", 2))
 os.kill(os.getpid(), signal.SIGKILL)
 """

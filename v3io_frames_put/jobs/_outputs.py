@@ -1,10 +1,10 @@
 """What a job writes: where files may be, results as Parquet, failed rows, and the counts.
 
-    FileTable: where rows are    ->  temporary file  \
-                                                       Tally, results file -> failed rows
-    Run: what became of them     ->  temporary file  /
+    FileTable: where rows are   \
+                                  temporary file -> counts, results file -> failed rows
+    Run: what became of them    /
 
-Nothing is written before the run has ended: what its last scan finds (``exactly_once``) may
+No result is written before the run has ended: what its last scan finds (``exactly_once``) may
 change the outcome of any row.
 """
 
@@ -13,10 +13,10 @@ from __future__ import annotations
 import logging
 import os
 import tempfile
-import threading
 from bisect import bisect_left
+from collections import deque
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from itertools import chain, combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
@@ -48,7 +48,7 @@ from ._files import InputFile, kind_of
 from ._reader import INTERNAL_FIELDS, FileTable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from .._run import RunReport
 
@@ -123,45 +123,7 @@ def open_parquet(path: Path, schema: pa.Schema, **encodings: Any) -> Iterator[pq
         part.unlink(missing_ok=True)
 
 
-# -- rows until the run has ended ---------------------------------------------------------------
-
-_IN_MEMORY_BYTES: Final = 4 << 20  # about 700,000 outcomes
-
-
-class Spool:
-    """Keeps batches in a temporary file, from which they are read once all are written."""
-
-    def __init__(self, schema: pa.Schema, folder: str | None = None) -> None:
-        self.num_rows = 0
-        self._file: Any = tempfile.SpooledTemporaryFile(_IN_MEMORY_BYTES, dir=folder)  # noqa: SIM115
-        self._lock = threading.Lock()
-        options = pa.ipc.IpcWriteOptions(compression="zstd", use_threads=False)
-        file = pa.PythonFile(self._file, "w")
-        self._writer: Any = pa.ipc.new_stream(file, schema, options=options)
-
-    def write(self, batch: pa.RecordBatch) -> None:
-        """Add rows; a thread that still reads when the run has ended adds none."""
-        with self._lock:
-            if self._writer is not None:
-                self._writer.write_batch(batch)
-                self.num_rows += batch.num_rows
-
-    def end(self) -> None:
-        """Write no more."""
-        with self._lock:
-            self._writer = self._writer.close()
-
-    def read(self) -> Iterator[pa.RecordBatch]:
-        """Yield the batches from the first on."""
-        self._file.seek(0)
-        options = pa.ipc.IpcReadOptions(use_threads=False)
-        yield from pa.ipc.open_stream(pa.PythonFile(self._file, "r"), options=options)
-
-    def close(self) -> None:
-        """Remove the file."""
-        with self._lock:
-            self._writer = None
-            self._file.close()
+# -- outcomes until the run has ended -----------------------------------------------------------
 
 
 class RowReader:
@@ -184,18 +146,20 @@ class RowReader:
         return rows[:num_rows].combine_chunks()
 
 
-# -- the end of a run ---------------------------------------------------------------------------
-
 _FOUND: Final = pa.schema([own for own in INTERNAL_FIELDS if own.name in (FILE, FILE_ROW)])
 _PLACE: Final = pa.schema(zip(("file", "file_row"), _FOUND.types, strict=True))
 """Columns that say where a row comes from; null for rows that were never read."""
 # A dictionary of numbers that never come twice takes as much memory again as the page.
 _REPEATED: Final = ["status", "shard_id", "error_code", "error_message", "error_detail", "file"]
 _ASCENDING: Final = ("sequence_number", "file_row")
+_IN_MEMORY_BYTES: Final = 4 << 20  # about 700,000 outcomes
 
 
 class Sink:
-    """Takes the outcomes of a run; once it has ended, counts them and writes the results."""
+    """Takes the outcomes of a run; once it has ended, counts them and writes the results.
+
+    Until then they are in a temporary file, beside the rows' places in the input.
+    """
 
     def __init__(
         self,
@@ -205,73 +169,79 @@ class Sink:
         results: Path | None = None,
         failed: Path | None = None,
     ) -> None:
-        self.tally = Tally()
+        self.counted: dict[str, Any] = {}  # counts, reasons and shards, as `JobResults` has them
+        self.failing: set[str] = set()  # the files with rows that are not stored
         self.results: Path | None = None  # once they are written
         self.failure: OSError | None = None  # why they are not
+        self.num_rows = 0  # that have an outcome
+        self.skim: Iterator[object] = iter(())  # reads rows that have an outcome already
         self._asked, self._packed = results, packed
         self._columns = SCHEMA.append(RECORD_ROW) if packed else SCHEMA
         self._schema = pa.schema([*self._columns, *_PLACE])
         self._copies: tuple[Sequence[Copy], Sequence[Copy]] = ((), ())  # late ones, duplicates
         folders = [str(path.resolve().parent) for path in (results, failed) if path is not None]
-        self._outcomes = Spool(self._columns, *folders[:1])
-        self._places = table.places = Spool(_FOUND, *folders[:1])
+        self._file: Any = tempfile.SpooledTemporaryFile(  # noqa: SIM115
+            _IN_MEMORY_BYTES, dir=folders[0] if folders else None
+        )
+        options = pa.ipc.IpcWriteOptions(compression="zstd", use_threads=False)
+        file = pa.PythonFile(self._file, "w")
+        self._writer = pa.ipc.new_stream(file, self._schema, options=options)
         self._table = table
-
-    @property
-    def num_rows(self) -> int:
-        """Rows that have an outcome."""
-        return self._outcomes.num_rows
+        table.places = deque()  # of rows that have no outcome yet
+        self._places = RowReader(
+            iter(self._next_places, None),
+            lambda missing: pa.record_batch(
+                [pa.nulls(missing, dtype) for dtype in _FOUND.types], _FOUND
+            ),
+        )
 
     def close(self) -> None:
-        """Remove the temporary files."""
-        self._outcomes.close()
-        self._places.close()
+        """Remove the temporary file."""
+        self._file.close()
+
+    def _next_places(self) -> pa.RecordBatch | None:
+        places = self._table.places
+        while not places and next(self.skim, None) is not None:
+            pass
+        return places.popleft() if places else None
 
     def take(self, batch: pa.RecordBatch) -> bool:
         """Keep outcomes, in the order of rows; False: they are lost, as will be all others."""
         try:
             if self.failure is None:
-                self._outcomes.write(batch)
+                places = self._places.take(batch.num_rows)
+                self._writer.write_table(pa.table([*batch.columns, *places.columns], self._schema))
+                self.num_rows += batch.num_rows
         except OSError as error:
             self.failure = error
         return self.failure is None
 
-    def finish(self, report: RunReport, num_rows: int | None) -> None:
-        """Count the outcomes, and write the results; ``num_rows`` are those of the table."""
-        self.tally = Tally(counts=report.receipt.counts)  # all that is known on a full disk
+    def finish(self, report: RunReport) -> None:
+        """Count the outcomes, and write the results."""
+        self.counted = {"counts": report.receipt.counts}  # all that is known on a full disk
         self._copies = report.late, report.duplicates
-        self._places.end()
-        num_rows = max(num_rows or 0, self._places.num_rows)
+        deque(self.skim, maxlen=0)  # to the end of the last file
+        num_rows = max(self._table.num_rows or 0, self._table.rows_read)
         for first in range(self.num_rows, num_rows, PAGE_ROWS):
             self.take(self.never_read(min(PAGE_ROWS, num_rows - first)))
         try:
             if self.failure is None:
-                self._outcomes.end()
-                self.tally = count_outcomes(chain([self._schema.empty_table()], self.rows()))
+                self._writer.close()
+                self.counted, self.failing = count_outcomes(
+                    chain([self._schema.empty_table()], self.rows())
+                )
                 if self._asked is not None:
                     self._write_results(self._asked, report.receipt)
-        except OSError as error:  # a file of places that broke off is one, too
+        except OSError as error:
             self.failure = error
 
     def rows(self) -> Iterator[pa.Table]:
         """Yield the results: the outcomes, and where the rows come from."""
-        first_row = 0
-        places = RowReader(
-            self._places.read(),
-            lambda missing: pa.record_batch(
-                [pa.nulls(missing, own) for own in _FOUND.types], _FOUND
-            ),
-        )
-        for batch in self._outcomes.read():
-            columns = [*self._amend(batch, first_row).columns]
-            columns += places.take(batch.num_rows).columns
-            yield pa.table(columns, schema=self._schema)
+        self._file.seek(0)
+        options, first_row = pa.ipc.IpcReadOptions(use_threads=False), 0
+        for batch in pa.ipc.open_stream(pa.PythonFile(self._file, "r"), options=options):
+            yield self._amend(batch, first_row)
             first_row += batch.num_rows
-
-    def count_rows(self, number: int) -> int:
-        """Return how many rows of a file have been read."""
-        starts = [*self._table.starts, self._places.num_rows]
-        return starts[number + 1] - starts[number] if number + 1 < len(starts) else 0
 
     def never_read(self, num_rows: int) -> pa.RecordBatch:
         """Return the outcomes of rows that were never read."""
@@ -282,16 +252,18 @@ class Sink:
         page["error_detail"][:] = texts.number("The run ended before this row was read.")
         return to_results_batch(page, texts, packed=self._packed)
 
-    def _amend(self, batch: pa.RecordBatch, first_row: int) -> pa.RecordBatch:
+    def _amend(self, batch: pa.RecordBatch, first_row: int) -> pa.Table:
         """Write into outcomes what a last scan saw: see ``amend_results``."""
-        stop = first_row + batch.num_rows
+        rows, stop = pa.table(batch), first_row + batch.num_rows
         late, duplicates = (_of_rows(copies, first_row, stop) for copies in self._copies)
         if not (late or duplicates):
-            return batch
-        results = collect_results([batch], index=None, packed=self._packed)
+            return rows
+        outcomes = batch.select(self._columns.names)
+        results = collect_results([outcomes], index=None, packed=self._packed)
         amend_results(results, late=late, duplicates=duplicates)
-        amended = pa.RecordBatch.from_pandas(results, batch.schema, preserve_index=False)
-        return amended.cast(batch.schema)
+        amended = pa.Table.from_pandas(results, self._columns, preserve_index=False)
+        columns = [*amended.columns, *rows.columns[len(self._columns) :]]
+        return pa.table(columns, rows.schema.names).cast(self._schema)
 
     def _write_results(self, path: Path, receipt: Receipt) -> None:
         """Write the results as ``pandas.read_parquet`` reads them back, with the receipt."""
@@ -319,57 +291,59 @@ def _of_rows(copies: Sequence[Copy], first_row: int, stop: int) -> list[Copy]:
 # -- counts -------------------------------------------------------------------------------------
 
 _REASON: Final = ["status", "error_message", "error_code"]
+_WITH_NULLS: Final = pc.ScalarAggregateOptions(skip_nulls=False)
+_FOLDED: Final = [
+    ("rows", "sum"),
+    ("first", "min"),
+    ("last", "max"),
+    ("detail", "first", _WITH_NULLS),
+    ("file", "first", _WITH_NULLS),
+    ("file_row", "first", _WITH_NULLS),
+]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tally:
-    """Outcomes, counted."""
+def count_outcomes(pages: Iterable[pa.Table]) -> tuple[dict[str, Any], set[str]]:
+    """Count the results of a job, of at least one page.
 
-    counts: Mapping[Any, int] = field(default_factory=dict)
-    reasons: Sequence[Mapping[str, Any]] = ()  # why rows are not stored, the most frequent first
-    shards: Mapping[int, Mapping[str, int]] = field(default_factory=dict)
-    failing: Sequence[str] = ()  # the files with rows that are not stored
-
-
-def count_outcomes(pages: Iterable[pa.Table]) -> Tally:
-    """Count the results of a job, of at least one page: by status, by reason, by shard."""
+    Returns ``counts``, ``reasons`` and ``shards`` of `JobResults`, and the names of the files
+    with rows that are not stored.
+    """
     parts, failing = [], set()
     for page in pages:
-        status, numbers = page["status"].cast(pa.string()), page["sequence_number"]
-        rows = page.select(["error_message", "error_code", "shard_id", "file", "file_row"])
-        rows = rows.append_column("status", status).append_column("detail", page["error_detail"])
-        rows = rows.append_column("rows", pa.array(np.ones(len(page), np.int64)))
-        rows = rows.append_column("first", numbers).append_column("last", numbers)
-        parts.append(_fold(rows, [*_REASON, "shard_id"]))
-        failed = page["file"].filter(pc.not_equal(status, "stored"))
-        failing.update(failed.unique().drop_null().to_pylist())
-    groups = pa.concat_tables(parts).unify_dictionaries()
+        texts = {name: page[name].cast(pa.string()) for name in ("status", "file")}
+        numbers = page["sequence_number"]
+        rows = {
+            **{name: page[name] for name in ("error_message", "error_code", "shard_id")},
+            **texts,
+            "file_row": page["file_row"],
+            "detail": page["error_detail"],
+            "rows": np.ones(len(page), np.int64),
+            "first": numbers,
+            "last": numbers,
+        }
+        parts.append(_fold(pa.table(rows), [*_REASON, "shard_id"]))
+        is_left = pc.not_equal(texts["status"], "stored")
+        failing.update(texts["file"].filter(is_left).unique().drop_null().to_pylist())
+    groups = pa.concat_tables(parts)
     is_stored = pc.equal(groups["status"], "stored")
     by_status = _fold(groups, ["status"]).to_pylist()
     by_shard = _fold(groups.filter(is_stored).sort_by("shard_id"), ["shard_id"]).to_pylist()
-    by_reason = _fold(groups.filter(pc.invert(is_stored)), _REASON)
-    by_reason = by_reason.select([*_REASON, "rows", "detail", "file", "file_row"]).to_pylist()
-    return Tally(
-        counts=dict.fromkeys(STATUSES, 0) | {one["status"]: one["rows"] for one in by_status},
-        reasons=sorted(by_reason, key=lambda one: -one["rows"]),
-        shards={
+    by_reason = _fold(groups.filter(pc.invert(is_stored)), _REASON).drop_columns(["first", "last"])
+    counted = {
+        "counts": dict.fromkeys(STATUSES, 0) | {one["status"]: one["rows"] for one in by_status},
+        "reasons": sorted(by_reason.to_pylist(), key=lambda one: -one["rows"]),
+        "shards": {
             one["shard_id"]: {name: one[name] for name in ("rows", "first", "last")}
             for one in by_shard
         },
-        failing=sorted(failing),
-    )
+    }
+    return counted, failing
 
 
 def _fold(rows: pa.Table, keys: list[str]) -> pa.Table:
     """Add up what has the same keys; the other columns are those of the first."""
-    numbered = rows.append_column("at", pa.array(np.arange(len(rows))))
-    sums = [("rows", "sum"), ("first", "min"), ("last", "max")]
-    grouped = numbered.group_by(keys, use_threads=False).aggregate([("at", "min"), *sums])
-    folded = rows.take(grouped["at_min"])
-    for name, how in sums:
-        at = folded.schema.get_field_index(name)
-        folded = folded.set_column(at, name, grouped[f"{name}_{how}"])
-    return folded
+    grouped = rows.group_by(keys, use_threads=False).aggregate(_FOLDED)
+    return grouped.rename_columns([*keys, *(name for name, *_ in _FOLDED)])
 
 
 # -- failed rows --------------------------------------------------------------------------------
@@ -417,7 +391,8 @@ def write_failed_rows(table: FileTable, sink: Sink, path: Path, *, with_unknown:
     schema, count = failed_schema(path, table), 0
     wanted = pa.array(["rejected", "unsent", *(["unknown"] if with_unknown else [])])
     unread = {file.name for file in table.files[len(table.ends) :]}
-    again = unread.union(sink.tally.failing)
+    again = unread.union(sink.failing)
+    starts = [*table.starts, table.rows_read]
     names = pa.array(sorted(again), pa.string())
     known = (
         rows.filter(pc.is_in(rows["file"].cast(pa.string()), names)).select(_WHY.names).cast(_WHY)
@@ -432,7 +407,7 @@ def write_failed_rows(table: FileTable, sink: Sink, path: Path, *, with_unknown:
                 continue
             if not file.is_unchanged():
                 raise DataError(f"{file.name} has changed since it was published.")
-            left = sink.count_rows(number)
+            left = starts[number + 1] - starts[number] if number + 1 < len(starts) else 0
             try:
                 for batch in table.read_again(number):
                     why = outcomes.take(batch.num_rows)

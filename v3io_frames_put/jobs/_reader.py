@@ -36,6 +36,7 @@ from ._json_lines import JsonColumnsReader, LinesReader
 from ._where import Where
 
 if TYPE_CHECKING:
+    from collections import deque
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from ._files import InputFile
@@ -115,7 +116,7 @@ class FileTable:
         self.ends: list[int] = []  # the row after the last of each that was read to its end
         self.broken: DataError | None = None  # what it broke off at, before the last file's end
         self.rows_read = self._unreleased = 0
-        self.places: Any = None  # its ``write`` is called with file and row of what is read
+        self.places: deque[pa.RecordBatch] | None = None  # gets file and row of what is read
         self.on_read: Callable[[], object] | None = None
 
     # -- names and types ------------------------------------------------------------------
@@ -225,10 +226,9 @@ class FileTable:
         schema = pa.schema([*self.schema, *INTERNAL_FIELDS])
         return (LineSource if self.is_lines else StreamSource)(schema, batches)
 
-    def skim(self) -> None:
+    def skim(self) -> Iterator[object]:
         """Read the table as a run does, to learn where its files begin and end."""
-        for _ in self._until_broken([]):
-            pass
+        return self._until_broken([])
 
     def read_again(self, number: int) -> Iterator[pa.RecordBatch]:
         """Yield the rows of a file again: all columns, and ours."""
@@ -244,7 +244,7 @@ class FileTable:
                 for batch, places in self._read_file(number, names):
                     self.rows_read += places.num_rows
                     if self.places is not None:
-                        self.places.write(places)
+                        self.places.append(places)
                     # Give back what reading left free: a thread keeps memory of its own.
                     self._unreleased += places.num_rows
                     if self._unreleased >= _RELEASE_ROWS:

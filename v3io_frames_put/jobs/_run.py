@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -240,12 +240,10 @@ def run_job(
         except (OSError, DataError) as error:
             trouble = error
     outcome = JobResults(
-        counts=dict(sink.tally.counts),
-        reasons=sink.tally.reasons,
+        **sink.counted,
         files=len(table.files),
         complete=table.is_read and report.stop is None,
         receipt=asdict(report.receipt),
-        shards=sink.tally.shards,
         results=sink.results,
         failed=None if failed_rows is None else failed,
         failed_rows=failed_rows,
@@ -277,12 +275,14 @@ def _send(
             if not sink.take(batch):
                 run.producer.stop()  # what is sent from here on would not be known
 
-        if prior is not None and prior.is_complete:
-            table.skim()
         run = Run(replace(job, progress=look_on), prior=prior, run_log=run_log)
-        with run.switch.on_interrupt(lambda: None):  # a Ctrl-C must not cost the results
+        # A Ctrl-C must not cost the results, unless the journal has them all.
+        kept: Any = run.switch.on_interrupt(lambda: None)
+        if prior is not None and prior.is_complete:
+            sink.skim, kept = table.skim(), nullcontext()
+        with kept:
             report = run.to_end(take)
-            sink.finish(report, table.num_rows)
+            sink.finish(report)
         if run.switch.presses:
             report.stop_by_user()
     return run, report
