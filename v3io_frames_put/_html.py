@@ -107,14 +107,16 @@ def headline(words: str, chips: str, beside: str) -> str:
     )
 
 
-def chip(status: str, words: str) -> str:
-    """Draw a word on the color of a status."""
+def chip(status: str, count: int, words: str) -> str:
+    """Draw a count on the color of a status; of none, nothing."""
+    if not count:
+        return ""
     ink = "#212121" if status in ("unknown", "unsent") else "#ffffff"
     style = (
         f"background:{COLORS[status]};color:{ink};border-radius:10px;padding:1px 9px;"
         "font-size:12px;white-space:nowrap"
     )
-    return f'<span style="{style}">{text(words)}</span>'
+    return f'<span style="{style}">{count:,} {text(words)}</span>'
 
 
 def dot(status: str) -> str:
@@ -177,7 +179,9 @@ def paragraph(words: str) -> str:
 
 
 def fold(heading: str, aside: str, inside: str, *, is_open: bool = False) -> str:
-    """Draw a part that opens with a click."""
+    """Draw a part that opens with a click; with nothing inside, nothing."""
+    if not inside:
+        return ""
     more = f' <span style="font-weight:normal;{_FAINT}">· {text(aside)}</span>' if aside else ""
     return (
         f'<details{" open" if is_open else ""} style="margin:10px 0 0">'
@@ -189,9 +193,12 @@ def fold(heading: str, aside: str, inside: str, *, is_open: bool = False) -> str
 def table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     """Draw a table; the first cell of a row is its header, numbers are right-aligned.
 
-    Columns without any text are left out, and so is a header without any.
+    Columns without any text are left out, and so is a header without any; of no rows, nothing is
+    drawn.
     """
     columns = [c for c in zip(header, *rows, strict=True) if any(cell != "" for cell in c[1:])]
+    if not columns:
+        return ""
     names, *lines = zip(*columns, strict=True)
     drawn = []
     if any(names):
@@ -251,7 +258,7 @@ def columns_chart(values: Mapping[Any, int], *, heading: str) -> str:
             f'<th scope="row" style="{head};width:44px;{_FAINT}">{title}</th>{cells}{empty}'
             for title, cells in (("Rows", bars), (text(heading), names))
         ]
-    return _draw_table(rows, "width:100%;table-layout:fixed")
+    return _draw_table(rows, "width:100%;table-layout:fixed") if rows else ""
 
 
 def short_number(value: float) -> str:

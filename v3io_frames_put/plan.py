@@ -686,20 +686,31 @@ def draw_plan(plan: RecordsPlan) -> str:
         (f"{plan.rejected_rows:,}", _html.dot("rejected") + "rejected"),
         (_html.size(plan.body_bytes), "on the wire"),
     ]
-    chips = (
-        _html.chip("rejected", f"{plan.rejected_rows:,} would be rejected")
-        if plan.rejected_rows
-        else ""
-    )
+    rejected = plan.rejected.set_index("label").assign(status="rejected", error_code=None)
+    is_cut = plan.rejected_rows > len(rejected)
+    first = f"by the first {len(rejected):,}, which are in .rejected" if is_cut else ""
+    keys = [(repr(key), count) for key, count in plan.keys.largest.items()][:_SHOWN_KEYS]
     return _html.card(
-        _html.headline("What would be sent", chips, plan.stream),
+        _html.headline(
+            "What would be sent",
+            _html.chip("rejected", plan.rejected_rows, "would be rejected"),
+            plan.stream,
+        ),
         _html.figures(figures),
         *(_html.notice(advice, color="running") for advice in plan.advice),
-        _draw_rejected(plan),
-        _html.fold("The first records", "", _draw_records(plan.preview), is_open=True)
-        if plan.preview
-        else "",
-        _draw_keys(plan),
+        _html.fold(
+            f"{plural(plan.rejected_rows, 'row')} would be rejected",
+            first,
+            draw_reasons(group_reasons(rejected), {}),
+            is_open=True,
+        ),
+        _html.fold("The first records", "", _draw_records(plan.preview), is_open=True),
+        _html.fold(
+            "The most frequent partition keys",
+            f"of {plan.keys.keys:,}",
+            _html.table(["Key", "Records"], keys),
+            is_open=True,
+        ),
         _html.fold("Details", "", _html.table(["", ""], plan.facts())),
     )
 
@@ -742,7 +753,7 @@ def _draw_records(preview: Sequence[PlannedRecord]) -> str:
         ]
         for record in preview
     ]
-    return _html.table(header, rows) if rows else ""
+    return _html.table(header, rows)
 
 
 def _show_bytes(data: bytes) -> str:
@@ -752,22 +763,3 @@ def _show_bytes(data: bytes) -> str:
     except UnicodeDecodeError:  # bytes of another kind, or cut inside a character
         shown = repr(head)
     return shown if len(head) == len(data) else f"{shown}… ({len(data):,} bytes)"
-
-
-def _draw_rejected(plan: RecordsPlan) -> str:
-    if not plan.rejected_rows:
-        return ""
-    kept = len(plan.rejected)
-    aside = f"by the first {kept:,}, which are in .rejected" if plan.rejected_rows > kept else ""
-    rows = plan.rejected.set_index("label").assign(status="rejected", error_code=None)
-    heading = f"{plural(plan.rejected_rows, 'row')} would be rejected"
-    return _html.fold(heading, aside, draw_reasons(group_reasons(rows), {}), is_open=True)
-
-
-def _draw_keys(plan: RecordsPlan) -> str:
-    if not plan.keys.largest:
-        return ""
-    rows = [(repr(key), count) for key, count in plan.keys.largest.items()][:_SHOWN_KEYS]
-    aside = f"of {plan.keys.keys:,}"
-    drawn = _html.table(["Key", "Records"], rows)
-    return _html.fold("The most frequent partition keys", aside, drawn, is_open=True)

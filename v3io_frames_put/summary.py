@@ -391,6 +391,8 @@ def _why_heading(summary: Summary) -> str:
 def _describe_balance(shards: pd.DataFrame) -> str:
     """Describe how evenly rows are spread over shards."""
     rows = shards["rows"]
+    if rows.empty:
+        return ""
     least, most, mean = int(rows.min()), int(rows.max()), float(rows.mean())
     parts = [plural(len(rows), "shard")]
     if len(rows) == 1:
@@ -437,39 +439,38 @@ def _write_text(summary: Summary) -> list[str]:
 
 def draw_summary(summary: Summary, go_on: str = _RESUME) -> str:
     """Draw the page; ``go_on`` is what sends the rows that are left."""
-    facts = summary.facts()
-    return _html.card(
-        _draw_head(summary),
-        *(_html.notice(notice) for notice in summary.notices(go_on)),
-        _draw_errors(summary, go_on),
-        _draw_shards(summary.shards),
-        _html.fold("Details", "", _html.table(["", ""], facts)) if facts else "",
-    )
-
-
-def _draw_head(summary: Summary) -> str:
-    counts, names = summary.counts, _html.SPOKEN
-    chips = [
-        _html.chip(status, f"{counts[status]:,} {name}")
-        for status, name in names.items()
-        if counts[status] and status != "stored"
-    ]
+    counts, errors, shards, names = summary.counts, summary.errors, summary.shards, _html.SPOKEN
+    chips = [_html.chip(s, counts[s], name) for s, name in names.items() if s != "stored"]
     figures = [(f"{counts[s]:,}", _html.dot(s) + name) for s, name in names.items()]
-    return (
-        _html.headline(summary.headline, " ".join(chips), _name_run(summary.receipt))
-        + _html.status_bar(counts, summary.rows)
-        + _html.figures([*figures, summary.rate()])
-    )
-
-
-def _draw_errors(summary: Summary, go_on: str) -> str:
-    errors, aside = summary.errors, ""
-    if errors.empty:
-        return ""
+    most_frequent = ""
     if len(errors) > _SHOWN_REASONS:
-        aside = f"the {_SHOWN_REASONS} most frequent of {len(errors):,} reasons, all in .errors"
-    drawn = draw_reasons(errors, _advise(summary.receipt, go_on))
-    return _html.fold(_why_heading(summary), aside, drawn, is_open=True)
+        most_frequent = (
+            f"the {_SHOWN_REASONS} most frequent of {len(errors):,} reasons, all in .errors"
+        )
+    chart = _html.columns_chart(shards["rows"].head(_DRAWN_SHARDS).to_dict(), heading="Shard")
+    if len(shards) > _DRAWN_SHARDS:
+        chart += _html.paragraph(
+            f"The first {_DRAWN_SHARDS} of {len(shards):,} shards; all are in `.shards`."
+        )
+    return _html.card(
+        _html.headline(summary.headline, " ".join(chips), _name_run(summary.receipt)),
+        _html.status_bar(counts, summary.rows),
+        _html.figures([*figures, summary.rate()]),
+        *(_html.notice(notice) for notice in summary.notices(go_on)),
+        _html.fold(
+            _why_heading(summary),
+            most_frequent,
+            draw_reasons(errors, _advise(summary.receipt, go_on)),
+            is_open=True,
+        ),
+        _html.fold(
+            "Rows per shard",
+            _describe_balance(shards),
+            chart,
+            is_open=len(shards) <= _OPEN_SHARDS,
+        ),
+        _html.fold("Details", "", _html.table(["", ""], summary.facts())),
+    )
 
 
 def draw_reasons(errors: pd.DataFrame, advice: Mapping[str, str]) -> str:
@@ -490,16 +491,3 @@ def draw_reasons(errors: pd.DataFrame, advice: Mapping[str, str]) -> str:
             )
         )
     return _html.table(header, rows)
-
-
-def _draw_shards(shards: pd.DataFrame) -> str:
-    if shards.empty:
-        return ""
-    drawn: dict[Any, int] = shards["rows"].head(_DRAWN_SHARDS).to_dict()
-    chart = _html.columns_chart(drawn, heading="Shard")
-    if len(shards) > _DRAWN_SHARDS:
-        chart += _html.paragraph(
-            f"The first {_DRAWN_SHARDS} of {len(shards):,} shards; all are in `.shards`."
-        )
-    is_open = len(shards) <= _OPEN_SHARDS
-    return _html.fold("Rows per shard", _describe_balance(shards), chart, is_open=is_open)
