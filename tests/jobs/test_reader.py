@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime as dt
 import subprocess
 import sys
-from types import SimpleNamespace
 
 import pandas as pd
 import pyarrow as pa
@@ -232,7 +231,7 @@ class TestRows:
             write_parquet(tmp_path / f"{number}.parquet", n=range(5))
         table = FileTable(find_files(tmp_path), {}, "n != 2")
         written = []
-        table.places = SimpleNamespace(write=written.append)
+        table.places = written
         assert sum(batch.num_rows for batch in table._batches([0])) == table.rows_read == 8
         files, rows = pa.Table.from_batches(written).columns
         assert rows.to_pylist() == [1, 2, 4, 5] * 2
@@ -301,7 +300,7 @@ class TestRows:
             (tmp_path / f"{number:05}.jsonl").write_bytes(b"{}\n")
         table = FileTable(find_files(tmp_path), {}, as_lines=True)
         written = []
-        table.places = SimpleNamespace(write=written.append)
+        table.places = written
         assert sum(batch.num_rows for batch in table._batches([0])) == 10_000
         assert len(written) == 10_000
         assert written[-1].column(0).to_pylist() == [f"{tmp_path}/09999.jsonl"]
