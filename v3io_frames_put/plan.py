@@ -49,7 +49,6 @@ _KEY_COUNTS: Final = pa.schema([("key", pa.string()), ("records", pa.int64())])
 _FEW_PACKS: Final = 10  # fewer say nothing of the average
 _SMALL_PACK: Final = 50  # rows; of fewer, what a record costs outweighs them
 _SHOWN_VALUES: Final = 3
-_GLANCE: Final = 10_000  # values: among so many, a column of fractions mostly has one
 _SKEWED: Final = 0.5  # of all records under one key
 _SHOWN_COLUMNS: Final = 10
 _SHOWN_KEYS: Final = 5
@@ -563,11 +562,12 @@ def _advise_on_columns(data: Any, columns: Sequence[Column], options: RowOptions
     if options.format != "json":
         return
     floats = list(_float_columns(data, {column.name for column in columns}))
-    whole = {
-        name: float(values[~np.isnan(values)][0])
-        for name, values in floats
-        if _is_whole_with_nulls(values)
-    }
+    whole = {}
+    for name, values in floats:
+        known = values[~np.isnan(values)]
+        is_whole = np.isfinite(known).all() and np.array_equal(known, np.trunc(known))
+        if is_whole and 0 < len(known) < len(values):
+            whole[name] = float(known[0])
     if whole:
         shown = list(whole)[:_SHOWN_COLUMNS]
         reads = ", ".join(f"{name!r} reads {whole[name]!r}" for name in shown[:_SHOWN_VALUES])
@@ -655,23 +655,15 @@ def _advise_on_lanes(parallel_requests: float, max_in_flight: int) -> Iterator[s
 
 def _float_columns(data: Any, names: set[str]) -> Iterator[tuple[str, NDArray[Any]]]:
     """Yield float columns that can be looked at without using the data up."""
-    if isinstance(data, pd.DataFrame):
-        for place, name in enumerate(map(str, data.columns)):
-            column = data.iloc[:, place]
-            if name in names and pd.api.types.is_float_dtype(column.dtype):
-                yield name, column.to_numpy(dtype=np.float64, na_value=np.nan)
-    elif isinstance(data, (pa.Table, pa.RecordBatch)):
-        for name, column in zip(data.schema.names, data.columns, strict=True):
-            if name in names and pt.is_floating(column.type):
-                yield name, column.to_numpy(zero_copy_only=False).astype(np.float64)
-
-
-def _is_whole_with_nulls(values: NDArray[Any]) -> bool:
-    for part in (values[:_GLANCE], values):
-        is_missing = np.isnan(part)
-        if not np.all((part == np.trunc(part)) & np.isfinite(part) | is_missing):
-            return False
-    return 0 < int(is_missing.sum()) < len(values)
+    if isinstance(data, (pa.Table, pa.RecordBatch)):
+        floats = [place for place, kind in enumerate(data.schema.types) if pt.is_floating(kind)]
+        data = data.select(floats).to_pandas(ignore_metadata=True)
+    if not isinstance(data, pd.DataFrame):
+        return
+    for place, name in enumerate(map(str, data.columns)):
+        column = data.iloc[:, place]
+        if name in names and pd.api.types.is_float_dtype(column.dtype):
+            yield name, column.to_numpy(dtype=np.float64, na_value=np.nan)
 
 
 # -- a plan as a page ----------------------------------------------------------------------

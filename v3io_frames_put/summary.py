@@ -89,12 +89,9 @@ class Summary:
 
     def unstored_message(self) -> str:
         """Return one paragraph: how many rows are not stored, and the most frequent reasons."""
-        reasons: dict[str, list[Any]] = {}
-        for name, rows, detail in self.errors[["error_message", "rows", "detail"]].to_numpy():
-            reasons.setdefault(str(name), [0, detail])[0] += rows
-        return describe_unstored(
-            self.counts, [(name, rows, detail) for name, (rows, detail) in reasons.items()]
-        )
+        by_name = self.errors.groupby("error_message", dropna=False, sort=False)
+        reasons = by_name.agg({"rows": "sum", "detail": "first"})
+        return describe_unstored(self.counts, [*reasons.itertuples(name=None)])
 
     def notices(self, go_on: str = _RESUME) -> list[str]:
         """Return what must not be missed; ``go_on`` is what sends the rows that are left."""
@@ -308,16 +305,15 @@ def group_reasons(results: pd.DataFrame) -> pd.DataFrame:
     others = results.loc[results["status"] != "stored", columns]
     codes, details = pd.factorize(others["error_detail"])  # few, as a rule: rows share them
     named = pd.Series(details, dtype="string").str.extract(_COLUMN, expand=False)
-    others = others.assign(column=named.reindex(codes).to_numpy())
+    labels = others.index.to_flat_index()
+    others = others.assign(column=named.reindex(codes).to_numpy(), label=labels)
     by = ["status", "error_message", "error_code", "column"]
     grouped = others.groupby(by, dropna=False, observed=True, sort=False)
-    counted: pd.DataFrame = grouped["error_detail"].agg(rows="size", detail="first").reset_index()
-    labels: list[list[str]] = [[] for _ in range(len(counted))]
-    if len(others):
-        is_first = grouped.cumcount() < _SHOWN_LABELS
-        for label, number in grouped.ngroup()[is_first].items():
-            labels[number].append(str(label))
-    counted["labels"] = pd.Series(map(tuple, labels), dtype=object)
+    counted: pd.DataFrame = grouped.agg(
+        rows=("error_detail", "size"),
+        detail=("error_detail", "first"),
+        labels=("label", lambda of_group: tuple(map(str, of_group.head(_SHOWN_LABELS)))),
+    ).reset_index()
     return counted.sort_values(by="rows", ascending=False, kind="stable", ignore_index=True)
 
 
