@@ -99,16 +99,3 @@ class ArrowRows(Encoder):
             start = end
         buffers = [None, pa.py_buffer(offsets), sink.getvalue()]
         return pa.Array.from_buffers(pa.binary(), len(ends), buffers)
-
-
-class ArrowRecords(Encoder):
-    """Brings windows to one stream a row; see ``ArrowRows``."""
-
-    def __init__(self, rows: ArrowRows) -> None:
-        self._rows = rows
-        self.row_bytes = rows.frame_bytes
-
-    def encode(self, window: Window, log: RejectionLog) -> pa.BinaryArray:
-        """Return the stream of each of the window's rows."""
-        rows = self._rows.encode(window, log)
-        return self._rows.write_streams(rows, range(1, len(rows) + 1))

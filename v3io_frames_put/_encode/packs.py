@@ -42,7 +42,7 @@ _ESCAPED_BYTES: Final = 6  # of a character of a key that JSON escapes
 class Packer:
     """Packs rows to records."""
 
-    max_rows: int  # in one record
+    max_rows: int  # in one record; 1: Arrow, of which a row alone is a stream, too
     limits: Limits  # of a record, and of the body that has to hold it
     encoder: Encoder  # joins the rows of a pack
     gathered_bytes: int  # of the rows that are sorted by destination together
@@ -76,7 +76,7 @@ class Packer:
         places = places[np.argsort(window.rows[places])]
         no_packs = _take_rows(rest, places[:0])
         no_packs = replace(
-            no_packs, data=pa.array([], pa.binary()), row_counts=np.zeros(0, np.int32)
+            no_packs, data=pa.array([], pa.binary()), row_counts=self._count(places[:0])
         )
         if not packed:  # nothing has left that says what became of the window's other rows
             yield replace(no_packs, num_rows=window.num_rows, rejections=window.rejections)
@@ -134,9 +134,13 @@ class Packer:
             data=data,
             sizes=binary_sizes(data),
             routes=window.routes.each(lambda column: take(column, firsts)),
-            row_counts=np.diff(ends, prepend=0).astype(np.int32),
+            row_counts=self._count(ends),
             destination=None if window.destination is None else window.destination[firsts],
         )
+
+    def _count(self, ends: np.ndarray) -> np.ndarray | None:
+        """Return how many rows each pack has; None: one each."""
+        return None if self.max_rows == 1 else np.diff(ends, prepend=0).astype(np.int32)
 
     def _room(self, window: Records) -> np.ndarray:
         """Return the bytes that a pack beginning with each row may have.

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from ..config import WINDOW_BYTES, Limits, RowOptions
 from ..errors import ConfigError, UnsupportedType
-from .arrow_rows import ArrowRecords, ArrowRows
+from .arrow_rows import ArrowRows
 from .columns import Selection, decide_type
 from .inputs import open_source
 from .json_encoder import JsonEncoder
@@ -93,12 +93,13 @@ def plan_rows(
     router = Router(selection, limits, options)
     encoder = _plan_encoder(options, selection, chosen, limits, window_bytes)
     packer = None
-    if options.rows_per_record != 1:
+    if options.is_packed or isinstance(encoder, ArrowRows):
         packed, gathered = limits, window_bytes
+        max_rows = _AUTO_ROWS if options.rows_per_record == "auto" else options.rows_per_record
         if held_bytes is not None:
             packed = replace(limits, max_body_bytes=min(limits.max_body_bytes, held_bytes))
-            gathered = max(window_bytes, held_bytes) if router.is_given else window_bytes
-        max_rows = _AUTO_ROWS if options.rows_per_record == "auto" else options.rows_per_record
+            is_gathered = router.is_given and options.is_packed
+            gathered = max(window_bytes, held_bytes) if is_gathered else window_bytes
         packer = Packer(max_rows, packed, encoder, gathered, window_bytes)
     places: dict[str, int] = {}
     for name in (INVALID, DETAIL):
@@ -127,9 +128,7 @@ def _plan_encoder(
         column if column.type is not None else replace(column, type=decide_type(column, selection))
         for column in columns
     ]
-    max_bytes, compression = limits.max_data_bytes, options.encoding.arrow_compression
-    rows = ArrowRows(typed, max_bytes, compression)
-    return ArrowRecords(rows) if options.rows_per_record == 1 else rows
+    return ArrowRows(typed, limits.max_data_bytes, options.encoding.arrow_compression)
 
 
 class RawEncoder(Encoder):
