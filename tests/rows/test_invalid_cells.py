@@ -62,15 +62,12 @@ def test_its_row_is_rejected_and_no_null_takes_its_place(kind, layout):
     assert set(records.rejections.names) == {"UnencodableValue"}
 
 
-def test_the_reason_names_column_cell_and_type():
+def test_the_reason_shows_columns_and_cells():
     records = plan(TABLE)
-    advice = (
-        "Correct the cell where it comes from, or fill it in and remove its entry from "
-        "__v3io_invalid."
-    )
+    advice = "Correct them where they come from, or fill them in and remove their entries."
     assert records.rejections.details == [
-        f"column 'n': 'two' is not a valid int64. {advice}",
-        f"column 'n': '{'x' * 60}...' is not a valid int64 (and 1 more columns). {advice}",
+        f"column '__v3io_invalid' names cells that did not fit: [('n', 'two')]. {advice}",
+        f"column '__v3io_invalid' names cells that did not fit: [('n', '{'x' * 52}.... {advice}",
     ]
 
 

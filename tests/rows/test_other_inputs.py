@@ -129,7 +129,7 @@ def test_rows_that_failed_before_stay_rejected_until_their_cells_are_cleared():
     sent, rejected = read([failed, later])
     assert sent == [{"a": 2.0}]
     assert list(rejected) == [0, 2]
-    assert "'one' is not a valid double" in rejected[0]
+    assert "cells that did not fit: {'a': 'one'}" in rejected[0]
     assert "'x' is not a value of double" in rejected[2]
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Sized
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, SupportsInt
+from typing import TYPE_CHECKING, Final, SupportsInt
 
 import numpy as np
 import pandas as pd
@@ -13,7 +13,7 @@ import pyarrow as pa
 from .layouts import INVALID, find_invalid
 
 if TYPE_CHECKING:
-    from .sources import Column, Window
+    from .sources import Window
 
 _SHOWN_CHARACTERS: Final = 60
 
@@ -87,7 +87,6 @@ class InvalidCells:
 
     number: int | None  # the place of ``__v3io_invalid`` in a window, if there is one
     detail: int | None  # likewise of ``__v3io_detail``
-    columns: Sequence[Column]  # that are sent
     misfits: Mapping[int, str]  # of the source
 
     def refuse(self, window: Window, log: RejectionLog) -> None:
@@ -99,31 +98,17 @@ class InvalidCells:
         if isinstance(cells, pa.Array):
             cells = [] if cells.null_count == len(cells) else cells.to_pylist()
         for row, cell in enumerate(cells):
-            found = _entries(cell)
-            if found:
+            is_filled = len(cell) > 0 if isinstance(cell, Sized) else pd.notna(cell)
+            if is_filled:
                 known = None if self.detail is None else window.columns[self.detail][row]
                 known = known.as_py() if isinstance(known, pa.Scalar) else known
-                detail = known if isinstance(known, str) else self._explain(found)
+                detail = known if isinstance(known, str) else _explain(str(cell))
                 log.reasons[row] = ("UnencodableValue", detail)
 
-    def _explain(self, found: list[tuple[str, str]]) -> str:
-        name, text = found[0]
-        shown = text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}..."
-        dtype = next((column.type for column in self.columns if column.name == name), None)
-        fit = "is not valid" if dtype is None else f"is not a valid {dtype}"
-        more = f" (and {len(found) - 1} more columns)" if len(found) > 1 else ""
-        return (
-            f"column {name!r}: {shown!r} {fit}{more}. Correct the cell where it comes from, or "
-            f"fill it in and remove its entry from {INVALID}."
-        )
 
-
-def _entries(cell: Any) -> list[tuple[str, str]]:
-    """Return the pairs of a map as Arrow, pandas, polars or a person may hold it."""
-    if isinstance(cell, Mapping):
-        cell = list(cell.items())
-    if isinstance(cell, str) or not hasattr(cell, "__iter__"):
-        is_empty = not cell if isinstance(cell, str) else pd.isna(cell)
-        return [] if is_empty else [(INVALID, str(cell))]
-    pairs = [tuple(pair.values()) if isinstance(pair, Mapping) else tuple(pair) for pair in cell]
-    return [(str(pair[0]), str(pair[-1])) for pair in pairs if pair]
+def _explain(cells: str) -> str:
+    shown = cells if len(cells) <= _SHOWN_CHARACTERS else f"{cells[:_SHOWN_CHARACTERS]}..."
+    return (
+        f"column {INVALID!r} names cells that did not fit: {shown}. Correct them where they come "
+        f"from, or fill them in and remove their entries."
+    )
