@@ -19,6 +19,7 @@ RowsPerRecord: TypeAlias = int | Literal["auto"]
 DeliveryMode: TypeAlias = Literal["at_least_once", "at_most_once", "exactly_once"]
 Order: TypeAlias = Literal["key", "none"]
 MaxInFlight: TypeAlias = int | Literal["auto"]
+Infinity: TypeAlias = Literal["refuse", "null", "string"]
 ArrowCompression: TypeAlias = Literal["zstd", "lz4"]
 
 MAX_SHARDS: Final = 4_096  # per stream: platform specifications, "shards per stream"
@@ -181,19 +182,13 @@ class Encoding:
         few rows hardly get smaller.
     """
 
-    infinity: Literal["refuse", "null", "string"] = "refuse"
+    infinity: Infinity = "refuse"
     arrow_compression: ArrowCompression | None = None
 
     def __post_init__(self) -> None:
-        if self.infinity not in ("refuse", "null", "string"):
-            raise ConfigError(
-                f"Encoding(infinity={self.infinity!r}): expected 'refuse', 'null' or 'string'."
-            )
-        if self.arrow_compression not in (None, "zstd", "lz4"):
-            raise ConfigError(
-                f"Encoding(arrow_compression={self.arrow_compression!r}): expected 'zstd', 'lz4' "
-                f"or None."
-            )
+        check_choice("infinity", self.infinity, get_args(Infinity))
+        if self.arrow_compression is not None:
+            check_choice("arrow_compression", self.arrow_compression, get_args(ArrowCompression))
 
 
 _ENCODING: Final = Encoding()

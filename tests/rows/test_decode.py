@@ -110,7 +110,7 @@ def test_a_record_that_cannot_be_decoded_is_named(data, data_format, message):
 
 
 def test_an_unknown_format_is_refused():
-    with pytest.raises(ConfigError, match="expected 'json', 'arrow' or 'raw'"):
+    with pytest.raises(ConfigError, match="expected one of 'json', 'arrow', 'raw'"):
         decode_records(records_of(), format="csv")
 
 
@@ -230,7 +230,7 @@ def test_records_that_cannot_be_decoded_are_left_out_by_name(data_format, bad):
         decoded = decode_records(data, format=data_format, on_error="skip")
     assert decoded["a"].tolist() == [1, 2]
     assert decoded.index.get_level_values("sequence_number").tolist() == [1, 3]
-    with pytest.raises(ConfigError, match="expected 'raise' or 'skip'"):
+    with pytest.raises(ConfigError, match="expected one of 'raise', 'skip'"):
         decode_records(data, on_error="ignore")
 
 

@@ -20,6 +20,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.types as pt
 
+from ..config import check_choice
 from ..errors import ConfigError, DataError
 from .layouts import PER_SECOND, combine, is_bytes, is_list, plain_type, to_numpy
 from .sources import FrameSource, open_series
@@ -42,10 +43,8 @@ def decode_records(
     on_error: Literal["raise", "skip"] = "raise",
 ) -> pd.DataFrame:
     """Turn records back into rows: what ``Client.decode_records`` promises."""
-    if format not in _FORMATS:
-        raise ConfigError(f"format={format!r}: expected 'json', 'arrow' or 'raw'.")
-    if on_error not in ("raise", "skip"):
-        raise ConfigError(f"on_error={on_error!r}: expected 'raise' or 'skip'.")
+    check_choice("format", format, tuple(_FORMATS))
+    check_choice("on_error", on_error, ("raise", "skip"))
     missing = {"shard_id", "sequence_number", "data"} - set(records)
     if missing:
         raise ConfigError(
