@@ -86,7 +86,9 @@ def open_progress(progress: ProgressOption) -> Iterator[Callable[[Progress], Non
     show, bar = progress if callable(progress) else None, None
     if show is None and (progress or (progress is None and someone_looks_on())):
         with suppress(AttributeError, OSError, ValueError):  # no stderr, or one that is closed
-            show = bar = CellBar() if is_notebook() else TerminalBar()  # which draws it
+            show = bar = (
+                HtmlBar(CellOutput().show) if is_notebook() else TerminalBar()
+            )  # which draws it
     try:
         yield None if show is None else _Guard(show)  # what a bar is drawn on may be full
     finally:
@@ -247,18 +249,18 @@ class TerminalBar(_Bar):
         bar.refresh()
 
 
-class CellBar(_Bar):
-    """A bar below the cell, which a saved notebook keeps as it was last."""
+class HtmlBar(_Bar):
+    """A bar as HTML; ``show`` takes it, and its words as text."""
 
-    def __init__(self) -> None:
+    def __init__(self, show: Callable[[str, str], Any]) -> None:
         super().__init__()
-        self._output = CellOutput()
+        self._show = show
 
     def _draw(self, snapshot: Progress, *, is_ended: bool) -> None:
         if is_ended and snapshot.total is None:  # known by now
             snapshot = replace(snapshot, total=snapshot.settled)
         words = progress_words(snapshot, self._pace, is_ended=is_ended)
-        self._output.show(draw_progress(snapshot, words, is_ended=is_ended), " · ".join(words))
+        self._show(draw_progress(snapshot, words, is_ended=is_ended), " · ".join(words))
 
 
 def draw_progress(snapshot: Progress, words: Sequence[str], *, is_ended: bool) -> str:

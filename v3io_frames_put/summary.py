@@ -237,12 +237,7 @@ def summarize_receipt(
     """
     errors = pd.DataFrame([dict(reason) for reason in reasons], columns=list(_ERRORS))
     columns = errors["detail"].astype("string").str.extract(_COLUMN, expand=False)
-    by_shard = pd.DataFrame(
-        list((shards or {}).values()),
-        index=list(shards or {}),
-        columns=["rows", "first", "last"],
-        dtype="Int64",
-    )
+    by_shard = pd.DataFrame(dict(shards or {}), index=["rows", "first", "last"], dtype="Int64").T
     return Summary(
         counts=receipt["counts"] if counts is None else counts,
         shards=_add_empty_shards(by_shard, receipt),
@@ -346,23 +341,19 @@ class _Reason(NamedTuple):
 def _read_reasons(errors: pd.DataFrame, advice: Mapping[str, str]) -> list[_Reason]:
     """Read the most frequent reasons; details without advice end with what to do."""
     reasons = []
+    shown = errors.head(_SHOWN_REASONS).astype(object)
     row: Any
-    for row in errors.head(_SHOWN_REASONS).itertuples():
-        name, detail, column = map(_or_empty, (row.error_message, row.detail, row.column))
+    for row in shown.where(shown.notna(), "").itertuples():
+        name, detail = str(row.error_message), str(row.detail)
         cause = "unknown" if row.status == "unknown" else name
         what, to_do = (detail, advice[cause]) if cause in advice else _split_advice(detail)
         what = re.sub(rf"{_COLUMN}(?: \([^)]*\))? ", "", what)
         labels, more = ", ".join(row.labels), row.rows - len(row.labels)
         if labels and more > 0:
             labels += f" and {more:,} more"
-        code = "" if pd.isna(row.error_code) else str(int(row.error_code))
-        rows = int(row.rows)  # a count is drawn with separators, a number of NumPy is not
-        reasons.append(_Reason(rows, row.status, name, code, column, what, to_do, labels))
+        code = str(row.error_code).removesuffix(".0")  # beside missing ones, pandas has floats
+        reasons.append(_Reason(row.rows, row.status, name, code, row.column, what, to_do, labels))
     return reasons
-
-
-def _or_empty(value: Any) -> str:
-    return "" if pd.isna(value) else str(value)
 
 
 def _split_advice(text: str) -> tuple[str, str]:

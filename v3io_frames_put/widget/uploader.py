@@ -19,7 +19,7 @@ from .._html import plural
 from .._public import find_unknown
 from ..client import Client, with_retry
 from ..plan import RecordsPlan, draw_live_plan, plan_records
-from ..progress import CellOutput, Pace, Progress, draw_progress, is_notebook, progress_words
+from ..progress import CellOutput, HtmlBar, Progress, is_notebook
 from ..put import put_records
 from ..summary import Summary, draw_summary, summarize
 from . import form
@@ -105,7 +105,7 @@ class Uploader(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
         self._data, self._source = data, "df"
         self._frames: dict[str, pd.DataFrame] = {}
         self._plan: RecordsPlan | None = None
-        self._pace, self._cancel_event = Pace(), threading.Event()
+        self._cancel_event = threading.Event()
         self._sent: _Sent | None = None
         self._counts: Mapping[str, int] = {}  # its rows by status; empty: nothing came of it
         self._act: Callable[[], Any] = self._start
@@ -121,7 +121,7 @@ class Uploader(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
         controls = self._form
         controls.find.on_click(self._guard(self._find_frames))
         controls.frame.observe(self._guard(self._choose_frame), names="value")
-        controls.file.observe(self._guard(self._choose_file), names="value")
+        controls.file.observe(lambda _: self._soon(self._read_file), names="value")
         controls.fields["journal"].observe(self._guard(self._offer_journal), names="value")
         controls.on_change(self._guard(self._replan))
 
@@ -291,15 +291,11 @@ class Uploader(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
         if name is not None and self._frames[name] is not self._data:
             self._use(name)
 
-    def _choose_file(self) -> None:
+    def _read_file(self) -> None:
         if path := self._form.file.value.strip():
             self._say(f"Reading {path}")
-            self._soon(self._read_file)
-
-    def _read_file(self) -> None:
-        frame, expression = form.read_file(self._form.file.value.strip())
-        self._data = frame
-        self._offer_frames({**self._frames, expression: frame})
+            self._data, expression = form.read_file(path)
+            self._offer_frames({**self._frames, expression: self._data})
 
     def _use(self, name: str) -> None:
         frame = self._frames[name]
@@ -391,7 +387,7 @@ class Uploader(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
                 self._begin(f"Sending the {plural(self._num_left, 'row')} left")
 
     def _begin(self, message: str) -> None:
-        self._pace, self._cancel_event = Pace(), threading.Event()
+        self._cancel_event, self._bar = threading.Event(), HtmlBar(self._show_numbers)
         self._numbers.value = self._page.value = ""
         _show(self._creating, wanted=False)
         self._thread = threading.Thread(
@@ -464,9 +460,11 @@ class Uploader(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
         return not thread.is_alive()
 
     def _watch(self, snapshot: Progress) -> None:
-        words = progress_words(snapshot, self._pace, is_ended=False)
-        self._numbers.value = draw_progress(snapshot, words, is_ended=False)
+        self._bar(snapshot)
         self.progress = snapshot
+
+    def _show_numbers(self, html: str, _text: str) -> None:
+        self._numbers.value = html
 
     def _show_end(
         self,
