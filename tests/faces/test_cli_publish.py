@@ -312,7 +312,7 @@ class TestExitCodes:
             (["nothing/*.parquet", STREAM], "leads to no file"),
             (["FILE", "projects"], "projects"),
             (["FILE", STREAM, "--partition-key", "color"], "'color' is not a column"),
-            (["FILE", STREAM, "--where", "n >"], "expected a number"),
+            (["FILE", STREAM, "--where", "n >"], "Write comparisons of a column"),
             (["FILE", STREAM, "--types", "n"], "is not column=type"),
             (["FILE", STREAM, "--types", "n=integer"], "is not a type"),
             (["FILE", STREAM, "--max-in-flight", "0"], "--max-in-flight 0: expected"),
