@@ -10,7 +10,7 @@ import re
 import shutil
 import sys
 import tempfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from io import TextIOWrapper
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias
@@ -224,11 +224,8 @@ def _copy_stdin(kind: Kind | None) -> InputFile:
     spool = tempfile.NamedTemporaryFile()  # noqa: SIM115 - kept by the file
     shutil.copyfileobj(sys.stdin.buffer, spool)
     spool.flush()
-    path = PurePosixPath(spool.name).as_posix()
-    filesystem = fs.LocalFileSystem()
-    info = filesystem.get_file_info(path)
-    stamp = {"size": info.size, "mtime_ns": info.mtime_ns}
-    return InputFile(name=STDIN, path=path, filesystem=filesystem, kind=kind, **stamp, spool=spool)
+    [file] = _expand(spool.name, kind)
+    return replace(file, name=STDIN, spool=spool)
 
 
 def _expand(named: str, kind: Kind | None) -> list[InputFile]:
