@@ -6,7 +6,6 @@ import errno
 import gzip
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -126,8 +125,8 @@ class TestResults:
         assert [reason["error_message"] for reason in told.reasons] == ["PartitionKeyTooLong"]
         status = read_table(told.results).status
         assert list(status[status != "stored"].index) == [10]
-        where = rf"PartitionKeyTooLong \(row 1 of {folder}/1.parquet\): "
-        assert re.search(where, str(caught.value))
+        (reason,) = told.reasons
+        assert (reason["file"], reason["file_row"]) == (f"{folder}/1.parquet", 1)
 
     def test_nothing_is_left_behind_when_nothing_is_asked_for(self, publish, folder, tmp_path):
         before = sorted(tmp_path.rglob("*"))
@@ -365,9 +364,7 @@ class TestTrouble:
         cancel.set()
         with pytest.raises(Interrupted, match=r"what is left is in .*f\.parquet; with a jour"):
             publish(folder, cancel=cancel, failed=failed)
-        with pytest.raises(
-            Interrupted, match=r"with failed= \(--failed\), what is left is written to"
-        ):
+        with pytest.raises(Interrupted, match=r"with a journal, the same call would continue"):
             publish(folder, cancel=cancel)
         assert len(read_table(failed)) == 30
 

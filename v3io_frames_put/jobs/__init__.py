@@ -160,12 +160,9 @@ def publish(  # noqa: PLR0913 - one keyword for each option of a job
     try:
         published = _publish(**{**given, "client": pick_client(client)})
     except BaseException as error:
-        known = getattr(error, "results", None)
-        if context is not None and isinstance(known, JobResults):
-            log_results(context, known)
+        log_results(context, getattr(error, "results", None))
         raise
-    if context is not None:
-        log_results(context, published)
+    log_results(context, published)
     if published.counts["stored"] < published.rows:
         message = published.unstored_message()
         if on_error == "raise":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field, fields, replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import pandas as pd
 import pyarrow as pa
@@ -15,11 +15,17 @@ from .._producer.values import STATUSES
 from .._run import Run, RunPlan, RunReport
 from ..config import DeliveryOptions, RowOptions
 from ..errors import ConfigError, DataError, PutRecordsError
-from ..progress import Progress, ProgressOption, Throttle, open_progress, someone_looks_on
+from ..progress import (
+    Pace,
+    Progress,
+    Throttle,
+    open_progress,
+    progress_words,
+    someone_looks_on,
+)
 from ..summary import Summary, describe_unstored, draw_summary, summarize_receipt
 from ._cast import read_types
 from ._csv import Dialect
-from ._files import InputFile, kind_of
 from ._outputs import Sink, write_failed_rows
 from ._reader import FileTable
 from ._where import select_files
@@ -32,14 +38,11 @@ if TYPE_CHECKING:
 
     from .._producer.outcomes import RunLog
     from .._producer.prior_run import PriorRun
+    from ._files import InputFile
 
 _LOG: Final = logging.getLogger("v3io_frames_put")
 _LOG_EVERY_SECONDS: Final = 10.0
-
-_MAPPING: Final = (
-    "columns", "format", "rows_per_record", "partition_key", "shard", "client_info", "encoding",
-)  # fmt: skip
-_DELIVERY: Final = ("delivery", "order", "max_in_flight", "max_in_flight_bytes")
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,8 +50,7 @@ class JobOptions:
     """Which rows are read and how they are sent: what ``publish`` and ``plan`` share."""
 
     where: str | None
-    types: Mapping[str, Any] | None
-    index: bool
+    types: Mapping[str, pa.DataType]
     dialect: Dialect
     rows: RowOptions
     delivery: DeliveryOptions
@@ -56,14 +58,12 @@ class JobOptions:
     @classmethod
     def read(cls, given: Mapping[str, Any], **of_client: Any) -> Self:
         """Check the options of a call; ``of_client`` are ``retry`` and ``limits``."""
-        delivery: Any = {name: given[name] for name in _DELIVERY}
         return cls(
             where=given["where"],
-            types=given["types"],
-            index=given["index"],
-            dialect=Dialect(**{option.name: given[option.name] for option in fields(Dialect)}),
-            rows=RowOptions(**{name: given[name] for name in _MAPPING}),
-            delivery=DeliveryOptions(**delivery, **of_client),
+            types=read_types(given["types"]),
+            dialect=_take(Dialect, given),
+            rows=_take(RowOptions, given),
+            delivery=_take(DeliveryOptions, {**given, **of_client}),
         )
 
     @property
@@ -73,7 +73,7 @@ class JobOptions:
 
     def select(self, files: Sequence[InputFile]) -> list[InputFile]:
         """Leave out files whose folders exclude every row."""
-        return select_files(files, self.where, read_types(self.types))
+        return select_files(files, self.where, self.types)
 
     def open_table(
         self, files: Sequence[InputFile], agreed: pa.Schema | None = None
@@ -82,7 +82,7 @@ class JobOptions:
         rows = self.rows
         table = FileTable(
             files,
-            read_types(self.types),
+            self.types,
             self.where,
             dialect=self.dialect,
             as_lines=rows.format == "json",
@@ -97,13 +97,13 @@ class JobOptions:
         table.check_members(named)
         if columns is None and not table.is_lines:
             own = [name for name in table.schema.names if name not in table.index]
-            columns = [*table.index, *own] if self.index else own
-        return table, replace(rows, columns=columns)
+            columns = [*table.index, *own] if rows.index else own
+        return table, replace(rows, columns=columns, index=False)
 
     def notes(self, table: FileTable) -> list[str]:
         """Say what reading the files changes on the way."""
         notes = list(table.notes)
-        if table.index and not self.index and self.rows.columns is None:
+        if table.index and not self.rows.index and self.rows.columns is None:
             names = ", ".join(map(repr, table.index))
             notes.append(
                 f"The index of the pandas frame is not sent: {names}. index=True sends it."
@@ -115,6 +115,12 @@ class JobOptions:
             types = ", ".join(f"{own.name}={own.type}" for own in table.schema)
             notes.insert(0, f"Types, from the first megabyte of each file: {types}.")
         return notes
+
+
+def _take(kind: type[_T], given: Mapping[str, Any]) -> _T:
+    """Make options of a kind from those of a call."""
+    own: Any = fields(kind)  # type: ignore[arg-type]
+    return kind(**{one.name: given[one.name] for one in own if one.name in given})
 
 
 # -- its results --------------------------------------------------------------------------
@@ -166,12 +172,8 @@ class JobResults:
 
     def unstored_message(self) -> str:
         """Say in one paragraph how many rows are not stored, and why."""
-        where = ""
-        if self.failed is not None:
-            is_all = self.failed_rows == self.rows - self.counts["stored"]
-            them = "They" if is_all else f"{self.failed_rows or 0:,} of them"
-            where = f"{them} are in {self.failed}."
-        reasons = [(_describe(one), one["rows"], one["detail"]) for one in self.reasons]
+        where = f"{self.failed_rows:,} to send are in {self.failed}." if self.failed else ""
+        reasons = [(one["error_message"], one["rows"], one["detail"]) for one in self.reasons]
         return describe_unstored(self.counts, reasons, where=where)
 
     def __repr__(self) -> str:
@@ -199,16 +201,6 @@ class JobResults:
             "failed": None if self.failed is None else str(self.failed),
             "failed_rows": self.failed_rows,
         }
-
-
-def _describe(reason: Mapping[str, Any]) -> str:
-    """Return the name of a reason, and where its first row is unless the detail has that."""
-    if reason["file_row"] is None or reason["file"] in (reason["detail"] or ""):
-        return str(reason["error_message"])
-    first = "" if reason["rows"] == 1 else "the first: "
-    unit = "line" if kind_of(reason["file"]) in ("csv", "tsv", "json") else "row"
-    place = f"{first}{unit} {reason['file_row']:,} of {reason['file']}"
-    return f"{reason['error_message']} ({place})"
 
 
 # -- the run --------------------------------------------------------------------------------
@@ -259,23 +251,13 @@ def _send(
     job: RunPlan, table: FileTable, sink: Sink, prior: PriorRun | None, run_log: RunLog | None
 ) -> tuple[Run, RunReport]:
     """Send the rows of a table, and write their results."""
-    known: dict[str, int] | None = None  # rows by status of a run that goes on
-    if prior is not None and prior.complete_rows is None:
-        status = prior.outcomes.status
-        known = {name: int((status == code).sum()) for code, name in enumerate(STATUSES)}
-    looks_up = job.delivery_options.delivery == "exactly_once"
-    with show_progress(job.progress, table, known, looks_up=looks_up) as show:
-
-        def look_on(snapshot: Progress) -> None:
-            # Otherwise the free memory inside the pool grows as long as the job runs.
-            pa.default_memory_pool().release_unused()
-            show(snapshot)
+    with show_progress(job, table, prior) as show:
 
         def take(batch: pa.RecordBatch) -> None:
             if not sink.take(batch):
                 run.producer.stop()  # what is sent from here on would not be known
 
-        run = Run(replace(job, progress=look_on), prior=prior, run_log=run_log)
+        run = Run(replace(job, progress=show), prior=prior, run_log=run_log)
         # A Ctrl-C must not cost the results, unless the journal has them all.
         kept: Any = run.switch.on_interrupt(lambda: None)
         if prior is not None and prior.is_complete:
@@ -307,8 +289,6 @@ def _raise_if_ended_early(
         if failed is not None:
             where = "not written" if results.failed is None else f"in {failed}"
             advice = f"what is left is {where}; {advice}"
-        elif not run.run_log:
-            advice = f"with failed= (--failed), what is left is written to a file; {advice}"
         plan = run.plan
         error = stop_error(
             report.stop,
@@ -340,34 +320,39 @@ def _raise_if_ended_early(
 
 @contextmanager
 def show_progress(
-    progress: ProgressOption,
-    table: FileTable,
-    known: Mapping[str, int] | None = None,
-    *,
-    looks_up: bool = False,
+    job: RunPlan, table: FileTable, prior: PriorRun | None
 ) -> Iterator[Callable[[Progress], None]]:
     """Open what shows progress: a bar where a person looks on, else log lines.
 
-    A bar is given an estimate of the table's rows, a callable exact numbers only. ``known`` are
-    the rows by status that a journal knows when the run goes on: progress begins there, and
-    ``looks_up`` says that the unknown ones are looked up before anything is sent.
+    A bar is given an estimate of the table's rows, a callable exact numbers only. A run that
+    goes on begins with what its journal knows, and says what it looks up before it sends.
     """
-    shown = log_every_ten_seconds() if progress is None and not someone_looks_on() else progress
-    counts = {name: (known or {}).get(name, 0) for name in ("stored", "rejected")}
-    in_doubt = (known or {}).get("unknown", 0) if looks_up else 0
+    shown, known = job.progress, dict.fromkeys(STATUSES, 0)
+    if shown is None and not someone_looks_on():
+        shown = log_every_ten_seconds()
+    if prior is not None and not prior.is_complete:
+        status = prior.outcomes.status
+        known = {name: int((status == code).sum()) for code, name in enumerate(STATUSES)}
+    in_doubt = known["unknown"] if job.delivery_options.delivery == "exactly_once" else 0
     with open_progress(shown) as show:
 
         def update(snapshot: Progress) -> None:
-            total = table.num_rows if callable(progress) else estimate_rows(table)
-            least = {name: max(count, getattr(snapshot, name)) for name, count in counts.items()}
+            # Otherwise the free memory inside the pool grows as long as the job runs.
+            pa.default_memory_pool().release_unused()
             waiting = snapshot.waiting
             if waiting is None and in_doubt and not (snapshot.bytes_sent or snapshot.in_flight):
                 waiting = f"looking up {in_doubt:,} rows that may be stored"
             if show is not None:
-                show(replace(snapshot, total=total, waiting=waiting, **least))
+                show(
+                    replace(
+                        snapshot,
+                        total=table.num_rows if callable(job.progress) else estimate_rows(table),
+                        stored=max(snapshot.stored, known["stored"]),
+                        rejected=max(snapshot.rejected, known["rejected"]),
+                        waiting=waiting,
+                    )
+                )
 
-        if known is not None:
-            update(Progress())
         yield update
 
 
@@ -382,21 +367,14 @@ def estimate_rows(table: FileTable) -> int | None:
 
 def log_every_ten_seconds() -> Callable[[Progress], None]:
     """Return a function that logs a snapshot, if it is time."""
-    throttle = Throttle(_LOG_EVERY_SECONDS)
+    throttle, pace = Throttle(_LOG_EVERY_SECONDS), Pace()
     throttle.is_due(0)
 
     def log(snapshot: Progress) -> None:
-        if not throttle.is_due(snapshot.seconds):
-            return
-        total = "" if snapshot.total is None else f" of {snapshot.total:,}"
-        counts = [f"{getattr(snapshot, s):,} {s}" for s in STATUSES]
-        waiting = "" if snapshot.waiting is None else f"; {snapshot.waiting}"
-        _LOG.info(
-            "%s%s rows: %s, %.0f rows a second%s",
-            f"{snapshot.settled:,}", total, ", ".join(counts),
-            snapshot.settled / snapshot.seconds, waiting,
-            extra={"fields": {"event": "progress", **asdict(snapshot)}},
-        )  # fmt: skip
+        if throttle.is_due(snapshot.seconds):
+            words = progress_words(snapshot, pace, is_ended=False)
+            fields = {"event": "progress", **asdict(snapshot)}
+            _LOG.info("%s", ", ".join(words), extra={"fields": fields})
 
     return log
 
@@ -406,16 +384,20 @@ def log_every_ten_seconds() -> Callable[[Progress], None]:
 
 def check_context(context: Any) -> None:
     """Refuse what has other methods. Raises ConfigError."""
-    for name in ("log_result", "log_dataset"):
-        if context is not None and not callable(getattr(context, name, None)):
-            raise ConfigError(
-                f"context is a {type(context).__name__} without {name}(); expected log_result() "
-                f"and log_dataset(), as MLRun's context has them."
-            )
+    if context is not None and not (
+        callable(getattr(context, "log_result", None))
+        and callable(getattr(context, "log_dataset", None))
+    ):
+        raise ConfigError(
+            f"context is a {type(context).__name__}; expected log_result() and log_dataset(), as "
+            f"MLRun's context has them."
+        )
 
 
-def log_results(context: Any, results: JobResults) -> None:
-    """Log results; a context that fails must not hide the results."""
+def log_results(context: Any, results: Any) -> None:
+    """Log results, if there are any; a context that fails must not hide them."""
+    if context is None or not isinstance(results, JobResults):
+        return
     summary = results.to_json()
     values = {name: summary.pop(name) for name in ("rows", "complete", "failed_rows")}
     values |= summary.pop("counts")
