@@ -13,7 +13,7 @@ from types import MethodType
 from typing import TYPE_CHECKING, Any
 
 from ._cluster.folder import OPEN, ResultsFolder, StopFlag, check_index
-from ._cluster.receipt import find_copies, merge_receipts, places_of, report_unstored, with_results
+from ._cluster.receipt import find_copies, merge_receipts, report_unstored, with_results
 from ._cluster.run import begin_run, check_options, receipt_of, send_partition
 from ._public import public
 from ._run import plan_data
@@ -34,7 +34,6 @@ except ModuleNotFoundError as error:
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    import numpy as np
     import pandas as pd
 
     from ._cluster.run import ClusterOptions, ClusterRun
@@ -169,7 +168,6 @@ class _DaskRun:
             _read_results,
             list(partitions),
             folder=self._folder,
-            packed=self._run.is_packed,
             meta=self._meta,
             divisions=self._divisions if whole else None,
             label="v3io-results",
@@ -189,7 +187,7 @@ def _put_partition(
     folder.check_is_shared(run.run_id)
     earlier = None
     if folder.has_results(partition):
-        earlier = folder.read_results(partition, packed=run.is_packed)
+        earlier = folder.read_results(partition)
         if not earlier["status"].isin(OPEN).any():
             return receipt_of(earlier)
     frame = folder.read_input(partition) if rows is None else rows
@@ -213,19 +211,14 @@ def _conclude(
     run: ClusterRun, folder: ResultsFolder, receipts: list[dict[str, Any]], begun: float
 ) -> dict[str, Any]:
     """Put the receipts together, after a last look at what was cut off."""
-    again = [receipt["partition"] for receipt in receipts if receipt["run_again"]]
-    places: dict[int, np.ndarray] = {}
-    if run.delivery == "exactly_once":
-        for number in again:
-            places[number] = places_of(folder.read_results(number, packed=run.is_packed))
-    copies = find_copies(run, places)
+    copies = find_copies(run, receipts, folder.read_results)
     receipt = merge_receipts(run, receipts, copies=copies, seconds=_wall_seconds() - begun)
     folder.conclude(receipt)
     return receipt
 
 
-def _read_results(partition: int, folder: ResultsFolder, packed: bool) -> pd.DataFrame:  # noqa: FBT001  # Dask passes it
-    results = folder.read_results(partition, packed=packed)
+def _read_results(partition: int, folder: ResultsFolder) -> pd.DataFrame:
+    results = folder.read_results(partition)
     results.attrs = {}  # of one task alone
     return results
 

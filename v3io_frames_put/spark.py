@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from ._cluster.folder import not_empty
-from ._cluster.receipt import find_copies, merge_receipts, places_of, report_unstored, with_results
+from ._cluster.receipt import find_copies, merge_receipts, report_unstored, with_results
 from ._cluster.run import ClusterRun, all_unknown, begin_run, check_options, send_partition, spool
 from ._io.stream_admin import Clock
 from ._producer.values import RECORD_ROW, SCHEMA, Failure
@@ -43,8 +43,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     import pandas as pd
-    from numpy.typing import NDArray
-
 
 __all__ = ["put_records"]
 
@@ -168,22 +166,18 @@ class _SparkRun:
         """Put the receipts together, after a last look at what was cut off."""
         receipts = self.read().select(_RECEIPT).where(f"{_RECEIPT} is not null").collect()
         tasks = sorted((json.loads(row[0]) for row in receipts), key=lambda task: task["partition"])
-        places: dict[int, NDArray[np.int64]] = {}
-        if self._run.delivery == "exactly_once":
-            for task in tasks:
-                if task["run_again"]:
-                    places[task["partition"]] = self._places(task["partition"])
-        receipt = merge_receipts(
-            self._run, tasks, copies=find_copies(self._run, places), seconds=Clock().now() - began
-        )
+        copies = find_copies(self._run, tasks, self._read_places)
+        seconds = Clock().now() - began
+        receipt = merge_receipts(self._run, tasks, copies=copies, seconds=seconds)
         self._folder.write("_receipt.json", json.dumps(receipt, indent=1))
         self._folder.delete("_input")
         return receipt
 
-    def _places(self, partition: int) -> NDArray[np.int64]:
+    def _read_places(self, partition: int) -> pd.DataFrame:
         of_one = self.read().where(f"partition_id = {partition}").orderBy("row")
         results = of_one.select("status", "shard_id", "sequence_number").toArrow()
-        return places_of(results.to_pandas())
+        frame: pd.DataFrame = results.to_pandas()
+        return frame
 
 
 def _send(run: ClusterRun, partition: int, rows: pa.Table) -> pd.DataFrame:

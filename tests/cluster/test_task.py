@@ -17,7 +17,6 @@ from tests.internals import (
     check_options,
     find_copies,
     merge_receipts,
-    places_of,
     send_partition,
 )
 from v3io_frames_put import Client, ConfigError, PutRecordsError, Retry, StreamNotFound
@@ -135,8 +134,7 @@ def test_what_a_cut_off_attempt_stores_later_is_found_by_the_last_scan(begin, cl
     run = begin(delivery="exactly_once", shard=1)
     results = send_partition(run, 3, clicks(20), is_first=False)
     late = send_partition(run, 3, clicks(20), is_first=True)  # it still lives
-    reported = {3: places_of(results)}
-    copies = find_copies(run, reported)
+    copies = find_copies(run, [receipt(results)], {3: results}.get)
     assert [copy.row for copy in copies] == list(range(20))
     assert [copy.sequence_number for copy in copies] == late.sequence_number.tolist()
     merged = merge_receipts(run, [receipt(results)], copies=copies, seconds=1.0)
@@ -147,15 +145,18 @@ def test_what_a_cut_off_attempt_stores_later_is_found_by_the_last_scan(begin, cl
 
 def test_the_last_scan_also_finds_what_is_reported_as_not_stored(begin, clicks):
     run = begin(delivery="exactly_once")
-    send_partition(run, 0, clicks(4), is_first=True)
-    nowhere = np.full((4, 2), -1)
-    assert sorted(copy.row for copy in find_copies(run, {0: nowhere})) == [0, 1, 2, 3]
+    results = send_partition(run, 0, clicks(4), is_first=True)
+    results["status"] = "unknown"
+    tasks = [{"partition": 0, "run_again": True}]
+    copies = find_copies(run, tasks, {0: results}.get)
+    assert sorted(copy.row for copy in copies) == [0, 1, 2, 3]
 
 
 def test_without_a_task_run_again_the_last_scan_reads_nothing(begin, local_platform):
     run = begin(delivery="exactly_once")
+    tasks = [{"partition": 0, "run_again": False}]
     before = len(local_platform.requests)
-    assert find_copies(run, {}) == []
+    assert find_copies(run, tasks, {}.get) == []
     assert len(local_platform.requests) == before
 
 

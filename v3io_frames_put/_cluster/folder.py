@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pandas as pd
 
 from .._io.stream_admin import Clock
+from .._producer.values import RECORD_ROW
 from ..errors import ConfigError, DataError
 from ..results import collect_results
 
@@ -126,11 +127,12 @@ class ResultsFolder:
         """Whether an attempt came to its end."""
         return self._exists(_part(partition))
 
-    def read_results(self, partition: int, *, packed: bool) -> pd.DataFrame:
+    def read_results(self, partition: int) -> pd.DataFrame:
         """Read a partition's results, as ``put_records`` returns them."""
         data = self._fs.cat_file(self._at(_part(partition)))
         results = pd.read_parquet(io.BytesIO(data))
         attrs = results.attrs
+        packed = RECORD_ROW.name in results
         types = collect_results([], index=None, packed=packed).dtypes
         typed: pd.DataFrame = results.astype(types.to_dict())
         typed.attrs = attrs

@@ -22,7 +22,7 @@ from ..summary import summarize_receipt
 from .run import ClusterRun, remote_stream
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     import pandas as pd
     from numpy.typing import NDArray
@@ -37,20 +37,21 @@ class TaskCopy(NamedTuple):
     sequence_number: int
 
 
-def places_of(results: pd.DataFrame) -> NDArray[np.int64]:
-    """Return where each row is stored by the results: shard and number, or -1."""
-    places = results[["shard_id", "sequence_number"]].fillna(NOWHERE).to_numpy(np.int64)
-    return np.where((results["status"] == "stored").to_numpy()[:, None], places, NOWHERE)
-
-
-def find_copies(run: ClusterRun, places: Mapping[int, NDArray[np.int64]]) -> list[TaskCopy]:
+def find_copies(
+    run: ClusterRun,
+    tasks: Sequence[Mapping[str, Any]],
+    read_results: Callable[[int], pd.DataFrame],
+) -> list[TaskCopy]:
     """Find what tasks of an ``exactly_once`` run stored besides what is in their results.
 
-    ``places`` are `places_of` the results of each partition to look at.
+    ``tasks`` are their receipts. Of those that were run again ``read_results`` is asked for
+    the results, by partition.
     """
-    if not places:
+    again = [task["partition"] for task in tasks if task["run_again"]]
+    if run.delivery != "exactly_once" or not again:
         return []
-    partition_of = {bytes.fromhex(run.task_id(number)): number for number in places}
+    places = {number: _places_of(read_results(number)) for number in again}
+    partition_of = {bytes.fromhex(run.task_id(number)): number for number in again}
     copies = []
     for shard, number, info in _tags(run):
         partition = partition_of.get(info[:RUN_BYTES])
@@ -60,6 +61,12 @@ def find_copies(run: ClusterRun, places: Mapping[int, NDArray[np.int64]]) -> lis
         if tuple(places[partition][tag.first_row]) != (shard, number):
             copies.append(TaskCopy(partition, tag.first_row, shard, number))
     return copies
+
+
+def _places_of(results: pd.DataFrame) -> NDArray[np.int64]:
+    """Return where each row is stored by the results: shard and number, or -1."""
+    places = results[["shard_id", "sequence_number"]].fillna(NOWHERE).to_numpy(np.int64)
+    return np.where((results["status"] == "stored").to_numpy()[:, None], places, NOWHERE)
 
 
 def _tags(run: ClusterRun) -> Iterator[tuple[int, int, Any]]:
