@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import sys
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -89,6 +89,8 @@ def _confirm(question: str) -> bool:
 
 # -- tail ---------------------------------------------------------------------------------
 
+_FOLLOW_SECONDS: Final = 1.0  # between two reads
+
 
 @click.command(cls=GroupedCommand)
 @click.argument("stream")
@@ -108,14 +110,6 @@ def _confirm(question: str) -> bool:
     show_default=True,
     help="Data as it is, a line each; or JSON with shard, number, time and key.",
 )
-@option(
-    "--every",
-    metavar="SECONDS",
-    type=click.FloatRange(min=0, min_open=True),
-    default=1.0,
-    show_default=True,
-    help="Pause between two reads, with --follow.",
-)
 @takes_client
 def tail(  # its options
     stream: str,
@@ -125,7 +119,6 @@ def tail(  # its options
     shards: Sequence[int],
     limit: int | None,
     output: str,
-    every: float,
     client: Client,
 ) -> None:
     """Print the records of STREAM, oldest first within each shard."""
@@ -136,7 +129,7 @@ def tail(  # its options
             click.echo(_format_record(record, output))
             count += 1
         elif follow:
-            time.sleep(every)
+            time.sleep(_FOLLOW_SECONDS)
         else:
             return
         if count == limit:
