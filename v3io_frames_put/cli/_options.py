@@ -10,12 +10,12 @@ import difflib
 import functools
 import os
 import re
-import sys
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
+import msgspec
 
 from ..errors import MissingExtra
 from ._main import KEPT_BACK, LOG_FORMATS, log_to_stderr
@@ -213,19 +213,13 @@ def _spell(param: click.Parameter) -> str:
 
 
 def _load(path: Path) -> dict[str, Any]:
-    if sys.version_info >= (3, 11):
-        import tomllib
-    else:
-        try:
-            import tomli as tomllib
-        except ModuleNotFoundError as error:
-            if error.name != "tomli":
-                raise
-            raise MissingExtra(package="tomli", extra="local") from error
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        values: dict[str, Any] = msgspec.toml.decode(path.read_bytes())
+    except ImportError as error:  # Python itself can from 3.11 on
+        raise MissingExtra(package="tomli", extra="local") from error
+    except msgspec.DecodeError as error:
         raise click.UsageError(f"{path}: this is not valid TOML: {error}") from error
+    return values
 
 
 # -- the keywords of jobs.publish ------------------------------------------------------------
