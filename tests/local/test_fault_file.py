@@ -12,7 +12,7 @@ kind = "answer"
 status = 429
 nth = 3
 times = "forever"
-retry_after_seconds = 1
+headers = { Retry-After = "1" }
 
 [[fault]]
 kind = "answer"

@@ -16,7 +16,7 @@ of the class, above all which requests are meant (see ``Fault``)::
 
     >>> from v3io_frames_put.local import faults
     >>> faults.throttled(retry_after_seconds=5, times=2)
-    Answer(times=2, status=429, retry_after_seconds=5)
+    Answer(times=2, status=429, headers={'Retry-After': '5'})
     >>> faults.lost_answer(nth=3)
     Disconnect(nth=3, stored='all')
 
@@ -82,7 +82,6 @@ class Fault(
     shard: int | None = None  #: Requests to this shard, or with a record for it.
     containing: str | None = None  #: Requests with a record whose Data contains this text.
     min_records: int = 0  #: Requests with at least so many records.
-    min_body_bytes: int = 0  #: Requests with at least so long a body.
     nth: int = 1  #: The first matching request to take, from 1.
     every: int = 1  #: Then every n-th matching request.
     times: int | None = 1  #: How many requests to take. None: no end.
@@ -120,7 +119,6 @@ class Fault(
         return (
             self.function in {"*", request.function}
             and (self.stream is None or _stream_of(request) == self.stream.strip("/"))
-            and _body_bytes(request) >= self.min_body_bytes
             and (not self._asks_body() or self._matches_body(request))
         )
 
@@ -151,7 +149,6 @@ class Answer(Fault, frozen=True, kw_only=True, tag="answer"):
     #: What is stored, at once. None: all with a status below 300 or the platform's own answer,
     #: else none.
     stored: Stored | None = None
-    retry_after_seconds: int | None = None  #: The ``Retry-After`` header.
     wait_seconds: float | None = 0.0  #: Time until the answer begins. None: never.
     drip_seconds: float = 0.0  #: Time from the first byte of the body to the last.
     #: How much of the body is sent. With ``ending="keep"`` the shorter length is announced, and
@@ -197,12 +194,9 @@ class Answer(Fault, frozen=True, kw_only=True, tag="answer"):
         )
 
     def _response(self, platform: Platform, status: int) -> Response:
-        headers = dict(self.headers)
-        if self.retry_after_seconds is not None:
-            headers["Retry-After"] = str(self.retry_after_seconds)
         if self.body is None:
-            return platform.sign(html_response(status, headers))
-        return platform.sign(Response(status, headers, self.body.encode()))
+            return platform.sign(html_response(status, self.headers))
+        return platform.sign(Response(status, self.headers, self.body.encode()))
 
 
 class Disconnect(Fault, frozen=True, kw_only=True, tag="disconnect"):
@@ -331,7 +325,8 @@ class Change(Fault, frozen=True, kw_only=True, tag="change"):
 
 def throttled(retry_after_seconds: int | None = 1, **values: Any) -> Answer:
     """Answer 429 with ``Retry-After``, or without it for None; nothing is stored."""
-    return Answer(status=429, retry_after_seconds=retry_after_seconds, **values)
+    headers = {} if retry_after_seconds is None else {"Retry-After": str(retry_after_seconds)}
+    return Answer(status=429, headers=headers, **values)
 
 
 def unavailable(**values: Any) -> Answer:
@@ -481,12 +476,6 @@ def _body_of(request: Request) -> Body:
 def _contains(record: Record, text: str | None) -> bool:
     """Return whether a record's Data contains a text."""
     return text is not None and text.encode() in record.data
-
-
-def _body_bytes(request: Request) -> int:
-    """Return how long a body is, or is announced to be."""
-    announced = request.header("Content-Length") or ""
-    return len(request.body) or (int(announced) if announced.isdecimal() else 0)
 
 
 def _stream_of(request: Request) -> str:
