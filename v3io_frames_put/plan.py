@@ -329,9 +329,8 @@ def plan_source(
 def _describe_sizes(sizes: NDArray[Any]) -> dict[str, int]:
     if not len(sizes):
         return {}
-    median, p95 = np.quantile(sizes, [0.5, 0.95], method="higher")
-    found = {"min": sizes.min(), "median": median, "p95": p95, "max": sizes.max()}
-    return {name: int(size) for name, size in found.items()}
+    found = np.quantile(sizes, [0, 0.5, 0.95, 1], method="higher")
+    return dict(zip(("min", "median", "p95", "max"), map(int, found), strict=True))
 
 
 class _Survey:

@@ -184,10 +184,7 @@ class Pace:
 
     def measure(self, snapshot: Progress) -> tuple[float | None, float | None]:
         """Return rows stored per second and seconds left; None: not known yet."""
-        first = self._first or replace(
-            snapshot, stored=0, rejected=0, unknown=0, unsent=0, seconds=0
-        )
-        self._first = self._first or snapshot
+        self._first = first = self._first or snapshot
         seconds = snapshot.seconds - first.seconds
         if seconds <= 0:
             return None, None

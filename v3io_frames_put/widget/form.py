@@ -65,14 +65,14 @@ def check_first(first: Mapping[str, Any], frame: pd.DataFrame) -> None:
     check_choice("format", first.get("format", "json"), get_args(Format))
     check_choice("delivery", first.get("delivery", "at_least_once"), get_args(DeliveryMode))
     check_whole("rows_per_record", first.get("rows_per_record", 1), least=1)
-    if not first.get("columns", ["all"]):
+    if first.get("columns") == []:
         raise ConfigError("columns: there are none to send; expected at least one.")
     named = [("columns", name) for name in first.get("columns", ())]
-    for option in _BY_ROW.keys() & first:
-        value = first[option]
+    for option, for_all in _BY_ROW.items():
+        value = first.get(option)
         if isinstance(value, str):
             named.append((option, value))
-        elif not isinstance(value, _BY_ROW[option]):
+        elif value is not None and not isinstance(value, for_all):
             raise ConfigError(
                 f"{option} is a {type(value).__name__}; the form takes a column's name. Make "
                 f"it a column, or call put_records."
