@@ -237,7 +237,7 @@ class TestConfig:
         words = {**places, one: tmp_path / "." / places[other].name}
         done = run(*(word for name, path in words.items() for word in (f"--{name}", path)))
         assert done.exit_code == 2
-        assert "expected two files" in done.stderr
+        assert ", too. Choose another place" in done.stderr
         assert sent(local_platform) == []
         assert config.read_text() == f'files = "{file}"\nstream = "{STREAM}"\n'
 

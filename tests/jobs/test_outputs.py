@@ -65,7 +65,7 @@ def test_a_journal_is_no_input_and_may_have_any_name(tmp_path, file):
 @pytest.mark.parametrize("other", ["failed", "journal"])
 def test_one_place_for_two_outputs(tmp_path, file, other):
     outputs = {"results": tmp_path / "r.parquet", other: tmp_path / "in" / ".." / "r.parquet"}
-    with pytest.raises(ConfigError, match=f"results and {other} are both .*; expected two files"):
+    with pytest.raises(ConfigError, match=f"{other}=.* is the place of results, too"):
         check_outputs(find_files([file]), **outputs)
 
 

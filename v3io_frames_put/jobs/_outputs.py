@@ -17,7 +17,7 @@ from bisect import bisect_left
 from collections import deque
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
-from itertools import chain, combinations
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from uuid import uuid4
@@ -63,28 +63,23 @@ _EXPECTED: Final = "expected a file's name in a folder that exists"
 
 def check_outputs(files: Sequence[InputFile], **outputs: OutputPath) -> None:
     """Refuse to write over what is read, twice to one place, or where no file can be."""
-    inputs = {Path(file.path).resolve() for file in files}
-    places = {name: _resolve(name, path) for name, path in outputs.items() if path is not None}
-    for (one, place), (other, same) in combinations(places.items(), 2):
-        if place == same:
-            raise ConfigError(f"{one} and {other} are both {place}; expected two files.")
-    for name, place in places.items():
-        if place in inputs:
-            raise ConfigError(
-                f"{name}={str(place)!r} is one of the files to publish. Choose another place."
-            )
+    taken = {Path(file.path).resolve(): "one of the files to publish" for file in files}
+    for name, given in outputs.items():
+        if given is None:
+            continue
+        place = _resolve(name, given)
+        refused = f"{name}={str(place)!r} {{}}. Choose another place.".format
+        if place in taken:
+            raise ConfigError(refused(f"is {taken[place]}"))
+        taken[place] = f"the place of {name}, too"
         if name not in ("results", "failed", "summary"):
             continue
-        is_device = name == "summary" and not place.is_dir()  # /dev/stderr, say
-        is_there = place.is_file() or is_device
+        is_there = place.is_file() or (name == "summary" and not place.is_dir())  # /dev/stderr, say
         if not (is_there if place.exists() else os.access(place.parent, os.W_OK)):
-            raise ConfigError(
-                f"{name}={str(place)!r} cannot be written: {_EXPECTED}. Choose another place."
-            )
+            raise ConfigError(refused(f"cannot be written: {_EXPECTED}"))
         if name != "summary" and kind_of(place) not in (None, "parquet"):
             raise ConfigError(
-                f"{place} would be a Parquet file; expected a name that ends with .parquet. "
-                f"Choose another."
+                refused("would be a Parquet file; expected a name that ends with .parquet")
             )
 
 
@@ -354,21 +349,6 @@ _WHY: Final = pa.schema(
 )
 
 
-def failed_schema(path: Path, table: FileTable) -> pa.Schema:
-    """Return the columns of failed rows: those of the input in its types, and reasons.
-
-    Raises ConfigError where Parquet cannot hold one.
-    """
-    names = [f"{INTERNAL}{name}" for name in ("status", "error", "detail")]
-    own = [*table.schema, *(pa.field(name, pa.string()) for name in names), INTERNAL_FIELDS[0]]
-    schema = pa.schema(own, table.schema.metadata)
-    try:
-        pq.ParquetWriter(pa.BufferOutputStream(), schema).close()
-    except (OSError, pa.ArrowException) as error:
-        raise ConfigError(f"{path} cannot be written: {error}. Leave out failed.") from error
-    return schema
-
-
 def check_failed_rows(path: Path) -> None:
     """Refuse to send again what is not a file that ``publish(failed=...)`` wrote."""
     expected = "expected a file that publish wrote for failed (--failed)"
@@ -388,7 +368,9 @@ def write_failed_rows(table: FileTable, sink: Sink, path: Path, *, with_unknown:
     Nothing of the input was kept: files with such rows, and those that were not read to their
     end, are read again. Raises DataError for a file that has changed.
     """
-    schema, count = failed_schema(path, table), 0
+    reasons = [pa.field(f"{INTERNAL}{name}", pa.string()) for name in ("status", "error", "detail")]
+    schema = pa.schema([*table.schema, *reasons, INTERNAL_FIELDS[0]], table.schema.metadata)
+    count = 0
     wanted = pa.array(["rejected", "unsent", *(["unknown"] if with_unknown else [])])
     unread = {file.name for file in table.files[len(table.ends) :]}
     again = unread.union(sink.failing)
