@@ -9,7 +9,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
+from collections import deque
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -227,9 +227,8 @@ class StreamSource(Source):
         self._open_batches = batches
         self._batches: Iterator[pa.RecordBatch] | None = None
         self._opened: list[int] = []
-        self._pending: list[pa.RecordBatch] = []
-        self._first_row = 0  # of the pending batches
-        self._ends: list[int] = []  # of each, in rows of the source
+        self._pending: deque[pa.RecordBatch] = deque()  # from row ``_first_row`` on
+        self._first_row = 0
         self._is_stopped = False
 
     def open(self, position: int) -> Reader:
@@ -244,11 +243,9 @@ class StreamSource(Source):
         """Read batches until there are enough rows or bytes, or no more."""
         if self._batches is None:
             self._batches = self._open_batches(self._opened)
-        passed = bisect_right(self._ends, start)
-        if passed:
-            self._first_row = self._ends[passed - 1]
-            del self._pending[:passed], self._ends[:passed]
-        rows = self._ends[-1] - start if self._ends else 0
+        while self._pending and self._first_row + len(self._pending[0]) <= start:
+            self._first_row += len(self._pending.popleft())
+        rows = self._first_row + sum(map(len, self._pending)) - start
         size = sum(sum(map(measure, batch.columns)) for batch in self._pending)
         while rows == 0 or (rows < num_rows and size < max_bytes):
             try:
@@ -262,7 +259,6 @@ class StreamSource(Source):
                 break
             self._pending.append(batch)
             rows += batch.num_rows
-            self._ends.append(start + rows)
             size += sum(map(measure, batch.columns))
         return min(num_rows, rows)
 
@@ -271,10 +267,8 @@ class StreamSource(Source):
         self._is_stopped = True
 
     def _cut(self, number: int, dtype: pa.DataType, start: int, stop: int) -> pa.ChunkedArray:
-        first, last = bisect_right(self._ends, start), bisect_left(self._ends, stop)
-        chunks = [batch.column(number) for batch in self._pending[first : last + 1]]
-        first_row = self._ends[first - 1] if first else self._first_row
-        return pa.chunked_array(chunks, dtype).slice(start - first_row, stop - start)
+        chunks = [batch.column(number) for batch in self._pending]
+        return pa.chunked_array(chunks, dtype).slice(start - self._first_row, stop - start)
 
 
 def _fail(error: Exception) -> Iterator[pa.RecordBatch]:
