@@ -16,7 +16,7 @@ from .columns import Selection, decide_type
 from .inputs import open_source
 from .json_encoder import JsonEncoder
 from .json_lines import LineEncoder, LineSelection, LineSource
-from .layouts import DETAIL, INVALID, to_numpy
+from .layouts import DETAIL, INVALID
 from .packs import Packer
 from .records import CELL_BYTES, Blocks, Encoder, Records, RowEncoder, Skip
 from .rejections import InvalidCells, RejectionLog
@@ -154,7 +154,7 @@ class RawEncoder(Encoder):
         values = to_bytes(window.columns[self._column.number], name, log)
         if not values.null_count:
             return values
-        for row in np.flatnonzero(to_numpy(values.is_null())):
+        for row in pc.indices_nonzero(values.is_null()).to_pylist():
             detail = f"column {name!r} holds neither bytes nor text here."
             log.add(row, "UnencodableValue", f"{detail} Fill it, or leave the row out.")
         return pc.fill_null(values, b"")

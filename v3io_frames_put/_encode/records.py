@@ -232,11 +232,8 @@ class RowEncoder:
 
     def _reject(self, reason: tuple[str, str]) -> _Payloads:
         """Return one row that is rejected."""
-        dtype = self.encoder.payload_type
-        blank = pa.array([b""], dtype) if pt.is_binary(dtype) else pa.nulls(1, dtype)
-        return _Payloads(
-            blank, np.zeros(1, np.int64), self.router.blank(), RejectionLog({0: reason})
-        )
+        blank, log = pa.nulls(1, self.encoder.payload_type), RejectionLog({0: reason})
+        return _Payloads(blank, np.zeros(1, np.int64), self.router.blank(), log)
 
     def _to_records(self, first_row: int, done: _Payloads, skip: Skip | None) -> Records:
         """Return the rows of a window without those that are rejected or skipped."""

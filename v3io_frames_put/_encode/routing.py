@@ -132,7 +132,7 @@ def _number_shards(values: pa.Array | np.ndarray, name: str, log: RejectionLog) 
     wide = pa.uint64() if pt.is_unsigned_integer(values.type) else pa.int64()
     least, beyond = pa.scalar(0, wide), pa.scalar(MAX_SHARDS, wide)
     inside = pc.and_(pc.greater_equal(values, least), pc.less(values, beyond))
-    for row in _true_rows(pc.invert(inside)):
+    for row in pc.indices_nonzero(pc.invert(inside)).to_pylist():
         detail = f"column {name!r} holds shard {values[row]}; expected 0 to {MAX_SHARDS - 1:,}."
         log.add(row, "ShardIdInvalid", f"{detail} Correct it.")
     return pc.if_else(inside, values, None).cast(pa.int32())
@@ -152,15 +152,9 @@ def _reject_long(
     values: pa.Array, name: str, max_bytes: int, error: str, log: RejectionLog
 ) -> None:
     lengths = pc.binary_length(values)
-    for row in _true_rows(pc.greater(lengths, max_bytes)):
+    for row in pc.indices_nonzero(pc.greater(lengths, max_bytes)).to_pylist():
         detail = f"column {name!r} holds {lengths[row].as_py():,} bytes; at most {max_bytes:,}"
         log.add(row, error, f"{detail} are allowed. Shorten it.")
-
-
-def _true_rows(mask: pa.BooleanArray) -> np.ndarray:
-    if not mask.true_count:
-        return np.empty(0, dtype=np.int64)
-    return np.flatnonzero(to_numpy(pc.fill_null(mask, False)))  # noqa: FBT003 - Arrow's signature
 
 
 def _convert_cells(
