@@ -13,7 +13,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
-from uuid import uuid4
 
 from . import _html
 from ._producer.classification import describe_cause
@@ -155,18 +154,17 @@ class CellOutput:
     widget, only its repr does.
     """
 
-    def __init__(self) -> None:
-        self._id = uuid4().hex
-        self.is_shown = False
+    _handle: Any = None  # an IPython.display.DisplayHandle, once it is shown
 
     def show(self, html: str, text: str) -> None:
         """Show it below the cell that runs now, or replace what is there."""
-        import IPython.display as shown
+        from IPython.display import display
 
-        display: Any = shown.display
         data = {"text/html": html, "text/plain": text}
-        display(data, raw=True, display_id=self._id, update=self.is_shown)
-        self.is_shown = True
+        if self._handle is None:
+            self._handle = display(data, raw=True, display_id=True)  # type: ignore[no-untyped-call]
+        else:
+            self._handle.update(data, raw=True)
 
 
 # -- bars ----------------------------------------------------------------------------------

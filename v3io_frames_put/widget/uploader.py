@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import ipywidgets as widgets
 import pandas as pd
-from traitlets import Any as AnyTrait
-from traitlets import Unicode
+import traitlets
 
 from .. import _html, errors
 from .._html import plural
@@ -74,8 +73,8 @@ class Uploader(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
         Of the last upload. None: there was none, or it failed before anything was sent.
     """
 
-    status = Unicode("idle")
-    progress = AnyTrait(None, allow_none=True)
+    status = traitlets.Unicode("idle")
+    progress = traitlets.Any(None, allow_none=True)
 
     _thread: threading.Thread | None = None  # ``close`` is called even if ``__init__`` failed
     _background: ThreadPoolExecutor | None = None
