@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ._cluster.folder import OPEN, ResultsFolder, StopFlag, check_index
 from ._cluster.receipt import find_copies, merge_receipts, report_unstored, with_results
-from ._cluster.run import begin_run, check_options, receipt_of, send_partition
+from ._cluster.run import begin_run, make_run, receipt_of, send_partition
 from ._public import public
 from ._run import plan_data
 from .errors import Interrupted, MissingExtra, PutRecordsError, UnsupportedType
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from ._cluster.run import ClusterOptions, ClusterRun
+    from ._cluster.run import ClusterRun
 
 __all__ = ["put_records"]
 
@@ -83,11 +83,11 @@ def put_records(
     PutRecordsError
         As in `v3io_frames_put.put_records`; ``.results`` reads what was written.
     """
-    checked = check_options(options).share_among(_tasks_at_once(ddf.npartitions))
+    run = make_run(stream, options).share_among(_tasks_at_once(ddf.npartitions))
     meta = ddf._meta  # noqa: SLF001  # columns and types, as every extension of Dask takes them
-    _check_objects(meta, checked)
+    _check_objects(meta, run)
     folder = ResultsFolder(results_path)
-    run = begin_run(stream, checked, meta)
+    run = begin_run(run, meta)
     folder.make(run.run_id)
     job = _DaskRun(run, folder, meta, ddf.divisions)
     ended = job.graph(ddf)
@@ -142,7 +142,7 @@ class _DaskRun:
     def finish(self, receipt: dict[str, Any]) -> Any:
         """Return what reads the results; report rows that are not stored."""
         results = self._read(range(receipt["tasks"]))
-        report_unstored(receipt, results, on_error=self._run.options.on_error)
+        report_unstored(receipt, results, on_error=self._run.on_error)
         return results
 
     def explain(self, cause: BaseException) -> BaseException:
@@ -241,12 +241,12 @@ def _tasks_at_once(partitions: int) -> int:
     return max(1, min(partitions, threads))
 
 
-def _check_objects(meta: pd.DataFrame, options: ClusterOptions) -> None:
+def _check_objects(meta: pd.DataFrame, run: ClusterRun) -> None:
     """Refuse Python objects for Arrow: their type is decided over the whole column."""
-    if options.row_options.format != "arrow":
+    if run.row_options.format != "arrow":
         return
-    as_json = replace(options.row_options, format="json", rows_per_record=1)
-    for column in plan_data(meta, as_json, options.delivery_options).columns:
+    as_json = replace(run.row_options, format="json", rows_per_record=1)
+    for column in plan_data(meta, as_json, run.delivery_options).columns:
         if column.type is None:
             advice = (
                 "whose Arrow type is decided over the whole column, and no task sees that. "

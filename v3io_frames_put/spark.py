@@ -9,7 +9,6 @@ same rows and knows whether it is the first.
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -17,7 +16,7 @@ import pyarrow as pa
 
 from ._cluster.folder import not_empty
 from ._cluster.receipt import find_copies, merge_receipts, report_unstored, with_results
-from ._cluster.run import ClusterRun, all_unknown, begin_run, check_options, send_partition, spool
+from ._cluster.run import ClusterRun, all_unknown, begin_run, make_run, send_partition, spool
 from ._io.stream_admin import Clock
 from ._producer.values import RECORD_ROW, SCHEMA, Failure
 from ._public import public
@@ -101,23 +100,22 @@ def put_records(
     PutRecordsError
         As in `v3io_frames_put.put_records`; ``.results`` reads what is known.
     """
-    checked = check_options(options)
+    run = make_run(stream, options)
     session = sdf.sparkSession
-    _refuse_speculation(session, checked.delivery_options.delivery)
+    _refuse_speculation(session, run.delivery)
     named = [index_col] if isinstance(index_col, str) else list(index_col)
-    schema = _results_schema(sdf, named, packed=checked.row_options.is_packed)
+    schema = _results_schema(sdf, named, packed=run.is_packed)
     folder = _HadoopFolder(session, results_path)
-    run = begin_run(stream, checked, sdf.limit(0).toArrow())
+    run = begin_run(run, sdf.limit(0).toArrow())
     folder.make()
     rows = _keep_input(sdf, folder)
-    tasks = _tasks_at_once(session, rows.rdd.getNumPartitions())
-    run = replace(run, options=run.options.share_among(tasks))
+    run = run.share_among(_tasks_at_once(session, rows.rdd.getNumPartitions()))
     began = Clock().now()
     job = _SparkRun(run, folder, schema, named)
     job.send(rows)
     receipt = job.conclude(began)
     results = job.read().drop(_RECEIPT)
-    report_unstored(receipt, results, on_error=checked.on_error)
+    report_unstored(receipt, results, on_error=run.on_error)
     return results
 
 

@@ -14,8 +14,8 @@ from tests.cluster.conftest import STREAM
 from tests.internals import (
     StreamSource,
     begin_run,
-    check_options,
     find_copies,
+    make_run,
     merge_receipts,
     send_partition,
 )
@@ -27,7 +27,7 @@ from v3io_frames_put.local import LocalPlatform, faults
 def begin(client, clicks):
     def begin(**options):
         given = {"client": client, **options}
-        return begin_run(STREAM, check_options(given), clicks(0))
+        return begin_run(make_run(STREAM, given), clicks(0))
 
     return begin
 
@@ -192,12 +192,12 @@ def test_receipts_are_added_up(begin, clicks):
 
 def test_a_missing_stream_is_reported_before_any_task(client, clicks):
     with pytest.raises(StreamNotFound):
-        begin_run("users/none", check_options({"client": client}), clicks(0))
+        begin_run(make_run("users/none", {"client": client}), clicks(0))
 
 
 def test_a_run_travels_without_its_secrets(local_platform, client, clicks):
     options = {"client": Client(local_platform.endpoint, "a-secret-key")}
-    run = begin_run(STREAM, check_options(options), clicks(0))
+    run = begin_run(make_run(STREAM, options), clicks(0))
     carried = pickle.dumps(run)
     assert b"a-secret-key" not in carried
     assert "a-secret-key" not in repr(run)
@@ -214,7 +214,7 @@ def test_a_worker_takes_its_secrets_from_its_environment(
 ):
     with LocalPlatform(access_key="the-key") as platform:
         platform.create_stream(STREAM)
-        run = begin_run(STREAM, check_options({"client": platform.client()}), clicks(0))
+        run = begin_run(make_run(STREAM, {"client": platform.client()}), clicks(0))
         monkeypatch.setenv("V3IO_ACCESS_KEY", worker)
         results = send_partition(pickle.loads(pickle.dumps(run)), 0, clicks(1), is_first=True)
     assert results.status.tolist() == [status]
@@ -237,18 +237,18 @@ def test_a_worker_takes_its_secrets_from_its_environment(
 )
 def test_options_without_a_meaning_on_a_cluster_are_refused(client, options, message):
     with pytest.raises(ConfigError, match=message):
-        check_options({"client": client, **options})
+        make_run(STREAM, {"client": client, **options})
 
 
 def test_client_info_beside_tags_is_refused_before_any_task(client, clicks):
-    options = check_options({"client": client, "delivery": "exactly_once", "client_info": b"x"})
+    run = make_run(STREAM, {"client": client, "delivery": "exactly_once", "client_info": b"x"})
     with pytest.raises(ConfigError, match="writes its tags there"):
-        begin_run(STREAM, options, clicks(0))
+        begin_run(run, clicks(0))
 
 
 def test_an_option_that_there_is_not_is_refused_as_python_does(client):
     with pytest.raises(TypeError, match="'colums'"):
-        check_options({"client": client, "colums": ["n"]})
+        make_run(STREAM, {"client": client, "colums": ["n"]})
 
 
 @pytest.mark.parametrize(
@@ -256,8 +256,8 @@ def test_an_option_that_there_is_not_is_refused_as_python_does(client):
     [(8, 1, 8), (8, 3, 2), (8, 100, 1), (1, 2, 1), (100, 8, 12)],
 )
 def test_requests_under_way_are_shared_by_the_tasks_at_once(client, max_in_flight, tasks, share):
-    options = check_options({"client": client, "max_in_flight": max_in_flight})
-    assert options.share_among(tasks).delivery_options.max_in_flight == share
+    run = make_run(STREAM, {"client": client, "max_in_flight": max_in_flight})
+    assert run.share_among(tasks).delivery_options.max_in_flight == share
 
 
 def test_each_task_has_a_run_id_of_its_own_and_keeps_it(begin):
@@ -269,5 +269,5 @@ def test_each_task_has_a_run_id_of_its_own_and_keeps_it(begin):
 
 
 def test_a_retry_of_the_client_travels_along(client, clicks):
-    run = begin_run(STREAM, check_options({"client": client}), clicks(0))
-    assert pickle.loads(pickle.dumps(run)).options.client.retry == Retry(settle_seconds=0.2)
+    run = begin_run(make_run(STREAM, {"client": client}), clicks(0))
+    assert pickle.loads(pickle.dumps(run)).client.retry == Retry(settle_seconds=0.2)

@@ -13,7 +13,7 @@ import os
 import secrets
 import tempfile
 from contextlib import contextmanager
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -62,16 +62,63 @@ _DELIVERY: Final = ("delivery", "order", "max_in_flight", "max_in_flight_bytes")
 _ROUTES: Final = ("partition_key", "shard", "client_info")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClusterOptions:
-    """Checked options; ``delivery_options`` are those of each task."""
+@contextmanager
+def spool(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table | None]:
+    """Write batches to a file of this machine, and map it; None: there are none."""
+    folder = os.environ.get("SPARK_LOCAL_DIRS", "").split(",")[0] or None
+    with tempfile.TemporaryDirectory(dir=folder, prefix="v3io-put-") as place:
+        path = str(Path(place) / "rows.arrow")
+        all_batches = iter(batches)
+        first = next(all_batches, None)
+        if first is None:
+            yield None
+            return
+        with pa.ipc.new_file(path, first.schema) as writer:
+            for batch in chain([first], all_batches):
+                writer.write_batch(batch)
+        with pa.memory_map(path) as source:
+            table = pa.ipc.open_file(source).read_all()
+            yield table if table.num_rows else None
 
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterRun:
+    """What every task of a run gets.
+
+    It pickles without a secret: a `Client` takes those from the environment where it
+    is loaded.
+
+    Attributes
+    ----------
+    delivery_options : DeliveryOptions
+        Those of each task.
+    starts : dict of str to int
+        Per shard, its last number before the run (``exactly_once``); a shard that is
+        not there was empty.
+    has_credentials : bool
+        Whether the driver has a key or a password; then each task needs one.
+    """
+
+    run_id: str
+    stream: StreamPath
     client: Client
     row_options: RowOptions
     delivery_options: DeliveryOptions
     on_error: str
+    has_credentials: bool
+    starts: Mapping[str, int] = field(default_factory=dict)
 
-    def share_among(self, tasks: int) -> ClusterOptions:
+    @property
+    def is_packed(self) -> bool:
+        """Whether a record holds several rows."""
+        return self.row_options.is_packed
+
+    @property
+    def delivery(self) -> str:
+        """The delivery of every task."""
+        return self.delivery_options.delivery
+
+    def share_among(self, tasks: int) -> ClusterRun:
         """Cut ``max_in_flight`` into a share for each of so many tasks at once.
 
         With ``"auto"`` each finds its own share, which is a fair one.
@@ -81,9 +128,33 @@ class ClusterOptions:
         delivery_options = replace(self.delivery_options, max_in_flight=share)
         return replace(self, delivery_options=delivery_options)
 
+    def task_id(self, partition: int) -> str:
+        """Make the run id of the task that sends a partition: the same in each attempt."""
+        return hashlib.sha256(f"{self.run_id}:{partition}".encode()).hexdigest()[:16]
 
-def check_options(given: Mapping[str, Any]) -> ClusterOptions:
-    """Check the options of ``put_records`` that a user gave.
+    def plan_task(
+        self, partition: int, data: Any, cancel: threading.Event | None = None
+    ) -> RunPlan:
+        """Plan the upload of a partition; nothing is sent."""
+        if self.has_credentials and not _has_credentials(self.client):
+            raise ConfigError(
+                "this worker does not know who we are: a Client travels without its secrets, and "
+                "V3IO_ACCESS_KEY is not set here. Set it in the environment of every worker."
+            )
+        plan = plan_run(
+            data,
+            self.stream,
+            client=self.client,
+            row_options=self.row_options,
+            delivery_options=self.delivery_options,
+            progress=False,
+            cancel=cancel,
+        )
+        return replace(plan, run_id=self.task_id(partition))
+
+
+def make_run(stream: str, given: Mapping[str, Any]) -> ClusterRun:
+    """Make a run of the options of ``put_records`` that a user gave; they are checked.
 
     Raises
     ------
@@ -113,103 +184,24 @@ def check_options(given: Mapping[str, Any]) -> ClusterOptions:
     rows = RowOptions(**{option.name: options[option.name] for option in fields(RowOptions)})
     given_delivery = {name: options[name] for name in _DELIVERY}
     delivery = DeliveryOptions(**given_delivery, retry=client.retry, limits=client.limits)
-    return ClusterOptions(
-        client=client, row_options=rows, delivery_options=delivery, on_error=options["on_error"]
+    return ClusterRun(
+        run_id=secrets.token_hex(8),
+        stream=client.locate(stream),
+        client=client,
+        row_options=rows,
+        delivery_options=delivery,
+        on_error=options["on_error"],
+        has_credentials=_has_credentials(client),
     )
 
 
-@contextmanager
-def spool(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table | None]:
-    """Write batches to a file of this machine, and map it; None: there are none."""
-    folder = os.environ.get("SPARK_LOCAL_DIRS", "").split(",")[0] or None
-    with tempfile.TemporaryDirectory(dir=folder, prefix="v3io-put-") as place:
-        path = str(Path(place) / "rows.arrow")
-        all_batches = iter(batches)
-        first = next(all_batches, None)
-        if first is None:
-            yield None
-            return
-        with pa.ipc.new_file(path, first.schema) as writer:
-            for batch in chain([first], all_batches):
-                writer.write_batch(batch)
-        with pa.memory_map(path) as source:
-            table = pa.ipc.open_file(source).read_all()
-            yield table if table.num_rows else None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClusterRun:
-    """What every task of a run gets.
-
-    It pickles without a secret: a `Client` takes those from the environment where it
-    is loaded.
-
-    Attributes
-    ----------
-    starts : dict of str to int
-        Per shard, its last number before the run (``exactly_once``); a shard that is
-        not there was empty.
-    has_credentials : bool
-        Whether the driver has a key or a password; then each task needs one.
-    """
-
-    run_id: str
-    stream: StreamPath
-    options: ClusterOptions
-    starts: Mapping[str, int]
-    has_credentials: bool
-
-    @property
-    def is_packed(self) -> bool:
-        """Whether a record holds several rows."""
-        return self.options.row_options.is_packed
-
-    @property
-    def delivery(self) -> str:
-        """The delivery of every task."""
-        return self.options.delivery_options.delivery
-
-    def task_id(self, partition: int) -> str:
-        """Make the run id of the task that sends a partition: the same in each attempt."""
-        return hashlib.sha256(f"{self.run_id}:{partition}".encode()).hexdigest()[:16]
-
-    def plan_task(
-        self, partition: int, data: Any, cancel: threading.Event | None = None
-    ) -> RunPlan:
-        """Plan the upload of a partition; nothing is sent."""
-        client = self.options.client
-        if self.has_credentials and not _has_credentials(client):
-            raise ConfigError(
-                "this worker does not know who we are: a Client travels without its secrets, and "
-                "V3IO_ACCESS_KEY is not set here. Set it in the environment of every worker."
-            )
-        plan = plan_run(
-            data,
-            self.stream,
-            client=client,
-            row_options=self.options.row_options,
-            delivery_options=self.options.delivery_options,
-            progress=False,
-            cancel=cancel,
-        )
-        return replace(plan, run_id=self.task_id(partition))
-
-
-def begin_run(stream: str, options: ClusterOptions, empty: Any) -> ClusterRun:
+def begin_run(run: ClusterRun, empty: Any) -> ClusterRun:
     """Check what can be checked before any task, and note where the shards end.
 
     ``empty`` has the data's columns and types, without rows.
     """
-    client = options.client
-    run = ClusterRun(
-        run_id=secrets.token_hex(8),
-        stream=client.locate(stream),
-        options=options,
-        starts={},
-        has_credentials=_has_credentials(client),
-    )
     run.plan_task(0, empty)
-    shards = client.describe_stream(run.stream).shards
+    shards = run.client.describe_stream(run.stream).shards
     if run.delivery != "exactly_once":
         return run
     ends = find_ends(remote_stream(run), range(shards))
@@ -218,7 +210,7 @@ def begin_run(stream: str, options: ClusterOptions, empty: Any) -> ClusterRun:
 
 def remote_stream(run: ClusterRun) -> StreamAdmin:
     """Return the run's stream, to be read."""
-    return run.options.client._admin(run.stream)  # noqa: SLF001  # no verb of the public
+    return run.client._admin(run.stream)  # noqa: SLF001  # no verb of the public
 
 
 def _has_credentials(client: Client) -> bool:
