@@ -93,7 +93,7 @@ class LocalPlatform:
         self._rules, self._clock = rules, clock
         self._first_faults = tuple(faults or ())
         self._log = RequestLog()
-        self._running: tuple[FaultProxy, Server] | None = None
+        self._running: Server | None = None
         self._stopped = threading.Event()
 
     def start(self) -> Self:
@@ -116,7 +116,7 @@ class LocalPlatform:
             platform.close()
             raise
         self._stopped.clear()
-        self._running = proxy, server
+        self._running = server
         return self
 
     def stop(self) -> None:
@@ -124,11 +124,10 @@ class LocalPlatform:
 
         Without ``data_dir`` everything stored is gone.
         """
-        running, self._running = self._running, None
-        if running is not None:
-            proxy, server = running
+        server, self._running = self._running, None
+        if server is not None:
             server.stop()
-            proxy.platform.close()
+            server.proxy.platform.close()
             self._stopped.set()
 
     def __enter__(self) -> Self:
@@ -142,7 +141,7 @@ class LocalPlatform:
         self._stopped.wait()
 
     @property
-    def _parts(self) -> tuple[FaultProxy, Server]:
+    def _server(self) -> Server:
         if self._running is None:
             raise RuntimeError("The local platform is not running. Call start() first.")
         return self._running
@@ -150,9 +149,8 @@ class LocalPlatform:
     @property
     def endpoint(self) -> str:
         """The URL to give to a client, such as ``http://127.0.0.1:40123``."""
-        _, server = self._parts
         scheme = "http" if self._tls is None else "https"
-        return f"{scheme}://{server.host}:{server.port}"
+        return f"{scheme}://{self._server.host}:{self._server.port}"
 
     def client(self, **options: Any) -> Client:
         """Make a client of this package for this platform.
@@ -174,22 +172,22 @@ class LocalPlatform:
     @property
     def platform(self) -> Platform:
         """The platform behind the server, with all that can be done without a request."""
-        return self._parts[0].platform
+        return self._server.proxy.platform
 
     # faults
 
     @property
     def faults(self) -> tuple[Fault, ...]:
         """What goes wrong; setting it restarts the counts."""
-        return self._parts[0].faults
+        return self._server.proxy.faults
 
     @faults.setter
     def faults(self, faults: Iterable[Fault]) -> None:
-        self._parts[0].faults = tuple(faults)
+        self._server.proxy.faults = tuple(faults)
 
     def hold(self) -> AbstractContextManager[None]:
         """Hold back every answer during the block; requests are handled nonetheless."""
-        return self._parts[1].hold()
+        return self._server.hold()
 
     # what happened
 
@@ -243,8 +241,7 @@ class LocalPlatform:
 
     def clear(self) -> None:
         """Remove streams and files, restore the faults of the start, forget the log."""
-        proxy, server = self._parts
-        server.cancel_delayed_writes()
-        proxy.faults = self._first_faults
-        proxy.platform.clear()
+        self._server.cancel_delayed_writes()
+        self.faults = self._first_faults
+        self.platform.clear()
         self._log.clear()

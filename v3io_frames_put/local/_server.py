@@ -86,7 +86,7 @@ class Server:
         tls: ssl.SSLContext | None = None,
         hosts: frozenset[str] | None = None,
     ) -> None:
-        self._proxy, self._log, self._tls, self._hosts = proxy, log, tls, hosts
+        self.proxy, self._log, self._tls, self._hosts = proxy, log, tls, hosts
         self._socket = socket.create_server(address, backlog=_BACKLOG)
         self.host, self.port = self._socket.getsockname()[:2]
         self._ready, self._released = Event(), asyncio.Event()
@@ -199,11 +199,11 @@ class Server:
         refusal = None if self._hosts is None else refuse_foreign(head, self._hosts)
         if refusal is not None:
             return Exchange(response=refusal)
-        exchange = self._proxy.before_body(head, arrival)
+        exchange = self.proxy.before_body(head, arrival)
         if exchange is not None:
             return exchange
         # The rest of a body that is too long is not kept: aiohttp drops it and hangs up.
-        refusal = self._proxy.platform.refuse_size(head, http.content_length or 0)
+        refusal = self.proxy.platform.refuse_size(head, http.content_length or 0)
         if refusal is not None:
             return Exchange(response=refusal)
         if (head.header("Expect") or "").lower() == "100-continue":
@@ -212,14 +212,14 @@ class Server:
         try:
             async for part in http.content.iter_any():
                 body += part
-                refusal = self._proxy.platform.refuse_size(head, len(body))
+                refusal = self.proxy.platform.refuse_size(head, len(body))
                 if refusal is not None:
                     return Exchange(response=refusal)
         except (ConnectionError, web.RequestPayloadError):  # the client went, or sent no HTTP
             return Exchange(response=None, ending="reset")
         arrival.body_bytes = len(body)
         request = Request(head.method, head.path, head.query, head.headers, bytes(body))
-        return self._proxy.after_body(request, arrival)
+        return self.proxy.after_body(request, arrival)
 
     def _follow_up(self, exchange: Exchange) -> None:
         """Start what happens after an exchange."""
@@ -243,13 +243,13 @@ class Server:
 
     async def _write_later(self, write: DelayedWrite) -> None:
         await asyncio.sleep(write.after_seconds)
-        self._proxy.apply_delayed_write(write)
+        self.proxy.apply_delayed_write(write)
         self._log.notify()
 
     async def _restart(self, down_seconds: float) -> None:
         """Go down and come back on the same port."""
         self._cut_connections()
-        self._proxy.restart()
+        self.proxy.restart()
         if down_seconds:
             await asyncio.sleep(down_seconds)
             self._socket = socket.create_server((self.host, self.port), backlog=_BACKLOG)
