@@ -46,6 +46,16 @@ def test_data_may_fill_the_limit_and_no_more(rows_per_record):
     assert refused[4][0] == "DataTooLarge"
 
 
+def test_rows_that_did_not_fit_a_window_are_rejected_in_the_next():
+    # The long texts end the first window before the infinity that was found in it.
+    frame = pd.DataFrame({"d": [{"t": "x" * 1_000}] * 9_000, "f": [1.0] * 8_000 + [np.inf] * 1_000})
+    windows = list(plan_rows(frame).records())
+    assert windows[0].num_rows < 8_000
+    assert sum(len(records.rows) for records in windows) == 8_000
+    refused = np.concatenate([records.rejections.rows for records in windows])
+    assert refused.tolist() == list(range(8_000, 9_000))
+
+
 def test_raw_data_may_fill_the_limit_and_no_more():
     rows, refused = encode(pa.table({"a": [b"x" * 39, b"x" * 40, b"x" * 41, None]}), format="raw")
     assert rows == [0, 1]

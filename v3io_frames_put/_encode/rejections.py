@@ -50,11 +50,11 @@ class RejectionLog:
         self.reasons.setdefault(int(row), (name, detail))
 
     def keep(self, num_rows: int) -> np.ndarray | None:
-        """Return the mask of rows that are not rejected; None when all are fine."""
+        """Return the mask of the first rows that are not rejected; None when all are fine."""
         if not self.reasons:
             return None
         mask = np.ones(num_rows, dtype=bool)
-        mask[list(self.reasons)] = False
+        mask[[row for row in self.reasons if row < num_rows]] = False
         return mask
 
     def close(self, first_row: int, num_rows: int, skip: np.ndarray | None) -> Rejections:
