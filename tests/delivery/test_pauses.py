@@ -72,6 +72,15 @@ def test_attempts_bound_the_requests_that_carry_a_row(attempts):
     assert run.sizes == [8] * attempts
 
 
+def test_attempts_bound_the_halves_of_a_batch_that_was_split():
+    faults = [local.faults.Answer(status=413), local.faults.unavailable(stored="none", **FOR_EVER)]
+    run = Run(faults, one_by_one(8, retry=Retry(attempts=1)))
+    results = run.send(rows_frame(8))
+    assert run.sizes[:2] == [8, 4]
+    assert results.attempts.max() == 2
+    assert len(run.sizes) <= 3
+
+
 def test_pauses_grow_to_the_cap_with_full_jitter():
     faults = [local.faults.throttled(retry_after_seconds=None, times=10)]
     run = Run(faults, one_by_one(1), delay=lambda: 0.0, draw=lambda: 0.5)

@@ -21,6 +21,7 @@ how it ended, ``wake_at`` returns when to call again.
 from __future__ import annotations
 
 import itertools
+import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
@@ -427,7 +428,7 @@ class Producer:
         pause = next_pause(
             retry, failures=batch.failures, failing_seconds=failing_seconds, context=context
         )
-        if pause is None or batch.attempts == retry.attempts:
+        if pause is None or batch.attempts >= (retry.attempts or math.inf):
             self._give_up(batch, failing_seconds)
             return
         self._note_retry(batch)
