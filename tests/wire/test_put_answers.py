@@ -76,6 +76,11 @@ def test_a_refusal_without_a_name_is_still_a_refusal(message):
     assert (reported.errors.codes, reported.errors.names) == ([-7], ["unnamed"])
 
 
+def test_an_error_has_one_name_in_every_spelling():
+    reported = parse_put_answer(body(refused(-5, "ShardIDOutOfRange"), failed=1), sent(1))
+    assert reported.errors.names == ["ShardIDOutOfRangeException"]
+
+
 def test_numbers_may_have_gaps_and_begin_anywhere():
     reported = parse_put_answer(body(stored(0, 5), stored(0, 900), stored(7, 1)), sent())
     assert reported.sequence_number.tolist() == [5, 900, 1]

@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 
 from ..errors import ProtocolError
-from .api import LAST_SEQUENCE_NUMBER, Answer, UnreadableJsonError, parse_json
+from .api import LAST_SEQUENCE_NUMBER, Answer, UnreadableJsonError, canonical_name, parse_json
 from .bodies import NO_SHARD, Entries
 
 if TYPE_CHECKING:
@@ -239,7 +239,6 @@ def parse_record_page(answer: Answer) -> RecordPage:
 
 
 NOWHERE: Final = -1  # shard and number of a record that is not (known to be) stored
-_MAX_NAME: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -337,7 +336,7 @@ def _answer_columns(records: list[_Entry], failed: int) -> PutAnswer:
 
 
 def _name(message: Any) -> str:
-    return message[:_MAX_NAME] if message and isinstance(message, str) else "unnamed"
+    return canonical_name(message) if message and isinstance(message, str) else "unnamed"
 
 
 def _numbers(field: str, values: Iterable[Any]) -> NDArray[np.int64]:
