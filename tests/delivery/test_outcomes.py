@@ -55,6 +55,16 @@ def test_a_stored_row_has_its_place_and_no_error():
     ]  # fmt: skip
 
 
+def test_more_attempts_than_their_column_holds_are_not_counted():
+    earlier = make_prior([3], attempts=[32_000])  # unknown
+    for prior, attempts in ((earlier, 1_000), (None, 40_000)):
+        outcomes = Outcomes(prior_outcomes=prior)
+        outcomes.open(1)
+        outcomes.record(rows(0), "stored", shard_id=2, sequence_number=5, attempts=attempts)
+        [row] = table(outcomes.finish())
+        assert (row["status"], row["sequence_number"], row["attempts"]) == ("stored", 5, 32_767)
+
+
 def test_a_failed_row_has_its_reason_and_no_place():
     outcomes = Outcomes()
     outcomes.open(1)

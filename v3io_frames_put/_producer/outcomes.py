@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 _NAMES: Final = PAGE.names or ()
 _CODES: Final = {status: code for code, status in enumerate(STATUSES)}
+_MOST_ATTEMPTS: Final = np.iinfo(np.int16).max  # of a column of 16 bits: more are not counted
 _FOUND: Final = ("maybe_duplicate", "shard_id", "sequence_number")  # what a look-up learns
 
 
@@ -224,10 +225,12 @@ class Outcomes:
     def _write(
         self, rows: NDArray[np.int64], status: Status, attempts: int, columns: dict[str, Any]
     ) -> None:
+        attempts = min(attempts, _MOST_ATTEMPTS)
         for page, which, within in self._by_page(rows):
             written = page.columns
             written["status"][within] = _CODES[status]
-            written["attempts"][within] += attempts
+            before = np.minimum(written["attempts"][within], _MOST_ATTEMPTS - attempts)
+            written["attempts"][within] = before + attempts
             for name, value in columns.items():
                 written[name][within] = value[which] if isinstance(value, np.ndarray) else value
             page.num_open -= len(rows[which])
