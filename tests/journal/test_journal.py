@@ -383,6 +383,26 @@ def test_a_full_disk_stops_the_run_and_nothing_is_sent_unrecorded(platform, path
     assert after.maybe_duplicate.sum() == 1_000  # their answer is not on record
 
 
+def test_a_disk_that_is_full_when_the_starts_are_synced_stops_the_run(platform, path, monkeypatch):
+    connect = sqlite3.connect
+
+    class Full(sqlite3.Connection):
+        def execute(self, statement, *values):
+            if "wal_checkpoint" in statement:
+                raise sqlite3.OperationalError("database or disk is full")
+            return super().execute(statement, *values)
+
+    monkeypatch.setattr(sqlite3, "connect", lambda *a, **k: connect(*a, factory=Full, **k))
+    with pytest.raises(
+        PutRecordsError, match="cannot be written: database or disk is full"
+    ) as full:
+        put(platform, path, delivery="exactly_once")
+    assert set(full.value.results.status) == {"unsent"}
+    assert not rows_on(platform)
+    monkeypatch.undo()
+    assert (put(platform, path, delivery="exactly_once").status == "stored").all()
+
+
 @pytest.mark.parametrize("rows_per_record", [1, 3])
 def test_a_lost_answer_is_looked_up_by_the_next_process(platform, path, rows_per_record):
     platform.faults = [faults.lost_answer()]

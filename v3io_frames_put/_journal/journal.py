@@ -336,11 +336,12 @@ class Journal(RunLog):
             self._write_requests()
             if with_outcomes:
                 self._write_outcomes()
-        if self._starts is not None:
-            self._store.sync()
+        has_starts = self._starts is not None
         self._sent, self._checked, self._starts = [], [], None
         if with_outcomes:
             self._forget_outcomes()
+        if has_starts:
+            self._store.sync()
 
     def conclude(
         self,

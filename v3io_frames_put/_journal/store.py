@@ -174,14 +174,20 @@ class Store:
             self._sums = before
             if self._database.in_transaction:
                 self._database.execute("rollback")
-            raise PutRecordsError(
-                f"the journal {self.path} cannot be written: {error}. What was stored since is "
-                f"not in it; the same call again finds out, as delivery says."
-            ) from error
+            raise self._write_error(error) from error
+
+    def _write_error(self, error: sqlite3.Error) -> PutRecordsError:
+        return PutRecordsError(
+            f"the journal {self.path} cannot be written: {error}. What was stored since is "
+            f"not in it; the same call again finds out, as delivery says."
+        )
 
     def sync(self) -> None:
-        """Bring all that is durable to the disk."""
-        self._database.execute("pragma wal_checkpoint(full)").fetchall()
+        """Bring all that is durable to the disk; raises as ``transaction`` does."""
+        try:
+            self._database.execute("pragma wal_checkpoint(full)").fetchall()
+        except sqlite3.Error as error:
+            raise self._write_error(error) from error
 
     def insert(self, table: str, rows: Iterable[Iterable[Any]]) -> None:
         """Insert rows with a value for each column of a table."""
