@@ -22,6 +22,8 @@ STREAM_PATH = "projects/model/stream"
 RUN_ID = "0123456789abcdef"
 SETTLE_SECONDS = 5.0
 OTHERS = b"of another writer"
+DENIED = '{"ErrorCode": -13, "ErrorMessage": "Permission denied"}'
+QUESTIONS = ("DescribeStream", "GET", "GetItem", "Seek", "GetRecords")
 
 
 class OthersWrite(local.Fault, frozen=True, kw_only=True):
@@ -125,6 +127,12 @@ class Case:
         return frozenset(f.action for f in self.faults if isinstance(f, local.faults.Change))
 
     @property
+    def has_stray_answers(self) -> bool:
+        """Whether somebody else answers a question, a front end for example."""
+        strays = [fault for fault in self.faults if isinstance(fault, local.faults.Answer)]
+        return any(fault.function in QUESTIONS and fault.status in (400, 404) for fault in strays)
+
+    @property
     def has_late_writes(self) -> bool:
         """Whether a request is stored later than the settle time after its connection ended."""
         ended = [f for f in self.faults if isinstance(f, local.faults.Disconnect)]
@@ -194,7 +202,10 @@ _told = [  # faults that say what is the matter, or hide it from nobody
     _make(local.faults.refused, status=401, nth=st.integers(2, 9), every=1, times=1),
     _make(local.faults.WrongEntries, order=st.sampled_from(["reversed", "rotated", "swapped"])),
 ]
+_questions = st.sampled_from(QUESTIONS)
 _reading = [  # faults of what looks and asks
+    _make(local.faults.Answer, status=st.sampled_from([400, 404]), function=_questions),
+    _make(local.faults.Answer, status=400, body=DENIED, function=_questions),
     _make(local.faults.unavailable, function=st.sampled_from(["GetRecords", "DescribeStream"]),
           stored="none"),
     _make(local.faults.throttled, function="Seek"),

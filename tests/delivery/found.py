@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from tests.delivery.cases import RUN_ID, STREAM_PATH, Case, End, LostRefusals, OthersWrite
+from tests.delivery.cases import DENIED, RUN_ID, STREAM_PATH, Case, End, LostRefusals, OthersWrite
 from tests.internals import DeliveryOptions
 from v3io_frames_put.config import Limits, Retry
 from v3io_frames_put.local import Fault, faults
@@ -266,6 +266,29 @@ FOUND = {
         faults=[faults.Answer(status=429)],
         ends=[End("stop", 5), End("stop", 1)],
         journal=True,
+    ),
+    "a key that may write and not read, refused by a 400": Case(
+        rows=[("a", None, 0)] * 3,
+        policy=DeliveryOptions(delivery="exactly_once", max_in_flight=1),
+        faults=[
+            faults.lost_answer(),
+            *[
+                faults.Answer(status=400, body=DENIED, function=function, times=None)
+                for function in ("GET", "GetItem", "Seek", "GetRecords")
+            ],
+        ],
+    ),
+    "a shard that a front end does not know when it is looked at": Case(
+        rows=[("a", None, 0)] * 3,
+        policy=DeliveryOptions(delivery="exactly_once", max_in_flight=1),
+        faults=[faults.lost_answer(), faults.Answer(status=404, function="Seek", nth=2)],
+    ),
+    "a front end that refuses the listing": Case(
+        rows=[("a", None, 0)] * 3,
+        policy=DeliveryOptions(
+            delivery="exactly_once", max_in_flight=1, retry=Retry(deadline_seconds=20)
+        ),
+        faults=[faults.lost_answer(), faults.Answer(status=400, function="GET", times=None)],
     ),
     "a rejected row that is stored after a later one": STORED_AFTER_ROW_1,
     "an unknown row of a shard that is stored after a later one": replace(

@@ -170,7 +170,7 @@ def check_listed(case: Case, ran: Ran) -> None:
 def check_unknown(case: Case, ran: Ran) -> None:
     """With ``exactly_once`` nothing ends unknown once the platform answers again."""
     retry = case.policy.retry
-    forgets = {"drop_records", "recreate"} & case.changes
+    forgets = {"drop_records", "recreate"} & case.changes or case.has_stray_answers
     is_patient = retry.deadline_seconds >= 300 and retry.attempts is None
     if case.policy.delivery == "exactly_once" and ran.is_whole and is_patient and not forgets:
         unknown = ran.results.index[ran.results.status == "unknown"]

@@ -151,6 +151,22 @@ def test_a_question_is_asked_again_unless_it_is_answered_or_refused_for_good(sta
     assert classify_query_response(answer(status)).step == step
 
 
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("Permission denied", ("stop", "permission")),
+        ("ResourceIsnotStream", ("stop", "not a stream")),
+        ("ResourceNotFoundException", ("parse", None)),
+        ("ShardIDOutOfRangeException", ("parse", None)),
+        ("InvalidArgumentException", ("parse", None)),
+        ("IllegalLocationException", ("parse", None)),
+    ],
+)
+def test_a_question_is_refused_by_the_name_in_a_400_too(name, expected):
+    classified = classify_query_response(answer(400, name))
+    assert (classified.step, classified.cause) == expected
+
+
 @pytest.mark.parametrize("stage", ["connecting", "sending", "waiting"])
 @pytest.mark.parametrize("kind", [kind for kind in FAULTS if kind not in ("certificate", "scheme")])
 def test_a_question_that_got_no_answer_is_asked_again(kind, stage):

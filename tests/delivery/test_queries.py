@@ -18,6 +18,7 @@ from tests.internals import (
     survey_stream,
 )
 from v3io_frames_put.config import MAX_SHARDS
+from v3io_frames_put.errors import ProtocolError
 
 
 @pytest.fixture
@@ -80,6 +81,15 @@ def test_a_shard_of_which_all_was_dropped_proves_nothing(talk):
     talk.drop()
     assert talk.scan(ShardPosition(5)) == ([], False)
     assert talk.scan(ShardPosition(0)) == ([], False)
+
+
+def test_a_shard_that_is_listed_and_not_found_proves_nothing(talk):
+    assert talk.scan(ShardPosition(0)) == ([], True)
+    assert talk.scan(ShardPosition(0, is_written=True)) == ([], False)
+
+
+def test_a_shard_that_is_none_of_the_streams_holds_nothing(talk):
+    assert talk.scan(ShardPosition(0), shard=9) == ([], True)
 
 
 def test_a_stream_made_anew_and_not_written_proves_nothing(talk):
@@ -204,7 +214,35 @@ def test_a_listing_without_an_end_is_given_up():
         query.send(page)
     with pytest.raises(StopIteration) as over:
         query.send(page)
-    assert over.value.value == StreamSurvey(1, {})
+    assert over.value.value == StreamSurvey(1, {0: None}, is_listed=False)
+
+
+def test_a_listing_that_breaks_off_names_every_shard():
+    talk = Talk(shards=1_203)
+    for shard in range(1_203):
+        talk.write(1, shard=shard)
+    talk.after = {2: lambda: talk.platform.delete_stream(STREAM)}  # after its first page
+    survey = talk.lead(survey_stream(PLACE))
+    assert survey == StreamSurvey(1_203, dict.fromkeys(range(1_203)), is_listed=False)
+
+
+@pytest.mark.parametrize("ask", [survey_stream, check_reading])
+def test_an_answer_that_is_not_about_the_stream_is_no_answer(ask):
+    step = next(ask(PLACE))
+    with pytest.raises(ProtocolError, match="the platform answered 400 Bad Request"):
+        step.parse(Answer(400, {}, b"<title>Bad Request</title>"))
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (404, b""),
+        (400, b'{"ErrorMessage": "ResourceNotFoundException"}'),
+        (400, b'{"ErrorMessage": "Permission denied"}'),
+    ],
+)
+def test_what_is_not_there_or_may_not_be_read_is_an_answer(status, body):
+    assert next(survey_stream(PLACE)).parse(Answer(status, {}, body)) is None
 
 
 # -- absurd answers --------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from tests.delivery.simulation import Clock
 from tests.delivery.talk import Talk
 from tests.internals import (
     BLANK,
+    OPEN,
     PAGE_ROWS,
     POSITION,
     STATUSES,
@@ -180,14 +181,14 @@ def test_batches_of_one_record_that_wait_take_at_most_200_bytes_each():
     assert max(waiting_bytes, looked_up_bytes) <= 200 * 4_000
 
 
-def prior_in_doubt(earlier):
+def prior_in_doubt(earlier, *, may_miss_requests=False):
     """Rows that an earlier process left, of which no tag is found."""
     return PriorInDoubt(
         earlier,
         lambda _: np.zeros(0),
         low_watermark=np.zeros(1),
         starts={},
-        may_miss_requests=False,
+        may_miss_requests=may_miss_requests,
     )
 
 
@@ -238,15 +239,15 @@ def make_scan(*watermark, shards=(-1,)):
     ("watermark", "listed", "location", "start"),
     [
         (5, {0: 5}, None, None),
-        (5, {0: 7}, None, ShardPosition(5)),
-        (5, {0: 3}, None, ShardPosition(5)),  # the stream was created anew
+        (5, {0: 7}, None, ShardPosition(5, is_written=True)),
+        (5, {0: 3}, None, ShardPosition(5, is_written=True)),  # the stream was created anew
         (5, {}, None, ShardPosition(5)),  # likewise
-        (5, {0: None}, None, ShardPosition(5)),
-        (5, {0: 7}, "here", ShardPosition(5)),
+        (5, {0: None}, None, ShardPosition(5, is_written=True)),
+        (5, {0: 7}, "here", ShardPosition(5, is_written=True)),
         (0, {}, None, None),
-        (0, {0: 7}, None, ShardPosition(0)),
-        (0, {0: None}, None, ShardPosition(0)),
-        (0, {0: None}, "here", ShardPosition(0, "here")),
+        (0, {0: 7}, None, ShardPosition(0, is_written=True)),
+        (0, {0: None}, None, ShardPosition(0, is_written=True)),
+        (0, {0: None}, "here", ShardPosition(0, "here", is_written=True)),
         (0, {0: 0}, "here", ShardPosition(0, "here")),
         (0, {}, "here", ShardPosition(0, "here")),
     ],
@@ -262,9 +263,15 @@ def test_a_shard_is_read_from_its_watermark_unless_it_certainly_did_not_grow(
     assert scan.proves_absence == (start is None)  # what is not read yet proves nothing
 
 
+def test_where_nothing_lists_the_shards_each_is_read_and_may_be_unwritten():
+    survey = StreamSurvey(2, {0: None, 1: None}, is_listed=False)
+    starts = dict(make_scan(5).start_positions(survey, {}))
+    assert starts == {0: ShardPosition(5), 1: ShardPosition(0)}
+
+
 def test_shards_beyond_the_watermark_are_read_from_their_beginning():
     starts = dict(make_scan(5).start_positions(StreamSurvey(3, {0: 5, 1: 2}), {}))
-    assert starts == {1: ShardPosition(0)}
+    assert starts == {1: ShardPosition(0, is_written=True)}
 
 
 @pytest.mark.parametrize(
@@ -485,6 +492,24 @@ def test_a_record_in_a_shard_beyond_the_documented_ones_is_noted_all_the_same():
     later.low_watermark = None
     reconciler.prepare(later)
     assert later.low_watermark.tolist() == [0, 4]
+
+
+@pytest.mark.parametrize("may_miss_requests", [True, False])
+def test_a_run_that_ends_before_its_look_up_knows_nothing_of_rows_that_may_be_stored(
+    may_miss_requests,
+):
+    unknown = STATUSES.index("unknown")
+    earlier = PriorOutcomes(
+        np.array([unknown, OPEN], np.int8),
+        lambda _: np.full(PAGE_ROWS, BLANK),
+        texts=Texts(),
+        final=["stored"],
+        doubts=True,
+    )
+    prior = prior_in_doubt(earlier, may_miss_requests=may_miss_requests)
+    Reconciler(PLACE, RUN_ID, Retry(), prior_in_doubt=prior).clear()
+    status = earlier.recall(0, 2)["status"].tolist()
+    assert status == [unknown, unknown if may_miss_requests else OPEN]
 
 
 # -- while records are sent ------------------------------------------------------------------------

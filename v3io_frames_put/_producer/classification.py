@@ -119,13 +119,6 @@ def describe_cause(failure: Failure) -> str:
     return failure.detail or failure.message
 
 
-QUERY_STOPS: Final[dict[int, Classification]] = {
-    status: classification
-    for status, classification in STATUS_CLASSES.items()
-    if classification.step == "stop" and classification.cause != "missing"
-}
-"""By HTTP status of a request that only reads; 404 is an answer there."""
-
 _PASSING: Final = frozenset({408, 429})
 _FIRST_SERVER_ERROR: Final = 500
 # To a change these are an answer: it exists already, it is not empty, it is too large.
@@ -139,11 +132,17 @@ def is_passing(answer: Answer) -> bool:
 
 def classify_query_response(attempt: Attempt) -> Classification:
     """Classify how a request that only reads ended: parse it, retry, or stop."""
-    if not isinstance(attempt, Answer):
-        return _classify_fault(attempt)
+    if not isinstance(attempt, Answer) or is_refused(attempt):
+        return classify_response(attempt)
     if is_passing(attempt) or attempt.status in _NO_ANSWER_TO_A_QUERY:
         return _RETRY
-    return QUERY_STOPS.get(attempt.status, STATUS_CLASSES[200])
+    return STATUS_CLASSES[200]
+
+
+def is_refused(answer: Answer) -> bool:
+    """Return whether a request that only reads may not be made; what is not there is an answer."""
+    classification = classify_response(answer)
+    return classification.step == "stop" and classification.cause != "missing"
 
 
 _NOT_FOUND: Final = 404

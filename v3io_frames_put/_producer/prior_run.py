@@ -189,7 +189,7 @@ class PriorOutcomes:
         self._doubts = False
 
     def mark_lost(self, why: Failure, *, everything: bool) -> None:
-        """Mark rows that the scan did not find as unknown: their absence is not proven.
+        """Mark rows that no scan found as unknown: their absence is not proven.
 
         ``everything``: every row without an outcome, not only those that are unknown.
         """
@@ -286,7 +286,11 @@ class PriorInDoubt(InDoubt):
             if self._outcomes.is_final("rejected"):
                 self.kept_rejected = left[status == _REJECTED]
         else:
-            self._outcomes.mark_lost(LOST, everything=self._may_miss_requests)
+            self.give_up(LOST)
+
+    def give_up(self, why: Failure) -> None:
+        """Take that nothing was proven of rows that were not found."""
+        self._outcomes.mark_lost(why, everything=self._may_miss_requests)
 
     def _spread(self, found: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.intp]]:
         """Return the positions of records for each of their rows, and its place in the record."""

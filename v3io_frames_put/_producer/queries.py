@@ -24,7 +24,7 @@ from .._wire.responses import (
 )
 from ..config import MAX_SHARDS, Retry
 from ..errors import ProtocolError
-from .classification import classify_query_response
+from .classification import classify_query_response, is_missing, is_refused
 from .flow_control import RetryContext, next_pause
 
 if TYPE_CHECKING:
@@ -59,6 +59,7 @@ class ShardPosition:
 
     number: int = 0  # the sequence number of that record; 0: there is none
     location: str | None = None  # the place after it, where its number is not known
+    is_written: bool = False  # a listing shows that the shard holds or held records
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,37 +69,44 @@ class StreamSurvey:
     shards: int
     # Shards that hold or held records; their last number, where the platform lists it.
     written: dict[int, int | None]
+    is_listed: bool = True  # False: nothing lists them, so ``written`` has every shard
 
 
 def survey_stream(stream: StreamPath) -> Query[StreamSurvey | None]:
     """List the shards and their last numbers; None: there is no stream."""
-    step = QueryStep(api.describe_stream_request(stream), _if_success(parse_description))
+    step = QueryStep(api.describe_stream_request(stream), _if_there(parse_description))
     description = yield step
     if description is None:
         return None
     written = yield from list_shards(stream)
-    return StreamSurvey(description.shards, written or {})
+    if written is None:
+        every = dict.fromkeys(range(description.shards))
+        return StreamSurvey(description.shards, every, is_listed=False)
+    return StreamSurvey(description.shards, written)
 
 
 def list_shards(stream: StreamPath) -> Query[dict[int, int | None] | None]:
-    """List the shards that were written, with their last numbers; None: there is no listing."""
+    """List the shards that were written, with their last numbers; None: there is no listing.
+
+    A listing that never ends, or breaks off, is none.
+    """
     written: dict[int, int | None] = {}
     marker = None
     follows_little = False
-    for _ in range(MAX_SHARDS):  # pages: a listing that never ends is not believed
+    for _ in range(MAX_SHARDS):  # pages
         request = api.list_request(stream.container, stream.path, marker=marker)
-        page = yield QueryStep(request, _if_success(parse_listing), follows_little)
-        if page is None:  # nothing was ever written to it
-            return written or None
+        page = yield QueryStep(request, _if_there(parse_listing), follows_little)
+        if page is None:
+            return None
         for entry in page.objects:
             name = entry.key.rpartition("/")[2]
             if len(name) <= len(str(MAX_SHARD_COUNT)) and name.isascii() and name.isdigit():
                 written[int(name)] = entry.last_sequence_number
         follows_little = len(page.objects) < _FEW_RECORDS
         if page.next_marker is None:
-            break
+            return written
         marker = page.next_marker
-    return written
+    return None
 
 
 def find_last_number(stream: StreamPath, shard: int) -> Query[int | None]:
@@ -120,7 +128,7 @@ def find_shard_position(stream: StreamPath, shard: int) -> Query[ShardPosition]:
 
 def check_reading(stream: StreamPath) -> Query[None]:
     """Check that we may read: read a record of the first shard, or learn that it has none."""
-    location = yield QueryStep(api.seek_request(stream, 0, "earliest"), _if_success(parse_location))
+    location = yield QueryStep(api.seek_request(stream, 0, "earliest"), _if_there(parse_location))
     if location is not None:
         get = api.get_records_request(stream, 0, location=location, limit=1)
         yield QueryStep(get, _if_success(parse_record_page))
@@ -171,19 +179,36 @@ def _enter(stream: StreamPath, shard: int, start: ShardPosition) -> Query[tuple[
     if start.number:
         # The record before is read once more: it proves that none after it was dropped.
         request = api.seek_request(stream, shard, "sequence", start.number)
-        location = yield QueryStep(request, _parse_seek)
+        location = yield QueryStep(request, _if_success(parse_location))
         if location is not None:
             return location, True
-    location = yield QueryStep(api.seek_request(stream, shard, "earliest"), _parse_seek)
+    seek = api.seek_request(stream, shard, "earliest")
+    location = yield QueryStep(seek, _if_there(parse_location))
     # A shard that was never written holds none of our records for certain.
-    return location, location is not None or start.number == 0
+    return location, location is not None or not (start.number or start.is_written)
 
 
 def _if_success(parse: Callable[[Answer], Result]) -> Callable[[Answer], Result | None]:
     return lambda answer: parse(answer) if answer.status == _SUCCESS else None
 
 
-_parse_seek: Final = _if_success(parse_location)
+def _if_there(parse: Callable[[Answer], Result]) -> Callable[[Answer], Result | None]:
+    """Return a parser that returns None where nothing is there, or we may not look.
+
+    Any other answer, of a proxy for example, says nothing of the stream: it is a ProtocolError.
+    """
+
+    def parse_answer(answer: Answer) -> Result | None:
+        if answer.status == _SUCCESS:
+            return parse(answer)
+        error = parse_error(answer)
+        if is_missing(answer) or error.name == api.SHARD_OUT_OF_RANGE or is_refused(answer):
+            return None
+        raise ProtocolError(
+            f"the platform answered {error.status} {error.text}.", status=error.status
+        )
+
+    return parse_answer
 
 
 def _page_or_lost(answer: Answer) -> RecordPage | None:

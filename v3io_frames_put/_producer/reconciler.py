@@ -36,7 +36,7 @@ from .in_doubt import (
     sort_positions,
 )
 from .queries import PendingQuery, QueryScheduler, ShardPosition, StreamSurvey
-from .values import Copy
+from .values import NOT_LOOKED_UP, Copy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -68,22 +68,21 @@ class Scan:
     def start_positions(
         self, survey: StreamSurvey, locations: Mapping[int, str]
     ) -> Iterator[tuple[int, ShardPosition]]:
-        """Yield which shards to read from where; those that did not grow are left out.
+        """Yield which shards to read from where; those that did not change are left out.
 
         ``locations`` are where to begin in shards whose number is not known.
         """
         for shard in self._shards(survey):
             number = int(self.low_watermark[shard]) if shard < len(self.low_watermark) else 0
             location = None if number else locations.get(shard)
-            has_grown = location is not None
-            if not has_grown and shard in survey.written:
-                has_grown = survey.written[shard] != number
-            elif not has_grown:
-                has_grown = number > 0  # it was written once: the stream was created anew
-            self.gapless[shard] = not has_grown
-            if has_grown:
+            last = survey.written.get(shard, 0)  # None: not listed
+            # A lower number: the stream was created anew.
+            is_changed = location is not None or last != number
+            self.gapless[shard] = not is_changed
+            if is_changed:
                 self.unread.add(shard)
-                yield shard, ShardPosition(number, location)
+                is_written = survey.is_listed and last != 0
+                yield shard, ShardPosition(number, location, is_written=is_written)
 
     def _shards(self, survey: StreamSurvey) -> list[int]:
         """Return the shards that may hold what is looked for."""
@@ -325,6 +324,8 @@ class Reconciler:
     def clear(self) -> list[Batch]:
         """Cancel all queries; return the batches that waited for them."""
         batches = self.batches
+        if self._is_prior_open and self._prior is not None:
+            self._prior.give_up(NOT_LOOKED_UP)
         self._waiting, self._scan, self._is_last_due, self._is_prior_open = [], None, False, False
         self._queries.clear()
         return batches

@@ -97,6 +97,12 @@ LOST: Final = Failure(
 )
 
 
+NOT_LOOKED_UP: Final = Failure(
+    "NoAnswer",
+    "an earlier request of the run may have stored it; the run ended before that was looked up",
+)
+
+
 @dataclass(slots=True)
 class Texts:
     """Interns texts: each distinct one once, under a number."""
