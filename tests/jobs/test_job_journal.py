@@ -252,7 +252,7 @@ def test_a_mended_file_with_a_folder_that_the_others_have_not(publish, tmp_path,
         publish(first, tmp_path / "in", journal=path)
     second.write_bytes(good)
     assert publish(first, tmp_path / "in", journal=path).counts["stored"] == 2
-    assert sent("n") == [{"n": 1}, {"n": 2}]
+    assert sent("n") == [{"n": 1, "day": None}, {"n": 2, "day": 5}]
 
 
 @pytest.mark.parametrize("ending", ["csv", "jsonl"])

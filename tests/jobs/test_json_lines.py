@@ -196,7 +196,7 @@ class TestAsTheyAre:
             read_rows(write_text(tmp_path / "a.json", '[{"a":1},', '{"a":2}]'), as_lines=True)
 
     def test_types_do_not_apply(self, tmp_path):
-        with pytest.raises(ConfigError, match="types do not apply"):
+        with pytest.raises(ConfigError, match="no file has a column 'a', and JSON Lines"):
             read_rows(write_text(tmp_path / "a.jsonl", "{}"), types={"a": "string"}, as_lines=True)
 
     def test_other_files_beside_them_are_refused(self, tmp_path):

@@ -12,6 +12,7 @@ from decimal import Decimal
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -80,7 +81,7 @@ def merge_schemas(
     A column of ``types`` has that type, any other one that Arrow promotes all files' to.
     Raises DataError, which names file and column, where there is none.
     """
-    merged: dict[str, tuple[str, pa.Field]] = {}
+    merged: dict[str, pa.Field] = {}
     for file, schema in schemas:
         twice = [name for name in schema.names if schema.names.count(name) > 1]
         if twice:
@@ -88,46 +89,29 @@ def merge_schemas(
         for own in schema:
             if own.name.startswith(INTERNAL):
                 continue
-            dtype = plain_type(own.type)
-            first, known = merged.get(own.name, (file, own.with_type(dtype).with_nullable(True)))  # noqa: FBT003 - Arrow's signature
-            both = plain_type(types[own.name]) if own.name in types else promote(known.type, dtype)
+            dtype = plain_type(types.get(own.name, own.type))
+            known = merged.get(own.name, pa.field(own.name, dtype))
+            both = promote(known.type, dtype)
             if both is None:
-                advice = "publish the files apart"
-                if can_cast(known.type, pa.string()) and can_cast(dtype, pa.string()):
-                    advice = f"give one by types ({own.name}=string), or {advice}"
                 raise DataError(
-                    f"{file}: column {own.name!r} is {dtype}, and {known.type} in {first}; no type "
-                    f"holds both without loss: {advice}."
+                    f"{file}: column {own.name!r} is {dtype}, and {known.type} in files before it; "
+                    f"no type holds both without loss. Give it one by types, or publish the files "
+                    f"apart."
                 )
             metadata = {**(known.metadata or {}), **(own.metadata or {})}  # names extension types
-            merged[own.name] = first, known.with_type(both).with_metadata(metadata)
-    return pa.schema([known for _, known in merged.values()])
+            merged[own.name] = pa.field(own.name, both, metadata=metadata)
+    return pa.schema(list(merged.values()))
 
 
 def promote(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
-    """Return a type that both can be cast to, cell by cell; None where there is none."""
-    if one.equals(other):
-        return one
+    """Return the type that Arrow promotes both to; None where there is none, or it rounds."""
     try:
         schemas = [pa.schema([("", one)]), pa.schema([("", other)])]
         both = pa.unify_schemas(schemas, promote_options="permissive").field(0).type
     except (pa.ArrowTypeError, pa.ArrowInvalid):
         return None
-    if any(
-        contains(dtype, pt.is_decimal) and not contains(both, pt.is_decimal)
-        for dtype in (one, other)
-    ):
-        return None  # a float would round it
-    return both if can_cast(one, both) and can_cast(other, both) else None
-
-
-def can_cast(given: pa.DataType, dtype: pa.DataType) -> bool:
-    """Return whether some values of one type can become another."""
-    try:
-        cast_cells(pa.nulls(1, plain_type(given)), dtype)
-    except (pa.ArrowNotImplementedError, pa.ArrowInvalid, pa.ArrowTypeError):
-        return False
-    return True
+    is_exact = contains(one, pt.is_decimal) or contains(other, pt.is_decimal)
+    return None if is_exact and not contains(both, pt.is_decimal) else both
 
 
 # -- cells ------------------------------------------------------------------------------
@@ -200,7 +184,7 @@ def try_cast(cells: Any, convert: Callable[[Any], pa.Array]) -> tuple[pa.Array, 
     """Convert an array or list; halve where that fails, until the cells that fail are found."""
     try:
         return convert(cells), np.zeros(len(cells), bool)
-    except (pa.ArrowInvalid, OverflowError):
+    except (pa.ArrowInvalid, OverflowError, msgspec.DecodeError):
         if len(cells) == 1:
             return pa.nulls(1, convert(cells[:0]).type), np.ones(1, bool)
     middle = len(cells) // 2

@@ -24,10 +24,10 @@ from .._encode.layouts import is_bytes
 from ..errors import ConfigError, DataError
 from ._cast import cast_text, try_cast
 from ._files import BLOCK_BYTES, BYTE_ORDER_MARK, Block, InputFile
-from ._formats import Piece, Reader, show_bytes
+from ._formats import Piece, Reader, reject_line, show_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -91,9 +91,15 @@ class CsvReader(Reader):
 
     is_text = True
 
-    def __init__(self, file: InputFile, dialect: Dialect, block_bytes: int = BLOCK_BYTES) -> None:
+    def __init__(
+        self,
+        file: InputFile,
+        types: Mapping[str, pa.DataType],
+        dialect: Dialect,
+        block_bytes: int = BLOCK_BYTES,
+    ) -> None:
         super().__init__(file)
-        self._dialect, self._block_bytes = dialect, block_bytes
+        self._types, self._dialect, self._block_bytes = types, dialect, block_bytes
         codec = codecs.lookup(dialect.csv_encoding).name
         self._encoding = None if codec in ("utf-8", "utf-8-sig") else codec
         self._delimiter = dialect.delimiter or ("\t" if file.kind == "tsv" else ",")
@@ -114,7 +120,7 @@ class CsvReader(Reader):
     def _read_header(self, row: str) -> tuple[list[str], int]:
         """Return the names of the columns, and where the data begins."""
         self._header = b""
-        first = next(self._read_blocks(BLOCK_BYTES), None)
+        first = next(self._read_blocks(), None)
         skipped = rf"(?:[^\r\n]*(?:\r\n?|\n)){{{self._dialect.skip_lines}}}[\r\n]*"
         pattern = rf"{skipped}(?=[^\r\n])({row})(?:\r\n?|\n|\Z)".encode()
         if first is None or not first.text.strip():
@@ -161,27 +167,26 @@ class CsvReader(Reader):
     def _infer(self, name: str, cells: pa.BinaryArray | None) -> pa.DataType:
         """Return the type that every cell of the first block is written as, or text."""
         given = [] if cells is None else cells.drop_null()
-        if not len(given):
-            return pa.null()  # another file may show it
+        if not len(given) or name in self._types:
+            return pa.null()  # another file may show it, or the user gives it
         if self._dialect.all_text:
             return pa.string()
         whole = int(pc.sum(pc.match_substring_regex(given, r"^-?[0-9]+$")).as_py())
-        fewest = len(given)
+        odd = np.arange(len(given))  # the cells that make text of it
         for dtype in _INFERRED:
-            _, bad = self.cast(name, given, dtype, is_asked=False)
-            if bad.any():
-                if bad.sum() < fewest:
-                    fewest, first = int(bad.sum()), given[int(np.argmax(bad))]
+            _, misfits = self.cast(name, given, dtype)
+            if misfits.any():
+                odd = min(odd, np.flatnonzero(misfits), key=len)
             elif not pt.is_floating(dtype) or whole < len(given):
                 if pt.is_floating(dtype) and whole:
                     self.notes.append(
                         f"column {name!r} is double: {whole:,} whole numbers are sent as 1.0"
                     )
                 return dtype
-        if fewest <= len(given) * _FEW:
+        if len(odd) <= len(given) * _FEW:
             self.notes.append(
-                f"column {name!r} is text: {fewest:,} of {len(given):,} cells are not written "
-                f"as numbers, the first is {show_bytes(first.as_py())!r}"
+                f"column {name!r} is text: {len(odd):,} of {len(given):,} cells are not written "
+                f"as numbers, the first is {self.show(given[int(odd[0])])!r}"
             )
         return pa.string()
 
@@ -193,26 +198,24 @@ class CsvReader(Reader):
             piece.columns = {name: piece.columns[name] for name in names if name in piece.columns}
             yield piece
 
-    def _read_blocks(self, block_bytes: int) -> Iterator[Block]:
-        return self.file.read_blocks(block_bytes, self._encoding, _MARKED)
+    def _read_blocks(self) -> Iterator[Block]:
+        return self.file.read_blocks(self._block_bytes, self._encoding, _MARKED)
 
     def _read(self) -> Iterator[Piece]:
         """Yield rows of all columns, in blocks; one that goes on in the next block is kept."""
-        text, line, skipped = b"", 1, self._head_bytes
-        for block in chain(self._read_blocks(self._block_bytes), [None]):
+        text, line, head = b"", 1, self._head_bytes
+        for block in chain(self._read_blocks(), [None]):
             is_over = block is None or block.is_cut
             if block is not None:
                 self.position = block.position
                 text += b"" if block.is_cut else block.text
-            if len(text) >= skipped or is_over:
-                line += len(_find_line_ends(text[:skipped]))
-                text, skipped = text[skipped:], 0
-                piece, size, num_lines = self._parse(text, line, is_over=is_over)
-                text, line = text[size:], line + num_lines
-                if len(piece.rows):
-                    yield piece
+            line += len(_find_line_ends(text[:head]))
+            piece, size, num_lines = self._parse(text[head:], line, is_over=is_over)
+            text, line, head = text[head + size :], line + num_lines, 0
+            if len(piece.rows):
+                yield piece
             if block is not None and block.is_cut:
-                yield self.reject_line(line, block.text)
+                yield reject_line(line, block.text)
                 line += 1
 
     def _parse(self, text: bytes, first_line: int, *, is_over: bool) -> tuple[Piece, int, int]:
@@ -244,7 +247,7 @@ class CsvReader(Reader):
             is_lost = np.isin(np.arange(len(lines)), list(reasons))
             places = pa.array(np.cumsum(~is_lost) - 1, mask=is_lost)
             columns = {name: column.take(places) for name, column in columns.items()}
-        piece = Piece(self.unit, first_line + lines, columns)
+        piece = Piece(first_line + lines, columns)
         for row, reason in reasons.items():
             piece.reject_row(row, read_row(row), reason)
         return piece, size, num_lines
@@ -337,19 +340,14 @@ class CsvReader(Reader):
     # -- cells ----------------------------------------------------------------------------
 
     def cast(
-        self,
-        name: str,  # noqa: ARG002 - others need it
-        cells: pa.BinaryArray,
-        dtype: pa.DataType,
-        *,
-        is_asked: bool,
+        self, name: str, cells: pa.BinaryArray, dtype: pa.DataType
     ) -> tuple[pa.Array, NDArray[np.bool_]]:
         """Cast text; bytes that are not in the file's encoding do not fit."""
         if is_bytes(dtype):
             return cells.cast(dtype), np.zeros(len(cells), bool)
         text, odd = try_cast(cells, lambda part: part.cast(pa.string()))
         point = self._dialect.decimal_point
-        cast, bad = cast_text(text, dtype, is_strict=not is_asked, point=point)
+        cast, bad = cast_text(text, dtype, is_strict=name not in self._types, point=point)
         return cast, odd | bad
 
     def show(self, cell: pa.Scalar) -> str:

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.types as pt
 from pyarrow import parquet as pq
 
 from .._encode.columns import INTERNAL
+from .._encode.json_encoder import write_cells
 from .._encode.json_lines import LINE
-from .._encode.layouts import find_invalid, is_list, is_text, list_parents, map_as_list, to_numpy
+from .._encode.layouts import find_invalid, is_bytes, is_text
 from .._encode.sources import split_index
 from ._cast import cast_cells
 from ._files import MAX_LINE_BYTES
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from ..errors import DataError
     from ._files import InputFile
 
 _BATCH_ROWS: Final = 8_192
@@ -33,38 +36,47 @@ _SHOWN: Final = 60  # characters of a cell
 _MAGIC: Final = b"ARROW1"  # of the file format; a stream begins with its schema
 _HOLDS: Final = b"v3io_holds"
 
-INDEX: Final = {_HOLDS: b"index"}
-"""Metadata of an index column, in a file of failed rows."""
+INDEX: Final = b"index"
+"""What a column holds that is the index of a pandas frame, also in a file of failed rows."""
 LINE_FIELD: Final = pa.field(LINE, pa.binary(), metadata={_HOLDS: b"json-lines"})
 """The column of lines that are sent as they are, also in a file of failed rows."""
+
+
+def holds(own: pa.Field) -> bytes | None:
+    """Return what a column holds, if its metadata says so."""
+    return (own.metadata or {}).get(_HOLDS)
 
 
 @dataclass(slots=True)
 class Piece:
     """Consecutive rows of a file, as its reader found them."""
 
-    unit: str  # what they are counted in: "a.csv, line"
     rows: NDArray[np.int64]  # where each is in the file, from 1; of text, its first line
     columns: dict[str, pa.Array] = field(default_factory=dict)  # one that is missing is null
     invalid: dict[int, dict[str, str]] = field(default_factory=dict)
     """Text of cells that do not fit, by row and column; of a whole row, as ``line``."""
     details: dict[int, str] = field(default_factory=dict)
+    """What is wrong with a row that has such cells."""
 
     def reject_row(self, row: int, text: bytes, reason: str) -> None:
         """Mark a row of which no cell could be read."""
         shown = show_bytes(text)
         self.invalid[row] = {LINE: shown}
-        self._describe(row, f"{reason}: {_shorten(shown)}. Correct the line.")
+        self.details[row] = f"{reason}: {_shorten(shown)}. Correct the line."
 
     def reject_cell(self, row: int, column: str, text: str, dtype: pa.DataType) -> None:
         """Mark a cell that does not fit its column's type."""
         self.invalid.setdefault(row, {})[column] = text
         reason = f"column {column!r} holds {_shorten(text)}, which is not {dtype}"
         advice = "Correct the cell, or give the column another type by types."
-        self._describe(row, f"{reason}. {advice}")
+        self.details.setdefault(row, f"{reason}. {advice}")
 
-    def _describe(self, row: int, problem: str) -> None:
-        self.details.setdefault(row, f"{self.unit} {self.rows[row]:,}: {problem}")
+
+def reject_line(line: int, start: bytes) -> Piece:
+    """Return the one row of a text line that is too long, given how it starts."""
+    piece = Piece(np.array([line]))
+    piece.reject_row(0, start, f"a line longer than {MAX_LINE_BYTES:,} bytes")
+    return piece
 
 
 def show_bytes(text: bytes) -> str:
@@ -85,36 +97,24 @@ class Reader:
     is_lines = False  # it holds lines of JSON that are sent as they are
     num_rows: int | None = None  # None: not known before the last row is read
     position = 0  # bytes of the file that were read
+    error: DataError | None = None  # why nothing of the file can be read
 
     def __init__(self, file: InputFile) -> None:
         self.file, self.schema = file, pa.schema([])
-        self.index: list[str] = []  # columns that are the index of a pandas frame
         self.notes: list[str] = []  # what inference changed
 
-    @property
-    def unit(self) -> str:
-        """What its rows are counted in."""
-        return f"{self.file.name}, {'line' if self.is_text else 'row'}"
-
-    def reject_line(self, line: int, start: bytes) -> Piece:
-        """Return the one row of a text line that is too long, given how it starts."""
-        piece = Piece(self.unit, np.array([line]))
-        piece.reject_row(0, start, f"a line longer than {MAX_LINE_BYTES:,} bytes")
-        return piece
-
     def pieces(self, names: Sequence[str], schema: pa.Schema) -> Iterator[Piece]:
-        """Yield columns; ``schema`` has the types that they will have."""
+        """Yield columns, those that it has; ``schema`` has the types that they will have."""
         raise NotImplementedError
 
     def cast(
-        self,
-        name: str,  # noqa: ARG002 - others need it
-        cells: pa.Array,
-        dtype: pa.DataType,
-        *,
-        is_asked: bool,  # noqa: ARG002 - of text
+        self, name: str, cells: pa.Array, dtype: pa.DataType
     ) -> tuple[pa.Array, NDArray[np.bool_]]:
-        """Cast cells, mark those that do not fit; ``is_asked``: to a type that the user gave."""
+        """Cast the cells of a column; mark those that do not fit, which become null."""
+        if self.is_lines and name == LINE and is_text(cells.type):
+            # Whoever corrected a failed row may have broken its line.
+            cells = pc.replace_substring_regex(cells.cast(pa.string()), r"[\r\n]", " ")
+            cells = cells.cast(pa.binary())
         bad = np.zeros(len(cells), bool)
         if odd := find_invalid(cells):  # text that is not UTF-8
             bad[list(odd)] = True
@@ -124,58 +124,64 @@ class Reader:
 
     def show(self, cell: pa.Scalar) -> str:
         """Return the text of a cell that does not fit."""
-        if is_text(cell.type):
+        if is_text(cell.type) or is_bytes(cell.type):
             return show_bytes(bytes(cell.as_buffer()))
         try:
             return str(cell.as_py())
-        except UnicodeDecodeError:
-            return "text that is not UTF-8"
-        except ValueError:  # a date beyond Python's
-            return str(cell)
+        except (ValueError, OverflowError):  # text that is not UTF-8, a date beyond Python's
+            return "a value that Python cannot hold"
+
+
+class _TypedReader(Reader):
+    """A file whose columns have names and types of their own."""
 
     def _take_schema(self, stored: pa.Schema) -> None:
-        """Name index columns of pandas as ``reset_index`` does."""
-        names, self.index, places = split_index(stored)
-        of_place = dict(zip(places, [*names, *self.index], strict=True))
-        self.schema = pa.schema([own.with_name(of_place[n]) for n, own in enumerate(stored)])
+        """Name index columns of pandas as ``reset_index`` does, and mark them."""
+        columns, levels, places = split_index(stored)
+        names = dict(zip(places, [*columns, *levels], strict=True))
+        fields = [own.with_name(names[place]) for place, own in enumerate(stored)]
+        for place in places[len(columns) :]:
+            fields[place] = fields[place].with_metadata({_HOLDS: INDEX})
+        self.schema = pa.schema(fields)
         self._stored_names = dict(zip(self.schema.names, stored.names, strict=True))
-        marks = {own.name: (own.metadata or {}).get(_HOLDS) for own in stored}
-        self.index += [name for name, mark in marks.items() if mark == INDEX[_HOLDS]]
         # A copy of failed rows by another program has no metadata.
-        data = [name for name in names if not name.startswith(INTERNAL)]
-        is_alone = data == [LINE] and len(data) < len(names)
-        self.is_lines = is_alone or b"json-lines" in marks.values()
+        data = [name for name in columns if not name.startswith(INTERNAL)]
+        is_alone = data == [LINE] and len(data) < len(columns)
+        self.is_lines = is_alone or any(holds(own) == b"json-lines" for own in stored)
+        if self.is_lines:
+            self.schema = self.schema.set(self.schema.get_field_index(LINE), LINE_FIELD)
+
+    def _take(self, first: int, batch: pa.RecordBatch, names: Sequence[str]) -> Piece:
+        """Make a piece of stored rows."""
+        columns = {name: batch.column(self._stored_names[name]) for name in names}
+        return Piece(np.arange(first, first + batch.num_rows), columns)
 
 
-class ParquetReader(Reader):
+class ParquetReader(_TypedReader):
     """A Parquet file, decoded a few thousand rows at a time, whatever its row groups."""
 
     def __init__(self, file: InputFile, where: str | None = None) -> None:
         super().__init__(file)
         self._where = where
         with self._open("us") as opened:
-            self._take_schema(opened.schema_arrow)
-            self.num_rows = opened.metadata.num_rows
-            groups = map(opened.metadata.row_group, range(opened.num_row_groups))
-            self._group_rows, sizes = [], 1
-            for group in groups:
-                self._group_rows.append(group.num_rows)
-                sizes += group.total_byte_size
+            stored, metadata = opened.schema_arrow, opened.metadata
             leaves = map(opened.schema.column, range(len(opened.schema)))
-            has_int96 = any(leaf.physical_type == "INT96" for leaf in leaves)
-            stored = opened.schema_arrow
-        # Timestamps of Parquet's old type INT96, also inside other values.
-        self._int96: set[str] = set()
-        if has_int96:
-            with self._open("ns") as opened:
-                pairs = zip(stored, opened.schema_arrow, strict=True)
-                self._int96 = {one.name for one, two in pairs if one.type != two.type}
-        rows = _BATCH_BYTES * max(1, self.num_rows) // sizes
+            paths = [f"{leaf.path}." for leaf in leaves if leaf.physical_type == "INT96"]
+        self._take_schema(stored)
+        self.num_rows = metadata.num_rows
+        groups = [metadata.row_group(group) for group in range(metadata.num_row_groups)]
+        self._group_rows = [group.num_rows for group in groups]
+        rows = _BATCH_BYTES * self.num_rows // (1 + sum(group.total_byte_size for group in groups))
         self._batch_rows = max(1, min(_BATCH_ROWS, rows))
+        # Columns with timestamps of Parquet's old type INT96, also inside other values.
+        self._int96 = [
+            name for name in stored.names if any(path.startswith(f"{name}.") for path in paths)
+        ]
 
     def pieces(self, names: Sequence[str], schema: pa.Schema) -> Iterator[Piece]:
         """Yield columns, of row groups alone whose statistics do not exclude every row."""
-        stored = [self._stored_names[name] for name in names] or self.schema.names[:1]
+        names = [name for name in names if name in self.schema.names]
+        stored = [self._stored_names[name] for name in names] or [*self._stored_names.values()][:1]
         dated = [name for name in names if self._stored_names[name] in self._int96]
         wanted, row = self._select_groups(schema), 1
         with self._open("us") as opened, self._open("ns") if dated else nullcontext() as exact:
@@ -186,9 +192,7 @@ class ParquetReader(Reader):
                 )
                 first = row
                 for batch in batches:
-                    piece = Piece(self.unit, np.arange(first, first + batch.num_rows))
-                    columns = {name: batch.column(self._stored_names[name]) for name in names}
-                    piece.columns = columns
+                    piece = self._take(first, batch, names)
                     if dated:
                         self._check_dates(piece, next(fine), dated, schema)
                     yield piece
@@ -198,15 +202,19 @@ class ParquetReader(Reader):
     def _check_dates(
         self, piece: Piece, exact: pa.RecordBatch, dated: list[str], schema: pa.Schema
     ) -> None:
-        """Keep INT96 whole: microseconds hold any date, nanoseconds those of 1678 to 2261."""
+        """Keep INT96 whole: microseconds hold any date, nanoseconds those of 1678 to 2261.
+
+        Nanoseconds beyond 64 bits wrap around, and so does an unsafe cast to them.
+        """
         for name, fine in zip(dated, exact.columns, strict=True):
-            dtype, shown = schema.field(name).type, fine
-            bad = _find_differing(piece.columns[name], fine, lambda us, ns: us * 1_000 != ns)
+            dtype, read, other = schema.field(name).type, piece.columns[name], fine
             if dtype == fine.type:
-                shown, piece.columns[name] = piece.columns[name], fine
-                bad = _find_differing(shown, fine, lambda us, ns: us != ns // 1_000)
-            for row in np.flatnonzero(bad).tolist():
-                piece.reject_cell(row, name, self.show(shown[row]), dtype)
+                read, other = other, read
+            same = write_cells(read.cast(other.type, safe=False))
+            bad = pc.not_equal(same, write_cells(other))
+            for row in pc.indices_nonzero(bad).to_pylist():
+                piece.reject_cell(row, name, self.show(other[row]), dtype)
+            piece.columns[name] = pc.if_else(bad, None, read)
 
     def _select_groups(self, schema: pa.Schema) -> set[int]:
         """Find the row groups whose statistics leave a chance that the condition holds in them.
@@ -251,46 +259,31 @@ class ParquetReader(Reader):
         )
 
 
-def _find_differing(column: pa.Array, exact: pa.Array, differ: Any) -> NDArray[np.bool_]:
-    """Return which values hold a time that is another one in nanoseconds, at any depth.
-
-    Nanoseconds beyond 64 bits wrap around, and so does a product with microseconds.
-    """
-    differing = np.zeros(len(column), np.bool_)
-    if pt.is_struct(column.type):
-        for child, exact_child in zip(column.flatten(), exact.flatten(), strict=True):
-            differing |= _find_differing(child, exact_child, differ)
-    elif pt.is_map(column.type):
-        differing = _find_differing(map_as_list(column), map_as_list(exact), differ)
-    elif is_list(column.type):
-        inside = _find_differing(column.flatten(), exact.flatten(), differ)
-        differing[list_parents(column)[inside]] = True
-    elif column.type != exact.type:
-        differing = differ(*(to_numpy(a.view(pa.int64()).fill_null(0)) for a in (column, exact)))
-    return differing
+def _open_ipc(opened: pa.NativeFile) -> Any:
+    """Open the file format, or else a stream."""
+    is_stream = opened.read(len(_MAGIC)) != _MAGIC
+    opened.seek(0)
+    return (pa.ipc.open_stream if is_stream else pa.ipc.open_file)(opened)
 
 
-class ArrowReader(Reader):
+class ArrowReader(_TypedReader):
     """A file of Arrow record batches: the file format (Feather 2) or a stream."""
 
     def __init__(self, file: InputFile) -> None:
         super().__init__(file)
         with file.open() as opened:
-            self._is_stream = opened.read(len(_MAGIC)) != _MAGIC
-            opened.seek(0)
-            open_ipc = pa.ipc.open_stream if self._is_stream else pa.ipc.open_file
-            self._take_schema(open_ipc(opened).schema)
+            self._take_schema(_open_ipc(opened).schema)
 
     def pieces(self, names: Sequence[str], _schema: pa.Schema) -> Iterator[Piece]:
         """Yield columns of the batches, the large ones in slices."""
+        names = [name for name in names if name in self.schema.names]
         row = 1
         with self.file.open() as opened:
-            reader = (pa.ipc.open_stream if self._is_stream else pa.ipc.open_file)(opened)
-            if not self._is_stream:
+            reader = _open_ipc(opened)
+            if isinstance(reader, pa.ipc.RecordBatchFileReader):
                 reader = map(reader.get_batch, range(reader.num_record_batches))
             for batch in reader:
                 for start in range(0, batch.num_rows, _BATCH_ROWS):
                     part = batch.slice(start, _BATCH_ROWS)
-                    columns = {name: part.column(self._stored_names[name]) for name in names}
-                    yield Piece(self.unit, np.arange(row, row + part.num_rows), columns)
+                    yield self._take(row, part, names)
                     row += part.num_rows

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -11,21 +13,19 @@ import pyarrow.compute as pc
 import pyarrow.types as pt
 
 from .._encode.json_lines import LINE, parse_lines
-from .._encode.layouts import is_bytes, is_list, is_text, to_numpy
+from .._encode.layouts import is_bytes, is_list, is_text
 from ..errors import DataError
-from ._cast import cast_text, try_cast
+from ._cast import cast_cells, try_cast
 from ._files import BLOCK_BYTES, InputFile
-from ._formats import LINE_FIELD, Piece, Reader, show_bytes
+from ._formats import LINE_FIELD, Piece, Reader, reject_line
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
 
 _BLANKS: Final = " \t\r\n"  # white space of JSON
-_LARGEST: Final = 10**300  # whole number that is compared with a float
-_STRINGS: Final = msgspec.json.Decoder(list[str | None])
 _OBJECT: Final = msgspec.json.Decoder(dict[str, Any])
 _MEMBERS: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
@@ -67,7 +67,7 @@ class LinesReader(Reader):
         for block in self.file.read_blocks(block_bytes):
             self.position = block.position
             if block.is_cut:
-                piece = self.reject_line(first, block.text)
+                piece = reject_line(first, block.text)
                 piece.columns[LINE] = pa.array([block.text], pa.binary())
                 yield piece
                 first += 1
@@ -75,7 +75,7 @@ class LinesReader(Reader):
                 lines = _split_lines(block.text)
                 given = pc.indices_nonzero(pc.binary_length(lines))
                 kept = lines if len(given) == len(lines) else lines.take(given)
-                yield Piece(self.unit, first + given.to_numpy().astype(np.int64), {LINE: kept})
+                yield Piece(first + given.to_numpy().astype(np.int64), {LINE: kept})
                 first += len(lines)
 
 
@@ -90,9 +90,15 @@ def _split_lines(text: bytes) -> pa.BinaryArray:
 
 
 class JsonColumnsReader(LinesReader):
-    """Members as columns: their types are those of the first block's lines."""
+    """Members as columns: their types are those that all values of the first block have."""
 
     is_lines = False
+
+    def __init__(
+        self, file: InputFile, types: Mapping[str, pa.DataType], block_bytes: int = BLOCK_BYTES
+    ) -> None:
+        self._of_any_type = set(types)  # columns that take any value, if they are text
+        super().__init__(file, block_bytes)
 
     def _learn(self, sample: pa.BinaryArray) -> None:
         super()._learn(sample)
@@ -103,7 +109,7 @@ class JsonColumnsReader(LinesReader):
         if len(sample) and not columns:
             raise DataError("no line of the first block is a JSON object. Is it JSON Lines?")
         types = {name: _infer_type(values) for name, values in columns.items()}
-        self._mixed = {name for name, dtype in types.items() if dtype is None}
+        self._of_any_type.update(name for name, dtype in types.items() if dtype is None)
         self.schema = pa.schema([(name, dtype or pa.string()) for name, dtype in types.items()])
 
     def pieces(self, names: Sequence[str], schema: pa.Schema) -> Iterator[Piece]:
@@ -124,83 +130,66 @@ class JsonColumnsReader(LinesReader):
                 if number not in piece.invalid:
                     piece.reject_row(number, lines[number].as_py(), reason)
             piece.columns = {
-                name: pa.array([_text_of(row.get(name)) for row in rows], pa.binary())
+                name: pa.array(
+                    [bytes(row[name]) if name in row else None for row in rows], pa.binary()
+                )
                 for name in names
             }
             yield piece
 
     def cast(
-        self, name: str, cells: pa.BinaryArray, dtype: pa.DataType, *, is_asked: bool
+        self, name: str, cells: pa.BinaryArray, dtype: pa.DataType
     ) -> tuple[pa.Array, NDArray[np.bool_]]:
         """Cast JSON text; a value of another JSON type does not fit."""
-        if pt.is_nested(dtype):
-            values = [_decode(text) for text in cells.to_pylist()]
-            fitting = [value if _fits(value, dtype) else None for value in values]
-            cast, bad = try_cast(fitting, lambda part: pa.array(part, dtype))
-        else:
-            wanted = self._read_texts(name, cells, dtype, is_asked=is_asked)
-            is_strict = pt.is_boolean(dtype)  # a number is not one
-            cast, bad = cast_text(wanted, dtype, is_strict=is_strict)
-        return cast, bad | to_numpy(pc.and_(cells.is_valid(), cast.is_null()))
+        cells = cells.fill_null(b"null")
+        if is_text(dtype) and name in self._of_any_type:
+            values = [_decode_string(text) for text in cells.to_pylist()]
+            return pa.array(values, dtype), np.zeros(len(cells), bool)
+        found = pa.string() if pt.is_temporal(dtype) else dtype
+        decoder = msgspec.json.Decoder(list[_json_type(found)])  # type: ignore[misc]
 
-    def _read_texts(
-        self, name: str, cells: pa.BinaryArray, dtype: pa.DataType, *, is_asked: bool
-    ) -> pa.StringArray:
-        """Return strings for types that are written as such, else other values as written."""
-        is_string = pc.starts_with(cells, '"')
-        others = pc.if_else(is_string, None, cells).cast(pa.string())
-        if not (is_text(dtype) or is_bytes(dtype) or pt.is_temporal(dtype)):
-            return others
-        quoted = pc.if_else(is_string, cells, b"null").fill_null(b"null").to_pylist()
-        strings = pa.array(_STRINGS.decode(b"[%b]" % b",".join(quoted)), pa.string())
-        is_any = is_text(dtype) and (is_asked or name in self._mixed)
-        return pc.coalesce(strings, others) if is_any else strings
+        def decode(part: pa.BinaryArray) -> pa.Array:
+            values = decoder.decode(b"[%b]" % b",".join(part.to_pylist()))
+            return pa.array(msgspec.to_builtins(values, builtin_types=(Decimal,)), found)
 
-    def show(self, cell: pa.Scalar) -> str:
-        """Return the text of a cell that does not fit."""
-        return show_bytes(cell.as_py())
-
-
-def _text_of(value: msgspec.Raw | None) -> bytes | None:
-    text = None if value is None else bytes(value)
-    return None if text == b"null" else text
+        read, bad = try_cast(cells, decode)
+        cast, misfits = cast_cells(read, dtype)
+        return cast, bad | misfits
 
 
 def _infer_type(values: list[Any]) -> pa.DataType | None:
-    """Return the type of the first value, with room for all of its kind; None: there is none."""
-    values = [value for value in values if value is not None]
-    if not values:
-        return pa.null()
-    kinds = (int, float) if type(values[0]) in (int, float) else (type(values[0]),)
-    values = [value for value in values if type(value) in kinds]
-    try:
-        if all(type(value) is int for value in values) and max(values) >= 2**63:
-            return pa.array(values, pa.uint64()).type
-        return pa.infer_type(values)
-    except (pa.ArrowException, OverflowError):
-        return None
+    """Return the type that all values have; None: there is none, and their text is sent."""
+    for dtype in (None, pa.uint64()):
+        # ValueError: msgspec knows no members with quotes or control characters in their names.
+        with suppress(pa.ArrowException, OverflowError, ValueError):
+            found = pa.array(values, dtype).type
+            _json_type(found)
+            return found
+    return None
 
 
-def _decode(text: bytes | None) -> Any:
-    """Return the value of JSON text; None: it is null, or no number that Python holds."""
-    try:
-        return None if text is None else msgspec.json.decode(text)
-    except msgspec.DecodeError:
-        return None
+def _decode_string(text: bytes) -> bytes | str | None:
+    """Return the value of a JSON string, and any other value as it is written."""
+    if text.startswith(b'"'):
+        return msgspec.json.decode(text, type=str)
+    return None if text == b"null" else text
 
 
-def _fits(value: Any, dtype: pa.DataType) -> bool:
-    """Return whether a JSON value has the shape of a type, and members that it does not lose."""
-    if value is None:
-        return True
-    if pt.is_struct(dtype):
-        types = {field.name: field.type for field in dtype}
-        return isinstance(value, dict) and all(
-            name in types and _fits(item, types[name]) for name, item in value.items()
-        )
+def _json_type(dtype: pa.DataType) -> Any:
+    """Return the Python type of values that become those of an Arrow type, or null.
+
+    Decoding raises for any other value, and for a member that would be lost.
+    """
     if is_list(dtype):
-        return isinstance(value, list) and all(_fits(item, dtype.value_type) for item in value)
-    if pt.is_floating(dtype) and type(value) is int:
-        return abs(value) < _LARGEST and float(value) == value
-    kinds = ((pt.is_integer, int), (pt.is_floating, float), (pt.is_boolean, bool), (is_text, str))
-    return any(is_kind(dtype) and type(value) is kind for is_kind, kind in kinds)
+        return list[_json_type(dtype.value_type)] | None  # type: ignore[misc]
+    if pt.is_struct(dtype):
+        names = {f"m{number}": own.name for number, own in enumerate(dtype)}
+        members = [(f"m{number}", _json_type(own.type), None) for number, own in enumerate(dtype)]
+        return (
+            msgspec.defstruct("Members", members, rename=names, forbid_unknown_fields=True) | None
+        )
+    kinds: tuple[tuple[Any, Any], ...] = (
+        (pt.is_integer, int), (pt.is_floating, int | float), (pt.is_decimal, Decimal),
+        (pt.is_boolean, bool), (is_text, str), (is_bytes, str),
+    )  # fmt: skip
+    return next((kind for is_kind, kind in kinds if is_kind(dtype)), type(None)) | None

@@ -25,13 +25,13 @@ import pyarrow.compute as pc
 import pyarrow.types as pt
 
 from .._encode.json_lines import FILE, FILE_ROW, LINE, LineSource
-from .._encode.layouts import DETAIL, INVALID, is_text, plain_type
+from .._encode.layouts import DETAIL, INVALID, plain_type
 from .._encode.sources import StreamSource
 from ..errors import ColumnNotFound, ConfigError, DataError
-from ._cast import can_cast, merge_schemas
+from ._cast import merge_schemas
 from ._csv import CsvReader, Dialect
 from ._files import BLOCK_BYTES, cast_partition, find_partition_types, hide_password, public_cause
-from ._formats import INDEX, LINE_FIELD, ArrowReader, ParquetReader, Piece, Reader
+from ._formats import INDEX, ArrowReader, ParquetReader, Piece, Reader, holds
 from ._json_lines import JsonColumnsReader, LinesReader
 from ._where import Where
 
@@ -69,45 +69,42 @@ class FileTable:
         block_bytes: int = BLOCK_BYTES,
     ) -> None:
         self.files, self._types = list(files), types
-        csv_reader = partial(CsvReader, dialect=dialect or Dialect(), block_bytes=block_bytes)
+        csv_reader = partial(
+            CsvReader, types=types, dialect=dialect or Dialect(), block_bytes=block_bytes
+        )
+        json_reader = LinesReader if as_lines else partial(JsonColumnsReader, types=types)
         formats: dict[str, Callable[[InputFile], Reader]] = {
             "parquet": partial(ParquetReader, where=where),
             "arrow": ArrowReader,
             "csv": csv_reader,
             "tsv": csv_reader,
-            "json": partial(
-                LinesReader if as_lines else JsonColumnsReader, block_bytes=block_bytes
-            ),
+            "json": partial(json_reader, block_bytes=block_bytes),
         }
         self._readers = [_open(file, formats[file.kind]) for file in self.files]
-        if isinstance(self._readers[0], DataError):
-            raise self._readers[0]
-        opened = [reader for reader in self._readers if isinstance(reader, Reader)]
-        lines = [reader.is_lines and as_lines for reader in opened]
-        self.is_lines = any(lines)
-        if self.is_lines and not all(lines):
-            one, other = (opened[lines.index(is_line)].file.name for is_line in (True, False))
+        if self._readers[0].error is not None:
+            raise self._readers[0].error
+        opened = [reader for reader in self._readers if reader.error is None]
+        others = [reader.file.name for reader in opened if not (reader.is_lines and as_lines)]
+        self.is_lines = len(others) < len(opened)
+        if self.is_lines and others:
             raise DataError(
-                f"{one} holds JSON Lines, which are sent as they are, and {other} does not. "
-                f"Publish them apart."
+                f"{others[0]} does not hold JSON Lines, which are sent as they are, as other files "
+                f"do. Publish them apart."
             )
-        self.schema = self._merge(opened) if agreed is None else agreed
-        index = dict.fromkeys(name for reader in opened for name in reader.index)
-        self.index = [name for name in index if name in self.schema.names]
-        self.schema = pa.schema(
-            [own.with_metadata(INDEX) if own.name in index else own for own in self.schema]
-        )
-        for reader in opened:
+        self.schema = self._merge() if agreed is None else agreed
+        self.index = [own.name for own in self.schema if holds(own) == INDEX]
+        for reader in self._readers:
             self._check_types(reader)
-        self.notes = [f"{reader.file.name}: {note}" for reader in opened for note in reader.notes]
+        self.notes = [
+            f"{reader.file.name}: {note}" for reader in self._readers for note in reader.notes
+        ]
         self.where: Where | None = None
         if where is not None:
             beside = [own for own in self.schema if not (self.is_lines and own.name == LINE)]
             self.where = Where(where, pa.schema(beside), others=self.is_lines)
-        counts = [reader.num_rows for reader in opened]
-        is_counted = where is None and None not in counts and len(opened) == len(self.files)
+        counts = [reader.num_rows for reader in self._readers]
         # None: not known before the last row is read.
-        self.num_rows = sum(filter(None, counts)) if is_counted else None
+        self.num_rows = None if where is not None or None in counts else sum(filter(None, counts))
         self.is_inferred = not self.is_lines and any(reader.is_text for reader in opened)
         sizes = [file.size for file in self.files]
         is_text = all(reader.is_text for reader in opened)
@@ -121,36 +118,30 @@ class FileTable:
 
     # -- names and types ------------------------------------------------------------------
 
-    def _merge(self, opened: Sequence[Reader]) -> pa.Schema:
+    def _merge(self) -> pa.Schema:
         """Bring the files' columns together; text without a value so far stays text."""
         folders = find_partition_types(self.files, self._types)
         if self.is_lines and LINE in folders:
             raise DataError(f"a folder gives the column {LINE!r}. Rename it.")
         schemas = []
-        for reader in opened:  # columns of folders win
+        for reader in self._readers:  # columns of folders win
             own = [field for field in reader.schema if field.name not in reader.file.partitions]
             own += [pa.field(name, folders[name]) for name in reader.file.partitions]
             schemas.append((reader.file.name, pa.schema(own)))
         schema = merge_schemas(schemas, self._types)
         for name, dtype in self._types.items():
-            if self.is_lines and name not in folders:
-                raise ConfigError(
-                    f"types: {name!r}: JSON Lines are sent as they are with format='json', so "
-                    f"types do not apply. Leave them out."
-                )
             if name not in schema.names:
-                if not any(isinstance(reader, JsonColumnsReader) for reader in opened):
-                    raise ConfigError(f"types: no file has a column {name!r}. Correct the name.")
+                if not any(isinstance(reader, JsonColumnsReader) for reader in self._readers):
+                    raise ConfigError(
+                        f"types: no file has a column {name!r}, and JSON Lines that are sent as "
+                        f"they are have none. Correct the name, or leave it out."
+                    )
                 schema = schema.append(pa.field(name, plain_type(dtype)))
-        if self.is_lines:
-            schema = schema.set(schema.get_field_index(LINE), LINE_FIELD)
-        has_text = any(reader.is_text for reader in opened)
-        return pa.schema(
-            [
-                own.with_type(pa.string()) if pt.is_null(own.type) and has_text else own
-                for own in schema
-            ]
-        )
+        if any(reader.is_text for reader in self._readers):
+            for place, own in enumerate(schema):
+                if pt.is_null(own.type):
+                    schema = schema.set(place, own.with_type(pa.string()))
+        return schema
 
     def _check_types(self, reader: Reader) -> None:
         """Refuse a type that a file's column can never have."""
@@ -161,33 +152,33 @@ class FileTable:
             if own.name in reader.file.partitions or own.name not in self.schema.names:
                 continue
             dtype = self.schema.field(own.name).type
-            given = pa.string() if reader.is_text else own.type
-            is_any = pt.is_null(own.type) or given.equals(dtype)
-            is_json = isinstance(reader, JsonColumnsReader) and pt.is_nested(dtype)
-            is_json = is_json or (self.is_lines and own.name == LINE)
-            if not (is_any or is_json or can_cast(given, dtype)):
+            given = pa.string() if reader.is_text else plain_type(own.type)
+            cells = pa.nulls(1, pa.binary() if reader.is_text else given)
+            try:
+                reader.cast(own.name, cells, dtype)
+            except (pa.ArrowException, ValueError):
                 raise DataError(
                     f"{reader.file.name}: column {own.name!r} is {given}, which cannot become "
                     f"{dtype}. Correct types, or publish the file apart."
-                )
+                ) from None
 
     def check_members(self, named: Mapping[str, str]) -> None:
         """Refuse a member that no line has, as far as the first lines of all files show.
 
         ``named`` are members with the option that names each. Raises ColumnNotFound.
         """
-        left = {name for name in named if name not in self.schema.names}
-        lines = [reader for reader in self._readers if isinstance(reader, LinesReader)]
-        if not (left and self.is_lines) or len(lines) < len(self._readers):
+        left = named.keys() - set(self.schema.names)
+        readers = [reader for reader in self._readers if isinstance(reader, LinesReader)]
+        if not self.is_lines or len(readers) < len(self._readers):
             return  # failed rows: only reading all of them would show
         seen: set[str] = set()
         is_whole = True
-        for reader in lines:
+        for reader in readers:
+            if left <= seen:
+                return
             names, is_all = reader.members()
             seen |= names
             is_whole = is_whole and is_all
-            if left <= seen:
-                return
         for name in sorted(left - seen):
             if is_whole:
                 raise ColumnNotFound(name, option=named[name], available=sorted(seen))
@@ -205,7 +196,7 @@ class FileTable:
         """How many bytes of the files were read."""
         begun, ended = len(self.starts), len(self.ends)  # the reading thread moves them on
         done = sum(file.size or 0 for file in self.files[:ended])
-        return done if begun <= ended else done + getattr(self._readers[ended], "position", 0)
+        return done if begun <= ended else done + self._readers[ended].position
 
     @property
     def broken_files(self) -> list[str]:
@@ -213,8 +204,8 @@ class FileTable:
         if self.broken is None:
             return []
         at = len(self.starts) - 1
-        pairs = enumerate(zip(self.files, self._readers, strict=True))
-        return [f.name for number, (f, r) in pairs if number == at or isinstance(r, DataError)]
+        readers = enumerate(self._readers)
+        return [r.file.name for number, r in readers if number == at or r.error is not None]
 
     def source(self, *, ends_where_broken: bool = False) -> StreamSource:
         """Return the table as the input of a run; it can be read once.
@@ -232,8 +223,7 @@ class FileTable:
 
     def read_again(self, number: int) -> Iterator[pa.RecordBatch]:
         """Yield the rows of a file again: all columns, and ours."""
-        names = [*self.schema.names, *(own.name for own in INTERNAL_FIELDS)]
-        return (batch for batch, _ in self._read_file(number, names))
+        return self._read_file(number, self.schema.names)
 
     def _batches(self, positions: list[int]) -> Iterator[pa.RecordBatch]:
         every = [*self.schema.names, *(own.name for own in INTERNAL_FIELDS)]
@@ -241,18 +231,18 @@ class FileTable:
         for number in range(len(self.files)):
             self.starts.append(self.rows_read)
             try:
-                for batch, places in self._read_file(number, names):
-                    self.rows_read += places.num_rows
+                for batch in self._read_file(number, names):
+                    self.rows_read += batch.num_rows
                     if self.places is not None:
-                        self.places.append(places)
+                        self.places.append(batch.select([FILE, FILE_ROW]))
                     # Give back what reading left free: a thread keeps memory of its own.
-                    self._unreleased += places.num_rows
+                    self._unreleased += batch.num_rows
                     if self._unreleased >= _RELEASE_ROWS:
                         self._unreleased = 0
                         pa.default_memory_pool().release_unused()
                     if self.on_read is not None:
                         self.on_read()
-                    yield batch
+                    yield batch.select(names)
             except DataError as error:
                 self.broken = error
                 raise
@@ -262,24 +252,19 @@ class FileTable:
         with suppress(DataError):  # it is kept
             yield from self._batches(positions)
 
-    def _read_file(
-        self, number: int, names: Sequence[str]
-    ) -> Iterator[tuple[pa.RecordBatch, pa.RecordBatch]]:
-        """Yield columns of a file as the table has them, and where the rows are."""
+    def _read_file(self, number: int, names: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        """Yield columns of a file as the table has them, and ours."""
         reader = self._readers[number]
-        if isinstance(reader, DataError):
-            raise reader
-        asked = self.where.columns if self.where else ()
-        lines = [LINE] if self.where and self.where.tests else []
-        wanted = [n for n in dict.fromkeys([*names, *asked, *lines]) if n in self.schema.names]
-        known = self.schema.names if isinstance(reader, JsonColumnsReader) else reader.schema.names
-        own = [n for n in wanted if n in known and n not in reader.file.partitions]
-        marks = [n for n in (INVALID, DETAIL) if INVALID in reader.schema.names]
-        own += [n for n in marks if n in reader.schema.names]
+        if reader.error is not None:
+            raise reader.error
+        asked = [*names]
+        if self.where is not None:
+            asked += [*self.where.columns, *([LINE] if self.where.tests else [])]
+        wanted = [name for name in dict.fromkeys(asked) if name in self.schema.names]
+        marks = [INVALID] if INVALID in reader.schema.names else []
         try:
-            for piece in reader.pieces(own, self.schema):
-                batch = self._convert(reader, piece, wanted)
-                yield batch.select(list(names)), batch.select([FILE, FILE_ROW])
+            for piece in reader.pieces([*wanted, *marks], self.schema):
+                yield self._convert(reader, piece, wanted)
         except _UNREADABLE as error:
             text = f"{reader.file.name} cannot be read to its end: {hide_password(str(error))}"
             raise DataError(text) from public_cause(error)
@@ -287,13 +272,20 @@ class FileTable:
     def _convert(self, reader: Reader, piece: Piece, wanted: Sequence[str]) -> pa.RecordBatch:
         """Make a batch of a piece: columns cast, invalid cells named, rows filtered."""
         count = len(piece.rows)
+        if INVALID in piece.columns:  # a file of failed rows has marks, until they are cleared
+            for row, cells in enumerate(piece.columns[INVALID].to_pylist()):
+                if cells:
+                    piece.invalid[row] = dict(cells)
         columns = {name: self._take_column(reader, piece, name) for name in wanted}
-        _add_own_marks(piece)
         invalid, details = pa.nulls(count, _CELLS.type), pa.nulls(count, pa.string())
         if piece.invalid:
-            cells = [piece.invalid.get(row) for row in range(count)]
-            invalid = pa.array([one and list(one.items()) for one in cells], _CELLS.type)
-            details = pa.array([piece.details.get(row) for row in range(count)], pa.string())
+            marked = [piece.invalid.get(row) for row in range(count)]
+            invalid = pa.array([one and list(one.items()) for one in marked], _CELLS.type)
+            unit = f"{reader.file.name}, {'line' if reader.is_text else 'row'}"
+            why = {
+                row: f"{unit} {piece.rows[row]:,}: {text}" for row, text in piece.details.items()
+            }
+            details = pa.array([why.get(row) for row in range(count)], pa.string())
         file = pa.DictionaryArray.from_arrays(
             pa.repeat(pa.scalar(0, pa.int32()), count), pa.array([reader.file.name], pa.string())
         )
@@ -307,20 +299,12 @@ class FileTable:
         dtype, count = self.schema.field(name).type, len(piece.rows)
         if name in reader.file.partitions:
             return pa.repeat(cast_partition(reader.file, name, dtype), count)
-        cells = piece.columns.get(name)
-        if cells is None:
+        if name not in piece.columns:
             return pa.nulls(count, dtype)
-        if name == LINE and self.is_lines:
-            if is_text(cells.type):  # of failed rows: whoever corrected one may have broken it
-                cells = pc.replace_substring_regex(cells.cast(pa.string()), r"[\r\n]", " ")
-            return cells.cast(pa.binary())
-        column, bad = reader.cast(name, cells, dtype, is_asked=name in self._types)
+        cells = piece.columns[name]
+        column, bad = reader.cast(name, cells, dtype)
         for row in np.flatnonzero(bad).tolist():
             piece.reject_cell(row, name, reader.show(cells[row]), dtype)
-        rejected = [row for row, marked in piece.invalid.items() if name in marked]
-        if rejected:
-            bad[rejected] = True
-            column = pc.if_else(pa.array(bad), None, column)
         return column
 
     def _find_rows(self, piece: Piece, columns: Mapping[str, pa.Array]) -> pa.BooleanArray:
@@ -338,26 +322,15 @@ class FileTable:
         return pc.fill_null(mask, False)  # noqa: FBT003 - Arrow's signature
 
 
-def _open(file: InputFile, make: Callable[[InputFile], Reader]) -> Reader | DataError:
-    """Open a file, or return why it cannot be read."""
+def _open(file: InputFile, make: Callable[[InputFile], Reader]) -> Reader:
+    """Open a file, or note why it cannot be read."""
     try:
         return make(file)
     except _UNREADABLE as error:
-        wrapped = DataError(f"{file.name} cannot be read: {hide_password(str(error))}")
-        wrapped.__cause__ = public_cause(error)
-        return wrapped
-
-
-def _add_own_marks(piece: Piece) -> None:
-    """Add the marks that a file of failed rows has itself, until they are cleared."""
-    marks, texts = piece.columns.get(INVALID), piece.columns.get(DETAIL)
-    if marks is None:
-        return
-    for row in pc.indices_nonzero(marks.is_valid()).to_pylist():
-        if cells := dict(marks[row].as_py()):
-            known = None if texts is None else texts[row].as_py()
-            piece.invalid[row] = {**piece.invalid.get(row, {}), **cells}
-            piece.details.setdefault(row, known or f"cells that did not fit: {cells}")
+        broken = Reader(file)
+        broken.error = DataError(f"{file.name} cannot be read: {hide_password(str(error))}")
+        broken.error.__cause__ = public_cause(error)
+        return broken
 
 
 def _mask(rows: Sequence[int], count: int) -> pa.BooleanArray:
