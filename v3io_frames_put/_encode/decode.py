@@ -94,17 +94,15 @@ def _read_schema(schema: Any) -> tuple[Templates, list[str]]:
         }
         columns = {name: schema.iloc[:, at] for at, name in enumerate(source.names)}
         return levels | columns, source.names
-    if isinstance(schema, pa.Schema):  # not by the protocol: a C string ends at a NUL in a name
-        pass
-    elif hasattr(schema, "__arrow_c_stream__"):
+    if hasattr(schema, "__arrow_c_stream__"):
         schema = pa.RecordBatchReader.from_stream(schema).schema
-    elif hasattr(schema, "__arrow_c_schema__"):
-        schema = pa.Schema._import_from_c_capsule(schema.__arrow_c_schema__())  # noqa: SLF001 - the protocol
-    else:
+    elif not hasattr(schema, "__arrow_c_schema__"):
         raise ConfigError(
             f"schema is a {type(schema).__name__}; expected a pyarrow or polars Schema, or the "
             f"frame sent."
         )
+    elif not isinstance(schema, pa.Schema):  # by the protocol, a name would end at its NUL
+        schema = pa.schema(schema)
     return {field.name: field.type for field in schema}, list(schema.names)
 
 

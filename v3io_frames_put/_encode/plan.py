@@ -101,11 +101,11 @@ def plan_rows(
             is_gathered = router.is_given and options.is_packed
             gathered = max(window_bytes, held_bytes) if is_gathered else window_bytes
         packer = Packer(max_rows, packed, encoder, gathered, window_bytes)
-    cells, detail = (
-        selection.add_position(source.names.index(name)).number if name in source.names else None
-        for name in (INVALID, DETAIL)
-    )
-    invalid = InvalidCells(cells, detail, source.misfits)
+    places: dict[str, int] = {}
+    for name in (INVALID, DETAIL):
+        if name in source.names:
+            places[name] = selection.add_position(source.names.index(name)).number
+    invalid = InvalidCells(places.get(INVALID), places.get(DETAIL), source.misfits)
     row_encoder = RowEncoder(selection, router, encoder, limits, window_bytes, invalid)
     return RowPlan(source.num_rows, source.index, chosen, row_encoder, packer, source)
 
