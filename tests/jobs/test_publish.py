@@ -553,7 +553,7 @@ def test_rows_are_counted_by_shard(publish, folder, local_platform):
     numbers = {}
     for record in local_platform.records(STREAM):
         numbers.setdefault(record.shard_id, []).append(record.sequence_number)
-    assert told.shards == {
+    assert told.shards.to_dict("index") == {
         shard: {"rows": len(found), "first": min(found), "last": max(found)}
         for shard, found in sorted(numbers.items())
     }

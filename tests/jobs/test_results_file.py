@@ -70,6 +70,7 @@ def test_rows_that_came_late_are_stored_and_counted(tmp_path):
     assert (late.status, late.shard_id, late.sequence_number) == ("stored", 3, 77)
     assert results.error_message.isna().sum() == 1
     assert results.index[results.maybe_duplicate].tolist() == [5]
+    assert sink.maybe_duplicates == 1
     assert results.attrs["v3io"]["run_id"] == "00" * 8
     assert list(results.status.cat.categories) == list(STATUSES)
     assert list(tmp_path.iterdir()) == [path]

@@ -165,7 +165,8 @@ class Sink:
         failed: Path | None = None,
     ) -> None:
         self.counted: dict[str, Any] = {}  # counts, reasons and shards, as `JobResults` has them
-        self.failing: set[str] = set()  # the files with rows that are not stored
+        self.maybe_duplicates = 0  # rows that may be stored twice
+        self.failing: list[str] = []  # the files with rows that are not stored
         self.results: Path | None = None  # once they are written
         self.failure: OSError | None = None  # why they are not
         self.num_rows = 0  # that have an outcome
@@ -213,7 +214,10 @@ class Sink:
 
     def finish(self, report: RunReport) -> None:
         """Count the outcomes, and write the results."""
-        self.counted = {"counts": report.receipt.counts}  # all that is known on a full disk
+        self.counted = {
+            "counts": report.receipt.counts,
+            "reasons": [],
+        }  # all that is known on a full disk
         self._copies = report.late, report.duplicates
         deque(self.skim, maxlen=0)  # to the end of the last file
         num_rows = max(self._table.num_rows or 0, self._table.rows_read)
@@ -222,9 +226,8 @@ class Sink:
         try:
             if self.failure is None:
                 self._writer.close()
-                self.counted, self.failing = count_outcomes(
-                    chain([self._schema.empty_table()], self.rows())
-                )
+                pages = chain([self._schema.empty_table()], self.rows())
+                self.counted, self.maybe_duplicates, self.failing = count_outcomes(pages)
                 if self._asked is not None:
                     self._write_results(self._asked, report.receipt)
         except OSError as error:
@@ -287,8 +290,9 @@ def _of_rows(copies: Sequence[Copy], first_row: int, stop: int) -> list[Copy]:
 
 _REASON: Final = ["status", "error_message", "error_code"]
 _WITH_NULLS: Final = pc.ScalarAggregateOptions(skip_nulls=False)
-_FOLDED: Final = [
+_FOLDED: Final[list[Any]] = [
     ("rows", "sum"),
+    ("maybe_duplicate", "sum"),
     ("first", "min"),
     ("last", "max"),
     ("detail", "first", _WITH_NULLS),
@@ -297,33 +301,33 @@ _FOLDED: Final = [
 ]
 
 
-def count_outcomes(pages: Iterable[pa.Table]) -> tuple[dict[str, Any], set[str]]:
+def count_outcomes(pages: Iterable[pa.Table]) -> tuple[dict[str, Any], int, list[str]]:
     """Count the results of a job, of at least one page.
 
-    Returns ``counts``, ``reasons`` and ``shards`` of `JobResults`, and the names of the files
-    with rows that are not stored.
+    Returns ``counts``, ``reasons`` and ``shards`` as for ``summarize_receipt``, the rows that
+    may be stored twice, and the names of the files with rows that are not stored.
     """
-    parts, failing = [], set()
+    parts = []
     for page in pages:
-        texts = {name: page[name].cast(pa.string()) for name in ("status", "file")}
         numbers = page["sequence_number"]
         rows = {
             **{name: page[name] for name in ("error_message", "error_code", "shard_id")},
-            **texts,
-            "file_row": page["file_row"],
-            "detail": page["error_detail"],
+            "status": page["status"].cast(pa.string()),
             "rows": np.ones(len(page), np.int64),
+            "maybe_duplicate": page["maybe_duplicate"].cast(pa.int64()),
             "first": numbers,
             "last": numbers,
+            "detail": page["error_detail"],
+            "file": page["file"].cast(pa.string()),
+            "file_row": page["file_row"],
         }
-        parts.append(_fold(pa.table(rows), [*_REASON, "shard_id"]))
-        is_left = pc.not_equal(texts["status"], "stored")
-        failing.update(texts["file"].filter(is_left).unique().drop_null().to_pylist())
+        parts.append(_fold(pa.table(rows), [*_REASON, "shard_id", "file"]))
     groups = pa.concat_tables(parts)
     is_stored = pc.equal(groups["status"], "stored")
+    stored, others = groups.filter(is_stored), groups.filter(pc.invert(is_stored))
     by_status = _fold(groups, ["status"]).to_pylist()
-    by_shard = _fold(groups.filter(is_stored).sort_by("shard_id"), ["shard_id"]).to_pylist()
-    by_reason = _fold(groups.filter(pc.invert(is_stored)), _REASON).drop_columns(["first", "last"])
+    by_shard = _fold(stored.sort_by("shard_id"), ["shard_id"]).to_pylist()
+    by_reason = _fold(others, _REASON).select([*_REASON, "rows", "detail", "file", "file_row"])
     counted = {
         "counts": dict.fromkeys(STATUSES, 0) | {one["status"]: one["rows"] for one in by_status},
         "reasons": sorted(by_reason.to_pylist(), key=lambda one: -one["rows"]),
@@ -332,13 +336,15 @@ def count_outcomes(pages: Iterable[pa.Table]) -> tuple[dict[str, Any], set[str]]
             for one in by_shard
         },
     }
-    return counted, failing
+    maybe_duplicates = sum(one["maybe_duplicate"] for one in by_status)
+    return counted, maybe_duplicates, others["file"].unique().drop_null().to_pylist()
 
 
 def _fold(rows: pa.Table, keys: list[str]) -> pa.Table:
     """Add up what has the same keys; the other columns are those of the first."""
-    grouped = rows.group_by(keys, use_threads=False).aggregate(_FOLDED)
-    return grouped.rename_columns([*keys, *(name for name, *_ in _FOLDED)])
+    folded = [one for one in _FOLDED if one[0] not in keys]
+    grouped = rows.group_by(keys, use_threads=False).aggregate(folded)
+    return grouped.rename_columns([*keys, *(name for name, *_ in folded)])
 
 
 # -- failed rows --------------------------------------------------------------------------------

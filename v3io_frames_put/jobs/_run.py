@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from contextlib import closing, contextmanager, nullcontext
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import pandas as pd
@@ -23,7 +23,7 @@ from ..progress import (
     progress_words,
     someone_looks_on,
 )
-from ..summary import Summary, describe_unstored, draw_summary, summarize_receipt
+from ..summary import Summary, describe_unstored, summarize_receipt
 from ._cast import read_types
 from ._csv import Dialect
 from ._outputs import Sink, write_failed_rows
@@ -126,26 +126,21 @@ def _take(kind: type[_T], given: Mapping[str, Any]) -> _T:
 # -- its results --------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
-class JobResults:
-    """What became of the rows of a job.
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class JobResults(Summary):
+    """What became of the rows of a job: the summary of its results, and its files.
 
     Attributes
     ----------
-    counts : dict of str to int
-        Rows by status, all four of them.
+    counts, shards, errors, maybe_duplicates, receipt
+        As in `Summary`; if not ``complete``, ``counts`` may lack rows that were never read.
     reasons : list of dict
         Why rows are not stored, the most frequent first: ``status``, ``error_message``,
         ``error_code``, ``rows``, and of the first of them ``detail``, ``file``, ``file_row``.
     files : int
         Number of input files.
     complete : bool
-        Whether every file was read to its end. If not, ``counts`` may lack rows that were
-        never read.
-    receipt : dict
-        The run's, as ``results.attrs["v3io"]`` of ``put_records``.
-    shards : dict of int to dict
-        Of each shard that got rows: how many ``rows``, ``first`` and ``last`` sequence number.
+        Whether every file was read to its end.
     results : Path or None
         The outcome of each row; ``pandas.read_parquet`` returns what ``put_records`` would.
         None: not asked for, or it could not be written.
@@ -155,20 +150,12 @@ class JobResults:
         Rows in ``failed``.
     """
 
-    counts: Mapping[str, int]
     reasons: Sequence[Mapping[str, Any]]
     files: int
     complete: bool
-    receipt: Mapping[str, Any]
-    shards: Mapping[int, Mapping[str, int]] = field(default_factory=dict)
     results: Path | None = None
     failed: Path | None = None
     failed_rows: int | None = None
-
-    @property
-    def rows(self) -> int:
-        """Rows that have an outcome."""
-        return sum(self.counts.values())
 
     def unstored_message(self) -> str:
         """Say in one paragraph how many rows are not stored, and why."""
@@ -177,16 +164,10 @@ class JobResults:
         return describe_unstored(self.counts, reasons, where=where)
 
     def __repr__(self) -> str:
-        lines = [repr(self._summarize()), "", f"Files read: {self.files:,}"]
+        lines = [Summary.__repr__(self), "", f"Files read: {self.files:,}"]
         for name, path in (("Results", self.results), ("Failed rows", self.failed)):
             lines += [f"{name}: {path}"] if path is not None else []
         return "\n".join(lines)
-
-    def _repr_html_(self) -> str:
-        return draw_summary(self._summarize())
-
-    def _summarize(self) -> Summary:
-        return summarize_receipt(self.receipt, self.reasons, self.counts, self.shards)
 
     def to_json(self) -> dict[str, Any]:
         """Turn it into plain JSON types: the summary of a job."""
@@ -231,11 +212,13 @@ def run_job(
             report.stop_by_user()
         except (OSError, DataError) as error:
             trouble = error
+    receipt = {**asdict(report.receipt), "maybe_duplicates": sink.maybe_duplicates}
+    summary = summarize_receipt(receipt, **sink.counted)
     outcome = JobResults(
-        **sink.counted,
+        **{own.name: getattr(summary, own.name) for own in fields(Summary)},
+        reasons=sink.counted["reasons"],
         files=len(table.files),
         complete=table.is_read and report.stop is None,
-        receipt=asdict(report.receipt),
         results=sink.results,
         failed=None if failed_rows is None else failed,
         failed_rows=failed_rows,
@@ -398,11 +381,15 @@ def log_results(context: Any, results: Any) -> None:
     """Log results, if there are any; a context that fails must not hide them."""
     if context is None or not isinstance(results, JobResults):
         return
-    summary = results.to_json()
-    values = {name: summary.pop(name) for name in ("rows", "complete", "failed_rows")}
-    values |= summary.pop("counts")
-    values |= {f"{name}_path": summary.pop(name) for name in ("results", "failed")}
-    values["receipt"] = summary
+    values = {
+        **results.counts,
+        "rows": results.rows,
+        "complete": results.complete,
+        "failed_rows": results.failed_rows,
+        "results_path": results.results and str(results.results),
+        "failed_path": results.failed and str(results.failed),
+        "receipt": results.receipt,
+    }
     try:
         for name, value in values.items():
             if value is not None:
