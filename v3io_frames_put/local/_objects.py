@@ -80,8 +80,7 @@ class Objects:
     def _put(self, request: Request, path: str) -> Response:
         """Make, replace or append to an object; make a directory."""
         if request.is_directory or "/" not in path:
-            with self._store.transaction():
-                self._store.add_directory(path, self._now())
+            self._store.add_directory(path, self._now())
             return Response(200)
         body = request.body
         if request.header("Range") == _APPEND and self._store.find_file(path):
@@ -93,19 +92,18 @@ class Objects:
 
     def _delete(self, request: Request, path: str) -> Response:
         """Remove an object, a shard, or an empty directory."""
-        with self._store.transaction():
-            if request.is_directory and "/" in path:
-                if self._entries(path):
-                    raise RefusedError(Errors.NOT_EMPTY)
-                stream = self._store.find_stream(path)
-                if stream is not None:
-                    self._store.remove_stream(stream)
-                self._store.remove_file(path, is_directory=True)
-            elif self._store.find_file(path):
-                self._store.remove_file(path)
-            else:
-                stream, shard = self._shard_at(path)
-                self._store.remove_shard(stream, shard.number)
+        if request.is_directory and "/" in path:
+            if self._entries(path):
+                raise RefusedError(Errors.NOT_EMPTY)
+            stream = self._store.find_stream(path)
+            if stream is not None:
+                self._store.remove_stream(stream)
+            self._store.remove_file(path, is_directory=True)
+        elif self._store.find_file(path):
+            self._store.remove_file(path)
+        else:
+            stream, shard = self._shard_at(path)
+            self._store.remove_shard(stream, shard.number)
         return Response(204)
 
     def _shard_at(self, path: str) -> tuple[Stream, Shard]:
@@ -212,11 +210,10 @@ class Objects:
         attributes = body.item
         if body.selects_items or attributes is None or "/" not in path:
             raise RefusedError(Errors.INVALID_ARGUMENT)
-        with self._store.transaction():
-            if body.update_mode:
-                attributes = {**self._store.attributes(path), **attributes}
-            self._store.write_object(path, b"", self._now())
-            self._store.set_attributes(path, attributes)
+        if body.update_mode:
+            attributes = {**self._store.attributes(path), **attributes}
+        self._store.write_object(path, b"", self._now())
+        self._store.set_attributes(path, attributes)
         return Response(200)
 
     def _item(self, file: File, body: Body) -> dict[str, Any]:

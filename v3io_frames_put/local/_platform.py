@@ -11,7 +11,6 @@ import time
 from base64 import b64decode
 from dataclasses import dataclass, replace
 from pathlib import Path
-from threading import RLock
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -78,7 +77,6 @@ class Platform:
     ) -> None:
         self.rules, self.clock = rules or Rules(), clock
         self._keys = access_keys(access_key)
-        self._lock = RLock()
         if data_dir is not None:
             Path(data_dir).mkdir(parents=True, exist_ok=True)
         self._store = Store(None if data_dir is None else Path(data_dir) / _DATABASE)
@@ -98,12 +96,12 @@ class Platform:
         ``is_kept`` returns False for records of PutRecords that are lost without a word in the
         answer: a write that reached some servers.
         """
-        with self._lock:
-            try:
+        try:
+            with self._store.transaction():
                 response = self._answer(request, is_kept)
-            except RefusedError as refused:
-                response = refused.error.response()
-            return self.sign(response)
+        except RefusedError as refused:
+            response = refused.error.response()
+        return self.sign(response)
 
     def refuse_size(self, head: Request, body_bytes: int) -> Response | None:
         """Return the 413 of a request whose body is too long, else None."""
@@ -187,29 +185,29 @@ class Platform:
     def create_stream(self, stream: str, shards: int = 1, retention_hours: int = 24) -> None:
         """Make a stream."""
         body = {"ShardCount": shards, "RetentionPeriodHours": retention_hours}
-        with self._lock:
+        with self._store.transaction():
             self._streams.create(self._path(stream), msgspec.convert(body, Body))
 
     def describe_stream(self, stream: str) -> Stream:
         """Return a stream's shard count and retention."""
-        with self._lock:
+        with self._store.transaction():
             return self._find(stream)
 
     def resize_stream(self, stream: str, shards: int) -> None:
         """Give a stream another shard count, larger or not."""
-        with self._lock:
+        with self._store.transaction():
             self._store.resize_stream(self._find(stream), shards)
 
     def delete_stream(self, stream: str) -> None:
         """Remove a stream with its records."""
-        with self._lock, self._store.transaction():
+        with self._store.transaction():
             found = self._find(stream)
             self._store.remove_stream(found)
             self._store.remove_file(found.path, is_directory=True)
 
     def drop_records(self, stream: str, *, keep_last: int = 0) -> None:
         """Drop each shard's records but the last few, as retention does."""
-        with self._lock, self._store.transaction():
+        with self._store.transaction():
             found = self._find(stream)
             for shard in self._store.shards(found):
                 self._store.drop(found, shard, shard.last + 1 - keep_last)
@@ -223,7 +221,7 @@ class Platform:
         key: str | None = None,
     ) -> None:
         """Put records as another writer would, whatever the limits of a request."""
-        with self._lock:
+        with self._store.transaction():
             found = self._find(stream)
             for value in data:
                 record = Record(data=value, partition_key=key, shard_id=shard)
@@ -231,7 +229,7 @@ class Platform:
 
     def records(self, stream: str) -> list[StoredRecord]:
         """Return the records of a stream, shard after shard, in stored order."""
-        with self._lock:
+        with self._store.transaction():
             found = self._find(stream)
             return [
                 StoredRecord(
@@ -250,20 +248,18 @@ class Platform:
 
     def restart(self) -> None:
         """Forget what a killed server forgets: its round robins, and what is not on disk."""
-        with self._lock:
-            self._store.reopen()
-            self._streams.reset_turns()
+        self._store.reopen()
+        self._streams.reset_turns()
 
     def clear(self) -> None:
         """Remove every stream and file."""
-        with self._lock:
+        with self._store.transaction():
             self._store.clear()
-            self._streams.reset_turns()
+        self._streams.reset_turns()
 
     def close(self) -> None:
         """Close the store."""
-        with self._lock:
-            self._store.close()
+        self._store.close()
 
 
 def _check_path(path: str) -> None:

@@ -13,6 +13,7 @@ import sqlite3
 import weakref
 from contextlib import contextmanager
 from dataclasses import dataclass
+from threading import RLock
 from typing import TYPE_CHECKING, Any
 
 from ._http import encode_json, parse_json
@@ -97,15 +98,17 @@ class File:
 
 
 class Store:
-    """One SQLite database: a file, or for None in memory."""
+    """One SQLite database: a file, or for None in memory.
+
+    What reads and changes it is called in a block of ``transaction``.
+    """
 
     def __init__(self, path: Path | None = None) -> None:
-        self._path = path
+        self._path, self._lock = path, RLock()
         self._database = self._open()
         weakref.finalize(self, self._database.close)  # a store that is dropped closes its file
 
     def _open(self) -> sqlite3.Connection:
-        # The caller serializes; the connection only crosses threads.
         target = ":memory:" if self._path is None else str(self._path)
         database = sqlite3.connect(
             target, check_same_thread=False, isolation_level=None, timeout=0.2
@@ -126,32 +129,31 @@ class Store:
     def reopen(self) -> None:
         """Forget what is not on disk; a store in memory keeps its content."""
         if self._path is not None:
-            self._database.close()
-            self._database = self._open()
+            with self._lock:
+                self._database.close()
+                self._database = self._open()
 
     def close(self) -> None:
         """Close the database; closing twice is allowed."""
-        self._database.close()
+        with self._lock:
+            self._database.close()
 
     def clear(self) -> None:
         """Remove everything."""
-        with self.transaction():
-            for table in ("streams", "shards", "batches", "files", "items"):
-                self._run(f"DELETE FROM {table}")  # noqa: S608  # one of the names above
+        for table in ("streams", "shards", "batches", "files", "items"):
+            self._run(f"DELETE FROM {table}")  # noqa: S608  # one of the names above
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """Store all of the block or nothing; transactions may nest."""
-        if self._database.in_transaction:
-            yield
-            return
-        self._database.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-        except BaseException:
-            self._database.execute("ROLLBACK")
-            raise
-        self._database.execute("COMMIT")
+        """Store all of the block or nothing; one thread at a time is in such a block."""
+        with self._lock:
+            self._database.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+            except BaseException:
+                self._database.execute("ROLLBACK")
+                raise
+            self._database.execute("COMMIT")
 
     def _run(self, statement: str, *values: object) -> sqlite3.Cursor:
         return self._database.execute(statement, values)
@@ -275,9 +277,8 @@ class Store:
 
     def write_object(self, path: str, body: bytes, now: int) -> None:
         """Make or replace an object, and the directories above it."""
-        with self.transaction():
-            self.add_directory(path.rpartition("/")[0], now)
-            self._run("REPLACE INTO files VALUES (?, 0, ?, ?)", path, body, now)
+        self.add_directory(path.rpartition("/")[0], now)
+        self._run("REPLACE INTO files VALUES (?, 0, ?, ?)", path, body, now)
 
     def add_directory(self, path: str, now: int) -> None:
         """Make a directory and those above it; an existing one stays as it is."""

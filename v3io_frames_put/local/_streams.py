@@ -126,10 +126,9 @@ class Streams:
             raise RefusedError(Errors.INVALID_ARGUMENT)
         if self._store.has_directory(path):
             raise RefusedError(self._by_version(Errors.RESOURCE_IN_USE))
-        with self._store.transaction():
-            self._store.add_directory(path, self._now())
-            hours = body.retention_period_hours or 24
-            self._store.add_stream(path, body.shard_count or 1, hours)
+        self._store.add_directory(path, self._now())
+        hours = body.retention_period_hours or 24
+        self._store.add_stream(path, body.shard_count or 1, hours)
         return Response(204)
 
     def describe(self, path: str) -> Response:
@@ -195,13 +194,12 @@ class Streams:
         entries = [
             refused[place].entry() if place in refused else {} for place in range(len(records))
         ]
-        with self._store.transaction():
-            for shard, places in self._by_shard(stream, records, refused).items():
-                kept = [place for place in places if is_kept is None or is_kept(place, shard)]
-                if kept:
-                    first = self._append(stream, shard, [records[place] for place in kept])
-                    for sequence, place in enumerate(kept, first):
-                        entries[place] = {"SequenceNumber": sequence, "ShardId": shard}
+        for shard, places in self._by_shard(stream, records, refused).items():
+            kept = [place for place in places if is_kept is None or is_kept(place, shard)]
+            if kept:
+                first = self._append(stream, shard, [records[place] for place in kept])
+                for sequence, place in enumerate(kept, first):
+                    entries[place] = {"SequenceNumber": sequence, "ShardId": shard}
         return json_response({"FailedRecordCount": len(refused), "Records": entries})
 
     def _by_shard(
