@@ -95,8 +95,8 @@ def take_uploader(studio: Studio) -> None:
     studio.shoot(page, ui, "uploader-rejected")
     page.close()
 
-    studio.platform.faults = [faults.lost_answer()]
     page, ui = studio.open_uploader("unknown", more=", delivery='at_most_once'")
+    studio.platform.faults = [faults.lost_answer()]
     upload(ui)
     expect(ui).to_contain_text("may or may not be stored", timeout=SECONDS)
     expect(ui).to_contain_text(f"{SHARDS} shards", timeout=SECONDS)
