@@ -92,7 +92,7 @@ class Timeouts:
 class Retry:
     """When a request is tried again, and when it is given up.
 
-    The pause before try *n* is drawn evenly from
+    The pause after *n* failures is drawn evenly from
     ``[0, min(cap_seconds, base_seconds * 2**(n - 1))]``; it is at least what a
     ``Retry-After`` of the platform asks for. While the platform cannot be reached, all
     requests share one pause, by the same rule; the first response ends it.
@@ -280,6 +280,15 @@ class DeliveryOptions:
     def records_ahead(self, requests: int) -> float:
         """Return how many records wait for their turn while so many requests are in flight."""
         return (1 + _BATCHES_AHEAD * requests) * self.limits.max_records
+
+    def has_room(self, held_bytes: int, shared_bytes: int, window_bytes: int) -> bool:
+        """Return whether another window fits beside what is held, and what its windows share.
+
+        The window, its copy in the order of lanes and the next one, which is encoded ahead, exist
+        side by side for a moment.
+        """
+        room = self.max_in_flight_bytes - shared_bytes
+        return not held_bytes or held_bytes + 3 * window_bytes <= room
 
 
 def or_default(name: str, value: object, default: _T) -> _T:

@@ -14,7 +14,7 @@ The tree, as a user catches it::
         │   ├── PermissionDenied     403: this is not allowed here
         │   ├── StreamNotFound       nothing is at that path
         │   ├── NotAStream           something else is at that path
-        │   ├── PlatformUnavailable  no request was answered in time
+        │   ├── PlatformUnavailable  no usable answer came in time
         │   └── ProtocolError        an answer the protocol does not allow
         └── PartialFailure           rows are not stored (on_error="raise")
     KeyboardInterrupt

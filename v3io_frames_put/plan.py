@@ -397,12 +397,12 @@ class _Survey:
 
     @property
     def _wants_window(self) -> bool:
-        """Whether more records are of use, and fit the budget: as ``Producer`` decides."""
+        """Whether more records are of use, and fit the budget, as in ``Producer.wants_records``."""
         options = self._options
         if self._accumulator.idle_records >= options.records_ahead(options.most_in_flight):
             return False
         held = self._accumulator.nbytes + sum(batch.nbytes for batch in self._in_flight)
-        return not held or held + self._largest_window <= options.max_in_flight_bytes
+        return options.has_room(held, self._accumulator.shared_bytes, self._largest_window)
 
     def _send(self, *, is_closed: bool) -> bool:
         """Cut a body, if one more may be in flight and may leave now."""

@@ -204,7 +204,7 @@ def test_a_job_that_spark_gives_up_reports_every_row_as_unknown(
     local_platform.faults = [faults.Disconnect(times=None)]
     impatient = Client(client.endpoint, retry=Retry(deadline_seconds=0.2))
     with pytest.raises(
-        PutRecordsError, match=r"PlatformUnavailable: .* no request was answered"
+        PutRecordsError, match=r"PlatformUnavailable: .* no usable answer came"
     ) as caught:
         put(spark.range(0, 10, 1, 1).withColumnRenamed("id", "n"), client=impatient, index_col="n")
     reported = caught.value.results.toPandas()

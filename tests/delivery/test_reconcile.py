@@ -348,7 +348,7 @@ def stored_at(*positions):
 def test_a_copy_elsewhere_is_a_duplicate_of_a_stored_record_and_late_for_any_other():
     doubt, batch = RecordsInDoubt(), make_batch((-1, -1, -1))
     doubt.add(batch)
-    assert batch.state["in_doubt"].all()
+    assert batch.state["was_in_doubt"].all()
     doubt.note_stored(batch, np.array([0, 1]), stored_at((0, 7), (1, 4), (0, 0)))
     tags = batch.entries.tags
     doubt.note_copies(make_positions(tags[[0, 0, 1, 2]], [0, 2, 1, 3], [7, 1, 4, 9]))
@@ -406,7 +406,7 @@ def test_rejected_records_are_counted_that_were_in_doubt():
     reconciler, batch = Reconciler(PLACE, RUN_ID, Retry()), make_batch((-1, -1, -1))
     reconciler.note_rejected(batch)
     assert reconciler.count_rejected(range(3)) == 0
-    batch.state["in_doubt"][1:] = True
+    batch.state["was_in_doubt"][1:] = True
     reconciler.note_rejected(batch)
     assert reconciler.count_rejected(range(3)) == 2
     assert reconciler.count_rejected([0, 2, 5]) == 1

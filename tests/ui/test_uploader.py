@@ -300,7 +300,7 @@ def test_a_platform_that_dies_in_mid_upload_is_reported_and_the_rest_sent_later(
         show = f"df.v3io.uploader({STREAM!r}, client=client, delivery='exactly_once')"
         ui = open_cells(MAKE, client, show).locator(".v3io-uploader")
         press(ui, "Upload")
-        says(ui, "no request was answered for 0.5 s", kind="alarm")
+        says(ui, "no usable answer came for 0.5 s", kind="alarm")
         port = int(platform.endpoint.rpartition(":")[2])
     expect(ui).to_contain_text(re.compile("[1-9],000 rows may or may not be stored"))
     assert shares(ui)["unknown"] > 0

@@ -180,7 +180,7 @@ def stop_error(
     rest = advice or f"{results} says what to send again.{hint}"
     return PlatformUnavailable(
         f"put records on {stream} at {where}: "
-        f"{'no request was answered' if stop.had_contact else 'no connection was accepted'} for "
+        f"{'no usable answer came' if stop.had_contact else 'no connection was accepted'} for "
         f"{stop.seconds:g} s; the last: {describe_last(attempt)}. "
         f"Check the endpoint and the network; {rest}"
     )

@@ -53,7 +53,7 @@ RECORD_STATE: Final = np.dtype(
         # It was sent again although it may have been stored.
         ("sent_twice", np.bool_),
         # A request that carried it ended unknown; stays set when that is resolved.
-        ("in_doubt", np.bool_),
+        ("was_in_doubt", np.bool_),
         # The least number that a later record of its destination is stored under.
         ("reordered_at", np.int64),
         # The ``Failure`` of its last request. None: that did not fail.

@@ -8,7 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
-from .._wire.api import RESOURCE_NOT_FOUND, Answer, Attempt, Fault, parse_error
+from .._wire import api
+from .._wire.api import Answer, Attempt, Fault, parse_error
 from .values import Failure
 
 Knowledge: TypeAlias = Literal["not stored", "unknown", "parse"]
@@ -77,11 +78,11 @@ STATUS_CLASSES: Final[dict[int, Classification]] = {
 """By HTTP status. A status that is not here is unknown: 408, every 5xx, all others."""
 
 NAMED_400_CLASSES: Final[dict[str, Classification]] = {
-    "InvalidArgumentException": _BISECT,
-    "ShardIDOutOfRangeException": _BISECT,
-    "Permission denied": _DENIED,
-    "ResourceNotFoundException": _MISSING,
-    "ResourceIsnotStream": Classification("not stored", "stop", "not a stream"),
+    api.INVALID_ARGUMENT: _BISECT,
+    api.SHARD_OUT_OF_RANGE: _BISECT,
+    api.PERMISSION_DENIED: _DENIED,
+    api.RESOURCE_NOT_FOUND: _MISSING,
+    api.NOT_A_STREAM: Classification("not stored", "stop", "not a stream"),
 }
 """By the platform's error name in a 400."""
 
@@ -150,4 +151,4 @@ _NOT_FOUND: Final = 404
 
 def is_missing(answer: Answer) -> bool:
     """Return whether an answer means that nothing is there, in any of its forms."""
-    return answer.status == _NOT_FOUND or parse_error(answer).name == RESOURCE_NOT_FOUND
+    return answer.status == _NOT_FOUND or parse_error(answer).name == api.RESOURCE_NOT_FOUND

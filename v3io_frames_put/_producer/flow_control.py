@@ -95,7 +95,7 @@ class Availability:
         self._began = now if self._began is None else self._began
 
     @property
-    def limit(self) -> float:
+    def longest_silence(self) -> float:
         """Seconds that the platform may be silent; fewer until it has accepted a connection."""
         first = self._retry.first_contact_seconds
         return self._retry.deadline_seconds if first is None or self.had_contact else first
@@ -106,7 +106,7 @@ class Availability:
             return math.inf
         is_first = self._retry.first_contact_seconds is not None and not self.had_contact
         since = self._began if is_first else self._silent_since
-        return max(0.0, self.limit - (now - (since or 0.0)))
+        return max(0.0, self.longest_silence - (now - (since or 0.0)))
 
     def note(self, attempt: Attempt, *, now: float, draw: float, requests: int) -> float:
         """Note how a request ended, of ``requests`` that may be in flight.

@@ -163,7 +163,7 @@ class RecordsInDoubt(InDoubt):
         self._spread_packs: list[tuple[NDArray[np.uint64], NDArray[Any]]] = []
 
     def add(self, batch: Batch) -> None:
-        batch.state["in_doubt"] = True
+        batch.state["was_in_doubt"] = True
         self.low_watermark = lowest_watermark([self.low_watermark, batch.low_watermark])
         tags = batch.entries.tags
         is_new = ~self.contains(tags)
@@ -182,7 +182,7 @@ class RecordsInDoubt(InDoubt):
 
     def note_stored(self, batch: Batch, stored: NDArray[np.intp], answer: PutAnswer) -> None:
         """Note where an answer says that records in doubt are stored."""
-        at = stored[batch.state["in_doubt"][stored]]
+        at = stored[batch.state["was_in_doubt"][stored]]
         if len(at):
             shards, numbers = answer.shard_id[at], answer.sequence_number[at]
             self.note_positions(make_positions(batch.entries.tags[at], shards, numbers))

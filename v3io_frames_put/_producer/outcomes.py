@@ -348,7 +348,7 @@ class Reordering:
 
     rows: list[int] = field(default_factory=list)
     _reordered_at: dict[int, int] = field(default_factory=dict)
-    _given_up: dict[int, list[int]] = field(default_factory=dict)  # destination: rows in doubt
+    _may_come_late: dict[int, list[int]] = field(default_factory=dict)  # destination: rows in doubt
 
     def note_open(
         self, batch: Batch, is_stored: NDArray[np.bool_], sequence_number: NDArray[np.int64]
@@ -369,17 +369,17 @@ class Reordering:
         if batch.attempts > 1:
             is_late = sequence_number[stored] > batch.state["reordered_at"][stored]
             self.rows += batch.entries.rows_of(stored[is_late]).tolist()
-        if self._given_up:
+        if self._may_come_late:
             destinations = batch.entries.destination[stored]
-            for at in stored[np.isin(destinations, list(self._given_up))].tolist():
-                for row in self._given_up.pop(int(batch.entries.destination[at]), ()):
+            for at in stored[np.isin(destinations, list(self._may_come_late))].tolist():
+                for row in self._may_come_late.pop(int(batch.entries.destination[at]), ()):
                     self._reordered_at.setdefault(row, int(sequence_number[at]))
 
-    def note_given_up(self, batch: Batch) -> None:
-        """Note records of a batch that are over, and that a dead connection may still store."""
-        in_doubt = np.flatnonzero(batch.state["in_doubt"] & (batch.entries.destination != 0))
+    def note_settled(self, batch: Batch) -> None:
+        """Note records that have their outcome, and that a dead connection may still store."""
+        in_doubt = np.flatnonzero(batch.state["was_in_doubt"] & (batch.entries.destination != 0))
         for at in in_doubt.tolist():
-            rows = self._given_up.setdefault(int(batch.entries.destination[at]), [])
+            rows = self._may_come_late.setdefault(int(batch.entries.destination[at]), [])
             rows += batch.entries.rows_of(np.array([at])).tolist()
 
     def find_rows(self, late: Iterable[Copy]) -> list[int]:

@@ -11,7 +11,7 @@ import numpy as np
 from .._wire.responses import NOWHERE
 from .._wire.tags import Tag, split_tags
 from ..config import MAX_SHARDS
-from .in_doubt import InDoubt, make_positions
+from .in_doubt import InDoubt, first_positions, make_positions
 from .values import (
     BLANK,
     IN_DOUBT,
@@ -263,13 +263,12 @@ class PriorInDoubt(InDoubt):
         positions, within = positions[order], within[order]
         rows = positions["key"].astype(np.int64)
         known = self._outcomes.positions(rows)
-        is_first = np.r_[True, rows[1:] != rows[:-1]][: len(rows)]
         is_fresh = known["shard_id"] == NOWHERE
-        before = np.flatnonzero(is_first)[np.cumsum(is_first) - 1]  # the first of the same row
-        known[is_fresh] = positions[before[is_fresh]]
+        known[is_fresh] = first_positions(positions, positions["key"][is_fresh])
         self._add_copies(positions, known)
-        chosen = np.flatnonzero(is_first & is_fresh)
-        del order, positions, before  # as large as the pages that are copied next
+        firsts = np.unique(rows, return_index=True)[1]
+        chosen = firsts[is_fresh[firsts]]
+        del order, positions  # as large as the pages that are copied next
         self._outcomes.record_found(
             rows[chosen],
             shard_id=known["shard_id"][chosen],

@@ -96,7 +96,7 @@ class Producer:
         self._options, self._stream = options, stream
         self._limits = options.limits  # the body limit sinks after a 413
         requests = options.max_in_flight
-        self._limit = AdaptiveLimit() if requests == "auto" else ConcurrencyLimit(requests)
+        self._concurrency = AdaptiveLimit() if requests == "auto" else ConcurrencyLimit(requests)
         self._availability = Availability(options.retry)
         self._accumulator = Accumulator(options.lanes)
         self._reconciler = reconciler
@@ -127,13 +127,12 @@ class Producer:
             return False
         if self._reconciler is not None and not self._reconciler.is_ready:
             return False
-        if self._accumulator.idle_records >= self._options.records_ahead(self._limit.requests):
+        if self._accumulator.idle_records >= self._options.records_ahead(
+            self._concurrency.requests
+        ):
             return False  # more would take memory and make nothing faster
-        held = self.held_bytes
-        room = self._options.max_in_flight_bytes - self._accumulator.shared_bytes
-        # The window, its copy in the order of lanes and the next one, which is encoded ahead,
-        # exist side by side for a moment.
-        return not held or held + 3 * self._window_bytes <= room
+        shared_bytes = self._accumulator.shared_bytes
+        return self._options.has_room(self.held_bytes, shared_bytes, self._window_bytes)
 
     def offer(self, records: EncodedRecords) -> None:
         """Take the records of the next rows; they follow the last ones."""
@@ -179,7 +178,7 @@ class Producer:
         """Return what to send now, and its ticket for ``complete``; None: nothing."""
         if self.stopped or now < self._availability.opens_at:
             return None
-        if self.in_flight >= self._limit.requests:
+        if self.in_flight >= self._concurrency.requests:
             return None
         if self._reconciler is not None:
             query = self._next_query(self._reconciler, now)
@@ -202,7 +201,7 @@ class Producer:
         self._bytes_in_flight += batch.nbytes
         self.rows_in_flight += batch.entries.num_rows
         self._availability.begin(now)
-        self._limit.note_sent(batch.ticket, now=now, nbytes=len(body))
+        self._concurrency.note_sent(batch.ticket, now=now, nbytes=len(body))
         return batch.ticket, put_records_request(self._stream, body)
 
     def _next_query(self, reconciler: Reconciler, now: float) -> tuple[int, Request] | None:
@@ -214,12 +213,12 @@ class Producer:
         ticket = next(self._tickets)
         self._queries[ticket] = query[0]
         self._availability.begin(now)
-        self._limit.note_sent(ticket, now=now, nbytes=0)
+        self._concurrency.note_sent(ticket, now=now, nbytes=0)
         return ticket, query[1]
 
     def wake_at(self, now: float) -> float | None:
         """Return when ``next_request`` may have something new; None: only after an event."""
-        if self.stopped or self.in_flight >= self._limit.requests:
+        if self.stopped or self.in_flight >= self._concurrency.requests:
             return None
         opens_at = self._availability.opens_at
         wake_at = self._accumulator.wake_at(now, opens_at)
@@ -246,9 +245,9 @@ class Producer:
 
     def complete(self, ticket: int, attempt: Attempt, *, now: float, draw: float) -> None:
         """Take how a request ended; ``draw``, from [0, 1), is for the jitter of its pause."""
-        self._limit.note_ended(ticket, attempt, now=now)
+        self._concurrency.note_ended(ticket, attempt, now=now)
         retry_after = self._availability.note(
-            attempt, now=now, draw=draw, requests=self._limit.requests
+            attempt, now=now, draw=draw, requests=self._concurrency.requests
         )
         context = RetryContext(now, draw, retry_after, self._availability.seconds_left(now))
         if ticket in self._queries:
@@ -471,7 +470,7 @@ class Producer:
         A record that an earlier request may have stored ends unknown, whatever its
         last answer said.
         """
-        self.reordering.note_given_up(batch)
+        self.reordering.note_settled(batch)
         for maybe in (False, True):
             of_kind = batch.state["maybe_stored"] == maybe
             for why in dict.fromkeys(batch.state["why"][of_kind]):
@@ -490,7 +489,7 @@ class Producer:
         self.stopped = self.stopped or Stop(cause, attempt)
 
     def _stop_unavailable(self, attempt: Attempt) -> None:
-        had_contact, seconds = self._availability.had_contact, self._availability.limit
+        had_contact, seconds = self._availability.had_contact, self._availability.longest_silence
         self.stopped = self.stopped or Stop("unavailable", attempt, seconds, had_contact)
         self._drop_waiting()
 

@@ -165,7 +165,7 @@ class Reconciler:
         self._settle_seconds = retry.settle_seconds
         self._queries = QueryScheduler(retry)
         # Per shard, its last number before the run; of the first shards only. One that is not
-        # there is read from its beginning, which is slower and as right.
+        # there is read from its beginning: where retention took that, nothing is proven.
         self.starts = dict(prior.starts) if prior else {}
         self._acknowledged = np.zeros(MAX_SHARDS, np.int64)  # the highest number of each shard
         self._shared_watermark: NDArray[np.int64] | None = None
@@ -235,7 +235,7 @@ class Reconciler:
     def note_rejected(self, batch: Batch) -> None:
         """Note rejected records that an earlier request may still store."""
         rows = batch.entries.rows
-        in_doubt = np.isin(rows, batch.entries.rows_of(np.flatnonzero(batch.state["in_doubt"])))
+        in_doubt = np.isin(rows, batch.entries.rows_of(np.flatnonzero(batch.state["was_in_doubt"])))
         if self._prior is not None:
             in_doubt |= self._prior.contains(rows)
         if in_doubt.any():

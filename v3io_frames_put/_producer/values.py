@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias
 import numpy as np
 import pyarrow as pa
 
+from .._wire.responses import NOWHERE
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -78,7 +80,7 @@ class Copy(NamedTuple):
     @property
     def is_lost(self) -> bool:
         """Whether nobody knows if it is stored: records are missing where it would be."""
-        return self.shard_id == NOT_GIVEN
+        return self.shard_id == NOWHERE
 
 
 @dataclass(frozen=True, slots=True)

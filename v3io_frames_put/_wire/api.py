@@ -39,7 +39,6 @@ RESOURCE_NOT_FOUND: Final = "ResourceNotFoundException"
 RESOURCE_IN_USE: Final = "ResourceInUseException"
 NOT_A_STREAM: Final = "ResourceIsnotStream"
 ILLEGAL_LOCATION: Final = "IllegalLocationException"
-INVALID_SHARD_COUNT: Final = "InvalidShardCountException"
 
 # The same error under the names that other functions and releases give it.
 _ALIASES: Final = {
