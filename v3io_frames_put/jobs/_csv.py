@@ -23,7 +23,7 @@ from pyarrow import csv as arrow_csv
 from .._encode.layouts import is_bytes
 from ..errors import ConfigError, DataError
 from ._cast import cast_text, try_cast
-from ._files import BLOCK_BYTES, BYTE_ORDER_MARK, Block, InputFile
+from ._files import BYTE_ORDER_MARK, Block, InputFile
 from ._formats import Piece, Reader, reject_line, show_bytes
 
 if TYPE_CHECKING:
@@ -91,15 +91,9 @@ class CsvReader(Reader):
 
     is_text = True
 
-    def __init__(
-        self,
-        file: InputFile,
-        types: Mapping[str, pa.DataType],
-        dialect: Dialect,
-        block_bytes: int = BLOCK_BYTES,
-    ) -> None:
+    def __init__(self, file: InputFile, types: Mapping[str, pa.DataType], dialect: Dialect) -> None:
         super().__init__(file)
-        self._types, self._dialect, self._block_bytes = types, dialect, block_bytes
+        self._types, self._dialect = types, dialect
         codec = codecs.lookup(dialect.csv_encoding).name
         self._encoding = None if codec in ("utf-8", "utf-8-sig") else codec
         self._delimiter = dialect.delimiter or ("\t" if file.kind == "tsv" else ",")
@@ -199,7 +193,7 @@ class CsvReader(Reader):
             yield piece
 
     def _read_blocks(self) -> Iterator[Block]:
-        return self.file.read_blocks(self._block_bytes, self._encoding, _MARKED)
+        return self.file.read_blocks(self._encoding, _MARKED)
 
     def _read(self) -> Iterator[Piece]:
         """Yield rows of all columns, in blocks; one that goes on in the next block is kept."""
@@ -220,12 +214,11 @@ class CsvReader(Reader):
 
     def _parse(self, text: bytes, first_line: int, *, is_over: bool) -> tuple[Piece, int, int]:
         """Parse whole rows; return how many bytes and lines they are, too."""
-        data = np.frombuffer(text, np.uint8)
         bounds = np.append(0, _find_line_ends(text))
-        begins_row, lost = self._find_rows(text, data, bounds, is_over=is_over)
+        begins_row, lost = self._find_rows(text, bounds, is_over=is_over)
         num_lines = len(begins_row)
         size = int(bounds[num_lines])
-        first = data[bounds[:num_lines]]
+        first = np.frombuffer(text, np.uint8)[bounds[:num_lines]]
         lines = np.flatnonzero(begins_row & (first != ord("\n")) & (first != ord("\r")))
         bounds = np.append(bounds[lines], size)
 
@@ -253,12 +246,12 @@ class CsvReader(Reader):
         return piece, size, num_lines
 
     def _find_rows(
-        self, text: bytes, data: NDArray[np.uint8], bounds: NDArray[np.intp], *, is_over: bool
+        self, text: bytes, bounds: NDArray[np.intp], *, is_over: bool
     ) -> tuple[NDArray[np.bool_], list[int]]:
         """Return which lines begin a row, up to one that needs more text, and the lost ones."""
         begins_row, lost = np.ones(len(bounds) - 1, bool), []
         next_line = 0
-        for line in self._find_odd_lines(text, data, bounds):
+        for line in self._find_odd_lines(text, bounds):
             if line < next_line:
                 continue
             start = int(bounds[line])
@@ -275,9 +268,7 @@ class CsvReader(Reader):
                 return begins_row[:line], lost
         return begins_row, lost
 
-    def _find_odd_lines(
-        self, text: bytes, data: NDArray[np.uint8], bounds: NDArray[np.intp]
-    ) -> list[int]:
+    def _find_odd_lines(self, text: bytes, bounds: NDArray[np.intp]) -> list[int]:
         """Return the lines at whose end quotes may be open: all others are a row each.
 
         In a plain line quotes open and close by turns, and each that opens is at the beginning
@@ -290,6 +281,7 @@ class CsvReader(Reader):
         quote = self._dialect.quote.encode()
         if not quote or quote not in text:
             return []
+        data = np.frombuffer(text, np.uint8)
         quotes = np.flatnonzero(data == quote[0])
         firsts = np.searchsorted(quotes, bounds)  # the first at or after each line's beginning
         counts = np.diff(firsts)

@@ -46,7 +46,7 @@ _NOT_READ_TO_ITS_END: Final = (None, None)  # it may be repaired before the run 
 _EXTRAS: Final = {"fsspec": "fsspec", "v3iofs": "v3io"}
 _OF_ARROW: Final = ("s3", "gs", "gcs", "abfs", "abfss", "hdfs")
 
-BLOCK_BYTES: Final = 1 << 20
+BLOCK_BYTES: Final = 1 << 20  # as long as a byte-order mark, at least
 MAX_LINE_BYTES: Final = 16 << 20  # no record may be so long
 _KEPT_BYTES: Final = 1_000  # of a line that is too long
 _STEP_BYTES: Final = 1 << 16  # of text that is lost before a damaged part of a compressed file
@@ -119,13 +119,11 @@ class InputFile:
         info = self.filesystem.get_file_info(self.path)
         return (info.size, info.mtime_ns) == (self.size, self.mtime_ns)
 
-    def read_blocks(
-        self, block_bytes: int = BLOCK_BYTES, encoding: str | None = None, errors: str = "strict"
-    ) -> Iterator[Block]:
+    def read_blocks(self, encoding: str | None = None, errors: str = "strict") -> Iterator[Block]:
         """Yield the decompressed text, however long a line of it is; ``encoding``: if not UTF-8."""
         rest, is_first, is_cut = b"", True, False
         with self.open() as raw:
-            for chunk in self._read_chunks(raw, max(block_bytes, 3), encoding, errors):
+            for chunk in self._read_chunks(raw, BLOCK_BYTES, encoding, errors):
                 if is_cut and b"\n" not in chunk:
                     continue
                 rest += chunk.partition(b"\n")[2] if is_cut else chunk

@@ -16,13 +16,14 @@ from .._encode.json_lines import LINE, parse_lines
 from .._encode.layouts import is_bytes, is_list, is_text
 from ..errors import DataError
 from ._cast import cast_cells, try_cast
-from ._files import BLOCK_BYTES, InputFile
 from ._formats import LINE_FIELD, Piece, Reader, reject_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
+
+    from ._files import InputFile
 
 
 _BLANKS: Final = " \t\r\n"  # white space of JSON
@@ -35,10 +36,9 @@ class LinesReader(Reader):
 
     is_text = is_lines = True
 
-    def __init__(self, file: InputFile, block_bytes: int = BLOCK_BYTES) -> None:
+    def __init__(self, file: InputFile) -> None:
         super().__init__(file)
         self.schema = pa.schema([LINE_FIELD])
-        self._block_bytes = block_bytes
         self._learn(self._read_sample()[0])
 
     def _learn(self, sample: pa.BinaryArray) -> None:
@@ -49,7 +49,7 @@ class LinesReader(Reader):
 
     def _read_sample(self) -> tuple[pa.BinaryArray, bool]:
         """Return the lines of the first block, and whether they are all."""
-        pieces = self._read(BLOCK_BYTES)
+        pieces = self._read()
         lines = (piece.columns[LINE] for piece in pieces if not piece.invalid)
         return next(lines, pa.array([], pa.binary())), next(pieces, None) is None
 
@@ -60,11 +60,11 @@ class LinesReader(Reader):
 
     def pieces(self, _names: Sequence[str], _schema: pa.Schema) -> Iterator[Piece]:
         """Yield the lines that hold anything, without surrounding white space."""
-        return self._read(self._block_bytes)
+        return self._read()
 
-    def _read(self, block_bytes: int) -> Iterator[Piece]:
+    def _read(self) -> Iterator[Piece]:
         first = 1
-        for block in self.file.read_blocks(block_bytes):
+        for block in self.file.read_blocks():
             self.position = block.position
             if block.is_cut:
                 piece = reject_line(first, block.text)
@@ -94,11 +94,9 @@ class JsonColumnsReader(LinesReader):
 
     is_lines = False
 
-    def __init__(
-        self, file: InputFile, types: Mapping[str, pa.DataType], block_bytes: int = BLOCK_BYTES
-    ) -> None:
+    def __init__(self, file: InputFile, types: Mapping[str, pa.DataType]) -> None:
         self._of_any_type = set(types)  # columns that take any value, if they are text
-        super().__init__(file, block_bytes)
+        super().__init__(file)
 
     def _learn(self, sample: pa.BinaryArray) -> None:
         super()._learn(sample)
@@ -115,17 +113,16 @@ class JsonColumnsReader(LinesReader):
     def pieces(self, names: Sequence[str], schema: pa.Schema) -> Iterator[Piece]:
         """Yield members as JSON text, in blocks."""
         known = {*self.schema.names, *schema.names}
-        for piece in self._read(self._block_bytes):
+        for piece in self._read():
             lines = piece.columns[LINE]
             rows, _ = parse_lines(_MEMBERS, lines)
             for number, row in enumerate(rows):
-                if row is None:
-                    reason = "not a JSON object"
-                elif unknown := [name for name in row if name not in known]:
-                    reason = f"the member {unknown[0]!r}, which the first lines do not have: give "
-                    reason += f"its type by types ({unknown[0]}=string)"
-                else:
+                unknown = row and row.keys() - known
+                if row is not None and not unknown:
                     continue
+                reason = "not a JSON object"
+                if unknown:
+                    reason = f"the first lines do not have {unknown}, whose types may be given"
                 rows[number] = {}
                 if number not in piece.invalid:
                     piece.reject_row(number, lines[number].as_py(), reason)

@@ -30,7 +30,7 @@ from .._encode.sources import StreamSource
 from ..errors import ColumnNotFound, ConfigError, DataError
 from ._cast import merge_schemas
 from ._csv import CsvReader, Dialect
-from ._files import BLOCK_BYTES, cast_partition, find_partition_types, hide_password, public_cause
+from ._files import cast_partition, find_partition_types, hide_password, public_cause
 from ._formats import INDEX, ArrowReader, ParquetReader, Piece, Reader, holds
 from ._json_lines import JsonColumnsReader, LinesReader
 from ._where import Where
@@ -66,19 +66,15 @@ class FileTable:
         dialect: Dialect | None = None,
         as_lines: bool = False,  # whether JSON Lines are sent as they are
         agreed: pa.Schema | None = None,  # of a run that has begun, whatever the files say
-        block_bytes: int = BLOCK_BYTES,
     ) -> None:
         self.files, self._types = list(files), types
-        csv_reader = partial(
-            CsvReader, types=types, dialect=dialect or Dialect(), block_bytes=block_bytes
-        )
-        json_reader = LinesReader if as_lines else partial(JsonColumnsReader, types=types)
+        csv_reader = partial(CsvReader, types=types, dialect=dialect or Dialect())
         formats: dict[str, Callable[[InputFile], Reader]] = {
             "parquet": partial(ParquetReader, where=where),
             "arrow": ArrowReader,
             "csv": csv_reader,
             "tsv": csv_reader,
-            "json": partial(json_reader, block_bytes=block_bytes),
+            "json": LinesReader if as_lines else partial(JsonColumnsReader, types=types),
         }
         self._readers = [_open(file, formats[file.kind]) for file in self.files]
         if self._readers[0].error is not None:
@@ -163,26 +159,20 @@ class FileTable:
                 ) from None
 
     def check_members(self, named: Mapping[str, str]) -> None:
-        """Refuse a member that no line has, as far as the first lines of all files show.
+        """Refuse a member that no line of the only file has; warn where other lines may have it.
 
         ``named`` are members with the option that names each. Raises ColumnNotFound.
         """
-        left = named.keys() - set(self.schema.names)
-        readers = [reader for reader in self._readers if isinstance(reader, LinesReader)]
-        if not self.is_lines or len(readers) < len(self._readers):
-            return  # failed rows: only reading all of them would show
-        seen: set[str] = set()
-        is_whole = True
-        for reader in readers:
-            if left <= seen:
-                return
-            names, is_all = reader.members()
-            seen |= names
-            is_whole = is_whole and is_all
-        for name in sorted(left - seen):
-            if is_whole:
-                raise ColumnNotFound(name, option=named[name], available=sorted(seen))
-            _LOG.warning("no line of the first megabyte has the member %r", name)
+        first = self._readers[0]
+        if not (self.is_lines and isinstance(first, LinesReader)):
+            return  # columns; of failed rows, only reading all of them would show
+        known, is_whole = first.members()
+        for name in sorted(named.keys() - known - set(self.schema.names)):
+            if is_whole and len(self.files) == 1:
+                raise ColumnNotFound(name, option=named[name], available=sorted(known))
+            _LOG.warning(
+                "no line of %s has the member %r, as far as was read", first.file.name, name
+            )
 
     # -- reading --------------------------------------------------------------------------
 
