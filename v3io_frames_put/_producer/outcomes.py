@@ -370,8 +370,8 @@ class Reordering:
             is_late = sequence_number[stored] > batch.state["reordered_at"][stored]
             self.rows += batch.entries.rows_of(stored[is_late]).tolist()
         if self._may_come_late:
-            destinations = batch.entries.destination[stored]
-            for at in stored[np.isin(destinations, list(self._may_come_late))].tolist():
+            late = np.fromiter(self._may_come_late, np.uint64)
+            for at in stored[np.isin(batch.entries.destination[stored], late)].tolist():
                 for row in self._may_come_late.pop(int(batch.entries.destination[at]), ()):
                     self._reordered_at.setdefault(row, int(sequence_number[at]))
 
