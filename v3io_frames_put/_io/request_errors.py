@@ -7,18 +7,11 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final, TypeVar
 from urllib.parse import urlsplit
 
+from .. import errors
 from .._producer.classification import is_missing
 from .._wire import api
 from .._wire.api import Answer, Attempt, Fault, PlatformError, parse_error
-from ..errors import (
-    AuthenticationError,
-    Interrupted,
-    NotAStream,
-    PermissionDenied,
-    PlatformUnavailable,
-    RequestError,
-    StreamNotFound,
-)
+from ..errors import Interrupted, PlatformUnavailable, RequestError
 from ..progress import is_notebook
 
 if TYPE_CHECKING:
@@ -37,9 +30,11 @@ def request_error(answer: Answer, *, doing: str, stream: StreamPath, where: str)
     """Return the error for an answer that no retry can change."""
     error = parse_error(answer)
     if answer.status == _UNAUTHORIZED:
-        return _make(AuthenticationError, f"{doing} {stream} at {where}: {_BAD_KEY}", error)
+        return _make(errors.AuthenticationError, f"{doing} {stream} at {where}: {_BAD_KEY}", error)
     if answer.status == _FORBIDDEN or error.name == api.PERMISSION_DENIED:
-        return _make(PermissionDenied, f"{doing} {stream} at {where}: {_NO_PERMISSION}", error)
+        return _make(
+            errors.PermissionDenied, f"{doing} {stream} at {where}: {_NO_PERMISSION}", error
+        )
     if error.name == api.NOT_A_STREAM:
         return not_a_stream(stream, error)
     if is_missing(answer):
@@ -59,14 +54,16 @@ _NO_PERMISSION: Final = (
 )
 
 
-def stream_not_found(stream: StreamPath, error: PlatformError | None = None) -> StreamNotFound:
+def stream_not_found(
+    stream: StreamPath, error: PlatformError | None = None
+) -> errors.StreamNotFound:
     """Return the error for a path where nothing is."""
     detail = f" ({_format_error(error)})" if error else ""
     text = (
         f"stream {str(stream)!r}: nothing is there{detail}; expected an existing stream. Correct "
         f"the path, or create it: client.create_stream({str(stream)!r}, shards=8)"
     )
-    return _make(StreamNotFound, text, error)
+    return _make(errors.StreamNotFound, text, error)
 
 
 def container_not_found(stream: StreamPath, answer: Answer) -> RequestError:
@@ -81,10 +78,10 @@ def container_not_found(stream: StreamPath, answer: Answer) -> RequestError:
 
 def not_a_stream(
     stream: StreamPath, error: PlatformError | None = None, *, found: str = "something else"
-) -> NotAStream:
+) -> errors.NotAStream:
     """Return the error for a path that holds something else."""
     text = f"stream {str(stream)!r}: {found} is there; expected a stream. Correct the path."
-    return _make(NotAStream, text, error)
+    return _make(errors.NotAStream, text, error)
 
 
 def moved(answer: Answer, *, doing: str, where: str) -> RequestError:

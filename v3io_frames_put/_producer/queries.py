@@ -11,17 +11,9 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
-from .._wire import api
+from .._wire import api, responses
 from .._wire.api import ILLEGAL_LOCATION, Answer, Attempt, Request, parse_error
-from .._wire.responses import (
-    MAX_SHARD_COUNT,
-    RecordPage,
-    parse_description,
-    parse_last_sequence_number,
-    parse_listing,
-    parse_location,
-    parse_record_page,
-)
+from .._wire.responses import MAX_SHARD_COUNT, RecordPage
 from ..config import MAX_SHARDS, Retry
 from ..errors import ProtocolError
 from .classification import classify_query_response, is_missing, is_refused
@@ -74,7 +66,7 @@ class StreamSurvey:
 
 def survey_stream(stream: StreamPath) -> Query[StreamSurvey | None]:
     """List the shards and their last numbers; None: there is no stream."""
-    step = QueryStep(api.describe_stream_request(stream), _if_there(parse_description))
+    step = QueryStep(api.describe_stream_request(stream), _if_there(responses.parse_description))
     description = yield step
     if description is None:
         return None
@@ -95,7 +87,7 @@ def list_shards(stream: StreamPath) -> Query[dict[int, int | None] | None]:
     follows_little = False
     for _ in range(MAX_SHARDS):  # pages
         request = api.list_request(stream.container, stream.path, marker=marker)
-        page = yield QueryStep(request, _if_there(parse_listing), follows_little)
+        page = yield QueryStep(request, _if_there(responses.parse_listing), follows_little)
         if page is None:
             return None
         for entry in page.objects:
@@ -112,7 +104,7 @@ def list_shards(stream: StreamPath) -> Query[dict[int, int | None] | None]:
 def find_last_number(stream: StreamPath, shard: int) -> Query[int | None]:
     """Return the last number of a shard by its attribute; None: older releases have none."""
     request = api.last_sequence_number_request(stream, shard)
-    number: int | None = yield QueryStep(request, _if_success(parse_last_sequence_number))
+    number: int | None = yield QueryStep(request, _if_success(responses.parse_last_sequence_number))
     return number
 
 
@@ -122,16 +114,18 @@ def find_shard_position(stream: StreamPath, shard: int) -> Query[ShardPosition]:
     if number is not None:
         return ShardPosition(number)
     seek = api.seek_request(stream, shard, "latest")
-    location = yield QueryStep(seek, _if_success(parse_location))
+    location = yield QueryStep(seek, _if_success(responses.parse_location))
     return ShardPosition() if location is None else ShardPosition(location=location)
 
 
 def check_reading(stream: StreamPath) -> Query[None]:
     """Check that we may read: read a record of the first shard, or learn that it has none."""
-    location = yield QueryStep(api.seek_request(stream, 0, "earliest"), _if_there(parse_location))
+    location = yield QueryStep(
+        api.seek_request(stream, 0, "earliest"), _if_there(responses.parse_location)
+    )
     if location is not None:
         get = api.get_records_request(stream, 0, location=location, limit=1)
-        yield QueryStep(get, _if_success(parse_record_page))
+        yield QueryStep(get, _if_success(responses.parse_record_page))
 
 
 def scan_shard(
@@ -179,11 +173,11 @@ def _enter(stream: StreamPath, shard: int, start: ShardPosition) -> Query[tuple[
     if start.number:
         # The record before is read once more: it proves that none after it was dropped.
         request = api.seek_request(stream, shard, "sequence", start.number)
-        location = yield QueryStep(request, _if_success(parse_location))
+        location = yield QueryStep(request, _if_success(responses.parse_location))
         if location is not None:
             return location, True
     seek = api.seek_request(stream, shard, "earliest")
-    location = yield QueryStep(seek, _if_there(parse_location))
+    location = yield QueryStep(seek, _if_there(responses.parse_location))
     # A shard that was never written holds none of our records for certain.
     return location, location is not None or not (start.number or start.is_written)
 
@@ -214,9 +208,9 @@ def _if_there(parse: Callable[[Answer], Result]) -> Callable[[Answer], Result | 
 def _page_or_lost(answer: Answer) -> RecordPage | None:
     """Parse a page; None: its location has expired, with whatever was stored there."""
     if answer.status == _SUCCESS:
-        return parse_record_page(answer)
+        return responses.parse_record_page(answer)
     if parse_error(answer).name != ILLEGAL_LOCATION:
-        parse_record_page(answer)  # raises, so that the request is sent again
+        responses.parse_record_page(answer)  # raises, so that the request is sent again
     return None
 
 
