@@ -31,8 +31,16 @@ from ..errors import ColumnNotFound, ConfigError, DataError
 from ._cast import merge_schemas
 from ._csv import CsvReader, Dialect
 from ._files import cast_partition, find_partition_types, hide_password, public_cause
-from ._formats import INDEX, ArrowReader, ParquetReader, Piece, Reader, holds
-from ._json_lines import JsonColumnsReader, LinesReader
+from ._formats import (
+    INDEX,
+    ArrowReader,
+    JsonColumnsReader,
+    LinesReader,
+    ParquetReader,
+    Piece,
+    Reader,
+    holds,
+)
 from ._where import Where
 
 if TYPE_CHECKING:
@@ -276,9 +284,7 @@ class FileTable:
                 row: f"{unit} {piece.rows[row]:,}: {text}" for row, text in piece.details.items()
             }
             details = pa.array([why.get(row) for row in range(count)], pa.string())
-        file = pa.DictionaryArray.from_arrays(
-            pa.repeat(pa.scalar(0, pa.int32()), count), pa.array([reader.file.name], pa.string())
-        )
+        file = pa.repeat(reader.file.name, count).dictionary_encode()
         columns |= {INVALID: invalid, DETAIL: details, FILE: file}
         columns[FILE_ROW] = pa.array(piece.rows, pa.int64())
         batch = pa.record_batch(list(columns.values()), list(columns))
