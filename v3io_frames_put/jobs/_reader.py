@@ -273,7 +273,8 @@ class FileTable:
         if INVALID in piece.columns:  # a file of failed rows has marks, until they are cleared
             for row, cells in enumerate(piece.columns[INVALID].to_pylist()):
                 if cells:
-                    piece.invalid[row] = dict(cells)
+                    is_map = isinstance(cells, list)
+                    piece.invalid[row] = dict(cells) if is_map else {INVALID: str(cells)}
         columns = {name: self._take_column(reader, piece, name) for name in wanted}
         invalid, details = pa.nulls(count, _CELLS.type), pa.nulls(count, pa.string())
         if piece.invalid:
@@ -306,16 +307,12 @@ class FileTable:
     def _find_rows(self, piece: Piece, columns: Mapping[str, pa.Array]) -> pa.BooleanArray:
         """Find the rows to keep; an invalid row stays if the condition cannot be decided."""
         where: Any = self.where
-        unsure = [
+        tested, unsure = where.test_members(columns[LINE]) if where.tests else ({}, [])
+        unsure += [
             row for row, cells in piece.invalid.items() if LINE in cells or where.columns & {*cells}
         ]
-        tested, odd = where.test_members(columns[LINE]) if where.tests else ({}, [])
         mask = where.evaluate({**columns, **tested})
-        if unsure:
-            mask = pc.coalesce(mask, _mask(unsure, len(mask)))
-        if odd:  # lines that are not objects, whatever "is null" says of them
-            mask = pc.or_kleene(mask, _mask(odd, len(mask)))
-        return pc.fill_null(mask, False)  # noqa: FBT003 - Arrow's signature
+        return pc.coalesce(mask, pa.array(np.isin(np.arange(len(mask)), unsure)))
 
 
 def _open(file: InputFile, make: Callable[[InputFile], Reader]) -> Reader:
@@ -327,7 +324,3 @@ def _open(file: InputFile, make: Callable[[InputFile], Reader]) -> Reader:
         broken.error = DataError(f"{file.name} cannot be read: {hide_password(str(error))}")
         broken.error.__cause__ = public_cause(error)
         return broken
-
-
-def _mask(rows: Sequence[int], count: int) -> pa.BooleanArray:
-    return pa.array(np.isin(np.arange(count), rows))

@@ -103,7 +103,8 @@ class Where:
         columns = {}
         for column, (name, test) in self.tests.items():
             field = f"m{names.index(name)}"
-            columns[column] = pa.array([test(getattr(row, field, None)) for row in rows], "bool")
+            values = [None if row is None else test(getattr(row, field)) for row in rows]
+            columns[column] = pa.array(values, pa.bool_())
         return columns, list(errors)
 
     # -- from text to expression --------------------------------------------------------------
