@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field, replace
 from email.utils import formatdate
-from http import HTTPStatus
+from http.client import responses
 from typing import TYPE_CHECKING, Any, Final, Literal
 from urllib.parse import unquote
 
@@ -88,7 +88,7 @@ class Response:
     @property
     def reason(self) -> str:
         """The phrase after the status."""
-        return _PHRASES.get(self.status, "Unknown")
+        return responses.get(self.status, "Unknown")
 
     def json(self) -> Any:
         """Parse the body as JSON."""
@@ -133,7 +133,6 @@ def json_response(value: object) -> Response:
     return Response(200, {"Content-Type": JSON_TYPE}, encode_json(value))
 
 
-_PHRASES: Final = {status.value: status.phrase for status in HTTPStatus}
 _PAGE: Final = (
     "<html>\r\n<head><title>{title}</title></head>\r\n<body>\r\n"
     "<center><h1>{title}</h1></center>\r\n<hr><center>nginx</center>\r\n"

@@ -202,8 +202,8 @@ class LocalPlatform:
         return self._log.in_flight[function]
 
     def peak_in_flight(self, function: str = "PutRecords") -> int:
-        """Return how many requests of a function were ever in flight at once."""
-        return self._log.peaks[function]
+        """Return how many of these ``requests`` were in flight at once."""
+        return max((r.in_flight for r in self.requests if r.function == function), default=0)
 
     def wait_until(
         self, condition: Callable[[LocalPlatform], bool], timeout_seconds: float = 10

@@ -218,7 +218,7 @@ class Objects:
 
     def _item(self, file: File, body: Body) -> dict[str, Any]:
         """Return an entry's attributes: ``*`` asks for the user's, ``**`` for all."""
-        names = [name.strip() for name in body.attributes_to_get.split(",")]
+        names = [name.strip() for name in (body.attributes_to_get or "*").split(",")]
         sec, nsec = divmod(file.mtime, SECOND)
         kind = _DIRECTORY if file.is_directory else _OBJECT
         numbers = {

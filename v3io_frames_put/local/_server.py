@@ -39,7 +39,6 @@ class RequestLog:
         self.changed = Condition()
         self.arrivals: deque[Arrival] = deque(maxlen=_ARRIVALS_KEPT)
         self.in_flight: Counter[str] = Counter()
-        self.peaks: Counter[str] = Counter()
         self.errors: list[BaseException] = []  # of the platform itself
         self._count = 0
 
@@ -48,7 +47,6 @@ class RequestLog:
         """Log a request and count it as in flight during the block."""
         with self.changed:
             self.in_flight[function] = count = self.in_flight[function] + 1
-            self.peaks[function] = max(self.peaks[function], count)
             self._count += 1
             arrival = Arrival(self._count, function, path, count)
             self.arrivals.append(arrival)
@@ -65,11 +63,11 @@ class RequestLog:
             self.changed.notify_all()
 
     def clear(self) -> None:
-        """Forget arrivals, peaks and errors; what is in flight stays counted."""
+        """Forget arrivals and errors; what is in flight stays counted."""
         with self.changed:
             self._count = 0
-            for part in (self.arrivals, self.peaks, self.errors):
-                part.clear()
+            self.arrivals.clear()
+            self.errors.clear()
 
 
 class Server:

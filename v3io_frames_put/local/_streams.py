@@ -82,7 +82,7 @@ class Body(msgspec.Struct, rename="pascal", kw_only=True):
     location: str | None = None
     limit: Annotated[int, msgspec.Meta(ge=1)] | None = None
     # GetItem, GetItems, PutItem
-    attributes_to_get: str = "*"
+    attributes_to_get: str | None = None
     marker: str | None = None
     item: dict[_UserName, _Attribute] | None = None
     update_mode: str | None = None
