@@ -19,7 +19,7 @@ kind = "answer"
 status = 503
 headers = { Via = "1.1 nginx" }
 body = ""
-stored = [0, 2]
+stored = "odd_shards"
 stream = "projects/s"
 
 [[fault]]
@@ -64,7 +64,7 @@ def test_a_file_gives_what_the_presets_give(write):
             status=503,
             headers={"Via": "1.1 nginx"},
             body="",
-            stored=(0, 2),
+            stored="odd_shards",
             stream="projects/s",
         ),
         faults.RecordErrors(places=(1,), code=-99),

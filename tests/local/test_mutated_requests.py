@@ -253,7 +253,7 @@ FAULTS = [
     faults.Answer(status=503, stored="even_shards", function="*", times=None),
     faults.WrongEntries(entries=1, order="reversed", function="*", times=None),
     faults.RecordErrors(places=(0,), function="*", times=None),
-    faults.throttled(shard=0, containing="x", min_records=1, stream="s", function="*", times=None),
+    faults.throttled(containing="x", min_records=1, stream="s", function="*", times=None),
 ]
 
 

@@ -47,7 +47,6 @@ from ._http import (
     Response,
     encode_json,
     html_response,
-    parse_number,
 )
 from ._streams import Body, parse_body
 
@@ -62,8 +61,8 @@ _FIRST_ERROR: Final = 300
 _BODY_READ: Final = {"before_body": 0.0, "in_body": 0.5, "after_body": 1.0}
 _ON_SHARDS: Final = frozenset({"Seek", "GetRecords"})
 
-#: What of a request is stored, whatever the answer says. A tuple names shards.
-Stored = Literal["none", "all", "even_shards", "odd_shards"] | tuple[int, ...]
+#: What of a request is stored, whatever the answer says.
+Stored = Literal["none", "all", "even_shards", "odd_shards"]
 
 
 class Fault(
@@ -79,7 +78,6 @@ class Fault(
     #: ``X-v3io-function``, the verb of requests without one, or ``"*"`` for all.
     function: str = "PutRecords"
     stream: str | None = None  #: ``"container/path"`` as the request names it.
-    shard: int | None = None  #: Requests to this shard, or with a record for it.
     containing: str | None = None  #: Requests with a record whose Data contains this text.
     min_records: int = 0  #: Requests with at least so many records.
     nth: int = 1  #: The first matching request to take, from 1.
@@ -124,19 +122,12 @@ class Fault(
 
     def _asks_body(self) -> bool:
         """Return whether a condition needs the body."""
-        return self.shard is not None or self.containing is not None or self.min_records > 0
+        return self.containing is not None or self.min_records > 0
 
     def _matches_body(self, request: Request) -> bool:
-        body = _body_of(request)
-        records = body.records or []
-        shards = [record.shard_id for record in records]
-        if request.function in _ON_SHARDS:
-            named = parse_number("".join(request.parts[-1:]))
-            shards = [named if body.shard_id is None else body.shard_id]
-        return (
-            len(records) >= self.min_records
-            and (self.shard is None or self.shard in shards)
-            and (self.containing is None or any(_contains(r, self.containing) for r in records))
+        records = _body_of(request).records or []
+        return len(records) >= self.min_records and (
+            self.containing is None or any(_contains(r, self.containing) for r in records)
         )
 
 
@@ -458,8 +449,6 @@ def _store(platform: Platform, request: Request, stored: Stored) -> Response | N
         return platform.handle(request)
 
     def is_kept(_place: int, shard: int) -> bool:
-        if isinstance(stored, tuple):
-            return shard in stored
         return shard % 2 == (0 if stored == "even_shards" else 1)
 
     return platform.handle(request, is_kept=is_kept)
