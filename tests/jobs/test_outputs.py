@@ -42,7 +42,7 @@ def link_to_the_input(folder):
         (lambda folder: folder / os.fsdecode(b"r\xe9s.parquet"), "expected a file's name"),
         (lambda folder: folder / "a\0b", "expected a file's name"),
         (links_in_a_circle, "expected a file's name"),
-        (lambda _folder: 5, "=5: expected a path"),
+        (lambda _folder: 5, "='5': expected a file's name"),
     ],
     ids=["input", "input by ..", "input by link", "folder", "no folder", "device", "other kind",
          "not UTF-8", "NUL", "circle", "number"],

@@ -183,13 +183,13 @@ def _publish(files: Inputs, stream: str, *, client: Client, **given: Any) -> Job
     check_outputs(found, **outputs, journal=given["journal"])
     results, failed = (None if path is None else Path(path) for path in outputs.values())
     with open_journal(given["journal"]) as journal:
-        pinned = None if journal is None else journal.pinned
-        picked, later = (found, []) if pinned is None else pick_files(found, pinned)
-        if pinned is None:  # if all are left out, one shows which columns there are
-            picked = options.select(found) or found[:1]
-        elif later := options.select(later):
-            names = ", ".join(file.name for file in later)
-            _LOG.info("files that came later are left to the next run: %s", names)
+        if journal is None or journal.pinned is None:
+            picked = options.select(found)
+        else:
+            picked, later = pick_files(found, journal.pinned)
+            if names := ", ".join(file.name for file in options.select(later)):
+                _LOG.info("files that came later are left to the next run: %s", names)
+        picked = picked or found[:1]  # if all are left out, one shows which columns there are
         stamps = [file.stamp for file in picked]
 
         def plan_job(

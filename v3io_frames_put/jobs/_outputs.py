@@ -83,19 +83,17 @@ def check_outputs(files: Sequence[InputFile], **outputs: OutputPath) -> None:
             )
 
 
-def _resolve(name: str, given: object) -> Path:
+def _resolve(name: str, given: Any) -> Path:
     """Return where a file is to be, links followed."""
-    if not isinstance(given, (str, os.PathLike)):
-        raise ConfigError(f"{name}={given!r}: expected a path. Correct it.")
-    path = Path(given)
     try:
+        path = Path(given)
         str(path).encode()  # Arrow takes no other names
         with suppress(FileNotFoundError):  # a free name
             path.stat()  # finds links in a circle, which resolve() does not on every Python
         return path.resolve()
-    except (OSError, RuntimeError, ValueError) as error:  # ValueError: a NUL, or not UTF-8
+    except (OSError, RuntimeError, TypeError, ValueError) as error:  # a NUL, or not UTF-8
         raise ConfigError(
-            f"{name}={str(path)!a}: {_EXPECTED}; {error}. Choose another place."
+            f"{name}={str(given)!a}: {_EXPECTED}; {error}. Choose another place."
         ) from error
 
 
