@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import inspect
 import logging
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import click
 
@@ -27,11 +26,10 @@ from ._main import (
 from ._options import JOB_FILE, GroupedCommand, option, takes_client, takes_job_options
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from .. import Encoding
     from ..client import Client
-    from ..jobs import JobResults
 
 
 def _take_files(
@@ -71,8 +69,7 @@ def publish(
     """
     _check_arguments(files, stream)
     _check_outputs(summary, files, options)  # before anything could be written there
-    with _reporting(summary) as finish:
-        finish(_publish(files, stream, client, options))
+    _publish(files, stream, client, options, summary=summary)
 
 
 @click.command(
@@ -99,9 +96,8 @@ def retry(
             "the `failed` of the job file."
         )
     left = failed or source.with_name(f"{source.stem}-left.parquet")
-    with _reporting(None) as finish:
-        check_failed_rows(source)
-        finish(_publish([source], stream, client, {**options, "failed": left}))
+    check_failed_rows(source)
+    _publish([source], stream, client, {**options, "failed": left})
 
 
 _NOT_RETRIED: Final = ("files", "input_format", "where", "journal", "results", "summary")
@@ -141,13 +137,6 @@ plan = GroupedCommand(
 )
 
 
-def _publish(files: Any, stream: str, client: Client, options: dict[str, Any]) -> JobResults:
-    from .. import jobs
-
-    encoding = _take_encoding(options)
-    return jobs.publish(files, stream, encoding=encoding, client=client, **options)
-
-
 def _take_encoding(options: dict[str, Any]) -> Encoding:
     from .. import Encoding
 
@@ -157,12 +146,15 @@ def _take_encoding(options: dict[str, Any]) -> Encoding:
 # -- how a job ends -------------------------------------------------------------------------
 
 
-@contextlib.contextmanager
-def _reporting(summary: str | None) -> Iterator[Any]:
-    """Report how a job ends: to the summary, to people, and by the exit code."""
-    finished: list[JobResults] = []
+def _publish(
+    files: Any, stream: str, client: Client, options: dict[str, Any], *, summary: str | None = None
+) -> NoReturn:
+    """Publish files; report the end to the summary, to people, and by the exit code."""
+    from .. import jobs
+
     try:
-        yield finished.append
+        encoding = _take_encoding(options)
+        results = jobs.publish(files, stream, encoding=encoding, client=client, **options)
     except (PutRecordsError, Interrupted) as error:
         _write_summary(summary, error.results, error)
         if isinstance(error, Interrupted):
@@ -170,7 +162,6 @@ def _reporting(summary: str | None) -> Iterator[Any]:
         code = judge_error(error)
         report_error(error, event="failed", exit_code=int(code), **_count(error.results))
         raise click.exceptions.Exit(code) from error
-    [results] = finished
     _write_summary(summary, results)
     code, receipt, stored = judge_results(results), results.receipt, results.counts["stored"]
     message = f"{stored:,} rows stored in {receipt['seconds']:,.1f} s"
