@@ -81,10 +81,10 @@ class TestHelp:
     @pytest.mark.parametrize(
         ("word", "meant"),
         [
-            ("publsh", "publish?"),
-            ("uplaod", "upload?"),
-            ("rety", "retry?"),
-            ("PLAN", "plan?"),
+            ("publsh", "'publish'?"),
+            ("uplaod", "'upload'?"),
+            ("rety", "'retry'?"),
+            ("PLAN", "'plan'?"),
             ("xyzzy", "Known are create, delete, demo, "),
         ],
     )

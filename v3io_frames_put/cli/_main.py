@@ -6,7 +6,6 @@ terminal cannot show, or would obey, is escaped.
 
 from __future__ import annotations
 
-import difflib
 import enum
 import errno
 import json
@@ -22,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from .._startup import leave
-from ..errors import AuthenticationError, PutRecordsError, RequestError
+from ..errors import AuthenticationError, PutRecordsError, RequestError, suggest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -329,9 +328,8 @@ class CommandGroup(click.Group):
         command = super().get_command(ctx, _ALIASES.get(cmd_name, cmd_name))
         if command is None and not cmd_name.startswith("-"):
             known = sorted([*self.commands, *_ALIASES])
-            near = difflib.get_close_matches(cmd_name.lower(), known, n=1)
-            advice = f"Did you mean {near[0]}?" if near else f"Known are {', '.join(known)}."
-            ctx.fail(f"There is no command {cmd_name!r}. {advice}")
+            advice = suggest(cmd_name.lower(), known) or f" Known are {', '.join(known)}."
+            ctx.fail(f"There is no command {cmd_name!r}.{advice}")
         return command
 
     def invoke(self, ctx: click.Context) -> Any:

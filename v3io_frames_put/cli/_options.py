@@ -6,7 +6,6 @@ Left out are keywords that only make sense in Python (`cancel`, `encoding`, `cli
 
 from __future__ import annotations
 
-import difflib
 import functools
 import os
 import re
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 import msgspec
 
-from ..errors import MissingExtra
+from ..errors import MissingExtra, suggest
 from ._main import KEPT_BACK, LOG_FORMATS, log_to_stderr
 
 if TYPE_CHECKING:
@@ -187,9 +186,8 @@ def _read_job_file(ctx: click.Context, _param: click.Parameter, path: Path | Non
         if target is None:
             continue
         if target not in known:
-            near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-            advice = f"Did you mean {near[0]!r}?" if near else f"Known are {', '.join(known)}."
-            raise click.UsageError(f"{path}: there is no option {key!r}. {advice}")
+            advice = suggest(name, [*known]) or f" Known are {', '.join(known)}."
+            raise click.UsageError(f"{path}: there is no option {key!r}.{advice}")
         param = known[target]
         takes_text = isinstance(param.type, (click.types.StringParamType, click.Path, SecretFile))
         if takes_text and param.nargs == 1 and not isinstance(value, str):
