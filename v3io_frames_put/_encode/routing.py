@@ -26,7 +26,7 @@ _SEED: Final = np.uint64(0x9E3779B97F4A7C15)  # 2**64 over the golden ratio
 _MIXERS: Final = (np.uint64(0xFF51AFD7ED558CCD), np.uint64(0xC4CEB9FE1A85EC53))  # MurmurHash3
 _SHIFT: Final = np.uint64(33)
 _WORD_BYTES: Final = 8
-_HASHED_BYTES: Final = 256  # keys that are alike up to here, and as long, share a hash
+_MASKS: Final = np.array([2 ** (8 * size) - 1 for size in range(_WORD_BYTES + 1)], np.uint64)
 
 
 def hash_destinations(
@@ -39,7 +39,7 @@ def hash_destinations(
 
         hash    11 * a constant
         word 1  "tail N14"   hash = mix(hash, word)
-        word 2  "228"        filled up with zeros, then mixed
+        word 2  "228"        the bytes beyond the key are masked off, then mixed
         last    all bits are spread, and the lowest is set: 0 means no destination
     """
     given = keys if keys is not None else shards
@@ -56,17 +56,27 @@ def hash_destinations(
 
 
 def _hash_texts(texts: pa.StringArray) -> np.ndarray:
-    """Hash each text by its length and its first bytes, eight at a time; never 0."""
-    lengths = to_numpy(pc.fill_null(pc.binary_length(texts), 0))
-    heads = pc.fill_null(pc.binary_slice(texts.cast(pa.binary()), 0, _HASHED_BYTES), b"")
-    longest = int(pc.max(pc.binary_length(heads)).as_py() or 0)
-    count = -(-longest // _WORD_BYTES)
-    filled = pc.ascii_rpad(heads.view(pa.string()), count * _WORD_BYTES, "\0")
-    words = np.frombuffer(filled.buffers()[2] or b"", "<u8", len(texts) * count)
-    hashes = lengths.astype(np.uint64) * _MIXERS[0]
-    for number, word in enumerate(words.reshape(len(texts), count).T):
-        mixed = (hashes ^ word) * _SEED
-        hashes = np.where(lengths > number * _WORD_BYTES, mixed ^ (mixed >> _SHIFT), hashes)
+    """Hash each text by its length and its bytes, eight at a time; never 0."""
+    offsets = np.zeros(1, np.int32)
+    if len(texts):
+        offsets = np.frombuffer(texts.buffers()[1], np.int32)[texts.offset :][: len(texts) + 1]
+    left, places = np.diff(offsets), offsets[:-1] - offsets[0]
+    hashes = left.astype(np.uint64) * _MIXERS[0]
+    symbols = np.zeros(offsets[-1] - offsets[0] + _WORD_BYTES, np.uint8)
+    if len(symbols) > _WORD_BYTES:
+        symbols[:-_WORD_BYTES] = np.frombuffer(texts.buffers()[2], np.uint8)[
+            offsets[0] : offsets[-1]
+        ]
+    # The word that begins at each byte.
+    words = np.ndarray(len(symbols) - _WORD_BYTES + 1, "<u8", symbols, strides=(1,))
+    rows: Any = slice(None)
+    while len(left):
+        word = words[places] & _MASKS[np.minimum(left, _WORD_BYTES)]
+        mixed = (hashes[rows] ^ word) * _SEED
+        hashes[rows] = mixed ^ (mixed >> _SHIFT)
+        longer = np.flatnonzero(left > _WORD_BYTES)
+        rows = np.arange(len(texts))[rows][longer]
+        left, places = left[longer] - _WORD_BYTES, places[longer] + _WORD_BYTES
     return _mix(hashes) | np.uint64(1)
 
 
