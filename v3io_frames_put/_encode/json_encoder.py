@@ -20,21 +20,8 @@ import pyarrow.types as pt
 from arro3.io import write_ndjson
 
 from ..errors import UnsupportedType
+from . import layouts
 from .base64 import encode_base64
-from .layouts import (
-    PER_SECOND,
-    children,
-    contains,
-    is_bytes,
-    is_list,
-    is_text,
-    list_parents,
-    list_values,
-    map_as_list,
-    own_copy,
-    rebuild,
-    to_numpy,
-)
 from .objects import encode_cells
 from .records import CELL_BYTES, Encoder
 
@@ -70,7 +57,7 @@ class RowWriter:
 
     def write(self, columns: Iterable[pa.Array], names: Iterable[str]) -> pa.BinaryArray:
         """Write one object per row, without its newline."""
-        batch = pa.RecordBatch.from_arrays(list(map(own_copy, columns)), names=list(names))
+        batch = pa.RecordBatch.from_arrays(list(map(layouts.own_copy, columns)), names=list(names))
         try:
             self._file.truncate(self._file.seek(0, SEEK_END))  # changes nothing, but looks
         except BufferError:  # a profiler's hold on our frames is one on the last rows' memory, too
@@ -103,7 +90,7 @@ def as_int64(array: pa.Array) -> np.ndarray:
     """Return dates, times, timestamps or durations as their integers; 0 for null."""
     physical = pa.int32() if array.type.bit_width == 32 else pa.int64()  # noqa: PLR2004
     numbers = pc.fill_null(array.view(physical), 0)
-    return to_numpy(numbers).astype(np.int64, copy=False)
+    return layouts.to_numpy(numbers).astype(np.int64, copy=False)
 
 
 def find_infinities(array: pa.Array) -> Iterator[Flaw]:
@@ -111,15 +98,15 @@ def find_infinities(array: pa.Array) -> Iterator[Flaw]:
     wide = array.cast(pa.float32()) if pt.is_float16(array.type) else array
     infinite = pc.is_inf(wide)
     if infinite.true_count:
-        mask = to_numpy(pc.fill_null(infinite, False))  # noqa: FBT003 - Arrow's signature
+        mask = layouts.to_numpy(pc.fill_null(infinite, False))  # noqa: FBT003 - Arrow's signature
         yield mask, _INFINITY
 
 
 def find_invalid_years(array: pa.Array) -> Iterator[Flaw]:
     """Yield the mask of dates and timestamps outside the years 1 - 9999, if any."""
     per_day = 1 if pt.is_date32(array.type) else _DAY_SECONDS * 1_000
-    scale = PER_SECOND[array.type.unit] if pt.is_timestamp(array.type) else None
-    if scale == PER_SECOND["ns"]:
+    scale = layouts.PER_SECOND[array.type.unit] if pt.is_timestamp(array.type) else None
+    if scale == layouts.PER_SECOND["ns"]:
         return  # 64 bits of nanoseconds reach from 1677 to 2262
     first, end = (
         (second * scale if scale else second // _DAY_SECONDS * per_day)
@@ -130,7 +117,7 @@ def find_invalid_years(array: pa.Array) -> Iterator[Flaw]:
 
 def find_invalid_times(array: pa.Array) -> Iterator[Flaw]:
     """Yield the mask of times that no day has, if any."""
-    end = _DAY_SECONDS * PER_SECOND[array.type.unit]
+    end = _DAY_SECONDS * layouts.PER_SECOND[array.type.unit]
     yield from _find_outside(array, 0, end, "a time outside one day; correct it")
 
 
@@ -140,16 +127,16 @@ def _find_outside(array: pa.Array, first: int, end: int, reason: str) -> Iterato
         return
     mask = (numbers < first) | (numbers >= end)
     if array.null_count:
-        mask &= ~to_numpy(array.is_null())
+        mask &= ~layouts.to_numpy(array.is_null())
     yield mask, reason
 
 
 def find_repeated_keys(array: pa.MapArray) -> Iterator[Flaw]:
     """Yield the mask of maps that hold a key twice."""
-    pairs = map_as_list(array)
-    owners = list_parents(pairs)
-    keys = list_values(pairs).field("key").dictionary_encode().indices
-    codes = owners * np.int64(len(keys) + 1) + to_numpy(keys)
+    pairs = layouts.map_as_list(array)
+    owners = layouts.list_parents(pairs)
+    keys = layouts.list_values(pairs).field("key").dictionary_encode().indices
+    codes = owners * np.int64(len(keys) + 1) + layouts.to_numpy(keys)
     order = np.argsort(codes, kind="stable")
     repeated = order[1:][np.diff(codes[order]) == 0]
     mask = np.zeros(len(pairs), dtype=bool)
@@ -166,8 +153,8 @@ def _half_float_values() -> np.ndarray:
 
 def widen_half_floats(array: pa.Array) -> pa.DoubleArray:
     """Widen 16-bit floats so that the digits written are the shortest of 16 bits."""
-    patterns = to_numpy(pc.fill_null(array.view(pa.uint16()), 0))
-    return pa.array(_half_float_values()[patterns], mask=to_numpy(array.is_null()))
+    patterns = layouts.to_numpy(pc.fill_null(array.view(pa.uint16()), 0))
+    return pa.array(_half_float_values()[patterns], mask=layouts.to_numpy(array.is_null()))
 
 
 def format_repeated_timestamps(array: pa.TimestampArray) -> pa.Array:
@@ -203,7 +190,7 @@ def format_decimals(array: pa.Array) -> pa.StringArray:
 
 def format_durations(array: pa.DurationArray) -> pa.StringArray:
     """Format durations as ISO 8601 seconds, with no more digits than the value needs."""
-    scale = PER_SECOND[array.type.unit]
+    scale = layouts.PER_SECOND[array.type.unit]
     ticks = as_int64(array)
     # -2**63 has no positive 64-bit twin; unsigned arithmetic has room for it.
     size = np.where(ticks < 0, np.uint64(0) - ticks.view(np.uint64), ticks.view(np.uint64))
@@ -230,7 +217,7 @@ def _format_fraction(rest: np.ndarray, digits: int) -> pa.StringArray:
 # In order: the first match counts.
 _CONVERSIONS: Final[dict[Callable[[pa.DataType], bool], Callable[[pa.Array], pa.Array]]] = {
     pt.is_float16: widen_half_floats,
-    is_bytes: encode_base64,
+    layouts.is_bytes: encode_base64,
     pt.is_decimal: format_decimals,
     pt.is_date: lambda array: array.cast(pa.date32()),
     pt.is_duration: format_durations,
@@ -244,7 +231,14 @@ _CHECKS: Final[dict[Callable[[pa.DataType], bool], Check]] = {
     pt.is_map: find_repeated_keys,
 }
 # What the native writer writes as it is.
-_WRITTEN: Final = (pt.is_null, pt.is_boolean, pt.is_integer, pt.is_floating, is_text, pt.is_time)
+_WRITTEN: Final = (
+    pt.is_null,
+    pt.is_boolean,
+    pt.is_integer,
+    pt.is_floating,
+    layouts.is_text,
+    pt.is_time,
+)
 
 
 def find_unwritable(dtype: pa.DataType) -> str | None:
@@ -255,9 +249,13 @@ def find_unwritable(dtype: pa.DataType) -> str | None:
             return "which names a field twice. Rename one"
         if any("\0" in name for name in names):
             return "which has a NUL in a field's name. Rename the field"
-    elif pt.is_map(dtype) and not is_text(dtype.key_type):
+    elif pt.is_map(dtype) and not layouts.is_text(dtype.key_type):
         return "which has a map whose keys are not text. Cast them"
-    elif not (pt.is_map(dtype) or is_list(dtype) or contains(dtype, *_WRITTEN, *_CONVERSIONS)):
+    elif not (
+        pt.is_map(dtype)
+        or layouts.is_list(dtype)
+        or layouts.contains(dtype, *_WRITTEN, *_CONVERSIONS)
+    ):
         return f"and {dtype} has no JSON form. Cast it, or leave the column out"
     for number in range(dtype.num_fields):
         advice = find_unwritable(dtype.field(number).type)
@@ -268,28 +266,28 @@ def find_unwritable(dtype: pa.DataType) -> str | None:
 
 def convert(array: pa.Array) -> pa.Array:
     """Bring an array to what the native writer writes as the contract says."""
-    if not contains(array.type, *_CONVERSIONS):
+    if not layouts.contains(array.type, *_CONVERSIONS):
         return array
-    below = children(array)
+    below = layouts.children(array)
     if below:
-        return rebuild(array, map(convert, below))
+        return layouts.rebuild(array, map(convert, below))
     return next(make for is_type, make in _CONVERSIONS.items() if is_type(array.type))(array)
 
 
 def find_flaws(array: pa.Array) -> Iterator[Flaw]:
     """Yield which values have, or hold at any depth, what JSON has not."""
-    if not contains(array.type, *_CHECKS):
+    if not layouts.contains(array.type, *_CHECKS):
         return
     for is_type, check in _CHECKS.items():
         if is_type(array.type):
             yield from check(array)
-    for child in children(array):
+    for child in layouts.children(array):
         for flawed, reason in find_flaws(child):
             mask = flawed
             if not pt.is_struct(array.type):
-                lists = map_as_list(array) if pt.is_map(array.type) else array
+                lists = layouts.map_as_list(array) if pt.is_map(array.type) else array
                 mask = np.zeros(len(array), dtype=bool)
-                mask[list_parents(lists)[flawed]] = True
+                mask[layouts.list_parents(lists)[flawed]] = True
             yield mask, reason
 
 
