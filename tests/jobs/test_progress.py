@@ -50,6 +50,7 @@ def prior(**rows):
 def test_the_rows_of_the_files_are_the_total(caplog):
     caplog.set_level(logging.INFO, "v3io_frames_put")
     with show_progress(job(), files(50_000), None) as show:
+        show(snapshot(0, stored=0))
         show(snapshot(10, stored=999, waiting="the platform asked to wait"))
     assert caplog.messages == [
         "999 of 50,000 rows stored, 1 %, the platform asked to wait, 1 rejected, 99.9 rows/s"

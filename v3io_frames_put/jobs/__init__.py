@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from .._journal import open_journal
 from .._public import callers_level, find_unknown, public
-from .._run import RunPlan, check_event, plan_run
+from .._run import RunPlan, plan_run
 from ..client import Client, pick_client
 from ..config import DeliveryMode, Encoding, Limits, MaxInFlight, Order, check_choice
 from ..errors import ConfigError, PartialFailure, UnstoredRowsWarning
@@ -155,7 +155,6 @@ def publish(  # noqa: PLR0913 - one keyword for each option of a job
     """
     given = dict(locals())
     check_choice("on_error", on_error, ("return", "raise"))
-    check_event("cancel", cancel)
     check_context(context)
     try:
         published = _publish(**{**given, "client": pick_client(client)})

@@ -354,8 +354,8 @@ def log_every_ten_seconds() -> Callable[[Progress], None]:
     throttle.is_due(0)
 
     def log(snapshot: Progress) -> None:
+        words = progress_words(snapshot, pace, is_ended=False)  # the pace sees each snapshot
         if throttle.is_due(snapshot.seconds):
-            words = progress_words(snapshot, pace, is_ended=False)
             fields = {"event": "progress", **asdict(snapshot)}
             _LOG.info("%s", ", ".join(words), extra={"fields": fields})
 
