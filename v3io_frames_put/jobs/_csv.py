@@ -300,7 +300,6 @@ class CsvReader(Reader):
         """Parse so many rows; return their cells, and the widths of rows of another width."""
         if not count:
             return {name: pa.array([], pa.binary()) for name in self._names}, {}
-        numbered = [str(number) for number in range(len(self._names))]  # names may be anything
         widths: dict[int, int] = {}
 
         def skip(row: Any) -> str:
@@ -310,7 +309,7 @@ class CsvReader(Reader):
         table = arrow_csv.read_csv(
             pa.BufferReader(BYTE_ORDER_MARK + text),  # pyarrow skips one, which may be of a cell
             read_options=arrow_csv.ReadOptions(
-                use_threads=False, block_size=len(text) + 4, column_names=numbered
+                use_threads=False, block_size=len(text) + 4, column_names=self._names
             ),
             parse_options=arrow_csv.ParseOptions(
                 delimiter=self._delimiter,
@@ -319,7 +318,7 @@ class CsvReader(Reader):
                 invalid_row_handler=skip,
             ),
             convert_options=arrow_csv.ConvertOptions(
-                column_types=dict.fromkeys(numbered, pa.binary()),
+                column_types=dict.fromkeys(self._names, pa.binary()),
                 null_values=[""],  # in every type alike
                 strings_can_be_null=True,
             ),

@@ -5,9 +5,10 @@ Parquet, Arrow IPC and JSON Lines: lines as they are, or columns where a format 
 
 from __future__ import annotations
 
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from decimal import Decimal
+from itertools import repeat
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -192,32 +193,26 @@ class ParquetReader(_TypedReader):
     def pieces(self, names: Sequence[str], schema: pa.Schema) -> Iterator[Piece]:
         """Yield columns, of row groups alone whose statistics do not exclude every row."""
         names = [name for name in names if name in self.schema.names]
-        stored = [self._stored_names[name] for name in names] or [*self._stored_names.values()][:1]
-        dated = [name for name in names if self._stored_names[name] in self._int96]
-        wanted, row = self._select_groups(schema), 1
-        with self._open("us") as opened, self._open("ns") if dated else nullcontext() as exact:
-            for group, count in enumerate(self._group_rows):
-                batches = self._decode(opened, group, stored) if group in wanted else ()
-                fine: Any = dated and self._decode(
-                    exact, group, [self._stored_names[n] for n in dated]
-                )
-                first = row
-                for batch in batches:
-                    piece = self._take(first, batch, names)
-                    if dated:
-                        self._check_dates(piece, next(fine), dated, schema)
-                    yield piece
-                    first += batch.num_rows
-                row += count
+        stored = [self._stored_names[name] for name in names]
+        dated = [name for name in stored if name in self._int96]
+        groups = self._select_groups(schema)
+        exact = self._decode("ns", groups, dated) if dated else repeat((0, None))
+        batches = self._decode("us", groups, stored or [*self._stored_names.values()][:1])
+        for (row, batch), (_, fine) in zip(batches, exact, strict=False):
+            piece = self._take(row, batch, names)
+            if fine is not None:
+                self._check_dates(piece, fine, schema)
+            yield piece
 
-    def _check_dates(
-        self, piece: Piece, exact: pa.RecordBatch, dated: list[str], schema: pa.Schema
-    ) -> None:
+    def _check_dates(self, piece: Piece, exact: pa.RecordBatch, schema: pa.Schema) -> None:
         """Keep INT96 whole: microseconds hold any date, nanoseconds those of 1678 to 2261.
 
         Nanoseconds beyond 64 bits wrap around, and so does an unsafe cast to them.
         """
-        for name, fine in zip(dated, exact.columns, strict=True):
+        for name in piece.columns:
+            if self._stored_names[name] not in exact.schema.names:
+                continue
+            fine = exact.column(self._stored_names[name])
             dtype, read, other = schema.field(name).type, piece.columns[name], fine
             if dtype == fine.type:
                 read, other = other, read
@@ -227,14 +222,14 @@ class ParquetReader(_TypedReader):
                 piece.reject_cell(row, name, self.show(other[row]), dtype)
             piece.columns[name] = pc.if_else(bad, None, read)
 
-    def _select_groups(self, schema: pa.Schema) -> set[int]:
+    def _select_groups(self, schema: pa.Schema) -> Sequence[int]:
         """Find the row groups whose statistics leave a chance that the condition holds in them.
 
         They are about other values than the condition where a column is read as another
         type; and those of floating numbers show neither NaN nor the sign of zero.
         """
         if self._where is None:
-            return set(range(len(self._group_rows)))
+            return range(len(self._group_rows))
         known = [
             own
             for own in self.schema
@@ -248,17 +243,22 @@ class ParquetReader(_TypedReader):
 
         where = Where(self._where, pa.schema(known), others=True)
         fragment = ds.ParquetFileFormat().make_fragment(self.file.path, self.file.filesystem)
-        return {group.id for group in fragment.subset(where.expression, where.schema).row_groups}
+        return [group.id for group in fragment.subset(where.expression, where.schema).row_groups]
 
     def _decode(
-        self, opened: pq.ParquetFile, group: int, columns: list[str]
-    ) -> Iterator[pa.RecordBatch]:
+        self, unit: str, groups: Sequence[int], columns: Sequence[str]
+    ) -> Iterator[tuple[int, pa.RecordBatch]]:
+        """Yield the rows of some row groups, and the number of the first; ``unit`` is of INT96."""
         # In this thread: each of Arrow's own would keep memory that nobody can give back. And
         # group by group, so that damage costs no row of those before it.
-        batches: Iterator[pa.RecordBatch] = opened.iter_batches(
-            self._batch_rows, [group], columns, use_threads=False
-        )
-        return batches
+        with self._open(unit) as opened:
+            for group in groups:
+                row = 1 + sum(self._group_rows[:group])
+                for batch in opened.iter_batches(
+                    self._batch_rows, [group], columns, use_threads=False
+                ):
+                    yield row, batch
+                    row += batch.num_rows
 
     def _open(self, unit: str) -> pq.ParquetFile:
         # Read ahead by small buffers: to buffer whole row groups would take what they take.
@@ -344,11 +344,21 @@ class LinesReader(Reader):
                 yield piece
                 first += 1
             else:
-                lines = pc.split_pattern(pa.array([block.text], pa.binary()), b"\n").values
-                lines = pc.ascii_trim(lines.view(pa.string()), _BLANKS).view(pa.binary())
+                lines = _split_lines(block.text)
                 given = pc.indices_nonzero(pc.binary_length(lines))
-                yield Piece(first + given.to_numpy().astype(np.int64), {LINE: lines.take(given)})
-                first += len(lines) - 1  # the last one is what comes after the last line's end
+                kept = lines if len(given) == len(lines) else lines.take(given)
+                yield Piece(first + given.to_numpy().astype(np.int64), {LINE: kept})
+                first += len(lines)
+
+
+def _split_lines(text: bytes) -> pa.BinaryArray:
+    """Return the lines of a text without the white space around each."""
+    ends = np.flatnonzero(np.frombuffer(text, np.uint8) == ord("\n")) + 1
+    if not len(ends) or ends[-1] < len(text):
+        ends = np.append(ends, len(text))
+    offsets = np.append(0, ends).astype(np.int32)
+    lines = pa.StringArray.from_buffers(len(ends), pa.py_buffer(offsets), pa.py_buffer(text))
+    return pc.ascii_trim(lines, _BLANKS).view(pa.binary())
 
 
 class JsonColumnsReader(LinesReader):
