@@ -226,6 +226,7 @@ class TestTypes:
         path = write_text(tmp_path / "a.csv", "x,y", "1e+400,a", "1.5,b", "-2,c", "inf,d")
         found = read_rows(path, types={"x": "double"})
         assert found.invalid == {0: {"x": "1e+400"}}
+        assert found.rows[0] == {"x": None, "y": "a"}
         assert found.rows[3]["x"] == float("inf")
 
     def test_what_made_text_of_a_column_is_told(self, tmp_path):

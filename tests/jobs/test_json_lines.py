@@ -340,6 +340,7 @@ class TestColumns:
         first = '{"i":1,"f":1.5,"s":"x","b":true,"l":[2.5],"o":{"x":1}}'
         found = read_rows(write_text(tmp_path / "a.jsonl", *[first] * 25_000, "", line, first))
         assert [list(cells) for cells in found.invalid.values()] == [[column]]
+        assert column == "line" or found.rows[25_000][column] is None
         assert found.places[25_000] == 25_002
         assert found.rows[25_001]["i"] == 1
 
@@ -348,6 +349,17 @@ class TestColumns:
         found = read_rows(write_text(tmp_path / "a.jsonl", *lines), types={"late": "date32"})
         assert str(found.rows[-1]["late"]) == "2026-11-29"
         assert not found.invalid
+
+    def test_values_of_mixed_kinds_are_text(self, tmp_path):
+        lines = ['{"a":1}', '{"a":"x"}', '{"a":2.50}', '{"a":{"b\\"":1}}', "{}"]
+        found = read_rows(write_text(tmp_path / "a.jsonl", *lines))
+        assert [row["a"] for row in found.rows] == ["1", "x", "2.50", '{"b\\"":1}', None]
+
+    def test_whole_numbers_beside_fractions_are_exact_or_rejected(self, tmp_path):
+        lines = ['{"a":1.5}', '{"a":100000000000000000}', '{"a":9007199254740993}']
+        found = read_rows(write_text(tmp_path / "a.jsonl", *lines))
+        assert [row["a"] for row in found.rows] == [1.5, 1e17, None]
+        assert found.invalid == {2: {"a": "9007199254740993"}}
 
     def test_types_make_text_of_anything(self, tmp_path):
         path = write_text(

@@ -160,8 +160,8 @@ def cast_text(
     if bad.any():
         cells = pc.if_else(pa.array(bad), None, cells)
     cast, invalid = try_cast(cells, lambda part: part.cast(dtype))
-    if pt.is_floating(dtype):
-        invalid |= _find_changed(cells, cast)
+    if pt.is_floating(dtype) and (changed := _find_changed(cells, cast)).any():
+        cast, invalid = pc.if_else(pa.array(changed), None, cast), invalid | changed
     return cast, bad | invalid
 
 

@@ -5,7 +5,6 @@ Parquet, Arrow IPC and JSON Lines: lines as they are, or columns where a format 
 
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import dataclass, field
 from decimal import Decimal
 from itertools import repeat
@@ -414,11 +413,14 @@ class JsonColumnsReader(LinesReader):
         if is_text(dtype) and name in self._of_any_type:
             values = [_decode_string(text) for text in cells.to_pylist()]
             return pa.array(values, dtype), np.zeros(len(cells), bool)
-        found = pa.string() if pt.is_temporal(dtype) else dtype
-        decoder = msgspec.json.Decoder(list[_json_type(found)])  # type: ignore[misc]
+        found = pa.string() if pt.is_temporal(dtype) or pt.is_floating(dtype) else dtype
+        kind = _json_type(dtype if pt.is_floating(dtype) else found)
+        decoder = msgspec.json.Decoder(list[kind])  # type: ignore[valid-type]
 
         def decode(part: pa.BinaryArray) -> pa.Array:
             values = decoder.decode(b"[%b]" % b",".join(part.to_pylist()))
+            if pt.is_floating(dtype):  # as it is written: a float may be another number
+                return pc.if_else(pc.equal(part, b"null"), None, part).cast(found)
             return pa.array(msgspec.to_builtins(values, builtin_types=(Decimal,)), found)
 
         read, bad = try_cast(cells, decode)
@@ -428,13 +430,14 @@ class JsonColumnsReader(LinesReader):
 
 def _infer_type(values: list[Any]) -> pa.DataType | None:
     """Return the type that all values have; None: there is none, and their text is sent."""
-    for dtype in (None, pa.uint64()):
-        # ValueError: msgspec knows no members with quotes or control characters in their names.
-        with suppress(pa.ArrowException, OverflowError, ValueError):
-            found = pa.array(values, dtype).type
-            _json_type(found)
-            return found
-    return None
+    try:
+        dtype = pa.infer_type(values)
+        if pt.is_integer(dtype) and max(filter(None, values), default=0) >= 2**63:
+            dtype = pa.array(values, pa.uint64()).type
+        msgspec.convert(values, list[_json_type(dtype)])  # type: ignore[misc]
+    except (pa.ArrowException, TypeError, ValueError, OverflowError, msgspec.ValidationError):
+        return None  # msgspec also knows no quotes and control characters in members' names
+    return dtype
 
 
 def _decode_string(text: bytes) -> bytes | str | None:
