@@ -380,13 +380,12 @@ def write_failed_rows(table: FileTable, sink: Sink, path: Path, *, with_unknown:
     again = unread.union(sink.failing)
     starts = [*table.starts, table.rows_read]
     names = pa.array(sorted(again), pa.string())
-    known = (
-        rows.filter(pc.is_in(rows["file"].cast(pa.string()), names)).select(_WHY.names).cast(_WHY)
-        for rows in sink.rows()
-    )
-    outcomes = RowReader(
-        known, lambda missing: sink.never_read(missing).select(_WHY.names).cast(_WHY)
-    )
+
+    def why_of(rows: Any) -> pa.Table:
+        return pa.table(rows.select(_WHY.names).cast(_WHY))
+
+    known = (rows.filter(pc.is_in(rows["file"].cast(pa.string()), names)) for rows in sink.rows())
+    outcomes = RowReader(map(why_of, known), lambda missing: why_of(sink.never_read(missing)))
     with open_parquet(path, schema) as writer:
         for number, file in enumerate(table.files):
             if file.name not in again:

@@ -322,19 +322,13 @@ def show_progress(
         def update(snapshot: Progress) -> None:
             # Otherwise the free memory inside the pool grows as long as the job runs.
             pa.default_memory_pool().release_unused()
+            total = table.num_rows if callable(job.progress) else estimate_rows(table)
+            least = {s: max(getattr(snapshot, s), known[s]) for s in ("stored", "rejected")}
             waiting = snapshot.waiting
             if waiting is None and in_doubt and not (snapshot.bytes_sent or snapshot.in_flight):
                 waiting = f"looking up {in_doubt:,} rows that may be stored"
             if show is not None:
-                show(
-                    replace(
-                        snapshot,
-                        total=table.num_rows if callable(job.progress) else estimate_rows(table),
-                        stored=max(snapshot.stored, known["stored"]),
-                        rejected=max(snapshot.rejected, known["rejected"]),
-                        waiting=waiting,
-                    )
-                )
+                show(replace(snapshot, total=total, waiting=waiting, **least))
 
         yield update
 
