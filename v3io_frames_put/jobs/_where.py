@@ -216,11 +216,10 @@ def _is_in(column: Any, values: pa.Array) -> Any:
 
 def _test_member(sign: type[ast.cmpop], values: Sequence[_Value]) -> _Test:
     """Return a test of a member against the values that have its JSON type; None: none has."""
-    plain = [float(value) if isinstance(value, Decimal) else value for value in values]
-    of_type: dict[type, set[Any]] = {
-        kind: {value for value in plain if _JSON_TYPES[type(value)] is kind}
-        for kind in (bool, float, str)
-    }
+    of_type: dict[type, set[Any]] = {bool: set(), float: set(), str: set()}
+    for value in values:
+        plain = float(value) if isinstance(value, Decimal) else value
+        of_type[_JSON_TYPES[type(value)]].add(plain)
 
     def test(own: Any) -> bool | None:
         if sign is ast.Is:
