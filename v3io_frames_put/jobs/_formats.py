@@ -393,7 +393,8 @@ class JsonColumnsReader(LinesReader):
                     continue
                 reason = "not a JSON object"
                 if unknown:
-                    reason = f"the first lines do not have {unknown}, whose types may be given"
+                    reason = f"members {sorted(unknown)}, which the first lines do not have: give "
+                    reason += "their types by types"
                 rows[number] = {}
                 if number not in piece.invalid:
                     piece.reject_row(number, lines[number].as_py(), reason)

@@ -167,20 +167,22 @@ class FileTable:
                 ) from None
 
     def check_members(self, named: Mapping[str, str]) -> None:
-        """Refuse a member that no line of the only file has; warn where other lines may have it.
+        """Refuse a member that no line has, as far as the first lines of all files show.
 
         ``named`` are members with the option that names each. Raises ColumnNotFound.
         """
-        first = self._readers[0]
-        if not (self.is_lines and isinstance(first, LinesReader)):
-            return  # columns; of failed rows, only reading all of them would show
-        known, is_whole = first.members()
-        for name in sorted(named.keys() - known - set(self.schema.names)):
-            if is_whole and len(self.files) == 1:
-                raise ColumnNotFound(name, option=named[name], available=sorted(known))
-            _LOG.warning(
-                "no line of %s has the member %r, as far as was read", first.file.name, name
-            )
+        if not self.is_lines:
+            return
+        seen, is_whole = set(self.schema.names) - {LINE}, True
+        for reader in self._readers:
+            if named.keys() <= seen or not isinstance(reader, LinesReader):
+                return  # of failed rows, only reading all of them would show
+            members, is_all = reader.members()
+            seen, is_whole = seen | members, is_whole and is_all
+        for name in sorted(named.keys() - seen):
+            if is_whole:
+                raise ColumnNotFound(name, option=named[name], available=sorted(seen))
+            _LOG.warning("no line of the first megabyte has the member %r", name)
 
     # -- reading --------------------------------------------------------------------------
 
