@@ -39,19 +39,22 @@ _BATCH_BYTES: Final = 8 << 20
 _BUFFER_BYTES: Final = 1 << 18
 _SHOWN: Final = 60  # characters of a cell
 _MAGIC: Final = b"ARROW1"  # of the file format; a stream begins with its schema
-_HOLDS: Final = b"v3io_holds"
+_HOLDS: Final = b"v3io_holds"  # metadata of columns, also in a file of failed rows
+_INDEX: Final = {_HOLDS: b"index"}
 _BLANKS: Final = " \t\r\n"  # white space of JSON
 _OBJECT: Final = msgspec.json.Decoder(dict[str, Any])
 _MEMBERS: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
-INDEX: Final = b"index"
-"""What a column holds that is the index of a pandas frame, also in a file of failed rows."""
 LINE_FIELD: Final = pa.field(LINE, pa.binary(), metadata={_HOLDS: b"json-lines"})
-"""The column of lines that are sent as they are, also in a file of failed rows."""
+"""The column of lines that are sent as they are."""
 
 
-def holds(own: pa.Field) -> bytes | None:
-    """Return what a column holds, if its metadata says so."""
+def is_index(own: pa.Field) -> bool:
+    """Return whether a column is the index of a pandas frame."""
+    return _holds(own) == _INDEX[_HOLDS]
+
+
+def _holds(own: pa.Field) -> bytes | None:
     return (own.metadata or {}).get(_HOLDS)
 
 
@@ -152,13 +155,13 @@ class _TypedReader(Reader):
         names = dict(zip(places, [*columns, *levels], strict=True))
         fields = [own.with_name(names[place]) for place, own in enumerate(stored)]
         for place in places[len(columns) :]:
-            fields[place] = fields[place].with_metadata({_HOLDS: INDEX})
+            fields[place] = fields[place].with_metadata(_INDEX)
         self.schema = pa.schema(fields)
         self._stored_names = dict(zip(self.schema.names, stored.names, strict=True))
         # A copy of failed rows by another program has no metadata.
         data = [name for name in columns if not name.startswith(INTERNAL)]
         is_alone = data == [LINE] and len(data) < len(columns)
-        self.is_lines = is_alone or any(holds(own) == b"json-lines" for own in stored)
+        self.is_lines = is_alone or any(_holds(own) == b"json-lines" for own in stored)
         if self.is_lines:
             self.schema = self.schema.set(self.schema.get_field_index(LINE), LINE_FIELD)
 

@@ -31,16 +31,7 @@ from ..errors import ColumnNotFound, ConfigError, DataError
 from ._cast import merge_schemas
 from ._csv import CsvReader, Dialect
 from ._files import cast_partition, find_partition_types, hide_password, public_cause
-from ._formats import (
-    INDEX,
-    ArrowReader,
-    JsonColumnsReader,
-    LinesReader,
-    ParquetReader,
-    Piece,
-    Reader,
-    holds,
-)
+from ._formats import ArrowReader, JsonColumnsReader, LinesReader, ParquetReader, Reader, is_index
 from ._where import Where
 
 if TYPE_CHECKING:
@@ -48,6 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from ._files import InputFile
+    from ._formats import Piece
 
 _LOG: Final = logging.getLogger("v3io_frames_put")
 
@@ -96,7 +88,7 @@ class FileTable:
                 f"do. Publish them apart."
             )
         self.schema = self._merge() if agreed is None else agreed
-        self.index = [own.name for own in self.schema if holds(own) == INDEX]
+        self.index = [own.name for own in self.schema if is_index(own)]
         for reader in self._readers:
             self._check_types(reader)
         self.notes = [
