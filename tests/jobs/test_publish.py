@@ -203,16 +203,17 @@ class TestPlaces:
         "cells",
         [pa.array([{}, {}], pa.struct([])), pa.array([Decimal("1E+3")] * 2, pa.decimal128(5, -2))],
     )
-    def test_failed_rows_that_parquet_cannot_hold_are_reported_with_the_results(
-        self, publish, tmp_path, cells
+    def test_failed_that_could_not_hold_a_column_is_refused_first(
+        self, publish, tmp_path, local_platform, cells
     ):
         file = tmp_path / "a.arrow"
         table = pa.table({"n": [1, 2], "odd": cells})
         with pa.ipc.new_file(file, table.schema) as writer:
             writer.write_table(table)
-        with pytest.raises(PutRecordsError, match=r"f\.parquet cannot be written: ") as caught:
+        before = len(local_platform.requests)
+        with pytest.raises(ConfigError, match=r"f\.parquet cannot be written: "):
             publish(file, columns=["n"], failed=tmp_path / "f.parquet")
-        assert caught.value.results.counts["stored"] == 2
+        assert len(local_platform.requests) == before
         assert list(tmp_path.iterdir()) == [file]
 
     def test_two_runs_one_after_another_share_no_file(self, publish, folder, tmp_path):

@@ -21,7 +21,7 @@ from ..config import DeliveryMode, Encoding, Limits, MaxInFlight, Order, check_c
 from ..errors import ConfigError, PartialFailure, UnstoredRowsWarning
 from ..plan import RecordsPlan, plan_source
 from ._files import STDIN, Inputs, find_files, pick_files
-from ._outputs import check_outputs
+from ._outputs import check_outputs, failed_schema
 from ._run import JobOptions, JobResults, check_context, estimate_rows, log_results, run_job
 
 if TYPE_CHECKING:
@@ -210,6 +210,8 @@ def _publish(files: Inputs, stream: str, *, client: Client, **given: Any) -> Job
         table, job = plan_job(agreed)
         for note in options.notes(table):
             _LOG.info("%s", note)
+        if failed is not None:
+            failed_schema(failed, table)
         prior = None
         if journal is not None:
             job = replace(job, replan=lambda: plan_job(agreed, ends_where_broken=True)[1].row_plan)

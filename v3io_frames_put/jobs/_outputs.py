@@ -366,15 +366,27 @@ def check_failed_rows(path: Path) -> None:
         raise ConfigError(f"{path} has no column {_STATUS}; {expected}.")
 
 
+def failed_schema(path: Path, table: FileTable) -> pa.Schema:
+    """Return the columns of failed rows: those of the input in its types, and reasons.
+
+    Raises ConfigError where Parquet cannot hold one.
+    """
+    reasons = [pa.field(f"{INTERNAL}{name}", pa.string()) for name in ("status", "error", "detail")]
+    schema = pa.schema([*table.schema, *reasons, INTERNAL_FIELDS[0]], table.schema.metadata)
+    try:
+        pq.ParquetWriter(pa.BufferOutputStream(), schema).close()
+    except (OSError, pa.ArrowException) as error:
+        raise ConfigError(f"{path} cannot be written: {error}. Leave out failed.") from error
+    return schema
+
+
 def write_failed_rows(table: FileTable, sink: Sink, path: Path, *, with_unknown: bool) -> int:
     """Write the rows that are left to send, and count them.
 
     Nothing of the input was kept: files with such rows, and those that were not read to their
     end, are read again. Raises DataError for a file that has changed.
     """
-    reasons = [pa.field(f"{INTERNAL}{name}", pa.string()) for name in ("status", "error", "detail")]
-    schema = pa.schema([*table.schema, *reasons, INTERNAL_FIELDS[0]], table.schema.metadata)
-    count = 0
+    schema, count = failed_schema(path, table), 0
     wanted = pa.array(["rejected", "unsent", *(["unknown"] if with_unknown else [])])
     unread = {file.name for file in table.files[len(table.ends) :]}
     again = unread.union(sink.failing)
