@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet as pq
 
-from tests.jobs.conftest import STREAM, read_table
+from tests.jobs.conftest import STREAM, read_rows, read_table
 from v3io_frames_put import DataError, PartialFailure
 from v3io_frames_put.jobs._files import find_files
 from v3io_frames_put.jobs._reader import FileTable
@@ -53,6 +53,14 @@ def test_dates_inside_lists_structs_and_maps_are_kept_too(publish, sent, tmp_pat
         {"many": None, "one": None, "named": {}},
         {"many": [far], "one": {"at": far, "x": None}, "named": {"k": far}},
     ]
+
+
+def test_text_that_is_not_utf_8_beside_a_time_rejects_its_row_alone(tmp_path):
+    texts = pa.array([b"a", b"\xff"]).view(pa.string())
+    cells = pa.StructArray.from_arrays([texts, pa.array([FAR, NOW], MICROSECONDS)], ["s", "at"])
+    found = read_rows(write_int96(tmp_path / "a.parquet", one=cells))
+    assert found.rows == [{"one": {"s": "a", "at": FAR}}, {"one": None}]
+    assert list(found.invalid) == [1]
 
 
 def test_a_time_with_nanoseconds_rejects_its_row_alone(publish, sent, tmp_path):

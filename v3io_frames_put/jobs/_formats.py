@@ -17,10 +17,9 @@ import pyarrow.compute as pc
 import pyarrow.types as pt
 from pyarrow import parquet as pq
 
+from .._encode import layouts
 from .._encode.columns import INTERNAL
-from .._encode.json_encoder import write_cells
 from .._encode.json_lines import LINE, parse_lines
-from .._encode.layouts import find_invalid, is_bytes, is_list, is_text
 from .._encode.sources import split_index
 from ..errors import DataError
 from ._cast import cast_cells, try_cast
@@ -122,12 +121,12 @@ class Reader:
         self, name: str, cells: pa.Array, dtype: pa.DataType
     ) -> tuple[pa.Array, NDArray[np.bool_]]:
         """Cast the cells of a column; mark those that do not fit, which become null."""
-        if self.is_lines and name == LINE and is_text(cells.type):
+        if self.is_lines and name == LINE and layouts.is_text(cells.type):
             # Whoever corrected a failed row may have broken its line.
             cells = pc.replace_substring_regex(cells.cast(pa.string()), r"[\r\n]", " ")
             cells = cells.cast(pa.binary())
         bad = np.zeros(len(cells), bool)
-        if odd := find_invalid(cells):  # text that is not UTF-8
+        if odd := layouts.find_invalid(cells):  # text that is not UTF-8
             bad[list(odd)] = True
             cells = cells.take(pa.array(np.arange(len(cells)), mask=bad))
         cast, misfits = cast_cells(cells, dtype)
@@ -135,7 +134,7 @@ class Reader:
 
     def show(self, cell: pa.Scalar) -> str:
         """Return the text of a cell that does not fit."""
-        if is_text(cell.type) or is_bytes(cell.type):
+        if layouts.is_text(cell.type) or layouts.is_bytes(cell.type):
             return show_bytes(bytes(cell.as_buffer()))
         try:
             return str(cell.as_py())
@@ -218,11 +217,10 @@ class ParquetReader(_TypedReader):
             dtype, read, other = schema.field(name).type, piece.columns[name], fine
             if dtype == fine.type:
                 read, other = other, read
-            same = write_cells(read.cast(other.type, safe=False))
-            bad = pc.not_equal(same, write_cells(other))
-            for row in pc.indices_nonzero(bad).to_pylist():
+            bad = _find_other_times(read.cast(other.type, safe=False), other)
+            for row in np.flatnonzero(bad).tolist():
                 piece.reject_cell(row, name, self.show(other[row]), dtype)
-            piece.columns[name] = pc.if_else(bad, None, read)
+            piece.columns[name] = pc.if_else(pa.array(bad), None, read) if bad.any() else read
 
     def _select_groups(self, schema: pa.Schema) -> Sequence[int]:
         """Find the row groups whose statistics leave a chance that the condition holds in them.
@@ -270,6 +268,23 @@ class ParquetReader(_TypedReader):
             pre_buffer=False,
             coerce_int96_timestamp_unit=unit,
         )
+
+
+def _find_other_times(one: pa.Array, other: pa.Array) -> NDArray[np.bool_]:
+    """Return which values of two columns of one type differ in a time, at any depth."""
+    differing: NDArray[np.bool_] = np.zeros(len(one), np.bool_)
+    if pt.is_struct(one.type):
+        for children in zip(one.flatten(), other.flatten(), strict=True):
+            differing |= _find_other_times(*children)
+    elif pt.is_map(one.type):
+        differing = _find_other_times(layouts.map_as_list(one), layouts.map_as_list(other))
+    elif layouts.is_list(one.type):
+        differing[layouts.list_parents(one)[_find_other_times(one.flatten(), other.flatten())]] = (
+            True
+        )
+    elif pt.is_timestamp(one.type):
+        differing = layouts.to_numpy(pc.not_equal(one, other).fill_null(False))  # noqa: FBT003 - Arrow's signature
+    return differing
 
 
 def _open_ipc(opened: pa.NativeFile) -> Any:
@@ -414,7 +429,7 @@ class JsonColumnsReader(LinesReader):
     ) -> tuple[pa.Array, NDArray[np.bool_]]:
         """Cast JSON text; a value of another JSON type does not fit."""
         cells = cells.fill_null(b"null")
-        if is_text(dtype) and name in self._of_any_type:
+        if layouts.is_text(dtype) and name in self._of_any_type:
             values = [_decode_string(text) for text in cells.to_pylist()]
             return pa.array(values, dtype), np.zeros(len(cells), bool)
         found = pa.string() if pt.is_temporal(dtype) or pt.is_floating(dtype) else dtype
@@ -456,7 +471,7 @@ def _json_type(dtype: pa.DataType) -> Any:
 
     Decoding raises for any other value, and for a member that would be lost.
     """
-    if is_list(dtype):
+    if layouts.is_list(dtype):
         return list[_json_type(dtype.value_type)] | None  # type: ignore[misc]
     if pt.is_struct(dtype):
         names = {f"m{number}": own.name for number, own in enumerate(dtype)}
@@ -466,6 +481,6 @@ def _json_type(dtype: pa.DataType) -> Any:
         )
     kinds: tuple[tuple[Any, Any], ...] = (
         (pt.is_integer, int), (pt.is_floating, int | float), (pt.is_decimal, Decimal),
-        (pt.is_boolean, bool), (is_text, str), (is_bytes, str),
+        (pt.is_boolean, bool), (layouts.is_text, str), (layouts.is_bytes, str),
     )  # fmt: skip
     return next((kind for is_kind, kind in kinds if is_kind(dtype)), type(None)) | None
