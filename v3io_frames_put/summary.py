@@ -279,8 +279,10 @@ def _to_pandas(results: Any) -> pd.DataFrame:
 
 
 def _count_shards(results: pd.DataFrame, receipt: Mapping[str, Any]) -> pd.DataFrame:
-    stored = results[results["status"] == "stored"]
-    numbers = stored.groupby("shard_id")["sequence_number"]
+    columns = ["shard_id", "sequence_number"]
+    stored = results.loc[results["status"] == "stored", columns]
+    # Index levels may be named as columns are, and then no column can be named.
+    numbers = stored.reset_index(drop=True).groupby("shard_id")["sequence_number"]
     counted: Any = numbers.agg(rows="size", first="min", last="max")
     return _add_empty_shards(counted, receipt)
 
@@ -301,6 +303,7 @@ def group_reasons(results: pd.DataFrame) -> pd.DataFrame:
     codes, details = pd.factorize(others["error_detail"])  # few, as a rule: rows share them
     named = pd.Series(details, dtype="string").str.extract(_COLUMN, expand=False)
     labels = others.index.to_flat_index()
+    others = others.reset_index(drop=True)  # its levels may be named as columns are
     others = others.assign(column=named.reindex(codes).to_numpy(), label=labels)
     by = ["status", "error_message", "error_code", "column"]
     grouped = others.groupby(by, dropna=False, observed=True, sort=False)
@@ -384,7 +387,8 @@ def _describe_balance(shards: pd.DataFrame) -> str:
     parts = [plural(len(rows), "shard")]
     if len(rows) == 1:
         return f"{parts[0]}, {plural(most, 'row')}"
-    parts.append(f"{least:,} to {most:,} rows each")
+    least_of_them = f"{least:,} to " if least < most else ""
+    parts.append(f"{least_of_them}{plural(most, 'row')} each")
     if most > _UNEVEN * mean:
         if rows.sum() >= len(rows) * _ROWS_ENOUGH:
             parts.append(f"{most / rows.sum():.0%} of the rows are in shard {rows.idxmax()}")

@@ -153,6 +153,36 @@ def test_every_shard_is_labelled_and_those_without_rows_are_told():
     assert "got no rows" not in repr(few)  # two rows cannot fill three shards
 
 
+@pytest.mark.parametrize(
+    ("shards", "told"),
+    [([0, 1], "2 shards, 1 row each"), ([0, 1, 1], "2 shards, 1 to 2 rows each")],
+)
+def test_shards_with_as_many_rows_are_told_by_one_number(shards, told):
+    assert told in repr(summarize(make_results(shard_id=pd.array(shards, "Int32"))))
+
+
+@pytest.mark.parametrize("name", ["status", "shard_id", "error_message", "column", "label"])
+def test_an_index_may_be_named_as_a_column_of_results(local_platform, name):
+    frame = pd.DataFrame({"x": [float("inf"), 1.0]}, index=pd.Index([7, 8], name=name))
+    with local_platform.client() as client:
+        client.create_stream(STREAM)
+        with pytest.warns(v3io_frames_put.UnstoredRowsWarning, match="1 of 2 rows"):
+            results = frame.v3io.put_records(STREAM, client=client)
+    summary = results.v3io.summary()
+    assert results.index.name == name
+    assert summary.shards["rows"].to_dict() == {0: 1}
+    assert summary.errors["labels"].tolist() == [("7",)]
+
+
+def test_what_was_read_back_can_be_sent_and_summarized(local_platform):
+    with local_platform.client() as client:
+        client.create_stream(STREAM)
+        pd.DataFrame({"x": [1, 2]}).v3io.put_records(STREAM, client=client)
+        rows = client.decode_records(client.read_records(STREAM))
+        results = rows.v3io.put_records(STREAM, client=client)
+    assert results.v3io.summary().counts["stored"] == 2
+
+
 class Terminal(io.StringIO):
     """A terminal, as a person looks at it."""
 

@@ -167,7 +167,7 @@ def test_a_missing_stream_is_one_line_and_a_button(open_uploader, local_platform
     shows(ui, "All 20,000 rows stored")
     assert shares(ui) == {"stored": 1, "rejected": 0, "unknown": 0}
     assert color(ui, "stored") == GREEN
-    expect(ui).to_contain_text("2 shards, 10,000 to 10,000 rows each", timeout=SECONDS)
+    expect(ui).to_contain_text("2 shards, 10,000 rows each", timeout=SECONDS)
     expect(button(ui, "Create stream")).to_have_count(0)
     assert len(local_platform.records("projects/house/new")) == 20_000
 
