@@ -196,7 +196,7 @@ def _put_partition(
         run,
         partition,
         frame,
-        is_first=earlier is not None or folder.begin(partition),
+        is_first=folder.begin(partition),
         earlier=earlier,
         cancel=StopFlag(folder),
     )

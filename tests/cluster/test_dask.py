@@ -252,6 +252,31 @@ def test_a_delayed_run_keeps_its_run_id_and_goes_on(
     assert read_numbers() == dict.fromkeys(range(4_000), 1)
 
 
+def test_an_attempt_whose_results_were_lost_is_known_to_have_begun(
+    dd, put, clicks, read_numbers, local_platform, tmp_path, monkeypatch
+):
+    """The second attempt stores what the first one left, and then cannot write its results."""
+
+    def fail(*_):
+        raise OSError("no space left")
+
+    ddf = dd.from_pandas(clicks(3_000), npartitions=1)
+    delayed = put(ddf, compute=False, max_in_flight=1)
+    local_platform.faults = [faults.refused(status=403, nth=2, times=None)]
+    with pytest.raises(PutRecordsError):
+        delayed.compute()
+    local_platform.faults = []
+    with monkeypatch.context() as full:
+        full.setattr("fsspec.implementations.local.LocalFileSystem.mv", fail)
+        with pytest.raises(OSError, match="no space left"):
+            delayed.compute()
+    results = delayed.compute().compute()
+    assert read_receipt(tmp_path)["run_again"]["count"] == 1
+    twice = {number for number, times in read_numbers().items() if times > 1}
+    assert len(twice) == 2_000
+    assert set(np.flatnonzero(results.maybe_duplicate)) == twice
+
+
 def test_keys_hold_nothing_but_the_run_and_the_partition(
     dd, client, clicks, tmp_path, threads, require_module
 ):

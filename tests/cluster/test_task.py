@@ -130,6 +130,27 @@ def test_rows_that_an_attempt_left_open_are_taken_up(begin, clicks, read_numbers
     assert read_numbers() == dict.fromkeys(range(3_000), 1)
 
 
+@pytest.mark.parametrize("delivery", ["at_least_once", "at_most_once", "exactly_once"])
+def test_rows_that_an_attempt_left_open_are_in_doubt_when_the_next_one_was_cut_off(
+    begin, clicks, read_numbers, local_platform, delivery
+):
+    run = begin(delivery=delivery, max_in_flight=1)
+    local_platform.faults = [faults.refused(status=403, nth=2, times=None)]
+    first = send_partition(run, 0, clicks(3_000), is_first=True)
+    assert first.status.value_counts()["unsent"] == 2_000
+    local_platform.faults = []
+    send_partition(run, 0, clicks(3_000), is_first=True, earlier=first)  # its results are lost
+    third = send_partition(run, 0, clicks(3_000), is_first=False, earlier=first)
+    assert receipt(third)["run_again"]
+    open_rows = (first.status == "unsent").to_numpy()
+    is_again, is_unknown = delivery == "at_least_once", delivery == "at_most_once"
+    assert third.maybe_duplicate.tolist() == (open_rows & is_again).tolist()
+    assert (third.status == "unknown").tolist() == (open_rows & is_unknown).tolist()
+    assert sum(read_numbers().values()) == 3_000 + 2_000 * is_again
+    if is_unknown:
+        assert "an earlier attempt of this task" in third.error_detail[open_rows.argmax()]
+
+
 def test_what_a_cut_off_attempt_stores_later_is_found_by_the_last_scan(begin, clicks):
     run = begin(delivery="exactly_once", shard=1)
     results = send_partition(run, 3, clicks(20), is_first=False)

@@ -11,6 +11,7 @@ import io
 import json
 import secrets
 import threading
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 import pandas as pd
@@ -110,7 +111,7 @@ class ResultsFolder:
         return frame
 
     def begin(self, partition: int) -> bool:
-        """Note that a task is about to send; return whether it is the first attempt."""
+        """Note that a task is about to send; return False if an attempt began and never ended."""
         name = f"_v3io/begun-{partition:05}"
         if self._exists(name):
             return False
@@ -118,10 +119,13 @@ class ResultsFolder:
         return True
 
     def write_results(self, partition: int, results: pd.DataFrame) -> None:
-        """Write a partition's results, with their index and receipt."""
+        """Write a partition's results, with their index and receipt: its attempt ended."""
         buffer = io.BytesIO()
         results.to_parquet(buffer, compression="zstd")
         self._write(_part(partition), buffer.getvalue())
+        # Only now: an attempt that is cut off before this leaves its mark.
+        with suppress(FileNotFoundError):  # another attempt ended, too
+            self._fs.rm_file(self._at(f"_v3io/begun-{partition:05}"))
 
     def has_results(self, partition: int) -> bool:
         """Whether an attempt came to its end."""

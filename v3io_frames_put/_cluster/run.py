@@ -233,7 +233,7 @@ def send_partition(
     data : DataFrame or Table
         The rows: the same, in the same order, in every attempt with ``exactly_once``.
     is_first : bool
-        Whether no earlier attempt can have sent anything.
+        Whether no earlier attempt can have sent anything that is not in ``earlier``.
     earlier : DataFrame, optional
         The results of an attempt that came to its end, and left rows open.
     cancel : threading.Event, optional
@@ -252,8 +252,8 @@ def send_partition(
     """
     plan, prior = run.plan_task(partition, data, cancel), None
     run_again = not is_first or (earlier is not None and receipt_of(earlier)["run_again"])
-    if earlier is None and not is_first:
-        earlier = _all_in_doubt(plan, run)
+    if not is_first:
+        earlier = _all_in_doubt(plan, run) if earlier is None else _rest_in_doubt(earlier)
     if earlier is not None:
         prior = read_prior_run(plan, earlier)
     results, report = run_to_results(Run(plan, prior=prior))
@@ -302,6 +302,15 @@ def _all_in_doubt(plan: RunPlan, run: ClusterRun) -> pd.DataFrame:
         "mapping": plan.options_digest,
         "starts": dict(run.starts),
     }
+    return results
+
+
+def _rest_in_doubt(earlier: pd.DataFrame) -> pd.DataFrame:
+    """Mark the rows that are not stored as unknown: a later attempt may have stored them."""
+    results = earlier.copy()
+    rest = results["status"] != "stored"
+    reason = ["unknown", None, _CUT_OFF.message, _CUT_OFF.detail]
+    results.loc[rest, ["status", "error_code", "error_message", "error_detail"]] = reason
     return results
 
 
