@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import logging
 import threading
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -77,7 +75,8 @@ class Uploader(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
     progress = traitlets.Any(None, allow_none=True)
 
     _thread: threading.Thread | None = None  # ``close`` is called even if ``__init__`` failed
-    _background: ThreadPoolExecutor | None = None
+    _client_in_use: Client | None = None
+    _is_closed = False
 
     def __init__(
         self,
@@ -109,8 +108,8 @@ class Uploader(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
         self._counts: Mapping[str, int] = {}  # its rows by status; empty: nothing came of it
         self._act: Callable[[], Any] = self._start
         self._lock = threading.RLock()
-        self._background = ThreadPoolExecutor(1, "v3io-put-background")
-        self._submitted: dict[Callable[[], Any], Future[None]] = {}  # the newest of each work
+        self._turn = threading.Lock()  # of the work in the background
+        self._waiting: set[Callable[[], Any]] = set()  # that has not begun
         self._copy: CellOutput | None = None
         self._form = form.Form(first | {"stream": stream}, has_client=client is not None)
         super().__init__(self._make_boxes())
@@ -175,14 +174,20 @@ class Uploader(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
     def _soon(self, work: Callable[[], Any]) -> None:
         """Do work in the background, one piece at a time, unless this is closed.
 
-        It takes the place of the same work that has not begun: ten changed choices make one
-        plan, or two.
+        The same work that has not begun will do: ten changed choices make one plan, or two.
         """
-        if work in self._submitted:
-            self._submitted[work].cancel()
-        if self._background is not None:
-            with suppress(RuntimeError):  # it is shut down
-                self._submitted[work] = self._background.submit(self._guard(work))
+        if work not in self._waiting:
+            self._waiting.add(work)
+            # A daemon: a platform that does not answer must not hold up the end of the program.
+            threading.Thread(
+                target=self._work_in_turn, args=[work], name="v3io-put-background", daemon=True
+            ).start()
+
+    def _work_in_turn(self, work: Callable[[], Any]) -> None:
+        with self._turn:
+            self._waiting.discard(work)
+            if not self._is_closed:
+                self._guard(work)()
 
     # -- what is shown -----------------------------------------------------------------
 
@@ -429,7 +434,8 @@ class Uploader(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
         client = self._client or Client(
             choices.endpoint or None, self._form.fields["access_key"].secret
         )
-        return with_retry(client, client.interactive_retry)
+        self._client_in_use = with_retry(client, client.interactive_retry)
+        return self._client_in_use
 
     def pause(self) -> None:
         """Stop the upload so that Resume continues it."""
@@ -534,8 +540,9 @@ class Uploader(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
         if self._thread is not None:
             self._cancel_event.set()
             self.wait(_JOIN_SECONDS)
-        if self._background is not None:
-            self._background.shutdown(wait=False, cancel_futures=True)
+        self._is_closed = True
+        if self._client_in_use is not None:
+            self._client_in_use.close()
         super().close()
 
 

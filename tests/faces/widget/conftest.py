@@ -5,7 +5,6 @@ from __future__ import annotations
 import html
 import re
 import threading
-from concurrent.futures import wait
 
 import numpy as np
 import pandas as pd
@@ -24,15 +23,18 @@ class Hands:
     def settle(self, uploader):
         """Wait for the upload, and for the work that waits or follows in the background."""
         assert uploader.wait(SECONDS)
-        while begun := [work for work in uploader._submitted.values() if not work.done()]:
-            assert not wait(begun, SECONDS).not_done
+        while threads := self._threads("v3io-put-background"):
+            threads[0].join(SECONDS)
+            assert not threads[0].is_alive()
 
     def check_threads(self):
         """Check that no thread of an uploader goes on."""
-        for thread in threading.enumerate():
-            if thread.name.startswith("v3io-put"):
-                thread.join(SECONDS)
-                assert not thread.is_alive()
+        for thread in self._threads("v3io-put"):
+            thread.join(SECONDS)
+            assert not thread.is_alive()
+
+    def _threads(self, name):
+        return [thread for thread in threading.enumerate() if thread.name.startswith(name)]
 
     def seen(self, widget):
         """Yield the controls that are shown, in order."""

@@ -76,6 +76,23 @@ def test_closing_stops_the_upload_and_its_threads(hands, client, local_platform)
     hands.check_threads()
 
 
+def test_closing_ends_a_request_that_is_not_answered(hands, client, local_platform):
+    uploader = Uploader(hands.make_readings(2), "projects/new", client=client, names={})
+    hands.press(uploader, "Upload")
+    hands.settle(uploader)
+    with local_platform.hold():
+        hands.press(uploader, "Create stream")
+        local_platform.wait_until(lambda platform: platform.in_flight("CreateStream") == 1)
+        uploader.close()
+        hands.check_threads()
+
+
+def test_an_uploader_that_does_nothing_has_no_thread(hands):
+    uploader = Uploader(hands.make_readings(2), STREAM, names={})
+    hands.check_threads()
+    assert uploader.plan.rows == 2
+
+
 def test_an_observer_that_fails_does_not_stop_an_upload(hands, make_uploader, client):
     uploader = make_uploader(hands.make_readings(5), STREAM, client=client)
 
