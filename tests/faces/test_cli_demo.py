@@ -63,6 +63,7 @@ def test_a_stream_that_exists_is_refused(demo, local_platform):
     done = demo("--endpoint", local_platform.endpoint, "--stream", "projects/mine/flights")
     assert done.exit_code != 0
     assert "exists already" in done.stderr
+    assert "exist-ok" not in done.stderr
     assert local_platform.records("projects/mine/flights") == []
 
 

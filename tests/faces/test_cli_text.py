@@ -267,7 +267,10 @@ class TestSecrets:
         assert "Check --access-key-file or V3IO_ACCESS_KEY" in run(*words).stderr
         describe = faults.refused(status=401, function="DescribeStream", times=None)
         local_platform.faults = [*local_platform.faults, describe]
-        for command in (words, ("describe", STREAM)):
+        demo = ("demo", "--rows", "1", "--stream", "projects/new")
+        create = faults.refused(status=401, function="CreateStream", times=None)
+        local_platform.faults = [*local_platform.faults, create]
+        for command in (words, ("describe", STREAM), demo):
             done = run(*command, "--endpoint", local_platform.endpoint)
             assert done.exit_code == 4
             assert (
@@ -302,6 +305,18 @@ class TestSecrets:
         ),
         ("column 'where' of 'x=1' and day=5", "column 'where' of 'x=1' and day=5"),
         ("cell '?columns=3', \"it's where=1\"", "cell '?columns=3', \"it's where=1\""),
+        ("Set V3IO_API, or give Client(endpoint=...).", "Set V3IO_API, or give --endpoint."),
+        ("use it as it is with exist_ok=True.", "use it as it is with --exist-ok."),
+        (
+            "expected 'latest', a timestamp, or {shard: sequence_number}.",
+            "expected 'latest', or a timestamp.",
+        ),
+        (
+            "what it holds; expected input_format (csv).",
+            "what it holds; expected --input-format (csv).",
+        ),
+        ("or nothing after skip_lines. Correct it.", "or nothing after --skip-lines. Correct it."),
+        ("skip_lines=-1: expected a number", "--skip-lines -1: expected a number"),
         ("the platform's, and types= of the user's", "the platform's, and --types of the user's"),
     ],
 )
@@ -314,6 +329,19 @@ def test_errors_of_the_package_do_so_too(run, file, tmp_path):
     assert "V3IO_USERNAME and V3IO_PASSWORD, or by --access-key-file." in done.stderr
     with pytest.raises(ConfigError, match="username= and password="):
         Client("a@b")
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["create", "a/b", "--shards", "0"], "Error: --shards: expected a whole number"),
+        (["tail", STREAM, "--shard", "9"], "Error: --shard: expected a whole number"),
+        (["create", STREAM], "Choose another, or use it as it is with --exist-ok."),
+        (["publish", "-", STREAM], "shows what it holds; expected --input-format ("),
+    ],
+)
+def test_an_error_names_the_option(run, words, line):
+    assert line in run(*words).stderr
 
 
 def test_the_logger_is_left_as_it_was(run, file):

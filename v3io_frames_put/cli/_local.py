@@ -14,7 +14,7 @@ import click
 
 from ..errors import MissingExtra
 from ._main import judge_results, reading_bar
-from ._options import FILE, GroupedCommand, option
+from ._options import FILE, GroupedCommand, note_kept_back, option
 from ._options import access_key_file as takes_access_key
 
 if TYPE_CHECKING:
@@ -123,6 +123,7 @@ def demo(
         if endpoint:
             from ..client import Client
 
+            note_kept_back(endpoint, access_key)
             client = stack.enter_context(Client(endpoint, access_key))
         else:
             os.environ.update(no_proxy="*", NO_PROXY="*")  # no proxy can reach the local one

@@ -101,7 +101,9 @@ _SPELLED: Final = [
         (r"or as access_key=", "or by --access-key-file"),
         (r"client\.create_stream\((\0\d+\0), shards=(\d+)\)", r"v3io-put create \1 --shards \2"),
         (r"Look with describe_stream", "Look with v3io-put describe"),
-        (r"\b(all_text|create|index)=True", lambda m: _kebab(m[1])),
+        (r"\b(all_text|create|exist_ok|index)=True", lambda m: _kebab(m[1])),
+        (r"Client\(endpoint=\.\.\.\)", "--endpoint"),
+        (r"a timestamp, or \{shard: sequence_number\}", "or a timestamp"),
         (r"verify=False", "--insecure"),
         (r"verify=(?= )", "--ca-file"),
         (r"verify=", "--ca-file "),
@@ -112,6 +114,7 @@ _SPELLED: Final = [
         (r"with resume=results", "with v3io-put retry"),
         (r"\b[a-z_]+=\S* \((--[a-z-]+[^)]*)\)", r"\1"),  # some messages speak both languages
         (r"\b(by|without|through) (types|failed|columns)\b", r"\1 --\2"),
+        (r"\b(input_format|skip_lines)\b(?!=)", lambda m: _kebab(m[1])),
         # An option at the beginning of a message, or with its value.
         (rf"(?<![\w.'\"-])({_OPTIONS})=(?=[\s.,;:)]|$)", lambda m: _kebab(m[1])),
         (rf"(?<![\w.'\"-])({_OPTIONS})=", lambda m: f"{_kebab(m[1])} "),
@@ -233,7 +236,8 @@ def report(
         _LOGGER.log(level, "%s", text, extra={"fields": fields})
     else:
         level_name = logging.getLevelName(level).capitalize()
-        echo_error(escape(to_options(plain or f"{level_name}: {text}")))
+        line = f"{level_name}: {to_options(text)}" if plain is None else to_options(plain)
+        echo_error(escape(line))
 
 
 def echo_error(line: str) -> None:
@@ -376,8 +380,8 @@ def _report_error(error: Exception) -> int:
 
 def report_error(error: PutRecordsError, **fields: Any) -> None:
     """Report an error of the package, in the language of the command line."""
-    text = str(error)
-    kept_back: Sequence[str] = click.get_current_context().meta.get(KEPT_BACK, ())
+    text, ctx = str(error), click.get_current_context()
+    kept_back: Sequence[str] = ctx.meta.get(KEPT_BACK, ())
     if isinstance(error, AuthenticationError) and kept_back:
         text = (
             f"{text.partition('. Check ')[0]}. {' and '.join(kept_back)} of the environment "
@@ -385,6 +389,8 @@ def report_error(error: PutRecordsError, **fields: Any) -> None:
             f"Give the key by --access-key-file, or set V3IO_API to that address and leave "
             f"--endpoint out."
         )
+    if ctx.invoked_subcommand == "demo":  # it takes no stream that exists
+        text = text.replace(", or use it as it is with exist_ok=True", "")
     report(text, **fields)
 
 

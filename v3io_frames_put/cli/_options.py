@@ -129,6 +129,14 @@ def access_key_file(text: str, group: str = _CONNECTION) -> Callable[..., Any]:
     return option("--access-key-file", "access_key", type=SecretFile(), group=group, help=text)
 
 
+def note_kept_back(endpoint: str | None, access_key: str | None) -> None:
+    """Note which secrets of the environment are not sent, so that a 401 says so."""
+    if endpoint and not access_key:
+        names = ("V3IO_ACCESS_KEY", "V3IO_PASSWORD")
+        kept_back = [name for name in names if os.environ.get(name)]
+        click.get_current_context().meta[KEPT_BACK] = kept_back
+
+
 def takes_client(function: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command the options of a platform, and call it with a Client."""
 
@@ -152,10 +160,7 @@ def takes_client(function: Callable[..., Any]) -> Callable[..., Any]:
     ) -> Any:
         from ..client import Client
 
-        if endpoint and not access_key:
-            names = ("V3IO_ACCESS_KEY", "V3IO_PASSWORD")
-            kept_back = [name for name in names if os.environ.get(name)]
-            click.get_current_context().meta[KEPT_BACK] = kept_back
+        note_kept_back(endpoint, access_key)
         verify = str(ca_file) if ca_file else not insecure
         with Client(endpoint, access_key, verify=verify) as client:
             return function(client=client, **rest)
