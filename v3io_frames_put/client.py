@@ -63,6 +63,8 @@ class Client:
         As given.
     """
 
+    _endpoint = Endpoint()  # the repr of one that is refused needs it, in tracebacks
+
     def __init__(  # the contract's signature
         self,
         endpoint: str | None = None,

@@ -3,6 +3,7 @@
 import pickle
 import subprocess
 import sys
+import traceback
 
 import pytest
 
@@ -61,6 +62,7 @@ def test_a_key_that_no_header_holds_is_refused_and_not_repeated(key):
     ("options", "reason"),
     [
         ({"password": "p"}, "username"),
+        ({"username": "ann"}, "username: expected a password with it"),
         ({"username": "a:b", "password": "p"}, "colon"),
         ({"username": 5}, "username"),
         ({"verify": "/no/such/file"}, "there is none"),
@@ -70,6 +72,29 @@ def test_a_key_that_no_header_holds_is_refused_and_not_repeated(key):
 def test_other_arguments_are_checked(options, reason):
     with pytest.raises(ConfigError, match=reason):
         Client("http://host", **options)
+
+
+def test_what_is_not_text_is_named_by_its_type():
+    with pytest.raises(ConfigError, match="endpoint: expected text, got int"):
+        Client(5)
+
+
+def test_a_client_that_is_refused_can_be_shown():
+    with pytest.raises(ConfigError) as caught:
+        Client("http://me:topsecret@host")
+    shown = "".join(
+        traceback.TracebackException.from_exception(caught.value, capture_locals=True).format()
+    )
+    assert "Client(None)" in shown
+    assert "topsecret" not in shown.replace(
+        'Client("http://me:topsecret@host")', ""
+    )  # our own line
+
+
+def test_a_user_without_a_password_may_come_from_the_environment(monkeypatch):
+    monkeypatch.setenv("V3IO_API", "host:8081")
+    monkeypatch.setenv("V3IO_USERNAME", "ann")
+    assert Client().username == "ann"
 
 
 def headers(client):

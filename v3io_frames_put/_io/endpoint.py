@@ -54,7 +54,7 @@ def conceal(value: object) -> Any:
 
     To be called before anything can be raised: tracebacks may show the variables of a frame.
     """
-    if value is None or isinstance(value, Secret):
+    if value is None or isinstance(value, (Secret, NotText)):
         return value
     return Secret(value) if isinstance(value, str) else NotText(type(value).__name__)
 
@@ -184,6 +184,8 @@ class Endpoint:
 
         Its secrets go nowhere but to its own endpoint.
         """
+        if given.username is not None and given.password is given.access_key is None:
+            raise ConfigError("username: expected a password with it. Give password= too.")
         if given.url is not None:
             return given
         found = cls.from_env(verify=given.verify)
