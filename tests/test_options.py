@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -77,3 +78,23 @@ def test_where_a_person_waits_the_first_contact_is_awaited_ten_seconds(retry, se
 def test_the_time_for_the_first_contact_is_a_number_above_zero(seconds):
     with pytest.raises(ConfigError, match="first_contact_seconds="):
         Retry(first_contact_seconds=seconds)
+
+
+def test_numbers_that_no_float_holds_are_refused():
+    with pytest.raises(ConfigError, match="deadline_seconds="):
+        Retry(deadline_seconds=10**400)
+
+
+def test_whole_numbers_of_numpy_become_int():
+    three = np.int64(3)
+    rows = RowOptions(rows_per_record=three)
+    delivery = DeliveryOptions(max_in_flight=three, max_in_flight_bytes=three)
+    options = [
+        rows.rows_per_record,
+        delivery.max_in_flight,
+        delivery.max_in_flight_bytes,
+        Retry(attempts=three).attempts,
+        Limits(max_records=three).max_records,
+    ]
+    assert options == [3] * 5
+    assert {type(option) for option in options} == {int}

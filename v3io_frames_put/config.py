@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 import numbers
+import sys
 from dataclasses import dataclass, field, fields, replace
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, TypeGuard, TypeVar, get_args
 
 import numpy as np
 
@@ -35,9 +35,14 @@ _FIRST_CONTACT_SECONDS: Final = 10
 _T = TypeVar("_T")
 
 
+def _is_whole(value: object) -> TypeGuard[numbers.Integral]:
+    """Return whether a value is a whole number, be it Python's or NumPy's."""
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
+
+
 def check_whole(what: str, value: object, *, least: int, most: int | None = None) -> int:
     """Return a whole number within bounds; raise ConfigError for anything else."""
-    if isinstance(value, numbers.Integral) and not isinstance(value, bool):
+    if _is_whole(value):
         number = int(value)
         if least <= number and (most is None or number <= most):
             return number
@@ -60,13 +65,15 @@ def _check_numbers(value: object, *, zero_is_fine: frozenset[str] = frozenset())
             continue
         where = f"{type(value).__name__}({setting.name}={number!r})"
         whole = "float" not in str(setting.type)
-        kinds: Any = (int,) if whole else (int, float)
-        if isinstance(number, bool) or not isinstance(number, kinds) or not math.isfinite(number):
+        is_number = _is_whole(number) or (isinstance(number, float) and not whole)
+        if not is_number or not abs(number) <= sys.float_info.max:  # nor is NaN
             expected = "a whole number" if whole else "a number"
             raise ConfigError(f"{where}: expected {expected}. Correct the value.")
         if number < 0 or (number == 0 and setting.name not in zero_is_fine):
             bound = "0 or more" if setting.name in zero_is_fine else "more than 0"
             raise ConfigError(f"{where}: expected {bound}. Correct the value.")
+        if whole:
+            object.__setattr__(value, setting.name, int(number))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -219,10 +226,12 @@ class RowOptions:
         if rows == "auto":
             if self.format != "arrow":
                 raise ConfigError(f"{where} is for format='arrow'; expected a number of rows.")
-        elif type(rows) is not int or rows < 1:
+            return
+        if not _is_whole(rows) or rows < 1:
             raise ConfigError(f"{where}: expected a whole number from 1, or 'auto'.")
-        elif self.format == "raw" and rows != 1:
+        if self.format == "raw" and rows != 1:
             raise ConfigError(f"{where}: format='raw' sends one row in a record. Leave it out.")
+        object.__setattr__(self, "rows_per_record", int(rows))
 
     @property
     def is_packed(self) -> bool:
@@ -263,8 +272,9 @@ class DeliveryOptions:
             value, or_auto = getattr(self, name), ', or "auto"' * (name == "max_in_flight")
             if value == "auto" and or_auto:
                 continue
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            if not _is_whole(value) or value < 1:
                 raise ConfigError(f"{name}={value!r}: expected a whole number from 1{or_auto}.")
+            object.__setattr__(self, name, int(value))
         first, most = FIRST_REQUESTS, MOST_REQUESTS
         if self.max_in_flight != "auto":
             first = most = self.max_in_flight

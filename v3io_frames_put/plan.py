@@ -7,6 +7,7 @@ more rows are wanted, one after the other, the oldest request's first.
 
 from __future__ import annotations
 
+import numbers
 from collections import Counter, deque
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
@@ -27,6 +28,7 @@ from ._run import plan_data
 from ._wire.bodies import ENVELOPE_BYTES, Entries, encode_records
 from ._wire.paths import parse_stream_path
 from ._wire.tags import RUN_BYTES
+from .client import pick_client
 from .config import DeliveryOptions, Encoding, Limits, RowOptions
 from .errors import ConfigError, UnsupportedType
 from .summary import draw_reasons, group_reasons
@@ -163,8 +165,10 @@ class RecordsPlan:
 
     def seconds_at(self, rows_per_second: float) -> float:
         """Return how long an upload takes at a rate; a run's receipt has its rate."""
-        if not rows_per_second > 0:
-            raise ConfigError(f"rows_per_second={rows_per_second!r}; expected more than 0.")
+        if not isinstance(rows_per_second, numbers.Real) or not rows_per_second > 0:
+            raise ConfigError(
+                f"rows_per_second={rows_per_second!r}; expected a number, more than 0."
+            )
         return (self.rows - self.rejected_rows) / rows_per_second
 
     @property
@@ -287,7 +291,7 @@ def plan_records(  # noqa: PLR0913  # the options of put_records
             order=order,
             max_in_flight=max_in_flight,
             max_in_flight_bytes=max_in_flight_bytes,
-            limits=client.limits if client else Limits(),
+            limits=Limits() if client is None else pick_client(client).limits,
         ),
     )
 

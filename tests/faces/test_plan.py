@@ -271,8 +271,9 @@ def test_null_keys_and_skew_are_told():
 
 def test_the_time_is_told_at_a_rate():
     assert plan_records(pd.DataFrame({"a": range(100)}), STREAM).seconds_at(50) == 2.0
-    with pytest.raises(ConfigError, match="rows_per_second=0; expected more than 0"):
-        plan_records(pd.DataFrame({"a": range(100)}), STREAM).seconds_at(0)
+    for rate in (0, float("nan"), "fast", None):
+        with pytest.raises(ConfigError, match="expected a number, more than 0"):
+            plan_records(pd.DataFrame({"a": range(100)}), STREAM).seconds_at(rate)
 
 
 def test_what_put_records_refuses_a_plan_refuses():
@@ -285,6 +286,8 @@ def test_what_put_records_refuses_a_plan_refuses():
         plan_records(data, STREAM, delivery="twice")
     with pytest.raises(ConfigError, match="tags"):
         plan_records(data, STREAM, delivery="exactly_once", client_info=b"ours")
+    with pytest.raises(ConfigError, match=r"client: expected Client\(\.\.\.\); got 'x'"):
+        plan_records(data, STREAM, client="x")
 
 
 def test_no_rows_make_no_requests():
