@@ -19,7 +19,7 @@ from ._producer.prior_run import (
     keep_unknown,
     read_starts,
 )
-from ._producer.values import BLANK, NO_CODE, STATUSES, Texts
+from ._producer.values import BLANK, NO_CODE, STATUSES, Copy, Texts
 from .errors import ConfigError
 from .results import ATTRS_KEY
 
@@ -36,6 +36,7 @@ _NUMBERS: Final = {
     "attempts": 0,
     "record_row": -1,
 }
+_LEAST_ATTEMPTS: Final = {"stored": 2, "rejected": 2, "unsent": 1, "unknown": 0}
 _AGAIN: Final = "Give the frame that put_records returned, or that an error carried as .results."
 
 
@@ -123,11 +124,17 @@ def read_prior_run(plan: RunPlan, results: pd.DataFrame) -> PriorRun:
     outcomes, in_doubt = read_prior_outcomes(results, delivery, plan.page_rows), None
     if delivery == "exactly_once":
         starts: dict[str, int] = receipt.get("starts", {})
+        # So many requests carried a row, and one of them may have got no answer.
+        least = results["status"].map(_LEAST_ATTEMPTS).astype(np.int16)
         in_doubt = PriorInDoubt(
             outcomes,
             find_tagged_rows(plan.replan),
             low_watermark=read_starts(starts),
             starts=starts,
             may_miss_requests=False,
+            needs_last_scan=bool((results["attempts"] >= least).any()),
         )
-    return PriorRun(outcomes=outcomes, run_id=receipt["run_id"], in_doubt=in_doubt)
+    duplicates = [Copy(*place) for place in receipt["duplicates"]["first"]]
+    return PriorRun(
+        outcomes=outcomes, run_id=receipt["run_id"], in_doubt=in_doubt, duplicates=duplicates
+    )

@@ -100,8 +100,8 @@ class Ran:
     out_of_order : set of int
         Rows that a process knew to be stored after later ones. Where several processes took
         part, those that it still held open then, too.
-    sent_by : dict of int to set of int
-        Per row, the processes that sent it.
+    sent_by : dict of int to list of int
+        Per row, the process of each request that carried it.
     processes : int
         How many there were, without ``again``.
     """
@@ -119,7 +119,7 @@ class Ran:
     peak_bytes: int
     windows: list[list[int]]
     out_of_order: set[int]
-    sent_by: dict[int, set[int]]
+    sent_by: dict[int, list[int]]
     processes: int
 
     @property
@@ -452,13 +452,13 @@ def _find_out_of_order(bench: Bench) -> set[int]:
     return rows
 
 
-def _find_senders(bench: Bench) -> dict[int, set[int]]:
-    """Find out which process put which row on its way."""
-    sent_by: dict[int, set[int]] = {}
+def _find_senders(bench: Bench) -> dict[int, list[int]]:
+    """Find out which process put which row on its way, request by request."""
+    sent_by: dict[int, list[int]] = {}
     for number, network in enumerate(bench.networks):
         for request in network.sent:
             if request.headers.get("X-v3io-function") == "PutRecords":
                 for record in msgspec.json.decode(request.body)["Records"]:
                     for row in parse_rows(b64decode(record["Data"]), bench.case.format):
-                        sent_by.setdefault(row["row"], set()).add(number)
+                        sent_by.setdefault(row["row"], []).append(number)
     return sent_by

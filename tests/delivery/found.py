@@ -60,6 +60,17 @@ _RETENTION = [
     *[OthersWrite(**_AT_LOOK_UP, records=3, into=shard) for shard in range(3)],
     faults.Change(action="drop_records", **_AT_LOOK_UP, target=STREAM_PATH, keep_last=1),
 ]
+# The first request of row 0 is stored again while another row waits in the next process.
+LATE_COPY = Case(
+    rows=[("a", None, 0), ("b", None, 0), ("b", None, 0)],
+    policy=DeliveryOptions(delivery="exactly_once", max_in_flight=1, limits=Limits(max_records=1)),
+    faults=[
+        faults.delayed_write(containing='"row":0', after_seconds=16),
+        faults.throttled(containing='"row":1', retry_after_seconds=20, times=2),
+    ],
+    ends=[End("kill", 204)],
+    journal=True,
+)
 _BRIEF = DeliveryOptions(
     delivery="exactly_once",
     max_in_flight=1,
@@ -312,6 +323,42 @@ FOUND = {
             *_SENT_AFTER_ROW_0,
             faults.Change(action="recreate", **_AT_LOOK_UP, target=STREAM_PATH),
         ],
+    ),
+    "rows of a process before, where nothing gives the numbers of shards": Case(
+        rows=[("a", None, 0)] * 2,
+        policy=DeliveryOptions(delivery="exactly_once", max_in_flight=1),
+        faults=[
+            faults.Answer(status=404, function="GetItem", times=None),
+            faults.lost_answer(),
+        ],
+        ends=[End("leave", 32)],
+        lists_numbers=False,
+    ),
+    "likewise, by a journal": Case(
+        rows=[("a", None, 0)] * 2,
+        policy=DeliveryOptions(delivery="exactly_once", max_in_flight=1),
+        faults=[
+            faults.Answer(status=404, function="GetItem", times=None),
+            faults.lost_answer(),
+        ],
+        ends=[End("kill", 42)],
+        lists_numbers=False,
+    ),
+    "a copy of a stored row that comes while the next process sends": LATE_COPY,
+    "likewise, by a journal of a run that was left": replace(LATE_COPY, ends=[End("leave", 204)]),
+    "a copy of an unsent row that comes while the next process sends": replace(
+        LATE_COPY, ends=[End("leave", 138)], journal=False
+    ),
+    "a request that was answered for some rows, and a kill": Case(
+        rows=[FREE] * 6,
+        policy=DeliveryOptions(
+            delivery="at_most_once", max_in_flight=2, limits=Limits(max_records=3)
+        ),
+        faults=[
+            faults.RecordErrors(places=(1,), message="Busy"),
+            faults.stalled_answer(seconds=5.0, nth=2),
+        ],
+        ends=[End("kill", 18)],
     ),
 }
 

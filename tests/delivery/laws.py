@@ -19,6 +19,7 @@ def check(case: Case, ran: Ran) -> None:
     """Hold a case against every law."""
     check_table(case, ran)
     check_truth(case, ran)
+    check_attempts(case, ran)
     check_copies(case, ran)
     check_order(case, ran)
     check_listed(case, ran)
@@ -41,6 +42,18 @@ def check_table(case: Case, ran: Ran) -> None:
     assert (results.sequence_number.notna() == is_stored).all()
     was_sent = is_stored if case.keeps_journal else is_stored | (results.status == "unknown")
     assert (results.attempts[was_sent] > 0).all()
+
+
+def check_attempts(case: Case, ran: Ran) -> None:
+    """No row was in more requests than were sent, nor twice where it was sent once.
+
+    A journal has each request before it leaves: one may never have left where a process was killed.
+    """
+    unsent = [end.how for end in case.ends].count("kill")
+    for row, result in enumerate(ran.results.itertuples()):
+        sent = len(ran.sent_by.get(row, ())) + unsent
+        assert result.attempts <= sent, (row, sent, result)
+        assert not result.maybe_duplicate or sent > 1, (row, sent, result)
 
 
 def check_truth(case: Case, ran: Ran) -> None:
@@ -141,10 +154,10 @@ def check_order(case: Case, ran: Ran) -> None:
         destination = ("shard", shard) if shard is not None else ("key", key)
         if destination == ("key", None) or row in excused or row not in ran.stands:
             continue
-        if len(ran.sent_by[row]) > 1:
+        if len({*ran.sent_by[row]}) > 1:
             continue
         place, _ = min(ran.stands[row])
-        line = (destination, place.life, place.shard, *ran.sent_by[row])
+        line = (destination, place.life, place.shard, ran.sent_by[row][0])
         before = last.get(line)
         assert before is None or before[1] <= place, (row, place, before)
         last[line] = (row, place)

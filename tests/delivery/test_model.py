@@ -49,6 +49,13 @@ def test_what_was_found_once(case: Case) -> None:
     check(case, play(case))
 
 
+def test_a_request_that_was_answered_for_some_rows_counts_once_after_a_kill() -> None:
+    """Its rows in doubt are on record as a request of their own; both would count."""
+    results = play(FOUND["a request that was answered for some rows, and a kill"]).results
+    assert results.attempts.max() == 1
+    assert not results.maybe_duplicate.any()
+
+
 @pytest.mark.parametrize("case", CHOSEN.values(), ids=CHOSEN)
 def test_what_chance_would_seldom_draw(case: Case) -> None:
     """The laws hold where everything comes together."""

@@ -172,7 +172,12 @@ def find_none(tag):
 def make_in_doubt(prior, *, may_miss_requests=False, rows_of=find_none):
     start = np.zeros(1, np.int64)
     return PriorInDoubt(
-        prior, rows_of, low_watermark=start, starts={}, may_miss_requests=may_miss_requests
+        prior,
+        rows_of,
+        low_watermark=start,
+        starts={},
+        may_miss_requests=may_miss_requests,
+        needs_last_scan=False,
     )
 
 

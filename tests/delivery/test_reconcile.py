@@ -189,6 +189,7 @@ def prior_in_doubt(earlier, *, may_miss_requests=False):
         low_watermark=np.zeros(1),
         starts={},
         may_miss_requests=may_miss_requests,
+        needs_last_scan=True,
     )
 
 

@@ -228,7 +228,11 @@ class Journal(RunLog):
                     low_watermark=recovery.low_watermark,
                     starts=recovery.starts,
                     may_miss_requests=True,
+                    needs_last_scan=recovery.has_requests_in_doubt,
                 )
+                # What the look-up finds is on record later than what is sent then: where this
+                # process is killed, too, the next one looks from the same watermark on.
+                self._note_sent(np.zeros(0, np.int64), recovery.low_watermark)
         what = "already complete" if run["is_finished"] else "goes on"
         _LOG.info("run %s: %s; its journal is %s", run["run_id"], what, self._store.path)
         return PriorRun(
@@ -282,15 +286,16 @@ class Journal(RunLog):
 
     def note_request(self, batch: Batch) -> None:
         """Note the records that the next request carries."""
-        self._moments[batch.ticket] = self._add_request(batch)
+        moment = self._note_sent(batch.entries.rows, batch.low_watermark)
+        self._moments[batch.ticket] = moment
 
-    def _add_request(self, batch: Batch) -> int:
-        rows, watermark = batch.entries.rows, None
-        if batch.low_watermark is not None:
-            watermark = _to_cell("sequence_number", np.trim_zeros(batch.low_watermark, "b"))
+    def _note_sent(self, rows: NDArray[np.int64], low_watermark: NDArray[np.int64] | None) -> int:
+        watermark = None
+        if low_watermark is not None:
+            watermark = _to_cell("sequence_number", np.trim_zeros(low_watermark, "b"))
         self._moment += 1
         cell = _to_cell("row", rows)
-        self._sent.append((self._moment, int(rows.max()), cell, watermark, 0))
+        self._sent.append((self._moment, int(rows.max(initial=-1)), cell, watermark, 0))
         return self._moment
 
     def note_answered(self, ticket: int) -> None:
@@ -304,7 +309,8 @@ class Journal(RunLog):
     def note_in_doubt(self, batch: Batch) -> None:
         """Note that records of a request may be stored, or may not."""
         if self._moments.pop(batch.ticket, None) is None:  # it was answered for the others
-            self._add_request(batch)
+            self._note_sent(batch.entries.rows, batch.low_watermark)
+            self._is_divided = True
 
     def record(
         self, rows: NDArray[np.int64], columns: Mapping[str, NDArray[Any]], texts: Texts
@@ -325,7 +331,8 @@ class Journal(RunLog):
         Answers do not: several of them share one write.
         """
         answers = len(self._answered) + len(self._refused)
-        self._save(with_outcomes=not self._sent or answers >= _ANSWERS_AT_ONCE)
+        is_due = not self._sent or answers >= _ANSWERS_AT_ONCE
+        self._save(with_outcomes=is_due or self._is_divided)
 
     def _save(self, *, with_outcomes: bool) -> None:
         fresh = self.blocks.fresh  # another thread may be adding to it
@@ -374,6 +381,9 @@ class Journal(RunLog):
                 self._store.update("run", {"is_finished": 1, "num_rows": num_rows, **files})
 
     def _forget_outcomes(self) -> None:
+        # Some records of an answered request are in doubt: they are on record as one of their own,
+        # so that both would count if the other stayed.
+        self._is_divided = False
         self._answered: list[int] = []  # moments of requests, as in the next
         self._refused: list[int] = []
         self._settled: list[Mapping[str, NDArray[Any]]] = []

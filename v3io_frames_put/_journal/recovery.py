@@ -75,6 +75,11 @@ class Recovery:
         )
 
     @property
+    def has_requests_in_doubt(self) -> bool:
+        """Whether requests of ``exactly_once`` are on record that got no answer."""
+        return self._requests_watermark is not None
+
+    @property
     def low_watermark(self) -> NDArray[np.int64]:
         """Per shard, a number after which all records in doubt are stored."""
         return lowest_watermark([self._acknowledged, self._requests_watermark])
@@ -98,7 +103,7 @@ class Recovery:
         events = [*self._read_requests(), *self._read_outcomes()]
         for moment, rows, entries, is_refused in sorted(events, key=lambda event: event[0]):
             self.moment = max(self.moment, moment)
-            self._extend(int(rows.max()) + 1)
+            self._extend(int(rows.max(initial=-1)) + 1)
             for number, which in self._split(rows, moment):
                 within = rows[which] - number * self._page_rows
                 page = self._open_page(number)

@@ -48,7 +48,7 @@ _TABLES: Final = {
     "requests": """                -- that were sent, and not answered for every record
         moment integer primary key,
         last_row integer not null,
-        rows blob not null,        -- Arrow: row
+        rows blob not null,        -- Arrow: row; none: where a process that went on looked from
         floor blob,                -- Arrow: the low watermark of each shard, sequence_number
         is_refused integer not null default 0  -- nothing of it is stored
     """,

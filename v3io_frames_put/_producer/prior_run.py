@@ -235,6 +235,8 @@ class PriorInDoubt(InDoubt):
     may_miss_requests : bool
         Whether rows without an outcome may have been sent, and nothing says so: the last that
         a journal was given is gone when the power fails.
+    needs_last_scan : bool
+        Whether requests of earlier processes may still bring copies when all is sent.
     """
 
     def __init__(
@@ -245,6 +247,7 @@ class PriorInDoubt(InDoubt):
         low_watermark: NDArray[np.int64],
         starts: Mapping[str, int],
         may_miss_requests: bool,
+        needs_last_scan: bool,
     ) -> None:
         super().__init__()
         self.low_watermark = low_watermark
@@ -254,7 +257,7 @@ class PriorInDoubt(InDoubt):
         self._may_miss_requests = may_miss_requests
         # Rows that an earlier request may still store, are rejected, and are not sent again.
         self.kept_rejected = np.zeros(0, np.int64)
-        self.needs_last_scan = False
+        self.needs_last_scan = needs_last_scan
 
     def take(self, found: NDArray[Any], *, proves_absence: bool) -> None:
         """Take where the run's tags are stored, and whether what was not found is not stored."""
@@ -279,11 +282,8 @@ class PriorInDoubt(InDoubt):
             self._outcomes.trust_absence()
             left = self._outcomes.late_rows()
             self._parts = [make_positions(left)]
-            status = self._outcomes.status[left]
-            # Unsent rows alone do not cause a last scan, which reads all again: most never arrived.
-            self.needs_last_scan = bool((status != STATUSES.index("unsent")).any())
             if self._outcomes.is_final("rejected"):
-                self.kept_rejected = left[status == _REJECTED]
+                self.kept_rejected = left[self._outcomes.status[left] == _REJECTED]
         else:
             self.give_up(LOST)
 

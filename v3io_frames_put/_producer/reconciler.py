@@ -16,6 +16,7 @@ stored even later: a last scan, when all is sent, finds such copies.
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -166,7 +167,7 @@ class Reconciler:
         self._queries = QueryScheduler(retry)
         # Per shard, its last number before the run; of the first shards only. One that is not
         # there is read from its beginning: where retention took that, nothing is proven.
-        self.starts = dict(prior.starts) if prior else {}
+        self.starts = dict(itertools.islice(prior.starts.items(), _STARTS_KEPT)) if prior else {}
         self._acknowledged = np.zeros(MAX_SHARDS, np.int64)  # the highest number of each shard
         self._shared_watermark: NDArray[np.int64] | None = None
         self._sharing = 0  # records
@@ -364,7 +365,9 @@ class Reconciler:
             self.is_stream_missing = True
             return
         assert self._scan is not None  # noqa: S101  # its survey
-        for shard, start in self._scan.start_positions(survey, self._locations):
+        # A location is where this process began: behind what earlier ones stored.
+        locations = {} if self._is_prior_open else self._locations
+        for shard, start in self._scan.start_positions(survey, locations):
             query = queries.scan_shard(self._stream, shard, start, self._scan.take_page)
             self._queries.add(query, partial(self._end_shard, shard))
         if not self._scan.unread:
