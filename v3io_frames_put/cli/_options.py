@@ -64,10 +64,12 @@ class Names(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.
 
     name = "a,b,..."
 
-    def convert(self, value: Any, _param: Any, _ctx: Any) -> list[str]:
+    def convert(self, value: Any, param: Any, ctx: Any) -> list[str]:
         """Split them."""
-        names = value.split(",") if isinstance(value, str) else map(str, value)
-        return [name.strip() for name in names if name.strip()]
+        names = value.split(",") if isinstance(value, str) else value
+        if not isinstance(names, list):
+            self.fail(f"{value!r} is not text or a list of names", param, ctx)
+        return [name.strip() for name in map(str, names) if name.strip()]
 
 
 class Types(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.4 on
@@ -79,6 +81,8 @@ class Types(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.
         """Split them; a comma between brackets belongs to the type."""
         if isinstance(value, dict):
             return {str(column): str(dtype) for column, dtype in value.items()}
+        if not isinstance(value, str):
+            self.fail(f"{value!r} is not text or a table of types", param, ctx)
         types: dict[str, str] = {}
         for pair in re.split(r",(?![^(\[]*[)\]])", value):
             column, _, dtype = map(str.strip, pair.partition("="))
@@ -202,7 +206,7 @@ def _read_job_file(ctx: click.Context, _param: click.Parameter, path: Path | Non
             )
         if param.nargs == -1:
             values[str(param.name)] = [value] if isinstance(value, str) else value
-        elif isinstance(param.type, Names if isinstance(value, list) else Types):
+        elif isinstance(param.type, (Names, Types)):
             values[str(param.name)] = value
         else:  # as if it were typed
             values[str(param.name)] = str(value)
