@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pytest
 
-from tests.internals import Journal
+from tests.internals import Journal, from_blob
 from v3io_frames_put import Encoding, Interrupted, Limits, Retry, put_records, summarize
 from v3io_frames_put.errors import ConfigError, DataError, PutRecordsError, RequestError
 from v3io_frames_put.local import LocalPlatform, faults
@@ -425,6 +425,35 @@ def test_a_lost_answer_is_looked_up_by_the_next_process(platform, path, rows_per
     again = put(platform, path, **options)  # what was found is on record, too
     assert again.attrs["v3io"]["already_complete"]
     pd.testing.assert_frame_equal(again, after)
+
+
+def test_a_process_that_goes_on_notes_from_where_it_looks(platform, path):
+    """What it finds is on record later than what it sends: the next one needs the same start."""
+    platform.add_records(STREAM, [b"older"] * 5, shard=0)
+    platform.faults = [faults.lost_answer()]
+    patient = platform.client(retry=Retry(settle_seconds=60))
+
+    def stop(is_time):
+        cancel = threading.Event()
+        with pytest.raises(Interrupted):
+            put(
+                platform,
+                path,
+                delivery="exactly_once",
+                client=patient,
+                cancel=cancel,
+                progress=lambda _: cancel.set() if is_time() else None,
+            )
+        with closing(sqlite3.connect(path)) as journal:
+            rows = journal.execute("select last_row, floor from requests order by moment")
+            return [(row, from_blob(floor).column(0).to_pylist()) for row, floor in rows]
+
+    first = stop(lambda: len(platform.records(STREAM)) > 5)
+    assert [row for row, _ in first] == [39]
+    again = stop(lambda: True)
+    assert again == [*first, (-1, first[0][1])]
+    assert put(platform, path, delivery="exactly_once").status.tolist() == ["stored"] * 40
+    assert len(platform.records(STREAM)) == 5 + 40
 
 
 READ_ONCE = {
