@@ -20,6 +20,7 @@ import pyarrow.types as pt
 
 from . import _html
 from ._encode.plan import RowPlan, plan_rows
+from ._encode.sources import split_index
 from ._html import plural
 from ._producer.accumulator import Accumulator, Batch
 from ._producer.producer import find_too_large
@@ -542,22 +543,33 @@ def _preview(records: Records, count: int) -> list[PlannedRecord]:
 
 def _advise_on_index(data: Any, *, index: bool) -> Iterator[str]:
     """Look at an index that says something and is not sent."""
-    if index or not isinstance(data, pd.DataFrame):
+    if index:
         return
-    levels = [str(name) for name in data.index.names if name is not None]
-    is_numbered = pd.api.types.is_integer_dtype(data.index.dtype)
+    is_frame = isinstance(data, pd.DataFrame)
+    if is_frame:
+        levels = [str(name) for name in data.index.names if name is not None]
+    else:
+        levels = _levels_in_arrow(getattr(data, "schema", None))
     if levels:
         named = ", ".join(map(repr, levels))
-        yield (
-            f"The index ({named}) is not sent. Send it, too, with `index=True`, or make it "
-            f"columns with `df.reset_index()`."
-        )
-    elif len(data) and not is_numbered:
+        yield f"The index ({named}) is not sent. Send it, too, with `index=True`."
+    elif is_frame and len(data) and not pd.api.types.is_integer_dtype(data.index.dtype):
         first = data.index[0]
         yield (
             f"The index (no name, {data.index.dtype}, first {str(first)!r}) is not sent. Send it, "
             f"too, with `index=True`."
         )
+
+
+def _levels_in_arrow(schema: Any) -> list[str]:
+    """Name the levels of the pandas index in Arrow data; none where it only counts rows."""
+    if not isinstance(schema, pa.Schema):
+        return []
+    columns, levels, places = split_index(schema)
+    fields = [schema.field(place) for place in places[len(columns) :]]
+    unnamed = [field for field in fields if field.name.startswith("__index_level_")]
+    is_numbered = len(fields) == len(unnamed) == 1 and pt.is_integer(unnamed[0].type)
+    return [] if is_numbered else levels
 
 
 def _advise_on_columns(data: Any, columns: Sequence[Column], options: RowOptions) -> Iterator[str]:

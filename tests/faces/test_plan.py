@@ -10,6 +10,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.dataset
 import pytest
 
 import v3io_frames_put
@@ -205,6 +206,32 @@ def test_an_index_that_is_not_sent_is_told(make, options, told):
     advice = plan_records(make(data), STREAM, **options).advice
     assert len(advice) == (told is not None)
     assert told is None or told in advice[0]
+
+
+ARROW = {
+    "table": lambda table: table,
+    "batch": lambda table: table.to_batches()[0],
+    "reader": lambda table: table.to_reader(),
+    "dataset": pyarrow.dataset.dataset,
+}
+
+
+@pytest.mark.parametrize("kind", ARROW)
+@pytest.mark.parametrize(
+    ("index", "told"),
+    [
+        (pd.Index(["u", "v"], name="id"), ["The index ('id') is not sent."]),
+        (pd.Index(["u", "v"]), ["The index ('index') is not sent."]),
+        (pd.Index([5, 2]), []),
+        (pd.RangeIndex(2), []),
+    ],
+    ids=["named", "unnamed", "numbered", "counted"],
+)
+def test_an_index_in_arrow_data_that_is_not_sent_is_told(kind, index, told):
+    table = pa.Table.from_pandas(pd.DataFrame({"a": [1, 2]}, index=index))
+    advice = plan_records(ARROW[kind](table), STREAM).advice
+    assert [text.partition(" Send")[0] for text in advice] == told
+    assert plan_records(ARROW[kind](table), STREAM, index=True).advice == ()
 
 
 def test_empty_keys_are_told():
