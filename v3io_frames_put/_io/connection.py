@@ -49,6 +49,7 @@ _HEAD: Final = re.compile(
     rb"((?:[!#$%&'*+.^_`|~A-Za-z0-9-]+:[^\r\n]*\r\n){0,100})\r\n"
 )
 _FIRST_FINAL_STATUS: Final = 200
+_FIRST_SERVER_ERROR: Final = 500
 _WITHOUT_BODY: Final = frozenset({204, 304})
 
 
@@ -157,7 +158,10 @@ class Connection:
                 if write_error is None:
                     raise
                 raise write_error from None  # what broke first says what happened
-            is_reusable = is_reusable and write_error is None
+            # What a proxy answers for the platform leaves the request under way: look-ups begin
+            # after the connection is closed.
+            has_passed = write_error is None and answer.status < _FIRST_SERVER_ERROR
+            is_reusable = is_reusable and has_passed
             self._idle_since = self._clock()
         finally:
             if not is_reusable:

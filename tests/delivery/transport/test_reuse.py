@@ -93,16 +93,27 @@ def test_an_answer_before_the_bodys_end_ends_the_connection(serve, connect, tool
 @pytest.mark.parametrize(
     ("answer", "connections"),
     [
-        (b"HTTP/1.1 503 Busy\r\nContent-Length: 2\r\n\r\n{}", 1),
+        (b"HTTP/1.1 429 Busy\r\nContent-Length: 2\r\n\r\n{}", 1),
+        (b"HTTP/1.1 504 Late\r\nContent-Length: 2\r\n\r\n{}", 3),
         (b"HTTP/1.1 204 No Content\r\n\r\n", 1),
         (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n", 1),
         (b"HTTP/1.1 200 OK\r\nConnection: keep-alive\r\nContent-Length: 2\r\n\r\n{}", 1),
         (b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{}", 3),
         (b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\n{}", 3),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}HTTP/1.1 200 OK\r\n", 3),
-        (b"HTTP/1.1 503 Busy\r\nContent-Length: 2\r\n\r\n{}HTTP/1.1 200 OK\r\n", 3),
+        (b"HTTP/1.1 429 Busy\r\nContent-Length: 2\r\n\r\n{}HTTP/1.1 200 OK\r\n", 3),
     ],
-    ids=["503", "204", "chunked", "keep", "close", "1.0", "more after 200", "more after 503"],
+    ids=[
+        "429",
+        "504",
+        "204",
+        "chunked",
+        "keep",
+        "close",
+        "1.0",
+        "more after 200",
+        "more after 429",
+    ],
 )
 def test_an_answer_says_whether_the_connection_stays(answer, connections, serve, connect, tools):
     server = serve(tools.Answers(answer))
