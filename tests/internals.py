@@ -12,7 +12,7 @@ from v3io_frames_put._encode.json_encoder import RowWriter, write_cells
 from v3io_frames_put._encode.json_lines import FILE, FILE_ROW
 from v3io_frames_put._encode.layouts import DETAIL, INVALID, make_plain, plain_type
 from v3io_frames_put._encode.plan import RowPlan
-from v3io_frames_put._encode.records import Records
+from v3io_frames_put._encode.records import Blocks, Records
 from v3io_frames_put._encode.rejections import Rejections
 from v3io_frames_put._encode.routing import Routes
 from v3io_frames_put._encode.sources import StreamSource

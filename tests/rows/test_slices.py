@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.internals import plan_rows
+from tests.internals import Blocks, plain_type, plan_rows
 from v3io_frames_put.config import Encoding
 
 DEPTH = 3
@@ -150,15 +150,72 @@ def test_a_nested_value_in_arrow_does_not_depend_on_how_it_was_cut(
     column, window_bytes, rows_per_record
 ):
     chunks, _ = column
-    plan = plan_rows(
-        pa.table({"a": chunks}),
-        format="arrow",
-        rows_per_record=rows_per_record,
-        window_bytes=window_bytes,
-    )
-    records = [data for window in plan.records() for data in window.data.to_pylist()]
+
+    def encode(values):
+        plan = plan_rows(
+            pa.table({"a": values}),
+            format="arrow",
+            rows_per_record=rows_per_record,
+            window_bytes=window_bytes,
+        )
+        return [data for window in plan.records() for data in window.data.to_pylist()]
+
+    records = encode(chunks)
+    if rows_per_record == 1:  # nor on what lies under nulls
+        assert records == encode(pa.array(chunks.to_pylist(), plain_type(chunks.type)))
     batches = [pa.ipc.open_stream(data).read_all() for data in records]
     assert [row["a"] for batch in batches for row in batch.to_pylist()] == chunks.to_pylist()
+
+
+SECRET = b"what was blanked"
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        pa.array([SECRET, b""]),
+        pa.array([SECRET, b""]).cast(pa.large_binary()),
+        pa.array([SECRET, bytes(len(SECRET))], pa.binary(len(SECRET))),
+        pa.array([int.from_bytes(SECRET[:8], "little"), 0]),
+        pa.array([[SECRET] * 3, []]),
+        pa.array([{"k": [SECRET]}, {"k": []}]),
+        pa.array([[SECRET] * 2, [b""] * 2], pa.list_(pa.binary(), 2)),
+        pa.array([[("k", SECRET)], []], pa.map_(pa.string(), pa.binary())),
+    ],
+    ids=lambda array: str(array.type),
+)
+def test_what_lies_under_nulls_is_not_sent(array):
+    buffers = array.buffers()[: array.type.num_buffers]
+    below = []
+    if pa.types.is_nested(array.type):
+        below = [array.field(0) if pa.types.is_struct(array.type) else array.values]
+    buffers[0] = pa.array([False, True]).buffers()[1]
+    hidden = pa.Array.from_buffers(array.type, 2, buffers, children=below)
+    inside = pa.ListArray.from_arrays(pa.array([0, 2], pa.int32()), hidden)
+    for column in (hidden, inside):
+        [records] = plan_rows(pa.table({"a": column}), format="arrow").records()
+        assert not any(SECRET[:8] in data for data in records.data.to_pylist())
+
+
+@pytest.mark.parametrize(
+    ("option", "hiding", "clean"),
+    [
+        ("partition_key", pa.array(["a", "x"]), pa.array(["a", None])),
+        ("client_info", pa.array([b"a", b"x"]), pa.array([b"a", None])),
+        ("shard", pa.array([1, 2]), pa.array([1, None])),
+    ],
+)
+def test_the_checksum_of_rows_does_not_depend_on_what_lies_under_nulls(option, hiding, clean):
+    valid = pa.array([True, False]).buffers()[1]
+    hiding = pa.Array.from_buffers(hiding.type, 2, [valid, *hiding.buffers()[1:]])
+
+    def note(column):
+        blocks = Blocks()
+        table = pa.table({"a": [1, 2], "c": column})
+        list(plan_rows(table, columns=["a"], **{option: "c"}).records(None, blocks))
+        return list(blocks.fresh)
+
+    assert note(hiding) == note(clean)
 
 
 @pytest.mark.skipif(not EXTENSIONS, reason="this pyarrow has no UUID type")

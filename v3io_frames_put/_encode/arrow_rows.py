@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from .columns import cells_to_arrow
-from .layouts import row_sizes
+from .layouts import clear_nulls, row_sizes
 from .records import CELL_BYTES, Encoder, binary_sizes
 
 if TYPE_CHECKING:
@@ -47,7 +47,8 @@ class ArrowRows(Encoder):
     def encode(self, window: Window, log: RejectionLog) -> pa.Array:
         """Return the window's rows as structs."""
         arrays = [
-            cells_to_arrow(window.columns[column.number], column, log) for column in self._columns
+            clear_nulls(cells_to_arrow(window.columns[column.number], column, log))
+            for column in self._columns
         ]
         return pa.StructArray.from_arrays(arrays, fields=list(self._schema))
 

@@ -240,6 +240,42 @@ def list_offsets(array: pa.Array, width: type[np.signedinteger[Any]]) -> pa.Arra
     return pa.array(offsets)
 
 
+def clear_nulls(array: pa.Array) -> pa.Array:
+    """Clear what lies under the nulls of a plain array, at any level; no copy without nulls.
+
+    Arrow keeps values under nulls: those that pandas has blanked, and the items of null
+    lists. They must not be sent, and bytes must not depend on them.
+    """
+    if not _has_nulls(array):
+        return array
+    nulls = to_numpy(array.is_null())
+    array = blank(copy(array), nulls)
+    below = _memory_below(array)
+    if pt.is_fixed_size_list(array.type):  # Arrow's take leaves zeros or nulls there
+        below = [blank(below[0], np.repeat(nulls, array.type.list_size))]
+    buffers = array.buffers()[: array.type.num_buffers]
+    below = list(map(clear_nulls, below))
+    return pa.Array.from_buffers(array.type, len(array), buffers, children=below)
+
+
+def blank(array: pa.Array, mask: np.ndarray) -> pa.Array:
+    """Return an array of any type with nothing but nulls where the mask is true."""
+    return array.take(pa.array(np.arange(len(array)), mask=mask))
+
+
+def _has_nulls(array: pa.Array) -> bool:
+    if pt.is_null(array.type):
+        return False
+    return array.null_count > 0 or any(map(_has_nulls, _memory_below(array)))
+
+
+def _memory_below(array: pa.Array) -> list[pa.Array]:
+    """Return the arrays right below one, with what lies under nulls and between lists."""
+    if pt.is_struct(array.type):
+        return [array.field(number) for number in range(array.type.num_fields)]
+    return [array.values] if is_list(array.type) or pt.is_map(array.type) else []
+
+
 def to_numpy(array: pa.Array) -> np.ndarray:
     """Return an array's values for NumPy, without a copy where that can be."""
     values: np.ndarray = array.to_numpy(zero_copy_only=False)

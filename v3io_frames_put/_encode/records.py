@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.types as pt
 
 from ..errors import DataError, PutRecordsError
-from .layouts import take, to_numpy
+from .layouts import blank, take, to_numpy
 from .rejections import InvalidCells, RejectionLog, Rejections, reject_invalid
 from .routing import Router, Routes, hash_destinations
 from .sources import MAX_ROWS, Window, read_window
@@ -342,7 +342,9 @@ class Blocks:
 
 
 def _bytes_of(column: pa.Array) -> list[memoryview]:
-    """Return a column as bytes that do not depend on where it was cut."""
+    """Return a column as bytes that do not depend on where it was cut, or on what nulls hide."""
+    if column.null_count:
+        column = blank(column, to_numpy(column.is_null()))
     if pt.is_binary(column.type) or pt.is_string(column.type):
         offsets = memoryview(column.buffers()[1]).cast("i")
         first, last = offsets[column.offset], offsets[column.offset + len(column)]

@@ -12,7 +12,7 @@ import pyarrow.types as pt
 
 from ..config import MAX_SHARDS, Limits, RowOptions
 from ..errors import ConfigError, UnsupportedType
-from .layouts import is_bytes, is_text, to_numpy
+from .layouts import blank, is_bytes, is_text, to_numpy
 from .objects import is_missing
 from .sources import Column, Reader, Window
 
@@ -276,7 +276,7 @@ def _leave_out(values: pa.Array | np.ndarray, mask: np.ndarray) -> pa.Array | np
         values = values.copy()
         values[mask] = None
         return values
-    return values.take(pa.array(np.arange(len(values)), mask=mask))  # of any type
+    return blank(values, mask)
 
 
 def _plan(
