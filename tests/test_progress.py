@@ -71,6 +71,18 @@ def test_progress_is_called_in_this_thread_and_once_more_at_the_end(platform):
     assert stored == sorted(stored)
 
 
+def test_progress_is_called_once_where_nothing_is_sent(platform, tmp_path):
+    seen = []
+    options = {"client": platform.client(), "progress": seen.append}
+    put_records(FRAME[:0], STREAM, **options)
+    assert [(snapshot.total, snapshot.stored) for snapshot in seen] == [(0, 0)]
+    options["journal"] = tmp_path / "run.v3io"
+    put_records(FRAME, STREAM, **options)
+    seen.clear()
+    put_records(FRAME, STREAM, **options)  # it is complete
+    assert [(snapshot.total, snapshot.stored) for snapshot in seen] == [(6, 6)]
+
+
 def test_progress_ends_true_when_rows_are_not_stored(platform):
     seen = []
     with pytest.warns(UnstoredRowsWarning):

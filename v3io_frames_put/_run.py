@@ -282,14 +282,18 @@ class Run:
         ``write`` takes outcome batches, in input order, while the run goes on.
         """
         prior, outcomes = self.prior, self.producer.outcomes
-        if prior is not None and prior.complete_rows is not None:
-            for first_row in range(0, prior.complete_rows, PAGE_ROWS):
-                outcomes.open(min(PAGE_ROWS, prior.complete_rows - first_row))
-                for batch in outcomes.drain():
-                    write(batch)
-        elif self.plan.row_plan.num_rows != 0:
+        complete_rows = prior.complete_rows if prior else None
+        if complete_rows is None and self.plan.row_plan.num_rows != 0:
             self._log("started", f"sending to {self.plan.stream}")
             self._send_all(write)
+        else:  # nothing is sent
+            for first_row in range(0, complete_rows or 0, PAGE_ROWS):
+                outcomes.open(min(PAGE_ROWS, (complete_rows or 0) - first_row))
+                for batch in outcomes.drain():
+                    write(batch)
+            with open_progress(self.plan.progress) as show:
+                if show is not None:
+                    show(self._snapshot())
         late = self._reconciler.late() if self._reconciler else []
         record_rows = outcomes.record_rows(late)
         for batch in outcomes.finish():
@@ -310,7 +314,9 @@ class Run:
         early = report.stop or report.broken
         how = "ended early; of the rows that were read" if early else "ended"
         counts = report.receipt.counts
-        self._log("ended", f"{how}, {counts}", counts)
+        shown = ", ".join(f"{rows:,} {status}" for status, rows in counts.items() if rows)
+        changed = f"; a last scan then changed {len(late):,}" if late else ""
+        self._log("ended", f"{how}: {shown or 'no rows'}{changed}", counts)
         return report
 
     def _log(self, event: str, text: str, counts: Mapping[Any, int] | None = None) -> None:
