@@ -47,7 +47,7 @@ def request_error(answer: Answer, *, doing: str, stream: StreamPath, where: str)
 
 _BAD_KEY: Final = (
     "the platform did not accept who we are. Check access_key= or V3IO_ACCESS_KEY, "
-    "or username= and password=."
+    "or username= and password=; Client(endpoint=...) does not read the variables."
 )
 _NO_PERMISSION: Final = (
     "the platform knows us and does not permit it. Ask for access to the container and path."

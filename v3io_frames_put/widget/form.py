@@ -389,9 +389,14 @@ def _percent(share: float) -> str:
 
 # What a message of the library says, and what it means in the form.
 _IN_FORM_WORDS: Final = {
-    r"Check access_key= or V3IO_ACCESS_KEY, or username= and password=": (
-        "Correct the field Access key (or V3IO_ACCESS_KEY, if it is empty)"
+    r"Check access_key= or V3IO_ACCESS_KEY, .* does not read the variables": (
+        "Correct the field Access key (or V3IO_ACCESS_KEY, if it and Endpoint are empty)"
     ),
+    r"Set V3IO_API, or give Client\(endpoint=\.\.\.\)": "Fill in the field Endpoint",
+    r"Give them as username= and password=, or as access_key=": (
+        "Give a key in the field Access key"
+    ),
+    r", or set V3IO_API": "",
     r"(Check|Set) endpoint= or V3IO_API( to that address)?": "Correct the field Endpoint",
     r"Check the endpoint and the network; error\.results says what to send again": (
         "Check the field Endpoint and the network"
@@ -408,7 +413,7 @@ _IN_FORM_WORDS: Final = {
         "No column is checked; expected at least one in the list Columns"
     ),
 }
-_NAMED: Final = re.compile(rf"\b({'|'.join(['columns', *_FIELDS])})(=|:)(?=['\" ])\s?")
+_NAMED: Final = re.compile(rf"\b({'|'.join(['columns', *_FIELDS])})(=|:)(?=['\"\d ])\s?")
 
 
 def in_form_words(error: BaseException) -> str:

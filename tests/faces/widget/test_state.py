@@ -50,7 +50,7 @@ def test_the_key_is_used(hands, make_uploader):
         uploader._form.fields["endpoint"].value = platform.endpoint
         hands.press(uploader, "Upload")
         hands.settle(uploader)
-        assert "Correct the field Access key" in hands.message(uploader)
+        assert "if it and Endpoint are empty" in hands.message(uploader)
         uploader._form.fields["access_key"].set_state({"value": "s3cret"})
         hands.press(uploader, "Upload")
         hands.settle(uploader)

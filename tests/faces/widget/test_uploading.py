@@ -265,9 +265,10 @@ def test_a_missing_stream_is_created_from_the_widget(hands, make_uploader, clien
         (faults.redirected(), {}, "Correct the field Endpoint"),
         (faults.lost_answer(times=None), {}, "Check the field Endpoint and the network"),
         (None, {"format": "raw"}, "Format 'raw' sends one column, and 2 are chosen. Check one in"),
+        (None, {"format": "raw", "rows_per_record": 3}, "Rows per record 3: Format 'raw' sends"),
         (None, {"delivery": "exactly_once", "client_info": b"x"}, "in the field Client info, or"),
     ],
-    ids=["key", "moved", "down", "raw", "tags"],
+    ids=["key", "moved", "down", "raw", "packs", "tags"],
 )
 def test_messages_speak_of_fields(hands, make_uploader, local_platform, fault, choices, said):
     local_platform.create_stream(STREAM)
@@ -280,6 +281,27 @@ def test_messages_speak_of_fields(hands, make_uploader, local_platform, fault, c
     message = re.sub("<[^>]*>", "", hands.message(uploader))
     assert said in message
     assert re.findall(r"\b[a-z_]+=", message) == []
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "said"),
+    [
+        ("", "Fill in the field Endpoint."),
+        ("ftp://host", "Write it as 'https://host:8443'."),
+        ("http://me:s3cret@host", "Give a key in the field Access key."),
+    ],
+)
+def test_what_is_wrong_with_an_address_is_said_in_words_of_the_form(
+    hands, make_uploader, endpoint, said
+):
+    uploader = make_uploader(hands.make_readings(3), STREAM, names={})
+    uploader._form.fields["endpoint"].value = endpoint
+    hands.press(uploader, "Upload")
+    hands.settle(uploader)
+    message = hands.message(uploader)
+    assert said in message
+    assert "V3IO_API" not in message
+    assert "s3cret" not in message
 
 
 def test_a_platform_that_is_down_is_shown(hands, make_uploader, local_platform):
