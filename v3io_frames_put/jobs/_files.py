@@ -10,9 +10,10 @@ import re
 import shutil
 import sys
 import tempfile
+import weakref
 from dataclasses import dataclass, field, replace
 from io import TextIOWrapper
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias
 from urllib.parse import unquote, urlsplit
 
@@ -219,11 +220,18 @@ def _copy_stdin(kind: Kind | None) -> InputFile:
             f"{STDIN}: standard input has no name that shows what it holds; expected input_format "
             f"({', '.join(INPUT_FORMATS)})."
         )
-    spool = tempfile.NamedTemporaryFile()  # noqa: SIM115 - kept by the file
-    shutil.copyfileobj(sys.stdin.buffer, spool)
-    spool.flush()
+    with tempfile.NamedTemporaryFile(delete=False) as spool:
+        copy = _Copy(spool.name)
+        shutil.copyfileobj(sys.stdin.buffer, spool)
     [file] = _expand(spool.name, kind)
-    return replace(file, name=STDIN, spool=spool)
+    return replace(file, name=STDIN, spool=copy)
+
+
+class _Copy:
+    """A file that is removed when nothing refers to this object any more."""
+
+    def __init__(self, path: str) -> None:
+        weakref.finalize(self, Path(path).unlink, missing_ok=True)
 
 
 def _expand(named: str, kind: Kind | None) -> list[InputFile]:
