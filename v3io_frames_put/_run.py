@@ -44,8 +44,6 @@ if TYPE_CHECKING:
 GRACE_SECONDS: Final = 5.0  # a stopped run waits this long for answers under way
 _LAST_SECONDS: Final = 0.2  # then for the threads whose connections were cut
 _TICK_SECONDS: Final = 0.1  # how often progress, ``cancel`` and the grace period are checked
-_JOURNAL_FAILED: Final = Fault("stopped", "connecting", "its journal could not be written")
-_NO_THREAD: Final = Fault("stopped", "connecting", "no thread could be started to send it")
 _RUN_FAILED: Final = Failure("NoAnswer", "the run failed before the outcome of this row was noted")
 _LOG: Final = logging.getLogger("v3io_frames_put")
 
@@ -395,7 +393,7 @@ class Run:
         except (PutRecordsError, OSError, RuntimeError, MemoryError) as error:
             # A journal that cannot be written, or no thread that can start: nothing of the
             # requests that are left has been sent.
-            cause = _JOURNAL_FAILED if isinstance(error, PutRecordsError) else _NO_THREAD
+            cause = Fault("stopped", "connecting", f"{type(error).__name__}: {error}")
             for ticket, _ in requests:
                 producer.complete(ticket, cause, now=now, draw=self._runtime.random())
             producer.stop()

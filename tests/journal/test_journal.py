@@ -376,7 +376,9 @@ def test_a_full_disk_stops_the_run_and_nothing_is_sent_unrecorded(platform, path
     stored = results.index[results.status == "stored"].tolist()
     assert rows_on(platform) == stored
     assert len(stored) == 1_000
-    assert set(results.status[results.status != "stored"]) == {"unsent"}
+    unsent = results[results.status != "stored"]
+    assert set(unsent.status) == {"unsent"}
+    assert unsent.error_detail.str.contains("database or disk is full").any()
     monkeypatch.undo()
     after = put(platform, path, **options)
     assert (after.status == "stored").all()
