@@ -31,7 +31,7 @@ from ..client import Client, pick_client
 from ..config import DeliveryOptions, RowOptions, check_choice
 from ..errors import ConfigError, PutRecordsError
 from ..put import put_records, run_to_results
-from ..results import ATTRS_KEY, collect_results
+from ..results import ATTRS_KEY, collect_results, count_and_first
 from ..resume import read_prior_run
 from ..summary import summarize
 
@@ -301,6 +301,7 @@ def _all_in_doubt(plan: RunPlan, run: ClusterRun) -> pd.DataFrame:
         "delivery": plan.delivery_options.delivery,
         "mapping": plan.options_digest,
         "starts": dict(run.starts),
+        "duplicates": count_and_first([]),
     }
     return results
 
