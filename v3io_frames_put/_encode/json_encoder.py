@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 _NEWLINE: Final = 10
 Flaw = tuple[np.ndarray, str]  # which values, and what is wrong with them
 Check = Callable[[pa.Array], Iterator[Flaw]]
-_CELLS_AT_ONCE: Final = 256  # rows between two looks at how much text there is
+_CELLS_AT_ONCE: Final = 256  # rows, at most, between two looks at how much text there is
 _DAY_SECONDS: Final = 86_400
 # Seconds since 1970 of 0001-01-01T00:00:00 and 10000-01-01T00:00:00, in Python's calendar.
 _FIRST_SECOND: Final = -62_135_596_800
@@ -344,16 +344,17 @@ class JsonEncoder(Encoder):
 
         The text of a row that ``log`` rejects has no meaning.
         """
+        objects = self._encode_objects(window, log)
+        if objects:
+            window = window.slice(0, len(next(iter(objects.values()))))
         members = [
-            self._prepare(column.name, window.columns[column.number], log)
+            _Member(column.name, objects[column.number], is_json=True)
+            if column.number in objects
+            else self._prepare(column.name, window.columns[column.number], log)
             for column in self._columns
         ]
-        if not any(map(attrgetter("is_json"), members)):
-            return self._write(members)
-        num_rows = min(len(member.values) for member in members)
-        return self._splice(
-            [_Member(member.name, member.values[:num_rows], member.is_json) for member in members]
-        )
+        is_native = not any(map(attrgetter("is_json"), members))
+        return self._write(members) if is_native else self._splice(members)
 
     def _write(self, members: Sequence[_Member]) -> pa.BinaryArray:
         columns = map(attrgetter("values"), members)
@@ -371,10 +372,8 @@ class JsonEncoder(Encoder):
         pieces[0] = b"{" + bytes(pieces[0]).removeprefix(b",")
         return pc.binary_join_element_wise(*pieces, b"}", b"")
 
-    def _prepare(self, name: str, values: pa.Array | np.ndarray, log: RejectionLog) -> _Member:
+    def _prepare(self, name: str, values: pa.Array, log: RejectionLog) -> _Member:
         """Convert one column of a window for the writer, or to text; reject its invalid cells."""
-        if isinstance(values, np.ndarray):
-            return _Member(name, self._encode_cells(name, values, log), is_json=True)
         infinite = None
         for mask, reason in find_flaws(values):
             if reason == _INFINITY and self._encoding.infinity != "refuse":
@@ -390,18 +389,35 @@ class JsonEncoder(Encoder):
             return _Member(name, write_cells(converted), is_json=True)
         return _Member(name, converted, is_json=False)
 
-    def _encode_cells(self, name: str, cells: np.ndarray, log: RejectionLog) -> pa.BinaryArray:
-        """Encode Python objects; stop early where their text grows too large."""
-        texts, size, stop = [], 0, 0
-        while stop < len(cells) and size <= self._max_bytes:
-            start, stop = stop, min(stop + _CELLS_AT_ONCE, len(cells))
+    def _encode_objects(self, window: Window, log: RejectionLog) -> dict[int, pa.BinaryArray]:
+        """Encode columns of Python objects side by side, by number.
 
-            def reject(place: int, reason: str, start: int = start) -> None:
-                log.add(start + place, "UnencodableValue", _describe(name, "object", reason))
+        They end early where their texts grow too large together.
+        """
+        texts: dict[Column, list[bytes]] = {
+            column: []
+            for column in self._columns
+            if isinstance(window.columns[column.number], np.ndarray)
+        }
+        size, start, stop = 0, 0, 1
+        while texts and start < window.num_rows and size <= self._max_bytes:
+            for column, pieces in texts.items():
+                cells = window.columns[column.number][start:stop].tolist()
+                pieces.append(self._encode_cells(column.name, cells, start, log))
+                size += len(pieces[-1])
+            start, stop = min(stop, window.num_rows), stop + min(stop, _CELLS_AT_ONCE)
+        return {
+            column.number: split_lines(np.frombuffer(b"".join(pieces), np.uint8), start)
+            for column, pieces in texts.items()
+        }
 
-            texts.append(encode_cells(cells[start:stop].tolist(), self._encoding, reject))
-            size += len(texts[-1])
-        return split_lines(np.frombuffer(b"".join(texts), np.uint8), stop)
+    def _encode_cells(
+        self, name: str, cells: Sequence[Any], first_row: int, log: RejectionLog
+    ) -> bytes:
+        def reject(place: int, reason: str) -> None:
+            log.add(first_row + place, "UnencodableValue", _describe(name, "object", reason))
+
+        return encode_cells(cells, self._encoding, reject)
 
 
 def _describe(name: str, dtype: object, reason: str) -> str:

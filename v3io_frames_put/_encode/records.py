@@ -171,7 +171,9 @@ class RowEncoder:
         while True:
             most = max_rows if row else max(1, max_rows // 2)  # so that requests leave sooner
             room = most if blocks is None else blocks.room(most)
-            window = read_window(selection.source, selection.readers, row, room, max_bytes)
+            window = read_window(
+                selection.source, selection.readers, row, room, max_bytes, self.window_bytes
+            )
             if window is None:
                 break
             is_checked = True

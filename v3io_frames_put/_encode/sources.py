@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 MAX_ROWS: Final = 16_384  # of a window: fewer spend their time in calls, more spill the caches
 _CELLS_AT_ONCE: Final = 512  # Python objects between two looks at how much text there is
+_SAMPLE_CELLS: Final = 32  # up to twice as many are measured; of fewer all
+_LONG_CELLS: Final = (str, bytes, bytearray, memoryview)  # Python objects that may be long
+_LOOK_BYTES: Final = 2**20  # of text at once, where only the type is asked for
 ANY_SIZE: Final = 1 << 62
 
 
@@ -84,21 +87,57 @@ class Reader:
 
 
 def _read_cells(cells: np.ndarray, max_bytes: int) -> pa.Array | np.ndarray:
-    """Return cells as text where all of them are text or missing."""
+    """Return cells from the first on, as many as fit; as text where all are text or missing."""
     texts: list[pa.Array] = []
-    size = 0
-    for at in range(0, len(cells), _CELLS_AT_ONCE):
-        some = cells[at : at + _CELLS_AT_ONCE]
-        if pd.api.types.infer_dtype(some, skipna=True) not in ("string", "empty"):
-            return cells
-        try:
-            texts.append(pa.array(some, pa.string(), from_pandas=True))
-        except (UnicodeEncodeError, pa.ArrowTypeError):
-            return cells  # a lone surrogate, or a NaN of NumPy: encoded cell by cell
-        size += texts[-1].nbytes
-        if size > max_bytes:
+    is_text, room, stop = True, max_bytes, 0
+    for start in range(0, len(cells), _CELLS_AT_ONCE):
+        some = cells[start : start + _CELLS_AT_ONCE]
+        while len(some) > 1 and _measure_cells(some) > room:
+            some = some[: (len(some) + 1) // 2]
+        text = _as_text(some) if is_text else None
+        if text is None:
+            is_text = False
+            room -= _measure_cells(some)
+        else:
+            texts.append(text)
+            room -= text.nbytes
+        stop = start + len(some)
+        if len(some) < _CELLS_AT_ONCE:
             break
+    if not is_text:
+        return cells[:stop]
     return pa.concat_arrays(texts) if texts else pa.array([], pa.string())
+
+
+def _as_text(cells: np.ndarray) -> pa.Array | None:
+    """Return cells as text if all are text or missing; else None."""
+    if pd.api.types.infer_dtype(cells, skipna=True) not in ("string", "empty"):
+        return None
+    try:
+        return pa.array(cells, pa.string(), from_pandas=True)
+    except (UnicodeEncodeError, pa.ArrowException):
+        return None  # a lone surrogate, or a NaN of NumPy: encoded cell by cell
+
+
+def _measure_cells(cells: np.ndarray) -> int:
+    """Return about how long the texts and bytes among Python objects are, by a sample of them."""
+    sample = cells[:: len(cells) // _SAMPLE_CELLS | 1]  # odd: few patterns have such a period
+    size = sum(len(cell) for cell in sample if isinstance(cell, _LONG_CELLS))
+    return size * len(cells) // max(1, len(sample))
+
+
+def find_text_type(reader: Reader, num_rows: int) -> pa.DataType | None:
+    """Return text if all cells are text or missing, null if all are missing; else None."""
+    found, start = pa.null(), 0
+    while start < num_rows:
+        stop = min(start + MAX_ROWS, num_rows)
+        piece = reader.read(start, stop, _LOOK_BYTES)
+        if isinstance(piece, np.ndarray):
+            return None
+        if piece.null_count < len(piece):
+            found = pa.string()
+        start += len(piece)
+    return found
 
 
 class Source:
@@ -128,18 +167,37 @@ class Source:
 
 
 def read_window(
-    source: Source, readers: Sequence[Reader], first_row: int, max_rows: int, max_bytes: int
+    source: Source,
+    readers: Sequence[Reader],
+    first_row: int,
+    max_rows: int,
+    max_bytes: int,
+    window_bytes: int,
 ) -> Window | None:
-    """Read the window that begins at ``first_row``; None at the end."""
+    """Read the window that begins at ``first_row``; None at the end.
+
+    No column has more than ``max_bytes``, and together they have ``window_bytes``, where
+    that is not less than a row.
+    """
     num_rows = source.available(first_row, max_rows, max_bytes)
     if num_rows == 0:
         return None
-    columns: list[pa.Array | np.ndarray] = []
-    count = num_rows
+    window, size = Window(first_row, num_rows, []), 0
     for reader in readers:  # where one has long values, no more rows of the others are needed
-        columns.append(reader.read(first_row, first_row + count, max_bytes))
-        count = len(columns[-1])
-    return Window(first_row, num_rows, columns).slice(0, count)
+        column = reader.read(first_row, first_row + window.num_rows, max_bytes)
+        window.columns.append(column)
+        size += _measure_column(column)
+        count = len(column)
+        while count < window.num_rows or (size > window_bytes and count > 1):
+            if count == window.num_rows:
+                count = (count + 1) // 2
+            window = window.slice(0, count)
+            size = sum(map(_measure_column, window.columns))
+    return window
+
+
+def _measure_column(column: pa.Array | np.ndarray) -> int:
+    return _measure_cells(column) if isinstance(column, np.ndarray) else measure(column)
 
 
 # -- Arrow -------------------------------------------------------------------------------------
