@@ -164,15 +164,27 @@ def test_windows_stay_small_when_rows_are_wide(kind, data_format):
     assert max(sizes) <= 2 * 2**20
 
 
+@pytest.fixture
+def pool():
+    """Count what Arrow allocates."""
+    before = pa.default_memory_pool()
+    pool = pa.proxy_memory_pool(before)
+    pa.set_memory_pool(pool)
+    yield pool
+    pa.set_memory_pool(before)
+
+
+@pytest.mark.parametrize("data_format", ["json", "arrow"])
 @pytest.mark.parametrize("kind", ["objects", "bytes", "columns", "columns of bytes", "tables"])
-def test_no_more_than_a_few_windows_are_in_memory(kind):
+def test_no_more_than_a_few_windows_are_in_memory(kind, data_format, pool):
     data = WIDE[kind]() if callable(WIDE[kind]) else WIDE[kind]
     tracemalloc.start()
-    for _ in plan_rows(data, window_bytes=2**20).records():
+    for _ in plan_rows(data, window_bytes=2**20, format=data_format).records():
         pass
     python_bytes = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert python_bytes <= 12 * 2**20
+    assert python_bytes <= 10 * 2**20
+    assert pool.max_memory() <= 10 * 2**20
 
 
 def test_a_stream_of_wide_rows_is_not_gathered_whole():

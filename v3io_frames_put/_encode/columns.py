@@ -16,7 +16,7 @@ from ..errors import ColumnNotFound, ConfigError, UnsupportedType
 from .layouts import UNSUPPORTED, contains, is_unsupported
 from .objects import Unencodable, build_array, infer_type
 from .rejections import RejectionLog, reject_invalid
-from .sources import Column, Reader, Source, open_arrow, open_series
+from .sources import Column, Reader, Source, find_text_type, open_arrow, open_series
 
 
 def decide_type(column: Column, selection: Selection) -> pa.DataType:
@@ -28,10 +28,11 @@ def decide_type(column: Column, selection: Selection) -> pa.DataType:
             "Give it a type, or send a DataFrame"
         )
         raise UnsupportedType(column=column.name, dtype="object", advice=advice)
-    values = selection.readers[column.number].read(0, num_rows, 1 << 62)
-    if isinstance(values, pa.Array):
-        return pa.string() if values.null_count < num_rows else pa.null()
-    cells = values.tolist()
+    reader = selection.readers[column.number]
+    found = find_text_type(reader, num_rows)
+    if found is not None:
+        return found
+    cells: list[Any] = np.asarray(reader.cut(0, num_rows)).tolist()
     try:
         return infer_type(cells)
     except (Unencodable, RecursionError):

@@ -18,7 +18,7 @@ import pyarrow.types as pt
 
 from ..errors import ConfigError, DataError, UnsupportedType
 from .layouts import is_text
-from .sources import ANY_SIZE, FrameSource, Reader, Source, StreamSource, TableSource
+from .sources import FrameSource, Reader, Source, StreamSource, TableSource, find_text_type
 
 _SHOWN: Final = 60  # characters of a cell in a message
 _HELP: Final = {  # by the beginning of a type's full name: the call that helps
@@ -235,6 +235,7 @@ class ChunkSource(Source):
         self._chunk = first  # that is read
         self._number = -1
         self._first_row = self._end = 0  # its rows
+        self._max_bytes = 0  # of a column of the window that is read
         self._readers: dict[str, Reader] = {}  # of its columns, once they are read
 
     def open(self, position: int) -> Reader:
@@ -246,13 +247,13 @@ class ChunkSource(Source):
         reader = self._chunk.open(position)
         dtype = None if reader.type is None or pt.is_null(reader.type) else reader.type
         if dtype is None:
-            cells = reader.read(0, self._chunk.num_rows or 0, ANY_SIZE)
-            is_text_alone = isinstance(cells, pa.Array) and cells.null_count < len(cells)
-            dtype = pa.string() if is_text_alone else None
+            found = find_text_type(reader, self._chunk.num_rows or 0)
+            dtype = pa.string() if found == pa.string() else None
         return Reader(partial(self._cut, name, dtype), dtype)
 
-    def available(self, start: int, num_rows: int, max_bytes: int) -> int:  # noqa: ARG002 - a chunk is in memory
+    def available(self, start: int, num_rows: int, max_bytes: int) -> int:
         """Return how many rows of the chunk that holds ``start`` there are from it."""
+        self._max_bytes = max_bytes
         while start >= self._end:
             chunk = next(self._chunks, None)
             if chunk is None:
@@ -277,7 +278,7 @@ class ChunkSource(Source):
     def _cut(
         self, name: str, dtype: pa.DataType | None, start: int, stop: int
     ) -> pa.Array | np.ndarray:
-        """Return rows of a column in its type; note the cells that do not fit."""
+        """Return rows of a column in its type, as many as fit; note the cells that do not fit it."""
         own = [*self._chunk.names, *self._chunk.level_names]
         if name not in own:
             num_rows = stop - start
@@ -285,7 +286,7 @@ class ChunkSource(Source):
         if name not in self._readers:
             self._readers[name] = self._chunk.open(own.index(name))
         reader, first_row = self._readers[name], self._first_row
-        values = reader.read(start - first_row, stop - first_row, ANY_SIZE)
+        values = reader.read(start - first_row, stop - first_row, self._max_bytes)
         if dtype is None:
             return _as_objects(values)
         cells, bad = _fit(values, dtype)
