@@ -17,7 +17,7 @@ from ._cluster.receipt import find_copies, merge_receipts, report_unstored, with
 from ._cluster.run import begin_run, make_run, receipt_of, send_partition
 from ._public import public
 from ._run import plan_data
-from .errors import Interrupted, MissingExtra, PutRecordsError, UnsupportedType
+from .errors import ConfigError, Interrupted, MissingExtra, PutRecordsError, UnsupportedType
 from .results import collect_results
 
 try:
@@ -33,6 +33,7 @@ except ModuleNotFoundError as error:
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from os import PathLike
 
     import pandas as pd
 
@@ -43,7 +44,12 @@ __all__ = ["put_records"]
 
 @public
 def put_records(
-    ddf: Any, stream: str, *, results_path: str, compute: bool = True, **options: Any
+    ddf: Any,
+    stream: str,
+    *,
+    results_path: str | PathLike[str],
+    compute: bool = True,
+    **options: Any,
 ) -> Any:
     """Put every row of a Dask DataFrame on a stream; the results say what became of each.
 
@@ -58,7 +64,7 @@ def put_records(
         The rows.
     stream : str
         Where to, as in `v3io_frames_put.put_records`. The stream must exist.
-    results_path : str
+    results_path : str or PathLike
         A folder for the results, which all machines share: a path, or a URL that fsspec
         knows. It must be empty. With ``exactly_once`` the rows are kept there while the
         run is under way.
@@ -83,6 +89,11 @@ def put_records(
     PutRecordsError
         As in `v3io_frames_put.put_records`; ``.results`` reads what was written.
     """
+    if not isinstance(ddf, dd.DataFrame):
+        raise ConfigError(
+            f"ddf is a {type(ddf).__name__}; expected a Dask DataFrame. Make one with "
+            f"dask.dataframe.from_pandas(df, npartitions=8), or use v3io_frames_put.put_records."
+        )
     run = make_run(stream, options).share_among(_tasks_at_once(ddf.npartitions))
     meta = ddf._meta  # noqa: SLF001  # columns and types, as every extension of Dask takes them
     _check_objects(meta, run)
@@ -153,11 +164,13 @@ class _DaskRun:
         if isinstance(cause, PutRecordsError) and not there:
             return cause  # an option or a column is wrong
         kind = Interrupted if isinstance(cause, KeyboardInterrupt) else PutRecordsError
+        done = f"{len(there):,} of {count:,} partitions are done"
+        if there:
+            done = f"{done}: error.results reads their results from {self._folder.path}"
         text = (
-            f"Dask did not bring the run to its end ({type(cause).__name__}: {cause}). "
-            f"{len(there):,} of {count:,} partitions are done: error.results reads their results "
-            f"from {self._folder.path}; of the others nothing is known, and rows of them may be "
-            f"stored. Make the run with compute=False to be able to go on."
+            f"Dask did not bring the run to its end ({type(cause).__name__}: {cause}). {done}; of "
+            f"the others nothing is known, and rows of them may be stored. Make the run with "
+            f"compute=False to be able to go on."
         )
         error: BaseException = with_results(kind(text), self._read(there) if there else None)
         return error

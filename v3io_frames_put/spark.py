@@ -9,12 +9,13 @@ same rows and knows whether it is the first.
 from __future__ import annotations
 
 import json
+import logging
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pyarrow as pa
 
-from ._cluster.folder import not_empty
+from ._cluster.folder import check_path, no_folder, not_empty
 from ._cluster.receipt import find_copies, merge_receipts, report_unstored, with_results
 from ._cluster.run import ClusterRun, all_unknown, begin_run, make_run, send_partition, spool
 from ._io.stream_admin import Clock
@@ -40,11 +41,13 @@ except ModuleNotFoundError as error:
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
+    from os import PathLike
 
     import pandas as pd
 
 __all__ = ["put_records"]
 
+_LOG: Final = logging.getLogger("v3io_frames_put")
 _ROWS_AT_ONCE: Final = 10_000  # of a batch that goes back to Spark
 _RECEIPT: Final = "task_receipt"
 _GAVE_UP: Final = Failure(
@@ -61,7 +64,12 @@ _TYPES: Final = {
 
 @public
 def put_records(
-    sdf: Any, stream: str, *, results_path: str, index_col: str | Sequence[str] = (), **options: Any
+    sdf: Any,
+    stream: str,
+    *,
+    results_path: str | PathLike[str],
+    index_col: str | Sequence[str] = (),
+    **options: Any,
 ) -> Any:
     """Put every row of a Spark DataFrame on a stream; the results say what became of each.
 
@@ -76,7 +84,7 @@ def put_records(
         The rows. They are written under ``results_path`` while the run is under way.
     stream : str
         Where to, as in `v3io_frames_put.put_records`. The stream must exist.
-    results_path : str
+    results_path : str or PathLike
         A folder for the results, as Spark writes to it. It must be empty.
     index_col : str or sequence of str
         Columns that say which row a result is about; they come first in the results.
@@ -100,21 +108,31 @@ def put_records(
     PutRecordsError
         As in `v3io_frames_put.put_records`; ``.results`` reads what is known.
     """
+    if not hasattr(sdf, "sparkSession"):
+        raise ConfigError(
+            f"sdf is a {type(sdf).__name__}; expected a Spark DataFrame. Make one with "
+            f"spark.createDataFrame(df), or use v3io_frames_put.put_records."
+        )
     run = make_run(stream, options)
     session = sdf.sparkSession
     _refuse_speculation(session, run.delivery)
+    if not isinstance(index_col, (str, list, tuple)):
+        raise ConfigError(f"index_col={index_col!r}: expected the name of a column, or a list.")
     named = [index_col] if isinstance(index_col, str) else list(index_col)
     schema = _results_schema(sdf, named, packed=run.is_packed)
     folder = _HadoopFolder(session, results_path)
     run = begin_run(run, sdf.limit(0).toArrow())
     folder.make()
-    rows = _keep_input(sdf, folder)
-    run = run.share_among(_tasks_at_once(session, rows.rdd.getNumPartitions()))
-    began = Clock().now()
-    job = _SparkRun(run, folder, schema, named)
-    job.send(rows)
-    receipt = job.conclude(began)
-    results = job.read().drop(_RECEIPT)
+    try:
+        rows = _keep_input(sdf, folder)
+        run = run.share_among(_tasks_at_once(session, rows.rdd.getNumPartitions()))
+        began = Clock().now()
+        job = _SparkRun(run, folder, schema, named)
+        job.send(rows)
+        receipt = job.conclude(began)
+    finally:
+        folder.delete("_input")
+    results = job.read_results()
     report_unstored(receipt, results, on_error=run.on_error)
     return results
 
@@ -132,15 +150,16 @@ class _SparkRun:
         try:
             self._write(rows, _send)
         except (Exception, KeyboardInterrupt) as cause:
-            self._write(rows, _report_unknown)
-            self._folder.delete("_input")
-            kind = Interrupted if isinstance(cause, KeyboardInterrupt) else PutRecordsError
             text = (
-                f"Spark gave the job up ({type(cause).__name__}: {_gist(cause)}). What its "
-                f"tasks stored until then is not known: error.results has every row as "
-                f"unknown, unless more is known of it."
+                f"Spark gave the job up ({type(cause).__name__}: {_gist(cause)}). What its tasks "
+                f"stored until then is not known"
             )
-            raise with_results(kind(text), self.read().drop(_RECEIPT)) from cause
+            try:
+                self._write(rows, _report_unknown)
+            except Exception:  # noqa: BLE001  # Spark itself is gone, or the folder is
+                raise _ended_by(cause, f"{text}, and no results could be written.") from cause
+            text = f"{text}: error.results has every row as unknown, unless more is known of it."
+            raise _ended_by(cause, text, self.read_results()) from cause
 
     def _write(self, rows: Any, work: Callable[[ClusterRun, int, pa.Table], pd.DataFrame]) -> None:
         run, index_col = self._run, self._index_col
@@ -156,26 +175,42 @@ class _SparkRun:
         results = rows.mapInArrow(put_partition, self._schema)
         results.write.mode("append").parquet(self._folder.path)
 
-    def read(self) -> Any:
+    def read_results(self) -> Any:
         """Return what reads the results."""
+        return self._read().drop(_RECEIPT)
+
+    def _read(self) -> Any:
         return self._folder.session.read.schema(self._schema).parquet(self._folder.path)
 
     def conclude(self, began: float) -> dict[str, Any]:
         """Put the receipts together, after a last look at what was cut off."""
-        receipts = self.read().select(_RECEIPT).where(f"{_RECEIPT} is not null").collect()
-        tasks = sorted((json.loads(row[0]) for row in receipts), key=lambda task: task["partition"])
-        copies = find_copies(self._run, tasks, self._read_places)
-        seconds = Clock().now() - began
-        receipt = merge_receipts(self._run, tasks, copies=copies, seconds=seconds)
-        self._folder.write("_receipt.json", json.dumps(receipt, indent=1))
-        self._folder.delete("_input")
+        try:
+            read = self._read().select(_RECEIPT).where(f"{_RECEIPT} is not null").collect()
+            tasks = sorted((json.loads(row[0]) for row in read), key=lambda task: task["partition"])
+            copies = find_copies(self._run, tasks, self._read_places)
+            seconds = Clock().now() - began
+            receipt = merge_receipts(self._run, tasks, copies=copies, seconds=seconds)
+            self._folder.write("_receipt.json", json.dumps(receipt, indent=1))
+        except (Exception, KeyboardInterrupt) as cause:
+            text = (
+                f"Spark sent the rows, but could not sum up what its tasks did "
+                f"({type(cause).__name__}: {_gist(cause)}). error.results has what became of each "
+                f"row."
+            )
+            raise _ended_by(cause, text, self.read_results()) from cause
         return receipt
 
     def _read_places(self, partition: int) -> pd.DataFrame:
-        of_one = self.read().where(f"partition_id = {partition}").orderBy("row")
+        of_one = self._read().where(f"partition_id = {partition}").orderBy("row")
         results = of_one.select("status", "shard_id", "sequence_number").toArrow()
         frame: pd.DataFrame = results.to_pandas()
         return frame
+
+
+def _ended_by(cause: BaseException, text: str, results: Any = None) -> Any:
+    """Make the exception for a run that an error or Ctrl-C ended after sending began."""
+    kind = Interrupted if isinstance(cause, KeyboardInterrupt) else PutRecordsError
+    return with_results(kind(text), results)
 
 
 def _send(run: ClusterRun, partition: int, rows: pa.Table) -> pd.DataFrame:
@@ -247,8 +282,7 @@ def _keep_input(sdf: Any, folder: _HadoopFolder) -> Any:
     try:
         return sdf.checkpoint()
     finally:
-        if before is not None:
-            context.setCheckpointDir(before)
+        context.setCheckpointDir(before)  # also None: there was none
 
 
 def _tasks_at_once(session: Any, partitions: int) -> int:
@@ -267,13 +301,16 @@ def _gist(cause: BaseException) -> str:
 class _HadoopFolder:
     """A folder wherever Spark can write."""
 
-    def __init__(self, session: Any, path: str) -> None:
+    def __init__(self, session: Any, path: str | PathLike[str]) -> None:
+        self.session, self.path = session, check_path(path).rstrip("/")
         context = session.sparkContext
         jvm, settings = context._jvm, context._jsc.hadoopConfiguration()  # noqa: SLF001  # the one way
-        self.session, self.path = session, path.rstrip("/")
         self._path_of = jvm.org.apache.hadoop.fs.Path
-        self._root = self._path_of(self.path)
-        self._fs = self._root.getFileSystem(settings)
+        try:
+            self._root = self._path_of(self.path)
+            self._fs = self._root.getFileSystem(settings)
+        except Exception as error:  # no scheme that Hadoop knows, or no path at all
+            raise no_folder(self.path, getattr(error, "java_exception", error)) from error
 
     def make(self) -> None:
         """Refuse a folder that holds anything."""
@@ -289,5 +326,8 @@ class _HadoopFolder:
             out.close()
 
     def delete(self, name: str) -> None:
-        """Delete a folder below, if it is there."""
-        self._fs.delete(self._path_of(self._root, name), True)  # noqa: FBT003  # Hadoop's signature
+        """Delete a folder below, if it is there; a run keeps its results where that fails."""
+        try:
+            self._fs.delete(self._path_of(self._root, name), True)  # noqa: FBT003  # Hadoop's signature
+        except Exception as error:  # noqa: BLE001  # Spark itself may be gone
+            _LOG.warning("%s/%s could not be deleted: %s", self.path, name, _gist(error))

@@ -142,6 +142,36 @@ def test_a_missing_stream_is_reported_before_anything_is_made(
     assert not (tmp_path / "results").exists()
 
 
+@pytest.mark.parametrize(
+    ("path", "says"),
+    [
+        (None, "results_path=None: expected the path or URL of a folder"),
+        ("zz://x", r"results_path='zz://x': no folder can be made there \(Protocol not known"),
+        ("/proc/x/y", r"results_path='/proc/x/y': no folder can be made there \(.*No such file"),
+    ],
+)
+def test_a_place_where_no_folder_can_be_is_refused(dd, put, clicks, local_platform, path, says):
+    with pytest.raises(ConfigError, match=says):
+        put(dd.from_pandas(clicks(10), npartitions=2), results_path=path)
+    assert "PutRecords" not in {request.function for request in local_platform.requests}
+
+
+def test_a_frame_of_pandas_is_refused(dd, clicks, tmp_path):
+    from v3io_frames_put.dask import put_records
+
+    with pytest.raises(ConfigError, match=r"expected a Dask DataFrame.*from_pandas\(df"):
+        put_records(clicks(10), STREAM, results_path=tmp_path)
+
+
+def test_without_a_partition_that_is_done_no_results_are_named(dd, put, clicks, dask):
+    def read(_):
+        raise OSError("the disk is gone")
+
+    with pytest.raises(PutRecordsError, match="0 of 2 partitions are done; of the") as caught:
+        put(dd.from_map(read, range(2), meta=clicks(0)))
+    assert caught.value.results is None
+
+
 def test_a_folder_that_holds_something_is_refused(dd, put, clicks, tmp_path):
     ddf = dd.from_pandas(clicks(10), npartitions=2)
     put(ddf)

@@ -103,8 +103,10 @@ def read_receipt(tmp_path):
     return json.loads((tmp_path / "results" / "_receipt.json").read_text())
 
 
-def test_results_report_every_row_in_order(put, clicks, local_platform, tmp_path):
-    results = put(clicks(1_000), index_col="n", partition_key="user")
+def test_results_report_every_row_in_order(spark, put, clicks, local_platform, tmp_path):
+    path = tmp_path / "results"
+    results = put(clicks(1_000), index_col="n", partition_key="user", results_path=path)
+    assert spark.sparkContext.getCheckpointDir() is None
     reported = results.orderBy("partition_id", "row").toPandas()
     assert reported.n.tolist() == list(range(1_000))
     assert reported.partition_id.tolist() == [0] * 500 + [1] * 500
@@ -214,12 +216,52 @@ def test_a_job_that_spark_gives_up_reports_every_row_as_unknown(
     assert not (tmp_path / "results" / "_input").exists()
 
 
+@pytest.fixture
+def meanwhile(clicks):
+    """Make rows that run a function when they are written down, before any is sent."""
+
+    def meanwhile(work):
+        def read(frames):
+            work()
+            yield from frames
+
+        return clicks(10).coalesce(1).mapInPandas(read, "n long, user string")
+
+    return meanwhile
+
+
+def test_results_that_cannot_be_written_either(put, meanwhile, tmp_path):
+    no_folder = tmp_path / "results" / "_temporary"  # where Spark would write them first
+    with pytest.raises(PutRecordsError, match="and no results could be written") as caught:
+        put(meanwhile(no_folder.touch))
+    assert caught.value.results is None
+    assert caught.value.__cause__ is not None
+    assert not (tmp_path / "results" / "_input").exists()
+
+
+def test_a_receipt_that_cannot_be_written_leaves_the_results(put, meanwhile, tmp_path):
+    taken = tmp_path / "results" / "_receipt.json" / "taken"
+    sdf = meanwhile(lambda: taken.mkdir(parents=True))
+    with pytest.raises(PutRecordsError, match="could not sum up") as caught:
+        put(sdf, index_col="n")
+    assert {row.status for row in caught.value.results.collect()} == {"stored"}
+    assert not (tmp_path / "results" / "_input").exists()
+
+
 def test_wrong_options_are_refused_before_anything_is_sent(put, clicks, tmp_path):
     sdf = clicks(4)
     with pytest.raises(ColumnNotFound, match="index_col='m'"):
         put(sdf, index_col="m")
     with pytest.raises(ConfigError, match="results have a column of that name"):
         put(sdf.withColumnRenamed("n", "status"), index_col="status")
+    with pytest.raises(ConfigError, match="index_col=5: expected the name"):
+        put(sdf, index_col=5)
+    with pytest.raises(ConfigError, match="results_path=None: expected the path"):
+        put(sdf, results_path=None)
+    with pytest.raises(ConfigError, match=r"results_path='zz://x': no folder .*No FileSystem"):
+        put(sdf, results_path="zz://x")
+    with pytest.raises(ConfigError, match=r"expected a Spark DataFrame.*createDataFrame\(df\)"):
+        put(sdf.toPandas())
     with pytest.raises(ColumnNotFound, match="'usr'"):
         put(sdf, partition_key="usr")
     with pytest.raises(StreamNotFound):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import secrets
 import threading
 from contextlib import suppress
@@ -35,25 +36,36 @@ class ResultsFolder:
 
     Parameters
     ----------
-    path : str
+    path : str or PathLike
         A path or a URL that fsspec knows.
+
+    Raises
+    ------
+    ConfigError
+        It is neither.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str | os.PathLike[str]) -> None:
         from fsspec.core import url_to_fs  # type: ignore[import-untyped]
 
-        self._fs, self._root = url_to_fs(path)
-        self.path = path
+        self.path = check_path(path)
+        try:
+            self._fs, self._root = url_to_fs(self.path)
+        except (ValueError, ImportError) as error:  # an unknown protocol; its package is missing
+            raise no_folder(self.path, error) from error
 
     # -- the driver -------------------------------------------------------------------
 
     def make(self, run_id: str) -> None:
         """Make the folder of a new run; refuse one that holds anything."""
         self._fs.invalidate_cache()
-        if self._fs.exists(self._root) and self._fs.ls(self._root, detail=False):
-            raise not_empty(self.path)
-        self._fs.makedirs(self._at("_v3io"), exist_ok=True)
-        self._fs.pipe_file(self._at("_v3io/run"), run_id.encode())
+        try:
+            if self._fs.exists(self._root) and self._fs.ls(self._root, detail=False):
+                raise not_empty(self.path)
+            self._fs.makedirs(self._at("_v3io"), exist_ok=True)
+            self._fs.pipe_file(self._at("_v3io/run"), run_id.encode())
+        except OSError as error:
+            raise no_folder(self.path, error) from error
 
     def conclude(self, receipt: Mapping[str, Any]) -> None:
         """Write the run's receipt, and forget what only a run that goes on needs."""
@@ -173,6 +185,21 @@ class StopFlag(threading.Event):
             if self._folder.is_flag_up():
                 self.set()
         return super().is_set()
+
+
+def check_path(path: object) -> str:
+    """Return a folder's path as text; refuse what is not a path."""
+    if not isinstance(path, (str, os.PathLike)):
+        raise ConfigError(f"results_path={path!r}: expected the path or URL of a folder.")
+    return os.fspath(path)
+
+
+def no_folder(path: str, cause: object) -> ConfigError:
+    """Return the error for a place where no folder can be."""
+    return ConfigError(
+        f"results_path={path!r}: no folder can be made there ({cause}); expected a path or a URL "
+        f"that all machines can write to. Choose another."
+    )
 
 
 def not_empty(path: str) -> ConfigError:
