@@ -16,6 +16,8 @@ pytestmark = pytest.mark.pure
     ("options", "message"),
     [
         ({"index": "yes"}, "index='yes': expected True or False"),
+        ({"columns": "a"}, r"columns='a': expected a list of names. Type columns=\['a'\]"),
+        ({"columns": 5}, "columns=5: expected a list of names. Correct it"),
         ({"format": "xml"}, "format='xml': expected one of 'json', 'arrow', 'raw'"),
         ({"rows_per_record": 0}, "rows_per_record=0: expected a whole number from 1"),
         ({"rows_per_record": True}, "rows_per_record=True: expected a whole number"),

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, TypeGuard, TypeVar, get_args
 
 import numpy as np
+import pandas as pd
 
 from .errors import ConfigError
 
@@ -221,6 +222,11 @@ class RowOptions:
         object.__setattr__(self, "encoding", or_default("encoding", self.encoding, _ENCODING))
         if not isinstance(self.index, (bool, np.bool_)):
             raise ConfigError(f"index={self.index!r}: expected True or False. Correct it.")
+        if self.columns is not None and not pd.api.types.is_list_like(self.columns):
+            help_ = f"Type columns=[{self.columns!r}]" * isinstance(self.columns, str)
+            raise ConfigError(
+                f"columns={self.columns!r}: expected a list of names. {help_ or 'Correct it'}."
+            )
         check_choice("format", self.format, get_args(Format))
         rows, where = self.rows_per_record, f"rows_per_record={self.rows_per_record!r}"
         if rows == "auto":

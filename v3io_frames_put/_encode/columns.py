@@ -114,11 +114,8 @@ class Selection:
                 for place, name in enumerate(self.source.names)
                 if not name.startswith(INTERNAL)
             ]
-        elif pd.api.types.is_list_like(columns):
-            chosen = [self.add_name(str(name), "columns") for name in columns]
         else:
-            help_ = f"Type columns=[{columns!r}]" if isinstance(columns, str) else "Correct it"
-            raise ConfigError(f"columns={columns!r}: expected a list of names. {help_}.")
+            chosen = [self.add_name(str(name), "columns") for name in columns]
         if index:
             first = len(self.source.names)
             levels = range(first, first + len(self.source.level_names))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import inspect
+import os
 import re
 import sys
+from dataclasses import fields
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, get_args
 
@@ -13,7 +15,7 @@ import pandas as pd
 from traitlets import Unicode
 
 from .. import _html
-from ..config import DeliveryMode, Format, check_choice, check_whole
+from ..config import DeliveryMode, DeliveryOptions, Format, RowOptions, check_whole
 from ..errors import ColumnNotFound, ConfigError, PutRecordsError
 from ..put import put_records
 
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 NOTHING: Final = ""  # what a control says for None
 _OPTIONS: Final = inspect.unwrap(put_records).__kwdefaults__  # each with its default
 _BY_ROW: Final = {"partition_key": (), "shard": (int,), "client_info": (bytes,)}  # or one for all
+_ROW_OPTIONS: Final = {own.name for own in fields(RowOptions)}
+_MOST_ROWS: Final = 1_000_000  # of the field Rows per record
 _WIDE: Final = {"layout": {"width": "auto"}, "style": {"description_width": "9em"}}
 _TEXT: Final = partial(widgets.Text, continuous_update=False, **_WIDE)
 _CHOICE: Final = partial(widgets.Dropdown, **_WIDE)
@@ -60,13 +64,26 @@ class Choices(NamedTuple):
         return f"results = v3io_frames_put.put_records(\n{arguments})"
 
 
-def check_first(first: Mapping[str, Any], frame: pd.DataFrame) -> None:
-    """Refuse first values that no control can show, and columns that the frame does not have."""
-    check_choice("format", first.get("format", "json"), get_args(Format))
-    check_choice("delivery", first.get("delivery", "at_least_once"), get_args(DeliveryMode))
-    check_whole("rows_per_record", first.get("rows_per_record", 1), least=1)
-    if first.get("columns") == []:
-        raise ConfigError("columns: there are none to send; expected at least one.")
+def take_first(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the first values that were given; refuse those that no control can show."""
+    first = {name: value for name, value in given.items() if value is not None}
+    RowOptions(**{name: first[name] for name in first.keys() & _ROW_OPTIONS})
+    DeliveryOptions(delivery=first.get("delivery", "at_least_once"))
+    check_whole("rows_per_record", first.get("rows_per_record", 1), least=1, most=_MOST_ROWS)
+    for name, kinds in (("stream", (str,)), ("journal", (str, os.PathLike))):
+        if not isinstance(first.get(name, ""), kinds):
+            raise ConfigError(f"{name}={first[name]!r}: expected a path. Correct it.")
+    if "journal" in first:
+        first["journal"] = os.fspath(first["journal"])
+    if "columns" in first:
+        first["columns"] = [*map(str, first["columns"])]
+        if not first["columns"]:
+            raise ConfigError("columns: there are none to send; expected at least one.")
+    return first
+
+
+def check_columns(first: Mapping[str, Any], frame: pd.DataFrame) -> None:
+    """Refuse first values that name columns which the frame does not have."""
     named = [("columns", name) for name in first.get("columns", ())]
     for option, for_all in _BY_ROW.items():
         value = first.get(option)
@@ -275,7 +292,7 @@ _FIELDS: Final = {  # in the order of the Tab key
     "stream": partial(_TEXT, placeholder="container/path/to/stream"),
     "partition_key": _CHOICE,
     "format": partial(_CHOICE, options=get_args(Format)),
-    "rows_per_record": partial(widgets.BoundedIntText, 1, 1, 1_000_000, **_WIDE),
+    "rows_per_record": partial(widgets.BoundedIntText, 1, 1, _MOST_ROWS, **_WIDE),
     "shard": _CHOICE,
     "client_info": _CHOICE,
     "delivery": partial(_CHOICE, options=get_args(DeliveryMode)),
@@ -297,7 +314,7 @@ class Form:
         self.shape = widgets.HTML()
         self.columns = ColumnList()
         self.index = widgets.Checkbox(
-            first.get("index", False),
+            bool(first.get("index", False)),
             description="Send the index, too",
             indent=False,
             layout={"width": "auto"},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -14,7 +15,7 @@ import traitlets
 from .. import _html, errors
 from .._html import plural
 from .._public import find_unknown
-from ..client import Client, with_retry
+from ..client import Client, pick_client, with_retry
 from ..plan import RecordsPlan, draw_live_plan, plan_records
 from ..progress import CellOutput, HtmlBar, Progress, is_notebook
 from ..put import put_records
@@ -22,7 +23,7 @@ from ..summary import Summary, draw_summary, summarize
 from . import form
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
 
 _LOG: Final = logging.getLogger("v3io_frames_put")
@@ -93,13 +94,15 @@ class Uploader(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
             )
         if unknown := find_unknown(choices, form.OPTIONS):
             raise TypeError(f"Uploader() {unknown}")
-        first = {name: value for name, value in choices.items() if value is not None}
-        if "columns" in first:
-            first["columns"] = [*map(str, first["columns"])]
+        if names is not None and not isinstance(names, Mapping):
+            raise errors.ConfigError(
+                f"names is a {type(names).__name__}; expected a mapping, such as globals()."
+            )
+        first = form.take_first({"stream": stream, **choices})
         if data is not None:
-            form.check_first(first, data)
+            form.check_columns(first, data)
         self.results: pd.DataFrame | None = None
-        self._client, self._names = client, names
+        self._client, self._names = None if client is None else pick_client(client), names
         self._data, self._source = data, "df"
         self._frames: dict[str, pd.DataFrame] = {}
         self._plan: RecordsPlan | None = None
@@ -111,7 +114,7 @@ class Uploader(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
         self._turn = threading.Lock()  # of the work in the background
         self._waiting: set[Callable[[], Any]] = set()  # that has not begun
         self._copy: CellOutput | None = None
-        self._form = form.Form(first | {"stream": stream}, has_client=client is not None)
+        self._form = form.Form(first, has_client=client is not None)
         super().__init__(self._make_boxes())
         self.add_class("v3io-uploader")
         self._find_frames()

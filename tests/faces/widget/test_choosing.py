@@ -25,6 +25,10 @@ def test_the_plan_follows_the_choices(hands, make_uploader, client):
     assert "Format 'raw' sends one column, and 2 are chosen. Check one in the list Columns." in (
         hands.preview(uploader)
     )
+    uploader._form.fields["rows_per_record"].value = 3
+    hands.settle(uploader)
+    assert "Rows per record 3: Format 'raw' sends one row" in hands.preview(uploader)
+    uploader._form.fields["rows_per_record"].value = 1
     uploader._form.fields["format"].value = "json"
     hands.check(uploader, "sensor")
     hands.settle(uploader)
@@ -175,11 +179,19 @@ def test_the_accessor_makes_an_uploader(hands, make_uploader):
     [
         ({"columns": ["celsius", "kelvin"]}, ColumnNotFound, "columns='kelvin' is not a column"),
         ({"columns": []}, ConfigError, "expected at least one"),
+        ({"columns": "celsius"}, ConfigError, r"Type columns=\['celsius'\]"),
+        ({"columns": 5}, ConfigError, "columns=5: expected a list of names. Correct it"),
         ({"partition_key": "kelvin"}, ColumnNotFound, "partition_key='kelvin' is not a column"),
         ({"partition_key": ["a"] * 9}, ConfigError, "the form takes a column's name"),
         ({"delivery": "twice"}, ConfigError, "delivery='twice'"),
         ({"format": "xml"}, ConfigError, "format='xml'"),
         ({"rows_per_record": "auto"}, ConfigError, "rows_per_record"),
+        ({"rows_per_record": 5_000_000}, ConfigError, "1 to 1,000,000"),
+        ({"format": "raw", "rows_per_record": 3}, ConfigError, "sends one row in a record"),
+        ({"index": "yes"}, ConfigError, "index='yes': expected True or False"),
+        ({"journal": 5}, ConfigError, "journal=5: expected a path"),
+        ({"client": "x"}, ConfigError, r"client: expected Client\(\.\.\.\); got 'x'"),
+        ({"names": [1]}, ConfigError, "names is a list; expected a mapping"),
     ],
 )
 def test_what_the_data_or_the_form_does_not_have_is_refused(
@@ -187,6 +199,16 @@ def test_what_the_data_or_the_form_does_not_have_is_refused(
 ):
     with pytest.raises(error_class, match=says):
         make_uploader(hands.make_readings(9), STREAM, **choices)
+
+
+def test_first_values_may_be_of_kindred_types(hands, make_uploader, tmp_path):
+    uploader = make_uploader(
+        hands.make_readings(9), None, names={},
+        journal=tmp_path / "run.v3io", index=np.True_, rows_per_record=np.int64(4),
+        columns=pd.Index(["celsius"]),
+    )  # fmt: skip
+    for said in ("columns=['celsius']", "index=True", "rows_per_record=4", "run.v3io'"):
+        assert f"{said},\n" in uploader.options
 
 
 def test_a_shard_and_a_client_info_for_every_row_are_sent(hands, make_uploader, client):

@@ -265,10 +265,9 @@ def test_a_missing_stream_is_created_from_the_widget(hands, make_uploader, clien
         (faults.redirected(), {}, "Correct the field Endpoint"),
         (faults.lost_answer(times=None), {}, "Check the field Endpoint and the network"),
         (None, {"format": "raw"}, "Format 'raw' sends one column, and 2 are chosen. Check one in"),
-        (None, {"format": "raw", "rows_per_record": 3}, "Rows per record 3: Format 'raw' sends"),
         (None, {"delivery": "exactly_once", "client_info": b"x"}, "in the field Client info, or"),
     ],
-    ids=["key", "moved", "down", "raw", "packs", "tags"],
+    ids=["key", "moved", "down", "raw", "tags"],
 )
 def test_messages_speak_of_fields(hands, make_uploader, local_platform, fault, choices, said):
     local_platform.create_stream(STREAM)
