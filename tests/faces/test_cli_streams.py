@@ -160,7 +160,7 @@ class TestReader:
     def test_sees_what_comes_later_in_old_and_new_shards(self, local_platform, client):
         local_platform.create_stream(STREAM, shards=1)
         local_platform.add_records(STREAM, [b"before"], shard=0)
-        records = read_on(client._admin(STREAM), [], "latest")
+        records = read_on(client._admin(STREAM), [], "latest", follow=True)
         assert next(records) is None
         local_platform.add_records(STREAM, [b"one"], shard=0)
         assert next(records)["data"] == b"one"
@@ -171,15 +171,25 @@ class TestReader:
 
     def test_begins_at_the_first_record_of_a_shard_that_was_empty(self, local_platform, client):
         local_platform.create_stream(STREAM)
-        records = read_on(client._admin(STREAM), [], "latest")
+        records = read_on(client._admin(STREAM), [], "latest", follow=True)
         assert next(records) is None
         local_platform.add_records(STREAM, [b"first", b"second"])
         assert [next(records)["data"] for _ in range(2)] == [b"first", b"second"]
 
+    def test_ends_where_the_stream_ended_though_somebody_writes(self, local_platform, client):
+        local_platform.create_stream(STREAM)
+        local_platform.add_records(STREAM, [b"one", b"two"])
+        read = []
+        for record in read_on(client._admin(STREAM), [], "earliest", follow=False):
+            local_platform.add_records(STREAM, [b"later"])
+            read.append(record["data"])
+            assert len(read) <= 2
+        assert read == [b"one", b"two"]
+
     def test_goes_on_where_it_was_when_its_place_expires(self, local_platform, client):
         local_platform.create_stream(STREAM)
         local_platform.add_records(STREAM, [b"one"])
-        records = read_on(client._admin(STREAM), [], "earliest")
+        records = read_on(client._admin(STREAM), [], "earliest", follow=True)
         assert next(records)["data"] == b"one"
         assert next(records) is None
         location = {"message": "IllegalLocationException", "function": "GetRecords"}

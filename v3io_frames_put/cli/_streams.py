@@ -124,14 +124,13 @@ def tail(  # its options
     """Print the records of STREAM, oldest first within each shard."""
     count = 0
     start = start or ("latest" if follow else "earliest")
-    for record in read_on(client._admin(stream), shards, start):  # noqa: SLF001  # no verb does
-        if record is not None:
-            click.echo(_format_record(record, output))
-            count += 1
-        elif follow:
+    admin = client._admin(stream)  # noqa: SLF001  # no verb does
+    for record in read_on(admin, shards, start, follow=follow):
+        if record is None:
             time.sleep(_FOLLOW_SECONDS)
-        else:
-            return
+            continue
+        click.echo(_format_record(record, output))
+        count += 1
         if count == limit:
             return
 
@@ -153,12 +152,13 @@ def _format_record(record: dict[str, Any], output: str) -> bytes:
 
 
 def read_on(
-    stream: StreamAdmin, shards: Sequence[int], start: str
+    stream: StreamAdmin, shards: Sequence[int], start: str, *, follow: bool
 ) -> Iterator[dict[str, Any] | None]:
-    """Yield the records of shards, one shard after the other; None when all are read to the end.
+    """Yield the records of shards, one shard after the other, to their ends as they are now.
 
-    ``shards`` without any: every shard, and those that are added later. ``start`` is as for
-    `Client.read_records`; a shard that is written to only later is read from its first record.
+    With ``follow`` go on with what comes later; None: there is nothing now. ``shards`` without
+    any: every shard, and those that are added later. ``start`` is as for `Client.read_records`;
+    a shard that is written to only later is read from its first record.
     """
     from .._io.reader import EARLIEST, LATEST, StartPosition, find_ends, parse_start, read_shard
 
@@ -180,6 +180,8 @@ def read_on(
                     is_end = False
                     yield {"shard_id": shard, **record}
             positions[shard] = StartPosition("sequence", end + 1)
+        if not follow:
+            return
         if is_end:
             yield None
         ends = find_ends(stream, shards or range(stream.describe().shards))
