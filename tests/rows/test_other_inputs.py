@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import io
 import json
 import re
+from decimal import Decimal
 
 import numpy as np
 import pandas as pd
@@ -170,6 +172,103 @@ def test_the_first_table_sets_the_types(first, later, sent, bad):
     rows, rejected = read(parts)
     assert [row["v"] for row in rows[1:]] == sent
     assert set(rejected) == bad
+
+
+NANO = pd.Timestamp("2026-11-22T00:00:00.000000001")
+ZONED = pd.Timestamp("2026-11-22T12:00", tz="America/New_York")
+NOON = dt.datetime(2026, 11, 22, 12)
+MISFITS = [
+    (pa.timestamp("us"), [NOON, NANO, ZONED, NOON.date()], [0]),
+    (pa.timestamp("ns"), [NANO, ZONED], [0]),
+    (pa.timestamp("us", "UTC"), [NOON, ZONED], [1]),
+    (pa.duration("us"), [pd.Timedelta(1, "ns"), pd.Timedelta(1, "us")], [1]),
+    (pa.date32(), [NOON.date(), NOON], [0]),
+    (pa.time64("us"), [dt.time(1), dt.time(2, tzinfo=dt.timezone.utc)], [0]),
+    (pa.float64(), [1.0, True, 2, 2**53 + 1, Decimal("0.10000000000000000000001")], [0, 2]),
+    (pa.float32(), pa.array([0.5, 0.1, 1e300, None]), [0, 3]),
+    (pa.decimal128(10, 2), [Decimal("1.25"), 1.239, Decimal("1.239")], [0]),
+    (pa.int64(), pa.array(["7", "0x1F", "00501", " 5"]), [0]),
+    (pa.string(), ["x", "\ud800", b"y", 5], [0]),
+    (pa.struct({"a": pa.int64()}), [{"a": 1}, {"a": 1, "b": 2}, {"b": 1}, None], [0, 3]),
+    (pa.struct({"a": pa.string()}), [{"a": "x"}, {"a": 7}, {"a": None}], [0, 2]),
+    (pa.struct({"a": pa.int8(), "b": pa.int8()}), [{"b": 1, "a": 2}, {"a": 1}], [0]),
+    (pa.list_(pa.string()), [["x"], [1], [], None], [0, 2, 3]),
+    (pa.list_(pa.bool_()), [[True], [2]], [0]),
+    (pa.list_(pa.int64()), [[1], [True], [2.0], [2.5], [None]], [0, 2, 4]),
+    (pa.list_(pa.timestamp("us")), pa.array([[0]], pa.list_(pa.timestamp("us", "UTC"))), []),
+    (pa.large_list(pa.int64()), pa.array([[1], None]), [0, 1]),
+    (pa.list_(pa.float64(), 2), pa.array([[1, 2], None, [3]]), [0, 1]),
+    (
+        pa.map_("string", "int64"),
+        pa.array([[("k", 1)], None], pa.map_("large_string", "int8")),
+        [0, 1],
+    ),
+    (pa.large_binary(), pa.array([b"x"]), [0]),
+    (pa.time64("us"), pa.array([1], pa.time32("s")), [0]),
+    (pa.date64(), pa.array([1], pa.date32()), [0]),
+    (pa.date32(), pa.array([2**60], pa.timestamp("us")), []),
+]
+
+
+@pytest.mark.parametrize(("dtype", "later", "fit"), MISFITS, ids=lambda value: str(value)[:40])
+@pytest.mark.parametrize("is_alone", [False, True])
+def test_a_later_cell_is_sent_as_it_is_or_not_at_all(dtype, later, fit, is_alone):
+    def part(cells):
+        if isinstance(later, pa.Array):
+            return pa.table({"v": cells})
+        return pd.Series(cells, dtype=object).to_frame("v")
+
+    parts = [part(later[row : row + 1]) for row in range(len(later))] if is_alone else [part(later)]
+    empty = pa.table({"v": pa.array([], dtype)})
+    sent, rejected = read([empty, *parts])
+    assert set(rejected) == set(range(len(later))) - set(fit)
+    if isinstance(later, pa.Array):
+        fitting = later.take(pa.array(fit, pa.int64())).cast(dtype)
+    else:
+        fitting = pa.array([later[row] for row in fit], dtype)
+    expected, _ = read(pa.table({"v": fitting}))
+    if not pa.types.is_timestamp(dtype):  # Arrow itself would cut nanoseconds here
+        assert sent == expected
+
+
+@pytest.mark.parametrize(
+    ("later", "said"),
+    [
+        (pa.array([0, 2**60], pa.timestamp("us")), ["1970-01-01T00:00:00"]),
+        (pa.array([2**60], pa.duration("s")), [f"PT{2**60}S"]),
+        (pa.array([1], pa.time64("ns")), ["00:00:00.000000001"]),
+        (pa.array([0.1], pa.float32()), [0.1]),
+        (pa.array([[("k", 1)]], pa.map_(pa.string(), pa.int64())), [{"k": 1}]),
+    ],
+    ids=lambda value: str(getattr(value, "type", "")),
+)
+@pytest.mark.parametrize("first", [pa.array([None]), pd.Series([{"a": 1}])], ids=["null", "object"])
+def test_a_piece_keeps_its_type_where_the_first_table_shows_none(first, later, said):
+    first = pa.table({"v": first}) if isinstance(first, pa.Array) else first.to_frame("v")
+    sent, _ = read([first, pa.table({"v": later})])
+    assert [row["v"] for row in sent[1:]] == said
+
+
+def test_a_piece_of_a_type_that_cannot_be_sent_is_refused_as_a_column_is():
+    union = pa.UnionArray.from_sparse(pa.array([0], pa.int8()), [pa.array([1])])
+    for later in (union, pa.array([[(1, 1)]], pa.map_(pa.int64(), pa.int64()))):
+        with pytest.raises(UnsupportedType, match="column 'v' has type"):
+            read([pa.table({"v": pa.array([None])}), pa.table({"v": later})])
+
+
+def test_a_key_of_a_piece_that_cannot_be_one_rejects_its_row():
+    first = pa.table({"v": pa.array([None])})
+    later = pa.table({"v": pa.array([0, None], pa.timestamp("us"))})
+    for option in ("partition_key", "shard", "client_info"):
+        sent, rejected = read([first, later], **{option: "v"})
+        assert len(sent) == 2
+        assert "column 'v' holds a TimestampScalar; expected" in rejected[1]
+
+
+def test_a_later_column_that_comes_twice_ends_the_data():
+    later = pd.DataFrame([[2, 3]], columns=["a", "a"])
+    with pytest.raises(DataError, match="table 1 of data has the column 'a' twice"):
+        read([pd.DataFrame({"a": [1]}), later])
 
 
 def test_a_later_missing_column_is_null():

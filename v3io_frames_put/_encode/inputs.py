@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from inspect import GEN_CLOSED, getgeneratorstate, isgenerator
@@ -17,7 +18,17 @@ import pyarrow.compute as pc
 import pyarrow.types as pt
 
 from ..errors import ConfigError, DataError, UnsupportedType
-from .layouts import is_text
+from .layouts import (
+    UNSUPPORTED,
+    children,
+    contains,
+    is_bytes,
+    is_list,
+    is_text,
+    is_unsupported,
+    rebuild,
+)
+from .objects import Unencodable, build_array, infer_type
 from .sources import FrameSource, Reader, Source, StreamSource, TableSource, find_text_type
 
 _SHOWN: Final = 60  # characters of a cell in a message
@@ -264,11 +275,12 @@ class ChunkSource(Source):
     def _open_next(self, chunk: FrameSource | TableSource) -> None:
         self._number += 1
         known = [*self.names, *self.level_names]
-        unknown = next((name for name in chunk.names if name not in known), None)
+        unknown = next(iter(Counter(chunk.names) - Counter(known)), None)
         if unknown is not None:
+            twice = " twice" if unknown in known else ""
             raise DataError(
-                f"table {self._number} of data has the column {unknown!r}, which the first has "
-                f"not; expected {', '.join(map(repr, known))}. Leave it out, or give the "
+                f"table {self._number} of data has the column {unknown!r}{twice}, which the first "
+                f"has not; expected {', '.join(map(repr, known))}. Leave it out, or give the "
                 f"first table all columns."
             )
         self._chunk, self._readers = chunk, {}
@@ -278,7 +290,7 @@ class ChunkSource(Source):
     def _cut(
         self, name: str, dtype: pa.DataType | None, start: int, stop: int
     ) -> pa.Array | np.ndarray:
-        """Return rows of a column in its type, as many as fit; note the cells that do not fit it."""
+        """Return rows of a column in its type, as many as fit; note cells that do not fit it."""
         own = [*self._chunk.names, *self._chunk.level_names]
         if name not in own:
             num_rows = stop - start
@@ -287,27 +299,30 @@ class ChunkSource(Source):
             self._readers[name] = self._chunk.open(own.index(name))
         reader, first_row = self._readers[name], self._first_row
         values = reader.read(start - first_row, stop - first_row, self._max_bytes)
-        if dtype is None:
-            return _as_objects(values)
+        if dtype is None:  # each piece has a type of its own, or none
+            if isinstance(values, pa.Array) and contains(values.type, is_unsupported):
+                raise UnsupportedType(column=name, dtype=values.type, advice=UNSUPPORTED)
+            return values
         cells, bad = _fit(values, dtype)
         for row in bad:
-            cell = repr(values[row].as_py() if isinstance(values, pa.Array) else values[row])
-            shown = cell if len(cell) <= _SHOWN else f"{cell[:_SHOWN]}..."
             reason = (
-                f"column {name!r}: {shown} is not a value of {dtype}, its type in the first "
-                f"table. Correct it."
+                f"column {name!r}: {_show(values[row])} is not a value of {dtype}, its type in the "
+                f"first table. Correct it."
             )
             self.misfits.setdefault(start + row, reason)
         return cells
 
 
-def _as_objects(values: pa.Array | np.ndarray) -> np.ndarray:
-    if isinstance(values, np.ndarray):
-        return values
-    cells = np.empty(len(values), object)
-    for place, cell in enumerate(values.to_pylist()):
-        cells[place] = cell  # at once, NumPy would take lists apart
-    return cells
+def _show(cell: Any) -> str:
+    try:
+        text = repr(cell.as_py() if isinstance(cell, pa.Scalar) else cell)
+    except (ArithmeticError, LookupError, ValueError):  # no time, or no zone, of Python's
+        text = f"a {cell.type}"
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+
+
+class _OtherType(Exception):
+    """Values of one type are never values of another."""
 
 
 def _fit(values: pa.Array | np.ndarray, dtype: pa.DataType) -> tuple[pa.Array, Sequence[int]]:
@@ -317,15 +332,16 @@ def _fit(values: pa.Array | np.ndarray, dtype: pa.DataType) -> tuple[pa.Array, S
     fault.
     """
     try:
-        # Given the type, Arrow would cut an object 2.5 to 2.
-        cells = values if isinstance(values, pa.Array) else pa.array(values, from_pandas=True)
-        if pt.is_floating(cells.type) and not pt.is_floating(dtype):
-            cells = pc.if_else(pc.is_nan(cells), pa.scalar(None, cells.type), cells)
-        if _may_cast(cells.type, dtype):
-            return cells.cast(dtype), []
         if isinstance(values, pa.Array):
-            return pa.nulls(len(cells), dtype), pc.indices_nonzero(cells.is_valid()).to_pylist()
-    except (pa.ArrowException, TypeError, ValueError, OverflowError):
+            return _cast(values, dtype), []
+        cells = build_array(values, infer_type(values))
+        cells.validate(full=True)  # text that UTF-8 lacks
+        return _cast(cells, dtype), []
+    except _OtherType:
+        if isinstance(values, pa.Array):
+            bad = pc.indices_nonzero(_without_nan(values).is_valid())
+            return pa.nulls(len(values), dtype), bad.to_pylist()
+    except (Unencodable, RecursionError, pa.ArrowException, TypeError, ValueError, OverflowError):
         pass
     if len(values) == 1:
         return pa.nulls(1, dtype), [0]
@@ -335,15 +351,65 @@ def _fit(values: pa.Array | np.ndarray, dtype: pa.DataType) -> tuple[pa.Array, S
     return pa.concat_arrays([head, tail]), [*bad, *(middle + row for row in more)]
 
 
+def _cast(cells: pa.Array, dtype: pa.DataType) -> pa.Array:
+    """Cast a plain array; raise where that would change a value.
+
+    Structs need the same fields, in any order; what lists of any layout hold is cast alike.
+    """
+    own = cells.type
+    if own == dtype:
+        return cells
+    if pt.is_null(own):
+        return pa.nulls(len(cells), dtype)
+    if pt.is_struct(own) and pt.is_struct(dtype):
+        below = dict(zip((field.name for field in own), children(cells), strict=True))
+        names = [field.name for field in dtype]
+        if sorted(below) != sorted(names) or len(below) < own.num_fields:
+            raise _OtherType
+        fields = [_cast(below[field.name], field.type) for field in dtype]
+        return pa.StructArray.from_arrays(fields, fields=list(dtype), mask=cells.is_null())
+    if pt.is_map(own) and pt.is_map(dtype):
+        [below] = children(cells)
+        pairs = [pa.field("key", dtype.key_type), pa.field("value", dtype.item_type)]
+        return rebuild(cells, [_cast(below, pa.struct(pairs))]).cast(dtype)
+    if is_list(own) and is_list(dtype):
+        [below] = children(cells)
+        return rebuild(cells, [_cast(below, dtype.value_type)]).cast(dtype)
+    if not _may_cast(own, dtype):
+        raise _OtherType
+    if pt.is_floating(own) and not pt.is_floating(dtype):
+        cells = _without_nan(cells)
+    cast = cells.cast(dtype)
+    # Arrow's safe cast rounds floats and decimals, and reads 0x1F and 00501 as numbers.
+    is_free_text = is_text(own) and not pt.is_integer(dtype)
+    if not is_free_text and not _without_nan(cast.cast(own)).equals(_without_nan(cells)):
+        raise pa.ArrowInvalid(f"a value that {dtype} cannot hold exactly")
+    return cast
+
+
+def _without_nan(cells: pa.Array) -> pa.Array:
+    """Make NaN null."""
+    if not pt.is_floating(cells.type):
+        return cells
+    return pc.if_else(pc.is_nan(cells), pa.scalar(None, cells.type), cells)
+
+
 def _may_cast(own: pa.DataType, dtype: pa.DataType) -> bool:
-    """Whether Arrow's safe cast keeps the value: it would also make 2 true, or a time of 3.
+    """Whether a safe cast can keep the value: Arrow would also make 2 true, or a time of 3.
 
     Text may be read as anything; a number is not text, since it may have been a code with
     zeros before it.
     """
-    if pt.is_null(own) or (is_text(own) and not pt.is_nested(dtype)):
-        return True
+    if is_text(own):
+        return not pt.is_nested(dtype)
     if pt.is_timestamp(own) and pt.is_timestamp(dtype):
         return (own.tz is None) == (dtype.tz is None)
-    is_number = [pt.is_integer(t) or pt.is_floating(t) or pt.is_decimal(t) for t in (own, dtype)]
-    return all(is_number) or own.id == dtype.id
+    is_alike = any(is_kind(own) and is_kind(dtype) for is_kind in _CAST_KINDS)
+    return is_alike or (own.id == dtype.id and not pt.is_nested(own))
+
+
+def _is_number(dtype: pa.DataType) -> bool:
+    return bool(pt.is_integer(dtype) or pt.is_floating(dtype) or pt.is_decimal(dtype))
+
+
+_CAST_KINDS: Final = (_is_number, is_bytes, pt.is_date, pt.is_time)

@@ -330,10 +330,8 @@ class JsonEncoder(Encoder):
         self._columns = columns
         self.row_bytes = 0
         for column in columns:
-            # Python objects show their types only cell by cell.
-            odd = None if column.type is None else find_unwritable(column.type)
-            if odd is not None:
-                raise UnsupportedType(column=column.name, dtype=column.type, advice=odd)
+            if column.type is not None:  # Python objects show their types only cell by cell
+                _check_writable(column.name, column.type)
             self.row_bytes += len(column.name) + CELL_BYTES
         self._encoding = encoding
         self._max_bytes = max_bytes
@@ -344,6 +342,10 @@ class JsonEncoder(Encoder):
 
         The text of a row that ``log`` rejects has no meaning.
         """
+        for column in self._columns:  # pieces of objects may have types of their own
+            values = window.columns[column.number]
+            if column.type is None and isinstance(values, pa.Array):
+                _check_writable(column.name, values.type)
         objects = self._encode_objects(window, log)
         if objects:
             window = window.slice(0, len(next(iter(objects.values()))))
@@ -418,6 +420,12 @@ class JsonEncoder(Encoder):
             log.add(first_row + place, "UnencodableValue", _describe(name, "object", reason))
 
         return encode_cells(cells, self._encoding, reject)
+
+
+def _check_writable(name: str, dtype: pa.DataType) -> None:
+    odd = find_unwritable(dtype)
+    if odd is not None:
+        raise UnsupportedType(column=name, dtype=dtype, advice=odd)
 
 
 def _describe(name: str, dtype: object, reason: str) -> str:

@@ -113,6 +113,7 @@ def _can_be_key(dtype: pa.DataType) -> bool:
 
 def to_bytes(values: pa.Array | np.ndarray, name: str, log: RejectionLog) -> pa.BinaryArray:
     """Return bytes as they are, text as UTF-8."""
+    values = _refuse_type(values, can_be_bytes)
     if isinstance(values, np.ndarray):
         return _convert_cells(values, name, "UnencodableValue", _take_bytes, pa.binary(), log)
     if is_text(values.type):
@@ -122,6 +123,7 @@ def to_bytes(values: pa.Array | np.ndarray, name: str, log: RejectionLog) -> pa.
 
 def _format_keys(values: pa.Array | np.ndarray, name: str, log: RejectionLog) -> pa.StringArray:
     """Return partition keys as text; integers as digits, also where they are floats."""
+    values = _refuse_type(values, _can_be_key)
     if isinstance(values, np.ndarray):
         return _convert_cells(values, name, "UnencodableValue", _format_key, pa.string(), log)
     if pt.is_floating(values.type):
@@ -133,6 +135,7 @@ def _number_shards(values: pa.Array | np.ndarray, name: str, log: RejectionLog) 
     """Return shard numbers; reject those that no stream can have."""
     if isinstance(values, pa.StringArray):  # of a column of objects: this piece has no number
         values = to_numpy(values)
+    values = _refuse_type(values, _can_be_shard)
     if isinstance(values, np.ndarray):
         values = _convert_cells(values, name, "ShardIdInvalid", _take_integer, pa.int64(), log)
     elif pt.is_floating(values.type):
@@ -146,6 +149,22 @@ def _number_shards(values: pa.Array | np.ndarray, name: str, log: RejectionLog) 
         detail = f"column {name!r} holds shard {values[row]}; expected 0 to {MAX_SHARDS - 1:,}."
         log.add(row, "ShardIdInvalid", f"{detail} Correct it.")
     return pc.if_else(inside, values, None).cast(pa.int32())
+
+
+def _refuse_type(
+    values: pa.Array | np.ndarray, is_fit: Callable[[pa.DataType], bool]
+) -> pa.Array | np.ndarray:
+    """Return a piece of another type as cells, none of which converts.
+
+    Types are known, and refused, before the first request, but not those of the pieces of a
+    column of objects.
+    """
+    if isinstance(values, np.ndarray) or is_fit(values.type):
+        return values
+    cells = np.full(len(values), None, object)
+    for row in pc.indices_nonzero(values.is_valid()).to_pylist():
+        cells[row] = values[row]
+    return cells
 
 
 def _to_integers(array: pa.Array, name: str, error: str, log: RejectionLog) -> pa.Int64Array:
