@@ -353,6 +353,35 @@ def test_infinities_become_strings_inside_nested_values_too():
     ]
 
 
+@pytest.mark.parametrize(
+    ("beside", "text"),
+    [
+        (pa.array([2**60], pa.duration("s")), '"PT1152921504606846976S"'),
+        (pa.array([0], pa.timestamp("us", "Weird/Zone")), '"1970-01-01T00:00:00Z"'),
+        (pa.array([1], pa.time64("ns")), '"00:00:00.000000001"'),
+        (pa.array([2**60], pa.timestamp("us")), None),
+        (pa.array([{}], pa.struct([])), "{}"),
+    ],
+    ids=str,
+)
+def test_what_python_has_not_may_stand_beside_an_infinity(beside, text):
+    count = 40  # more rows than may be at fault
+    column = pa.StructArray.from_arrays(
+        [pa.array([INF] * count), pa.concat_arrays([beside] * count)], names=["f", "x"]
+    )
+    expected = None if text is None else f'{{"f":"Infinity","x":{text}}}'
+    assert encode(column, encoding=Encoding(infinity="string")) == [expected] * count
+
+
+def test_dates_far_out_of_range_reject_their_rows():
+    last = (2**63 - 1) // 86_400_000 * 86_400_000
+    dates = pa.array([last, -last] * 20).view(pa.date64())
+    assert encode(pa.concat_arrays([dates, pa.array([0]).view(pa.date64())])) == [
+        *[None] * 40,
+        '"1970-01-01"',
+    ]
+
+
 def test_narrow_floats_beside_an_infinity_keep_their_shortest_digits():
     values = pa.array([[0.1, INF], [0.1]], pa.list_(pa.float32()))
     expected = ['[0.1,"Infinity"]', "[0.1]"]

@@ -219,7 +219,7 @@ _CONVERSIONS: Final[dict[Callable[[pa.DataType], bool], Callable[[pa.Array], pa.
     pt.is_float16: widen_half_floats,
     layouts.is_bytes: encode_base64,
     pt.is_decimal: format_decimals,
-    pt.is_date: lambda array: array.cast(pa.date32()),
+    pt.is_date: lambda array: array.cast(pa.date32(), safe=False),  # beyond it: rejected before
     pt.is_duration: format_durations,
     pt.is_timestamp: format_repeated_timestamps,
 }
@@ -293,6 +293,7 @@ def find_flaws(array: pa.Array) -> Iterator[Flaw]:
 
 def write_infinities(cells: pa.Array, texts: pa.StringArray, mask: np.ndarray) -> pa.StringArray:
     """Write the infinities in some cells, which the native writer made null, as strings."""
+    cells = _leave_floats(cells)
     mended = [
         msgspec.json.encode(
             _with_infinities(msgspec.json.decode(texts[row].as_py()), cells[row].as_py())
@@ -300,6 +301,18 @@ def write_infinities(cells: pa.Array, texts: pa.StringArray, mask: np.ndarray) -
         for row in np.flatnonzero(mask).tolist()
     ]
     return pc.replace_with_mask(texts, pa.array(mask), pa.array(mended, pa.string()))
+
+
+def _leave_floats(array: pa.Array) -> pa.Array:
+    """Return cells with nothing in them but floats and the keys of maps.
+
+    Python has not every date, time, duration and zone.
+    """
+    below = layouts.children(array)
+    if below:
+        return layouts.rebuild(array, map(_leave_floats, below))
+    is_left = layouts.contains(array.type, pt.is_floating, layouts.is_text, pt.is_nested)
+    return array if is_left else pa.nulls(len(array))
 
 
 def _with_infinities(parsed: Any, cell: Any) -> Any:
