@@ -232,7 +232,7 @@ class Uploader:
     def step(self) -> None:
         """Go once round the loop; what is settled leaves memory."""
         assert self._run.step(lambda _batch: None)
-        requests = self.delivery._limit.requests
+        requests = self.delivery._concurrency.requests
         if not self.curve or self.curve[-1][1] != requests:
             self.curve.append((self._traffic.now, requests))
 
