@@ -316,6 +316,7 @@ class TestSecrets:
             "what it holds; expected --input-format (csv).",
         ),
         ("or nothing after skip_lines. Correct it.", "or nothing after --skip-lines. Correct it."),
+        ("Name it with columns=[...].", "Name it with --columns."),
         ("skip_lines=-1: expected a number", "--skip-lines -1: expected a number"),
         ("the platform's, and types= of the user's", "the platform's, and --types of the user's"),
     ],

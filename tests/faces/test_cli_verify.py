@@ -57,7 +57,7 @@ def test_a_table_that_is_no_results_exits_with_2(verify, results_file):
     pd.DataFrame({"a": [1]}).to_parquet(results_file)
     done = verify(results_file, STREAM)
     assert (done.exit_code, done.stdout) == (2, "")
-    assert "put_records" in done.stderr
+    assert "Error: RESULTS: expected the results of a run; it has no column" in done.stderr
 
 
 def test_a_file_that_is_not_there_exits_with_2(verify, tmp_path):
