@@ -8,6 +8,7 @@ from uuid import UUID
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pyarrow as pa
 import pyarrow.dataset
 import pyarrow.parquet as pq
@@ -405,3 +406,18 @@ def test_a_key_does_not_matter_where_a_shard_is_given(dtype):
     assert records.rejections.rows.tolist() == [1]
     assert records.routes.shard.to_pylist() == [4, None]
     assert records.routes.partition_key.to_pylist() == [None, "k"]
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        pl.Series([2**53 + 1, None, 3]),
+        np.ma.array([2**53 + 1, 5, 3], mask=[False, True, False]),
+        pl.Series([2**53 + 1, None, 3], dtype=pl.Object),
+        pa.chunked_array([[2**53 + 1, None, 3]]),
+    ],
+    ids=["polars", "masked", "polars objects", "arrow"],
+)
+def test_keys_of_any_array_keep_their_digits_beside_a_missing_one(keys):
+    found = only(FRAME, partition_key=keys).routes.partition_key
+    assert found.to_pylist() == [str(2**53 + 1), None, "3"]

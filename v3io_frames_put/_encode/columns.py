@@ -175,6 +175,12 @@ def _open_array(value: Any, option: str, source: Source) -> Reader:
         raise ConfigError(
             f"{option} has {len(value):,} values for {source.num_rows:,} rows; expected one each."
         )
+    # pandas would make floats of integers; polars would give the addresses of objects.
+    is_polars = hasattr(value, "__arrow_c_stream__") and not isinstance(value, pd.Series)
+    if is_polars and str(getattr(value, "dtype", "")) != "Object":
+        value = pa.chunked_array(value)
+    elif isinstance(value, np.ma.MaskedArray) and value.dtype.kind in "iu":
+        value = pa.array(value.data, mask=np.ma.getmaskarray(value))
     if isinstance(value, (pa.Array, pa.ChunkedArray)):
         cut = lambda start, stop: value.slice(start, stop - start)  # noqa: E731
         return open_arrow(cut, pa.field(option, value.type))
