@@ -88,8 +88,22 @@ def test_polars_columns_of_python_objects_are_refused(dtype):
         assert read(frame)[0] == [{"o": [1]}, {"o": [2]}]
         return
     for data in (frame, frame.lazy()):
-        with pytest.raises(UnsupportedType, match="'o' has type polars Object"):
+        with pytest.raises(UnsupportedType, match=r"'o' has type polars Object"):
             read(data)
+
+
+@pytest.mark.parametrize("dtype", [pl.Int128, pl.List(pl.Int128)], ids=str)
+def test_polars_columns_that_arrow_lacks_are_refused(dtype):
+    frame = pl.DataFrame({"o": [None]}, schema={"o": dtype})
+    for data in (frame, frame.lazy(), [frame]):
+        with pytest.raises(UnsupportedType, match=r"'o' has type polars .*Int128"):
+            read(data)
+    assert read(pl.DataFrame({"a": [{"Int128": 1}]}))[0] == [{"a": {"Int128": 1}}]
+
+
+def test_columns_of_a_lazy_frame_are_selected_whatever_their_names():
+    lazy = pl.LazyFrame({"b": [1], "*": [2], "^b$": [3]})
+    assert read(lazy, columns=["*", "^b$"])[0] == [{"*": 2, "^b$": 3}]
 
 
 # -- tables one after another ------------------------------------------------------------------

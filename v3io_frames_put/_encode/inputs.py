@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
@@ -46,6 +47,8 @@ _EXPECTED: Final = (
     "expected a pandas DataFrame, a pyarrow Table, RecordBatch, RecordBatchReader, Dataset or "
     "Scanner, a polars frame, another object with __arrow_c_stream__, or an iterable of frames"
 )
+_POLARS_ALONE: Final = re.compile("Object|Int128")
+_QUOTED: Final = re.compile("'[^']*'|\"[^\"]*\"")
 _READ_ROWS: Final = 16_384  # of a Hugging Face Dataset at once
 _read: WeakSet[Any] = WeakSet()  # readers that a source has begun to read
 
@@ -64,7 +67,7 @@ def open_source(data: Any) -> Source:  # noqa: C901, PLR0911, PLR0912 - one bran
         return _open_reader(data)
     kind = _full_name(data)
     if kind.startswith("polars."):
-        _refuse_objects(data)
+        _refuse_polars_types(data)
         if kind.endswith(".LazyFrame"):
             return _open_lazy(data)
     elif kind.startswith("pyarrow._dataset."):
@@ -138,15 +141,15 @@ def _open_dataset(dataset: Any) -> StreamSource:
     return _open_by_name(dataset.schema, lambda names: dataset.scanner(columns=names).to_reader())
 
 
-def _refuse_objects(data: Any) -> None:
-    """Refuse polars columns of Python objects: Arrow would be given their addresses."""
+def _refuse_polars_types(data: Any) -> None:
+    """Refuse polars columns that Arrow lacks: of objects, it would be given their addresses."""
     schema = data.collect_schema() if hasattr(data, "collect_schema") else {}
     for name, dtype in schema.items():
-        if "Object" in str(dtype):
+        if _POLARS_ALONE.search(_QUOTED.sub("", str(dtype))):  # names of fields are quoted
             raise UnsupportedType(
                 column=name,
                 dtype=f"polars {dtype}",
-                advice="which holds Python objects. Convert it, or send data.to_pandas()",
+                advice="which Arrow has not. Convert it, or send data.to_pandas()",
             )
 
 
@@ -154,14 +157,14 @@ def _open_lazy(lazy: Any) -> StreamSource:
     """Open a polars LazyFrame: its batches are collected as they are read."""
     import polars as pl
 
-    def read(names: list[str]) -> Iterator[pa.RecordBatch]:
-        chosen = lazy.select(names)
+    def read(places: list[int]) -> Iterator[pa.RecordBatch]:
+        chosen = lazy.select(pl.nth(places))  # a name such as * selects others
         collect = getattr(chosen, "collect_batches", None)  # polars 1.34 and later
         for frame in collect() if collect else [chosen.collect()]:
             yield from pa.RecordBatchReader.from_stream(frame)
 
     empty = pl.DataFrame(schema=lazy.collect_schema())
-    return _open_by_name(pa.RecordBatchReader.from_stream(empty).schema, read)
+    return StreamSource(pa.RecordBatchReader.from_stream(empty).schema, read)
 
 
 def _open_hugging_face(dataset: Any) -> StreamSource:
@@ -214,7 +217,7 @@ def _open_chunk(chunk: Any, number: int) -> FrameSource | TableSource:
     if isinstance(chunk, pd.DataFrame):
         return FrameSource(chunk)
     if _full_name(chunk).startswith("polars."):
-        _refuse_objects(chunk)
+        _refuse_polars_types(chunk)
     if isinstance(chunk, pa.RecordBatch):
         chunk = pa.Table.from_batches([chunk])
     elif not isinstance(chunk, pa.Table) and hasattr(chunk, "__arrow_c_stream__"):
