@@ -277,6 +277,13 @@ NO = REJECTED
 BERLIN = dt.timezone(dt.timedelta(hours=1))
 
 
+class NoOffset(dt.tzinfo):
+    """A zone that does not know its offset: times in it are naive."""
+
+    def utcoffset(self, _):
+        return None
+
+
 def _float(value):
     return ("float", repr(value))
 
@@ -315,6 +322,7 @@ CELLS = [
     (dt.date(2026, 11, 22), "2026-11-22", NO, NO, NO),
     (dt.datetime(2026, 11, 22, 1, 2, 3, 40), "2026-11-22T01:02:03.000040", NO, NO, NO),
     (dt.datetime(2026, 11, 22, 1, tzinfo=BERLIN), "2026-11-22T00:00:00Z", NO, NO, NO),
+    (dt.datetime(2026, 11, 22, 1, tzinfo=NoOffset()), "2026-11-22T01:00:00", NO, NO, NO),
     (dt.datetime(1, 1, 1, tzinfo=BERLIN), NO, NO, NO, NO),
     (pd.Timestamp("2026-11-22T00:00:00.000000001"), "2026-11-22T00:00:00.000000001", NO, NO, NO),
     (pd.Timestamp("2026-11-22", tz="Asia/Kolkata"), "2026-11-21T18:30:00Z", NO, NO, NO),
@@ -342,7 +350,7 @@ CELLS = [
         for missing in (
             None, math.nan, np.float32("nan"), np.float16("nan"), pd.NaT, pd.NA,
             Decimal("NaN"), Decimal("sNaN"),
-            np.datetime64("NaT", "ns"), np.timedelta64("NaT", "ns"),
+            np.datetime64("NaT", "ns"), np.timedelta64("NaT", "ns"), np.ma.masked,
         )
     ),
 ]  # fmt: skip

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pytest
 
 from tests.internals import plan_rows
+from tests.rows.frames import NoOffset
 from v3io_frames_put.errors import UnsupportedType
 
 
@@ -36,6 +37,12 @@ def arrow_type(*cells):
         ((b"x",), pa.binary()),
         pytest.param((b"x", bytearray(b"x"), memoryview(b"xy")[::2]), pa.binary(), id="bytes"),
         ((Decimal("1.5"), Decimal("22.25")), pa.decimal128(4, 2)),
+        ((Decimal("0E+400"), Decimal("-0E+9"), Decimal("0.00")), pa.decimal128(3, 2)),
+        pytest.param(
+            (dt.datetime(2026, 11, 22, tzinfo=NoOffset()), dt.datetime(2026, 1, 1)),
+            pa.timestamp("us"),
+            id="naive",
+        ),
         ((dt.date(2026, 11, 22),), pa.date32()),
         (([1, 2], None, []), pa.list_(pa.int64())),
         (({"k": 1}, {"k": None}), pa.struct([("k", pa.int64())])),
@@ -67,6 +74,7 @@ def test_a_mix_that_would_change_a_value_names_column_and_row(cells, row):
 
 
 MISSING = [np.nan, np.float32("nan"), np.float16("nan"), pd.NaT, pd.NA, Decimal("sNaN")]
+MISSING += [np.ma.masked]
 MISSING += [np.datetime64("NaT", "ns"), np.timedelta64("NaT", "ns")]
 
 
@@ -99,6 +107,16 @@ def test_lists_that_hold_themselves_twice_are_nested_too_deeply():
     twice += [twice, twice]
     with pytest.raises(UnsupportedType, match="row 1 is nested too deeply"):
         plan_rows(frame_of([], twice), format="arrow")
+
+
+def test_nesting_beyond_what_arrow_sends_names_the_column():
+    cell, dtype = [], pa.list_(pa.null())
+    for _ in range(62):
+        cell, dtype = [cell], pa.list_(dtype)
+    assert arrow_type(cell) == dtype
+    for data in (frame_of([cell]), pa.table({"a": pa.array([], pa.list_(dtype))})):
+        with pytest.raises(UnsupportedType, match=r"column 'a' has type .* over 64 levels"):
+            plan_rows(data, format="arrow")
 
 
 def test_a_lone_surrogate_rejects_its_row_alone():

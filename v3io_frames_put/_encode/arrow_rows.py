@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import pyarrow as pa
 
+from ..errors import UnsupportedType
 from .columns import cells_to_arrow
 from .layouts import clear_nulls, row_sizes
 from .records import CELL_BYTES, Encoder, binary_sizes
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from .sources import Column, Window
 
 _END_OF_STREAM: Final = b"\xff\xff\xff\xff\0\0\0\0"
+_MOST_LEVELS: Final = 64
 _BUFFER_BYTES: Final = 16  # a validity byte and a value, each filled up to 8
 
 
@@ -33,6 +35,12 @@ class ArrowRows(Encoder):
         max_data_bytes: int,
         compression: ArrowCompression | None = None,
     ) -> None:
+        for column in columns:
+            if column.type is not None and _count_levels(column.type) > _MOST_LEVELS:
+                advice = (
+                    f"which has over {_MOST_LEVELS} levels, the most of an Arrow stream. Flatten it"
+                )
+                raise UnsupportedType(column=column.name, dtype=column.type, advice=advice)
         self._columns = columns
         self._max_data_bytes = max_data_bytes  # rows that come near it are measured exactly
         self._schema = pa.schema([(column.name, column.type) for column in columns])
@@ -100,3 +108,8 @@ class ArrowRows(Encoder):
             start = end
         buffers = [None, pa.py_buffer(offsets), sink.getvalue()]
         return pa.Array.from_buffers(pa.binary(), len(ends), buffers)
+
+
+def _count_levels(dtype: pa.DataType) -> int:
+    below = [_count_levels(dtype.field(number).type) for number in range(dtype.num_fields)]
+    return 1 + max(below, default=0)

@@ -35,7 +35,7 @@ _UINT64_END: Final = 2**64
 _NANO: Final = PER_SECOND["ns"]
 _EPOCH_DAY: Final = dt.date(1970, 1, 1).toordinal()
 _DAY_SECONDS: Final = 86_400
-_MISSING: Final = (type(None), type(pd.NaT), type(pd.NA))
+_MISSING: Final = (type(None), type(pd.NaT), type(pd.NA), type(np.ma.masked))
 
 
 class Unencodable(Exception):
@@ -43,7 +43,7 @@ class Unencodable(Exception):
 
 
 def is_missing(cell: Any) -> bool:
-    """Return whether a cell has no value: None, NaN of any type, NaT, NA."""
+    """Return whether a cell has no value: None, NaN of any type, NaT, NA, NumPy's masked."""
     if isinstance(cell, Decimal):  # to compare refuses a signaling NaN
         return cell.is_nan()
     if isinstance(cell, (float, np.floating, np.datetime64, np.timedelta64)):
@@ -170,7 +170,7 @@ def _timestamp(value: Any, _: Encoding) -> str | None:
         moment = dt.datetime(1970, 1, 1) + dt.timedelta(seconds=seconds)  # noqa: DTZ001 - UTC by arithmetic
     except OverflowError:
         raise Unencodable("a year outside 1 - 9999; correct it") from None
-    zone = "Z" if getattr(value, "tzinfo", None) else ""
+    zone = "Z" if _is_zoned(value) else ""
     return f"{moment.isoformat()}{_fraction(nanoseconds)}{zone}"
 
 
@@ -220,8 +220,13 @@ def _since_epoch(value: Any) -> int:
     days, seconds = value.toordinal() - _EPOCH_DAY, value.hour * 3_600 + value.minute * 60
     whole = days * _DAY_SECONDS + seconds + value.second
     # Subtracted as a number: what astimezone returns has to lie in the years 1 - 9999.
-    offset = _nanoseconds(value.utcoffset()) if value.tzinfo else 0
+    offset = _nanoseconds(value.utcoffset()) if _is_zoned(value) else 0
     return int(whole * _NANO + value.microsecond * 1_000 - offset)
+
+
+def _is_zoned(value: Any) -> bool:
+    """Return whether a timestamp is aware, as Python says: its zone knows the offset."""
+    return getattr(value, "tzinfo", None) is not None and value.utcoffset() is not None
 
 
 def _nanoseconds(value: Any) -> int:
@@ -292,8 +297,10 @@ def _decimal_type(cells: list[Decimal]) -> pa.DataType:
     if not all(map(Decimal.is_finite, cells)):
         raise Unencodable("holds an infinity, which Arrow's decimals lack")
     before = after = 0
-    for _, digits, exponent in map(Decimal.as_tuple, cells):
-        before, after = max(before, len(digits) + int(exponent)), max(after, -int(exponent))
+    for cell in cells:
+        _, digits, exponent = cell.as_tuple()
+        shift = int(exponent) if cell else min(int(exponent), 0)  # 0E+400 is 0
+        before, after = max(before, len(digits) + shift), max(after, -shift)
     narrow, wide = _DECIMAL_DIGITS
     if before + after > wide:
         raise Unencodable("holds a decimal that, beside those of other rows, needs over 76 digits")
@@ -307,7 +314,7 @@ def _duration_type(cells: list[Any]) -> pa.DataType:
 
 def _timestamp_type(cells: list[Any]) -> pa.DataType:
     """Return timestamps in the one zone of all cells; in UTC where they have several."""
-    first, *other = dict.fromkeys(getattr(cell, "tzinfo", None) is not None for cell in cells)
+    first, *other = dict.fromkeys(map(_is_zoned, cells))
     if other:
         zoned, plain = "zoned timestamps", "timestamps"
         now, before = (plain, zoned) if first else (zoned, plain)
@@ -443,4 +450,5 @@ _BUILDERS: Final[tuple[tuple[Callable[[pa.DataType], bool], Callable[[Any], Any]
     (pt.is_floating, float),
     (pt.is_boolean, bool),
     (pt.is_binary, bytes),
+    (pt.is_decimal, lambda cell: cell or Decimal(0)),  # Arrow cannot read 0E+400
 )
