@@ -19,6 +19,7 @@ pytestmark = pytest.mark.pure
         ({"columns": "a"}, r"columns='a': expected a list of names. Type columns=\['a'\]"),
         ({"columns": 5}, "columns=5: expected a list of names. Correct it"),
         ({"format": "xml"}, "format='xml': expected one of 'json', 'arrow', 'raw'"),
+        ({"format": np.array(["json", "raw"])}, "expected one of 'json', 'arrow', 'raw'"),
         ({"rows_per_record": 0}, "rows_per_record=0: expected a whole number from 1"),
         ({"rows_per_record": True}, "rows_per_record=True: expected a whole number"),
         ({"rows_per_record": "auto"}, "'auto' is for format='arrow'"),

@@ -53,7 +53,7 @@ def check_whole(what: str, value: object, *, least: int, most: int | None = None
 
 def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
     """Refuse a value that is not one of the words an option takes. Raises ConfigError."""
-    if value not in choices:
+    if not isinstance(value, str) or value not in choices:
         shown = ", ".join(map(repr, choices))
         raise ConfigError(f"{name}={value!r}: expected one of {shown}.")
 

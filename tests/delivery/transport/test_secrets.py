@@ -6,7 +6,6 @@ import logging
 import re
 import traceback
 from base64 import b64encode
-from contextlib import suppress
 from urllib.parse import quote
 
 import pandas as pd
@@ -169,8 +168,7 @@ def frames_of(error):
             for name, value in frame.f_locals.items():
                 # As rich does: long texts are cut before they are shown.
                 shown = value[:80] if isinstance(value, (str, bytes)) else value
-                with suppress(AttributeError):  # a Client that is not made yet
-                    yield f"{frame.f_code.co_name}: {name} = {value!r} {shown!r}"
+                yield f"{frame.f_code.co_name}: {name} = {value!r} {shown!r}"
 
 
 REFUSED = [
