@@ -6,6 +6,7 @@ from v3io_frames_put._cluster.folder import ResultsFolder, StopFlag
 from v3io_frames_put._cluster.receipt import find_copies, merge_receipts
 from v3io_frames_put._cluster.run import begin_run, make_run, send_partition
 from v3io_frames_put._encode import plan as _plan
+from v3io_frames_put._encode import sources
 from v3io_frames_put._encode.base64 import encode_base64, join_base64
 from v3io_frames_put._encode.decode import decode_records
 from v3io_frames_put._encode.json_encoder import RowWriter, write_cells

@@ -12,7 +12,7 @@ import pyarrow.dataset
 import pyarrow.parquet as pq
 import pytest
 
-from tests.internals import plan_rows
+from tests.internals import plan_rows, sources
 
 TABLE = pa.table({"a": [1, 2, 3], "b": ["x", None, "z"]})
 TEXTS = [b'{"a":1,"b":"x"}', b'{"a":2,"b":null}', b'{"a":3,"b":"z"}']
@@ -75,6 +75,26 @@ def test_polars_categories_are_their_texts_wherever_they_stand():
     assert [json.loads(text) for text in encode(frame)[1]] == frame.to_dicts()
     (stream,) = encode(frame, format="arrow", rows_per_record="auto")[1]
     assert pa.ipc.open_stream(stream).read_all().to_pylist() == frame.to_dicts()
+
+
+@pytest.mark.parametrize("function", ["measure", "make_plain"])
+def test_a_batch_is_looked_at_whole_once_and_not_in_each_of_its_windows(function, monkeypatch):
+    polars = pytest.importorskip("polars")
+    count, looked_at = 50_000, 0
+    texts = polars.Series([f"text {number}" for number in range(count)])
+    frame = polars.DataFrame({"s": texts, "c": texts.cast(polars.Categorical)})
+    work = getattr(sources, function)
+
+    def look(array):
+        nonlocal looked_at
+        looked_at += len(array)
+        return work(array)
+
+    monkeypatch.setattr(sources, function, look)
+    windows = list(plan_rows(frame, window_bytes=50_000).records())
+    assert sum(records.num_rows for records in windows) == count
+    assert len(windows) > 20
+    assert looked_at <= 15 * count
 
 
 def test_polars_frames_are_read_by_their_arrow_stream():

@@ -20,7 +20,17 @@ import pyarrow as pa
 import pyarrow.types as pt
 
 from ..errors import UnsupportedType
-from .layouts import UNSUPPORTED, combine, copy, format_uuids, measure, plain_type
+from .layouts import (
+    UNSUPPORTED,
+    combine,
+    copy,
+    format_uuids,
+    is_bytes,
+    is_text,
+    make_plain,
+    measure,
+    plain_type,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -218,7 +228,39 @@ def open_arrow(cut: Callable[[int, int], pa.ChunkedArray], field: pa.Field) -> R
         return Reader(lambda start, stop: format_uuids(cut(start, stop)), pa.string())
     if name == "arrow.bool8":
         return Reader(lambda start, stop: cut(start, stop).cast(pa.bool_()), pa.bool_())
+    labels = field.type.value_type if pt.is_dictionary(field.type) else pa.null()
+    if is_text(labels) or is_bytes(labels):
+        cut = partial(_cut_labels, cut, [])
     return Reader(cut, plain_type(field.type))
+
+
+def _cut_labels(
+    cut: Callable[[int, int], pa.ChunkedArray],
+    known: list[tuple[pa.Array, pa.Array]],
+    start: int,
+    stop: int,
+) -> pa.ChunkedArray:
+    """Return dictionaries of plain labels; ``known`` keeps the last ones, before and after.
+
+    To make a million labels plain takes longer than all else that a window needs.
+    """
+    values = cut(start, stop)
+    chunks = []
+    for chunk in values.chunks if isinstance(values, pa.ChunkedArray) else [values]:
+        labels = chunk.dictionary
+        if not known or not _is_same(known[0][0], labels):
+            known[:] = [(labels, make_plain(labels))]
+        chunks.append(pa.DictionaryArray.from_arrays(chunk.indices, known[0][1], safe=False))
+    return pa.chunked_array(chunks) if chunks else values
+
+
+def _is_same(one: pa.Array, other: pa.Array) -> bool:
+    """Return whether two arrays without others inside, both still in memory, share all of it."""
+    places = [
+        (array.offset, len(array), [buffer and buffer.address for buffer in array.buffers()])
+        for array in (one, other)
+    ]
+    return places[0] == places[1]
 
 
 def _extension_names(field: pa.Field) -> Iterator[str]:
@@ -285,7 +327,8 @@ class StreamSource(Source):
         self._open_batches = batches
         self._batches: Iterator[pa.RecordBatch] | None = None
         self._opened: list[int] = []
-        self._pending: deque[pa.RecordBatch] = deque()  # from row ``_first_row`` on
+        # From row ``_first_row`` on, each with its bytes.
+        self._pending: deque[tuple[pa.RecordBatch, int]] = deque()
         self._first_row = 0
         self._is_stopped = False
 
@@ -301,10 +344,10 @@ class StreamSource(Source):
         """Read batches until there are enough rows or bytes, or no more."""
         if self._batches is None:
             self._batches = self._open_batches(self._opened)
-        while self._pending and self._first_row + len(self._pending[0]) <= start:
-            self._first_row += len(self._pending.popleft())
-        rows = self._first_row + sum(map(len, self._pending)) - start
-        size = sum(sum(map(measure, batch.columns)) for batch in self._pending)
+        while self._pending and self._first_row + len(self._pending[0][0]) <= start:
+            self._first_row += len(self._pending.popleft()[0])
+        rows = self._first_row + sum(len(batch) for batch, _ in self._pending) - start
+        size = sum(num_bytes for _, num_bytes in self._pending)
         while rows == 0 or (rows < num_rows and size < max_bytes):
             try:
                 batch = None if self._is_stopped else next(self._batches, None)
@@ -315,9 +358,10 @@ class StreamSource(Source):
                 break
             if batch is None:
                 break
-            self._pending.append(batch)
+            num_bytes = sum(map(measure, batch.columns))
+            self._pending.append((batch, num_bytes))
             rows += batch.num_rows
-            size += sum(map(measure, batch.columns))
+            size += num_bytes
         return min(num_rows, rows)
 
     def stop_reading(self) -> None:
@@ -325,7 +369,7 @@ class StreamSource(Source):
         self._is_stopped = True
 
     def _cut(self, number: int, dtype: pa.DataType, start: int, stop: int) -> pa.ChunkedArray:
-        chunks = [batch.column(number) for batch in self._pending]
+        chunks = [batch.column(number) for batch, _ in self._pending]
         return pa.chunked_array(chunks, dtype).slice(start - self._first_row, stop - start)
 
 
