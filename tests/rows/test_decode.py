@@ -221,6 +221,40 @@ def test_arrow_types_that_pandas_lacks_come_back_without_a_schema():
     assert decoded["i"].tolist() == [[2**53 + 1, None]]
 
 
+@pytest.mark.parametrize("is_nested", [False, True])
+@pytest.mark.parametrize(
+    "values",
+    [
+        pa.array([2**30], pa.int32()).view(pa.date32()),
+        pa.array([0], pa.timestamp("us", "Weird/Zone")),
+        pa.array([2**60], pa.timestamp("us")),
+        pa.array([2**60], pa.duration("s")),
+    ],
+    ids=lambda values: str(values.type),
+)
+def test_arrow_values_that_python_lacks_come_back_without_a_schema(values, is_nested):
+    if is_nested:
+        values = pa.ListArray.from_arrays(pa.array([0, 1], pa.int32()), values)
+    (records,) = plan_rows(pa.table({"v": values}), format="arrow").records()
+    decoded = decode_records(records_of(*records.data.to_pylist()), format="arrow")
+    array = pa.array(decoded["v"])
+    assert (array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array).equals(values)
+
+
+def test_a_carriage_return_ends_no_line():
+    decoded = decode_records(records_of(b'{"a":\r1}\n{"a":2}\r\n{"a":3}\n'))
+    assert decoded["a"].tolist() == [1, 2, 3]
+
+
+@pytest.mark.parametrize("data_format", ["json", "arrow"])
+def test_nanoseconds_of_objects_come_back(data_format):
+    cells = [pd.Timedelta(1, "ns"), dt.timedelta(days=1), None]
+    frame = pd.DataFrame({"t": pd.Series(cells, dtype=object)})
+    (records,) = plan_rows(frame, format=data_format).records()
+    data = records_of(*records.data.to_pylist())
+    assert decode_records(data, format=data_format, schema=frame)["t"].tolist() == cells
+
+
 @pytest.mark.parametrize(("data_format", "bad"), [("json", b"[1]"), ("arrow", b"{}")])
 def test_records_that_cannot_be_decoded_are_left_out_by_name(data_format, bad):
     (records,) = plan_rows(pa.table({"a": [1, 2]}), format=data_format).records()

@@ -146,7 +146,7 @@ _JSON: Final = msgspec.json.Decoder(dict[str, Any])
 
 def _parse_lines(data: bytes) -> list[dict[str, Any]]:
     """Parse the lines of a record; each must be an object."""
-    return [_JSON.decode(line) for line in (data.splitlines() if b"\n" in data else [data])]
+    return [_JSON.decode(line) for line in data.removesuffix(b"\n").split(b"\n")]
 
 
 def _collect_json(parsed: list[Any]) -> Collected:
@@ -184,12 +184,23 @@ _FORMATS: Final = {
 }
 
 
+# What values raise that a type of pandas or Python cannot hold; LookupError is a zone's.
+_UNFIT: Final = (
+    pa.ArrowException,
+    ValueError,
+    TypeError,
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+)
+
+
 @contextmanager
 def _naming(name: str) -> Iterator[None]:
     """Name the column whose type in ``schema`` the values of the records do not fit."""
     try:
         yield
-    except (pa.ArrowException, ValueError, TypeError, ArithmeticError, AttributeError) as error:
+    except _UNFIT as error:
         raise DataError(
             f"column {name!r}: the records hold what its type in schema= cannot: {error}. "
             f"Give another type, or leave the column out of schema."
@@ -216,7 +227,7 @@ def _restore_alone(values: list[Any] | pa.Array) -> Any:
         if pt.is_nested(values.type):
             return _objects(values.to_pylist())
         return pa.chunked_array([values]).to_pandas().array
-    except (pa.ArrowException, ValueError):
+    except _UNFIT:
         return _as_arrow(values)
 
 
@@ -257,6 +268,8 @@ def _plan_column(  # noqa: PLR0911 - one return a kind
     kind = pd.api.types.infer_dtype(template, skipna=True)
     if kind == "decimal":
         return None, lambda values: _objects(_convert(values, Decimal))
+    if kind == "timedelta" and any(getattr(cell, "nanoseconds", 0) for cell in template):
+        kind = "timedelta64"
     if kind in _OBJECT_TYPES:
         return _OBJECT_TYPES[kind], lambda array: _objects(array.to_pylist())
     return None, _objects
