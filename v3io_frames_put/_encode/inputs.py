@@ -336,7 +336,8 @@ def _fit(values: pa.Array | np.ndarray, dtype: pa.DataType) -> tuple[pa.Array, S
     """
     try:
         if isinstance(values, pa.Array):
-            return _cast(values, dtype), []
+            is_empty = values.null_count == len(values)
+            return pa.nulls(len(values), dtype) if is_empty else _cast(values, dtype), []
         cells = build_array(values, infer_type(values))
         cells.validate(full=True)  # text that UTF-8 lacks
         return _cast(cells, dtype), []
@@ -382,7 +383,8 @@ def _cast(cells: pa.Array, dtype: pa.DataType) -> pa.Array:
         raise _OtherType
     if pt.is_floating(own) and not pt.is_floating(dtype):
         cells = _without_nan(cells)
-    cast = cells.cast(dtype)
+    is_rounded = pt.is_decimal(own) and pt.is_floating(dtype)  # from text to the nearest float
+    cast = (cells.cast(pa.string()) if is_rounded else cells).cast(dtype)
     # Arrow's safe cast rounds floats and decimals, and reads 0x1F and 00501 as numbers.
     is_free_text = is_text(own) and not pt.is_integer(dtype)
     if not is_free_text and not _without_nan(cast.cast(own)).equals(_without_nan(cells)):
@@ -400,11 +402,11 @@ def _without_nan(cells: pa.Array) -> pa.Array:
 def _may_cast(own: pa.DataType, dtype: pa.DataType) -> bool:
     """Whether a safe cast can keep the value: Arrow would also make 2 true, or a time of 3.
 
-    Text may be read as anything; a number is not text, since it may have been a code with
+    Text may be read as anything but bytes; a number is not text, since it may have been a code with
     zeros before it.
     """
     if is_text(own):
-        return not pt.is_nested(dtype)
+        return not pt.is_nested(dtype) and not is_bytes(dtype)
     if pt.is_timestamp(own) and pt.is_timestamp(dtype):
         return (own.tz is None) == (dtype.tz is None)
     is_alike = any(is_kind(own) and is_kind(dtype) for is_kind in _CAST_KINDS)
