@@ -312,9 +312,10 @@ class Run:
         early = report.stop or report.broken
         how = "ended early; of the rows that were read" if early else "ended"
         counts = report.receipt.counts
-        shown = ", ".join(f"{rows:,} {status}" for status, rows in counts.items() if rows)
-        changed = f"; a last scan then changed {len(late):,}" if late else ""
-        self._log("ended", f"{how}: {shown or 'no rows'}{changed}", counts)
+        if late:
+            how = f"{how}, before a last scan changed {len(late):,} rows"
+        shown = ", ".join(map("{0[1]:,} {0[0]}".format, counts.items()))
+        self._log("ended", f"{how}: {shown}", counts)
         return report
 
     def _log(self, event: str, text: str, counts: Mapping[Any, int] | None = None) -> None:

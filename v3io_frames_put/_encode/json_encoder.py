@@ -355,16 +355,19 @@ class JsonEncoder(Encoder):
 
         The text of a row that ``log`` rejects has no meaning.
         """
-        for column in self._columns:  # pieces of objects may have types of their own
+        objects: list[Column] = []
+        for column in self._columns:
             values = window.columns[column.number]
-            if column.type is None and isinstance(values, pa.Array):
+            if not isinstance(values, pa.Array):
+                objects.append(column)
+            elif column.type is None:  # pieces of objects may have types of their own
                 _check_writable(column.name, values.type)
-        objects = self._encode_objects(window, log)
-        if objects:
-            window = window.slice(0, len(next(iter(objects.values()))))
+        texts = self._encode_objects(objects, window, log) if objects else {}
+        if texts:
+            window = window.slice(0, len(next(iter(texts.values()))))
         members = [
-            _Member(column.name, objects[column.number], is_json=True)
-            if column.number in objects
+            _Member(column.name, texts[column.number], is_json=True)
+            if column.number in texts
             else self._prepare(column.name, window.columns[column.number], log)
             for column in self._columns
         ]
@@ -404,18 +407,16 @@ class JsonEncoder(Encoder):
             return _Member(name, write_cells(converted), is_json=True)
         return _Member(name, converted, is_json=False)
 
-    def _encode_objects(self, window: Window, log: RejectionLog) -> dict[int, pa.BinaryArray]:
+    def _encode_objects(
+        self, columns: Sequence[Column], window: Window, log: RejectionLog
+    ) -> dict[int, pa.BinaryArray]:
         """Encode columns of Python objects side by side, by number.
 
         They end early where their texts grow too large together.
         """
-        texts: dict[Column, list[bytes]] = {
-            column: []
-            for column in self._columns
-            if isinstance(window.columns[column.number], np.ndarray)
-        }
+        texts: dict[Column, list[bytes]] = {column: [] for column in columns}
         size, start, stop = 0, 0, 1
-        while texts and start < window.num_rows and size <= self._max_bytes:
+        while start < window.num_rows and size <= self._max_bytes:
             for column, pieces in texts.items():
                 cells = window.columns[column.number][start:stop].tolist()
                 pieces.append(self._encode_cells(column.name, cells, start, log))
