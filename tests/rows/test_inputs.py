@@ -162,6 +162,16 @@ WIDE = {
     "arrow": pa.table({"a": [LONG] * COUNT}),
     "views": pa.table({"a": pa.array([LONG] * COUNT, pa.string_view())}),
     "dictionary": pa.table({"a": pa.array([LONG] * COUNT).dictionary_encode()}),
+    "one long label": pa.table(
+        {"a": pa.DictionaryArray.from_arrays([0] * COUNT, [LONG, *map(str, range(1_000))])}
+    ),
+    "one long run": pa.table(
+        {
+            "a": pa.RunEndEncodedArray.from_arrays(
+                list(range(COUNT, COUNT + 1_001)), [LONG, *map(str, range(1_000))]
+            )
+        }
+    ),
     "lists": pd.DataFrame({"a": pd.Series([[LONG]] * COUNT, dtype=object)}),
     "columns": pa.table({f"a{number}": [LONG[:2_000]] * COUNT for number in range(50)}),
     "columns of bytes": pd.DataFrame({f"a{n}": [LONG[:2_000].encode()] * COUNT for n in range(50)}),
@@ -195,7 +205,18 @@ def pool():
 
 
 @pytest.mark.parametrize("data_format", ["json", "arrow"])
-@pytest.mark.parametrize("kind", ["objects", "bytes", "columns", "columns of bytes", "tables"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "objects",
+        "bytes",
+        "columns",
+        "columns of bytes",
+        "tables",
+        "one long label",
+        "one long run",
+    ],
+)
 def test_no_more_than_a_few_windows_are_in_memory(kind, data_format, pool):
     data = WIDE[kind]() if callable(WIDE[kind]) else WIDE[kind]
     tracemalloc.start()

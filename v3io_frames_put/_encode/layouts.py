@@ -114,12 +114,8 @@ def make_plain(array: pa.Array) -> pa.Array:  # noqa: PLR0911 - one return a kin
         if dtype.extension_name == "arrow.uuid":
             return format_uuids(array.storage)
         return make_plain(array.storage).cast(target)
-    if pt.is_dictionary(dtype):
-        return _spread(array.dictionary, array.indices)
-    if pt.is_run_end_encoded(dtype):
-        rows = np.arange(array.offset, array.offset + len(array))
-        ends = to_numpy(array.run_ends)
-        return _spread(array.values, pa.array(np.searchsorted(ends, rows, side="right")))
+    if pt.is_dictionary(dtype) or pt.is_run_end_encoded(dtype):
+        return _spread(*_find_labels(array))
     below = children(array)
     if below:
         rebuilt = rebuild(array, map(make_plain, below))
@@ -128,6 +124,15 @@ def make_plain(array: pa.Array) -> pa.Array:  # noqa: PLR0911 - one return a kin
     if not _CASTS_VIEWS:
         return pa.array(array.to_pylist(), target)
     return array.cast(target)
+
+
+def _find_labels(array: pa.Array) -> tuple[pa.Array, pa.Array]:
+    """Return the values of a dictionary or of runs, and the place of each row's among them."""
+    if pt.is_dictionary(array.type):
+        return array.dictionary, array.indices
+    rows = np.arange(array.offset, array.offset + len(array))
+    ends = to_numpy(array.run_ends)
+    return array.values, pa.array(np.searchsorted(ends, rows, side="right"))
 
 
 def _spread(values: pa.Array, places: pa.Array) -> pa.Array:
@@ -332,14 +337,26 @@ def _invalid_leaves(column: pa.Array) -> Iterator[pa.Array]:
 # -- sizes -------------------------------------------------------------------------------------
 
 _OFFSET_BYTES: Final = 8  # at most, of what has no fixed width
+_OFFSETS: Final = {
+    pa.string(): np.int32,
+    pa.binary(): np.int32,
+    pa.large_string(): np.int64,
+    pa.large_binary(): np.int64,
+}
 
 
 def measure(array: pa.Array) -> int:
     """Return about how many bytes the values take in the plain layout."""
     dtype = array.type
     if pt.is_dictionary(dtype) or pt.is_run_end_encoded(dtype):
-        values = array.dictionary if pt.is_dictionary(dtype) else array.values
-        return len(array) * max(8, measure(values) // max(1, len(values)))
+        values, places = _find_labels(array)
+        if values.type not in _OFFSETS:
+            return len(array) * max(8, measure(values) // max(1, len(values)))
+        # One may be much longer than most, and in every row.
+        given = to_numpy(places.drop_null()).astype(np.int64)
+        offsets = np.frombuffer(values.buffers()[1] or b"", _OFFSETS[values.type])[values.offset :]
+        lengths = offsets[given + 1] - offsets[given]
+        return int(lengths.sum()) + len(array) * _OFFSET_BYTES
     if pt.is_string_view(dtype) or pt.is_binary_view(dtype):  # their lengths begin 16-byte heads
         heads = np.frombuffer(array.buffers()[1], np.int32).reshape(-1, 4)
         return int(heads[array.offset : array.offset + len(array), 0].sum())
