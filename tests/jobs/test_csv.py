@@ -9,6 +9,7 @@ import io
 import lzma
 import zipfile
 
+import pyarrow as pa
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -312,18 +313,28 @@ class TestDialect:
         ]
 
 
-@pytest.mark.parametrize("ending", ["gz", "bz2", "xz", "zip"])
-def test_compressed(tmp_path, ending):
-    text, path = b"a,b\n1,x\n", tmp_path / f"a.csv.{ending}"
+@pytest.mark.parametrize("last", [b"", b"\n"])
+@pytest.mark.parametrize("ending", ["gz", "bz2", "xz", "zst", "zip"])
+def test_compressed(tmp_path, ending, last):
+    text, path = b"a,b\n1,x\n2,y" + last, tmp_path / f"a.csv.{ending}"
     if ending == "zip":
         with zipfile.ZipFile(path, "w") as archive:
             archive.writestr("inside.csv", text)
+    elif ending == "zst":
+        with pa.CompressedOutputStream(str(path), "zstd") as packed:
+            packed.write(text)
     else:
         pack = {"gz": gzip.compress, "bz2": bz2.compress, "xz": lzma.compress}[ending]
         path.write_bytes(pack(text))
     found = read_rows(path)
-    assert found.rows == [{"a": 1, "b": "x"}]
+    assert found.rows == [{"a": 1, "b": "x"}, {"a": 2, "b": "y"}]
     assert found.table.bytes_read == found.table.num_bytes == path.stat().st_size
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "utf-16"])
+def test_the_last_line_of_another_encoding_needs_no_newline(tmp_path, encoding):
+    path = write_bytes(tmp_path / "a.csv", "a,b\n1,é".encode(encoding))
+    assert read_rows(path, csv_encoding=encoding).rows == [{"a": 1, "b": "é"}]
 
 
 def test_an_archive_of_two_files_is_refused(tmp_path):

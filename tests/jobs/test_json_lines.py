@@ -247,6 +247,10 @@ class TestWhere:
         assert data == [self.LINES[n].encode() for n in kept]
         assert len(refused) == (where != "day = 8")
 
+    def test_a_block_of_blank_lines_has_no_rows(self, tmp_path):
+        path = write_bytes(tmp_path / "a.jsonl", b'\n\n\n\n\n\n{"n":1}\n')
+        assert encode(path, block_bytes=3, where="n < 5")[0] == [b'{"n":1}']
+
 
 class TestJobs:
     def test_lines_reach_the_stream_as_they_are(self, publish, tmp_path, local_platform):

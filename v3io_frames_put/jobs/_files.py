@@ -125,6 +125,7 @@ class InputFile:
         rest, is_first, is_cut = b"", True, False
         with self.open() as raw:
             for chunk in self._read_chunks(raw, BLOCK_BYTES, encoding, errors):
+                position = raw.tell()  # the end of the text may close it
                 if is_cut and b"\n" not in chunk:
                     continue
                 rest += chunk.partition(b"\n")[2] if is_cut else chunk
@@ -132,13 +133,13 @@ class InputFile:
                     rest = rest.removeprefix(BYTE_ORDER_MARK)
                 is_first = is_cut = False
                 if end := rest.rfind(b"\n") + 1:
-                    yield Block(rest[:end], is_cut=False, position=raw.tell())
+                    yield Block(rest[:end], is_cut=False, position=position)
                     rest = rest[end:]
                 elif len(rest) > MAX_LINE_BYTES:
-                    yield Block(rest[:_KEPT_BYTES], is_cut=True, position=raw.tell())
+                    yield Block(rest[:_KEPT_BYTES], is_cut=True, position=position)
                     rest, is_cut = b"", True
             if rest:
-                yield Block(rest, is_cut=False, position=raw.tell())
+                yield Block(rest, is_cut=False, position=position)
 
     def _read_chunks(
         self, raw: pa.NativeFile, size: int, encoding: str | None, errors: str

@@ -92,7 +92,7 @@ class Where:
 
         table = pa.table([columns[name] for name in self.schema.names], self.schema)
         found = ds.dataset(table).scanner(columns={"keep": self.expression}).to_table()
-        return pa.concat_arrays(found.column("keep").chunks)
+        return found.column("keep").combine_chunks()
 
     def test_members(self, lines: pa.BinaryArray) -> tuple[dict[str, pa.Array], list[int]]:
         """Return the columns of tests for lines, and which lines are not objects."""
