@@ -40,7 +40,7 @@ TABLE = pa.table(
 
 def rows(text):
     where = Where(text, TABLE.schema)
-    columns = {name: TABLE.column(name).combine_chunks() for name in where.schema.names}
+    columns = {name: TABLE.column(name).combine_chunks() for name in where.columns}
     return [row for row, keep in enumerate(where.evaluate(columns).to_pylist()) if keep]
 
 
@@ -345,3 +345,11 @@ def test_a_folder_that_does_not_fit_its_type_is_refused(tmp_path):
     write_parquet(tmp_path / "day=x/0.parquet", n=[1])
     with pytest.raises(DataError, match="its folder day=x is not a value of int64"):
         read_rows(tmp_path, types={"day": "int64"})
+
+
+@pytest.mark.parametrize("where", ["a is not null", "not a is null", "a is not null and v = 2"])
+def test_whether_an_invalid_cell_is_null_is_open(tmp_path, where):
+    file = write_text(tmp_path / "a.csv", "a,v", "bad,2", "1,2", "1,2,3", ",2")
+    found = read_rows(file, types={"a": "int64"}, where=where)
+    assert found.places == [2, 3, 4]
+    assert set(found.invalid) == {0, 2}

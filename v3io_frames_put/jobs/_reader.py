@@ -32,7 +32,7 @@ from ._cast import merge_schemas
 from ._csv import CsvReader, Dialect
 from ._files import cast_partition, find_partition_types, hide_password, public_cause
 from ._formats import ArrowReader, JsonColumnsReader, LinesReader, ParquetReader, Reader, is_index
-from ._where import Where
+from ._where import FITS, Where
 
 if TYPE_CHECKING:
     from collections import deque
@@ -302,11 +302,13 @@ class FileTable:
         """Find the rows to keep; an invalid row stays if the condition cannot be decided."""
         where: Any = self.where
         tested, unsure = where.test_members(columns[LINE]) if where.tests else ({}, [])
-        unsure += [
-            row for row, cells in piece.invalid.items() if LINE in cells or where.columns & {*cells}
-        ]
-        mask = where.evaluate({**columns, **tested})
-        return pc.coalesce(mask, pa.array(np.isin(np.arange(len(mask)), unsure)))
+        rows, fits = np.arange(len(piece.rows)), {}
+        for name in where.columns:
+            bad = [row for row, cells in piece.invalid.items() if LINE in cells or name in cells]
+            fits[name + FITS] = pa.array(np.ones(len(rows), bool), mask=np.isin(rows, bad))
+            unsure += bad
+        mask = where.evaluate({**columns, **tested, **fits})
+        return pc.coalesce(mask, pa.array(np.isin(rows, unsure)))
 
 
 def _open(file: InputFile, make: Callable[[InputFile], Reader]) -> Reader:

@@ -48,6 +48,9 @@ _Value: TypeAlias = bool | int | Decimal | str  # of a literal
 _Test: TypeAlias = "Callable[[Any], bool | None]"  # of the value that a member has in a line
 _LOG: Final = logging.getLogger("v3io_frames_put")
 
+FITS: Final = "\nfits"
+"""Ends the name of a column that says which cells of another one fit: see `Where.evaluate`."""
+
 _TOKENS: Final = re.compile(
     r"""'(?:[^']|'')*' | "(?:[^"]|"")+" | `[^`]+` | [<>=!]=|<>|[<>=(),] | [^\s<>=!(),'"`]+ | \S""",
     re.VERBOSE,
@@ -87,10 +90,16 @@ class Where:
             raise ConfigError(f"where={text[:200]!r} cannot be evaluated: {error}") from error
 
     def evaluate(self, columns: Mapping[str, pa.Array]) -> pa.BooleanArray:
-        """Return for each row true, false, or null where it cannot be decided."""
+        """Return for each row true, false, or null where it cannot be decided.
+
+        A column with ``FITS`` after its name is null where the cell does not fit, otherwise
+        true; without one, all cells fit.
+        """
         import pyarrow.dataset as ds
 
-        table = pa.table([columns[name] for name in self.schema.names], self.schema)
+        fits = pa.repeat(True, len(next(iter(columns.values()))))  # noqa: FBT003 - Arrow's signature
+        cells = [columns.get(name, fits) for name in self.schema.names]
+        table = pa.table(cells, self.schema)
         found = ds.dataset(table).scanner(columns={"keep": self.expression}).to_table()
         return found.column("keep").combine_chunks()
 
@@ -157,7 +166,9 @@ class Where:
             return pc.field(column)
         dtype = self._read[name] = self._known.field(name).type
         if sign is ast.Is:
-            return pc.field(name).is_null()
+            # A cell that does not fit is null, too, but nobody knows what it should be.
+            self._read[name + FITS] = pa.bool_()
+            return pc.field(name).is_null() & pc.field(name + FITS)
         known = _cast(values, name, dtype)
         return _COMPARE.get(sign, _is_in)(pc.field(name), known if sign is ast.In else known[0])
 
