@@ -241,27 +241,25 @@ _WRITTEN: Final = (
 )
 
 
-def find_unwritable(dtype: pa.DataType) -> str | None:
-    """Return why a type has no JSON, and what to do; None: it has."""
-    if pt.is_struct(dtype):
-        names = [field.name for field in dtype]
+def check_writable(name: str, dtype: pa.DataType, part: pa.DataType) -> None:
+    """Raise UnsupportedType for a column where part of its type has no JSON."""
+    advice = None
+    if pt.is_struct(part):
+        names = [field.name for field in part]
         if len(set(names)) < len(names):
-            return "which names a field twice. Rename one"
-        if any("\0" in name for name in names):
-            return "which has a NUL in a field's name. Rename the field"
-    elif pt.is_map(dtype) and not layouts.is_text(dtype.key_type):
-        return "which has a map whose keys are not text. Cast them"
+            advice = "which names a field twice. Rename one"
+        elif any("\0" in name for name in names):
+            advice = "which has a NUL in a field's name. Rename the field"
+    elif pt.is_map(part) and not layouts.is_text(part.key_type):
+        advice = "which has a map whose keys are not text. Cast them"
     elif not (
-        pt.is_map(dtype)
-        or layouts.is_list(dtype)
-        or layouts.contains(dtype, *_WRITTEN, *_CONVERSIONS)
+        pt.is_map(part) or layouts.is_list(part) or layouts.contains(part, *_WRITTEN, *_CONVERSIONS)
     ):
-        return f"and {dtype} has no JSON form. Cast it, or leave the column out"
-    for number in range(dtype.num_fields):
-        advice = find_unwritable(dtype.field(number).type)
-        if advice is not None:
-            return advice
-    return None
+        advice = f"and {part} has no JSON form. Cast it, or leave the column out"
+    if advice is not None:
+        raise UnsupportedType(column=name, dtype=dtype, advice=advice)
+    for number in range(part.num_fields):
+        check_writable(name, dtype, part.field(number).type)
 
 
 def convert(array: pa.Array) -> pa.Array:
@@ -344,7 +342,7 @@ class JsonEncoder(Encoder):
         self.row_bytes = 0
         for column in columns:
             if column.type is not None:  # Python objects show their types only cell by cell
-                _check_writable(column.name, column.type)
+                check_writable(column.name, column.type, column.type)
             self.row_bytes += len(column.name) + CELL_BYTES
         self._encoding = encoding
         self._max_bytes = max_bytes
@@ -361,7 +359,7 @@ class JsonEncoder(Encoder):
             if not isinstance(values, pa.Array):
                 objects.append(column)
             elif column.type is None:  # pieces of objects may have types of their own
-                _check_writable(column.name, values.type)
+                check_writable(column.name, values.type, values.type)
         texts = self._encode_objects(objects, window, log) if objects else {}
         if texts:
             window = window.slice(0, len(next(iter(texts.values()))))
@@ -434,12 +432,6 @@ class JsonEncoder(Encoder):
             log.add(first_row + place, "UnencodableValue", _describe(name, "object", reason))
 
         return encode_cells(cells, self._encoding, reject)
-
-
-def _check_writable(name: str, dtype: pa.DataType) -> None:
-    odd = find_unwritable(dtype)
-    if odd is not None:
-        raise UnsupportedType(column=name, dtype=dtype, advice=odd)
 
 
 def _describe(name: str, dtype: object, reason: str) -> str:
