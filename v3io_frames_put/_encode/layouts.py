@@ -337,6 +337,7 @@ def _invalid_leaves(column: pa.Array) -> Iterator[pa.Array]:
 # -- sizes -------------------------------------------------------------------------------------
 
 _OFFSET_BYTES: Final = 8  # at most, of what has no fixed width
+_SHORT_BYTES: Final = 64  # of a label: in all rows of a window, these are few
 _OFFSETS: Final = {
     pa.string(): np.int32,
     pa.binary(): np.int32,
@@ -349,13 +350,17 @@ def measure(array: pa.Array) -> int:
     """Return about how many bytes the values take in the plain layout."""
     dtype = array.type
     if pt.is_dictionary(dtype) or pt.is_run_end_encoded(dtype):
-        values, places = _find_labels(array)
-        if values.type not in _OFFSETS:
+        values = array.dictionary if pt.is_dictionary(dtype) else array.values
+        offsets = None
+        if values.type in _OFFSETS:
+            every = np.frombuffer(values.buffers()[1] or b"", _OFFSETS[values.type])
+            offsets = every[values.offset :][: len(values) + 1]
+        are_few = len(values) <= len(array)
+        if offsets is None or (are_few and np.diff(offsets).max(initial=0) <= _SHORT_BYTES):
             return len(array) * max(8, measure(values) // max(1, len(values)))
         # One may be much longer than most, and in every row.
-        given = to_numpy(places.drop_null()).astype(np.int64)
-        offsets = np.frombuffer(values.buffers()[1] or b"", _OFFSETS[values.type])[values.offset :]
-        lengths = offsets[given + 1] - offsets[given]
+        places = to_numpy(_find_labels(array)[1].drop_null()).astype(np.int64)
+        lengths = offsets[places + 1] - offsets[places]
         return int(lengths.sum()) + len(array) * _OFFSET_BYTES
     if pt.is_string_view(dtype) or pt.is_binary_view(dtype):  # their lengths begin 16-byte heads
         heads = np.frombuffer(array.buffers()[1], np.int32).reshape(-1, 4)

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
 MAX_ROWS: Final = 16_384  # of a window: fewer spend their time in calls, more spill the caches
-_CELLS_AT_ONCE: Final = 512  # Python objects between two looks at how much text there is
+_CELLS_AT_ONCE: Final = 1_024  # Python objects between two looks at how much text there is
 _SAMPLE_CELLS: Final = 32  # up to twice as many are measured; of fewer all
 _LONG_CELLS: Final = (str, bytes, bytearray, memoryview)  # Python objects that may be long
 _LOOK_BYTES: Final = 2**20  # of text at once, where only the type is asked for
