@@ -99,6 +99,15 @@ def test_the_password_of_a_url_is_not_told(scheme):
     assert "p@ss" not in str(raised.value)
 
 
+def test_a_secret_with_a_slash_is_not_told():
+    url = "s3://me:SEC/RET@bucket/x.csv?region=a"
+    with pytest.raises(ConfigError, match=r"'s3://me:\*\*\*@bucket/") as raised:
+        find_files(url)
+    shown = "".join(traceback.format_exception(raised.value))
+    assert "SEC" not in shown
+    assert "RET" not in shown
+
+
 @pytest.mark.parametrize("named", ["", "*.csv"])
 def test_a_name_that_is_not_utf_8_is_refused(tmp_path, named):
     write_text(tmp_path / "a.csv", "n", "1")
@@ -133,6 +142,8 @@ def test_a_link_beside_its_file_is_taken_once(tmp_path, caplog):
         ("https://h/x.csv?X-Goog-Signature=0af&k=1", "https://h/x.csv?X-Goog-Signature=***&k=1"),
         ("https://h/x.csv?design=a&sort_key=b", "https://h/x.csv?design=a&sort_key=b"),
         ("https://h/x.csv?a=1&api_key=b&token=c", "https://h/x.csv?a=1&api_key=***&token=***"),
+        ("https://h/x.csv?sas_token=b&code=c", "https://h/x.csv?sas_token=***&code=***"),
+        ("az://h/x?account_key=b&client_secret=c", "az://h/x?account_key=***&client_secret=***"),
         ("HTTPS://tok@h/x.csv", "HTTPS://***@h/x.csv"),
         ("https://[::1]:8080/a@b.csv", "https://[::1]:8080/a@b.csv"),
         ("in/x?sig=1.csv", "in/x?sig=1.csv"),
@@ -175,6 +186,12 @@ def test_a_file_over_http_has_one_name_without_the_password(
         assert "s3cret" not in shown
 
 
+def test_a_query_is_no_wildcard(tmp_path, serve_folder, require_module):
+    require_module("aiohttp")
+    with pytest.raises(ConfigError, match="there is no such file"):
+        find_files(f"{serve_folder(tmp_path)}/a.csv?sig=1")
+
+
 def test_links_are_followed_but_in_no_circle(tmp_path, caplog):
     write_text(tmp_path / "lake/a/1.csv", "n", "1")
     write_text(tmp_path / "other/2.csv", "n", "2")
@@ -196,6 +213,9 @@ def test_markers_are_left_out_of_globs_unless_they_are_asked_for(root, caplog):
     assert names(root, f"{root}/a/*") == ["a/10.csv", "a/2.csv", "a/k=1/x.jsonl.gz"]
     write_text(root / "a/_extra.csv", "n")
     assert names(root, f"{root}/a/_*.csv") == ["a/_extra.csv"]
+    write_text(root / "a/_log/1.csv", "n")
+    assert names(root, f"{root}/**/*.csv", f"{root}/a/*") == names(root, root / "a")
+    assert names(root, f"{root}/**/_log/*.csv") == ["a/_log/1.csv"]
     write_text(root / "a/readme.md", "n")
     find_files(f"{root}/a/*")
     assert "readme.md is left out" in caplog.text

@@ -62,8 +62,8 @@ _SECRETS: Final = [
 ]
 _URL: Final = re.compile(r"\w://\S+")
 _SIGNATURE: Final = re.compile(
-    r"([?&#](?:sig|(?:[\w-]+-)?signature|[\w-]+-security-token|(?:access_|api_)?(?:token|key)"
-    r"|accesskey|password)=)[^&\s'\"]+",
+    r"([?&#](?:[\w-]*(?:token|secret|signature|passw(?:or)?d|pwd|jwt"
+    r"|(?:access|account|api|secret)[_-]?key)|key|sig|auth|code)=)[^&\s'\"]+",
     re.IGNORECASE,
 )
 
@@ -288,16 +288,19 @@ def _list(filesystem: Any, path: str, shown: str) -> tuple[list[Any], str]:
             f"{shown!r} is a named pipe or a device, which can be read only once. Send it to "
             f"standard input, and name {STDIN} with input_format."
         )
-    if not glob.has_magic(path):
+    if not glob.has_magic(_path_of(path)):
         raise ConfigError(f"{shown!r}: there is no such file. Check the path.")
-    marked = PurePosixPath(path).name[0] in "._"  # asked for by name
+    root = _fixed_part(path)
+    asked = [part for part in path.split("/") if part.startswith((".", "_"))]
     infos: list[Any] = []
     for match in filesystem.get_file_info(_glob(filesystem, path)):
+        if _is_marked(match.path, root, asked):
+            continue
         if match.type == fs.FileType.Directory:
             infos += _walk(filesystem, match.path)
-        elif marked or match.base_name[0] not in "._":
+        else:
             infos.append(match)
-    return infos, _fixed_part(path)
+    return infos, root
 
 
 def _walk(filesystem: Any, folder: str, above: tuple[str, ...] = ()) -> Iterator[Any]:
@@ -305,7 +308,7 @@ def _walk(filesystem: Any, folder: str, above: tuple[str, ...] = ()) -> Iterator
     is_local = _is_local(filesystem)  # only there are links; others list all folders at once
     above = (*above, os.path.realpath(folder))
     for info in filesystem.get_file_info(fs.FileSelector(folder, recursive=not is_local)):
-        if any(part[0] in "._" for part in _below(info.path, folder).parts):
+        if _is_marked(info.path, folder):
             continue
         if info.type != fs.FileType.Directory:
             yield info
@@ -313,6 +316,12 @@ def _walk(filesystem: Any, folder: str, above: tuple[str, ...] = ()) -> Iterator
             _LOG.warning("%s is left out: it leads back to a folder above it", info.path)
         elif is_local:
             yield from _walk(filesystem, info.path, above)
+
+
+def _is_marked(path: str, folder: str, asked: Sequence[str] = ()) -> bool:
+    """Whether a name below a folder begins with a dot or an underscore that is not asked for."""
+    marked = [part for part in _below(path, folder).parts if part[0] in "._"]
+    return not all(any(fnmatch.fnmatchcase(part, one) for one in asked) for part in marked)
 
 
 def kind_of(path: str | os.PathLike[str]) -> Kind | None:
@@ -346,15 +355,18 @@ def _is_local(filesystem: Any) -> bool:
 
 def _locate(named: str, shown: str) -> tuple[Any, str, str]:
     """Return the file system of a path or URL, its path there, and the scheme of the URL."""
-    scheme, is_url, rest = named.partition("://")
+    scheme, is_url, _ = named.partition("://")
     if not is_url:
         path = PurePosixPath(os.path.abspath(os.path.expanduser(named))).as_posix()  # noqa: PTH100, PTH111 - keeps symlinks
         return fs.LocalFileSystem(), path, ""
     try:
         if scheme in _OF_ARROW:
             query = urlsplit(named).query
-            root, _, below = rest.removesuffix(f"?{query}").partition("/")  # may have wildcards
-            remote, base = fs.FileSystem.from_uri(f"{scheme}://{root}/?{query}")
+            secret = _SECRETS[0].search(named)  # which may have a slash
+            start = secret.end() if secret else len(f"{scheme}://")
+            root, _, below = named[start:].removesuffix(f"?{query}").partition("/")
+            remote, base = fs.FileSystem.from_uri(f"{named[:start]}{root}/?{query}")
+            # What is below may have wildcards.
             path = "/".join(part for part in (base.strip("/"), below) if part)
             return remote, path, f"{scheme}://"
         if scheme == "v3io":
