@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import math
 from decimal import Decimal
 
 import pyarrow as pa
@@ -103,3 +105,49 @@ def test_types_make_text_of_bytes_and_floats_of_decimals(tmp_path):
     )
     assert found.rows == [{"b": "x", "d": 1.1}, {"b": None, "d": None}]
     assert list(found.invalid) == [1]
+
+
+NOON = dt.datetime(2026, 11, 22, 12)
+MIDNIGHT = dt.datetime(2026, 11, 22)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "good", "bad"),
+    [
+        ("decimal128(10,2)", pa.array([1.25, 0.1, -3.0]), pa.array([1.239, 1e300, math.nan])),
+        ("float", pa.array([1.25, 0.1, 1e30]), pa.array([0.123456789012, 1e300])),
+        ("float", pa.array([Decimal("1.239")]), pa.array([Decimal("16777217.001")])),
+        ("double", pa.array([Decimal("0.30")]), pa.array([Decimal("1.2345678901234567891")])),
+        ("date32", pa.array([MIDNIGHT]), pa.array([NOON])),
+        ("date32", pa.array([[MIDNIGHT]]), pa.array([[MIDNIGHT, NOON]])),
+    ],
+)
+def test_types_change_no_value(tmp_path, dtype, good, bad):
+    wanted = read_types({"c": dtype})["c"]
+    if pa.types.is_list(good.type):
+        wanted = pa.list_(wanted)
+    for cells, count in ((good, 0), (bad, len(bad))):
+        file = write_parquet(tmp_path / "a.parquet", c=cells)
+        found = read_rows(file, types={"c": wanted})
+        assert len(found.invalid) == count
+        assert all(row["c"] is not None for row in found.rows[count:])
+
+
+def test_a_float_that_is_no_number_keeps_it(tmp_path):
+    file = write_parquet(tmp_path / "a.parquet", c=[math.nan, math.inf, None])
+    assert not read_rows(file, types={"c": "float"}).invalid
+
+
+@pytest.mark.parametrize(
+    ("cell", "dtype"),
+    [
+        (5, "bool"),
+        (1e300, "bool"),
+        (NOON, "time64[us]"),
+        (NOON.replace(tzinfo=dt.timezone.utc), "timestamp[us]"),
+        (NOON.replace(tzinfo=dt.timezone.utc), "date32"),
+    ],
+)
+def test_types_that_would_lose_what_a_value_says_are_refused(tmp_path, cell, dtype):
+    with pytest.raises(DataError, match="cannot become"):
+        read_rows(write_parquet(tmp_path / "a.parquet", c=[cell]), types={"c": dtype})

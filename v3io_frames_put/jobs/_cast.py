@@ -212,6 +212,35 @@ def _reshape(array: pa.Array, dtype: pa.DataType) -> pa.Array:
         keys, items = pairs.flatten().flatten()
         cast = (_reshape(keys, dtype.key_type), _reshape(items, dtype.item_type))
         return rebuild_map(pairs, *cast).cast(dtype)
-    if is_text(array.type) and is_bytes(dtype):  # text is sent as it is, bytes as Base64
+    if _is_refused(array.type, dtype):
         raise pa.ArrowNotImplementedError(f"{array.type} to {dtype}")
-    return array.cast(dtype)
+    is_real = _is_real(array.type) and _is_real(dtype)
+    if is_real and promote(array.type, dtype) != dtype:
+        # As they are written, so that 0.1 is 0.1 in any type; Arrow would round some.
+        cast = array.cast(pa.string()).cast(dtype)
+        back = cast.cast(pa.string()).cast(array.type)
+    elif pt.is_timestamp(array.type) and pt.is_date(dtype):
+        cast = array.cast(dtype)
+        back = cast.cast(array.type)
+    else:
+        return array.cast(dtype)
+    differs = pc.not_equal(back, array)
+    if pt.is_floating(array.type):
+        differs = pc.and_not(differs, pc.is_nan(array))
+    if pc.any(differs).as_py():
+        raise pa.ArrowInvalid(f"{dtype} has other values")
+    return cast
+
+
+def _is_real(dtype: pa.DataType) -> bool:
+    return pt.is_floating(dtype) or pt.is_decimal(dtype)
+
+
+def _is_refused(own: pa.DataType, dtype: pa.DataType) -> bool:
+    """Return whether Arrow casts between two types, but to other values."""
+    if pt.is_timestamp(own) and pt.is_temporal(dtype):
+        loses_zone = own.tz is not None and getattr(dtype, "tz", None) is None
+        return pt.is_time(dtype) or loses_zone
+    if pt.is_boolean(dtype):
+        return pt.is_integer(own) or _is_real(own)
+    return is_text(own) and is_bytes(dtype)  # text is sent as it is, bytes as Base64
