@@ -14,6 +14,7 @@ from tests.internals import RowReader, check_failed_rows
 from tests.jobs.conftest import read_table, write_parquet, write_text
 from v3io_frames_put import ConfigError, Interrupted, PartialFailure, StreamNotFound, jobs
 from v3io_frames_put.errors import PutRecordsError
+from v3io_frames_put.jobs._files import find_files
 from v3io_frames_put.jobs._reader import FileTable
 from v3io_frames_put.local import faults
 
@@ -272,3 +273,25 @@ def test_rows_of_batches_are_taken_in_any_number(batches, counts):
 
 def nulls(schema, count):
     return pa.record_batch([pa.nulls(count, dtype) for dtype in schema.types], schema=schema)
+
+
+def test_cells_of_a_column_line_are_not_taken_for_json(publish, tmp_path, failed, sent):
+    file = write_text(tmp_path / "a.csv", "line", "x" * 300, "hall")
+    with pytest.raises(PartialFailure):
+        publish(file, partition_key="line", failed=failed)
+    assert publish(failed).counts["stored"] == 1
+    assert sorted(map(len, (row["line"] for row in sent()))) == [4, 300]
+
+
+def test_marks_in_text_reject_a_row_until_they_are_cleared(publish, tmp_path):
+    lines = ['{"a":1,"__v3io_invalid":{"b":"x"}}', '{"a":2,"__v3io_invalid":null}', '{"a":3}']
+    file = write_text(tmp_path / "a.jsonl", *lines)
+    for options, stored in (({"format": "arrow"}, 2), ({}, 1)):
+        results = publish(file, on_error="return", **options)
+        assert results.counts["stored"] == stored
+
+
+def test_a_column_that_a_run_began_without_is_noted(tmp_path):
+    file = write_parquet(tmp_path / "a.parquet", a=[1], late=[2])
+    table = FileTable(find_files([file]), {}, agreed=pa.schema([("a", pa.int64())]))
+    assert table.notes == [f"{file}: column 'late' is not sent: the run began without it"]

@@ -390,3 +390,19 @@ class TestColumns:
                 continue
             for name, value in one.items():
                 assert row[name] == value or isinstance(value, (dict, list))
+
+
+def test_an_array_among_objects_is_rejected_alone(tmp_path):
+    found = read_rows(write_text(tmp_path / "a.jsonl", "[1]", '{"a":1}'))
+    assert list(found.invalid) == [0]
+    assert [row["a"] for row in found.rows] == [None, 1]
+
+
+@pytest.mark.filterwarnings("default::v3io_frames_put.UnstoredRowsWarning")
+def test_a_late_member_that_nobody_asked_for_rejects_nothing(publish, tmp_path):
+    lines = ['{"a":1}'] * 3 + ['{"a":2,"z":3}']
+    file = write_text(tmp_path / "a.jsonl", *lines)
+    with read_by(10):
+        for columns, stored in ((["a"], 4), (None, 3)):
+            results = publish(file, format="arrow", columns=columns, on_error="return")
+            assert results.counts["stored"] == stored

@@ -6,10 +6,11 @@ import datetime as dt
 import math
 from decimal import Decimal
 
+import pandas as pd
 import pyarrow as pa
 import pytest
 
-from tests.jobs.conftest import read_rows, write_parquet
+from tests.jobs.conftest import read_rows, write_parquet, write_text
 from v3io_frames_put import ConfigError, DataError
 from v3io_frames_put.jobs._cast import merge_schemas, promote, read_types
 
@@ -151,3 +152,17 @@ def test_a_float_that_is_no_number_keeps_it(tmp_path):
 def test_types_that_would_lose_what_a_value_says_are_refused(tmp_path, cell, dtype):
     with pytest.raises(DataError, match="cannot become"):
         read_rows(write_parquet(tmp_path / "a.parquet", c=[cell]), types={"c": dtype})
+
+
+def test_an_index_of_one_file_alone_is_a_column(tmp_path):
+    frame = pd.DataFrame({"v": [1]}, index=pd.Index([7], name="id"))
+    frame.to_parquet(tmp_path / "0.parquet")
+    assert read_rows(tmp_path).table.index == ["id"]
+    write_parquet(tmp_path / "1.parquet", v=[2], id=[8])
+    assert read_rows(tmp_path).table.index == []
+
+
+def test_types_of_members_that_come_later_are_checked_first(tmp_path):
+    file = write_text(tmp_path / "a.jsonl", '{"a":1}')
+    with pytest.raises(DataError, match=r"'late' is string, which cannot become duration\[s\]"):
+        read_rows(file, types={"late": "duration[s]"})

@@ -36,6 +36,9 @@ from ..errors import ConfigError, DataError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+HOLDS: Final = b"v3io_holds"
+"""Metadata that marks columns, also in a file of failed rows: index, json-lines or cells."""
+
 _ZONED: Final = re.compile(r"timestamp\[(s|ms|us|ns), *(?:tz=)?([\w/+:-]+)\]")
 _DECIMAL: Final = re.compile(r"decimal(128|256)?\((\d+), *(-?\d+)\)")
 
@@ -90,7 +93,7 @@ def merge_schemas(
             if own.name.startswith(INTERNAL):
                 continue
             dtype = plain_type(types.get(own.name, own.type))
-            known = merged.get(own.name, pa.field(own.name, dtype))
+            known = merged.get(own.name, own.with_type(dtype))
             both = promote(known.type, dtype)
             if both is None:
                 raise DataError(
@@ -99,6 +102,8 @@ def merge_schemas(
                     f"apart."
                 )
             metadata = {**(known.metadata or {}), **(own.metadata or {})}  # names extension types
+            if holds(known) != holds(own):  # an index here is a column there
+                del metadata[HOLDS]
             merged[own.name] = pa.field(own.name, both, metadata=metadata)
     return pa.schema(list(merged.values()))
 
@@ -112,6 +117,11 @@ def promote(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
         return None
     is_exact = contains(one, pt.is_decimal) or contains(other, pt.is_decimal)
     return None if is_exact and not contains(both, pt.is_decimal) else both
+
+
+def holds(own: pa.Field) -> bytes | None:
+    """Return what a column holds, if it is marked."""
+    return (own.metadata or {}).get(HOLDS)
 
 
 # -- cells ------------------------------------------------------------------------------
@@ -233,14 +243,14 @@ def _reshape(array: pa.Array, dtype: pa.DataType) -> pa.Array:
 
 
 def _is_real(dtype: pa.DataType) -> bool:
-    return pt.is_floating(dtype) or pt.is_decimal(dtype)
+    return bool(pt.is_floating(dtype) or pt.is_decimal(dtype))
 
 
 def _is_refused(own: pa.DataType, dtype: pa.DataType) -> bool:
     """Return whether Arrow casts between two types, but to other values."""
     if pt.is_timestamp(own) and pt.is_temporal(dtype):
         loses_zone = own.tz is not None and getattr(dtype, "tz", None) is None
-        return pt.is_time(dtype) or loses_zone
+        return loses_zone or bool(pt.is_time(dtype))
     if pt.is_boolean(dtype):
-        return pt.is_integer(own) or _is_real(own)
+        return bool(pt.is_integer(own)) or _is_real(own)
     return is_text(own) and is_bytes(dtype)  # text is sent as it is, bytes as Base64

@@ -22,7 +22,7 @@ from .._encode.columns import INTERNAL
 from .._encode.json_lines import LINE, parse_lines
 from .._encode.sources import split_index
 from ..errors import DataError
-from ._cast import cast_cells, try_cast
+from ._cast import HOLDS, cast_cells, holds, try_cast
 from ._files import MAX_LINE_BYTES
 from ._where import Where
 
@@ -38,23 +38,19 @@ _BATCH_BYTES: Final = 8 << 20
 _BUFFER_BYTES: Final = 1 << 18
 _SHOWN: Final = 60  # characters of a cell
 _MAGIC: Final = b"ARROW1"  # of the file format; a stream begins with its schema
-_HOLDS: Final = b"v3io_holds"  # metadata of columns, also in a file of failed rows
-_INDEX: Final = {_HOLDS: b"index"}
+_INDEX: Final = {HOLDS: b"index"}
 _BLANKS: Final = " \t\r\n"  # white space of JSON
 _OBJECT: Final = msgspec.json.Decoder(dict[str, Any])
+_ARRAY: Final = msgspec.json.Decoder(list[Any])
 _MEMBERS: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
-LINE_FIELD: Final = pa.field(LINE, pa.binary(), metadata={_HOLDS: b"json-lines"})
+LINE_FIELD: Final = pa.field(LINE, pa.binary(), metadata={HOLDS: b"json-lines"})
 """The column of lines that are sent as they are."""
 
 
 def is_index(own: pa.Field) -> bool:
     """Return whether a column is the index of a pandas frame."""
-    return _holds(own) == _INDEX[_HOLDS]
-
-
-def _holds(own: pa.Field) -> bytes | None:
-    return (own.metadata or {}).get(_HOLDS)
+    return holds(own) == _INDEX[HOLDS]
 
 
 @dataclass(slots=True)
@@ -160,7 +156,12 @@ class _TypedReader(Reader):
         # A copy of failed rows by another program has no metadata.
         data = [name for name in columns if not name.startswith(INTERNAL)]
         is_alone = data == [LINE] and len(data) < len(columns)
-        self.is_lines = is_alone or any(_holds(own) == b"json-lines" for own in stored)
+        if is_alone:
+            line = stored.field(LINE)
+            is_alone = holds(line) is None and (
+                layouts.is_text(line.type) or layouts.is_bytes(line.type)
+            )
+        self.is_lines = is_alone or any(holds(own) == b"json-lines" for own in stored)
         if self.is_lines:
             self.schema = self.schema.set(self.schema.get_field_index(LINE), LINE_FIELD)
 
@@ -331,7 +332,11 @@ class LinesReader(Reader):
         self._learn(self._read_sample()[0])
 
     def _learn(self, sample: pa.BinaryArray) -> None:
-        if len(sample) and sample[0].as_py().startswith(b"["):
+        if not len(sample) or not sample[0].as_py().startswith(b"["):
+            return
+        [whole], _ = parse_lines(_ARRAY, sample[:1])
+        objects, _ = parse_lines(_OBJECT, sample)
+        if whole is None or not any(one is not None for one in objects):
             raise DataError(
                 "a JSON array; expected one object a line. Convert it, for example by: jq -c '.[]'"
             )
@@ -349,7 +354,16 @@ class LinesReader(Reader):
 
     def pieces(self, _names: Sequence[str], _schema: pa.Schema) -> Iterator[Piece]:
         """Yield the lines that hold anything, without surrounding white space."""
-        return self._read()
+        for piece in self._read():
+            lines = piece.columns[LINE]
+            if INTERNAL.encode() in (lines.buffers()[2] or pa.py_buffer(b"")).to_pybytes():
+                rows, _ = parse_lines(_MEMBERS, lines)
+                for number, row in enumerate(rows):
+                    ours = [name for name in row or () if name.startswith(INTERNAL)]
+                    if ours and number not in piece.invalid:
+                        text = lines[number].as_py()
+                        piece.reject_row(number, text, f"members {ours}, which are never sent")
+            yield piece
 
     def _read(self) -> Iterator[Piece]:
         first = 1
@@ -383,7 +397,10 @@ class JsonColumnsReader(LinesReader):
 
     is_lines = False
 
-    def __init__(self, file: InputFile, types: Mapping[str, pa.DataType]) -> None:
+    def __init__(
+        self, file: InputFile, types: Mapping[str, pa.DataType], *, is_whole: bool
+    ) -> None:
+        self._is_whole = is_whole  # whether a member without a column may not be left out
         self._of_any_type = set(types)  # columns that take any value, if they are text
         super().__init__(file)
 
@@ -406,7 +423,7 @@ class JsonColumnsReader(LinesReader):
             lines = piece.columns[LINE]
             rows, _ = parse_lines(_MEMBERS, lines)
             for number, row in enumerate(rows):
-                unknown = row and row.keys() - known
+                unknown = self._is_whole and row and row.keys() - known
                 if row is not None and not unknown:
                     continue
                 reason = "not a JSON object"

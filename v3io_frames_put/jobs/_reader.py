@@ -24,11 +24,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pt
 
+from .._encode.columns import INTERNAL
 from .._encode.json_lines import FILE, FILE_ROW, LINE, LineSource
 from .._encode.layouts import DETAIL, INVALID, plain_type
 from .._encode.sources import StreamSource
 from ..errors import ColumnNotFound, ConfigError, DataError
-from ._cast import merge_schemas
+from ._cast import HOLDS, holds, merge_schemas
 from ._csv import CsvReader, Dialect
 from ._files import cast_partition, find_partition_types, hide_password, public_cause
 from ._formats import ArrowReader, JsonColumnsReader, LinesReader, ParquetReader, Reader, is_index
@@ -50,6 +51,7 @@ INTERNAL_FIELDS: Final = (
     pa.field(FILE_ROW, pa.int64()),
     pa.field(DETAIL, pa.string()),
 )
+_CLEARED: Final = (b"null", b"{}", b"[]")  # marks in JSON
 _RELEASE_ROWS: Final = 8_192
 _UNREADABLE: Final = (OSError, EOFError, pa.ArrowException, DataError, ValueError, csv.Error)
 
@@ -65,16 +67,18 @@ class FileTable:
         *,
         dialect: Dialect | None = None,
         as_lines: bool = False,  # whether JSON Lines are sent as they are
+        is_whole: bool = True,  # whether all columns are sent
         agreed: pa.Schema | None = None,  # of a run that has begun, whatever the files say
     ) -> None:
         self.files, self._types = list(files), types
         csv_reader = partial(CsvReader, types=types, dialect=dialect or Dialect())
+        json_columns = partial(JsonColumnsReader, types=types, is_whole=is_whole)
         formats: dict[str, Callable[[InputFile], Reader]] = {
             "parquet": partial(ParquetReader, where=where),
             "arrow": ArrowReader,
             "csv": csv_reader,
             "tsv": csv_reader,
-            "json": LinesReader if as_lines else partial(JsonColumnsReader, types=types),
+            "json": LinesReader if as_lines else json_columns,
         }
         self._readers = [_open(file, formats[file.kind]) for file in self.files]
         if self._readers[0].error is not None:
@@ -125,6 +129,10 @@ class FileTable:
             own += [pa.field(name, folders[name]) for name in reader.file.partitions]
             schemas.append((reader.file.name, pa.schema(own)))
         schema = merge_schemas(schemas, self._types)
+        if not self.is_lines and LINE in schema.names and holds(schema.field(LINE)) is None:
+            line = schema.field(LINE)  # which, alone in failed rows, would be taken for JSON
+            line = line.with_metadata({**(line.metadata or {}), HOLDS: b"cells"})
+            schema = schema.set(schema.get_field_index(LINE), line)
         for name, dtype in self._types.items():
             if name not in schema.names:
                 if not any(isinstance(reader, JsonColumnsReader) for reader in self._readers):
@@ -144,17 +152,23 @@ class FileTable:
         for name in reader.file.partitions:
             if name in self.schema.names:
                 cast_partition(reader.file, name, self.schema.field(name).type)
-        for own in reader.schema:
-            if own.name in reader.file.partitions or own.name not in self.schema.names:
+        names = set(reader.schema.names)
+        if isinstance(reader, JsonColumnsReader):
+            names |= self._types.keys()  # members that later lines may have
+        for name in sorted(names - reader.file.partitions.keys()):
+            if name not in self.schema.names:
+                if not name.startswith(INTERNAL):
+                    note = f"column {name!r} is not sent: the run began without it"
+                    reader.notes.append(note)
                 continue
-            dtype = self.schema.field(own.name).type
-            given = pa.string() if reader.is_text else plain_type(own.type)
+            dtype = self.schema.field(name).type
+            given = pa.string() if reader.is_text else plain_type(reader.schema.field(name).type)
             cells = pa.nulls(1, pa.binary() if reader.is_text else given)
             try:
-                reader.cast(own.name, cells, dtype)
+                reader.cast(name, cells, dtype)
             except (pa.ArrowException, ValueError):
                 raise DataError(
-                    f"{reader.file.name}: column {own.name!r} is {given}, which cannot become "
+                    f"{reader.file.name}: column {name!r} is {given}, which cannot become "
                     f"{dtype}. Correct types, or publish the file apart."
                 ) from None
 
@@ -266,9 +280,10 @@ class FileTable:
         count = len(piece.rows)
         if INVALID in piece.columns:  # a file of failed rows has marks, until they are cleared
             for row, cells in enumerate(piece.columns[INVALID].to_pylist()):
-                if cells:
-                    is_map = isinstance(cells, list)
-                    piece.invalid[row] = dict(cells) if is_map else {INVALID: str(cells)}
+                if isinstance(cells, list) and cells:
+                    piece.invalid[row] = dict(cells)
+                elif cells and cells not in _CLEARED:
+                    piece.invalid[row] = {INVALID: reader.show(piece.columns[INVALID][row])}
         columns = {name: self._take_column(reader, piece, name) for name in wanted}
         invalid, details = pa.nulls(count, _CELLS.type), pa.nulls(count, pa.string())
         if piece.invalid:

@@ -86,6 +86,7 @@ class JobOptions:
             self.where,
             dialect=self.dialect,
             as_lines=rows.format == "json",
+            is_whole=rows.columns is None,
             agreed=agreed,
         )
         columns = rows.columns
