@@ -247,12 +247,35 @@ class TestWhere:
         assert data == [self.LINES[n].encode() for n in kept]
         assert len(refused) == (where != "day = 8")
 
+    @pytest.mark.parametrize(
+        ("where", "kept"), [("n < 5", [0, 2]), ("n > 5", [1]), ("n is not null", [0, 1, 2, 3])]
+    )
+    def test_numbers_that_no_float_holds_compare(self, tmp_path, where, kept):
+        lines = ['{"n":1}', '{"n":1e400}', '{"n":-1e400}', '{"n":[1e400]}']
+        data, _, refused = encode(write_text(tmp_path / "a.jsonl", *lines), where=where)
+        assert data == [lines[number].encode() for number in kept]
+        assert not refused
+
     def test_a_block_of_blank_lines_has_no_rows(self, tmp_path):
         path = write_bytes(tmp_path / "a.jsonl", b'\n\n\n\n\n\n{"n":1}\n')
         assert encode(path, block_bytes=3, where="n < 5")[0] == [b'{"n":1}']
 
 
 class TestJobs:
+    @pytest.mark.parametrize("lines", [[], [" ", ""]])
+    def test_a_file_without_lines_has_any_member(self, publish, tmp_path, lines):
+        path = write_text(tmp_path / "a.jsonl", *lines)
+        assert publish(path, where="n < 5", partition_key="user").rows == 0
+
+    @pytest.mark.parametrize(
+        "option", [{"where": '`a"b` = 1'}, {"partition_key": 'a"b'}, {"columns": ["a\nb"]}]
+    )
+    def test_a_member_that_no_decoder_takes_is_refused(self, publish, tmp_path, option):
+        path = write_text(tmp_path / "a.jsonl", '{"a\\"b":1,"a\\nb":2}')
+        name = next(iter(option))
+        with pytest.raises(ConfigError, match=f"{name}: the member 'a.*cannot be read"):
+            publish(path, **option)
+
     def test_lines_reach_the_stream_as_they_are(self, publish, tmp_path, local_platform):
         lines = ['{"b":2,  "a":1.0}', '{"a":[1,"x"]}', '{"geometry":{"a":[[0.0,1]]}}']
         publish(write_text(tmp_path / "a.jsonl", *lines))

@@ -34,6 +34,7 @@ TABLE = pa.table(
         "price": pa.array([Decimal("1.10"), Decimal("2.20"), None, Decimal("4.40")]),
         "two words": [10, 20, 30, 40],
         'a"b': [7, 7, 8, 8],
+        "nothing": pa.nulls(4),
     }
 )
 
@@ -66,6 +67,9 @@ def rows(text):
         ("day >= '2026-11-21'", [2, 3]),
         ("at < '2026-11-22 03:00:00'", [0, 1]),
         ("at < '2026-11-22T03:00:00+01:00'", [0]),
+        ("at < '2026-11-22T03:00+01'", [0]),
+        ("at > '2026-11-22' and at not in ('2026-11-22 01:00', '2026-11-22T02:00Z')", [2, 3]),
+        ("nothing = 1 or not nothing in ('a', 2) or n = 3", [2]),
         ("code = 'u'", [0, 2]),
         ("price > 2", [1, 3]),
         ("price in (1.1, 2.2)", [0, 1]),
@@ -130,6 +134,7 @@ def test_names_the_columns_it_reads():
         ("n = 2.5", "2.5 is not a value of column 'n', which is int64"),
         ("n < 99999999999999999999", "is not a value of column 'n'"),
         ("price = 1.005", "1.005 is not a value of column 'price'"),
+        ("n = " + "1" * 5_000, "1 has too many digits"),
         ("b = 1", "1 is not a value of column 'b', which is bool"),
         ("day = 'soon'", "soon is not a value of column 'day', which is date32"),
         ("n in (s)", "s is not a number or 'text'"),

@@ -206,15 +206,15 @@ def _as_column(values: list[Any], option: str) -> pa.Array | np.ndarray:
         except OverflowError:
             pass
     if msgspec.Raw in types:
-        return _as_column([_decode(bytes(value)) for value in values], option)
+        return _as_column([decode_member(bytes(value)) for value in values], option)
     objects = np.empty(len(values), object)
     objects[:] = values
     return objects
 
 
-def _decode(text: bytes) -> Any:
+def decode_member(text: bytes) -> Any:
     """Return the value of a member; a number that no float holds is infinite."""
     try:
         return msgspec.json.decode(text) if text else None
     except msgspec.DecodeError:
-        return math.inf
+        return -math.inf if text.startswith(b"-") else math.inf

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import csv
 import logging
+import re
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -52,6 +53,7 @@ INTERNAL_FIELDS: Final = (
     pa.field(DETAIL, pa.string()),
 )
 _CLEARED: Final = (b"null", b"{}", b"[]")  # marks in JSON
+_ESCAPED: Final = re.compile(r'[\x00-\x1f"\\]').search  # msgspec takes no such members
 _RELEASE_ROWS: Final = 8_192
 _UNREADABLE: Final = (OSError, EOFError, pa.ArrowException, DataError, ValueError, csv.Error)
 
@@ -179,14 +181,21 @@ class FileTable:
         """
         if not self.is_lines:
             return
-        seen, is_whole = set(self.schema.names) - {LINE}, True
+        seen = beside = {*self.schema.names} - {LINE}
+        is_whole = True
+        for name in named.keys() - seen:
+            if _ESCAPED(name):
+                raise ConfigError(
+                    f"{named[name]}: the member {name!r} cannot be read, since its name has a "
+                    f"quote, a backslash or a control character. Rename it, or leave it out."
+                )
         for reader in self._readers:
             if named.keys() <= seen or not isinstance(reader, LinesReader):
                 return  # of failed rows, only reading all of them would show
             members, is_all = reader.members()
             seen, is_whole = seen | members, is_whole and is_all
         for name in sorted(named.keys() - seen):
-            if is_whole:
+            if is_whole and seen != beside:
                 raise ColumnNotFound(name, option=named[name], available=sorted(seen))
             _LOG.warning("no line of the first megabyte has the member %r", name)
 

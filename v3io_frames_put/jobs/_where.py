@@ -34,7 +34,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pt
 
-from .._encode.json_lines import parse_lines
+from .._encode.json_lines import decode_member, parse_lines
 from ..errors import ColumnNotFound, ConfigError
 from ._cast import cast_text
 from ._files import cast_partition, find_partition_types
@@ -63,7 +63,6 @@ _COMPARE: Final[dict[type[ast.cmpop], Any]] = {
     ast.LtE: operator.le, ast.Gt: operator.gt, ast.GtE: operator.ge,
 }  # fmt: skip
 _JSON_TYPES: Final = {bool: bool, str: str, int: float, float: float, Decimal: float}
-_ZONE: Final = re.compile(r"(Z|[+-]\d\d:?\d\d)$")
 _MAX_TESTS: Final = 500  # Arrow's stack has no room for thousands: the process would die
 
 
@@ -107,12 +106,19 @@ class Where:
         """Return the columns of tests for lines, and which lines are not objects."""
         names = list(dict.fromkeys(name for name, _ in self.tests.values()))
         rename = {f"m{number}": name for number, name in enumerate(names)}
-        line = msgspec.defstruct("Line", [(field, Any, None) for field in rename], rename=rename)
-        rows, errors = parse_lines(msgspec.json.Decoder(line), lines)
+
+        def parse(kind: Any, missing: Any) -> tuple[list[Any], dict[int, Exception]]:
+            fields = [(field, kind, missing) for field in rename]
+            line = msgspec.defstruct("Line", fields, rename=rename)
+            return parse_lines(msgspec.json.Decoder(line), lines)
+
+        rows, errors = parse(Any, None)
+        if errors:  # also of objects with values that Python cannot hold
+            rows, errors = parse(msgspec.Raw, msgspec.Raw())
         columns = {}
         for column, (name, test) in self.tests.items():
             field = f"m{names.index(name)}"
-            values = [None if row is None else test(getattr(row, field)) for row in rows]
+            values = [None if row is None else test(_value(getattr(row, field))) for row in rows]
             columns[column] = pa.array(values, pa.bool_())
         return columns, list(errors)
 
@@ -169,6 +175,8 @@ class Where:
             # A cell that does not fit is null, too, but nobody knows what it should be.
             self._read[name + FITS] = pa.bool_()
             return pc.field(name).is_null() & pc.field(name + FITS)
+        if pt.is_null(dtype):  # whatever it is compared with
+            return pc.scalar(pa.scalar(None, pa.bool_()))
         known = _cast(values, name, dtype)
         return _COMPARE.get(sign, _is_in)(pc.field(name), known if sign is ast.In else known[0])
 
@@ -188,7 +196,18 @@ class Where:
             return token[1:-1].replace("''", "'")
         if not _NUMBER.fullmatch(token):
             self._fail(f"{token} is not a number or 'text' (DuckDB or pandas compare columns)")
-        return int(token) if token.lstrip("+-").isdigit() else Decimal(token)
+        try:
+            return int(token) if token.lstrip("+-").isdigit() else Decimal(token)
+        except (ValueError, ArithmeticError):
+            self._fail(f"{token:.60} has too many digits")
+
+
+def _value(member: Any) -> Any:
+    """Return the value of a member; of a list or an object that Python cannot hold, its text."""
+    if not isinstance(member, msgspec.Raw):
+        return member
+    text = bytes(member)
+    return text if text.startswith((b"[", b"{")) else decode_member(text)
 
 
 def _token(node: ast.expr) -> str:
@@ -202,10 +221,11 @@ def _cast(values: Sequence[_Value], name: str, dtype: pa.DataType) -> pa.Array:
     """Cast literals to the type of a column; text may be written for any type."""
     is_number = pt.is_integer(dtype) or pt.is_floating(dtype) or pt.is_decimal(dtype)
     texts = list(map(str, values))
-    if pt.is_timestamp(dtype) and dtype.tz:  # without a zone it is UTC
-        texts = [text if _ZONE.search(text) else f"{text}Z" for text in texts]
     try:
         cast, bad = cast_text(pa.array(texts), dtype)
+        if pt.is_timestamp(dtype) and dtype.tz:  # without a zone it is UTC
+            plain, has_zone = cast_text(pa.array(texts), pa.timestamp(dtype.unit))
+            cast, bad = pc.coalesce(cast, plain.cast(dtype)), bad & has_zone
     except pa.ArrowException:
         cast, bad = None, np.ones(len(texts), bool)
     for value, is_bad in zip(values, bad, strict=True):
