@@ -102,7 +102,7 @@ def _read_schema(schema: Any) -> tuple[Templates, list[str]]:
             f"frame sent."
         )
     elif not isinstance(schema, pa.Schema):  # by the protocol, a name would end at its NUL
-        schema = pa.schema(schema)
+        schema = pa.Schema._import_from_c_capsule(schema.__arrow_c_schema__())  # noqa: SLF001 - older Arrow has no other way
     return {field.name: field.type for field in schema}, list(schema.names)
 
 

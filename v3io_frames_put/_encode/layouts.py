@@ -260,7 +260,9 @@ def clear_nulls(array: pa.Array) -> pa.Array:
         below = [blank(below[0], np.repeat(nulls, array.type.list_size))]
     buffers = array.buffers()[: array.type.num_buffers]
     below = list(map(clear_nulls, below))
-    return pa.Array.from_buffers(array.type, len(array), buffers, children=below)
+    # The entries of a map may not be null: older Arrow goes by the count, which is not known else.
+    nulls_left = array.null_count
+    return pa.Array.from_buffers(array.type, len(array), buffers, nulls_left, children=below)
 
 
 def blank(array: pa.Array, mask: np.ndarray) -> pa.Array:
