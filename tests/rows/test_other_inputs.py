@@ -237,7 +237,7 @@ def test_a_later_cell_is_sent_as_it_is_or_not_at_all(dtype, later, fit, is_alone
     sent, rejected = read([empty, *parts])
     assert set(rejected) == set(range(len(later))) - set(fit)
     if isinstance(later, pa.Array):
-        fitting = later.take(pa.array(fit, pa.int64())).cast(dtype)
+        fitting = pa.array(later.take(pa.array(fit, pa.int64())).to_pylist(), dtype)
     else:
         fitting = pa.array([later[row] for row in fit], dtype)
     expected, _ = read(pa.table({"v": fitting}))
