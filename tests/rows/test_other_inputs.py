@@ -237,7 +237,9 @@ def test_a_later_cell_is_sent_as_it_is_or_not_at_all(dtype, later, fit, is_alone
     sent, rejected = read([empty, *parts])
     assert set(rejected) == set(range(len(later))) - set(fit)
     if isinstance(later, pa.Array):
-        fitting = pa.array(later.take(pa.array(fit, pa.int64())).to_pylist(), dtype)
+        fitting = later.take(pa.array(fit, pa.int64()))
+        is_map = pa.types.is_map(dtype)  # of which pyarrow 23 casts none with null rows
+        fitting = pa.array(fitting.to_pylist(), dtype) if is_map else fitting.cast(dtype)
     else:
         fitting = pa.array([later[row] for row in fit], dtype)
     expected, _ = read(pa.table({"v": fitting}))
