@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from tests.internals import Answer, Clock, Fault, RetryingRequests
-from v3io_frames_put import Client, Retry, put_records
+from v3io_frames_put import Client, Retry, local, put_records
 from v3io_frames_put.errors import Interrupted, PlatformUnavailable
 
 FRAME = pd.DataFrame({"a": range(3)})
@@ -88,9 +88,9 @@ def test_an_unknown_host_is_reported_with_its_cause(monkeypatch):
 @pytest.mark.enable_socket
 def test_a_platform_that_was_there_is_awaited_for_the_deadline(local_platform):
     local_platform.create_stream("projects/s", shards=1)
-    retry = Retry(first_contact_seconds=0.001, base_seconds=0.01, cap_seconds=0.01)
+    local_platform.faults = [local.faults.throttled(retry_after_seconds=1)]
+    retry = Retry(first_contact_seconds=0.5, base_seconds=0.01, cap_seconds=0.01)
     client = Client(local_platform.endpoint, retry=retry)
-    client.describe_stream("projects/s")
     results = put_records(FRAME, "projects/s", client=client, progress=False)
     assert set(results.status) == {"stored"}
 
