@@ -285,8 +285,9 @@ class Run:
             self._log("started", f"sending to {self.plan.stream}")
             self._send_all(write)
         else:  # nothing is sent
-            for first_row in range(0, complete_rows or 0, PAGE_ROWS):
-                outcomes.open(min(PAGE_ROWS, (complete_rows or 0) - first_row))
+            num_rows = complete_rows or 0
+            for first_row in range(0, num_rows, PAGE_ROWS):
+                outcomes.open(min(PAGE_ROWS, num_rows - first_row))
                 for batch in outcomes.drain():
                     write(batch)
             with open_progress(self.plan.progress) as show:
@@ -314,7 +315,7 @@ class Run:
         counts = report.receipt.counts
         if late:
             how = f"{how}, before a last scan changed {len(late):,} rows"
-        shown = ", ".join(map("{0[1]:,} {0[0]}".format, counts.items()))
+        shown = ", ".join([f"{rows:,} {status}" for status, rows in counts.items()])
         self._log("ended", f"{how}: {shown}", counts)
         return report
 

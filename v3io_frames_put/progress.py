@@ -85,9 +85,7 @@ def open_progress(progress: ProgressOption) -> Iterator[Callable[[Progress], Non
     show, bar = progress if callable(progress) else None, None
     if show is None and (progress or (progress is None and someone_looks_on())):
         with suppress(AttributeError, OSError, ValueError):  # no stderr, or one that is closed
-            show = bar = (
-                HtmlBar(CellOutput().show) if is_notebook() else TerminalBar()
-            )  # which draws it
+            show = bar = HtmlBar(CellOutput().show) if is_notebook() else TerminalBar()
     try:
         yield None if show is None else _Guard(show)  # what a bar is drawn on may be full
     finally:

@@ -218,7 +218,7 @@ ARROW = {
 
 @pytest.mark.parametrize("kind", ARROW)
 @pytest.mark.parametrize(
-    ("index", "told"),
+    ("index", "reported"),
     [
         (pd.Index(["u", "v"], name="id"), ["The index ('id') is not sent."]),
         (pd.Index(["u", "v"]), ["The index ('index') is not sent."]),
@@ -227,10 +227,10 @@ ARROW = {
     ],
     ids=["named", "unnamed", "numbered", "counted"],
 )
-def test_an_index_in_arrow_data_that_is_not_sent_is_told(kind, index, told):
+def test_an_index_in_arrow_data_that_is_not_sent_is_reported(kind, index, reported):
     table = pa.Table.from_pandas(pd.DataFrame({"a": [1, 2]}, index=index))
     advice = plan_records(ARROW[kind](table), STREAM).advice
-    assert [text.partition(" Send")[0] for text in advice] == told
+    assert [text.partition(" Send")[0] for text in advice] == reported
     assert plan_records(ARROW[kind](table), STREAM, index=True).advice == ()
 
 

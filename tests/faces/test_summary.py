@@ -154,11 +154,11 @@ def test_every_shard_is_labelled_and_those_without_rows_are_told():
 
 
 @pytest.mark.parametrize(
-    ("shards", "told"),
+    ("shards", "words"),
     [([0, 1], "2 shards, 1 row each"), ([0, 1, 1], "2 shards, 1 to 2 rows each")],
 )
-def test_shards_with_as_many_rows_are_told_by_one_number(shards, told):
-    assert told in repr(summarize(make_results(shard_id=pd.array(shards, "Int32"))))
+def test_shards_with_as_many_rows_have_one_number(shards, words):
+    assert words in repr(summarize(make_results(shard_id=pd.array(shards, "Int32"))))
 
 
 @pytest.mark.parametrize("name", ["status", "shard_id", "error_message", "column", "label"])

@@ -149,7 +149,7 @@ def _refuse_polars_types(data: Any) -> None:
             raise UnsupportedType(
                 column=name,
                 dtype=f"polars {dtype}",
-                advice="which Arrow has not. Convert it, or send data.to_pandas()",
+                advice="which Arrow lacks. Convert it, or send data.to_pandas()",
             )
 
 
@@ -282,8 +282,8 @@ class ChunkSource(Source):
         if unknown is not None:
             twice = " twice" if unknown in known else ""
             raise DataError(
-                f"table {self._number} of data has the column {unknown!r}{twice}, which the first "
-                f"has not; expected {', '.join(map(repr, known))}. Leave it out, or give the "
+                f"table {self._number} of data has the column {unknown!r}{twice}, unlike the "
+                f"first; expected {', '.join(map(repr, known))}. Leave it out, or give the "
                 f"first table all columns."
             )
         self._chunk, self._readers = chunk, {}

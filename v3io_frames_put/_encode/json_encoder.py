@@ -241,9 +241,9 @@ _WRITTEN: Final = (
 )
 
 
-def check_writable(name: str, dtype: pa.DataType, part: pa.DataType) -> None:
-    """Raise UnsupportedType for a column where part of its type has no JSON."""
-    advice = None
+def check_writable(name: str, part: pa.DataType, whole: pa.DataType | None = None) -> None:
+    """Raise UnsupportedType for a column whose type, or part of the whole one, has no JSON."""
+    whole, advice = whole or part, None
     if pt.is_struct(part):
         names = [field.name for field in part]
         if len(set(names)) < len(names):
@@ -257,9 +257,9 @@ def check_writable(name: str, dtype: pa.DataType, part: pa.DataType) -> None:
     ):
         advice = f"and {part} has no JSON form. Cast it, or leave the column out"
     if advice is not None:
-        raise UnsupportedType(column=name, dtype=dtype, advice=advice)
+        raise UnsupportedType(column=name, dtype=whole, advice=advice)
     for number in range(part.num_fields):
-        check_writable(name, dtype, part.field(number).type)
+        check_writable(name, part.field(number).type, whole)
 
 
 def convert(array: pa.Array) -> pa.Array:
@@ -273,20 +273,15 @@ def convert(array: pa.Array) -> pa.Array:
 
 
 def find_flaws(array: pa.Array) -> Iterator[Flaw]:
-    """Yield which values have, or hold at any depth, what JSON has not."""
+    """Yield which values have, or hold at any depth, what JSON lacks."""
     if not layouts.contains(array.type, *_CHECKS):
         return
     for is_type, check in _CHECKS.items():
         if is_type(array.type):
             yield from check(array)
     for child in layouts.children(array):
-        for flawed, reason in find_flaws(child):
-            mask = flawed
-            if not pt.is_struct(array.type):
-                lists = layouts.map_as_list(array) if pt.is_map(array.type) else array
-                mask = np.zeros(len(array), dtype=bool)
-                mask[layouts.list_parents(lists)[flawed]] = True
-            yield mask, reason
+        for mask, reason in find_flaws(child):
+            yield layouts.find_holders(array, mask), reason
 
 
 def write_infinities(cells: pa.Array, texts: pa.StringArray, mask: np.ndarray) -> pa.StringArray:
@@ -342,7 +337,7 @@ class JsonEncoder(Encoder):
         self.row_bytes = 0
         for column in columns:
             if column.type is not None:  # Python objects show their types only cell by cell
-                check_writable(column.name, column.type, column.type)
+                check_writable(column.name, column.type)
             self.row_bytes += len(column.name) + CELL_BYTES
         self._encoding = encoding
         self._max_bytes = max_bytes
@@ -359,7 +354,7 @@ class JsonEncoder(Encoder):
             if not isinstance(values, pa.Array):
                 objects.append(column)
             elif column.type is None:  # pieces of objects may have types of their own
-                check_writable(column.name, values.type, values.type)
+                check_writable(column.name, values.type)
         texts = self._encode_objects(objects, window, log) if objects else {}
         if texts:
             window = window.slice(0, len(next(iter(texts.values()))))

@@ -237,6 +237,15 @@ def rebuild_map(like: pa.Array, keys: pa.Array, items: pa.Array) -> pa.MapArray:
     return pa.MapArray.from_arrays(offsets, keys, items, mask=like.is_null())
 
 
+def find_holders(array: pa.Array, mask: np.ndarray) -> np.ndarray:
+    """Return which values hold one of the children that a mask chooses."""
+    if pt.is_struct(array.type):
+        return mask
+    holders = np.zeros(len(array), dtype=bool)
+    holders[list_parents(map_as_list(array) if pt.is_map(array.type) else array)[mask]] = True
+    return holders
+
+
 def list_offsets(array: pa.Array, width: type[np.signedinteger[Any]]) -> pa.Array:
     """Return offsets into the flattened values of lists of any layout."""
     lengths = pc.fill_null(pc.list_value_length(array), 0)
@@ -254,6 +263,8 @@ def clear_nulls(array: pa.Array) -> pa.Array:
     if not _has_nulls(array):
         return array
     nulls = to_numpy(array.is_null())
+    if not pt.is_nested(array.type):
+        return blank(array, nulls)
     array = blank(copy(array), nulls)
     below = _memory_below(array)
     if pt.is_fixed_size_list(array.type):  # Arrow's take leaves zeros or nulls there

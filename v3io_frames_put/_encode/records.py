@@ -234,8 +234,8 @@ class RowEncoder:
 
     def _reject(self, reason: tuple[str, str]) -> _Payloads:
         """Return one row that is rejected."""
-        blank, log = pa.nulls(1, self.encoder.payload_type), RejectionLog({0: reason})
-        return _Payloads(blank, np.zeros(1, np.int64), self.router.blank(), log)
+        payload, log = pa.nulls(1, self.encoder.payload_type), RejectionLog({0: reason})
+        return _Payloads(payload, np.zeros(1, np.int64), self.router.blank(), log)
 
     def _to_records(self, first_row: int, done: _Payloads, skip: Skip | None) -> Records:
         """Return the rows of a window without those that are rejected or skipped."""

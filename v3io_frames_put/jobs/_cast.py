@@ -20,15 +20,14 @@ import pyarrow.types as pt
 
 from .._encode.columns import INTERNAL
 from .._encode.layouts import (
+    children,
     contains,
     is_bytes,
     is_list,
     is_text,
     make_plain,
-    map_as_list,
     plain_type,
-    rebuild_list,
-    rebuild_map,
+    rebuild,
     to_numpy,
 )
 from ..errors import ConfigError, DataError
@@ -208,20 +207,20 @@ def _reshape(array: pa.Array, dtype: pa.DataType) -> pa.Array:
         return array
     if pt.is_struct(array.type) and pt.is_struct(dtype):
         own = dict(zip((child.name for child in array.type), array.flatten(), strict=True))
-        children = [
+        cast = [
             _reshape(own[child.name], child.type)
             if child.name in own
             else pa.nulls(len(array), child.type)
             for child in dtype
         ]
-        return pa.StructArray.from_arrays(children, fields=list(dtype), mask=array.is_null())
+        return pa.StructArray.from_arrays(cast, fields=list(dtype), mask=array.is_null())
     if is_list(array.type) and is_list(dtype):
-        return rebuild_list(array, _reshape(array.flatten(), dtype.value_type)).cast(dtype)
+        [below] = children(array)
+        return rebuild(array, [_reshape(below, dtype.value_type)]).cast(dtype)
     if pt.is_map(array.type) and pt.is_map(dtype):
-        pairs = map_as_list(array)
-        keys, items = pairs.flatten().flatten()
-        cast = (_reshape(keys, dtype.key_type), _reshape(items, dtype.item_type))
-        return rebuild_map(pairs, *cast).cast(dtype)
+        [below] = children(array)
+        pair = pa.struct([pa.field("key", dtype.key_type), pa.field("value", dtype.item_type)])
+        return rebuild(array, [_reshape(below, pair)]).cast(dtype)
     if _is_refused(array.type, dtype):
         raise pa.ArrowNotImplementedError(f"{array.type} to {dtype}")
     is_real = _is_real(array.type) and _is_real(dtype)

@@ -124,7 +124,7 @@ class Reader:
         bad = np.zeros(len(cells), bool)
         if odd := layouts.find_invalid(cells):  # text that is not UTF-8
             bad[list(odd)] = True
-            cells = cells.take(pa.array(np.arange(len(cells)), mask=bad))
+            cells = layouts.blank(cells, bad)
         cast, misfits = cast_cells(cells, dtype)
         return cast, bad | misfits
 
@@ -273,18 +273,11 @@ class ParquetReader(_TypedReader):
 
 def _find_other_times(one: pa.Array, other: pa.Array) -> NDArray[np.bool_]:
     """Return which values of two columns of one type differ in a time, at any depth."""
+    if pt.is_timestamp(one.type):
+        return layouts.to_numpy(pc.not_equal(one, other).fill_null(False))  # noqa: FBT003 - Arrow's signature
     differing: NDArray[np.bool_] = np.zeros(len(one), np.bool_)
-    if pt.is_struct(one.type):
-        for children in zip(one.flatten(), other.flatten(), strict=True):
-            differing |= _find_other_times(*children)
-    elif pt.is_map(one.type):
-        differing = _find_other_times(layouts.map_as_list(one), layouts.map_as_list(other))
-    elif layouts.is_list(one.type):
-        differing[layouts.list_parents(one)[_find_other_times(one.flatten(), other.flatten())]] = (
-            True
-        )
-    elif pt.is_timestamp(one.type):
-        differing = layouts.to_numpy(pc.not_equal(one, other).fill_null(False))  # noqa: FBT003 - Arrow's signature
+    for below in zip(layouts.children(one), layouts.children(other), strict=True):
+        differing |= layouts.find_holders(one, _find_other_times(*below))
     return differing
 
 
@@ -359,10 +352,10 @@ class LinesReader(Reader):
             if INTERNAL.encode() in (lines.buffers()[2] or pa.py_buffer(b"")).to_pybytes():
                 rows, _ = parse_lines(_MEMBERS, lines)
                 for number, row in enumerate(rows):
-                    ours = [name for name in row or () if name.startswith(INTERNAL)]
-                    if ours and number not in piece.invalid:
+                    marks = [name for name in row or () if name.startswith(INTERNAL)]
+                    if marks and number not in piece.invalid:
                         text = lines[number].as_py()
-                        piece.reject_row(number, text, f"members {ours}, which are never sent")
+                        piece.reject_row(number, text, f"members {marks}, which are never sent")
             yield piece
 
     def _read(self) -> Iterator[Piece]:

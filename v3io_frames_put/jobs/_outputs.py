@@ -212,10 +212,8 @@ class Sink:
 
     def finish(self, report: RunReport) -> None:
         """Count the outcomes, and write the results."""
-        self.counted = {
-            "counts": report.receipt.counts,
-            "reasons": [],
-        }  # all that is known on a full disk
+        # All that is known on a full disk.
+        self.counted = {"counts": report.receipt.counts, "reasons": []}
         self._copies = report.late, report.duplicates
         deque(self.skim, maxlen=0)  # to the end of the last file
         num_rows = max(self._table.num_rows or 0, self._table.rows_read)

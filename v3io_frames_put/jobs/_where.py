@@ -172,7 +172,7 @@ class Where:
             return pc.field(column)
         dtype = self._read[name] = self._known.field(name).type
         if sign is ast.Is:
-            # A cell that does not fit is null, too, but nobody knows what it should be.
+            # A cell that does not fit is null, too, though its value is not missing.
             self._read[name + FITS] = pa.bool_()
             return pc.field(name).is_null() & pc.field(name + FITS)
         if pt.is_null(dtype):  # whatever it is compared with

@@ -128,7 +128,7 @@ class Uploader(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
 
     def _make_boxes(self) -> list[Any]:
         """Make what is below the form, all of it hidden, in the order of the Tab key."""
-        self._primary = self._make_button("Upload", lambda: self._act())  # noqa: PLW0108  # of then
+        self._primary = self._make_button("Upload", lambda: self._act())  # noqa: PLW0108  # as it is then
         self._stop_button = self._make_button("Stop", self.stop)
         self._over = self._make_button("Start over", self._ask)
         self._confirm = self._make_button("", self._start, "danger")
