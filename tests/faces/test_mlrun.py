@@ -11,7 +11,7 @@ FUNCTION = """
 from v3io_frames_put import jobs
 
 def publish(context, path, stream):
-    jobs.publish(path, stream, context=context, progress=False)
+    context.log_results(jobs.publish(path, stream, progress=False).counts)
 """
 
 pytestmark = [pytest.mark.mlrun, pytest.mark.filterwarnings("default")]  # MLRun's own

@@ -216,21 +216,6 @@ class TestPlaces:
         assert len(local_platform.requests) == before
         assert list(tmp_path.iterdir()) == [file]
 
-    def test_two_runs_one_after_another_share_no_file(self, publish, folder, tmp_path):
-        failed, told = tmp_path / "f.parquet", []
-
-        class Context:
-            def log_result(self, *_):
-                if not told:  # the first run has let go of its files
-                    told.append(publish(folder, failed=failed))
-
-            def log_dataset(self, *_, **__):
-                pass
-
-        assert publish(folder, failed=failed, context=Context()).failed_rows == 0
-        assert told[0].failed_rows == 0
-        assert sorted(tmp_path.iterdir()) == [failed, folder]
-
     def test_two_runs_with_the_same_failed_at_once(self, publish, folder, tmp_path, sent):
         failed, others = tmp_path / "f.parquet", []
 

@@ -22,7 +22,7 @@ from ..errors import ConfigError, PartialFailure, UnstoredRowsWarning
 from ..plan import RecordsPlan, plan_source
 from ._files import STDIN, Inputs, find_files, pick_files
 from ._outputs import check_outputs, failed_schema
-from ._run import JobOptions, JobResults, check_context, estimate_rows, log_results, run_job
+from ._run import JobOptions, JobResults, estimate_rows, run_job
 
 if TYPE_CHECKING:
     import os
@@ -76,7 +76,6 @@ def publish(  # noqa: PLR0913 - one keyword for each option of a job
     retention_hours: int = 24,
     results: str | os.PathLike[str] | None = None,
     failed: str | os.PathLike[str] | None = None,
-    context: Any = None,
 ) -> JobResults:
     """Put every row of files on a stream; they may be larger than memory.
 
@@ -127,9 +126,6 @@ def publish(  # noqa: PLR0913 - one keyword for each option of a job
         A Parquet file for the rows that are left to send: the columns of the input, and the
         reasons in ``__v3io_status``, ``__v3io_error`` and ``__v3io_detail``, which are never
         sent. It can be published again. It has unknown rows with ``at_least_once`` only.
-    context : object with log_result and log_dataset, optional
-        Such as the context of an MLRun function: counts, receipt and paths are logged there,
-        also when an exception is raised.
 
     Returns
     -------
@@ -155,13 +151,7 @@ def publish(  # noqa: PLR0913 - one keyword for each option of a job
     """
     given = dict(locals())
     check_choice("on_error", on_error, ("return", "raise"))
-    check_context(context)
-    try:
-        published = _publish(**{**given, "client": pick_client(client)})
-    except BaseException as error:
-        log_results(context, getattr(error, "results", None))
-        raise
-    log_results(context, published)
+    published = _publish(**{**given, "client": pick_client(client)})
     if published.counts["stored"] < published.rows:
         message = published.unstored_message()
         if on_error == "raise":

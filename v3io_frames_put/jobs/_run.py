@@ -7,14 +7,13 @@ from contextlib import closing, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-import pandas as pd
 import pyarrow as pa
 
 from .._io.request_errors import stop_error
 from .._producer.values import STATUSES
 from .._run import Run, RunPlan, RunReport
 from ..config import DeliveryOptions, RowOptions
-from ..errors import ConfigError, DataError, PutRecordsError
+from ..errors import DataError, PutRecordsError
 from ..progress import (
     Pace,
     Progress,
@@ -355,41 +354,3 @@ def log_every_ten_seconds() -> Callable[[Progress], None]:
             _LOG.info("%s", ", ".join(words), extra={"fields": fields})
 
     return log
-
-
-# -- the framework that runs a job --------------------------------------------------------
-
-
-def check_context(context: Any) -> None:
-    """Refuse what has other methods. Raises ConfigError."""
-    if context is not None and not (
-        callable(getattr(context, "log_result", None))
-        and callable(getattr(context, "log_dataset", None))
-    ):
-        raise ConfigError(
-            f"context is a {type(context).__name__}; expected log_result() and log_dataset(), as "
-            f"MLRun's context has them."
-        )
-
-
-def log_results(context: Any, results: Any) -> None:
-    """Log results, if there are any; a context that fails must not hide them."""
-    if context is None or not isinstance(results, JobResults):
-        return
-    values = {
-        **results.counts,
-        "rows": results.rows,
-        "complete": results.complete,
-        "failed_rows": results.failed_rows,
-        "results_path": results.results and str(results.results),
-        "failed_path": results.failed and str(results.failed),
-        "receipt": results.receipt,
-    }
-    try:
-        for name, value in values.items():
-            if value is not None:
-                context.log_result(name, value)
-        if results.reasons:
-            context.log_dataset("not_stored", df=pd.DataFrame(list(results.reasons)))
-    except Exception:  # noqa: BLE001  # whatever a framework raises
-        _LOG.warning("the job's context failed; its results are %s", results.counts, exc_info=True)
