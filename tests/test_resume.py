@@ -156,6 +156,37 @@ def test_what_is_not_the_same_run_is_refused_before_anything_is_sent(platform, c
     assert len(platform.requests) == seen
 
 
+@pytest.mark.parametrize("types", [{"status": str}, {"shard_id": float, "attempts": object}])
+def test_results_whose_types_were_changed_resume_as_they_are(platform, types):
+    before = put(platform)
+    before.loc[3, "status"] = "unsent"
+    after = put(platform, resume=before.astype(types))
+    assert after.attrs["v3io"]["resumed_rows"] == 39
+    assert after.dtypes.equals(before.dtypes)
+    assert after.drop(index=3).equals(before.drop(index=3))
+
+
+@pytest.mark.parametrize("delivery", ["at_least_once", "exactly_once"])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"status": "sent"},
+        {"status": None},
+        {"attempts": "many"},
+        {"shard_id": 1.5},
+        {"maybe_duplicate": None},
+        {"maybe_duplicate": "False or true"},
+    ],
+)
+def test_results_that_cannot_be_of_a_run_are_refused(platform, delivery, change):
+    before = put(platform, delivery=delivery)
+    seen = len(platform.requests)
+    for wrong in (before.assign(**change), before.drop(columns=[*change])):
+        with pytest.raises(ConfigError, match="results: "):
+            put(platform, delivery=delivery, resume=wrong)
+    assert len(platform.requests) == seen
+
+
 def test_packs_of_data_that_is_read_once_cannot_be_looked_up_and_are_refused(platform):
     options = {"delivery": "exactly_once", "rows_per_record": 3}
     before = put(platform, **options)

@@ -10,6 +10,7 @@ import pandas as pd
 import pyarrow as pa
 
 from ._producer.values import LOST, RECORD_ROW, SCHEMA, STATUSES, Copy, Status
+from .errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -86,6 +87,35 @@ def collect_results(
     for batch in batches:
         results.add(batch)
     return results.to_frame(index)
+
+
+def restore_types(results: Any, names: Sequence[str]) -> pd.DataFrame:
+    """Return results whose columns ``names`` have their own types again: a file may change them.
+
+    Raises ConfigError.
+    """
+    columns = results.columns if isinstance(results, pd.DataFrame) else ()
+    absent = [name for name in names if name not in columns]
+    if absent:
+        raise ConfigError(
+            f"results: expected the frame that put_records returned; it has no column "
+            f"{', '.join(absent)}."
+        )
+    if not results["status"].isin(STATUSES).all():
+        raise ConfigError(f"results: expected the status of each row: {', '.join(STATUSES)}.")
+    types = collect_results([], index=None, packed=True).dtypes
+    changed = {name: types[name] for name in names if results[name].dtype != types[name]}
+    frame: pd.DataFrame = results
+    try:
+        if changed.pop("maybe_duplicate", None):  # bool("False") is true
+            frame = frame.astype({"maybe_duplicate": "boolean"}).astype({"maybe_duplicate": bool})
+        frame = frame.astype(changed) if changed else frame
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ConfigError(
+            f"results: {error}; expected the values and types of the frame that put_records "
+            f"returned. Correct the column."
+        ) from error
+    return frame
 
 
 class Results:

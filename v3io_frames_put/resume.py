@@ -19,9 +19,9 @@ from ._producer.prior_run import (
     keep_unknown,
     read_starts,
 )
-from ._producer.values import BLANK, NO_CODE, STATUSES, Copy, Texts
+from ._producer.values import BLANK, RECORD_ROW, SCHEMA, Copy, Texts
 from .errors import ConfigError
-from .results import ATTRS_KEY
+from .results import ATTRS_KEY, restore_types
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,13 +29,8 @@ if TYPE_CHECKING:
     from ._run import RunPlan
     from .config import DeliveryMode
 
-_NUMBERS: Final = {
-    "shard_id": -1,
-    "sequence_number": -1,
-    "error_code": NO_CODE,
-    "attempts": 0,
-    "record_row": -1,
-}
+_NUMBERS: Final = ("shard_id", "sequence_number", "error_code", "attempts")
+_TEXTS: Final = ("error_message", "error_detail")
 _LEAST_ATTEMPTS: Final = {"stored": 2, "rejected": 2, "unsent": 1, "unknown": 0}
 _AGAIN: Final = "Give the frame that put_records returned, or that an error carried as .results."
 
@@ -75,15 +70,15 @@ def _check_results(results: object, plan: RunPlan) -> Mapping[str, Any]:
 def read_prior_outcomes(
     results: pd.DataFrame, delivery: DeliveryMode, page_rows: int
 ) -> PriorOutcomes:
-    """Read what is left to do from checked results, in pages of so many rows."""
+    """Read what is left to do from results of the right types, in pages of so many rows."""
     texts = Texts()
     pages = np.full(len(results), BLANK)
-    pages["status"] = results["status"].cat.set_categories(list(STATUSES)).cat.codes.to_numpy()
+    pages["status"] = results["status"].cat.codes.to_numpy()
     pages["maybe_duplicate"] = results["maybe_duplicate"].to_numpy(np.bool_)
-    for name, missing in _NUMBERS.items():
+    for name in (*_NUMBERS, RECORD_ROW.name):
         if name in results:
-            pages[name] = results[name].fillna(missing).to_numpy(np.int64)
-    for name in ("error_message", "error_detail"):
+            pages[name] = results[name].fillna(BLANK[name].item()).to_numpy(np.int64)
+    for name in _TEXTS:
         codes, values = pd.factorize(results[name])
         numbers = np.array([texts.number(str(value)) for value in values] + [-1], np.int32)
         pages[name] = numbers[codes]
@@ -121,6 +116,8 @@ def read_prior_run(plan: RunPlan, results: pd.DataFrame) -> PriorRun:
     """
     delivery = plan.delivery_options.delivery
     receipt = _check_results(results, plan)
+    packed = [RECORD_ROW.name] if plan.is_packed else []
+    results = restore_types(results, [*SCHEMA.names, *packed])
     outcomes, in_doubt = read_prior_outcomes(results, delivery, plan.page_rows), None
     if delivery == "exactly_once":
         starts: dict[str, int] = receipt.get("starts", {})

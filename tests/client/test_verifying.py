@@ -127,6 +127,14 @@ def test_tags_distinguish_a_row_from_another_in_its_place(platform, rows_per_rec
     assert "12 of those have another record in their place." in repr(proof)
 
 
+@pytest.mark.parametrize("results", [None, 7, {"status": []}])
+def test_what_is_not_a_frame_is_refused(platform, results):
+    with pytest.raises(ConfigError, match="the frame that put_records returned"):
+        verify(platform, results)
+    with pytest.raises(ConfigError, match="progress"):
+        platform.client().verify_results(put(platform), STREAM, progress=True)
+
+
 @pytest.mark.parametrize("column", ["status", "shard_id", "sequence_number"])
 def test_what_is_not_a_results_frame_is_refused(platform, column):
     results = put(platform)

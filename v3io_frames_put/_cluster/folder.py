@@ -18,9 +18,8 @@ from typing import TYPE_CHECKING, Any, Final
 import pandas as pd
 
 from .._io.stream_admin import Clock
-from .._producer.values import RECORD_ROW
 from ..errors import ConfigError, DataError
-from ..results import collect_results
+from ..results import restore_types
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -147,12 +146,7 @@ class ResultsFolder:
         """Read a partition's results, as ``put_records`` returns them."""
         data = self._fs.cat_file(self._at(_part(partition)))
         results = pd.read_parquet(io.BytesIO(data))
-        attrs = results.attrs
-        packed = RECORD_ROW.name in results
-        types = collect_results([], index=None, packed=packed).dtypes
-        typed: pd.DataFrame = results.astype(types.to_dict())
-        typed.attrs = attrs
-        return typed
+        return restore_types(results, list(results.columns))
 
     # -- files ------------------------------------------------------------------------
 

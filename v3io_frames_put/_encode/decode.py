@@ -45,7 +45,7 @@ def decode_records(
     """Turn records back into rows: what ``Client.decode_records`` promises."""
     check_choice("format", format, tuple(_FORMATS))
     check_choice("on_error", on_error, ("raise", "skip"))
-    missing = {"shard_id", "sequence_number", "data"} - set(records)
+    missing = {"shard_id", "sequence_number", "data"} - set(getattr(records, "columns", ()))
     if missing:
         raise ConfigError(
             f"records has no column {min(missing)!r}; expected what read_records returns."

@@ -12,6 +12,7 @@ import pyarrow as pa
 from .._wire.responses import RECORD_SCHEMA
 from .._wire.tags import parse_tag
 from ..errors import ConfigError
+from ..results import restore_types
 from .reader import StartPosition, read_shard
 
 if TYPE_CHECKING:
@@ -98,6 +99,8 @@ def verify_results(
 ) -> Verification:
     """Read a stream again, and compare it with the rows that results call stored."""
     claims = _read_claims(results)
+    if progress is not None and not callable(progress):
+        raise ConfigError(f"progress={progress!r}: expected a callable. Correct it.")
     shards = stream.describe().shards  # says what is wrong with a path where no stream is
     held = claims.merge(
         _read_places(stream, claims, shards, progress),
@@ -127,12 +130,7 @@ def verify_results(
 
 def _read_claims(results: pd.DataFrame) -> pd.DataFrame:
     """Take out of results what they say of their stored rows."""
-    absent = [name for name in ("status", *_PLACE) if name not in results]
-    if absent:
-        raise ConfigError(
-            f"results: expected the frame that put_records returned; it has no column "
-            f"{', '.join(absent)}."
-        )
+    results = restore_types(results, ["status", *_PLACE])
     rows = np.flatnonzero(results["status"] == "stored")
     stored = results.iloc[rows]
     if stored[_PLACE].isna().to_numpy().any():

@@ -95,7 +95,7 @@ class Store:
         self._sums: dict[str, tuple[int, int]] = dict.fromkeys(_TABLES, (0, 0))
         with ExitStack() as cleanup:
             try:
-                self._database = sqlite3.connect(path, timeout=0, isolation_level=None)
+                self._database = sqlite3.connect(path.absolute(), timeout=0, isolation_level=None)
                 cleanup.callback(self._database.close)
                 self._lock()
                 self._check_file()
