@@ -1,14 +1,12 @@
 """``plan_records``: what an upload would send, found out without sending anything.
 
 The rows go the way of an upload, ``plan_rows`` -> ``encode_records`` -> ``Accumulator``, so that
-a plan cannot disagree with it. Nobody can know when answers come: here each comes as soon as no
-more rows are wanted, one after the other, the oldest request's first.
+a plan cannot disagree with it. Nobody can know when answers come: here each comes at once.
 """
 
 from __future__ import annotations
 
-import numbers
-from collections import Counter, deque
+from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -19,10 +17,9 @@ import pyarrow.compute as pc
 import pyarrow.types as pt
 
 from . import _html
-from ._encode.plan import RowPlan, plan_rows
 from ._encode.sources import split_index
 from ._html import plural
-from ._producer.accumulator import Accumulator, Batch
+from ._producer.accumulator import Accumulator
 from ._producer.producer import find_too_large
 from ._public import public
 from ._run import plan_data
@@ -31,7 +28,6 @@ from ._wire.paths import parse_stream_path
 from ._wire.tags import RUN_BYTES
 from .client import pick_client
 from .config import DeliveryOptions, Encoding, Limits, RowOptions
-from .errors import ConfigError, UnsupportedType
 from .summary import draw_reasons, group_reasons
 
 if TYPE_CHECKING:
@@ -39,6 +35,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from ._encode.plan import RowPlan
     from ._encode.records import Records
     from ._encode.sources import Column
     from .client import Client
@@ -51,9 +48,8 @@ _COMMONEST: Final = 20
 _KEY_COUNTS: Final = pa.schema([("key", pa.string()), ("records", pa.int64())])
 _FEW_PACKS: Final = 10  # fewer say nothing of the average
 _SMALL_PACK: Final = 50  # rows; of fewer, what a record costs outweighs them
-_SHOWN_VALUES: Final = 3
 _SKEWED: Final = 0.5  # of all records under one key
-_SHOWN_COLUMNS: Final = 10
+_SHOWN_COLUMNS: Final = 3
 _SHOWN_KEYS: Final = 5
 _SHOWN_BYTES: Final = 200
 _SHOWN_RECORDS: Final = 3
@@ -119,7 +115,7 @@ class RecordsPlan:
         Rows read, and records made of those that can be sent.
     requests : int
         Requests: exact, or, where ``requests_vary``, as many as a platform gets that
-        answers at once, one request after the other.
+        answers at once.
     requests_vary : bool
         Whether the number of requests depends on when answers come: rows of several
         destinations wait for each other, or ``max_in_flight_bytes`` is tight.
@@ -139,9 +135,6 @@ class RecordsPlan:
         All of them by ``error_message``.
     keys : KeyCounts
         Destinations.
-    parallel_requests : float
-        How many requests are under way at once, on average, while a full one waits. Where
-        they are fewer than ``max_in_flight``, its rows wait for those of other requests.
     preview : tuple of PlannedRecord
         The first records.
     advice : tuple of str
@@ -160,17 +153,8 @@ class RecordsPlan:
     rejected: pd.DataFrame
     rejected_by_reason: Mapping[str, int]
     keys: KeyCounts
-    parallel_requests: float
     preview: tuple[PlannedRecord, ...]
     advice: tuple[str, ...]
-
-    def seconds_at(self, rows_per_second: float) -> float:
-        """Return how long an upload takes at a rate; a run's receipt has its rate."""
-        if not isinstance(rows_per_second, numbers.Real) or not rows_per_second > 0:
-            raise ConfigError(
-                f"rows_per_second={rows_per_second!r}; expected a number, more than 0."
-            )
-        return (self.rows - self.rejected_rows) / rows_per_second
 
     @property
     def requests_text(self) -> str:
@@ -319,13 +303,12 @@ def plan_source(
         rejected=survey.rejected_rows(row_plan.index),
         rejected_by_reason=dict(by_reason.most_common()),
         keys=keys,
-        parallel_requests=survey.parallel_requests,
         preview=tuple(survey.preview),
         advice=(
             *_advise_on_index(data, index=row_options.index),
             *_advise_on_columns(data, row_plan.columns, row_options),
             *_advise_on_keys(keys, records, row_options),
-            *_advise_on_lanes(survey.parallel_requests, delivery_options.first_in_flight),
+            *_advise_on_order(survey, keys.free, delivery_options),
             *_advise_on_packs(survey, survey.num_rows - num_rejected, row_options),
         ),
     )
@@ -348,17 +331,17 @@ class _Survey:
         self.by_reason: Counter[str] = Counter()
         self._first_rejected: list[tuple[int, str, str]] = []
         self._sizes: list[NDArray[Any]] = [np.zeros(0, np.int64)]  # of the payloads
+        self.keys_at_once: list[int] = []  # that each window holds
         self._options = options
         self._accumulator = Accumulator(options.lanes)
-        self._in_flight: deque[Batch] = deque()
         self._largest_body = self._largest_window = 0
         self._queues: set[int] = set()
-        self._waits = self._sent_in_waits = 0
-        self._count_requests(self._read(row_plan))
+        self._read(row_plan)
+        self._count_requests(is_last=True)
         self.sizes = np.concatenate(self._sizes)
 
-    def _read(self, row_plan: RowPlan) -> Iterator[Entries]:
-        """Look at all records; yield the entries of those that fit in a body."""
+    def _read(self, row_plan: RowPlan) -> None:
+        """Look at all records, and cut bodies from those that fit in one."""
         run_id = bytes(RUN_BYTES) if self._options.delivery == "exactly_once" else None
         for records in row_plan.records():
             encoded = encode_records(records, run_id)
@@ -383,63 +366,29 @@ class _Survey:
             self._sizes.append(sent.sizes)
             self.keys.add(sent)
             self.preview += _preview(sent, PREVIEW_RECORDS - len(self.preview))
-            yield entries
-
-    def _count_requests(self, windows: Iterator[Entries]) -> None:
-        is_closed = False
-        while True:
-            while self._send(is_closed=is_closed):
-                pass
-            if self._wants_window and not is_closed:
-                entries = next(windows, None)
-                is_closed = entries is None
-                if entries is not None:
-                    self._add(entries)
-            elif self._in_flight:
-                self._answer()
-            else:
-                return
-
-    @property
-    def _wants_window(self) -> bool:
-        """Whether more records are of use, and fit the budget, as in ``Producer.wants_records``."""
-        options = self._options
-        if self._accumulator.idle_records >= options.records_ahead(options.most_in_flight):
-            return False
-        held = self._accumulator.nbytes + sum(batch.nbytes for batch in self._in_flight)
-        return options.has_room(held, self._accumulator.shared_bytes, self._largest_window)
-
-    def _send(self, *, is_closed: bool) -> bool:
-        """Cut a body, if one more may be in flight and may leave now."""
-        if len(self._in_flight) >= self._options.most_in_flight:
-            return False
-        is_last = is_closed or not self._wants_window
-        batch = self._accumulator.next_batch(0.0, self._options.limits, partial=is_last)
-        if batch is None:
-            return False
-        body_bytes = batch.nbytes + ENVELOPE_BYTES
-        self.num_requests += 1
-        self.body_bytes += body_bytes
-        self._largest_body = max(self._largest_body, body_bytes)
-        self._in_flight.append(batch)
-        return True
+            self._add(entries)
+            self._count_requests(is_last=False)
 
     def _add(self, entries: Entries) -> None:
         if self._options.order == "none":
             entries = replace(entries, destination=np.zeros_like(entries.destination))
         self._accumulator.add(entries)
-        if len(self._queues) < 2:  # noqa: PLR2004  # from two on they compete
-            is_queue = self._options.lanes > 1
-            queues = entries.destination if is_queue else entries.destination != 0
-            self._queues |= set(np.unique(queues).tolist())
+        keys = np.unique(entries.destination)
+        self.keys_at_once.append(len(keys))
+        # Two queues are enough to compete. With one lane, only that of free records is another.
+        self._queues.update((keys if self._options.lanes > 1 else keys != 0)[:2].tolist())
 
-    def _answer(self) -> None:
-        """End the oldest request."""
-        limits, waiting = self._options.limits, self._accumulator
-        if waiting.records >= limits.max_records or waiting.nbytes >= limits.max_body_bytes:
-            self._waits += 1
-            self._sent_in_waits += len(self._in_flight)
-        waiting.advance(self._in_flight.popleft())
+    def _count_requests(self, *, is_last: bool) -> None:
+        """Cut the bodies that are full, and smaller ones if nothing more comes, or fits."""
+        waiting, options = self._accumulator, self._options
+        while batch := waiting.next_batch(
+            0.0, options.limits, partial=is_last or waiting.nbytes > options.max_in_flight_bytes
+        ):
+            body_bytes = batch.nbytes + ENVELOPE_BYTES
+            self.num_requests += 1
+            self.body_bytes += body_bytes
+            self._largest_body = max(self._largest_body, body_bytes)
+            waiting.advance(batch)
 
     @property
     def requests_vary(self) -> bool:
@@ -455,13 +404,6 @@ class _Survey:
         in_flight = self._largest_body * self._options.most_in_flight
         held = in_flight + self._largest_body + 2 * self._largest_window
         return held > self._options.max_in_flight_bytes
-
-    @property
-    def parallel_requests(self) -> float:
-        """Requests in flight at once, on average, while a full one waits for one of them."""
-        if not self._waits:
-            return float(self._options.most_in_flight)
-        return self._sent_in_waits / self._waits
 
     def rejected_rows(self, index: pd.Index[Any] | None) -> pd.DataFrame:
         columns = ["row", "error_message", "error_detail"]
@@ -573,35 +515,29 @@ def _levels_in_arrow(schema: Any) -> list[str]:
 
 
 def _advise_on_columns(data: Any, columns: Sequence[Column], options: RowOptions) -> Iterator[str]:
-    """Look at float columns that JSON would show in a way that surprises."""
+    """Look at whole numbers in float columns, which JSON shows in a way that surprises."""
     if options.format != "json":
         return
-    floats = list(_float_columns(data, {column.name for column in columns}))
     whole = {}
-    for name, values in floats:
+    for name, values in _float_columns(data, {column.name for column in columns}):
         known = values[~np.isnan(values)]
         is_whole = np.isfinite(known).all() and np.array_equal(known, np.trunc(known))
         if is_whole and 0 < len(known) < len(values):
             whole[name] = float(known[0])
     if whole:
         shown = list(whole)[:_SHOWN_COLUMNS]
-        reads = ", ".join(f"{name!r} reads {whole[name]!r}" for name in shown[:_SHOWN_VALUES])
+        reads = ", ".join(f"{name!r} reads {whole[name]!r}" for name in shown)
         chosen = "{" + ", ".join(f"{name!r}: 'Int64'" for name in shown) + "}"
-        more = len(whole) - _SHOWN_COLUMNS
+        more = len(whole) - len(shown)
         yield (
             f"Whole numbers in float columns that have nulls are sent with a fraction: {reads}. "
             f"Spark reads that as null in an integer field. Send integers with "
-            f"`df.astype({chosen})`" + (f", and {more:,} more." if more > 0 else ".")
+            f"`df.astype({chosen})`" + (f", and {more:,} more." if more else ".")
         )
-    if options.encoding.infinity == "null":
-        counts = {name: int(np.isinf(values).sum()) for name, values in floats}
-        counted = ", ".join(f"{count:,} in {name!r}" for name, count in counts.items() if count)
-        if counted:
-            yield f"Infinities become null, as missing values are: {counted}."
 
 
 def _advise_on_packs(survey: _Survey, rows: int, options: RowOptions) -> Iterator[str]:
-    """Look at packs that hold few rows, and at Arrow that takes more bytes than JSON."""
+    """Look at packs that hold few rows, and at Arrow records that do."""
     records, rows_per_record = len(survey.sizes), options.rows_per_record
     if records < _FEW_PACKS:
         return
@@ -613,27 +549,12 @@ def _advise_on_packs(survey: _Survey, rows: int, options: RowOptions) -> Iterato
             f"{rows_per_record}. A pack holds rows of one key or shard, and few of them are close "
             f"together. Choose a key with fewer values, or sort by the key."
         )
-    if options.format == "arrow":
-        arrow, json = survey.sizes.sum() / rows, _measure_as_json(survey.preview)
-        if arrow > json:
-            mend = (
-                "with `rows_per_record`" if rows_per_record == 1 else "by a key with fewer values"
-            )
-            yield (
-                f"Arrow takes {arrow:,.0f} bytes a row here, JSON about {json:,.0f}: each record "
-                f'repeats the schema. Send `format="json"`, or put more rows in a record {mend}.'
-            )
-
-
-def _measure_as_json(records: list[PlannedRecord]) -> float:
-    """Return the bytes of a row of Arrow records as JSON, on average; inf: it has no JSON."""
-    table = pa.concat_tables([pa.ipc.open_stream(record.data).read_all() for record in records])
-    try:
-        plan = plan_rows(table, RowOptions(), limits=Limits())
-    except UnsupportedType:
-        return np.inf
-    sizes = [records.sizes for records in plan.records()]
-    return float(np.concatenate(sizes).mean()) if sum(map(len, sizes)) else np.inf
+    if options.format == "arrow" and mean < _SMALL_PACK:
+        mend = "`rows_per_record`" if rows_per_record == 1 else "a key with fewer values"
+        yield (
+            f"Arrow takes {survey.sizes.sum() / rows:,.0f} bytes a row here: each record repeats "
+            f'the schema. Put more rows in a record by {mend}, or look at `format="json"`.'
+        )
 
 
 def _advise_on_keys(keys: KeyCounts, records: int, options: RowOptions) -> Iterator[str]:
@@ -656,12 +577,15 @@ def _advise_on_keys(keys: KeyCounts, records: int, options: RowOptions) -> Itera
         )
 
 
-def _advise_on_lanes(parallel_requests: float, max_in_flight: int) -> Iterator[str]:
+def _advise_on_order(survey: _Survey, free: int, options: DeliveryOptions) -> Iterator[str]:
     """Look at whether rows wait for each other so that requests do, too."""
-    if parallel_requests < max_in_flight / 2:
-        about = max(1, round(parallel_requests))
+    most = options.first_in_flight
+    if options.order == "none" or survey.num_requests <= most or free > len(survey.sizes) / 2:
+        return
+    at_once = np.mean(survey.keys_at_once)
+    if at_once < most / 2:
         yield (
-            f"In this order of the rows, about {about} of {max_in_flight} requests can be under "
+            f"In this order of the rows, about {at_once:.0f} of {most} requests can be under "
             f"way at once: rows of one key or shard that are close together wait for each "
             f"other. Shuffle the keys (`df.sort_values` of a time column), choose a key with more "
             f'values, or give `order="none"`.'

@@ -15,7 +15,7 @@ import pytest
 
 import v3io_frames_put
 from tests.internals import plan_rows
-from v3io_frames_put import ColumnNotFound, ConfigError, Encoding, Limits, plan_records
+from v3io_frames_put import ColumnNotFound, ConfigError, Limits, plan_records
 from v3io_frames_put.plan import Keys
 
 STREAM = "projects/house/readings"
@@ -92,14 +92,11 @@ def test_what_the_number_of_requests_depends_on_is_told():
     ]  # fmt: skip
 
 
-def test_requests_that_leave_before_they_are_full_are_counted():
+def test_a_number_of_requests_that_varies_is_shown_so():
     data = pd.DataFrame({"key": np.arange(20_000) % 100})
-    keyed = plan_records(data, STREAM, partition_key="key")
+    assert "Requests:          about 20\n" in repr(plan_records(data, STREAM, partition_key="key"))
     free = plan_records(data, STREAM, partition_key="key", order="none")
-    assert free.requests == 20
-    assert 20 < keyed.requests < 30
-    assert keyed.body_bytes - free.body_bytes == 13 * (keyed.requests - free.requests)
-    assert f"Requests:          about {keyed.requests}\n" in repr(keyed)
+    assert "Requests:          20\n" in repr(free)
 
 
 def test_a_plan_sends_nothing(local_platform):
@@ -257,19 +254,12 @@ def test_small_packs_are_told(keys, is_told):
     ],
     ids=["a key of few rows", "full packs", "a row a record"],
 )
-def test_arrow_that_is_larger_than_json_and_small_packs_are_told(options, small, large):
+def test_arrow_records_of_few_rows_and_small_packs_are_told(options, small, large):
     data = pd.DataFrame({"key": np.arange(30_000) % 3_000, "n": range(30_000), "x": 1.5})
     advice = plan_records(data, STREAM, format="arrow", **options).advice
     assert any(line.startswith("Packs are small: 10.0 rows per record") for line in advice) == small
     (*_, last) = advice or ("",)
-    assert ("bytes a row here, JSON about 2" in last) == large
-
-
-def test_infinities_that_become_null_are_told():
-    data = pd.DataFrame({"a": [1.5, np.inf, -np.inf]})
-    plan = plan_records(data, STREAM, encoding=Encoding(infinity="null"))
-    assert plan.rejected_rows == 0
-    assert "2 in 'a'" in plan.advice[0]
+    assert ("bytes a row here: each record repeats the schema" in last) == large
 
 
 @pytest.mark.parametrize(
@@ -286,7 +276,6 @@ def test_rows_that_leave_one_lane_are_told(keys, options, is_told):
     data = pd.DataFrame({"key": keys})
     plan = plan_records(data, STREAM, partition_key="key", **options)
     assert any("can be under way at once" in line for line in plan.advice) == is_told
-    assert (plan.parallel_requests < 3) == is_told
 
 
 def test_null_keys_and_skew_are_told():
@@ -294,13 +283,6 @@ def test_null_keys_and_skew_are_told():
     advice = plan_records(data, STREAM, partition_key="key").advice
     assert advice[0].startswith("Records without partition key or shard (null): 1 of 8.")
     assert advice[1].startswith("75% of the records have the partition key 'hot'")
-
-
-def test_the_time_is_told_at_a_rate():
-    assert plan_records(pd.DataFrame({"a": range(100)}), STREAM).seconds_at(50) == 2.0
-    for rate in (0, float("nan"), "fast", None):
-        with pytest.raises(ConfigError, match="expected a number, more than 0"):
-            plan_records(pd.DataFrame({"a": range(100)}), STREAM).seconds_at(rate)
 
 
 def test_what_put_records_refuses_a_plan_refuses():
