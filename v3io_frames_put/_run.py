@@ -294,7 +294,6 @@ class Run:
                 if show is not None:
                     show(self._snapshot())
         late = self._reconciler.late() if self._reconciler else []
-        record_rows = outcomes.record_rows(late)
         for batch in outcomes.finish():
             write(batch)
         report = self._report(late)
@@ -305,7 +304,6 @@ class Run:
                     num_rows=outcomes.num_rows,
                     is_finished=not (left or report.broken or report.stop),
                     late=late,
-                    record_rows=record_rows,
                     duplicates=report.duplicates,
                 )
             except PutRecordsError as error:
@@ -474,7 +472,7 @@ class Run:
             stopped=None if stop is None else stop.cause,
             already_complete=prior is not None and prior.is_complete,
             out_of_order=None if out_of_order is None else count_and_first(out_of_order),
-            duplicates=count_and_first(list(map(list, duplicates))),
+            duplicates=count_and_first([[*copy[:3]] for copy in duplicates]),
         )
         return RunReport(
             receipt, stop, self._broken, self._is_source_broken, out_of_order, late, duplicates

@@ -222,8 +222,9 @@ def amend_results(
     places: Any = results.iloc
     if late:
         rows, cells = [copy.row for copy in late], [_amended_cells(copy) for copy in late]
-        for name, values in zip(ANSWER_COLUMNS, zip(*cells, strict=True), strict=True):
-            places[rows, results.columns.get_loc(name)] = list(values)
+        names = [*ANSWER_COLUMNS, *results.columns.intersection([RECORD_ROW.name])]
+        for name, *values in zip(names, *cells, strict=False):
+            places[rows, results.columns.get_loc(name)] = values
     if duplicates:
         marked = sorted({copy.row for copy in duplicates})
         places[marked, results.columns.get_loc("maybe_duplicate")] = True
@@ -231,5 +232,5 @@ def amend_results(
 
 def _amended_cells(copy: Copy) -> tuple[Any, ...]:
     if copy.is_lost:
-        return "unknown", pd.NA, pd.NA, pd.NA, LOST.message, LOST.detail
-    return "stored", copy.shard_id, copy.sequence_number, pd.NA, pd.NA, pd.NA
+        return "unknown", pd.NA, pd.NA, pd.NA, LOST.message, LOST.detail, pd.NA
+    return "stored", copy.shard_id, copy.sequence_number, pd.NA, pd.NA, pd.NA, copy.record_row

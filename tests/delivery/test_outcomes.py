@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.delivery.test_prior_run import make_prior
-from tests.internals import NOT_GIVEN, PAGE_ROWS, STATUSES, Copy, Failure, Outcomes
+from tests.internals import PAGE_ROWS, STATUSES, Failure, Outcomes
 
 NOTES = Failure("RetriesExhausted", "given up", -5)
 
@@ -264,14 +264,3 @@ def test_columns_go_to_their_rows_in_any_order_over_pages(order):
     numbers = {row: entry["sequence_number"] for row, entry in enumerate(ended) if row in order}
     assert numbers == {row: row * 10 for row in order}
     assert outcomes.counts["stored"] == len(order)
-
-
-def test_places_of_late_rows_are_known_until_their_page_is_handed_out():
-    outcomes = Outcomes(packed=True, page_rows=4)
-    outcomes.open(6)
-    outcomes.number_rows(np.arange(6), np.array([2, 4], np.int32))
-    outcomes.record(np.arange(4), "stored")
-    late = [Copy(3, 0, 1), Copy(5, 0, 2)]
-    assert outcomes.record_rows(late).tolist() == [1, 3]
-    assert len(list(outcomes.drain())) == 1
-    assert outcomes.record_rows(late).tolist() == [NOT_GIVEN, 3]

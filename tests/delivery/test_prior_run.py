@@ -268,6 +268,16 @@ def test_a_copy_that_comes_after_the_look_up_is_late_or_a_duplicate():
     assert duplicates == {Copy(0, 0, 8), Copy(1, 0, 9), Copy(2, 0, 10)}
 
 
+def test_a_late_row_has_its_place_in_the_record_that_came_late():
+    rows_of = {(1, 2): as_rows([1, 4]), (0, 3): as_rows([0, 2, 5])}.__getitem__
+    in_doubt = make_in_doubt(make_prior([UNKNOWN] * 6), rows_of=rows_of)
+    in_doubt.take(NOTHING, proves_absence=True)
+    in_doubt.note_positions(make_positions(as_rows([0, 1, 2]), 0, as_rows([6, 7, 6])))
+    in_doubt.note_copies(found((1, 2, 0, 8), (0, 3, 0, 9)))
+    assert in_doubt.late() == [Copy(4, 0, 8, 1), Copy(5, 0, 9, 2)]
+    assert Copy(2, 0, 9) in in_doubt.duplicates()
+
+
 @pytest.mark.parametrize(("final", "kept"), [(["stored", "rejected"], [0]), (["stored"], [])])
 def test_rejected_rows_that_may_come_late_are_kept_if_they_are_not_sent_again(final, kept):
     in_doubt = make_in_doubt(make_prior([REJECTED, UNSENT, REJECTED], final, attempts=[2, 1, 1]))

@@ -383,7 +383,7 @@ def test_a_copy_of_a_pack_is_one_of_each_of_its_rows(rows):
     doubt.add(batch)
     doubt.add(batch)  # its second request was cut off as well
     doubt.note_copies(make_positions(batch.entries.tags[1:], 2, 9))
-    assert doubt.late() == [Copy(row, 2, 9) for row in rows[3:]]
+    assert doubt.late() == [Copy(row, 2, 9, place) for place, row in enumerate(rows[3:])]
 
 
 def test_many_batches_in_doubt_are_all_known():

@@ -356,15 +356,14 @@ class Journal(RunLog):
         num_rows: int,
         is_finished: bool,
         late: Sequence[Copy],
-        record_rows: NDArray[np.int32],
         duplicates: Sequence[Copy],
     ) -> None:
         """Note how the run ended."""
         self._save(with_outcomes=True)
         if late:
-            rows, shards, numbers = np.array(late, np.int64).T
+            rows, *places = np.array(late, np.int64).T
             is_lost = np.array([copy.is_lost for copy in late])
-            columns = {"shard_id": shards, "sequence_number": numbers, "record_row": record_rows}
+            columns = dict(zip(("shard_id", "sequence_number", "record_row"), places, strict=True))
             for name, if_lost, if_found in (
                 ("status", STATUSES.index("unknown"), STATUSES.index("stored")),
                 ("error_message", self._texts.number(LOST.message), NOT_GIVEN),
@@ -374,7 +373,8 @@ class Journal(RunLog):
             self.record(rows, columns, self._texts)
             self._save(with_outcomes=True)
         with self._store.transaction():
-            self._store.insert("copies", sorted({*duplicates} - {*self._read_copies()}))
+            fresh = sorted({*duplicates} - {*self._read_copies()})
+            self._store.insert("copies", [copy[:3] for copy in fresh])
             if is_finished:
                 # A file that was mended counts as it is only now: all of it was checked.
                 files = {} if self._stamps is None else {"files": self._stamps}

@@ -12,7 +12,6 @@ from .._producer.in_doubt import lowest_watermark
 from .._producer.prior_run import PriorOutcomes, read_starts
 from .._producer.values import (
     BLANK,
-    NOT_GIVEN,
     OPEN,
     STATUSES,
     Texts,
@@ -182,8 +181,6 @@ def _keep_known(entries: NDArray[Any], known: NDArray[Any]) -> NDArray[Any]:
     unknown = entries["attempts"] == 0
     for name in ("attempts", "maybe_duplicate"):
         entries[name][unknown] = known[name][unknown]
-    unknown = entries["record_row"] == NOT_GIVEN
-    entries["record_row"][unknown] = known["record_row"][unknown]
     return entries
 
 

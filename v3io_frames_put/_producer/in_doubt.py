@@ -20,19 +20,34 @@ if TYPE_CHECKING:
     from .accumulator import Batch
 
 POSITION: Final = np.dtype(
-    [("key", np.uint64), ("sequence_number", np.int64), ("shard_id", np.int32)], align=True
+    [
+        ("key", np.uint64),
+        ("sequence_number", np.int64),
+        ("shard_id", np.int32),
+        ("record_row", np.int32),
+    ]
 )
 """Where a record (its key is its tag) or a row is stored: 24 bytes, for there may be millions."""
 
 
 def make_positions(
-    keys: NDArray[Any], shard_id: Any = NOWHERE, sequence_number: Any = NOWHERE
+    keys: NDArray[Any],
+    shard_id: Any = NOWHERE,
+    sequence_number: Any = NOWHERE,
+    record_row: Any = 0,
 ) -> NDArray[Any]:
     """Return an array of positions; a value serves all, an array has one each."""
     positions = np.empty(len(keys), POSITION)
     positions["key"], positions["shard_id"] = keys, shard_id
-    positions["sequence_number"] = sequence_number
+    positions["sequence_number"], positions["record_row"] = sequence_number, record_row
     return positions
+
+
+def is_elsewhere(found: NDArray[Any], known: NDArray[Any]) -> NDArray[np.bool_]:
+    """Return which positions are not the known ones of the same keys."""
+    is_other: NDArray[np.bool_] = found["shard_id"] != known["shard_id"]
+    is_other |= found["sequence_number"] != known["sequence_number"]
+    return is_other
 
 
 def sort_positions(*parts: NDArray[Any]) -> NDArray[Any]:
@@ -115,11 +130,13 @@ class InDoubt:
 
     def _add_copies(self, found: NDArray[Any], known: NDArray[Any]) -> None:
         """Note the positions that are not the known ones."""
-        self._copies = sort_positions(self._copies, found[found != known])
+        self._copies = sort_positions(self._copies, found[is_elsewhere(found, known)])
 
     def duplicates(self) -> list[Copy]:
         """Return copies that are stored besides the position that is known."""
-        return self._to_copies(self._copies[self._copies != self._positions(self._copies["key"])])
+        known = self._positions(self._copies["key"])
+        copies = self._to_copies(self._copies[is_elsewhere(self._copies, known)])
+        return [copy._replace(record_row=0) for copy in copies]
 
     def late(self) -> list[Copy]:
         """Return copies of rows that had been recorded as not, or maybe, stored."""
@@ -136,11 +153,10 @@ class InDoubt:
     def _to_copies(self, positions: NDArray[Any]) -> list[Copy]:
         """Return the positions of keys for each of their rows."""
         rows_of = self._rows(positions["key"])
-        columns = (positions[name].tolist() for name in ("key", "shard_id", "sequence_number"))
         return [
-            Copy(row, shard, number)
-            for key, shard, number in zip(*columns, strict=True)
-            for row in rows_of[key]
+            Copy(row, shard, number, record_row)
+            for key, number, shard, first in positions.tolist()
+            for record_row, row in enumerate(rows_of[key], first)
         ]
 
     def _rows(self, keys: NDArray[np.uint64]) -> Mapping[int, Sequence[int]]:

@@ -16,7 +16,6 @@ from .values import (
     BLANK,
     IN_DOUBT,
     NO_CODE,
-    NOT_GIVEN,
     PAGE,
     PAGE_ROWS,
     STATUSES,
@@ -82,14 +81,9 @@ class RunLog:
         num_rows: int,
         is_finished: bool,
         late: Sequence[Copy],
-        record_rows: NDArray[np.int32],
         duplicates: Sequence[Copy],
     ) -> None:
-        """Take how the run ended, and what scans saw: late or lost rows, and further copies.
-
-        ``record_rows`` are the places of late rows in their records; NOT_GIVEN: on a page that
-        was taken.
-        """
+        """Take how the run ended, and what scans saw: late or lost rows, and further copies."""
 
 
 class _Page:
@@ -287,15 +281,6 @@ class Outcomes:
         first = max(first, self._emitted * self.page_rows)  # what was handed out has outcomes
         rows = np.arange(first, self.num_rows)
         return rows[self._read("status", rows) < 0]
-
-    def record_rows(self, late: Sequence[Copy]) -> NDArray[np.int32]:
-        """Return the places of late rows in their records; of emitted pages, NOT_GIVEN."""
-        places = np.full(len(late), NOT_GIVEN, np.int32)
-        for at, copy in enumerate(late):
-            page = self._pages.get(copy.row // self.page_rows)
-            if page is not None:
-                places[at] = page.columns["record_row"][copy.row - page.first_row]
-        return places
 
     def _read(self, name: str, rows: NDArray[np.int64]) -> NDArray[Any]:
         column = np.empty(len(rows), PAGE[name])

@@ -261,9 +261,9 @@ class PriorInDoubt(InDoubt):
 
     def take(self, found: NDArray[Any], *, proves_absence: bool) -> None:
         """Take where the run's tags are stored, and whether what was not found is not stored."""
-        positions, within = self._spread(found)
-        order = np.argsort(positions["key"], kind="stable")  # a row may be in several records
-        positions, within = positions[order], within[order]
+        positions = self._spread(found)
+        # A row may be in several records.
+        positions = positions[np.argsort(positions["key"], kind="stable")]
         rows = positions["key"].astype(np.int64)
         known = self._outcomes.positions(rows)
         is_fresh = known["shard_id"] == NOWHERE
@@ -271,12 +271,12 @@ class PriorInDoubt(InDoubt):
         self._add_copies(positions, known)
         firsts = np.unique(rows, return_index=True)[1]
         chosen = firsts[is_fresh[firsts]]
-        del order, positions  # as large as the pages that are copied next
+        del positions  # as large as the pages that are copied next
         self._outcomes.record_found(
             rows[chosen],
             shard_id=known["shard_id"][chosen],
             sequence_number=known["sequence_number"][chosen],
-            record_row=within[chosen],
+            record_row=known["record_row"][chosen],
         )
         if proves_absence:
             self._outcomes.trust_absence()
@@ -291,11 +291,11 @@ class PriorInDoubt(InDoubt):
         """Take that nothing was proven of rows that were not found."""
         self._outcomes.mark_lost(why, everything=self._may_miss_requests)
 
-    def _spread(self, found: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.intp]]:
-        """Return the positions of records for each of their rows, and its place in the record."""
+    def _spread(self, found: NDArray[Any]) -> NDArray[Any]:
+        """Return the positions of records for each of their rows."""
         of, rows = self._rows_of_tags(found["key"])
-        positions = make_positions(rows, found["shard_id"][of], found["sequence_number"][of])
-        return positions, np.arange(len(of)) - np.searchsorted(of, of)
+        within = np.arange(len(of)) - np.searchsorted(of, of)
+        return make_positions(rows, found["shard_id"][of], found["sequence_number"][of], within)
 
     def _rows_of_tags(self, tags: NDArray[np.uint64]) -> tuple[NDArray[np.intp], NDArray[np.int64]]:
         """Return the rows of records, and of each row the record's place among the tags."""
@@ -321,7 +321,7 @@ class PriorInDoubt(InDoubt):
 
     def note_copies(self, found: NDArray[Any]) -> None:
         """Take where expected tags are stored at the end of the run."""
-        positions, _ = self._spread(found)
+        positions = self._spread(found)
         known = self._outcomes.positions(positions["key"].astype(np.int64))
         is_known = self.contains(positions["key"]) | (known["shard_id"] != NOWHERE)
         self._add_copies(positions[is_known], known[is_known])

@@ -37,7 +37,7 @@ from .in_doubt import (
     sort_positions,
 )
 from .queries import PendingQuery, QueryScheduler, ShardPosition, StreamSurvey
-from .values import NOT_LOOKED_UP, Copy
+from .values import NOT_GIVEN, NOT_LOOKED_UP, Copy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -339,7 +339,8 @@ class Reconciler:
     def duplicates(self) -> list[Copy]:
         """Return copies that are stored besides the one in the results."""
         prior = self._prior.duplicates() if self._prior else []
-        return sorted({*prior, *self.in_doubt.duplicates()} - {*self.late()})
+        late = {copy._replace(record_row=0) for copy in self.late()}
+        return sorted({*prior, *self.in_doubt.duplicates()} - late)
 
     def late(self) -> list[Copy]:
         """Return rows that scans saw after they had been recorded as not, or maybe, stored.
@@ -352,7 +353,7 @@ class Reconciler:
         late = {copy.row: copy for copy in sorted(copies, reverse=True)}
         if not self._is_end_proven:
             for row in (row for source in sources for row in source.unseen_rows()):
-                late.setdefault(row, Copy(row, NOWHERE, NOWHERE))
+                late.setdefault(row, Copy(row, NOWHERE, NOWHERE, NOT_GIVEN))
         return sorted(late.values())
 
     def _begin(self, scan: Scan, not_before: float = 0.0) -> None:

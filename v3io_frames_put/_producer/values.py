@@ -76,6 +76,7 @@ class Copy(NamedTuple):
     row: int
     shard_id: int
     sequence_number: int
+    record_row: int = 0  # the row's place in that record; 0 also where only the record counts
 
     @property
     def is_lost(self) -> bool:
