@@ -161,7 +161,13 @@ class TestBadInput:
 
     @pytest.mark.parametrize("content", [b"", b"\n\n", b"a,b", b"a,b\n\n"])
     def test_files_without_rows(self, tmp_path, content):
-        assert read_rows(write_bytes(tmp_path / "a.csv", content)).rows == []
+        path = write_bytes(tmp_path / "a.csv", content)
+        assert read_rows(path).rows == []
+        if content.strip():
+            found = read_rows(path, where="a > 5 and b = 'x' or a is null")
+            assert (found.rows, found.table.num_rows) == ([], None)
+            path = write_text(tmp_path / "b.csv", "a,b", "7,x", "3,y")
+            assert len(read_rows(tmp_path, where="a > 5").rows) == 1
 
     def test_many_quotes_that_are_never_closed_take_no_time(self, tmp_path):
         lines = [f'{n},5" pipe' if n % 2 else f'{n},"5 pipe' for n in range(2_000)]

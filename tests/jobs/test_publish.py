@@ -81,7 +81,7 @@ class TestKinds:
         finally:
             memory.rm("/readings", recursive=True)
         assert told.rows == 2
-        assert sent(by="n") == [{"n": 1, "day": 2}, {"n": 2, "day": 2}]
+        assert sent(by="n") == [{"n": 1, "day": "2"}, {"n": 2, "day": "2"}]
 
 
 class TestResults:
@@ -172,8 +172,8 @@ class TestSchemas:
         write_parquet(tmp_path / "d/day=__HIVE_DEFAULT_PARTITION__/part=8/x.parquet", n=[2])
         publish(tmp_path / "d", where="n = 2 or day > '2026-11-21'")
         assert sent(by="n") == [
-            {"n": 1, "day": "2026-11-22", "part": 7},
-            {"n": 2, "day": None, "part": 8},
+            {"n": 1, "day": "2026-11-22", "part": "7"},
+            {"n": 2, "day": None, "part": "8"},
         ]
 
     @pytest.mark.parametrize("name", ["x.parquet", "x.csv", "x.jsonl", "x.arrow"])
@@ -182,16 +182,16 @@ class TestSchemas:
         write_parquet(tmp_path / "d/day=2/x.parquet", n=[1])
         write_text(tmp_path / f"d/day=1/{name}", "half a fi")
         write_parquet(tmp_path / "d/day=3/x.parquet", n=["text"])
-        told = publish(tmp_path / "d", where="day = 2 and n > 0")
+        told = publish(tmp_path / "d", where="day = '2' and n > 0")
         assert (told.rows, told.files) == (1, 1)
-        assert sent() == [{"n": 1, "day": 2}]
+        assert sent() == [{"n": 1, "day": "2"}]
 
     def test_where_all_folders_are_excluded_one_file_tells_the_columns(self, publish, tmp_path):
         write_parquet(tmp_path / "d/day=1/x.parquet", n=[1])
         write_text(tmp_path / "d/day=2/x.parquet", "half a fi")
-        assert publish(tmp_path / "d", where="day = 3", partition_key="n").rows == 0
+        assert publish(tmp_path / "d", where="day = '3'", partition_key="n").rows == 0
         with pytest.raises(ColumnNotFound, match="'m'"):
-            publish(tmp_path / "d", where="day = 3 and m = 1")
+            publish(tmp_path / "d", where="day = '3' and m = 1")
 
 
 def _fill_the_disk(*_):

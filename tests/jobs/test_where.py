@@ -17,7 +17,7 @@ from pyarrow import parquet as pq
 
 from tests.jobs.conftest import read_rows, write_parquet, write_text
 from v3io_frames_put import ColumnNotFound, ConfigError, DataError
-from v3io_frames_put.jobs._files import InputFile, find_files, find_partition_types
+from v3io_frames_put.jobs._files import InputFile, find_files
 from v3io_frames_put.jobs._where import Where, select_files
 
 UTC = dt.timezone.utc
@@ -291,21 +291,16 @@ def make_files(*folders):
 def test_no_row_that_is_wanted_is_in_a_file_that_is_left_out(folders, where):
     files = make_files(*({"day": day, "part": part} for day, part in folders))
     try:
-        chosen = select_files(files, where, {})
+        chosen = select_files(files, where, {"part": pa.int64()})
     except ConfigError:  # a number compared with text
         return
-    types = find_partition_types(files, {})
     for file in files:
         if file in chosen:
             continue
-        row = {
-            name: value if value is None or types[name] == pa.string() else int(value)
-            for name, value in file.partitions.items()
-        }
-        is_number = types["day"] == pa.int64()
-        condition = where.replace("'10'", "10") if is_number else where
+        part = file.partitions["part"]
+        row = {**file.partitions, "part": part and int(part)}
         answers = [
-            evaluate(condition, {**row, "n": n, "x": x})
+            evaluate(where, {**row, "n": n, "x": x})
             for n in (None, -3, 1, 2)
             for x in (None, 0.0, 1.0, 2.5)
         ]
@@ -321,29 +316,35 @@ def test_a_folder_that_is_not_a_number_changes_nothing_for_the_others(where):
 
 def test_types_that_are_asked_for_decide():
     files = make_files({"day": "2"}, {"day": "10"})
-    assert select_files(files, "day < 3", {}) == files[:1]
-    assert select_files(files, "day < '3'", {"day": pa.string()}) == files
+    assert select_files(files, "day < 3", {"day": pa.int64()}) == files[:1]
+    assert select_files(files, "day < '3'", {}) == files
+    with pytest.raises(ConfigError, match=r"3 is not a value of column 'day'.* another by types"):
+        select_files(files, "day < 3", {})
 
 
 def test_a_file_that_is_left_out_is_not_opened(tmp_path):
     write_parquet(tmp_path / "day=1/0.parquet", n=[1])
     write_text(tmp_path / "day=2/0.parquet", "half a fi")
-    assert len(select_files(find_files(tmp_path), "day = 1 and n = 1", {})) == 1
+    assert len(select_files(find_files(tmp_path), "day = '1' and n = 1", {})) == 1
     with pytest.raises(DataError, match="cannot be read"):
         read_rows(tmp_path / "day=2")
 
 
 def test_folders_win_over_columns_of_files(tmp_path):
     write_parquet(tmp_path / "day=1/0.parquet", n=[1, 2], day=[0, 1])
-    assert read_rows(tmp_path, where="day = 1").rows == [{"n": 1, "day": 1}, {"n": 2, "day": 1}]
+    assert read_rows(tmp_path, where="day = '1'").rows == [
+        {"n": 1, "day": "1"},
+        {"n": 2, "day": "1"},
+    ]
 
 
-def test_a_row_stays_where_an_invalid_cell_leaves_the_condition_open(tmp_path):
-    path = write_text(tmp_path / "a.csv", "n,m", "1,1", "x,2", "3,y", "4,4")
-    found = read_rows(path, types={"n": "int64", "m": "int64"}, where="n > 3")
-    assert [row["m"] for row in found.rows] == [2, 4]
-    assert found.invalid == {0: {"n": "x"}}
-    assert found.places == [3, 5]
+@pytest.mark.parametrize("where", ["n > 3", "n > 3 and m is not null", "n >= 4 and not m < 4"])
+def test_a_row_stays_if_the_condition_reads_an_invalid_cell_of_it(tmp_path, where):
+    path = write_text(tmp_path / "a.csv", "n,m,o", "1,1,1", "x,2,1", "4,4,1", "3,3,y", "5,5,y")
+    found = read_rows(path, types=dict.fromkeys("nmo", "int64"), where=where)
+    assert [row["m"] for row in found.rows] == [2, 4, 5]
+    assert found.invalid == {0: {"n": "x"}, 2: {"o": "y"}}
+    assert found.places == [3, 4, 6]
 
 
 def test_a_folder_that_does_not_fit_its_type_is_refused(tmp_path):

@@ -7,7 +7,6 @@ last counts.
 
 from __future__ import annotations
 
-import math
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -33,6 +32,9 @@ FILE: Final = INTERNAL + "file"
 """Column of what is read: the file of a row, as a dictionary."""
 FILE_ROW: Final = INTERNAL + "file_row"
 """Column of what is read: a row's place in its file, from 1; of text, its first line."""
+
+MEMBERS: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
+"""Decodes a line to its members as they are written."""
 
 _SHOWN_BYTES: Final = 60
 _INVALID: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
@@ -206,15 +208,16 @@ def _as_column(values: list[Any], option: str) -> pa.Array | np.ndarray:
         except OverflowError:
             pass
     if msgspec.Raw in types:
-        return _as_column([decode_member(bytes(value)) for value in values], option)
+        return _as_column([decode_member(value) for value in values], option)
     objects = np.empty(len(values), object)
     objects[:] = values
     return objects
 
 
-def decode_member(text: bytes) -> Any:
-    """Return the value of a member; a number that no float holds is infinite."""
+def decode_member(raw: msgspec.Raw | None) -> Any:
+    """Return the value of a member, or None; a number that no float holds is infinite."""
+    text = bytes(raw or b"")
     try:
         return msgspec.json.decode(text) if text else None
-    except msgspec.DecodeError:
-        return -math.inf if text.startswith(b"-") else math.inf
+    except msgspec.DecodeError:  # of a list or an object, somewhere in it
+        return float(text) if text[0] in b"-0123456789" else [text]

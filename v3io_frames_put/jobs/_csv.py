@@ -105,6 +105,7 @@ class CsvReader(Reader):
         row = rf"{cell}(?:{d}{cell}){{{max(0, len(self._names) - 1)}}}(?=[\r\n]|\Z)"
         self._row = re.compile(row.encode())
         cells = next((piece.columns for piece in self._read() if piece.columns), {})
+        self.num_rows = None if cells else 0
         self.schema = pa.schema(
             [(name, self._infer(name, cells.get(name))) for name in self._names]
         )

@@ -41,7 +41,6 @@ _KINDS: Final[dict[str, Kind]] = {
 }  # fmt: skip
 _ENDINGS: Final = ", ".join(f".{name}" for name in sorted(_KINDS))
 _COMPRESSED: Final = (".gz", ".bz2", ".zst", ".lz4", ".xz", ".zip")  # of text
-_INT64: Final = re.compile(r"0|-?[1-9][0-9]{0,17}").fullmatch  # 007 is a code
 _NULL: Final = "__HIVE_DEFAULT_PARTITION__"
 _NOT_READ_TO_ITS_END: Final = (None, None)  # it may be repaired before the run goes on
 _EXTRAS: Final = {"fsspec": "fsspec", "v3iofs": "v3io"}
@@ -432,20 +431,6 @@ def read_partitions(path: str, root: str) -> dict[str, str | None]:
     folders = _below(path, root).parts[:-1]
     pairs = (folder.partition("=") for folder in folders if "=" in folder)
     return {unquote(key): None if value == _NULL else unquote(value) for key, _, value in pairs}
-
-
-def find_partition_types(
-    files: Sequence[InputFile], types: Mapping[str, pa.DataType]
-) -> dict[str, pa.DataType]:
-    """Find the type of each folder column: whole numbers, if all are written as such."""
-    texts: dict[str, set[str]] = {}
-    for file in files:
-        for name, text in file.partitions.items():
-            texts.setdefault(name, set()).update(() if text is None else (text,))
-    return {
-        name: types.get(name, pa.int64() if given and all(map(_INT64, given)) else pa.string())
-        for name, given in texts.items()
-    }
 
 
 def cast_partition(file: InputFile, name: str, dtype: pa.DataType) -> pa.Scalar:

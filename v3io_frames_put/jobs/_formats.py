@@ -19,7 +19,7 @@ from pyarrow import parquet as pq
 
 from .._encode import layouts
 from .._encode.columns import INTERNAL
-from .._encode.json_lines import LINE, parse_lines
+from .._encode.json_lines import LINE, MEMBERS, parse_lines
 from .._encode.sources import split_index
 from ..errors import DataError
 from ._cast import HOLDS, cast_cells, holds, try_cast
@@ -42,7 +42,6 @@ _INDEX: Final = {HOLDS: b"index"}
 _BLANKS: Final = " \t\r\n"  # white space of JSON
 _OBJECT: Final = msgspec.json.Decoder(dict[str, Any])
 _ARRAY: Final = msgspec.json.Decoder(list[Any])
-_MEMBERS: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 LINE_FIELD: Final = pa.field(LINE, pa.binary(), metadata={HOLDS: b"json-lines"})
 """The column of lines that are sent as they are."""
@@ -350,7 +349,7 @@ class LinesReader(Reader):
         for piece in self._read():
             lines = piece.columns[LINE]
             if INTERNAL.encode() in (lines.buffers()[2] or pa.py_buffer(b"")).to_pybytes():
-                rows, _ = parse_lines(_MEMBERS, lines)
+                rows, _ = parse_lines(MEMBERS, lines)
                 for number, row in enumerate(rows):
                     marks = [name for name in row or () if name.startswith(INTERNAL)]
                     if marks and number not in piece.invalid:
@@ -414,7 +413,7 @@ class JsonColumnsReader(LinesReader):
         known = {*self.schema.names, *schema.names}
         for piece in self._read():
             lines = piece.columns[LINE]
-            rows, _ = parse_lines(_MEMBERS, lines)
+            rows, _ = parse_lines(MEMBERS, lines)
             for number, row in enumerate(rows):
                 unknown = self._is_whole and row and row.keys() - known
                 if row is not None and not unknown:

@@ -32,9 +32,9 @@ from .._encode.sources import StreamSource
 from ..errors import ColumnNotFound, ConfigError, DataError
 from ._cast import HOLDS, holds, merge_schemas
 from ._csv import CsvReader, Dialect
-from ._files import cast_partition, find_partition_types, hide_password, public_cause
+from ._files import cast_partition, hide_password, public_cause
 from ._formats import ArrowReader, JsonColumnsReader, LinesReader, ParquetReader, Reader, is_index
-from ._where import FITS, Where
+from ._where import Where
 
 if TYPE_CHECKING:
     from collections import deque
@@ -103,6 +103,8 @@ class FileTable:
         self.where: Where | None = None
         if where is not None:
             beside = [own for own in self.schema if not (self.is_lines and own.name == LINE)]
+            if all(reader.is_text and reader.num_rows == 0 for reader in self._readers):
+                beside = [own.with_type(pa.null()) for own in beside]  # no cell shows a type
             self.where = Where(where, pa.schema(beside), others=self.is_lines)
         counts = [reader.num_rows for reader in self._readers]
         # None: not known before the last row is read.
@@ -122,13 +124,13 @@ class FileTable:
 
     def _merge(self) -> pa.Schema:
         """Bring the files' columns together; text without a value so far stays text."""
-        folders = find_partition_types(self.files, self._types)
-        if self.is_lines and LINE in folders:
-            raise DataError(f"a folder gives the column {LINE!r}. Rename it.")
         schemas = []
         for reader in self._readers:  # columns of folders win
-            own = [field for field in reader.schema if field.name not in reader.file.partitions]
-            own += [pa.field(name, folders[name]) for name in reader.file.partitions]
+            folders = reader.file.partitions
+            if self.is_lines and LINE in folders:
+                raise DataError(f"a folder gives the column {LINE!r}. Rename it.")
+            own = [field for field in reader.schema if field.name not in folders]
+            own += [pa.field(name, pa.string()) for name in folders]
             schemas.append((reader.file.name, pa.schema(own)))
         schema = merge_schemas(schemas, self._types)
         if not self.is_lines and LINE in schema.names and holds(schema.field(LINE)) is None:
@@ -323,16 +325,14 @@ class FileTable:
         return column
 
     def _find_rows(self, piece: Piece, columns: Mapping[str, pa.Array]) -> pa.BooleanArray:
-        """Find the rows to keep; an invalid row stays if the condition cannot be decided."""
+        """Find the rows to keep; also those with an invalid cell that the condition reads."""
         where: Any = self.where
         tested, unsure = where.test_members(columns[LINE]) if where.tests else ({}, [])
-        rows, fits = np.arange(len(piece.rows)), {}
-        for name in where.columns:
-            bad = [row for row, cells in piece.invalid.items() if LINE in cells or name in cells]
-            fits[name + FITS] = pa.array(np.ones(len(rows), bool), mask=np.isin(rows, bad))
-            unsure += bad
-        mask = where.evaluate({**columns, **tested, **fits})
-        return pc.coalesce(mask, pa.array(np.isin(rows, unsure)))
+        for row, cells in piece.invalid.items():
+            if not where.columns.isdisjoint(cells) or LINE in cells:
+                unsure.append(row)
+        mask = where.evaluate({**columns, **tested}).fill_null(False)  # noqa: FBT003 - Arrow's signature
+        return pc.or_(mask, pa.array(np.isin(np.arange(len(mask)), unsure)))
 
 
 def _open(file: InputFile, make: Callable[[InputFile], Reader]) -> Reader:

@@ -28,16 +28,15 @@ from decimal import Decimal
 from functools import reduce
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeAlias
 
-import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pt
 
-from .._encode.json_lines import decode_member, parse_lines
+from .._encode.json_lines import MEMBERS, decode_member, parse_lines
 from ..errors import ColumnNotFound, ConfigError
 from ._cast import cast_text
-from ._files import cast_partition, find_partition_types
+from ._files import cast_partition
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -47,9 +46,6 @@ if TYPE_CHECKING:
 _Value: TypeAlias = bool | int | Decimal | str  # of a literal
 _Test: TypeAlias = "Callable[[Any], bool | None]"  # of the value that a member has in a line
 _LOG: Final = logging.getLogger("v3io_frames_put")
-
-FITS: Final = "\nfits"
-"""Ends the name of a column that says which cells of another one fit: see `Where.evaluate`."""
 
 _TOKENS: Final = re.compile(
     r"""'(?:[^']|'')*' | "(?:[^"]|"")+" | `[^`]+` | [<>=!]=|<>|[<>=(),] | [^\s<>=!(),'"`]+ | \S""",
@@ -89,36 +85,19 @@ class Where:
             raise ConfigError(f"where={text[:200]!r} cannot be evaluated: {error}") from error
 
     def evaluate(self, columns: Mapping[str, pa.Array]) -> pa.BooleanArray:
-        """Return for each row true, false, or null where it cannot be decided.
-
-        A column with ``FITS`` after its name is null where the cell does not fit, otherwise
-        true; without one, all cells fit.
-        """
+        """Return for each row true, false, or null where it cannot be decided."""
         import pyarrow.dataset as ds
 
-        fits = pa.repeat(True, len(next(iter(columns.values()))))  # noqa: FBT003 - Arrow's signature
-        cells = [columns.get(name, fits) for name in self.schema.names]
-        table = pa.table(cells, self.schema)
+        table = pa.table([columns[name] for name in self.schema.names], self.schema)
         found = ds.dataset(table).scanner(columns={"keep": self.expression}).to_table()
         return found.column("keep").combine_chunks()
 
     def test_members(self, lines: pa.BinaryArray) -> tuple[dict[str, pa.Array], list[int]]:
         """Return the columns of tests for lines, and which lines are not objects."""
-        names = list(dict.fromkeys(name for name, _ in self.tests.values()))
-        rename = {f"m{number}": name for number, name in enumerate(names)}
-
-        def parse(kind: Any, missing: Any) -> tuple[list[Any], dict[int, Exception]]:
-            fields = [(field, kind, missing) for field in rename]
-            line = msgspec.defstruct("Line", fields, rename=rename)
-            return parse_lines(msgspec.json.Decoder(line), lines)
-
-        rows, errors = parse(Any, None)
-        if errors:  # also of objects with values that Python cannot hold
-            rows, errors = parse(msgspec.Raw, msgspec.Raw())
+        rows, errors = parse_lines(MEMBERS, lines)
         columns = {}
         for column, (name, test) in self.tests.items():
-            field = f"m{names.index(name)}"
-            values = [None if row is None else test(_value(getattr(row, field))) for row in rows]
+            values = (None if row is None else test(decode_member(row.get(name))) for row in rows)
             columns[column] = pa.array(values, pa.bool_())
         return columns, list(errors)
 
@@ -172,9 +151,7 @@ class Where:
             return pc.field(column)
         dtype = self._read[name] = self._known.field(name).type
         if sign is ast.Is:
-            # A cell that does not fit is null, too, though its value is not missing.
-            self._read[name + FITS] = pa.bool_()
-            return pc.field(name).is_null() & pc.field(name + FITS)
+            return pc.field(name).is_null()
         if pt.is_null(dtype):  # whatever it is compared with
             return pc.scalar(pa.scalar(None, pa.bool_()))
         known = _cast(values, name, dtype)
@@ -202,14 +179,6 @@ class Where:
             self._fail(f"{token:.60} has too many digits")
 
 
-def _value(member: Any) -> Any:
-    """Return the value of a member; of a list or an object that Python cannot hold, its text."""
-    if not isinstance(member, msgspec.Raw):
-        return member
-    text = bytes(member)
-    return text if text.startswith((b"[", b"{")) else decode_member(text)
-
-
 def _token(node: ast.expr) -> str:
     """Return a column or literal as it is written."""
     if not isinstance(node, ast.Constant):
@@ -233,7 +202,7 @@ def _cast(values: Sequence[_Value], name: str, dtype: pa.DataType) -> pa.Array:
         if is_bad or not (fits or isinstance(value, str)):
             raise ConfigError(
                 f"where: {value!s:.60} is not a value of column {name!r}, which is {dtype}. "
-                f"Write a literal of that type (text in '')."
+                f"Write a literal of that type (text in ''), or give the column another by types."
             )
     return cast
 
@@ -267,8 +236,9 @@ def select_files(
     files: Sequence[InputFile], where: str | None, types: Mapping[str, pa.DataType]
 ) -> list[InputFile]:
     """Leave out the files whose folders exclude every row: those are not opened."""
-    schema = pa.schema(list(find_partition_types(files, types).items()))
-    if where is None or not schema.names:
+    folders = {name: types.get(name, pa.string()) for file in files for name in file.partitions}
+    schema = pa.schema(list(folders.items()))
+    if where is None or not folders:
         return list(files)
     condition = Where(where, schema, others=True)
     columns = {name: pa.nulls(len(files), pa.bool_()) for name in condition.tests}
