@@ -12,12 +12,11 @@ from .._wire import api
 from .._wire.api import Answer, Attempt, Fault, parse_error
 from .values import Failure
 
-Knowledge: TypeAlias = Literal["not stored", "unknown", "parse"]
-"""Of the records of a request: none is stored; it is not known; the answer says it of each."""
-
-Step: TypeAlias = Literal["parse", "retry", "split", "bisect", "stop"]
-"""Parse the answer record by record; send again after a pause; send the halves one
-after the other; the same down to the one record at fault; stop the whole run."""
+Step: TypeAlias = Literal["parse", "unknown", "retry", "split", "bisect", "stop"]
+"""Parse the answer, which says of each record whether it is stored; go on with records of which
+that is not known, as delivery says. With all others no record is stored: send again after a
+pause; send the halves one after the other; the same down to the one record at fault; stop the
+whole run."""
 
 Cause: TypeAlias = Literal[
     "authentication",
@@ -37,8 +36,7 @@ Cause: TypeAlias = Literal[
 class Classification:
     """What a request's end means for its records."""
 
-    knowledge: Knowledge
-    step: Step  # what to do next, where delivery allows to send again
+    step: Step
     cause: Cause | None = None  # why the run stops, where it does
 
 
@@ -52,27 +50,27 @@ class Stop:
     had_contact: bool = True  # it had accepted a connection before
 
 
-_RETRY: Final = Classification("not stored", "retry")
-_UNKNOWN: Final = Classification("unknown", "retry")
-_BISECT: Final = Classification("not stored", "bisect")
+_RETRY: Final = Classification("retry")
+_UNKNOWN: Final = Classification("unknown")
+_BISECT: Final = Classification("bisect")
 
-_DENIED: Final = Classification("not stored", "stop", "permission")
-_MISSING: Final = Classification("not stored", "stop", "missing")
+_DENIED: Final = Classification("stop", "permission")
+_MISSING: Final = Classification("stop", "missing")
 CONNECTING_STOPS: Final[dict[str, Classification]] = {
-    "certificate": Classification("not stored", "stop", "certificate"),
-    "scheme": Classification("not stored", "stop", "scheme"),
+    "certificate": Classification("stop", "certificate"),
+    "scheme": Classification("stop", "scheme"),
 }
 """By kind of a fault while connecting."""
 
 STATUS_CLASSES: Final[dict[int, Classification]] = {
-    200: Classification("parse", "parse"),
-    **dict.fromkeys(range(300, 400), Classification("not stored", "stop", "moved")),
+    200: Classification("parse"),
+    **dict.fromkeys(range(300, 400), Classification("stop", "moved")),
     400: _BISECT,
-    401: Classification("not stored", "stop", "authentication"),
+    401: Classification("stop", "authentication"),
     403: _DENIED,
     404: _MISSING,
     409: _RETRY,
-    413: Classification("not stored", "split"),
+    413: Classification("split"),
     429: _RETRY,
 }
 """By HTTP status. A status that is not here is unknown: 408, every 5xx, all others."""
@@ -82,7 +80,7 @@ NAMED_400_CLASSES: Final[dict[str, Classification]] = {
     api.SHARD_OUT_OF_RANGE: _BISECT,
     api.PERMISSION_DENIED: _DENIED,
     api.RESOURCE_NOT_FOUND: _MISSING,
-    api.NOT_A_STREAM: Classification("not stored", "stop", "not a stream"),
+    api.NOT_A_STREAM: Classification("stop", "not a stream"),
 }
 """By the platform's error name in a 400."""
 

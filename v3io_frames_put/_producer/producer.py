@@ -286,14 +286,14 @@ class Producer:
             self._parse(batch, attempt, context)
             return
         batch.set_reason(describe_failure(attempt))
-        if classification.knowledge == "not stored":
-            self._run_log.note_refused(batch.ticket)
+        if classification.step == "unknown":
+            batch.resets += isinstance(attempt, Fault) and attempt.stage == "sending"
+            self._retry_in_doubt(batch, context)
+            return
+        self._run_log.note_refused(batch.ticket)
         if classification.cause is not None:
             self._finish(batch, "unsent")
             self._stop(classification.cause, attempt)
-        elif classification.knowledge == "unknown":
-            batch.resets += isinstance(attempt, Fault) and attempt.stage == "sending"
-            self._retry_in_doubt(batch, context)
         elif classification.step == "retry":
             batch.note_failure(context.now)
             self._retry_later(batch, context)
