@@ -82,8 +82,7 @@ def _nanoseconds(start: str | datetime | np.datetime64) -> int:
 _log = logging.getLogger("v3io_frames_put")
 # The documents bound an answer by its 10 MB alone, and the platform cuts it there.
 PAGE_RECORDS: Final = 10_000
-SHARD_FIELD: Final = pa.field("shard_id", pa.int32(), nullable=False)
-TABLE_SCHEMA: Final = pa.schema([SHARD_FIELD, *RECORD_SCHEMA])
+TABLE_SCHEMA: Final = pa.schema([pa.field("shard_id", pa.int32(), nullable=False), *RECORD_SCHEMA])
 _PANDAS_TYPES: Final = {
     pa.int32(): pd.Int32Dtype(),
     pa.int64(): pd.Int64Dtype(),
@@ -208,13 +207,13 @@ def _recover_location(stream: StreamAdmin, shard: int, last: int, lost_places: i
     )
 
 
-def read_table(
-    stream: StreamAdmin, starts: Mapping[int, StartPosition], *, limit: int
-) -> tuple[pa.Table, bool]:
-    """Read shards one after another, to their ends as they are now.
+def read_frame(stream: StreamAdmin, start: StartLike, *, limit: int, unique: bool) -> pd.DataFrame:
+    """Read shards one after another, to their ends as they are now, into a frame.
 
-    Returns the records, and whether the limit left some out.
+    ``unique`` keeps the first record of each tag.
     """
+    limit = check_whole("limit", limit, least=1)
+    starts = parse_starts(start, stream.describe().shards)
     ends = find_ends(stream, sorted(starts))
     batches: list[pa.RecordBatch] = []
     rows = 0
@@ -226,16 +225,8 @@ def read_table(
             ids = pa.repeat(pa.scalar(shard, pa.int32()), batch.num_rows)
             batches.append(pa.RecordBatch.from_arrays([ids, *batch.columns], schema=TABLE_SCHEMA))
             rows += batch.num_rows
-    table = pa.Table.from_batches(batches, schema=TABLE_SCHEMA)
-    return table.slice(0, limit), rows > limit
-
-
-def read_frame(stream: StreamAdmin, start: StartLike, *, limit: int, unique: bool) -> pd.DataFrame:
-    """Read a stream into a frame; ``unique`` keeps the first record of each tag."""
-    limit = check_whole("limit", limit, least=1)
-    starts = parse_starts(start, stream.describe().shards)
-    table, is_cut = read_table(stream, starts, limit=limit)
-    if is_cut:
+    table = pa.Table.from_batches(batches, schema=TABLE_SCHEMA).slice(0, limit)
+    if rows > limit:
         text = f"stream {stream.path}: limit={limit:,} left records out. Give a larger limit."
         warnings.warn(text, UserWarning, stacklevel=3)
     if unique:  # records without a tag all stay

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from .transport import Transport
 
 _log = logging.getLogger("v3io_frames_put")
-_TOO_MANY: Final = 429
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +80,8 @@ class RetryingRequests:
                 return attempt
             if isinstance(attempt, Fault) and attempt.kind in classification.CONNECTING_STOPS:
                 raise request_errors.fault_error(attempt, doing=doing)
-            if not (is_repeatable or _is_surely_not_done(attempt)):
+            is_not_done = classification.classify_response(attempt).step == "retry"
+            if not (is_repeatable or is_not_done):
                 raise request_errors.undecided(attempt, doing=doing, where=self.where)
             now = self._clock.now()
             failures += 1
@@ -133,12 +133,6 @@ class RetryingRequests:
             with self._lock:
                 self._transports[owner] = transport
         return transport
-
-
-def _is_surely_not_done(attempt: Attempt) -> bool:
-    if isinstance(attempt, Answer):
-        return attempt.status == _TOO_MANY
-    return attempt.stage == "connecting"
 
 
 _SUCCESS: Final = frozenset({200, 201, 204})

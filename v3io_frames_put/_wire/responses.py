@@ -42,11 +42,6 @@ _Shards: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=MAX_SHARD_COUNT)]
 
 
 # The JSON of answers, parsed into typed values, whole or not at all.
-class _Description(msgspec.Struct, rename="pascal"):
-    shard_count: _Shards
-    retention_period_hours: _Number
-
-
 class _Location(msgspec.Struct, rename="pascal"):
     location: _Text
 
@@ -70,8 +65,7 @@ class _Page(msgspec.Struct, rename="pascal"):
     records_behind_latest: _Number
 
 
-@dataclass(frozen=True, slots=True)
-class StreamDescription:
+class StreamDescription(msgspec.Struct, frozen=True):
     """The shards and the retention of a stream.
 
     Attributes
@@ -82,8 +76,8 @@ class StreamDescription:
         How long a record is surely kept.
     """
 
-    shards: int
-    retention_hours: int
+    shards: _Shards = msgspec.field(name="ShardCount")
+    retention_hours: _Number = msgspec.field(name="RetentionPeriodHours")
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +99,7 @@ class ListingPage:
 
 def parse_description(answer: Answer) -> StreamDescription:
     """Parse the answer to DescribeStream."""
-    fields = _parse(answer, "DescribeStream", _Description)
-    return StreamDescription(fields.shard_count, fields.retention_period_hours)
+    return _parse(answer, "DescribeStream", StreamDescription)
 
 
 def parse_location(answer: Answer) -> str:
