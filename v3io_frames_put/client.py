@@ -380,10 +380,11 @@ class Client:
         return verify_results(results, self._admin(stream), progress)
 
 
-def with_retry(client: Client, retry: Retry) -> Client:
+def with_retry(client: Client, retry: Retry, timeouts: Timeouts | None = None) -> Client:
     """Make a client for the same platform that retries differently, with its own connections."""
     other = Client.__new__(Client)
-    other._set(client._endpoint, client.timeouts, retry, client.limits)  # noqa: SLF001  # its own
+    timeouts = timeouts or client.timeouts
+    other._set(client._endpoint, timeouts, retry, client.limits)  # noqa: SLF001  # its own module
     return other
 
 

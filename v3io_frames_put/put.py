@@ -6,17 +6,19 @@ data, options -> plan_run -> (journal) -> Run: windows of records, requests, res
 
 from __future__ import annotations
 
+import logging
 import warnings
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from ._io.request_errors import stop_error
 from ._journal import open_journal
 from ._public import callers_level, public
 from ._run import Run, RunPlan, RunReport, plan_run
-from .client import Client, pick_client
-from .config import DeliveryOptions, Encoding, RowOptions, check_choice
+from .client import Client, pick_client, with_retry
+from .config import DeliveryOptions, Encoding, Retry, RowOptions, Timeouts, check_choice
 from .errors import ConfigError, PartialFailure, PutRecordsError, UnstoredRowsWarning
-from .results import Results, amend_results, attach_receipt
+from .progress import ProgressOption, someone_looks_on
+from .results import ATTRS_KEY, Results, amend_results, attach_receipt
 from .resume import check_resumable, read_prior_run
 from .summary import summarize
 
@@ -28,7 +30,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from .config import DeliveryMode, Format, MaxInFlight, Order, RowsPerRecord
-    from .progress import ProgressOption
+
+_LOG: Final = logging.getLogger("v3io_frames_put")
 
 
 @public
@@ -188,6 +191,8 @@ def put_records(  # noqa: PLR0913  # the one public verb
         results, report = run_to_results(Run(plan, prior=prior, run_log=log))
     try:
         raise_if_ended_early(plan, report)
+        if someone_looks_on():
+            _note_shards(results, client, stream)
         _report_unstored(results, on_error)
     except BaseException as error:
         error.results = results  # type: ignore[attr-defined]  # ours have it, others get it
@@ -225,6 +230,21 @@ def raise_if_ended_early(plan: RunPlan, report: RunReport) -> None:
         raise stop_error(
             report.stop, stream=plan.stream, diagnose=plan.client.diagnose_missing_stream
         )
+
+
+_NOTE_TIMEOUTS: Final = Timeouts(connect_seconds=2, read_seconds=5)
+
+
+def _note_shards(results: pd.DataFrame, client: Client, stream: str) -> None:
+    """Ask how many shards the stream has: the summary shows those without rows, too."""
+    receipt = results.attrs[ATTRS_KEY]
+    if not receipt["counts"]["stored"] or receipt["already_complete"]:
+        return
+    try:  # once, and briefly: whoever waits has the results already
+        with with_retry(client, Retry(attempts=1), _NOTE_TIMEOUTS) as once:
+            receipt["shards"] = once.describe_stream(stream).shards
+    except PutRecordsError as error:  # the rows are stored all the same
+        _LOG.info("how many shards %s has is not known: %s", stream, error)
 
 
 def _report_unstored(results: pd.DataFrame, on_error: str) -> None:

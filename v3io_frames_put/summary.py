@@ -131,7 +131,22 @@ class Summary:
                 f"**{plural(moved, 'row')} stored after later rows** of the same key or shard: "
                 f'`results.attrs["v3io"]["out_of_order"]`.'
             )
-        return notices
+        return [*notices, *self._warn_of_empty_shards()]
+
+    def _warn_of_empty_shards(self) -> list[str]:
+        """Warn of shards that got nothing although there were rows enough for each."""
+        rows = self.shards.get("rows", pd.Series(dtype="int64"))
+        empty = [str(shard) for shard, count in rows.items() if not count]
+        if not empty or rows.sum() < len(rows) * _ROWS_ENOUGH:
+            return []
+        more = f" and {len(empty) - _SHOWN_SHARDS:,} more" if len(empty) > _SHOWN_SHARDS else ""
+        names = f"{', '.join(empty[:_SHOWN_SHARDS])}{more}"
+        return [
+            (
+                f"**{len(empty):,} of {len(rows):,} shards got no rows**: {names}. "
+                f"A partition key with more values spreads them better."
+            )
+        ]
 
     def facts(self) -> list[tuple[str, str]]:
         """List the numbers of the run's receipt, as names and values."""
@@ -202,7 +217,7 @@ def summarize(results: Any) -> Summary:
     receipt = frame.attrs.get(ATTRS_KEY, {})
     return Summary(
         counts={status: int(counts.get(status, 0)) for status in STATUSES},
-        shards=_count_shards(frame),
+        shards=_count_shards(frame, receipt),
         errors=group_reasons(frame),
         maybe_duplicates=int(frame["maybe_duplicate"].sum()),
         receipt=receipt,
@@ -225,7 +240,7 @@ def summarize_receipt(
     by_shard = pd.DataFrame(dict(shards or {}), index=["rows", "first", "last"], dtype="Int64").T
     return Summary(
         counts=receipt["counts"] if counts is None else counts,
-        shards=_add_empty_shards(by_shard),
+        shards=_add_empty_shards(by_shard, receipt),
         errors=errors.assign(column=columns, labels=pd.Series([()] * len(errors), dtype=object)),
         maybe_duplicates=receipt.get("maybe_duplicates", 0),
         receipt=receipt,
@@ -263,18 +278,19 @@ def _to_pandas(results: Any) -> pd.DataFrame:
     return frame.astype({"shard_id": "Int32", "sequence_number": "Int64", "error_code": "Int64"})
 
 
-def _count_shards(results: pd.DataFrame) -> pd.DataFrame:
+def _count_shards(results: pd.DataFrame, receipt: Mapping[str, Any]) -> pd.DataFrame:
     columns = ["shard_id", "sequence_number"]
     stored = results.loc[results["status"] == "stored", columns]
     # Index levels may be named as columns are, and then no column can be named.
     numbers = stored.reset_index(drop=True).groupby("shard_id")["sequence_number"]
     counted: Any = numbers.agg(rows="size", first="min", last="max")
-    return _add_empty_shards(counted)
+    return _add_empty_shards(counted, receipt)
 
 
-def _add_empty_shards(counted: pd.DataFrame) -> pd.DataFrame:
-    """Add the shards below the last one that got nothing."""
-    shards = int(counted.index.max()) + 1 if len(counted) else 0
+def _add_empty_shards(counted: pd.DataFrame, receipt: Mapping[str, Any]) -> pd.DataFrame:
+    """Add the shards that got nothing, as far as they are known; none if no shard got any."""
+    known = [receipt.get("shards") or 0, *(int(shard) + 1 for shard in receipt.get("starts", ()))]
+    shards = max(int(counted.index.max()) + 1, *known) if len(counted) else 0
     counted = counted.reindex(pd.Index(range(shards), dtype="Int32", name="shard_id"))
     rows: Any = counted["rows"].fillna(0).astype("int64")
     return counted.assign(rows=rows)

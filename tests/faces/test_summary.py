@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import html
+import io
 import re
+import sys
 
 import pandas as pd
 import pytest
@@ -138,11 +140,17 @@ def test_reasons_name_their_column_what_to_do_and_rows(local_platform):
     ) in repr(summarize(results))
 
 
-def test_every_shard_is_labelled_up_to_the_last_with_rows():
-    summary = summarize(make_results(shard_id=pd.array([0, 2], "Int32")))
-    assert summary.shards["rows"].to_dict() == {0: 1, 1: 0, 2: 1}
-    for shard in range(3):
+def test_every_shard_is_labelled_and_those_without_rows_are_told():
+    results = make_results(shard_id=pd.array([0] * 30 + [2] * 30, "Int32"))
+    results.attrs["v3io"] = {"shards": 5}
+    summary = summarize(results)
+    assert summary.shards["rows"].to_dict() == {0: 30, 1: 0, 2: 30, 3: 0, 4: 0}
+    assert "3 of 5 shards got no rows: 1, 3, 4" in repr(summary)
+    for shard in range(5):
         assert f">{shard}</th>" in summary._repr_html_()
+    few = summarize(make_results(shard_id=pd.array([0, 2], "Int32")))
+    assert few.shards["rows"].to_dict() == {0: 1, 1: 0, 2: 1}
+    assert "got no rows" not in repr(few)  # two rows cannot fill three shards
 
 
 @pytest.mark.parametrize(
@@ -173,6 +181,26 @@ def test_what_was_read_back_can_be_sent_and_summarized(local_platform):
         rows = client.decode_records(client.read_records(STREAM))
         results = rows.v3io.put_records(STREAM, client=client)
     assert results.v3io.summary().counts["stored"] == 2
+
+
+class Terminal(io.StringIO):
+    """A terminal, as a person looks at it."""
+
+    def isatty(self):
+        return True
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_where_a_person_looks_on_shards_without_rows_are_known(
+    local_platform, monkeypatch, is_terminal
+):
+    local_platform.create_stream(STREAM, shards=3)
+    monkeypatch.setattr(sys, "stderr", Terminal() if is_terminal else io.StringIO())
+    data = pd.DataFrame({"row": range(60)})
+    results = data.v3io.put_records(STREAM, shard=0, client=local_platform.client())
+    asked = [arrival.function for arrival in local_platform.requests]
+    assert asked == ["PutRecords"] + ["DescribeStream"] * is_terminal
+    assert ("2 of 3 shards got no rows: 1, 2." in repr(summarize(results))) == is_terminal
 
 
 @pytest.mark.parametrize(
