@@ -64,7 +64,7 @@ def test_everybody_else_is_not_known(call, headers):
 def test_a_key_may_write_and_not_read(call, make_record):
     body = {"Records": [make_record()], "Type": "EARLIEST"}
     assert call("PutRecords", "/projects/s", body, headers=KEY).status == 200
-    for function in ("Seek", "GetRecords", "GetItem"):
+    for function in ("Seek", "GetRecords", "GetItem", "GetItems"):
         answer = call(function, "/projects/s/0", body, headers=KEY)
         assert (answer.status, answer.json()) == (
             403,

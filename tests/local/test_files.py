@@ -145,3 +145,17 @@ def test_a_shard_tells_its_last_number(call, stream):
     item = call("GetItem", stream + "/2", body).json()["Item"]
     assert item == {"__last_sequence_num": {"N": "2"}, "__obj_type": {"N": "3"}}
     assert call("GetItem", stream + "/1", body).status == 404
+
+
+def test_items_come_in_pages(call, stream):
+    body = {"AttributesToGet": "__name,__last_sequence_num", "Limit": 2}
+    first = call("GetItems", stream + "/", body).json()
+    assert [item["__name"]["S"] for item in first["Items"]] == ["0", "10"]
+    assert first["LastItemIncluded"] == "FALSE"
+    rest = call("GetItems", stream + "/", {**body, "Marker": first["NextMarker"]}).json()
+    assert rest["Items"] == [{"__name": {"S": "2"}, "__last_sequence_num": {"N": "2"}}]
+    assert rest["LastItemIncluded"] == "TRUE"
+
+
+def test_a_filter_is_refused_and_not_ignored(call, stream):
+    assert call("GetItems", stream + "/", {"FilterExpression": "a > 1"}).status == 400

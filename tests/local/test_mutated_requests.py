@@ -30,7 +30,10 @@ VALID = [
     ("SeekShard", "/projects/s", {"Type": "TIME", "TimestampSec": 1, "TimestampNSec": 1,
                                   "ShardId": 0}),
     ("GetRecords", "/projects/s/0", {"Location": LOCATION, "Limit": 5}),
-    ("GetItem", "/projects/s/0", {"AttributesToGet": "__size,__obj_type"}),
+    ("GetItem", "/projects/s/0", {"AttributesToGet": "**"}),
+    ("GetItems", "/projects/d/", {"AttributesToGet": "__name,a", "Limit": 1, "Marker": "d/o"}),
+    ("PutItem", "/projects/d/o", {"Item": {"a": {"N": "1"}, "b": {"BOOL": True}},
+                                  "UpdateMode": "CreateOrReplaceAttributes"}),
     (None, "/projects/d/o", {}),
     (None, "/projects/d/o", {}),
     (None, "/projects/s/0", {}),
@@ -42,7 +45,7 @@ NUMBERS = [0, -1, 1, 2**31, 10**10, 2**62, 2**63 - 1, 2**63, 2**64, 10**30, -(2*
 TEXTS = ["", "/", "..", "\0", "a/b", "s", "\ufffe", "\U0001f600", "é" * 200, "9" * 17, "9" * 19,
          "9" * 5_000, "x" * 300, "=", "QQ=", "-1", "٣", "*", "**", "a,b", "\ud800", "\udcff",
          "%00", "<&>\x01"]  # fmt: skip
-ODD = [*NUMBERS, *TEXTS, None, True, [], {}, [[]], {"a": 1}]
+ODD = [*NUMBERS, *TEXTS, None, True, [], {}, [[]], {"a": 1}, {"a": {"N": 1}}, {"__a": {"N": "1"}}]
 numbers, odd_texts = st.sampled_from(NUMBERS), st.sampled_from(TEXTS)
 texts = st.one_of(odd_texts, odd_texts, st.text(max_size=8))
 values = st.one_of(
@@ -131,7 +134,7 @@ CHANGES = [
     replaced("headers", headers),
     replaced("headers", headers),
     replaced("body", bodies),
-    replaced("function", st.sampled_from([None, "MakeCoffee", "GetItem", "GetItems", ""])),
+    replaced("function", st.sampled_from([None, "MakeCoffee", "GetItems", "PutItem", ""])),
     replaced("method", st.sampled_from(["GET", "PUT", "HEAD", "DELETE", "BREW", "post"])),
 ]
 

@@ -141,6 +141,46 @@ class TestV3ioObjects:
         assert bodies == [f"object-{number}" for number in range(16)]
 
 
+class TestV3ioItems:
+    def test_a_batch_of_items(self, client):
+        for number in range(16):
+            attributes = {"age": number, "feature": "wig", "alive": True, "raw": b"\x00\xff"}
+            client.batch.kv.put(CONTAINER, "top/table", f"item{number}", attributes)
+        assert [answer.status_code for answer in client.batch.wait()] == [200] * 16
+        for number in range(16):
+            names = ["__size", "age"]
+            client.batch.kv.get(CONTAINER, "top/table", f"item{number}", attribute_names=names)
+        items = [answer.output.item for answer in client.batch.wait()]
+        assert items == [{"__size": 0, "age": number} for number in range(16)]
+
+    def test_attributes_come_back_as_they_were_put(self, client):
+        given = {"age": 42, "height": 1.5, "feature": "mustache", "alive": False, "list": [1, 2]}
+        client.kv.put(CONTAINER, "top/table", "bob", given)
+        assert client.kv.get(CONTAINER, "top/table", "bob").output.item == given
+        client.kv.update(CONTAINER, "top/table", "bob", attributes={"age": 43, "new": "x"})
+        item = client.kv.get(CONTAINER, "top/table", "bob").output.item
+        assert item == {**given, "age": 43, "new": "x"}
+        client.kv.put(CONTAINER, "top/table", "bob", {"age": 1})
+        assert client.kv.get(CONTAINER, "top/table", "bob").output.item == {"age": 1}
+
+    def test_a_cursor_reads_all_pages_of_a_table(self, client):
+        for name in ("bob", "linda", "louise", "tina"):
+            client.kv.put(CONTAINER, "top/table", name, {"name": name})
+        cursor = client.kv.new_cursor(CONTAINER, "top/table/")
+        assert [item["name"] for item in cursor.all()] == ["bob", "linda", "louise", "tina"]
+        cursor = client.kv.new_cursor(CONTAINER, "top/table/", limit=3)
+        assert len(cursor.all()) == 3
+        page = client.kv.scan(CONTAINER, "top/table/", limit=3).output
+        rest = client.kv.scan(CONTAINER, "top/table/", marker=page.next_marker).output
+        assert [item["name"] for item in rest.items] == ["tina"]
+
+    def test_a_condition_is_refused_and_not_ignored(self, client, never):
+        options = {"condition": "age > 3", "raise_for_status": never}
+        assert client.kv.put(CONTAINER, "t", "a", {"b": 1}, **options).status_code == 400
+        expression = {"expression": "age = age + 1", "raise_for_status": never}
+        assert client.kv.update(CONTAINER, "t", "a", **expression).status_code == 400
+
+
 class TestV3ioErrors:
     def test_an_error_status_is_raised_with_its_body(self, client, require_module):
         response = require_module("v3io.dataplane.response")
@@ -224,6 +264,27 @@ async def read_shard(session, url, path, shard):
             return found
 
 
+async def delete_recursively(session, url, path):
+    """Delete a stream by GetItems, for as long as there is a NextMarker."""
+    marker, has_more, pages = "", True, 0
+    while has_more:
+        body = json.dumps({"AttributesToGet": "__name", "Marker": marker, "Limit": 1})
+        headers = {"X-v3io-function": "GetItems", "X-v3io-session-key": "any"}
+        async with session.put(f"{url}/{path}/", headers=headers, data=body) as answer:
+            if answer.status == 404:
+                break
+            assert answer.status == 200
+            page = json.loads(await answer.text())
+        for item in page["Items"]:
+            async with session.delete(f"{url}/{path}/{item['__name']['S']}") as answer:
+                assert answer.status in {204, 404, 409}
+        has_more, pages = "NextMarker" in page, pages + 1
+        marker = page.get("NextMarker")
+    async with session.delete(f"{url}/{path}/") as answer:
+        assert answer.status == 204
+    return pages
+
+
 @pytest.fixture
 def stream_target(require_module, local_platform):
     storey = require_module("storey")
@@ -252,13 +313,18 @@ def run(require_module):
 
 @pytest.fixture
 def shards(require_module, local_platform):
-    """Read both shards with storey's requests."""
+    """Read both shards with storey's requests, then delete the stream with them."""
     aiohttp = require_module("aiohttp")
 
     async def read():
         async with aiohttp.ClientSession() as session:
             url, path = local_platform.endpoint, "bigdata/stream_test/abc"
-            return [await read_shard(session, url, path, shard) for shard in (0, 1)]
+            found = [await read_shard(session, url, path, shard) for shard in (0, 1)]
+            assert await delete_recursively(session, url, path) >= 1
+            headers = {"X-v3io-function": "DescribeStream"}
+            async with session.put(f"{url}/{path}/", headers=headers) as answer:
+                assert answer.status == 404
+            return found
 
     return lambda: asyncio.run(read())
 

@@ -1,4 +1,4 @@
-"""Objects, directories, their listings as XML, and the numbers of shards.
+"""Objects, directories, their listings as XML, and their attributes as items.
 
 A path that ends in a slash means the directory, any other the object. The written shards
 of a stream appear as objects of its directory, named by their number; when all of them
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qs
 from xml.sax.saxutils import escape
 
@@ -39,11 +39,11 @@ _NOT_XML: Final = re.compile(r"[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010fff
 #: "bytes=4-6", "bytes=4-", and "bytes=4" as v3io-py sends it.
 _RANGE: Final = re.compile(r"bytes=([0-9]{1,18})-?([0-9]{0,18})")
 _APPEND: Final = "-1"
-_SHARD: Final = 3  # __obj_type
+_OBJECT, _DIRECTORY, _SHARD = 1, 2, 3  # __obj_type; only 3 is known from the platform
 
 
 class Objects:
-    """The verbs of plain HTTP, and GetItem, over a store."""
+    """The verbs of plain HTTP, GetItem, GetItems and PutItem over a store."""
 
     def __init__(self, store: Store, rules: Rules, now: Callable[[], int]) -> None:
         self._store, self._rules, self._now = store, rules, now
@@ -169,8 +169,7 @@ class Objects:
         if file.last_sequence is not None and self._rules.list_last_sequence_id:
             fields["LastSequenceId"] = file.last_sequence
         if full:
-            mode = "040755" if file.is_directory else "0100644"
-            fields |= {"AccessTime": time, "CreatingTime": time, "Mode": mode}
+            fields |= {"AccessTime": time, "CreatingTime": time, "Mode": f"0{file.mode:o}"}
             fields |= {"GID": "0", "UID": "0", "InodeNumber": 1}
         stream = self._store.find_stream(file.path) if full and file.is_directory else None
         if stream is not None:
@@ -179,16 +178,67 @@ class Objects:
             fields["RetentionPeriodSec"] = hours * 3_600
         return _element("CommonPrefixes" if file.is_directory else "Contents", _fields(fields))
 
-    def get_item(self, path: str, body: Body) -> Response:
-        """GetItem: what the platform itself knows of an object or a shard."""
-        file = self._store.find_file(path) or _shard_file(*self._shard_at(path))
+    # items
+
+    def get_item(self, request: Request, path: str, body: Body) -> Response:
+        """GetItem: attributes of an object or a shard, or of a directory by its slash."""
+        file = self._store.find_file(path, is_directory=request.is_directory)
+        if file is None and request.is_directory:
+            raise RefusedError(Errors.NO_SUCH_FILE)
+        file = file or _shard_file(*self._shard_at(path))
+        return json_response({"Item": self._item(file, body)})
+
+    def get_items(self, path: str, body: Body) -> Response:
+        """GetItems: the objects and shards of a directory, by name, page by page."""
+        if body.selects_items:
+            raise RefusedError(Errors.INVALID_ARGUMENT)
+        marker, limit = body.marker or "", body.limit or 1_000
+        entries = self._entries(path)
+        entries = [e for e in entries if not e.is_directory and e.key > marker]
+        page, is_last = entries[:limit], len(entries) <= limit
+        answer = {
+            "LastItemIncluded": str(is_last).upper(),
+            "NumItems": len(page),
+            "Items": [self._item(entry, body) for entry in page],
+        }
+        if not is_last:  # storey reads on for as long as the key is there
+            answer["NextMarker"] = page[-1].key
+        return json_response(answer)
+
+    def put_item(self, path: str, body: Body) -> Response:
+        """PutItem: give an object attributes; ``UpdateMode`` keeps those it already has."""
+        attributes = body.item
+        if body.selects_items or attributes is None or "/" not in path:
+            raise RefusedError(Errors.INVALID_ARGUMENT)
+        if body.update_mode:
+            attributes = {**self._store.attributes(path), **attributes}
+        self._store.write_object(path, b"", self._now())
+        self._store.set_attributes(path, attributes)
+        return Response(200)
+
+    def _item(self, file: File, body: Body) -> dict[str, Any]:
+        """Return an entry's attributes: ``*`` asks for the user's, ``**`` for all."""
+        names = [name.strip() for name in (body.attributes_to_get or "*").split(",")]
         sec, nsec = divmod(file.mtime, SECOND)
-        known = {"__size": file.size, "__mtime_secs": sec, "__mtime_nsecs": nsec}
-        known |= {"__mode": 0o100644, "__uid": 0, "__gid": 0}
-        if file.last_sequence is not None:
-            known |= {"__last_sequence_num": file.last_sequence, "__obj_type": _SHARD}
-        names = (body.attributes_to_get or "").split(",")
-        return json_response({"Item": {n: {"N": str(known[n])} for n in names if n in known}})
+        kind = _DIRECTORY if file.is_directory else _OBJECT
+        numbers = {
+            "__size": file.size,
+            "__mtime_secs": sec,
+            "__mtime_nsecs": nsec,
+            "__mode": file.mode,
+            "__uid": 0,
+            "__gid": 0,
+            "__obj_type": kind if file.last_sequence is None else _SHARD,
+            "__last_sequence_num": file.last_sequence,
+        }
+        system: dict[str, Any] = {n: {"N": str(v)} for n, v in numbers.items() if v is not None}
+        system["__name"] = {"S": file.path.rpartition("/")[2]}
+        own = {} if file.is_directory else self._store.attributes(file.path)
+        if "**" in names:
+            return {**system, **own}
+        every = {**system, **own}
+        asked = {name: every[name] for name in names if name in every}
+        return {**own, **asked} if "*" in names else asked
 
 
 def containers_response(containers: Mapping[str, int]) -> Response:

@@ -138,7 +138,7 @@ class Platform:
 
     def _call(self, request: Request, path: str, is_kept: RecordFilter | None) -> Response:
         """Call the function that a request names."""
-        streams, body = self._streams, parse_body(request.body)
+        streams, objects, body = self._streams, self._objects, parse_body(request.body)
         path = _join(path, body.stream_name)
         match request.function:
             case "CreateStream":
@@ -154,7 +154,11 @@ class Platform:
             case "GetRecords":
                 response = streams.get(*_split_shard(path, body), body)
             case "GetItem":
-                response = self._objects.get_item(path, body)
+                response = objects.get_item(request, path, body)
+            case "GetItems":
+                response = objects.get_items(path, body)
+            case "PutItem":
+                response = objects.put_item(path, body)
             case _:
                 raise RefusedError(Errors.INVALID_ARGUMENT)
         return response

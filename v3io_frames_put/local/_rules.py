@@ -79,7 +79,7 @@ def access_keys(given: str | AccessKey | Iterable[AccessKey] | None) -> tuple[Ac
 
 
 _AWS: Final = re.compile(r"AWS ([^:\s]+):|AWS4-\S+ .*?Credential=([^/,\s]+)")
-_READING: Final = frozenset({"Seek", "GetRecords", "GetItem", "GET", "HEAD"})
+_READING: Final = frozenset({"Seek", "GetRecords", "GetItem", "GetItems", "GET", "HEAD"})
 #: Older versions of the platform answer DescribeStream to those without permission.
 _OPEN: Final = frozenset({"DescribeStream"})
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from threading import RLock
 from typing import TYPE_CHECKING, Any
 
-from ._http import parse_json
+from ._http import encode_json, parse_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,6 +37,7 @@ CREATE UNIQUE INDEX IF NOT EXISTS batch_order ON batches (stream, shard, first);
 CREATE TABLE IF NOT EXISTS files (
     path TEXT NOT NULL, is_directory INTEGER NOT NULL, body BLOB NOT NULL,
     mtime INTEGER NOT NULL, PRIMARY KEY (path, is_directory));
+CREATE TABLE IF NOT EXISTS items (path TEXT PRIMARY KEY, attributes BLOB NOT NULL);
 """
 
 
@@ -90,6 +91,11 @@ class File:
         """The path without its container, as listings have it."""
         return self.path.partition("/")[2]
 
+    @property
+    def mode(self) -> int:
+        """File type and permissions, which are constants here."""
+        return 0o40755 if self.is_directory else 0o100644
+
 
 class Store:
     """One SQLite database: a file, or for None in memory.
@@ -134,7 +140,7 @@ class Store:
 
     def clear(self) -> None:
         """Remove everything."""
-        for table in ("streams", "shards", "batches", "files"):
+        for table in ("streams", "shards", "batches", "files", "items"):
             self._run(f"DELETE FROM {table}")  # noqa: S608  # one of the names above
 
     @contextmanager
@@ -282,8 +288,10 @@ class Store:
             self._run("INSERT OR IGNORE INTO files VALUES (?, 1, x'', ?)", above, now)
 
     def remove_file(self, path: str, *, is_directory: bool = False) -> None:
-        """Remove an object, or an empty directory."""
+        """Remove an object with its attributes, or an empty directory."""
         self._run("DELETE FROM files WHERE path = ? AND is_directory = ?", path, is_directory)
+        if not is_directory:
+            self._run("DELETE FROM items WHERE path = ?", path)
 
     def children(self, path: str) -> list[File]:
         """Return the direct entries of a directory, by name."""
@@ -294,3 +302,13 @@ class Store:
             f"{path}/", f"{path}0",
         )  # fmt: skip
         return [File(*row) for row in rows if "/" not in row[0][len(path) + 1 :]]
+
+    def attributes(self, path: str) -> dict[str, Any]:
+        """Return the attributes that PutItem gave an object: name -> {type: value}."""
+        row = self._run("SELECT attributes FROM items WHERE path = ?", path).fetchone()
+        attributes: dict[str, Any] = parse_json(row[0]) if row else {}
+        return attributes
+
+    def set_attributes(self, path: str, attributes: dict[str, Any]) -> None:
+        """Replace the attributes of an object."""
+        self._run("REPLACE INTO items VALUES (?, ?)", path, encode_json(attributes))

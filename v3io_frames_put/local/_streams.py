@@ -54,6 +54,11 @@ class Record(msgspec.Struct, rename="pascal", kw_only=True, omit_defaults=True, 
 
 
 _Time = Annotated[int, msgspec.Meta(ge=0)]
+_Attribute = Annotated[
+    dict[Literal["N", "S", "B", "BOOL", "TS"], str | bool],
+    msgspec.Meta(min_length=1, max_length=1),
+]
+_UserName = Annotated[str, msgspec.Meta(pattern="^(?!__)")]  # of an attribute
 
 
 class Body(msgspec.Struct, rename="pascal", kw_only=True):
@@ -73,11 +78,26 @@ class Body(msgspec.Struct, rename="pascal", kw_only=True):
     timestamp_n_sec: _Time | None = None
     time_stamp_sec: _Time | None = None  # as old samples write it
     time_stamp_n_sec: _Time | None = None
-    # GetRecords
+    # GetRecords, GetItems
     location: str | None = None
     limit: Annotated[int, msgspec.Meta(ge=1)] | None = None
-    # GetItem
+    # GetItem, GetItems, PutItem
     attributes_to_get: str | None = None
+    marker: str | None = None
+    item: dict[_UserName, _Attribute] | None = None
+    update_mode: str | None = None
+    # What selects items. Nothing here evaluates it, and ignoring it would be wrong.
+    condition_expression: str | None = None
+    filter_expression: str | None = None
+    sharding_key: str | None = None
+    sort_key_range_start: str | None = None
+    sort_key_range_end: str | None = None
+
+    @property
+    def selects_items(self) -> bool:
+        """Whether it asks for items that meet a condition."""
+        conditions = (self.condition_expression, self.filter_expression, self.sharding_key)
+        return any((*conditions, self.sort_key_range_start, self.sort_key_range_end))
 
 
 _BODY: Final = msgspec.json.Decoder(Body)
