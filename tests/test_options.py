@@ -101,3 +101,8 @@ def test_whole_numbers_of_numpy_become_int():
     ]
     assert options == [3] * 5
     assert {type(option) for option in options} == {int}
+
+
+def test_lanes_are_no_more_than_destinations_can_be_told_apart():
+    assert DeliveryOptions(max_in_flight=5).lanes == 20
+    assert DeliveryOptions(max_in_flight=10**12).lanes == 65_536

@@ -28,6 +28,7 @@ TAG_BYTES: Final = 16  # client info of an exactly_once record: run id, first ro
 MOST_REQUESTS: Final = 64  # of "auto": with 1,000 small records each, they fill 64 MiB
 FIRST_REQUESTS: Final = 8  # of "auto": as by default, so that a short run loses nothing
 LANES_PER_BATCH: Final = 4  # at most, but for the last ones: the rest is left to other batches
+MOST_LANES: Final = 1 << 16  # more could not be told apart: destinations hash to so many
 WINDOW_BYTES: Final = 4 << 20
 _WINDOWS_HELD: Final = 6  # three at once, each larger when it is encoded
 _BATCHES_AHEAD: Final = 0.5  # for each request that may be in flight, and one
@@ -287,7 +288,7 @@ class DeliveryOptions:
         for name, value in (
             ("first_in_flight", first),
             ("most_in_flight", most),
-            ("lanes", 1 if most == 1 else LANES_PER_BATCH * most),
+            ("lanes", 1 if most == 1 else min(LANES_PER_BATCH * most, MOST_LANES)),
             ("most_body_bytes", min(self.limits.max_body_bytes, self.max_in_flight_bytes)),
             ("window_bytes", min(WINDOW_BYTES, max(1, self.max_in_flight_bytes // _WINDOWS_HELD))),
         ):

@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from .._wire.bodies import ENVELOPE_BYTES, Entries, EntryRange, join_entries
-from ..config import LANES_PER_BATCH, Limits
+from ..config import LANES_PER_BATCH, MOST_LANES, Limits
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     from .values import Failure
 
 FREE: Final = 0  # the lane of records without a destination, which is never busy
-_BUCKETS: Final = 1 << 16
 _LATE_ROWS: Final = 1 << 16  # about a page of outcomes, which stays in memory for its last row
 _SHARED_WINDOWS: Final = 2  # lanes show parts of so many windows; of older ones they hold copies
 
@@ -195,7 +194,7 @@ class Accumulator:
         # Of the newest windows: what was sent of them may still be in memory.
         self.shared_bytes = 0
         self._lanes = [_Lane(number) for number in range(lanes + 1)]  # FREE is the first
-        self._lane_of = np.full(_BUCKETS, FREE, np.int16 if lanes < 1 << 15 else np.int32)
+        self._lane_of = np.full(MOST_LANES, FREE, np.int16 if lanes < 1 << 15 else np.int32)
         self._assigned = 0
         self._newest_row = 0
         self._windows: deque[Entries] = deque()
@@ -252,7 +251,7 @@ class Accumulator:
         has_destination = destination != 0
         if not has_destination.any():
             return None
-        buckets = (destination & np.uint64(_BUCKETS - 1)).astype(np.intp)
+        buckets = (destination & np.uint64(MOST_LANES - 1)).astype(np.intp)
         lanes: NDArray[Any] = self._lane_of[buckets]
         is_new = (lanes == FREE) & has_destination
         if is_new.any():
