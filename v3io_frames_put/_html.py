@@ -45,7 +45,7 @@ _CODE: Final = (
     "border-radius:3px;padding:1px 4px"
 )
 _MARKED: Final = re.compile(r"`([^`]+)`|\*\*([^*]+)\*\*")
-_WIDE: Final = 8  # columns a line that leave room for whole numbers
+_A_LINE: Final = 8  # columns of a chart
 _HEIGHT: Final = 60
 
 
@@ -230,35 +230,31 @@ def _side(cell: object) -> str:
     return "right" if isinstance(cell, (int, float)) else "left"
 
 
-def columns_chart(values: Mapping[Any, int], *, heading: str) -> str:
-    """Draw one column a value, 8 or 16 in a line: its number above, its name below."""
-    highest, items = max([*values.values(), 1]), list(values.items())
-    a_line = _WIDE if len(items) <= _WIDE else 2 * _WIDE
+def shards_chart(rows: Mapping[Any, int]) -> str:
+    """Draw one column a shard, eight in a line: its rows above, its number below."""
+    highest, items = max([*rows.values(), 1]), list(rows.items())
     base = "padding:0 2px;border:none;text-align:center;font-size:12px;font-weight:normal"
     head = "padding:0 6px 0 0;border:none;text-align:left;vertical-align:top;font-size:12px"
-    rows = []
-    for at in range(0, len(items), a_line):
-        line = items[at : at + a_line]
+    drawn = []
+    for at in range(0, len(items), _A_LINE):
+        line = items[at : at + _A_LINE]
         bars = names = ""
-        for name, value in line:
-            # 16 counts in a line have to be short to fit above their columns.
-            is_short = a_line <= _WIDE or value < 1_000  # noqa: PLR2004  # three digits fit
-            shown = f"{value:,}" if is_short else short_number(value)
+        for shard, count in line:
             bar = (
-                f"height:{value / highest * _HEIGHT:.0f}px;background:{COLORS['running']};"
+                f"height:{count / highest * _HEIGHT:.0f}px;background:{COLORS['running']};"
                 "border-radius:2px 2px 0 0"
             )
             bars += (
                 f'<td style="{base};vertical-align:bottom;border-bottom:{_LINE}">'
-                f'{shown if value else "<b>0</b>"}<div style="{bar}"></div></td>'
+                f'{f"{count:,}" if count else "<b>0</b>"}<div style="{bar}"></div></td>'
             )
-            names += f'<th scope="col" style="{base};{_FAINT}">{text(name)}</th>'
-        empty = f'<td style="{base}"></td>' * (a_line - len(line))
-        rows += [
+            names += f'<th scope="col" style="{base};{_FAINT}">{shard}</th>'
+        empty = f'<td style="{base}"></td>' * (_A_LINE - len(line))
+        drawn += [
             f'<th scope="row" style="{head};width:44px;{_FAINT}">{title}</th>{cells}{empty}'
-            for title, cells in (("Rows", bars), (text(heading), names))
+            for title, cells in (("Rows", bars), ("Shard", names))
         ]
-    return _draw_table(rows, "width:100%;table-layout:fixed") if rows else ""
+    return _draw_table(drawn, "width:100%;table-layout:fixed") if drawn else ""
 
 
 def short_number(value: float) -> str:

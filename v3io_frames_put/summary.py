@@ -24,10 +24,7 @@ _SHOWN_REASONS: Final = 10
 _WARNED_REASONS: Final = 3  # in one paragraph
 _SHOWN_LABELS: Final = 4
 _SHOWN_SHARDS: Final = 16  # as text
-_DRAWN_SHARDS: Final = 256
-_OPEN_SHARDS: Final = 64  # more would be a page of their own
-_UNEVEN: Final = 2  # times the mean: such a shard limits its readers
-_ROWS_ENOUGH: Final = 10  # a shard: fewer spread unevenly by chance
+_DRAWN_SHARDS: Final = 64
 _NEEDED: Final = (*ANSWER_COLUMNS, "maybe_duplicate")
 _ERRORS: Final = ("status", "error_message", "error_code", "column", "rows", "detail", "labels")
 _COLUMN: Final = r"^column '([^']*)'"  # the first words of a detail about one column
@@ -379,22 +376,13 @@ def _why_heading(summary: Summary) -> str:
 
 
 def _describe_balance(shards: pd.DataFrame) -> str:
-    """Describe how evenly rows are spread over shards."""
-    rows = shards["rows"]
-    if rows.empty:
+    """Describe how rows are spread over shards."""
+    if shards.empty:
         return ""
-    least, most, mean = int(rows.min()), int(rows.max()), float(rows.mean())
-    parts = [plural(len(rows), "shard")]
-    if len(rows) == 1:
-        return f"{parts[0]}, {plural(most, 'row')}"
+    least, most = int(shards["rows"].min()), int(shards["rows"].max())
     least_of_them = f"{least:,} to " if least < most else ""
-    parts.append(f"{least_of_them}{plural(most, 'row')} each")
-    if most > _UNEVEN * mean:
-        if rows.sum() >= len(rows) * _ROWS_ENOUGH:
-            parts.append(f"{most / rows.sum():.0%} of the rows are in shard {rows.idxmax()}")
-    elif least * _UNEVEN >= mean:
-        parts.append("evenly spread")
-    return ", ".join(parts)
+    each = " each" * (len(shards) > 1)
+    return f"{plural(len(shards), 'shard')}, {least_of_them}{plural(most, 'row')}{each}"
 
 
 # -- as text -------------------------------------------------------------------------------
@@ -438,7 +426,7 @@ def draw_summary(summary: Summary, go_on: str = _RESUME) -> str:
         most_frequent = (
             f"the {_SHOWN_REASONS} most frequent of {len(errors):,} reasons, all in .errors"
         )
-    chart = _html.columns_chart(shards["rows"].head(_DRAWN_SHARDS).to_dict(), heading="Shard")
+    chart = _html.shards_chart(shards["rows"].head(_DRAWN_SHARDS).to_dict())
     if len(shards) > _DRAWN_SHARDS:
         chart += _html.paragraph(
             f"The first {_DRAWN_SHARDS} of {len(shards):,} shards; all are in `.shards`."
@@ -454,12 +442,7 @@ def draw_summary(summary: Summary, go_on: str = _RESUME) -> str:
             draw_reasons(errors, _advise(summary.receipt, go_on)),
             is_open=True,
         ),
-        _html.fold(
-            "Rows per shard",
-            _describe_balance(shards),
-            chart,
-            is_open=len(shards) <= _OPEN_SHARDS,
-        ),
+        _html.fold("Rows per shard", _describe_balance(shards), chart, is_open=True),
         _html.fold("Details", "", _html.table(["", ""], summary.facts())),
     )
 
