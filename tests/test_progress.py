@@ -179,6 +179,23 @@ def test_a_bar_in_a_terminal_fills_with_stored_rows_only(platform, capsys):
     assert "0 of 6 rows stored · 6 not sent" in shown
 
 
+class Terminal(io.StringIO):
+    """A terminal, as a person looks at it."""
+
+    def isatty(self):
+        return True
+
+
+@pytest.mark.parametrize(("value", "has_colors"), [("", True), ("1", False)])
+def test_a_bar_has_no_colors_where_nobody_wants_them(platform, monkeypatch, value, has_colors):
+    monkeypatch.setenv("NO_COLOR", value)
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    put(platform, FRAME)
+    shown = sys.stderr.getvalue()
+    assert "6 of 6 rows stored" in shown
+    assert ("\x1b[32m" in shown) == has_colors
+
+
 SNAPSHOT = Progress(
     total=200, stored=0, rejected=0, unknown=0, unsent=0, retried=0, in_flight=0,
     bytes_sent=0, seconds=0.0, waiting=None,

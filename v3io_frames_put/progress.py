@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import sys
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -235,7 +236,7 @@ class TerminalBar(_Bar):
             percent = snapshot.stored * 100 // bar.total  # tqdm's own would round up to 100
             bar.bar_format = f"{percent:3}%|{{bar}}| {{desc}}"
         bar.n = snapshot.stored
-        if sys.stderr.isatty():
+        if sys.stderr.isatty() and not os.environ.get("NO_COLOR"):
             bar.colour = _TERMINAL[snapshot.outcome] if is_ended else "blue"
         words = progress_words(snapshot, self._pace, is_ended=is_ended, is_short=True)
         bar.set_description_str(" · ".join(words), refresh=False)
