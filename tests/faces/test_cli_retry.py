@@ -122,7 +122,7 @@ def test_the_platform_can_stop_it(run, job, failed, local_platform):
             ["--config", "{job}", "{failed}", "--failed", "{failed}"],
             "is one of the files to publish",
         ),
-        (["--config", "{job}", "nothing.parquet"], "cannot be read as Parquet"),
+        (["--config", "{job}", "nothing.parquet"], "'nothing.parquet' does not exist"),
     ],
 )
 def test_what_sends_nothing(run, job, failed, local_platform, words, says):

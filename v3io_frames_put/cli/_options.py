@@ -245,6 +245,7 @@ def _keyword(group: str, name: str, kind: Any, text: str, default: Any = None) -
         spelled += "" if default is False else f"/--no-{spelled[2:]}"
         return option(spelled, name, is_flag=True, **known)
     metavar = "N" if isinstance(kind, click.types.IntParamType) else None
+    metavar = kind.name if isinstance(kind, IntOr) else metavar  # click would write AUTO
     return option(
         spelled, name, type=kind, metavar=metavar, show_default=default is not None, **known
     )

@@ -23,7 +23,7 @@ from ._main import (
     to_json,
     to_options,
 )
-from ._options import JOB_FILE, GroupedCommand, option, takes_client, takes_job_options
+from ._options import FILE, JOB_FILE, GroupedCommand, option, takes_client, takes_job_options
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -75,7 +75,7 @@ def publish(
 @click.command(
     cls=GroupedCommand, epilog=EXIT_CODES, short_help="Send the failed rows of a job again."
 )
-@click.argument("source", metavar="[FAILED]", required=False, type=click.Path(path_type=Path))
+@click.argument("source", metavar="[FAILED]", required=False, type=FILE)
 @option("--stream", metavar="STREAM", group="Where to", help="Stream to use, not the job's.")
 @takes_job_options
 @takes_client
@@ -100,7 +100,10 @@ def retry(
     _publish([source], stream, client, {**options, "failed": left})
 
 
-_NOT_RETRIED: Final = ("files", "input_format", "where", "journal", "results", "summary")
+_NOT_RETRIED: Final = (
+    "files", "input_format", "where", "journal", "results", "summary",
+    "delimiter", "quote", "csv_encoding", "header", "skip_lines", "decimal_point", "all_text",
+)  # fmt: skip
 retry.params = [param for param in retry.params if param.name not in _NOT_RETRIED]
 retry.job_file_names = {  # type: ignore[attr-defined]  # what its job file says otherwise
     **dict.fromkeys(_NOT_RETRIED),
