@@ -162,11 +162,15 @@ def to_json(value: Any, *, stream: Any = None) -> str:
 # -- the log, and lines on stderr ---------------------------------------------------------------
 
 
-class _Formatter(logging.Formatter):
-    """A line for people, in the language of the command line, or one JSON object.
+_FORMATTER: Final = logging.Formatter()
 
-    JSON has an event, its run, and each count as a field of its own: whoever logs gives them
-    as ``extra={"fields": {...}}``.
+
+class _ToStderr(logging.Handler):
+    """Writes lines for people, in the language of the command line, or JSON objects.
+
+    It writes where stderr is now, which a test runner may have changed. JSON has an event, its
+    run, and each count as a field of its own: whoever logs gives them as
+    ``extra={"fields": {...}}``.
     """
 
     def __init__(self, log_format: str | None) -> None:
@@ -174,15 +178,15 @@ class _Formatter(logging.Formatter):
         self.log_format = log_format
         self._run_id: str | None = None
 
-    def format(self, record: logging.LogRecord) -> str:
+    def emit(self, record: logging.LogRecord) -> None:
         message, level = to_options(record.getMessage()), record.levelname
-        trace = self.formatException(record.exc_info) if record.exc_info else ""
+        fields = dict(getattr(record, "fields", {}))
+        trace = _FORMATTER.formatException(record.exc_info) if record.exc_info else ""
         if self.log_format == "json":
-            fields = dict(getattr(record, "fields", {}))
             self._run_id = fields.pop("run_id", self._run_id)
             event = "message" if record.levelno == logging.INFO else level.lower()
             line = {
-                "time": self.formatTime(record, "%Y-%m-%dT%H:%M:%S%z"),
+                "time": _FORMATTER.formatTime(record, "%Y-%m-%dT%H:%M:%S%z"),
                 "level": level.lower(),
                 "event": fields.pop("event", event),
                 "run_id": self._run_id,
@@ -190,31 +194,26 @@ class _Formatter(logging.Formatter):
                 **fields,
                 **({"exception": trace} if trace else {}),
             }
-            return to_json(line, stream=sys.stderr)
-        lines = f"{message}\n{trace}" if trace else message
-        if self.log_format is None:  # no log was asked of the command
-            return escape(f"{level.capitalize()}: {lines}")
-        return escape(f"{self.formatTime(record)} {level} {lines}")
-
-
-class _ToStderr(logging.Handler):
-    """Writes where stderr is now, which a test runner may have changed."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        if getattr(record, "fields", {}).get("event") == "retried" and not logs_json():
-            bars = sys.modules.get("tqdm")
-            if bars and getattr(bars.tqdm, "_instances", None) and sys.stderr.isatty():
-                return  # the bar names the cause itself
-        echo_error(self.format(record))
+            return echo_error(to_json(line, stream=sys.stderr))
+        bars = sys.modules.get("tqdm")
+        has_bar = bars and getattr(bars.tqdm, "_instances", None) and sys.stderr.isatty()
+        if has_bar and fields.get("event") == "retried":
+            return None  # the bar names the cause itself
+        if getattr(record, "plain", None):
+            message = to_options(record.plain)  # type: ignore[attr-defined]  # see `report`
+        elif hasattr(record, "plain") or self.log_format is None:  # no log was asked for
+            message = f"{level.capitalize()}: {message}"
+        else:
+            message = f"{_FORMATTER.formatTime(record)} {level} {message}"
+        return echo_error(escape(f"{message}\n{trace}" if trace else message))
 
 
 @contextmanager
 def log_to_stderr(log_format: str | None = None) -> Iterator[None]:
     """Log while a command runs, instead of as before; without a format, warnings alone."""
-    handler = _ToStderr()
-    handler.setFormatter(_Formatter(log_format))
     handlers, before = _LOGGER.handlers, _LOGGER.level
-    _LOGGER.handlers = [*(h for h in handlers if not isinstance(h, _ToStderr)), handler]
+    others = (h for h in handlers if not isinstance(h, _ToStderr))
+    _LOGGER.handlers = [*others, _ToStderr(log_format)]
     _LOGGER.setLevel(logging.WARNING if log_format is None else logging.INFO)
     try:
         yield
@@ -225,22 +224,17 @@ def log_to_stderr(log_format: str | None = None) -> Iterator[None]:
 
 def logs_json() -> bool:
     """Return whether lines on stderr are to be JSON."""
-    return any(getattr(h.formatter, "log_format", None) == "json" for h in _LOGGER.handlers)
+    return any(getattr(handler, "log_format", None) == "json" for handler in _LOGGER.handlers)
 
 
 def report(
     text: str, *, level: int = logging.ERROR, plain: str | None = None, **fields: Any
 ) -> None:
-    """Write a line to stderr, whatever the log takes; ``fields`` are those of a JSON log.
+    """Write a line to stderr; ``fields`` are those of a JSON log.
 
     ``plain`` is what people read. None: the level, then the text.
     """
-    if logs_json():
-        _LOGGER.log(level, "%s", text, extra={"fields": fields})
-    else:
-        level_name = logging.getLevelName(level).capitalize()
-        line = f"{level_name}: {to_options(text)}" if plain is None else to_options(plain)
-        echo_error(escape(line))
+    _LOGGER.log(level, "%s", text, extra={"fields": fields, "plain": plain})
 
 
 def echo_error(line: str) -> None:
