@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.types as pt
 
 from . import _html
+from ._encode.plan import RowPlan, plan_rows
 from ._encode.sources import split_index
 from ._html import plural
 from ._producer.accumulator import Accumulator
@@ -28,6 +29,7 @@ from ._wire.paths import parse_stream_path
 from ._wire.tags import RUN_BYTES
 from .client import pick_client
 from .config import DeliveryOptions, Encoding, Limits, RowOptions
+from .errors import UnsupportedType
 from .summary import draw_reasons, group_reasons
 
 if TYPE_CHECKING:
@@ -35,7 +37,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from ._encode.plan import RowPlan
     from ._encode.records import Records
     from ._encode.sources import Column
     from .client import Client
@@ -537,7 +538,7 @@ def _advise_on_columns(data: Any, columns: Sequence[Column], options: RowOptions
 
 
 def _advise_on_packs(survey: _Survey, rows: int, options: RowOptions) -> Iterator[str]:
-    """Look at packs that hold few rows, and at Arrow records that do."""
+    """Look at packs that hold few rows, and at Arrow that takes more bytes than JSON."""
     records, rows_per_record = len(survey.sizes), options.rows_per_record
     if records < _FEW_PACKS:
         return
@@ -549,12 +550,25 @@ def _advise_on_packs(survey: _Survey, rows: int, options: RowOptions) -> Iterato
             f"{rows_per_record}. A pack holds rows of one key or shard, and few of them are close "
             f"together. Choose a key with fewer values, or sort by the key."
         )
-    if options.format == "arrow" and mean < _SMALL_PACK:
-        mend = "`rows_per_record`" if rows_per_record == 1 else "a key with fewer values"
-        yield (
-            f"Arrow takes {survey.sizes.sum() / rows:,.0f} bytes a row here: each record repeats "
-            f'the schema. Put more rows in a record by {mend}, or look at `format="json"`.'
-        )
+    if options.format == "arrow":
+        arrow, json = survey.sizes.sum() / rows, _measure_as_json(survey.preview)
+        if arrow > json:
+            mend = "`rows_per_record`" if rows_per_record == 1 else "a key with fewer values"
+            yield (
+                f"Arrow takes {arrow:,.0f} bytes a row here, JSON about {json:,.0f}: each record "
+                f'repeats the schema. Send `format="json"`, or put more rows in a record by {mend}.'
+            )
+
+
+def _measure_as_json(records: list[PlannedRecord]) -> float:
+    """Return the bytes of a row of Arrow records as JSON, on average; inf: it has no JSON."""
+    table = pa.concat_tables([pa.ipc.open_stream(record.data).read_all() for record in records])
+    try:
+        plan = plan_rows(table, RowOptions(), limits=Limits())
+    except UnsupportedType:
+        return np.inf
+    sizes = [records.sizes for records in plan.records()]
+    return float(np.concatenate(sizes).mean()) if sum(map(len, sizes)) else np.inf
 
 
 def _advise_on_keys(keys: KeyCounts, records: int, options: RowOptions) -> Iterator[str]:

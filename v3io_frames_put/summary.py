@@ -24,7 +24,9 @@ _SHOWN_REASONS: Final = 10
 _WARNED_REASONS: Final = 3  # in one paragraph
 _SHOWN_LABELS: Final = 4
 _SHOWN_SHARDS: Final = 16  # as text
-_DRAWN_SHARDS: Final = 64
+_DRAWN_SHARDS: Final = 256
+_OPEN_SHARDS: Final = 64  # more would be a page of their own
+_ROWS_ENOUGH: Final = 10  # a shard: fewer spread unevenly by chance
 _NEEDED: Final = (*ANSWER_COLUMNS, "maybe_duplicate")
 _ERRORS: Final = ("status", "error_message", "error_code", "column", "rows", "detail", "labels")
 _COLUMN: Final = r"^column '([^']*)'"  # the first words of a detail about one column
@@ -442,7 +444,12 @@ def draw_summary(summary: Summary, go_on: str = _RESUME) -> str:
             draw_reasons(errors, _advise(summary.receipt, go_on)),
             is_open=True,
         ),
-        _html.fold("Rows per shard", _describe_balance(shards), chart, is_open=True),
+        _html.fold(
+            "Rows per shard",
+            _describe_balance(shards),
+            chart,
+            is_open=len(shards) <= _OPEN_SHARDS,
+        ),
         _html.fold("Details", "", _html.table(["", ""], summary.facts())),
     )
 

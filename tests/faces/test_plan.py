@@ -254,12 +254,12 @@ def test_small_packs_are_told(keys, is_told):
     ],
     ids=["a key of few rows", "full packs", "a row a record"],
 )
-def test_arrow_records_of_few_rows_and_small_packs_are_told(options, small, large):
+def test_arrow_that_is_larger_than_json_and_small_packs_are_told(options, small, large):
     data = pd.DataFrame({"key": np.arange(30_000) % 3_000, "n": range(30_000), "x": 1.5})
     advice = plan_records(data, STREAM, format="arrow", **options).advice
     assert any(line.startswith("Packs are small: 10.0 rows per record") for line in advice) == small
     (*_, last) = advice or ("",)
-    assert ("bytes a row here: each record repeats the schema" in last) == large
+    assert ("bytes a row here, JSON about 2" in last) == large
 
 
 @pytest.mark.parametrize(

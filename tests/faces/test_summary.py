@@ -255,7 +255,7 @@ def test_thousands_of_shards_and_reasons_are_capped():
     stored = make_results(shard_id=pd.array(range(4_096), "Int32"))
     summary = summarize(stored)
     assert len(summary._repr_html_()) < 200_000
-    assert "The first 64 of 4,096 shards" in summary._repr_html_()
+    assert "The first 256 of 4,096 shards" in summary._repr_html_()
     assert "and 4,080 more shards" in repr(summary)
     names = [f"Reason{n}" for n in range(300)]
     failed = summarize(make_results(status=["rejected"] * 300, error_message=names))
