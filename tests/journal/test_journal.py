@@ -623,6 +623,12 @@ class TestARunThatSentNothing:
             put(platform, path)
         assert not path.exists()
 
-    def test_a_path_that_is_none(self, platform):
+    @pytest.mark.parametrize("path", ["\0", "x" * 300])
+    def test_a_path_that_is_none(self, platform, path):
         with pytest.raises(ConfigError, match="journal="):
-            put(platform, "\0")
+            put(platform, path)
+
+    def test_a_path_that_sqlite_keeps_in_memory_is_a_file(self, platform, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        put(platform, ":memory:")
+        assert (tmp_path / ":memory:").stat().st_size

@@ -39,7 +39,7 @@ def open_journal(path: str | PathLike[str] | None) -> Iterator[Journal | None]:
         journal = Journal(place)
     except ConfigError:
         raise
-    except ValueError as error:  # a NUL, or text that is not UTF-8
+    except (ValueError, OSError) as error:  # a NUL, text that is not UTF-8, a name too long
         raise ConfigError(f"journal={str(path)!a}: {error}. Choose another path.") from error
     try:
         yield journal
