@@ -338,13 +338,13 @@ class TestColumns:
             "f": "double",
             "s": "string",
             "b": "bool",
-            "l": "list<item: double>",
-            "o": "struct<x: int64>",
+            "l": "string",
+            "o": "string",
             "u": "uint64",
             "big": "string",
         }
         assert found.rows[1]["big"] == "1180591620717411303424"
-        assert found.rows[0]["l"] == [1.0, 2.5]
+        assert (found.rows[0]["l"], found.rows[0]["o"]) == ("[1,2.5]", '{"x":1}')
         assert not found.invalid
 
     @pytest.mark.parametrize(
@@ -356,24 +356,23 @@ class TestColumns:
             ('{"f":9007199254740993}', "f"),
             ('{"f":1e400}', "f"),
             ('{"s":"\\ud800"}', "line"),
-            ('{"l":[1e400]}', "l"),
             ('{"s":1}', "s"),
+            ('{"s":["x"]}', "s"),
+            ('{"i":"x"}', "i"),
+            ('{"i":[2]}', "i"),
+            ('{"b":"true"}', "b"),
             ('{"b":1}', "b"),
-            ('{"o":{"x":1,"y":2}}', "o"),
-            ('{"o":[]}', "o"),
-            ('{"l":[9007199254740993]}', "l"),
-            ('{"l":["x"]}', "l"),
             ('{"new":1}', "line"),
             ("[]", "line"),
         ],
     )
     def test_a_value_that_does_not_fit_rejects_its_row(self, tmp_path, line, column):
-        first = '{"i":1,"f":1.5,"s":"x","b":true,"l":[2.5],"o":{"x":1}}'
-        found = read_rows(write_text(tmp_path / "a.jsonl", *[first] * 25_000, "", line, first))
+        first = '{"i":1,"f":1.5,"s":"x","b":true}'
+        found = read_rows(write_text(tmp_path / "a.jsonl", *[first] * 40_000, "", line, first))
         assert [list(cells) for cells in found.invalid.values()] == [[column]]
-        assert column == "line" or found.rows[25_000][column] is None
-        assert found.places[25_000] == 25_002
-        assert found.rows[25_001]["i"] == 1
+        assert column == "line" or found.rows[40_000][column] is None
+        assert found.places[40_000] == 40_002
+        assert found.rows[40_001]["i"] == 1
 
     def test_types_name_members_that_come_late(self, tmp_path):
         lines = [*('{"a":"xxxxxxxxxx"}' for _ in range(70_000)), '{"late":"2026-11-29"}']
@@ -387,10 +386,11 @@ class TestColumns:
         assert [row["a"] for row in found.rows] == ["1", "x", "2.50", '{"b\\"":1}', None]
 
     def test_whole_numbers_beside_fractions_are_exact_or_rejected(self, tmp_path):
-        lines = ['{"a":1.5}', '{"a":100000000000000000}', '{"a":9007199254740993}']
+        lines = ['{"a":1.5}', '{"a":100000000000000000}'] * 30_000 + ['{"a":9007199254740993}']
         found = read_rows(write_text(tmp_path / "a.jsonl", *lines))
-        assert [row["a"] for row in found.rows] == [1.5, 1e17, None]
-        assert found.invalid == {2: {"a": "9007199254740993"}}
+        assert [row["a"] for row in found.rows[-3:]] == [1.5, 1e17, None]
+        assert found.invalid == {60_000: {"a": "9007199254740993"}}
+        assert "whole numbers are sent as 1.0" in found.table.notes[0]
 
     def test_types_make_text_of_anything(self, tmp_path):
         path = write_text(

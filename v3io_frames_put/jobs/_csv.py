@@ -16,8 +16,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.types as pt
 from pyarrow import csv as arrow_csv
 
 from .._encode.layouts import is_bytes
@@ -36,8 +34,6 @@ _MAX_QUOTED_BYTES: Final = 8 << 20  # a row with quotes that are not closed unti
 _BROKEN: Final = "quotes that are not closed, or other cells than the header"
 _LINE_BREAKS: Final = b"\r\n"
 _OTHER_DELIMITERS: Final = ";\t|"
-_INFERRED: Final = (pa.int64(), pa.uint64(), pa.float64(), pa.bool_())
-_FEW: Final = 0.1  # of the cells of a column: those that make text of it are named
 _MARKED: Final = "v3io-marked"
 
 
@@ -106,9 +102,13 @@ class CsvReader(Reader):
         self._row = re.compile(row.encode())
         cells = next((piece.columns for piece in self._read() if piece.columns), {})
         self.num_rows = None if cells else 0
-        self.schema = pa.schema(
-            [(name, self._infer(name, cells.get(name))) for name in self._names]
-        )
+        inferred = {
+            name: self.infer_type(name, column)
+            for name, column in cells.items()
+            if name not in types and not dialect.all_text
+        }
+        default = pa.string() if dialect.all_text else pa.null()  # another file may show it
+        self.schema = pa.schema([(name, inferred.get(name, default)) for name in self._names])
 
     # -- header ---------------------------------------------------------------------------
 
@@ -158,32 +158,6 @@ class CsvReader(Reader):
             f"its first row is one cell: {text[:60]!r}. Read it with delimiter={other!r} "
             f"(--delimiter {shown}){skip}; if it is one column, with delimiter=',' (--delimiter ,)."
         )
-
-    def _infer(self, name: str, cells: pa.BinaryArray | None) -> pa.DataType:
-        """Return the type that every cell of the first block is written as, or text."""
-        given = [] if cells is None else cells.drop_null()
-        if not len(given) or name in self._types:
-            return pa.null()  # another file may show it, or the user gives it
-        if self._dialect.all_text:
-            return pa.string()
-        whole = int(pc.sum(pc.match_substring_regex(given, r"^-?[0-9]+$")).as_py())
-        odd = np.arange(len(given))  # the cells that make text of it
-        for dtype in _INFERRED:
-            _, misfits = self.cast(name, given, dtype)
-            if misfits.any():
-                odd = min(odd, np.flatnonzero(misfits), key=len)
-            elif not pt.is_floating(dtype) or whole < len(given):
-                if pt.is_floating(dtype) and whole:
-                    self.notes.append(
-                        f"column {name!r} is double: {whole:,} whole numbers are sent as 1.0"
-                    )
-                return dtype
-        if len(odd) <= len(given) * _FEW:
-            self.notes.append(
-                f"column {name!r} is text: {len(odd):,} of {len(given):,} cells are not written "
-                f"as numbers, the first is {self.show(given[int(odd[0])])!r}"
-            )
-        return pa.string()
 
     # -- rows -----------------------------------------------------------------------------
 

@@ -6,7 +6,6 @@ Parquet, Arrow IPC and JSON Lines: lines as they are, or columns where a format 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from decimal import Decimal
 from itertools import repeat
 from typing import TYPE_CHECKING, Any, Final
 
@@ -22,7 +21,7 @@ from .._encode.columns import INTERNAL
 from .._encode.json_lines import LINE, MEMBERS, parse_lines
 from .._encode.sources import split_index
 from ..errors import DataError
-from ._cast import HOLDS, cast_cells, holds, try_cast
+from ._cast import HOLDS, cast_cells, cast_text, holds
 from ._files import MAX_LINE_BYTES
 from ._where import Where
 
@@ -37,9 +36,12 @@ _BATCH_ROWS: Final = 8_192
 _BATCH_BYTES: Final = 8 << 20
 _BUFFER_BYTES: Final = 1 << 18
 _SHOWN: Final = 60  # characters of a cell
+_INFERRED: Final = (pa.int64(), pa.uint64(), pa.float64(), pa.bool_())
+_FEW: Final = 0.1  # of the cells of a column: those that make text of it are named
 _MAGIC: Final = b"ARROW1"  # of the file format; a stream begins with its schema
 _INDEX: Final = {HOLDS: b"index"}
 _BLANKS: Final = " \t\r\n"  # white space of JSON
+_STRING: Final = msgspec.json.Decoder(str)
 _OBJECT: Final = msgspec.json.Decoder(dict[str, Any])
 _ARRAY: Final = msgspec.json.Decoder(list[Any])
 
@@ -126,6 +128,30 @@ class Reader:
             cells = layouts.blank(cells, bad)
         cast, misfits = cast_cells(cells, dtype)
         return cast, bad | misfits
+
+    def infer_type(self, name: str, cells: pa.BinaryArray) -> pa.DataType:
+        """Return the type that every cell of text is written as, else text; null without cells."""
+        given = cells.drop_null()
+        if not len(given):
+            return pa.null()
+        whole = int(pc.sum(pc.match_substring_regex(given, r"^-?[0-9]+$")).as_py())
+        odd = np.arange(len(given))  # the cells that make text of it
+        for dtype in _INFERRED:
+            _, misfits = self.cast(name, given, dtype)
+            if misfits.any():
+                odd = min(odd, np.flatnonzero(misfits), key=len)
+            elif not pt.is_floating(dtype) or whole < len(given):
+                if pt.is_floating(dtype) and whole:
+                    self.notes.append(
+                        f"column {name!r} is double: {whole:,} whole numbers are sent as 1.0"
+                    )
+                return dtype
+        if len(odd) <= len(given) * _FEW:
+            self.notes.append(
+                f"column {name!r} is text: {len(odd):,} of {len(given):,} cells are not written "
+                f"as numbers, the first is {self.show(given[int(odd[0])])!r}"
+            )
+        return pa.string()
 
     def show(self, cell: pa.Scalar) -> str:
         """Return the text of a cell that does not fit."""
@@ -385,7 +411,10 @@ def _split_lines(text: bytes) -> pa.BinaryArray:
 
 
 class JsonColumnsReader(LinesReader):
-    """Members as columns: their types are those that all values of the first block have."""
+    """Members as columns: numbers, booleans or text, as all values of the first block are.
+
+    Of mixed values, lists and objects the columns have the JSON text.
+    """
 
     is_lines = False
 
@@ -398,15 +427,17 @@ class JsonColumnsReader(LinesReader):
 
     def _learn(self, sample: pa.BinaryArray) -> None:
         super()._learn(sample)
-        columns: dict[str, list[Any]] = {}
-        for row in parse_lines(_OBJECT, sample)[0]:
-            for name, value in (row or {}).items():
-                columns.setdefault(name, []).append(value)
-        if len(sample) and not columns:
+        rows, _ = parse_lines(MEMBERS, sample)
+        names = dict.fromkeys(name for row in rows for name in row or ())
+        if len(sample) and not names:
             raise DataError("no line of the first block is a JSON object. Is it JSON Lines?")
-        types = {name: _infer_type(values) for name, values in columns.items()}
-        self._of_any_type.update(name for name, dtype in types.items() if dtype is None)
-        self.schema = pa.schema([(name, dtype or pa.string()) for name, dtype in types.items()])
+        types = {}
+        for name in names:
+            cells = _take_member(rows, name)
+            types[name] = self.infer_type(name, cells)
+            if not pc.all(pc.starts_with(cells, '"')).as_py():
+                self._of_any_type.add(name)
+        self.schema = pa.schema(list(types.items()))
 
     def pieces(self, names: Sequence[str], schema: pa.Schema) -> Iterator[Piece]:
         """Yield members as JSON text, in blocks."""
@@ -422,74 +453,36 @@ class JsonColumnsReader(LinesReader):
                 if unknown:
                     reason = f"members {sorted(unknown)}, which the first lines do not have: give "
                     reason += "their types by types"
-                rows[number] = {}
+                rows[number] = None
                 if number not in piece.invalid:
                     piece.reject_row(number, lines[number].as_py(), reason)
-            piece.columns = {
-                name: pa.array(
-                    [bytes(row[name]) if name in row else None for row in rows], pa.binary()
-                )
-                for name in names
-            }
+            piece.columns = {name: _take_member(rows, name) for name in names}
             yield piece
 
     def cast(
         self, name: str, cells: pa.BinaryArray, dtype: pa.DataType
     ) -> tuple[pa.Array, NDArray[np.bool_]]:
         """Cast JSON text; a value of another JSON type does not fit."""
-        cells = cells.fill_null(b"null")
+        is_number = pt.is_integer(dtype) or pt.is_floating(dtype) or pt.is_decimal(dtype)
+        begins = "[-0-9]" if is_number else "[tf]" if pt.is_boolean(dtype) else '"'
         if layouts.is_text(dtype) and name in self._of_any_type:
-            values = [_decode_string(text) for text in cells.to_pylist()]
-            return pa.array(values, dtype), np.zeros(len(cells), bool)
-        found = pa.string() if pt.is_temporal(dtype) or pt.is_floating(dtype) else dtype
-        kind = _json_type(dtype if pt.is_floating(dtype) else found)
-        decoder = msgspec.json.Decoder(list[kind])  # type: ignore[valid-type]
-
-        def decode(part: pa.BinaryArray) -> pa.Array:
-            values = decoder.decode(b"[%b]" % b",".join(part.to_pylist()))
-            if pt.is_floating(dtype):  # as it is written: a float may be another number
-                return pc.if_else(pc.equal(part, b"null"), None, part).cast(found)
-            return pa.array(msgspec.to_builtins(values, builtin_types=(Decimal,)), found)
-
-        read, bad = try_cast(cells, decode)
-        cast, misfits = cast_cells(read, dtype)
+            begins = ""
+        fits = pc.match_substring_regex(cells, f"^{begins}")
+        bad = layouts.to_numpy(pc.invert(fits).fill_null(False))  # noqa: FBT003 - Arrow's signature
+        texts = layouts.blank(cells, bad)
+        if begins in ('"', ""):
+            texts = pa.array(
+                [
+                    _STRING.decode(text) if text and text.startswith(b'"') else text
+                    for text in texts.to_pylist()
+                ],
+                pa.string(),
+            )
+        cast, misfits = cast_text(texts.cast(pa.string()), dtype)
         return cast, bad | misfits
 
 
-def _infer_type(values: list[Any]) -> pa.DataType | None:
-    """Return the type that all values have; None: there is none, and their text is sent."""
-    try:
-        dtype = pa.infer_type(values)
-        if pt.is_integer(dtype) and max(filter(None, values), default=0) >= 2**63:
-            dtype = pa.array(values, pa.uint64()).type
-        msgspec.convert(values, list[_json_type(dtype)])  # type: ignore[misc]
-    except (pa.ArrowException, TypeError, ValueError, OverflowError, msgspec.ValidationError):
-        return None  # msgspec also knows no quotes and control characters in members' names
-    return dtype
-
-
-def _decode_string(text: bytes) -> bytes | str | None:
-    """Return the value of a JSON string, and any other value as it is written."""
-    if text.startswith(b'"'):
-        return msgspec.json.decode(text, type=str)
-    return None if text == b"null" else text
-
-
-def _json_type(dtype: pa.DataType) -> Any:
-    """Return the Python type of values that become those of an Arrow type, or null.
-
-    Decoding raises for any other value, and for a member that would be lost.
-    """
-    if layouts.is_list(dtype):
-        return list[_json_type(dtype.value_type)] | None  # type: ignore[misc]
-    if pt.is_struct(dtype):
-        names = {f"m{number}": own.name for number, own in enumerate(dtype)}
-        members = [(f"m{number}", _json_type(own.type), None) for number, own in enumerate(dtype)]
-        return (
-            msgspec.defstruct("Members", members, rename=names, forbid_unknown_fields=True) | None
-        )
-    kinds: tuple[tuple[Any, Any], ...] = (
-        (pt.is_integer, int), (pt.is_floating, int | float), (pt.is_decimal, Decimal),
-        (pt.is_boolean, bool), (layouts.is_text, str), (layouts.is_bytes, str),
-    )  # fmt: skip
-    return next((kind for is_kind, kind in kinds if is_kind(dtype)), type(None)) | None
+def _take_member(rows: Sequence[Any], name: str) -> pa.BinaryArray:
+    """Return the JSON text of a member in each row; null where it is null or missing."""
+    texts = (bytes(row[name]) if row and name in row else b"null" for row in rows)
+    return pa.array([None if text == b"null" else text for text in texts], pa.binary())
