@@ -171,6 +171,7 @@ def check_listed(case: Case, ran: Ran) -> None:
         return
     destinations = [("shard", s) if s is not None else ("key", key) for key, s, _ in case.rows]
     for row in ran.out_of_order:
+        assert destinations[row] != ("key", None), row
         first, _ = min(ran.stands[row])
         later = [
             min(ran.stands[behind])[0]

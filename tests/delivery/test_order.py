@@ -72,6 +72,19 @@ def test_a_row_that_was_reordered_is_listed_when_it_is_found_late():
         assert run.delivery.reordering.find_rows(late) == listed
 
 
+@pytest.mark.parametrize(("key", "listed"), [("a", [0]), (None, [])])
+def test_a_row_that_comes_late_is_listed_if_it_has_a_place_in_an_order(key, listed):
+    refused = local.faults.RecordErrors(containing='"row":0', message="InvalidArgumentException")
+    run = Run(
+        [local.faults.Disconnect(containing='"row":0'), refused],
+        one_by_one(1, delivery="exactly_once"),
+    )
+    results = run.send(rows_frame(2, key=[key, key]), partition_key="key")
+    assert statuses(results) == ["rejected", "stored"]
+    late = [Copy(0, shard_id=0, sequence_number=results.sequence_number[1] + 1)]
+    assert run.delivery.reordering.find_rows(late) == listed
+
+
 def test_rows_that_are_not_reordered_are_not_listed():
     faults = [local.faults.RecordErrors(places=(1, 3), message="Busy", code=-11)]
     run = Run(faults, one_by_one(4))
