@@ -97,7 +97,6 @@ from v3io_frames_put._wire.responses import (
     ListedObject,
     ListingPage,
     PutAnswer,
-    RecordErrors,
     RecordPage,
     StreamDescription,
     UnbelievableAnswerError,

@@ -29,7 +29,6 @@ from tests.internals import (
     PriorOutcomes,
     PutAnswer,
     Reconciler,
-    RecordErrors,
     RecordPage,
     RecordsInDoubt,
     RetryContext,
@@ -341,7 +340,7 @@ def test_a_scan_collects_the_tags_of_its_run_that_it_wants(wants, seen):
 def stored_at(*positions):
     """Make an answer that stores records at some (shard, number)."""
     shards, numbers = zip(*positions, strict=True)
-    errors = RecordErrors(np.zeros(0, np.intp), [], [])
+    errors = []
     is_stored = np.ones(len(positions), np.bool_)
     return PutAnswer(is_stored, np.array(shards, np.int32), np.array(numbers, np.int64), errors)
 

@@ -50,7 +50,7 @@ def test_stored_records_have_shard_and_number_in_request_order():
     assert reported.stored.tolist() == [True, True, True]
     assert reported.shard_id.tolist() == [1, 0, 1]
     assert reported.sequence_number.tolist() == [4, 9, 5]
-    assert reported.errors.codes == []
+    assert reported.errors == []
 
 
 def test_refused_records_keep_their_place_code_and_name():
@@ -60,9 +60,7 @@ def test_refused_records_keep_their_place_code_and_name():
     assert reported.stored.tolist() == [True, False, True, False]
     assert reported.shard_id.tolist() == [0, -1, 0, -1]
     assert reported.sequence_number.tolist() == [1, -1, 2, -1]
-    assert reported.errors.positions.tolist() == [1, 3]
-    assert reported.errors.codes == [-201326592, -5]
-    assert reported.errors.names == ["InvalidArgumentException", "Busy"]
+    assert reported.errors == [(1, -201326592, "InvalidArgumentException"), (3, -5, "Busy")]
 
 
 def test_all_records_may_be_refused():
@@ -73,12 +71,12 @@ def test_all_records_may_be_refused():
 @pytest.mark.parametrize("message", [None, "", 5, ["Busy"]])
 def test_a_refusal_without_a_name_is_still_a_refusal(message):
     reported = parse_put_answer(body(refused(-7, message), failed=1), sent(1))
-    assert (reported.errors.codes, reported.errors.names) == ([-7], ["unnamed"])
+    assert reported.errors == [(0, -7, "unnamed")]
 
 
 def test_an_error_has_one_name_in_every_spelling():
     reported = parse_put_answer(body(refused(-5, "ShardIDOutOfRange"), failed=1), sent(1))
-    assert reported.errors.names == ["ShardIDOutOfRangeException"]
+    assert [name for *_, name in reported.errors] == ["ShardIDOutOfRangeException"]
 
 
 def test_numbers_may_have_gaps_and_begin_anywhere():
@@ -123,7 +121,7 @@ def test_at_any_depth_an_answer_is_read_or_not_believed():
         deep = b"[" * depth + b"]" * depth
         answer = body({"ErrorCode": -1, "ErrorMessage": "~"}, failed=1).replace(b'"~"', deep)
         try:
-            names = parse_put_answer(answer, sent(1)).errors.names
+            names = [name for *_, name in parse_put_answer(answer, sent(1)).errors]
         except UnbelievableAnswerError:
             continue
         assert names == ["unnamed"]

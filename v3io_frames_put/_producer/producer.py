@@ -29,7 +29,7 @@ import numpy as np
 
 from .._wire.api import Answer, Attempt, Fault, Request, put_records_request
 from .._wire.bodies import ENVELOPE_BYTES, NO_SHARD, EncodedRecords, Entries, build_body
-from .._wire.responses import RecordErrors, UnbelievableAnswerError, parse_put_answer
+from .._wire.responses import UnbelievableAnswerError, parse_put_answer
 from .accumulator import Accumulator, Batch, iterate_parts
 from .classification import (
     REJECTING_NAMES,
@@ -310,7 +310,7 @@ class Producer:
             return
         self._run_log.note_answered(batch.ticket)
         shards, numbers = parsed.shard_id, parsed.sequence_number
-        stored = np.flatnonzero(parsed.stored) if parsed.errors.codes else None
+        stored = np.flatnonzero(parsed.stored) if parsed.errors else None
         self._record_stored(batch, stored, shards, numbers)
         at = np.flatnonzero(parsed.stored)
         self.reordering.note_stored(batch, at, numbers)
@@ -351,11 +351,11 @@ class Producer:
             maybe_duplicate=sent_twice,
         )
 
-    def _record_rejected(self, batch: Batch, errors: RecordErrors) -> Batch | None:
+    def _record_rejected(self, batch: Batch, errors: list[tuple[int, int, str]]) -> Batch | None:
         """Record what an answer rejects; return the records that it leaves open."""
         rejected: list[int] = []
         still_open: list[int] = []
-        for position, code, name in zip(errors.positions, errors.codes, errors.names, strict=True):
+        for position, code, name in errors:
             failure = Failure(name, "the platform's answer for this record", code)
             batch.state["why"][position] = failure
             (rejected if name in REJECTING_NAMES else still_open).append(position)

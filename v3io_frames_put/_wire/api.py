@@ -183,19 +183,18 @@ Attempt: TypeAlias = Answer | Fault
 
 LISTING_PAGE_ENTRIES: Final = 1_000
 
-_FUNCTIONS: Final = (
-    CREATE_STREAM,
-    DESCRIBE_STREAM,
-    UPDATE_STREAM,
-    PUT_RECORDS,
-    SEEK,
-    GET_RECORDS,
-    GET_ITEM,
-)
 # One read-only mapping per function, shared by all its requests.
 _HEADERS: Final[Mapping[str, Mapping[str, str]]] = {
     function: MappingProxyType({"Content-Type": "application/json", FUNCTION_HEADER: function})
-    for function in _FUNCTIONS
+    for function in (
+        CREATE_STREAM,
+        DESCRIBE_STREAM,
+        UPDATE_STREAM,
+        PUT_RECORDS,
+        SEEK,
+        GET_RECORDS,
+        GET_ITEM,
+    )
 }
 
 

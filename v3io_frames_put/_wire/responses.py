@@ -235,22 +235,13 @@ NOWHERE: Final = -1  # shard and number of a record that is not (known to be) st
 
 
 @dataclass(frozen=True, slots=True)
-class RecordErrors:
-    """The records that a believed answer does not call stored."""
-
-    positions: NDArray[np.intp]
-    codes: list[int]
-    names: list[str]
-
-
-@dataclass(frozen=True, slots=True)
 class PutAnswer:
     """What a believed answer says of each record, in request order; -1 where it is not stored."""
 
     stored: NDArray[np.bool_]
     shard_id: NDArray[np.int32]
     sequence_number: NDArray[np.int64]
-    errors: RecordErrors
+    errors: list[tuple[int, int, str]]  # of these: position, code and name
 
 
 class _Entry(msgspec.Struct, rename="pascal", gc=False):
@@ -303,14 +294,12 @@ def parse_put_answer(body: bytes, entries: Entries) -> PutAnswer:
 
 def _answer_columns(records: list[_Entry], failed: int) -> PutAnswer:
     codes = list(map(_error_code, records))
-    positions = [at for at, code in enumerate(codes) if code] if any(codes) else []
-    if len(positions) != failed:
+    failing = [at for at, code in enumerate(codes) if code] if any(codes) else []
+    if len(failing) != failed:
         raise UnbelievableAnswerError("FailedRecordCount disagrees with the Records")
-    errors = RecordErrors(
-        positions=np.array(positions, np.intp),
-        codes=_numbers("ErrorCode", [codes[at] for at in positions]).tolist(),
-        names=[_name(records[at].error_message) for at in positions],
-    )
+    failures = _numbers("ErrorCode", [codes[at] for at in failing]).tolist()
+    names = [_name(records[at].error_message) for at in failing]
+    errors, positions = list(zip(failing, failures, names, strict=True)), np.array(failing, np.intp)
     shards = _numbers("ShardId", map(_shard_id, records))
     numbers = _numbers("SequenceNumber", map(_sequence_number, records))
     stored = np.ones(len(records), np.bool_)
@@ -318,13 +307,13 @@ def _answer_columns(records: list[_Entry], failed: int) -> PutAnswer:
         ("ShardId", shards, _MAX_INT32),
         ("SequenceNumber", numbers, _MAX_INT64),
     ):
-        column[errors.positions] = 0  # of these, nothing is expected
+        column[positions] = 0  # of these, nothing is expected
         if column.min(initial=0) < 0:
             raise UnbelievableAnswerError(f"a {field} is missing or negative")
         if column.max(initial=0) > maximum:  # a cast to fewer bits would wrap it around
             raise UnbelievableAnswerError(f"a {field} is out of range")
-        column[errors.positions] = NOWHERE
-    stored[errors.positions] = False
+        column[positions] = NOWHERE
+    stored[positions] = False
     return PutAnswer(stored, shards.astype(np.int32), numbers, errors)
 
 
@@ -363,7 +352,7 @@ def _check_numbers(answer: PutAnswer) -> None:
         number   4   7   8   2   3     the step from 8 to 2 is between two shards
     """
     shards, numbers = answer.shard_id, answer.sequence_number
-    if answer.errors.codes:
+    if answer.errors:
         shards, numbers = shards[answer.stored], numbers[answer.stored]
     if not (shards >> 16).any():
         shards = shards.astype(np.uint16)  # which a radix sort takes
