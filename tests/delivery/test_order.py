@@ -75,11 +75,9 @@ def test_a_row_that_was_reordered_is_listed_when_it_is_found_late():
 @pytest.mark.parametrize(("key", "listed"), [("a", [0]), (None, [])])
 def test_a_row_that_comes_late_is_listed_if_it_has_a_place_in_an_order(key, listed):
     refused = local.faults.RecordErrors(containing='"row":0', message="InvalidArgumentException")
-    run = Run(
-        [local.faults.Disconnect(containing='"row":0'), refused],
-        one_by_one(1, delivery="exactly_once"),
-    )
-    results = run.send(rows_frame(2, key=[key, key]), partition_key="key")
+    policy = one_by_one(1, delivery="exactly_once", max_in_flight_bytes=300)  # one row at a time
+    run = Run([local.faults.Disconnect(containing='"row":0'), refused], policy)
+    results = run.send(rows_frame(2, key=[key, key]), window_rows=1, partition_key="key")
     assert statuses(results) == ["rejected", "stored"]
     late = [Copy(0, shard_id=0, sequence_number=results.sequence_number[1] + 1)]
     assert run.delivery.reordering.find_rows(late) == listed
