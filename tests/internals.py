@@ -22,7 +22,7 @@ from v3io_frames_put._io.connection import ClosedError, CutError, GarbledAnswerE
 from v3io_frames_put._io.endpoint import Endpoint, Secrets
 from v3io_frames_put._io.senders import Event, RecordsReady, RequestDone, Senders, ThreadFailed
 from v3io_frames_put._io.stream_admin import Clock, RetryingRequests
-from v3io_frames_put._io.transport import KINDS, NETWORK_ERRORS, Transport, fault_kind, fault_text
+from v3io_frames_put._io.transport import KINDS, NETWORK_ERRORS, Transport, fault_detail, fault_kind
 from v3io_frames_put._journal import open_journal
 from v3io_frames_put._journal.journal import Journal
 from v3io_frames_put._journal.store import Store, from_blob, narrow, to_blob

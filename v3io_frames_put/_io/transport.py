@@ -65,21 +65,15 @@ def fault_kind(error: BaseException) -> FaultKind:
     raise error
 
 
-def fault_text(error: BaseException, secrets: Secrets = NO_SECRETS) -> str:
-    """Describe an error for people, in the words of its innermost layer."""
-    inner = list(_layers(error))[-1]
-    text = secrets.hide_text(f"{type(inner).__name__}: {inner}")
-    return " ".join(text.split())[:_MAX_TEXT]
-
-
 def fault_detail(
     error: BaseException, kind: FaultKind, where: str, secrets: Secrets = NO_SECRETS
 ) -> str:
-    """Describe what went wrong and where, the frequent causes in plain words."""
-    host = where.rpartition("://")[2]
-    if kind == "connect" and isinstance(list(_layers(error))[-1], ConnectionRefusedError):
+    """Describe what went wrong and where: frequent causes in plain words, others in their own."""
+    host, inner = where.rpartition("://")[2], list(_layers(error))[-1]
+    if kind == "connect" and isinstance(inner, ConnectionRefusedError):
         return f"connection refused by {host}"
-    text = fault_text(error, secrets)
+    text = secrets.hide_text(f"{type(inner).__name__}: {inner}")
+    text = " ".join(text.split())[:_MAX_TEXT]
     return f"host name not found: {host} ({text})" if kind == "dns" else f"{where}: {text}"
 
 

@@ -303,16 +303,13 @@ def _answer_columns(records: list[_Entry], failed: int) -> PutAnswer:
     shards = _numbers("ShardId", map(_shard_id, records))
     numbers = _numbers("SequenceNumber", map(_sequence_number, records))
     stored = np.ones(len(records), np.bool_)
-    for field, column, maximum in (
-        ("ShardId", shards, _MAX_INT32),
-        ("SequenceNumber", numbers, _MAX_INT64),
-    ):
+    for field, column in (("ShardId", shards), ("SequenceNumber", numbers)):
         column[positions] = 0  # of these, nothing is expected
         if column.min(initial=0) < 0:
             raise UnbelievableAnswerError(f"a {field} is missing or negative")
-        if column.max(initial=0) > maximum:  # a cast to fewer bits would wrap it around
-            raise UnbelievableAnswerError(f"a {field} is out of range")
         column[positions] = NOWHERE
+    if shards.max(initial=0) > _MAX_INT32:  # a cast to fewer bits would wrap it around
+        raise UnbelievableAnswerError("a ShardId is out of range")
     stored[positions] = False
     return PutAnswer(stored, shards.astype(np.int32), numbers, errors)
 
