@@ -12,9 +12,8 @@ from __future__ import annotations
 import sqlite3
 import weakref
 from contextlib import contextmanager
-from dataclasses import dataclass
 from threading import RLock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ._http import encode_json, parse_json
 
@@ -39,14 +38,15 @@ CREATE TABLE IF NOT EXISTS files (
     mtime INTEGER NOT NULL, PRIMARY KEY (path, is_directory));
 CREATE TABLE IF NOT EXISTS items (path TEXT PRIMARY KEY, attributes BLOB NOT NULL);
 """
+_SHARDS = "SELECT shard, first, last, bytes, mtime FROM shards WHERE stream = ?"
+_FILES = "SELECT path, is_directory, length(body), mtime, NULL FROM files"
 
 
 class StoreError(Exception):
     """The data directory cannot be used; the message says why and what to do."""
 
 
-@dataclass(frozen=True, slots=True)
-class Stream:
+class Stream(NamedTuple):
     """A stream; ``id`` is never used again, not even for the same path."""
 
     id: int
@@ -55,8 +55,7 @@ class Stream:
     retention_hours: int
 
 
-@dataclass(frozen=True, slots=True)
-class Shard:
+class Shard(NamedTuple):
     """A shard that was written; it holds the sequence numbers ``first`` to ``last``."""
 
     number: int
@@ -66,8 +65,7 @@ class Shard:
     mtime: int  # nanoseconds; the arrival of its newest record
 
 
-@dataclass(frozen=True, slots=True)
-class Batch:
+class Batch(NamedTuple):
     """Records of one request and one shard, as JSON values without ``ShardId``."""
 
     first: int
@@ -76,8 +74,7 @@ class Batch:
     records: list[dict[str, Any]]
 
 
-@dataclass(frozen=True, slots=True)
-class File:
+class File(NamedTuple):
     """An object or a directory; a written shard is an object of its stream's directory."""
 
     path: str
@@ -162,10 +159,10 @@ class Store:
 
     def find_stream(self, path: str) -> Stream | None:
         """Return the stream at a path, or None."""
-        row = self._run(
+        rows = self._run(
             "SELECT id, path, shard_count, retention_hours FROM streams WHERE path = ?", path
-        ).fetchone()
-        return None if row is None else Stream(*row)
+        )
+        return next(map(Stream._make, rows), None)
 
     def add_stream(self, path: str, shard_count: int, retention_hours: int) -> None:
         """Make a stream; a shard is made by its first record."""
@@ -188,19 +185,13 @@ class Store:
 
     def find_shard(self, stream: Stream, number: int) -> Shard | None:
         """Return a shard, or None before its first record."""
-        row = self._run(
-            "SELECT shard, first, last, bytes, mtime FROM shards WHERE stream = ? AND shard = ?",
-            stream.id, number,
-        ).fetchone()  # fmt: skip
-        return None if row is None else Shard(*row)
+        return next(
+            map(Shard._make, self._run(f"{_SHARDS} AND shard = ?", stream.id, number)), None
+        )
 
     def shards(self, stream: Stream) -> list[Shard]:
         """Return the shards that were written, by number."""
-        rows = self._run(
-            "SELECT shard, first, last, bytes, mtime FROM shards WHERE stream = ? ORDER BY shard",
-            stream.id,
-        )
-        return [Shard(*row) for row in rows]
+        return [*map(Shard._make, self._run(f"{_SHARDS} ORDER BY shard", stream.id))]
 
     def remove_shard(self, stream: Stream, number: int) -> None:
         """Remove one shard; its next record has number 1 again."""
@@ -263,12 +254,8 @@ class Store:
 
     def find_file(self, path: str, *, is_directory: bool = False) -> File | None:
         """Return an object or a directory, or None."""
-        row = self._run(
-            "SELECT path, is_directory, length(body), mtime FROM files"
-            " WHERE path = ? AND is_directory = ?",
-            path, is_directory,
-        ).fetchone()  # fmt: skip
-        return None if row is None else File(*row)
+        rows = self._run(f"{_FILES} WHERE path = ? AND is_directory = ?", path, is_directory)
+        return next(map(File._make, rows), None)
 
     def read_object(self, path: str) -> bytes:
         """Return the content of an object that exists."""
@@ -297,11 +284,10 @@ class Store:
         """Return the direct entries of a directory, by name."""
         # "0" is the character after "/": a range that the index serves, unlike LIKE.
         rows = self._run(
-            "SELECT path, is_directory, length(body), mtime FROM files"
-            " WHERE path >= ? AND path < ? ORDER BY path, is_directory",
+            f"{_FILES} WHERE path >= ? AND path < ? ORDER BY path, is_directory",
             f"{path}/", f"{path}0",
         )  # fmt: skip
-        return [File(*row) for row in rows if "/" not in row[0][len(path) + 1 :]]
+        return [file for file in map(File._make, rows) if "/" not in file.path[len(path) + 1 :]]
 
     def attributes(self, path: str) -> dict[str, Any]:
         """Return the attributes that PutItem gave an object: name -> {type: value}."""
