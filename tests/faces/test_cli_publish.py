@@ -64,7 +64,7 @@ class TestOptions:
         command = main.commands["publish"]
         context = command.make_context("publish", ["a", "b/c"])
         options = {param.name: param.get_default(context) for param in command.params}
-        for name in ("cancel", "client", "context", "encoding", "on_error"):
+        for name in ("cancel", "client", "encoding", "on_error"):
             del keywords[name]
         assert {name: options[name] for name in keywords} == keywords
 

@@ -1,7 +1,7 @@
 """The options of commands: help in groups, the keywords of `jobs.publish`, the platform.
 
 Left out are keywords that only make sense in Python (`cancel`, `encoding`, `client`,
-`context`, `on_error`: a command ends with an exit code). No secret is ever an option's value.
+`on_error`: a command ends with an exit code). No secret is ever an option's value.
 """
 
 from __future__ import annotations
