@@ -156,8 +156,8 @@ def test_what_a_cut_off_attempt_stores_later_is_found_by_the_last_scan(begin, cl
     results = send_partition(run, 3, clicks(20), is_first=False)
     late = send_partition(run, 3, clicks(20), is_first=True)  # it still lives
     copies = find_copies(run, [receipt(results)], {3: results}.get)
-    assert [copy.row for copy in copies] == list(range(20))
-    assert [copy.sequence_number for copy in copies] == late.sequence_number.tolist()
+    assert [row for _, row, _, _ in copies] == list(range(20))
+    assert [number for *_, number in copies] == late.sequence_number.tolist()
     merged = merge_receipts(run, [receipt(results)], copies=copies, seconds=1.0)
     assert merged["duplicates"]["count"] == 20
     assert merged["duplicates"]["first"][0] == [3, 0, 1, 21]
@@ -170,7 +170,7 @@ def test_the_last_scan_also_finds_what_is_reported_as_not_stored(begin, clicks):
     results["status"] = "unknown"
     tasks = [{"partition": 0, "run_again": True}]
     copies = find_copies(run, tasks, {0: results}.get)
-    assert sorted(copy.row for copy in copies) == [0, 1, 2, 3]
+    assert sorted(row for _, row, _, _ in copies) == [0, 1, 2, 3]
 
 
 def test_without_a_task_run_again_the_last_scan_reads_nothing(begin, local_platform):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import warnings
 from collections import Counter
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -15,11 +15,10 @@ from .._producer.values import STATUSES
 from .._public import callers_level
 from .._wire.responses import NOWHERE
 from .._wire.tags import RUN_BYTES, parse_tag
-from ..config import TAG_BYTES
 from ..errors import PartialFailure, UnstoredRowsWarning
 from ..results import count_and_first
 from ..summary import summarize_receipt
-from .run import ClusterRun, remote_stream
+from .run import MAX_REASONS, ClusterRun, remote_stream
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -28,21 +27,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-class TaskCopy(NamedTuple):
-    """A record on the stream that is not in the results."""
-
-    partition: int
-    row: int
-    shard_id: int
-    sequence_number: int
-
-
 def find_copies(
     run: ClusterRun,
     tasks: Sequence[Mapping[str, Any]],
     read_results: Callable[[int], pd.DataFrame],
-) -> list[TaskCopy]:
+) -> list[list[int]]:
     """Find what tasks of an ``exactly_once`` run stored besides what is in their results.
+
+    Returns partition, first row, shard and number of each record.
 
     ``tasks`` are their receipts. Of those that were run again ``read_results`` is asked for
     the results, by partition.
@@ -59,7 +51,7 @@ def find_copies(
         if partition is None or tag is None:
             continue
         if tuple(places[partition][tag.first_row]) != (shard, number):
-            copies.append(TaskCopy(partition, tag.first_row, shard, number))
+            copies.append([partition, tag.first_row, shard, number])
     return copies
 
 
@@ -70,7 +62,7 @@ def _places_of(results: pd.DataFrame) -> NDArray[np.int64]:
 
 
 def _tags(run: ClusterRun) -> Iterator[tuple[int, int, Any]]:
-    """Read every tag after the start positions of a run, and where it is stored."""
+    """Read every client info after the start positions of a run, and where it is stored."""
     stream = remote_stream(run)
     ends = find_ends(stream, range(stream.describe().shards))
     for shard, end in ends.items():
@@ -80,12 +72,11 @@ def _tags(run: ClusterRun) -> Iterator[tuple[int, int, Any]]:
             numbers = batch.column("sequence_number").to_pylist()
             infos = batch.column("client_info").to_pylist()
             for number, info in zip(numbers, infos, strict=True):
-                if info is not None and len(info) == TAG_BYTES:
+                if info is not None:
                     yield shard, number, info
 
 
 _STARTS_KEPT: Final = 512  # in a receipt of at most 20 kB
-_MAX_REASONS: Final = 20
 _SUMMED: Final = ("requests", "retried", "bytes", "resumed_rows", "maybe_duplicates")
 _REASON: Final = ("status", "error_message", "error_code")
 
@@ -94,7 +85,7 @@ def merge_receipts(
     run: ClusterRun,
     tasks: Sequence[Mapping[str, Any]],
     *,
-    copies: Sequence[TaskCopy],
+    copies: Sequence[list[int]],
     seconds: float,
 ) -> dict[str, Any]:
     """Merge the receipts of a run's tasks: plain JSON types, at most 20 kB.
@@ -122,7 +113,7 @@ def merge_receipts(
         "reasons": _merge_reasons(tasks),
         "out_of_order": _merge_places(tasks, "out_of_order") if reordered_known else None,
         "duplicates": {
-            **count_and_first([*duplicates["first"], *map(list, copies)]),
+            **count_and_first([*duplicates["first"], *copies]),
             "count": duplicates["count"] + len(copies),
         },
     }
@@ -137,7 +128,7 @@ def _merge_reasons(tasks: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         detail.setdefault(key, reason["detail"])
     return [
         {**dict(zip(_REASON, key, strict=True)), "rows": count, "detail": detail[key]}
-        for key, count in rows.most_common(_MAX_REASONS)
+        for key, count in rows.most_common(MAX_REASONS)
     ]
 
 

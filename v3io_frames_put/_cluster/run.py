@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 _CUT_OFF: Final = Failure(
     "NoAnswer", "an earlier attempt of this task was cut off, and may have stored the row"
 )
-_MAX_REASONS: Final = 20
+MAX_REASONS: Final = 20
 _DEFAULTS: Final = {
     name: parameter.default
     for name, parameter in inspect.signature(put_records).parameters.items()
@@ -323,6 +323,6 @@ def receipt_of(results: pd.DataFrame) -> dict[str, Any]:
 
 def _reasons(results: pd.DataFrame) -> list[dict[str, Any]]:
     """Return why rows are not stored, in plain JSON types."""
-    errors = summarize(results).errors.head(_MAX_REASONS)
+    errors = summarize(results).errors.head(MAX_REASONS)
     plain = errors.astype(object).where(errors.notna(), None)
     return [dict(zip(plain.columns, row, strict=True)) for row in plain.itertuples(index=False)]
