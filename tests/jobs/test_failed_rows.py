@@ -14,7 +14,6 @@ from tests.internals import RowReader, check_failed_rows
 from tests.jobs.conftest import read_table, write_parquet, write_text
 from v3io_frames_put import ConfigError, Interrupted, PartialFailure, StreamNotFound, jobs
 from v3io_frames_put.errors import PutRecordsError
-from v3io_frames_put.jobs._files import find_files
 from v3io_frames_put.jobs._reader import FileTable
 from v3io_frames_put.local import faults
 
@@ -289,9 +288,3 @@ def test_marks_in_text_reject_a_row_until_they_are_cleared(publish, tmp_path):
     for options, stored in (({"format": "arrow"}, 2), ({}, 1)):
         results = publish(file, on_error="return", **options)
         assert results.counts["stored"] == stored
-
-
-def test_a_column_that_a_run_began_without_is_noted(tmp_path):
-    file = write_parquet(tmp_path / "a.parquet", a=[1], late=[2])
-    table = FileTable(find_files([file]), {}, agreed=pa.schema([("a", pa.int64())]))
-    assert table.notes == [f"{file}: column 'late' is not sent: the run began without it"]

@@ -287,7 +287,6 @@ def test_a_journal_of_another_version_is_refused(platform, path):
 def test_a_journal_of_the_first_package_goes_on(platform, path):
     put(platform, path)
     with sqlite3.connect(path) as database:
-        database.execute("drop table input")
         database.execute("create table overtaken (row integer primary key, least integer)")
         database.execute("insert into overtaken values (1, 2)")
     database.close()

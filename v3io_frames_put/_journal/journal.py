@@ -24,12 +24,12 @@ from .._producer.values import (
     Texts,
     to_journal_batch,
 )
-from ..errors import ConfigError, DataError, PutRecordsError
+from ..errors import ConfigError, DataError
 from .recovery import Recovery, may_be_stored
 from .store import Store, narrow, set_aside, to_blob
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -129,27 +129,6 @@ class Journal(RunLog):
         if run is None or run["is_finished"] or run["files"] is None:
             return None
         return [tuple(stamp) for stamp in json.loads(run["files"])]
-
-    def agree(
-        self, files: Sequence[FileStamp], plan: Callable[[pa.Schema], RunPlan]
-    ) -> pa.Schema | None:
-        """Return the schema by which files are read, where their run broke off at a file.
-
-        Rows before that are sent, so the file brings no column or type of its own when it is
-        mended. ``plan`` plans the call by a schema: a finished run's holds for its call alone.
-        """
-        found = next(self._store.read("select schema from input"), None)
-        run = self._read_run()
-        if found is None or run is None:
-            return None
-        schema = pa.ipc.read_schema(pa.py_buffer(found[0]))
-        try:
-            is_same = not run["is_finished"] or not find_differences(
-                run, plan(schema), json.dumps(files)
-            )
-        except PutRecordsError:  # it cannot be planned so: neither was the run
-            is_same = False
-        return schema if is_same else None
 
     def resume(
         self,
@@ -264,7 +243,7 @@ class Journal(RunLog):
             )
         return is_same
 
-    def unpin(self, files: Sequence[str], schema: pa.Schema) -> None:
+    def unpin(self, files: Sequence[str]) -> None:
         """Record files that could not be read to their end: they may be mended, then go on."""
         pinned = self.pinned
         if not files or pinned is None:  # the run is finished: its files are as they were
@@ -274,8 +253,6 @@ class Journal(RunLog):
         ]
         with self._store.transaction():
             self._store.update("run", {"files": json.dumps(stamps)})
-            self._store.delete("input")
-            self._store.insert("input", [(schema.serialize().to_pybytes(),)])
 
     # -- what happens -----------------------------------------------------------------
 

@@ -37,9 +37,6 @@ _TABLES: Final = {
         starts text,               -- JSON: each shard's last number before the run (exactly_once)
         is_finished integer not null default 0
     """,
-    "input": """                   -- no row, unless the run broke off at a file
-        schema blob not null       -- Arrow: what the columns of its files are read as
-    """,
     "blocks": """                  -- what the data held, in order
         first_row integer primary key,
         num_rows integer not null,

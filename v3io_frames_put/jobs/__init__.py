@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Mapping, Sequence
 
-    import pyarrow as pa
-
     from ..progress import ProgressOption
     from ._reader import FileTable
 
@@ -181,10 +179,8 @@ def _publish(files: Inputs, stream: str, *, client: Client, **given: Any) -> Job
         picked = picked or found[:1]  # if all are left out, one shows which columns there are
         stamps = [file.stamp for file in picked]
 
-        def plan_job(
-            agreed: pa.Schema | None, *, ends_where_broken: bool = False
-        ) -> tuple[FileTable, RunPlan]:
-            table, rows = options.open_table(picked, agreed)
+        def plan_job(*, ends_where_broken: bool = False) -> tuple[FileTable, RunPlan]:
+            table, rows = options.open_table(picked)
             return table, plan_run(
                 table.source(ends_where_broken=ends_where_broken),
                 stream,
@@ -196,15 +192,14 @@ def _publish(files: Inputs, stream: str, *, client: Client, **given: Any) -> Job
                 reading=options.reading,
             )
 
-        agreed = journal.agree(stamps, lambda schema: plan_job(schema)[1]) if journal else None
-        table, job = plan_job(agreed)
+        table, job = plan_job()
         for note in options.notes(table):
             _LOG.info("%s", note)
         if failed is not None:
             failed_schema(failed, table)
         prior = None
         if journal is not None:
-            job = replace(job, replan=lambda: plan_job(agreed, ends_where_broken=True)[1].row_plan)
+            job = replace(job, replan=lambda: plan_job(ends_where_broken=True)[1].row_plan)
             prior = journal.resume(job, files=stamps)
         if given["create"]:
             of_stream = {name: given[name] for name in ("shards", "retention_hours")}
@@ -213,7 +208,7 @@ def _publish(files: Inputs, stream: str, *, client: Client, **given: Any) -> Job
             return run_job(job, table, results=results, failed=failed, prior=prior, run_log=journal)
         finally:
             if journal is not None:
-                journal.unpin(table.broken_files, table.schema)
+                journal.unpin(table.broken_files)
 
 
 _DEFAULTS: Final = {

@@ -131,8 +131,6 @@ def cast_cells(cells: pa.Array, dtype: pa.DataType) -> tuple[pa.Array, NDArray[n
     if cells.type.equals(dtype):
         return cells, np.zeros(len(cells), bool)
     cells = make_plain(cells)
-    if pt.is_null(dtype):  # of a column that was empty wherever its run had read it
-        return pa.nulls(len(cells)), to_numpy(cells.is_valid())
     if is_text(cells.type) and not (pt.is_nested(dtype) or is_bytes(dtype)):
         return cast_text(cells, dtype)
     if pt.is_integer(cells.type) and pt.is_decimal(dtype):

@@ -70,7 +70,6 @@ class FileTable:
         dialect: Dialect | None = None,
         as_lines: bool = False,  # whether JSON Lines are sent as they are
         is_whole: bool = True,  # whether all columns are sent
-        agreed: pa.Schema | None = None,  # of a run that has begun, whatever the files say
     ) -> None:
         self.files, self._types = list(files), types
         csv_reader = partial(CsvReader, types=types, dialect=dialect or Dialect())
@@ -93,7 +92,7 @@ class FileTable:
                 f"{others[0]} does not hold JSON Lines, which are sent as they are, as other files "
                 f"do. Publish them apart."
             )
-        self.schema = self._merge() if agreed is None else agreed
+        self.schema = self._merge()
         self.index = [own.name for own in self.schema if is_index(own)]
         for reader in self._readers:
             self._check_types(reader)
@@ -154,16 +153,12 @@ class FileTable:
     def _check_types(self, reader: Reader) -> None:
         """Refuse a type that a file's column can never have."""
         for name in reader.file.partitions:
-            if name in self.schema.names:
-                cast_partition(reader.file, name, self.schema.field(name).type)
+            cast_partition(reader.file, name, self.schema.field(name).type)
         names = set(reader.schema.names)
         if isinstance(reader, JsonColumnsReader):
             names |= self._types.keys()  # members that later lines may have
         for name in sorted(names - reader.file.partitions.keys()):
-            if name not in self.schema.names:
-                if not name.startswith(INTERNAL):
-                    note = f"column {name!r} is not sent: the run began without it"
-                    reader.notes.append(note)
+            if name.startswith(INTERNAL):
                 continue
             dtype = self.schema.field(name).type
             given = pa.string() if reader.is_text else plain_type(reader.schema.field(name).type)

@@ -74,9 +74,7 @@ class JobOptions:
         """Leave out files whose folders exclude every row."""
         return select_files(files, self.where, self.types)
 
-    def open_table(
-        self, files: Sequence[InputFile], agreed: pa.Schema | None = None
-    ) -> tuple[FileTable, RowOptions]:
+    def open_table(self, files: Sequence[InputFile]) -> tuple[FileTable, RowOptions]:
         """Open files as a table; settle which columns are sent."""
         rows = self.rows
         table = FileTable(
@@ -86,7 +84,6 @@ class JobOptions:
             dialect=self.dialect,
             as_lines=rows.format == "json",
             is_whole=rows.columns is None,
-            agreed=agreed,
         )
         columns = rows.columns
         named = dict.fromkeys([] if isinstance(columns, str) else columns or [], "columns")
