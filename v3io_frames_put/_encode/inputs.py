@@ -21,13 +21,11 @@ import pyarrow.types as pt
 from ..errors import ConfigError, DataError, UnsupportedType
 from .layouts import (
     UNSUPPORTED,
-    children,
+    cast_leaves,
     contains,
     is_bytes,
-    is_list,
     is_text,
     is_unsupported,
-    rebuild,
 )
 from .objects import Unencodable, build_array, infer_type
 from .sources import FrameSource, Reader, Source, StreamSource, TableSource, find_text_type
@@ -324,10 +322,6 @@ def _show(cell: Any) -> str:
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 
-class _OtherType(Exception):
-    """Values of one type are never values of another."""
-
-
 def _fit(values: pa.Array | np.ndarray, dtype: pa.DataType) -> tuple[pa.Array, Sequence[int]]:
     """Bring cells to a type, null where they do not fit, and return the places of those.
 
@@ -341,7 +335,7 @@ def _fit(values: pa.Array | np.ndarray, dtype: pa.DataType) -> tuple[pa.Array, S
         cells = build_array(values, infer_type(values))
         cells.validate(full=True)  # text that UTF-8 lacks
         return _cast(cells, dtype), []
-    except _OtherType:
+    except pa.ArrowNotImplementedError:  # values of one type are never values of another
         if isinstance(values, pa.Array):
             bad = pc.indices_nonzero(_without_nan(values).is_valid())
             return pa.nulls(len(values), dtype), bad.to_pylist()
@@ -360,27 +354,15 @@ def _cast(cells: pa.Array, dtype: pa.DataType) -> pa.Array:
 
     Structs need the same fields, in any order; what lists of any layout hold is cast alike.
     """
+    return cast_leaves(cells, dtype, _cast_leaf, may_lack=False)
+
+
+def _cast_leaf(cells: pa.Array, dtype: pa.DataType) -> pa.Array:
     own = cells.type
-    if own == dtype:
-        return cells
     if pt.is_null(own):
         return pa.nulls(len(cells), dtype)
-    if pt.is_struct(own) and pt.is_struct(dtype):
-        below = dict(zip((field.name for field in own), children(cells), strict=True))
-        names = [field.name for field in dtype]
-        if sorted(below) != sorted(names) or len(below) < own.num_fields:
-            raise _OtherType
-        fields = [_cast(below[field.name], field.type) for field in dtype]
-        return pa.StructArray.from_arrays(fields, fields=list(dtype), mask=cells.is_null())
-    if pt.is_map(own) and pt.is_map(dtype):
-        [below] = children(cells)
-        pairs = [pa.field("key", dtype.key_type), pa.field("value", dtype.item_type)]
-        return rebuild(cells, [_cast(below, pa.struct(pairs))]).cast(dtype)
-    if is_list(own) and is_list(dtype):
-        [below] = children(cells)
-        return rebuild(cells, [_cast(below, dtype.value_type)]).cast(dtype)
     if not _may_cast(own, dtype):
-        raise _OtherType
+        raise pa.ArrowNotImplementedError(f"{own} to {dtype}")
     if pt.is_floating(own) and not pt.is_floating(dtype):
         cells = _without_nan(cells)
     is_rounded = pt.is_decimal(own) and pt.is_floating(dtype)  # from text to the nearest float

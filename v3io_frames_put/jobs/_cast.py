@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
-from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -20,14 +19,12 @@ import pyarrow.types as pt
 
 from .._encode.columns import INTERNAL
 from .._encode.layouts import (
-    children,
+    cast_leaves,
     contains,
     is_bytes,
-    is_list,
     is_text,
     make_plain,
     plain_type,
-    rebuild,
     to_numpy,
 )
 from ..errors import ConfigError, DataError
@@ -35,8 +32,8 @@ from ..errors import ConfigError, DataError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-HOLDS: Final = b"v3io_holds"
-"""Metadata that marks columns, also in a file of failed rows: index, json-lines or cells."""
+INDEX: Final = {b"v3io_holds": b"index"}
+"""Metadata of a column that is the index of a pandas frame, also in a file of failed rows."""
 
 _ZONED: Final = re.compile(r"timestamp\[(s|ms|us|ns), *(?:tz=)?([\w/+:-]+)\]")
 _DECIMAL: Final = re.compile(r"decimal(128|256)?\((\d+), *(-?\d+)\)")
@@ -101,8 +98,8 @@ def merge_schemas(
                     f"apart."
                 )
             metadata = {**(known.metadata or {}), **(own.metadata or {})}  # names extension types
-            if holds(known) != holds(own):  # an index here is a column there
-                del metadata[HOLDS]
+            if is_index(known) != is_index(own):
+                metadata.pop(*INDEX)
             merged[own.name] = pa.field(own.name, both, metadata=metadata)
     return pa.schema(list(merged.values()))
 
@@ -118,9 +115,9 @@ def promote(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
     return None if is_exact and not contains(both, pt.is_decimal) else both
 
 
-def holds(own: pa.Field) -> bytes | None:
-    """Return what a column holds, if it is marked."""
-    return (own.metadata or {}).get(HOLDS)
+def is_index(own: pa.Field) -> bool:
+    """Return whether a column is the index of a pandas frame."""
+    return INDEX.keys() <= (own.metadata or {}).keys()
 
 
 # -- cells ------------------------------------------------------------------------------
@@ -136,7 +133,7 @@ def cast_cells(cells: pa.Array, dtype: pa.DataType) -> tuple[pa.Array, NDArray[n
     if pt.is_integer(cells.type) and pt.is_decimal(dtype):
         # Arrow asks for room for any integer of the type; the values may need less.
         cells = cells.cast(pa.decimal256(76, dtype.scale))
-    return try_cast(cells, partial(_reshape, dtype=dtype))
+    return try_cast(cells, lambda part: cast_leaves(part, dtype, _cast_leaf, may_lack=True))
 
 
 def cast_text(
@@ -199,26 +196,8 @@ def try_cast(cells: Any, convert: Callable[[Any], pa.Array]) -> tuple[pa.Array, 
     return pa.concat_arrays([cast for cast, _ in halves]), np.append(*(bad for _, bad in halves))
 
 
-def _reshape(array: pa.Array, dtype: pa.DataType) -> pa.Array:
-    """Cast plain cells; structs field by field, by name."""
-    if array.type.equals(dtype):
-        return array
-    if pt.is_struct(array.type) and pt.is_struct(dtype):
-        own = dict(zip((child.name for child in array.type), array.flatten(), strict=True))
-        cast = [
-            _reshape(own[child.name], child.type)
-            if child.name in own
-            else pa.nulls(len(array), child.type)
-            for child in dtype
-        ]
-        return pa.StructArray.from_arrays(cast, fields=list(dtype), mask=array.is_null())
-    if is_list(array.type) and is_list(dtype):
-        [below] = children(array)
-        return rebuild(array, [_reshape(below, dtype.value_type)]).cast(dtype)
-    if pt.is_map(array.type) and pt.is_map(dtype):
-        [below] = children(array)
-        pair = pa.struct([pa.field("key", dtype.key_type), pa.field("value", dtype.item_type)])
-        return rebuild(array, [_reshape(below, pair)]).cast(dtype)
+def _cast_leaf(array: pa.Array, dtype: pa.DataType) -> pa.Array:
+    """Cast plain cells without changing a value."""
     if _is_refused(array.type, dtype):
         raise pa.ArrowNotImplementedError(f"{array.type} to {dtype}")
     is_real = _is_real(array.type) and _is_real(dtype)

@@ -21,7 +21,7 @@ from .._encode.columns import INTERNAL
 from .._encode.json_lines import LINE, MEMBERS, parse_lines
 from .._encode.sources import split_index
 from ..errors import DataError
-from ._cast import HOLDS, cast_cells, cast_text, holds
+from ._cast import INDEX, cast_cells, cast_text
 from ._files import MAX_LINE_BYTES
 from ._where import Where
 
@@ -39,19 +39,13 @@ _SHOWN: Final = 60  # characters of a cell
 _INFERRED: Final = (pa.int64(), pa.uint64(), pa.float64(), pa.bool_())
 _FEW: Final = 0.1  # of the cells of a column: those that make text of it are named
 _MAGIC: Final = b"ARROW1"  # of the file format; a stream begins with its schema
-_INDEX: Final = {HOLDS: b"index"}
 _BLANKS: Final = " \t\r\n"  # white space of JSON
 _STRING: Final = msgspec.json.Decoder(str)
 _OBJECT: Final = msgspec.json.Decoder(dict[str, Any])
 _ARRAY: Final = msgspec.json.Decoder(list[Any])
 
-LINE_FIELD: Final = pa.field(LINE, pa.binary(), metadata={HOLDS: b"json-lines"})
+LINE_FIELD: Final = pa.field(LINE, pa.binary())
 """The column of lines that are sent as they are."""
-
-
-def is_index(own: pa.Field) -> bool:
-    """Return whether a column is the index of a pandas frame."""
-    return holds(own) == _INDEX[HOLDS]
 
 
 @dataclass(slots=True)
@@ -175,18 +169,13 @@ class _TypedReader(Reader):
         names = dict(zip(places, [*columns, *levels], strict=True))
         fields = [own.with_name(names[place]) for place, own in enumerate(stored)]
         for place in places[len(columns) :]:
-            fields[place] = fields[place].with_metadata(_INDEX)
+            fields[place] = fields[place].with_metadata(INDEX)
         self.schema = pa.schema(fields)
         self._stored_names = dict(zip(self.schema.names, stored.names, strict=True))
-        # A copy of failed rows by another program has no metadata.
+        # Lines in a file of failed rows are bytes, or text where another program wrote it.
         data = [name for name in columns if not name.startswith(INTERNAL)]
-        is_alone = data == [LINE] and len(data) < len(columns)
-        if is_alone:
-            line = stored.field(LINE)
-            is_alone = holds(line) is None and (
-                layouts.is_text(line.type) or layouts.is_bytes(line.type)
-            )
-        self.is_lines = is_alone or any(holds(own) == b"json-lines" for own in stored)
+        line = stored.field(LINE).type if LINE in data and len(data) < len(columns) else pa.null()
+        self.is_lines = layouts.is_bytes(line) or (layouts.is_text(line) and data == [LINE])
         if self.is_lines:
             self.schema = self.schema.set(self.schema.get_field_index(LINE), LINE_FIELD)
 

@@ -30,10 +30,10 @@ from .._encode.json_lines import FILE, FILE_ROW, LINE, LineSource
 from .._encode.layouts import DETAIL, INVALID, plain_type
 from .._encode.sources import StreamSource
 from ..errors import ColumnNotFound, ConfigError, DataError
-from ._cast import HOLDS, holds, merge_schemas
+from ._cast import is_index, merge_schemas
 from ._csv import CsvReader, Dialect
 from ._files import cast_partition, hide_password, public_cause
-from ._formats import ArrowReader, JsonColumnsReader, LinesReader, ParquetReader, Reader, is_index
+from ._formats import ArrowReader, JsonColumnsReader, LinesReader, ParquetReader, Reader
 from ._where import Where
 
 if TYPE_CHECKING:
@@ -132,10 +132,6 @@ class FileTable:
             own += [pa.field(name, pa.string()) for name in folders]
             schemas.append((reader.file.name, pa.schema(own)))
         schema = merge_schemas(schemas, self._types)
-        if not self.is_lines and LINE in schema.names and holds(schema.field(LINE)) is None:
-            line = schema.field(LINE)  # which, alone in failed rows, would be taken for JSON
-            line = line.with_metadata({**(line.metadata or {}), HOLDS: b"cells"})
-            schema = schema.set(schema.get_field_index(LINE), line)
         for name, dtype in self._types.items():
             if name not in schema.names:
                 if not any(isinstance(reader, JsonColumnsReader) for reader in self._readers):
