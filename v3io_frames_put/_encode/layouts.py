@@ -68,8 +68,8 @@ def contains(dtype: pa.DataType, *kinds: Callable[[pa.DataType], bool]) -> bool:
 def plain_type(dtype: pa.DataType) -> pa.DataType:  # noqa: PLR0911 - one return a kind
     """Return the type whose arrays hold the same values in the plain layout.
 
-    Runs inside lists and maps, and extension types that cannot be sent, such as
-    pandas' Period, stay as they are: see ``is_unsupported``.
+    Runs and dictionaries of half floats inside lists and maps, and extension types that
+    cannot be sent, such as pandas' Period, stay as they are: see ``is_unsupported``.
     """
     if isinstance(dtype, pa.BaseExtensionType):
         if dtype.extension_name == "arrow.json":
@@ -81,7 +81,7 @@ def plain_type(dtype: pa.DataType) -> pa.DataType:  # noqa: PLR0911 - one return
         return _VIEWS[dtype]
     if pt.is_struct(dtype):
         return pa.struct([_plain_field(field) for field in dtype])
-    if contains(dtype, pt.is_run_end_encoded):
+    if contains(dtype, pt.is_run_end_encoded, _is_half_dictionary):
         return dtype
     if pt.is_map(dtype):
         return pa.map_(plain_type(dtype.key_type), _plain_field(dtype.item_field))
@@ -92,14 +92,19 @@ def plain_type(dtype: pa.DataType) -> pa.DataType:  # noqa: PLR0911 - one return
     return pa.list_(_plain_field(dtype.value_field)) if is_list(dtype) else dtype
 
 
+def _is_half_dictionary(dtype: pa.DataType) -> bool:
+    """Return whether Arrow gives other values where it joins such dictionaries (pyarrow 17 - 26)."""
+    return bool(pt.is_dictionary(dtype) and pt.is_float16(dtype.value_type))
+
+
 def _plain_field(field: pa.Field) -> pa.Field:
     return field.with_type(plain_type(field.type))
 
 
 def is_unsupported(dtype: pa.DataType) -> bool:
     """Return whether a plain type is one that Arrow cannot take apart, or that has no meaning."""
-    is_extension = isinstance(dtype, pa.BaseExtensionType)
-    return bool(is_extension or pt.is_run_end_encoded(dtype) or pt.is_union(dtype))
+    kinds = (pt.is_run_end_encoded, pt.is_dictionary, pt.is_union)
+    return isinstance(dtype, pa.BaseExtensionType) or any(is_kind(dtype) for is_kind in kinds)
 
 
 # -- arrays ------------------------------------------------------------------------------------
