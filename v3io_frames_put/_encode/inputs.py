@@ -365,8 +365,10 @@ def _cast_leaf(cells: pa.Array, dtype: pa.DataType) -> pa.Array:
         raise pa.ArrowNotImplementedError(f"{own} to {dtype}")
     if pt.is_floating(own) and not pt.is_floating(dtype):
         cells = _without_nan(cells)
-    is_rounded = pt.is_decimal(own) and pt.is_floating(dtype)  # from text to the nearest float
-    cast = (cells.cast(pa.string()) if is_rounded else cells).cast(dtype)
+    # From text: decimals to the nearest float, whole numbers to decimals that not all of 64 bits fit.
+    from_decimal = pt.is_decimal(own) and pt.is_floating(dtype)
+    is_by_text = from_decimal or (pt.is_integer(own) and pt.is_decimal(dtype))
+    cast = (cells.cast(pa.string()) if is_by_text else cells).cast(dtype)
     # Arrow's safe cast rounds floats and decimals, and reads 0x1F and 00501 as numbers.
     is_free_text = is_text(own) and not pt.is_integer(dtype)
     if not is_free_text and not _without_nan(cast.cast(own)).equals(_without_nan(cells)):
