@@ -212,6 +212,8 @@ def pool():
         "bytes",
         "columns",
         "columns of bytes",
+        "lists",
+        "columns of lists",
         "tables",
         "one long label",
         "one long run",

@@ -10,6 +10,7 @@ import pyarrow as pa
 from ..errors import UnsupportedType
 from .columns import cells_to_arrow
 from .layouts import clear_nulls, row_sizes
+from .objects import build_array
 from .records import CELL_BYTES, Encoder, binary_sizes
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 _END_OF_STREAM: Final = b"\xff\xff\xff\xff\0\0\0\0"
 _MOST_LEVELS: Final = 64
+_SAMPLE_CELLS: Final = 32  # up to twice as many are measured; of fewer all
 _BUFFER_BYTES: Final = 16  # a validity byte and a value, each filled up to 8
 
 
@@ -33,6 +35,7 @@ class ArrowRows(Encoder):
         self,
         columns: Sequence[Column],
         max_data_bytes: int,
+        max_bytes: int,
         compression: ArrowCompression | None = None,
     ) -> None:
         for column in columns:
@@ -42,6 +45,7 @@ class ArrowRows(Encoder):
                 )
                 raise UnsupportedType(column=column.name, dtype=column.type, advice=advice)
         self._columns = columns
+        self._max_bytes = max_bytes  # about, of what is made of Python objects
         self._max_data_bytes = max_data_bytes  # rows that come near it are measured exactly
         self._schema = pa.schema([(column.name, column.type) for column in columns])
         self._head = self._schema.serialize().to_pybytes()
@@ -53,7 +57,15 @@ class ArrowRows(Encoder):
         self.payload_type = no_rows.type
 
     def encode(self, window: Window, log: RejectionLog) -> pa.Array:
-        """Return the window's rows as structs."""
+        """Return the window's rows as structs, or as many as fit ``max_bytes``."""
+        size = 0
+        for column in self._columns:
+            cells = window.columns[column.number]
+            if isinstance(cells, np.ndarray):  # what lists and dicts take shows only as Arrow
+                sample = cells[:: len(cells) // _SAMPLE_CELLS | 1]
+                size += build_array(sample, column.type).nbytes * len(cells) // len(sample)
+        if size > self._max_bytes:
+            window = window.slice(0, max(1, window.num_rows * self._max_bytes // size))
         arrays = [
             clear_nulls(cells_to_arrow(window.columns[column.number], column, log))
             for column in self._columns

@@ -365,7 +365,7 @@ def _cast_leaf(cells: pa.Array, dtype: pa.DataType) -> pa.Array:
         raise pa.ArrowNotImplementedError(f"{own} to {dtype}")
     if pt.is_floating(own) and not pt.is_floating(dtype):
         cells = _without_nan(cells)
-    # From text: decimals to the nearest float, whole numbers to decimals that not all of 64 bits fit.
+    # By text: decimals to the nearest float, whole numbers to decimals narrower than all of them.
     from_decimal = pt.is_decimal(own) and pt.is_floating(dtype)
     is_by_text = from_decimal or (pt.is_integer(own) and pt.is_decimal(dtype))
     cast = (cells.cast(pa.string()) if is_by_text else cells).cast(dtype)

@@ -93,7 +93,7 @@ def plain_type(dtype: pa.DataType) -> pa.DataType:  # noqa: PLR0911 - one return
 
 
 def _is_half_dictionary(dtype: pa.DataType) -> bool:
-    """Return whether Arrow gives other values where it joins such dictionaries (pyarrow 17 - 26)."""
+    """Return whether a type is one whose values Arrow mistakes as it joins pieces (17 to 26)."""
     return bool(pt.is_dictionary(dtype) and pt.is_float16(dtype.value_type))
 
 

@@ -128,7 +128,7 @@ def _plan_encoder(
         column if column.type is not None else replace(column, type=decide_type(column, selection))
         for column in columns
     ]
-    return ArrowRows(typed, limits.max_data_bytes, options.encoding.arrow_compression)
+    return ArrowRows(typed, limits.max_data_bytes, window_bytes, options.encoding.arrow_compression)
 
 
 class RawEncoder(Encoder):
