@@ -13,7 +13,7 @@ import pandas as pd
 from .errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 Format: TypeAlias = Literal["json", "arrow", "raw"]
 RowsPerRecord: TypeAlias = int | Literal["auto"]
@@ -31,7 +31,6 @@ LANES_PER_BATCH: Final = 4  # at most, but for the last ones: the rest is left t
 MOST_LANES: Final = 1 << 16  # more could not be told apart: destinations hash to so many
 WINDOW_BYTES: Final = 4 << 20
 _WINDOWS_HELD: Final = 6  # three at once, each larger when it is encoded
-_BATCHES_AHEAD: Final = 0.5  # for each request that may be in flight, and one
 _FIRST_CONTACT_SECONDS: Final = 10
 
 _T = TypeVar("_T")
@@ -294,18 +293,11 @@ class DeliveryOptions:
         ):
             object.__setattr__(self, name, value)
 
-    def records_ahead(self, requests: int) -> float:
-        """Return how many records wait for their turn while so many requests are in flight."""
-        return (1 + _BATCHES_AHEAD * requests) * self.limits.max_records
 
-    def has_room(self, held_bytes: int, shared_bytes: int, window_bytes: int) -> bool:
-        """Return whether another window fits beside what is held, and what its windows share.
-
-        The window, its copy in the order of lanes and the next one, which is encoded ahead, exist
-        side by side for a moment.
-        """
-        room = self.max_in_flight_bytes - shared_bytes
-        return not held_bytes or held_bytes + 3 * window_bytes <= room
+def take_options(kind: type[_T], given: Mapping[str, Any]) -> _T:
+    """Make ``RowOptions`` and the like from the options of a call; others are left out."""
+    own: Any = fields(kind)  # type: ignore[arg-type]
+    return kind(**{one.name: given[one.name] for one in own if one.name in given})
 
 
 def or_default(name: str, value: object, default: _T) -> _T:

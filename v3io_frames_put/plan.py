@@ -28,7 +28,7 @@ from ._wire.bodies import ENVELOPE_BYTES, Entries, encode_records
 from ._wire.paths import parse_stream_path
 from ._wire.tags import RUN_BYTES
 from .client import pick_client
-from .config import DeliveryOptions, Encoding, Limits, RowOptions
+from .config import DeliveryOptions, Limits, RowOptions, take_options
 from .errors import UnsupportedType
 from .summary import draw_reasons, group_reasons
 
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from ._encode.records import Records
     from ._encode.sources import Column
     from .client import Client
-    from .config import DeliveryMode, Format, MaxInFlight, Order, RowsPerRecord
+    from .config import DeliveryMode, Encoding, Format, MaxInFlight, Order, RowsPerRecord
 
 PREVIEW_RECORDS: Final = 5
 MAX_REJECTED: Final = 1_000
@@ -259,26 +259,13 @@ def plan_records(  # noqa: PLR0913  # the options of put_records
     >>> plan.records, plan.requests, plan.preview[0].data
     (2, 1, b'{"sensor":"attic","celsius":31.5}')
     """
+    given = dict(locals())
+    limits = Limits() if client is None else pick_client(client).limits
     return plan_source(
         data,
         stream,
-        row_options=RowOptions(
-            columns=columns,
-            index=index,
-            format=format,
-            rows_per_record=rows_per_record,
-            partition_key=partition_key,
-            shard=shard,
-            client_info=client_info,
-            encoding=encoding,
-        ),
-        delivery_options=DeliveryOptions(
-            delivery=delivery,
-            order=order,
-            max_in_flight=max_in_flight,
-            max_in_flight_bytes=max_in_flight_bytes,
-            limits=Limits() if client is None else pick_client(client).limits,
-        ),
+        row_options=take_options(RowOptions, given),
+        delivery_options=take_options(DeliveryOptions, {**given, "limits": limits}),
     )
 
 

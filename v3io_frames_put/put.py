@@ -15,7 +15,7 @@ from ._journal import open_journal
 from ._public import callers_level, public
 from ._run import Run, RunPlan, RunReport, plan_run
 from .client import Client, pick_client, with_retry
-from .config import DeliveryOptions, Encoding, Retry, RowOptions, Timeouts, check_choice
+from .config import DeliveryOptions, Retry, RowOptions, Timeouts, check_choice, take_options
 from .errors import ConfigError, PartialFailure, PutRecordsError, UnstoredRowsWarning
 from .progress import ProgressOption, someone_looks_on
 from .results import ATTRS_KEY, Results, amend_results, attach_receipt
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from .config import DeliveryMode, Format, MaxInFlight, Order, RowsPerRecord
+    from .config import DeliveryMode, Encoding, Format, MaxInFlight, Order, RowsPerRecord
 
 _LOG: Final = logging.getLogger("v3io_frames_put")
 
@@ -150,34 +150,22 @@ def put_records(  # noqa: PLR0913  # the one public verb
     >>> results = put_records(df, "users/demo/clicks", partition_key="user")
     >>> results.status.value_counts()
     """
+    given = dict(locals())
     check_choice("on_error", on_error, ("return", "raise"))
     if resume is not None and journal is not None:
         raise ConfigError("resume and journal both say where a run goes on. Give one of them.")
     client = pick_client(client)
     is_resumable = journal is not None or resume is not None
+    retry = client.retry if is_resumable else client.interactive_retry
     plan = plan_run(
         data,
         stream,
         client=client,
         progress=progress,
         cancel=cancel,
-        row_options=RowOptions(
-            columns=columns,
-            index=index,
-            format=format,
-            rows_per_record=rows_per_record,
-            partition_key=partition_key,
-            shard=shard,
-            client_info=client_info,
-            encoding=encoding,
-        ),
-        delivery_options=DeliveryOptions(
-            delivery=delivery,
-            order=order,
-            max_in_flight=max_in_flight,
-            max_in_flight_bytes=max_in_flight_bytes,
-            retry=client.retry if is_resumable else client.interactive_retry,
-            limits=client.limits,
+        row_options=take_options(RowOptions, given),
+        delivery_options=take_options(
+            DeliveryOptions, {**given, "retry": retry, "limits": client.limits}
         ),
     )
     if is_resumable:

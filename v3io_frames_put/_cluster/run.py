@@ -13,7 +13,7 @@ import os
 import secrets
 import tempfile
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -28,7 +28,7 @@ from .._producer.values import Failure
 from .._public import find_unknown
 from .._run import Run, RunPlan, plan_run
 from ..client import Client, pick_client
-from ..config import DeliveryOptions, RowOptions, check_choice
+from ..config import DeliveryOptions, RowOptions, check_choice, take_options
 from ..errors import ConfigError, PutRecordsError
 from ..put import put_records, run_to_results
 from ..results import ATTRS_KEY, collect_results, count_and_first
@@ -58,7 +58,6 @@ _REFUSED: Final = {
     "journal": "tasks run anywhere and share no file that locks",
     "cancel": "an event does not reach other machines",
 }
-_DELIVERY: Final = ("delivery", "order", "max_in_flight", "max_in_flight_bytes")
 _ROUTES: Final = ("partition_key", "shard", "client_info")
 
 
@@ -181,9 +180,10 @@ def make_run(stream: str, given: Mapping[str, Any]) -> ClusterRun:
             )
     check_choice("on_error", options["on_error"], ("return", "raise"))
     client = pick_client(options["client"])
-    rows = RowOptions(**{option.name: options[option.name] for option in fields(RowOptions)})
-    given_delivery = {name: options[name] for name in _DELIVERY}
-    delivery = DeliveryOptions(**given_delivery, retry=client.retry, limits=client.limits)
+    rows = take_options(RowOptions, options)
+    delivery = take_options(
+        DeliveryOptions, {**options, "retry": client.retry, "limits": client.limits}
+    )
     return ClusterRun(
         run_id=secrets.token_hex(8),
         stream=client.locate(stream),

@@ -61,6 +61,7 @@ STOPPED: Final = Failure("Stopped", "the run ended before this row was sent")
 _NOT_PROVEN: Final = (
     "it was looked for and not found, but records are missing there, so its absence is not proven"
 )
+_BATCHES_AHEAD: Final = 0.5  # for each request that may be in flight, and one
 _RESETS_BEFORE_SPLIT: Final = 2  # the second: the first may be chance
 
 
@@ -127,12 +128,13 @@ class Producer:
             return False
         if self._reconciler is not None and not self._reconciler.is_ready:
             return False
-        if self._accumulator.idle_records >= self._options.records_ahead(
-            self._concurrency.requests
-        ):
+        ahead = (1 + _BATCHES_AHEAD * self._concurrency.requests) * self._options.limits.max_records
+        if self._accumulator.idle_records >= ahead:
             return False  # more would take memory and make nothing faster
-        shared_bytes = self._accumulator.shared_bytes
-        return self._options.has_room(self.held_bytes, shared_bytes, self._window_bytes)
+        # The window, its copy in the order of lanes and the next one, which is encoded ahead,
+        # exist side by side for a moment.
+        room = self._options.max_in_flight_bytes - self._accumulator.shared_bytes
+        return not self.held_bytes or self.held_bytes + 3 * self._window_bytes <= room
 
     def offer(self, records: EncodedRecords) -> None:
         """Take the records of the next rows; they follow the last ones."""

@@ -5,14 +5,14 @@ from __future__ import annotations
 import logging
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, fields, replace
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
 
 from .._io.request_errors import stop_error
 from .._producer.values import STATUSES
 from .._run import Run, RunPlan, RunReport
-from ..config import DeliveryOptions, RowOptions
+from ..config import DeliveryOptions, RowOptions, take_options
 from ..errors import DataError, PutRecordsError
 from ..progress import (
     Pace,
@@ -41,7 +41,6 @@ if TYPE_CHECKING:
 
 _LOG: Final = logging.getLogger("v3io_frames_put")
 _LOG_EVERY_SECONDS: Final = 10.0
-_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,9 +59,9 @@ class JobOptions:
         return cls(
             where=given["where"],
             types=read_types(given["types"]),
-            dialect=_take(Dialect, given),
-            rows=_take(RowOptions, given),
-            delivery=_take(DeliveryOptions, {**given, **of_client}),
+            dialect=take_options(Dialect, given),
+            rows=take_options(RowOptions, given),
+            delivery=take_options(DeliveryOptions, {**given, **of_client}),
         )
 
     @property
@@ -112,12 +111,6 @@ class JobOptions:
             types = ", ".join(f"{own.name}={own.type}" for own in table.schema)
             notes.insert(0, f"Types, from the first megabyte of each file: {types}.")
         return notes
-
-
-def _take(kind: type[_T], given: Mapping[str, Any]) -> _T:
-    """Make options of a kind from those of a call."""
-    own: Any = fields(kind)  # type: ignore[arg-type]
-    return kind(**{one.name: given[one.name] for one in own if one.name in given})
 
 
 # -- its results --------------------------------------------------------------------------
