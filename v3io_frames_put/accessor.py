@@ -79,22 +79,11 @@ class V3ioAccessor:
         delivery, journal
             The same.
         """
+        given = dict(locals())
+        del given["self"]
         from .widget import Uploader
 
-        return Uploader(
-            self._to_pandas(),
-            stream,
-            client=client,
-            columns=columns,
-            index=index,
-            format=format,
-            rows_per_record=rows_per_record,
-            partition_key=partition_key,
-            shard=shard,
-            client_info=client_info,
-            delivery=delivery,
-            journal=journal,
-        )
+        return Uploader(self._to_pandas(), **given)
 
     def summary(self) -> Summary:
         """Count the outcomes in a results frame; see `v3io_frames_put.summarize`."""

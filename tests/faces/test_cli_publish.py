@@ -258,7 +258,7 @@ class TestConfig:
             ("shards = 2.7", "'2.7' is not a valid integer"),
             ("shards = true", "'True' is not a valid integer"),
             ("shards = [2]", "'[2]' is not a valid integer"),
-            ("max_in_flight = 4.5", "'4.5' is neither a number nor 'auto'"),
+            ("max_in_flight = 4.5", "--max-in-flight '4.5': expected a whole number from 1"),
             ('types = ["n"]', "is not text or a table of types"),
             ("types = 5", "'--types': 5 is not text or a table of types"),
             ("columns = 5", "'--columns': 5 is not text or a list of names"),

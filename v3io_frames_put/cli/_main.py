@@ -251,14 +251,11 @@ def echo_error(line: str) -> None:
 @contextmanager
 def reading_bar(what: str, unit: str = "records") -> Iterator[Callable[[int, int | None], None]]:
     """Give what shows how many records were read, and of how many, where a person looks on."""
-    from ..progress import someone_looks_on
-
-    if not someone_looks_on():
-        yield lambda _done, _total: None
-        return
     from tqdm import tqdm
 
-    with tqdm(desc=what, unit=unit, unit_scale=True) as bar:
+    from ..progress import someone_looks_on
+
+    with tqdm(desc=what, unit=unit, unit_scale=True, disable=not someone_looks_on()) as bar:
 
         def show(done: int, total: int | None) -> None:
             bar.total = total

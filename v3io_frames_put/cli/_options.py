@@ -92,20 +92,10 @@ class Types(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.
         return types
 
 
-class IntOr(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.4 on
-    """A whole number, or the word ``auto`` or the name of a column, as ``name`` has it."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> int | str:
-        """Make a number of digits."""
-        text = str(value)
-        if text.isdecimal():
-            return int(text)
-        if self.name == "N|auto" and text != "auto":
-            self.fail(f"{text!r} is neither a number nor 'auto'", param, ctx)
-        return text
+def number_or_word(value: Any) -> int | str:
+    """Make a number of digits; which words may stand for one is checked later."""
+    text = str(value)
+    return int(text) if text.isdecimal() else text
 
 
 class SecretFile(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.4 on
@@ -245,7 +235,8 @@ def _keyword(group: str, name: str, kind: Any, text: str, default: Any = None) -
         spelled += "" if default is False else f"/--no-{spelled[2:]}"
         return option(spelled, name, is_flag=True, **known)
     metavar = "N" if isinstance(kind, click.types.IntParamType) else None
-    metavar = kind.name if isinstance(kind, IntOr) else metavar  # click would write AUTO
+    if kind is number_or_word:
+        metavar = "N|COLUMN" if name == "shard" else "N|auto"
     return option(
         spelled, name, type=kind, metavar=metavar, show_default=default is not None, **known
     )
@@ -267,7 +258,7 @@ _JOB_OPTIONS: Final = (
     _rows("decimal_point", str, "CSV: decimal point of numbers.", "."),
     _rows("all_text", bool, "CSV: read every column as text.", default=False),
     _rows("format", click.Choice(["json", "arrow", "raw"]), "What a record holds.", "json"),
-    _rows("rows_per_record", IntOr("N|auto"), "Rows to pack in one record.", 1),
+    _rows("rows_per_record", number_or_word, "Rows to pack in one record.", 1),
     _rows(
         "infinity",
         click.Choice(["refuse", "null", "string"]),
@@ -280,7 +271,7 @@ _JOB_OPTIONS: Final = (
         "How to compress Arrow records.  [default: not at all]",
     ),
     _to("partition_key", str, "Column of the key: rows of one key go to one shard, in order."),
-    _to("shard", IntOr("N|COLUMN"), "Number of the shard, or a column with it."),
+    _to("shard", number_or_word, "Number of the shard, or a column with it."),
     _to("client_info", str, "Column of the client info: up to 16 bytes a record."),
     _to("create", bool, "Create STREAM if it does not exist.", default=False),
     _to("shards", click.IntRange(min=1), "Shards of a stream that is created.", 1),
@@ -297,7 +288,7 @@ _JOB_OPTIONS: Final = (
         "Whether rows of one key, or of one shard, keep their order.",
         "key",
     ),
-    _delivery("max_in_flight", IntOr("N|auto"), "Requests in flight at once.", 8),
+    _delivery("max_in_flight", number_or_word, "Requests in flight at once.", 8),
     _delivery("max_in_flight_bytes", click.INT, "Encoded bytes held at once.", 64 << 20),
     _written("results", _OUTPUT_FILE, "Parquet file for the outcome of each row."),
     _written("failed", _OUTPUT_FILE, "Parquet file for the rows that are not stored, and why."),
