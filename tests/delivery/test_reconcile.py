@@ -512,6 +512,23 @@ def test_a_run_that_ends_before_its_look_up_knows_nothing_of_rows_that_may_be_st
     assert status == [unknown, unknown if may_miss_requests else OPEN]
 
 
+def test_a_run_that_ends_after_its_look_up_keeps_what_that_has_proven():
+    unknown, talk = STATUSES.index("unknown"), Talk()
+    earlier = PriorOutcomes(
+        np.array([unknown, OPEN], np.int8),
+        lambda _: np.full(PAGE_ROWS, BLANK),
+        texts=Texts(),
+        final=["stored"],
+        doubts=True,
+    )
+    prior = prior_in_doubt(earlier, may_miss_requests=True)
+    reconciler = Reconciler(PLACE, RUN_ID, Retry(settle_seconds=0), prior_in_doubt=prior)
+    drive(reconciler, talk)
+    assert reconciler.is_ready
+    reconciler.clear()
+    assert unknown not in earlier.recall(0, 2)["status"].tolist()
+
+
 # -- while records are sent ------------------------------------------------------------------------
 
 
