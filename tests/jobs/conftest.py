@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from operator import itemgetter
 from typing import Any, NamedTuple
-from unittest import mock
 
 import pandas as pd
 import pyarrow as pa
@@ -14,10 +14,9 @@ from pyarrow import parquet as pq
 
 from tests.internals import DETAIL, FILE_ROW, INVALID
 from v3io_frames_put import jobs
-from v3io_frames_put.jobs import _files
 from v3io_frames_put.jobs._cast import read_types
 from v3io_frames_put.jobs._csv import Dialect
-from v3io_frames_put.jobs._files import find_files
+from v3io_frames_put.jobs._files import BYTE_ORDER_MARK, find_files
 from v3io_frames_put.jobs._reader import INTERNAL_FIELDS, FileTable
 
 STREAM = "projects/house/readings"
@@ -77,24 +76,24 @@ def read_table(path):
     return pd.read_parquet(path)
 
 
-def read_by(block_bytes):
-    """Read text in blocks of another size, within a ``with``."""
-    return mock.patch.object(_files, "BLOCK_BYTES", max(block_bytes, len(_files.BYTE_ORDER_MARK)))
+def find_by(paths, block_bytes):
+    """Find files whose text is read in blocks of another size."""
+    size = max(block_bytes, len(BYTE_ORDER_MARK))
+    return [replace(file, block_bytes=size) for file in find_files(paths)]
 
 
 def read_rows(*paths, types=None, where=None, as_lines=False, block_bytes=1 << 20, **dialect):
     """Read files as a job does."""
-    with read_by(block_bytes):
-        table = FileTable(
-            find_files(paths),
-            read_types(types),
-            where,
-            dialect=Dialect(**dialect),
-            as_lines=as_lines,
-        )
-        names = [*table.schema.names, INVALID, FILE_ROW, DETAIL]
-        every = [*table.schema.names, *(field.name for field in INTERNAL_FIELDS)]
-        batches = list(table._batches([every.index(name) for name in names]))
+    table = FileTable(
+        find_by(paths, block_bytes),
+        read_types(types),
+        where,
+        dialect=Dialect(**dialect),
+        as_lines=as_lines,
+    )
+    names = [*table.schema.names, INVALID, FILE_ROW, DETAIL]
+    every = [*table.schema.names, *(field.name for field in INTERNAL_FIELDS)]
+    batches = list(table._batches([every.index(name) for name in names]))
     rows = [row for batch in batches for row in batch.to_pylist()]
     return Found(
         [{name: row[name] for name in table.schema.names} for row in rows],

@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.internals import plan_rows
-from tests.jobs.conftest import read_by, read_rows, write_text
+from tests.jobs.conftest import find_by, read_rows, write_text
 from v3io_frames_put import ColumnNotFound, ConfigError, DataError, PartialFailure, jobs
 from v3io_frames_put.jobs._files import find_files
 from v3io_frames_put.jobs._reader import FileTable
@@ -52,10 +52,9 @@ def write_bytes(path, content):
 
 def encode(path, block_bytes=1 << 20, where=None, **options):
     """Encode a file as a run does: data, keys, and what is refused by its row."""
-    with read_by(block_bytes):
-        table = FileTable(find_files(path), {}, where, as_lines=True)
-        plan = plan_rows(table.source(), **{"columns": None, **options})
-        encoded = list(plan.records())
+    table = FileTable(find_by([path], block_bytes), {}, where, as_lines=True)
+    plan = plan_rows(table.source(), **{"columns": None, **options})
+    encoded = list(plan.records())
     data, keys, refused = [], [], {}
     for records in encoded:
         data += records.data.to_pylist()
@@ -426,9 +425,8 @@ def test_an_array_among_objects_is_rejected_alone(tmp_path):
 
 @pytest.mark.filterwarnings("default::v3io_frames_put.UnstoredRowsWarning")
 def test_a_late_member_that_nobody_asked_for_rejects_nothing(publish, tmp_path):
-    lines = ['{"a":1}'] * 3 + ['{"a":2,"z":3}']
-    file = write_text(tmp_path / "a.jsonl", *lines)
-    with read_by(10):
-        for columns, stored in ((["a"], 4), (None, 3)):
-            results = publish(file, format="arrow", columns=columns, on_error="return")
-            assert results.counts["stored"] == stored
+    count = 1 << 17  # a block is 1 MB
+    file = write_text(tmp_path / "a.jsonl", *['{"a":1}'] * count, '{"a":2,"z":3}')
+    options = {"format": "arrow", "rows_per_record": 10_000, "on_error": "return"}
+    for columns, stored in ((["a"], count + 1), (None, count)):
+        assert publish(file, columns=columns, **options).counts["stored"] == stored

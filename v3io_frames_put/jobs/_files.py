@@ -46,9 +46,9 @@ _NOT_READ_TO_ITS_END: Final = (None, None)  # it may be repaired before the run 
 _EXTRAS: Final = {"fsspec": "fsspec", "v3iofs": "v3io"}
 _OF_ARROW: Final = ("s3", "gs", "gcs", "abfs", "abfss", "hdfs")
 
-BLOCK_BYTES: Final = 1 << 20  # as long as a byte-order mark, at least
 MAX_LINE_BYTES: Final = 16 << 20  # no record may be so long
 _KEPT_BYTES: Final = 1_000  # of a line that is too long
+_PACKED_BYTES: Final = 1 << 20  # of a compressed file, read at once
 _STEP_BYTES: Final = 1 << 16  # of text that is lost before a damaged part of a compressed file
 BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"  # of a file in UTF-8, where it has one
 
@@ -104,6 +104,8 @@ class InputFile:
     """``key=value`` folders on the way to it, below what the user named."""
     spool: Any = field(default=None, repr=False)
     """Keeps a copy of standard input on disk."""
+    block_bytes: int = 1 << 20
+    """Bytes of text that are read at once; at least those of a byte-order mark."""
 
     @property
     def stamp(self) -> FileStamp:
@@ -123,7 +125,7 @@ class InputFile:
         """Yield the decompressed text, however long a line of it is; ``encoding``: if not UTF-8."""
         rest, is_first, is_cut = b"", True, False
         with self.open() as raw:
-            for chunk in self._read_chunks(raw, BLOCK_BYTES, encoding, errors):
+            for chunk in self._read_chunks(raw, encoding, errors):
                 position = raw.tell()  # the end of the text may close it
                 if is_cut and b"\n" not in chunk:
                     continue
@@ -141,10 +143,10 @@ class InputFile:
                 yield Block(rest, is_cut=False, position=position)
 
     def _read_chunks(
-        self, raw: pa.NativeFile, size: int, encoding: str | None, errors: str
+        self, raw: pa.NativeFile, encoding: str | None, errors: str
     ) -> Iterator[bytes]:
         """Yield the text in pieces; of a damaged file, first what is before the damage."""
-        text = b""
+        text, size = b"", self.block_bytes
         try:
             stream = _decompress(raw, _path_of(self.path).lower())
             step = size if stream is raw else min(size, _STEP_BYTES)
@@ -174,7 +176,7 @@ def _decompress(raw: pa.NativeFile, name: str) -> Any:
         return archive.open(members[0])
     if packing not in _COMPRESSED:
         return raw
-    buffered = pa.BufferedInputStream(raw, BLOCK_BYTES)
+    buffered = pa.BufferedInputStream(raw, _PACKED_BYTES)
     if packing == ".xz":
         import lzma
 
