@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import inspect
 import json
 import logging
@@ -298,13 +299,21 @@ class TestExitCodes:
         assert "1 of 2 rows are not stored (1 rejected)" in done.stderr
 
     def test_1_an_input_that_cannot_be_read_to_its_end(self, run, file, tmp_path, local_platform):
-        (tmp_path / "z.parquet").write_bytes(file.read_bytes()[:-5])
-        done = run(file, tmp_path / "z.parquet", STREAM, "--summary", "-")
+        packed = gzip.compress(b"n,room\n1,hall\n2,attic\n")
+        (tmp_path / "z.csv.gz").write_bytes(packed[:-5])
+        done = run(file, tmp_path / "z.csv.gz", STREAM, "--summary", "-")
         assert done.exit_code == 1
-        assert len(sent(local_platform)) == 3
         told = json.loads(done.stdout)
-        assert (told["counts"]["stored"], told["complete"]) == (3, False)
-        assert "z.parquet cannot be read" in told["error"]
+        assert (told["counts"]["stored"], told["complete"]) == (len(sent(local_platform)), False)
+        assert told["counts"]["stored"] > 3
+        assert "z.csv.gz cannot be read to its end" in told["error"]
+
+    def test_2_an_input_that_cannot_be_opened(self, run, file, tmp_path, local_platform):
+        (tmp_path / "z.parquet").write_bytes(file.read_bytes()[:-5])
+        done = run(file, tmp_path / "z.parquet", STREAM)
+        assert done.exit_code == 2
+        assert "z.parquet cannot be read" in done.stderr
+        assert sent(local_platform) == []
 
     @pytest.mark.parametrize(
         ("words", "said"),

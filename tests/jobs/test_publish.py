@@ -287,14 +287,19 @@ class TestPlaces:
 
 
 class TestTrouble:
-    def test_a_truncated_file_ends_the_run_there(self, publish, folder, tmp_path, sent):
+    def test_a_damaged_file_ends_the_run_there(self, publish, folder, tmp_path, sent):
         broken = folder / "1.parquet"
-        broken.write_bytes(broken.read_bytes()[:-20])
-        with pytest.raises(PutRecordsError, match=r"1\.parquet cannot be read") as caught:
-            publish(folder, results=tmp_path / "r.parquet", failed=tmp_path / "f.parquet")
+        write_parquet(broken, n=[10, 11], room=["hall", "attic"])
+        column = pq.read_metadata(broken).row_group(0).column(0)
+        content = bytearray(broken.read_bytes())
+        start, size = column.dictionary_page_offset, column.total_compressed_size
+        content[start : start + size] = b"\xff" * size
+        broken.write_bytes(content)
+        with pytest.raises(PutRecordsError, match=r"1\.parquet cannot be read to its") as caught:
+            publish(folder, where="n >= 0", results=tmp_path / "r.parquet", failed=tmp_path / "f")
         assert str(caught.value).endswith(
             f"Until then 10 rows were stored; 0 are left of those that were read, and all after "
-            f"them. 10 rows to send are in {tmp_path / 'f.parquet'}."
+            f"them. 10 rows to send are in {tmp_path / 'f'}."
         )
         told = caught.value.results
         assert told.counts["stored"] == 10
@@ -303,10 +308,13 @@ class TestTrouble:
         assert sent(by="n")[-1]["n"] == 9
         assert read_table(told.failed).n.tolist() == list(range(20, 30))
 
-    def test_a_first_file_that_cannot_be_read_sends_nothing(self, publish, folder, local_platform):
-        (folder / "0.parquet").write_bytes(b"PAR1")
+    @pytest.mark.parametrize("number", [0, 2])
+    def test_a_file_that_cannot_be_opened_sends_nothing(
+        self, publish, folder, local_platform, number
+    ):
+        (folder / f"{number}.parquet").write_bytes(b"PAR1")
         before = len(local_platform.requests)
-        with pytest.raises(DataError, match=r"0\.parquet cannot be read"):
+        with pytest.raises(DataError, match=rf"{number}\.parquet cannot be read"):
             publish(folder)
         assert len(local_platform.requests) == before
 

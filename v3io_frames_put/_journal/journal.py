@@ -243,13 +243,12 @@ class Journal(RunLog):
             )
         return is_same
 
-    def unpin(self, files: Sequence[str]) -> None:
-        """Record files that could not be read to their end: they may be mended, then go on."""
-        pinned = self.pinned
-        if not files or pinned is None:  # the run is finished: its files are as they were
+    def unpin(self, file: str) -> None:
+        """Record a file that could not be read to its end: it may be mended, then go on."""
+        if self.pinned is None:  # the run is finished: its files are as they were
             return
         stamps = [
-            (name, None, None) if name in files else (name, *stamp) for name, *stamp in pinned
+            (name, None, None) if name == file else (name, *rest) for name, *rest in self.pinned
         ]
         with self._store.transaction():
             self._store.update("run", {"files": json.dumps(stamps)})

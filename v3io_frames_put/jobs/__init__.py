@@ -78,9 +78,9 @@ def publish(  # noqa: PLR0913 - one keyword for each option of a job
     """Put every row of files on a stream; they may be larger than memory.
 
     Files are read, encoded and sent in batches, in the order in which they are named. A
-    problem with one row rejects that row only. A problem with the columns or types of a file
-    raises before anything is sent. A file that breaks off ends the run there: the rows before
-    are stored and reported.
+    problem with one row rejects that row only. A file that cannot be opened, or a problem with
+    its columns or types, raises before anything is sent. A file that breaks off ends the run
+    there: the rows before are stored and reported.
 
     Parameters
     ----------
@@ -207,8 +207,8 @@ def _publish(files: Inputs, stream: str, *, client: Client, **given: Any) -> Job
         try:
             return run_job(job, table, results=results, failed=failed, prior=prior, run_log=journal)
         finally:
-            if journal is not None:
-                journal.unpin(table.broken_files)
+            if journal is not None and table.broken_file:
+                journal.unpin(table.broken_file)
 
 
 _DEFAULTS: Final = {

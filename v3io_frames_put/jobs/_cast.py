@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
-import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -188,7 +187,7 @@ def try_cast(cells: Any, convert: Callable[[Any], pa.Array]) -> tuple[pa.Array, 
     """Convert an array or list; halve where that fails, until the cells that fail are found."""
     try:
         return convert(cells), np.zeros(len(cells), bool)
-    except (pa.ArrowInvalid, OverflowError, msgspec.DecodeError):
+    except (pa.ArrowInvalid, OverflowError):
         if len(cells) == 1:
             return pa.nulls(1, convert(cells[:0]).type), np.ones(1, bool)
     middle = len(cells) // 2

@@ -98,7 +98,6 @@ class Reader:
     is_lines = False  # it holds lines of JSON that are sent as they are
     num_rows: int | None = None  # None: not known before the last row is read
     position = 0  # bytes of the file that were read
-    error: DataError | None = None  # why nothing of the file can be read
 
     def __init__(self, file: InputFile) -> None:
         self.file, self.schema = file, pa.schema([])

@@ -82,11 +82,8 @@ class FileTable:
             "json": LinesReader if as_lines else json_columns,
         }
         self._readers = [_open(file, formats[file.kind]) for file in self.files]
-        if self._readers[0].error is not None:
-            raise self._readers[0].error
-        opened = [reader for reader in self._readers if reader.error is None]
-        others = [reader.file.name for reader in opened if not (reader.is_lines and as_lines)]
-        self.is_lines = len(others) < len(opened)
+        others = [r.file.name for r in self._readers if not (r.is_lines and as_lines)]
+        self.is_lines = len(others) < len(self.files)
         if self.is_lines and others:
             raise DataError(
                 f"{others[0]} does not hold JSON Lines, which are sent as they are, as other files "
@@ -108,9 +105,9 @@ class FileTable:
         counts = [reader.num_rows for reader in self._readers]
         # None: not known before the last row is read.
         self.num_rows = None if where is not None or None in counts else sum(filter(None, counts))
-        self.is_inferred = not self.is_lines and any(reader.is_text for reader in opened)
+        self.is_inferred = not self.is_lines and any(reader.is_text for reader in self._readers)
         sizes = [file.size for file in self.files]
-        is_text = all(reader.is_text for reader in opened)
+        is_text = all(reader.is_text for reader in self._readers)
         self.num_bytes = sum(filter(None, sizes)) if is_text and None not in sizes else None
         self.starts: list[int] = []  # the first row of each file that was begun
         self.ends: list[int] = []  # the row after the last of each that was read to its end
@@ -207,13 +204,9 @@ class FileTable:
         return done if begun <= ended else done + self._readers[ended].position
 
     @property
-    def broken_files(self) -> list[str]:
-        """Names of the files that could not be read: the one that it broke off at, and others."""
-        if self.broken is None:
-            return []
-        at = len(self.starts) - 1
-        readers = enumerate(self._readers)
-        return [r.file.name for number, r in readers if number == at or r.error is not None]
+    def broken_file(self) -> str | None:
+        """Name of the file that could not be read to its end."""
+        return None if self.broken is None else self.files[len(self.starts) - 1].name
 
     def source(self, *, ends_where_broken: bool = False) -> StreamSource:
         """Return the table as the input of a run; it can be read once.
@@ -263,8 +256,6 @@ class FileTable:
     def _read_file(self, number: int, names: Sequence[str]) -> Iterator[pa.RecordBatch]:
         """Yield columns of a file as the table has them, and ours."""
         reader = self._readers[number]
-        if reader.error is not None:
-            raise reader.error
         asked = [*names]
         if self.where is not None:
             asked += [*self.where.columns, *([LINE] if self.where.tests else [])]
@@ -327,11 +318,9 @@ class FileTable:
 
 
 def _open(file: InputFile, make: Callable[[InputFile], Reader]) -> Reader:
-    """Open a file, or note why it cannot be read."""
+    """Open a file, or raise DataError."""
     try:
         return make(file)
     except _UNREADABLE as error:
-        broken = Reader(file)
-        broken.error = DataError(f"{file.name} cannot be read: {hide_password(str(error))}")
-        broken.error.__cause__ = public_cause(error)
-        return broken
+        text = f"{file.name} cannot be read: {hide_password(str(error))}"
+        raise DataError(text) from public_cause(error)

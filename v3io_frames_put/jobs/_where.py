@@ -237,12 +237,11 @@ def select_files(
 ) -> list[InputFile]:
     """Leave out the files whose folders exclude every row: those are not opened."""
     folders = {name: types.get(name, pa.string()) for file in files for name in file.partitions}
-    schema = pa.schema(list(folders.items()))
     if where is None or not folders:
         return list(files)
-    condition = Where(where, schema, others=True)
+    condition = Where(where, pa.schema(list(folders.items())), others=True)
     columns = {name: pa.nulls(len(files), pa.bool_()) for name in condition.tests}
-    for name, dtype in zip(schema.names, schema.types, strict=True):
+    for name, dtype in folders.items():
         columns[name] = pa.array([cast_partition(file, name, dtype) for file in files], dtype)
     keep = pc.fill_null(condition.evaluate(columns), True).to_pylist()  # noqa: FBT003 - Arrow's signature
     chosen = [file for file, is_kept in zip(files, keep, strict=True) if is_kept]
