@@ -15,6 +15,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pt
+from pandas.api.types import is_float_dtype, is_integer_dtype
 
 from . import _html
 from ._encode.plan import RowPlan, plan_rows
@@ -480,15 +481,11 @@ def _advise_on_index(data: Any, *, index: bool) -> Iterator[str]:
         levels = [str(name) for name in data.index.names if name is not None]
     else:
         levels = _levels_in_arrow(getattr(data, "schema", None))
-    if levels:
-        named = ", ".join(map(repr, levels))
-        yield f"The index ({named}) is not sent. Send it, too, with `index=True`."
-    elif is_frame and len(data) and not pd.api.types.is_integer_dtype(data.index.dtype):
-        first = data.index[0]
-        yield (
-            f"The index (no name, {data.index.dtype}, first {str(first)!r}) is not sent. Send it, "
-            f"too, with `index=True`."
-        )
+    what = ", ".join(map(repr, levels))
+    if is_frame and not levels and len(data) and not is_integer_dtype(data.index.dtype):
+        what = f"no name, {data.index.dtype}, first {str(data.index[0])!r}"
+    if what:
+        yield f"The index ({what}) is not sent. Send it, too, with `index=True`."
 
 
 def _levels_in_arrow(schema: Any) -> list[str]:
@@ -540,10 +537,10 @@ def _advise_on_packs(survey: _Survey, rows: int, options: RowOptions) -> Iterato
     if options.format == "arrow":
         arrow, json = survey.sizes.sum() / rows, _measure_as_json(survey.preview)
         if arrow > json:
-            mend = "`rows_per_record`" if rows_per_record == 1 else "a key with fewer values"
             yield (
                 f"Arrow takes {arrow:,.0f} bytes a row here, JSON about {json:,.0f}: each record "
-                f'repeats the schema. Send `format="json"`, or put more rows in a record by {mend}.'
+                f'repeats the schema. Send `format="json"`, or put more rows in a record by '
+                f"`rows_per_record` or a key with fewer values."
             )
 
 
@@ -602,7 +599,7 @@ def _float_columns(data: Any, names: set[str]) -> Iterator[tuple[str, NDArray[An
         return
     for place, name in enumerate(map(str, data.columns)):
         column = data.iloc[:, place]
-        if name in names and pd.api.types.is_float_dtype(column.dtype):
+        if name in names and is_float_dtype(column.dtype):
             yield name, column.to_numpy(dtype=np.float64, na_value=np.nan)
 
 
