@@ -355,8 +355,9 @@ class _Survey:
             self._sizes.append(sent.sizes)
             self.keys.add(sent)
             self.preview += _preview(sent, PREVIEW_RECORDS - len(self.preview))
-            self._add(entries)
-            self._count_requests(is_last=False)
+            if len(entries):
+                self._add(entries)
+                self._count_requests(is_last=False)
 
     def _add(self, entries: Entries) -> None:
         if self._options.order == "none":
