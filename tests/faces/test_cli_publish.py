@@ -299,8 +299,9 @@ class TestExitCodes:
         assert "1 of 2 rows are not stored (1 rejected)" in done.stderr
 
     def test_1_an_input_that_cannot_be_read_to_its_end(self, run, file, tmp_path, local_platform):
-        packed = gzip.compress(b"n,room\n1,hall\n2,attic\n")
-        (tmp_path / "z.csv.gz").write_bytes(packed[:-5])
+        lines = "n,room\n" + "".join(f"{n},hall\n" for n in range(40_000))
+        packed = gzip.compress(lines.encode())
+        (tmp_path / "z.csv.gz").write_bytes(packed[: len(packed) * 2 // 3])
         done = run(file, tmp_path / "z.csv.gz", STREAM, "--summary", "-")
         assert done.exit_code == 1
         told = json.loads(done.stdout)
