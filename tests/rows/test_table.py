@@ -347,7 +347,7 @@ def test_infinities_become_strings_inside_nested_values_too():
         pa.struct([("x", pa.list_(pa.float64())), ("m", pa.map_(pa.string(), pa.float64()))]),
     )
     assert encode(values, encoding=Encoding(infinity="string")) == [
-        '{"x":[1e20,"Infinity"],"m":{"k":"-Infinity"}}',
+        '{"x":[1.0e20,"Infinity"],"m":{"k":"-Infinity"}}',
         "null",
         '{"x":null,"m":{}}',
     ]

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cache
 from io import SEEK_END, BytesIO
 from itertools import groupby
 from operator import attrgetter
+from secrets import token_hex
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -43,6 +43,7 @@ _DECIMALS: Final = {  # by bits: the type, and the most digits and scale
     for bits, digits in ((32, 9), (64, 18), (128, 38), (256, 76))
     if hasattr(pa, f"decimal{bits}")
 }
+_MARK: Final = token_hex(16)  # of a float that is text on its way
 _INFINITY: Final = "an infinity; clean it, or choose Encoding(infinity='null' or 'string')"
 _PLAIN_DIGITS: Final = 6  # after the point: with more, older Arrow may write 1.E-7 for 1E-7
 _SAMPLE_ROWS: Final = 256  # looked at before all are
@@ -215,7 +216,8 @@ def _format_fraction(rest: np.ndarray, digits: int) -> pa.StringArray:
 
 
 # In order: the first match counts.
-_CONVERSIONS: Final[dict[Callable[[pa.DataType], bool], Callable[[pa.Array], pa.Array]]] = {
+_Conversions = Mapping[Callable[[pa.DataType], bool], Callable[[pa.Array], pa.Array]]
+_CONVERSIONS: Final[_Conversions] = {
     pt.is_float16: widen_half_floats,
     layouts.is_bytes: encode_base64,
     pt.is_decimal: format_decimals,
@@ -262,14 +264,14 @@ def check_writable(name: str, part: pa.DataType, whole: pa.DataType | None = Non
         check_writable(name, part.field(number).type, whole)
 
 
-def convert(array: pa.Array) -> pa.Array:
+def convert(array: pa.Array, conversions: _Conversions = _CONVERSIONS) -> pa.Array:
     """Bring an array to what the native writer writes as the contract says."""
-    if not layouts.contains(array.type, *_CONVERSIONS):
+    if not layouts.contains(array.type, *conversions):
         return array
     below = layouts.children(array)
     if below:
-        return layouts.rebuild(array, map(convert, below))
-    return next(make for is_type, make in _CONVERSIONS.items() if is_type(array.type))(array)
+        return layouts.rebuild(array, (convert(child, conversions) for child in below))
+    return next(make for is_type, make in conversions.items() if is_type(array.type))(array)
 
 
 def find_flaws(array: pa.Array) -> Iterator[Flaw]:
@@ -284,40 +286,21 @@ def find_flaws(array: pa.Array) -> Iterator[Flaw]:
             yield layouts.find_holders(array, mask), reason
 
 
-def write_infinities(cells: pa.Array, texts: pa.StringArray, mask: np.ndarray) -> pa.StringArray:
-    """Write the infinities in some cells, which the native writer made null, as strings."""
-    cells = _leave_floats(cells)
-    mended = [
-        msgspec.json.encode(
-            _with_infinities(msgspec.json.decode(texts[row].as_py()), cells[row].as_py())
-        )
-        for row in np.flatnonzero(mask).tolist()
-    ]
-    return pc.replace_with_mask(texts, pa.array(mask), pa.array(mended, pa.string()))
+def write_infinities(array: pa.Array) -> pa.StringArray:
+    """Write each value alone, the infinities in it as strings.
 
-
-def _leave_floats(array: pa.Array) -> pa.Array:
-    """Return cells with nothing in them but floats and the keys of maps.
-
-    Python has not every date, time, duration and zone.
+    Floats become text, which begins with a mark that no one can guess where it is not an
+    infinity: ``["MARK1.5","Infinity"]``. Then the quotes around marked ones are taken away.
     """
-    below = layouts.children(array)
-    if below:
-        return layouts.rebuild(array, map(_leave_floats, below))
-    is_left = layouts.contains(array.type, pt.is_floating, layouts.is_text, pt.is_nested)
-    return array if is_left else pa.nulls(len(array))
+    texts = write_cells(convert(array, {pt.is_floating: _mark_floats, **_CONVERSIONS}))
+    return pc.replace_substring_regex(texts, f'"{_MARK}([^"]*)"', r"\1")
 
 
-def _with_infinities(parsed: Any, cell: Any) -> Any:
-    """Return parsed JSON with the infinities of the cell it was written from."""
-    if isinstance(cell, (float, np.floating)) and math.isinf(cell):
-        return "Infinity" if cell > 0 else "-Infinity"
-    if isinstance(parsed, dict):
-        items = dict(cell)  # of a map as Arrow returns it: pairs
-        return {key: _with_infinities(value, items[key]) for key, value in parsed.items()}
-    if isinstance(parsed, list):
-        return [_with_infinities(*pair) for pair in zip(parsed, cell, strict=True)]
-    return parsed
+def _mark_floats(array: pa.Array) -> pa.StringArray:
+    wide = convert(array)
+    marked = pc.binary_join_element_wise(_MARK, write_cells(wide), "")
+    infinities = pc.if_else(pc.greater(wide, 0), "Infinity", "-Infinity")
+    return pc.if_else(pc.fill_null(pc.is_inf(wide), False), infinities, marked)  # noqa: FBT003 - Arrow's signature
 
 
 @dataclass(frozen=True, slots=True)
@@ -385,17 +368,16 @@ class JsonEncoder(Encoder):
 
     def _prepare(self, name: str, values: pa.Array, log: RejectionLog) -> _Member:
         """Convert one column of a window for the writer, or to text; reject its invalid cells."""
-        infinite = None
+        has_strings = False
         for mask, reason in find_flaws(values):
             if reason == _INFINITY and self._encoding.infinity != "refuse":
-                infinite = mask if infinite is None else infinite | mask
+                has_strings = self._encoding.infinity == "string"
                 continue
             for row in np.flatnonzero(mask):
                 log.add(row, "UnencodableValue", _describe(name, values.type, reason))
+        if has_strings:
+            return _Member(name, write_infinities(values), is_json=True)
         converted = convert(values)
-        if infinite is not None and self._encoding.infinity == "string":
-            texts = write_infinities(values, write_cells(converted), infinite)
-            return _Member(name, texts, is_json=True)
         if "\0" in name:  # Arrow hands names to the writer as C strings, which end there
             return _Member(name, write_cells(converted), is_json=True)
         return _Member(name, converted, is_json=False)
