@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pandas as pd
 import pyarrow as pa
 import pytest
 
-from tests.internals import plan_rows
+from tests.internals import encode_records, plan_rows
 from v3io_frames_put.errors import DataError
 
 
@@ -78,6 +79,81 @@ def test_the_rows_at_fault_are_rejected_by_name_and_no_other(options, error):
     if options.get("format") != "arrow":
         lines = [line for w in windows for data in w.data.to_pylist() for line in data.split(b"\n")]
         assert [json.loads(line)["n"] for line in lines] == rows
+
+
+class BreakingJoins:
+    """Joins the rows of packs, and breaks on some of their numbers, or the first few times."""
+
+    def __init__(self, encoder, *numbers, error=ValueError, times=0):
+        self.encoder = encoder
+        self.numbers = set(numbers)
+        self.error = error
+        self.times = times
+        self.frame_bytes, self.separator_bytes = encoder.frame_bytes, encoder.separator_bytes
+
+    def join(self, payload, ends, rooms):
+        self.times -= 1
+        numbers = [row["n"] if isinstance(row, dict) else json.loads(row)["n"]
+                   for row in payload.to_pylist()]  # fmt: skip
+        if self.times >= 0 or self.numbers & set(numbers):
+            raise self.error("a number it cannot take")
+        return self.encoder.join(payload, ends, rooms)
+
+
+def pack(count, *numbers, data_format="json", **breaking):
+    frame = pd.DataFrame({"n": range(count), "key": [f"k{n % 3}" for n in range(count)]})
+    options = {"partition_key": "key", "rows_per_record": 7, "format": data_format}
+    plan = plan_rows(frame, window_bytes=2_000, held_bytes=6_000, **options)
+    encoder = BreakingJoins(plan._packer.encoder, *numbers, **breaking)
+    return list(replace(plan, _packer=replace(plan._packer, encoder=encoder)).records())
+
+
+@pytest.mark.parametrize("error", [ValueError, PanicException])
+@pytest.mark.parametrize("data_format", ["json", "arrow"])
+def test_rows_at_fault_in_packing_are_rejected_by_name_and_no_other(data_format, error):
+    pieces = pack(900, 0, 37, 38, 899, data_format=data_format, error=error)
+    rejected = [
+        (int(row), name, detail)
+        for piece in pieces
+        for row, name, detail in zip(
+            piece.rejections.rows, piece.rejections.names, piece.rejections.details, strict=True
+        )
+    ]
+    assert [row for row, _, _ in rejected] == [0, 37, 38, 899]
+    _, name, detail = rejected[1]
+    assert name == "UnencodableValue"
+    assert detail == (
+        f"row 37 cannot be encoded ({error.__name__}: a number it cannot take). "
+        f"Convert its cells, or leave the row out."
+    )
+    assert sum(piece.num_rows for piece in pieces) == 900
+    sent = {0: [], 1: [], 2: []}
+    for piece in pieces:
+        assert piece.row_counts.sum() == len(piece.rows)
+        assert len(encode_records(piece, bytes(8)).entries) == len(piece.row_counts)
+        for row in piece.rows.tolist():
+            sent[row % 3].append(row)
+    kept = sorted(set(range(900)) - {0, 37, 38, 899})
+    assert sent == {key: [row for row in kept if row % 3 == key] for key in sent}
+
+
+@pytest.mark.parametrize("data_format", ["json", "arrow"])
+def test_packs_that_break_once_are_made_of_a_copy(data_format):
+    pieces = pack(900, data_format=data_format, times=1)
+    assert not any(piece.rejections.names for piece in pieces)
+    assert sorted(row for piece in pieces for row in piece.rows.tolist()) == list(range(900))
+
+
+def test_32_rows_may_be_at_fault_in_packing_and_no_more():
+    assert sum(len(piece.rejections.names) for piece in pack(300, *range(100, 132))) == 32
+    with pytest.raises(DataError, match="like 32 rows before it"):
+        pack(300, *range(100, 133))
+
+
+@pytest.mark.parametrize("error", [MemoryError, OSError, DataError, KeyboardInterrupt])
+def test_what_is_no_fault_of_rows_is_raised_by_packing_too(error):
+    with pytest.raises(error):
+        pack(300, 37, error=error)
 
 
 def test_a_window_that_breaks_as_a_slice_is_copied():

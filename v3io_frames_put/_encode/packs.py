@@ -13,7 +13,8 @@ rows. For example, with two rows in a pack and the destinations ``a b a b a``::
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from itertools import chain, pairwise, starmap
+from functools import partial
+from itertools import chain, pairwise
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final
 
@@ -21,9 +22,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from .layouts import concat, own_copy, take, to_numpy
-from .records import Encoder, Records, binary_sizes
-from .rejections import Rejections
+from .layouts import concat, copy, own_copy, take, to_numpy
+from .records import Encoder, Records, RowsAtFault, binary_sizes, is_unforeseen
+from .rejections import NO_REJECTIONS, Rejections
 from .routing import Routes
 
 if TYPE_CHECKING:
@@ -51,7 +52,43 @@ class Packer:
         """Yield the packs of all rows."""
         gathered = gather(windows, min(self.gathered_bytes, _MOST_BYTES))
         # A loop's variable would hold a window's rows beside those that are sorted.
-        yield from chain.from_iterable(starmap(self._join_pieces, map(self._sort, gathered)))
+        pack = partial(self._pack, faults=RowsAtFault())
+        yield from chain.from_iterable(map(pack, gathered))
+
+    def _pack(
+        self, window: Records, faults: RowsAtFault, *, is_copy: bool = False
+    ) -> Iterator[Records]:
+        """Pack a window; where that fails, a copy of what is left of it, then its halves."""
+        packed: list[np.ndarray] = []  # the rows of the packs that have left
+        try:
+            window, ends, rooms = self._sort(window)
+            for packs in self._join_pieces(window, ends, rooms):
+                packed.append(packs.rows)
+                yield packs
+        except BaseException as error:
+            if not is_unforeseen(error):
+                raise
+            failure = error
+        else:
+            return
+        rest = replace(window, num_rows=0, rejections=NO_REJECTIONS)
+        places = np.flatnonzero(~np.isin(window.rows, np.concatenate([window.rows[:0], *packed])))
+        places = places[np.argsort(window.rows[places])]
+        no_packs = _take_rows(rest, places[:0])
+        no_packs = replace(
+            no_packs, data=pa.array([], pa.binary()), row_counts=self._count(places[:0])
+        )
+        if not packed:  # nothing has left that says what became of the window's other rows
+            yield replace(no_packs, num_rows=window.num_rows, rejections=window.rejections)
+        if is_copy and len(places) == 1:
+            row = int(window.rows[places[0]])
+            name, detail = faults.reject(row, failure)
+            yield replace(no_packs, rejections=Rejections(np.array([row]), [name], [detail]))
+            return
+        middle = len(places) // 2 if is_copy else len(places)
+        for part in (places[:middle], places[middle:]):
+            if len(part):
+                yield from self._pack(_take_rows(rest, part).each(copy), faults, is_copy=True)
 
     def _sort(self, window: Records) -> tuple[Records, np.ndarray, np.ndarray]:
         """Sort rows pack after pack, in the order of the packs' first rows.
@@ -69,7 +106,7 @@ class Packer:
             # Places of all rows, pack after pack: each pack's start, counted on.
             ends = np.cumsum(counts)
             order = order[np.repeat(starts - ends + counts, counts) + np.arange(len(order))]
-        return window.each(lambda column: take(column, order)), ends, rooms
+        return _take_rows(window, order), ends, rooms
 
     def _join_pieces(
         self, window: Records, ends: np.ndarray, rooms: np.ndarray
@@ -92,15 +129,18 @@ class Packer:
         """Return the packs of sorted rows."""
         data, ends = self.encoder.join(window.data, ends, rooms)
         firsts = np.concatenate([[0], ends[:-1]]).astype(np.int64) if len(ends) else ends
-        counts = None if self.max_rows == 1 else np.diff(ends, prepend=0).astype(np.int32)
         return replace(
             window,
             data=data,
             sizes=binary_sizes(data),
             routes=window.routes.each(lambda column: take(column, firsts)),
-            row_counts=counts,
+            row_counts=self._count(ends),
             destination=None if window.destination is None else window.destination[firsts],
         )
+
+    def _count(self, ends: np.ndarray) -> np.ndarray | None:
+        """Return how many rows each pack has; None: one each."""
+        return None if self.max_rows == 1 else np.diff(ends, prepend=0).astype(np.int32)
 
     def _room(self, window: Records) -> np.ndarray:
         """Return the bytes that a pack beginning with each row may have.
@@ -132,6 +172,11 @@ class Packer:
                 start = max(start + 1, min(border, start + self.max_rows, int(fits[start])))
                 ends.append(start)
         return np.array(ends, dtype=np.int64)
+
+
+def _take_rows(window: Records, places: np.ndarray) -> Records:
+    """Return a window with some of its rows, in the order of ``places``."""
+    return window.each(lambda column: take(column, places))
 
 
 def _group(window: Records) -> tuple[np.ndarray, np.ndarray]:
