@@ -205,6 +205,7 @@ def _put_partition(
             return receipt_of(earlier)
     frame = folder.read_input(partition) if rows is None else rows
     check_index(frame, partition)
+    run.plan_task(partition, frame)  # what it refuses has not begun
     results = send_partition(
         run,
         partition,

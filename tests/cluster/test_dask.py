@@ -23,7 +23,7 @@ from v3io_frames_put import (
     UnstoredRowsWarning,
     UnsupportedType,
 )
-from v3io_frames_put.local import faults
+from v3io_frames_put.local import LocalPlatform, faults
 
 pytestmark = pytest.mark.filterwarnings("default")  # Dask's own
 
@@ -305,6 +305,18 @@ def test_an_attempt_whose_results_were_lost_is_known_to_have_begun(
     twice = {number for number, times in read_numbers().items() if times > 1}
     assert len(twice) == 2_000
     assert set(np.flatnonzero(results.maybe_duplicate)) == twice
+
+
+def test_a_worker_that_does_not_know_who_we_are_has_not_begun(dd, put, clicks, monkeypatch):
+    with LocalPlatform(access_key="the-key") as platform, platform.client() as client:
+        client.create_stream(STREAM)
+        ddf = dd.from_pandas(clicks(30), npartitions=1)
+        delayed = put(ddf, compute=False, client=client, delivery="at_most_once")
+        carried = pickle.dumps(delayed)  # a client travels without its secrets
+        with pytest.raises(ConfigError, match="does not know who we are"):
+            pickle.loads(carried).compute()
+        monkeypatch.setenv("V3IO_ACCESS_KEY", "the-key")
+        assert (pickle.loads(carried).compute().compute().status == "stored").all()
 
 
 def test_keys_hold_nothing_but_the_run_and_the_partition(
