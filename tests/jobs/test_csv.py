@@ -61,7 +61,7 @@ class TestLaws:
         found = read_rows(path, all_text=True, block_bytes=size)
         good = [[row["p"], row["q"]] for n, row in enumerate(found.rows) if n not in found.invalid]
         if not any("quotes" in detail for detail in found.details.values()):
-            assert good == python_rows(text, 2)
+            assert good == [row for row in python_rows(text, 2) if row != ["p", "q"]]
         assert found.places == sorted(found.places)
 
     @given(LINES, st.integers(1, 16), st.integers(1, 64))
@@ -153,7 +153,9 @@ class TestBadInput:
         assert found.rows[0] == {"n": 1, "t": "a\0b"}
         assert list(found.invalid) == [1]
 
-    def test_two_columns_of_one_name(self, tmp_path):
+    def test_a_header_twice(self, tmp_path):
+        found = read_rows(write_text(tmp_path / "a.csv", "a,b", "x,y", "a,b", "z,a"))
+        assert found.invalid == {1: {"line": "a,b"}}
         with pytest.raises(DataError, match="two columns are named 'a'"):
             read_rows(write_text(tmp_path / "b.csv", "a,a", "1,2"))
 

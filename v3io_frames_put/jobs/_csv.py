@@ -114,6 +114,7 @@ class CsvReader(Reader):
 
     def _read_header(self, row: str) -> tuple[list[str], int]:
         """Return the names of the columns, and where the data begins."""
+        self._header = b""
         first = next(self._read_blocks(), None)
         skipped = rf"(?:[^\r\n]*(?:\r\n?|\n)){{{self._dialect.skip_lines}}}[\r\n]*"
         pattern = rf"{skipped}(?=[^\r\n])({row})(?:\r\n?|\n|\Z)".encode()
@@ -134,6 +135,7 @@ class CsvReader(Reader):
         )
         if not self._dialect.header:
             return [f"f{number}" for number in range(len(names))], head.start(1)
+        self._header = head[1] if len(names) > 1 else b""  # of one, a cell may be the same
         return names, head.end()
 
     def _check_header(self, header: bytes) -> None:
@@ -199,6 +201,9 @@ class CsvReader(Reader):
             return text[bounds[row] : bounds[row + 1]].rstrip(_LINE_BREAKS)
 
         reasons = dict.fromkeys(np.searchsorted(lines, lost).tolist(), _BROKEN)
+        if self._header and self._header in text:
+            again = [row for row in range(len(lines)) if read_row(row) == self._header]
+            reasons |= dict.fromkeys(again, "the header once more")
         kept, whole = list(range(len(lines))), text[:size]
         if reasons:
             kept = [row for row in kept if row not in reasons]
