@@ -28,7 +28,7 @@ _LISTS: Final = {
     pa.large_list_view(_ITEM).id,
 }  # fmt: skip
 _EXTENSIONS: Final = {"arrow.uuid": pa.string(), "arrow.bool8": pa.bool_()}
-UNSUPPORTED: Final = "which cannot be sent. Cast it to plain values, or leave the column out"
+UNSUPPORTED: Final = "which cannot be sent. Convert it with astype(str), or leave the column out"
 
 
 # -- types -------------------------------------------------------------------------------------

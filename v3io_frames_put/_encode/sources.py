@@ -415,8 +415,7 @@ def open_series(series: pd.Series[Any] | pd.Index[Any], name: str) -> Reader:
     try:
         found = plain_type(_to_arrow(values[:0]).type)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError):
-        advice = "which has no Arrow type. Convert it, or leave the column out"
-        raise UnsupportedType(column=name, dtype=dtype, advice=advice) from None
+        raise UnsupportedType(column=name, dtype=dtype, advice=UNSUPPORTED) from None
     return Reader(lambda start, stop: _to_arrow(values[start:stop]), found)
 
 
