@@ -222,6 +222,19 @@ class TestOpening:
         records = local_platform.records("projects/house/readings")
         assert sorted(bytes(record.data) for record in records) == [b'{"n":  3}', b'{"n": 1}']
 
+    def test_lines_beside_a_folder_are_lines_in_a_copy_too(
+        self, publish, tmp_path, failed, local_platform
+    ):
+        write_text(tmp_path / "day=1/a.jsonl", '{"n": 1}', "[2]")
+        with pytest.raises(PartialFailure, match="1 of 2 rows are not stored"):
+            publish(tmp_path, partition_key="day", failed=failed)
+        mended = read_table(failed).assign(line=[b'{"n": 2}'])
+        mended.to_parquet(failed)
+        publish(failed, partition_key="day")
+        records = local_platform.records("projects/house/readings")
+        found = sorted((bytes(record.data), record.partition_key) for record in records)
+        assert found == [(b'{"n": 1}', "1"), (b'{"n": 2}', "1")]
+
     def test_a_column_of_the_data_may_be_called_line(self, publish, failed, sent):
         self.write(failed, n=[1, 2], line=["a", None])
         publish(failed)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
+from decimal import Decimal
 
 import pyarrow as pa
 import pytest
@@ -378,6 +380,19 @@ class TestColumns:
         found = read_rows(write_text(tmp_path / "a.jsonl", *lines), types={"late": "date32"})
         assert str(found.rows[-1]["late"]) == "2026-11-29"
         assert not found.invalid
+
+    def test_types_read_numbers_and_text(self, tmp_path):
+        path = write_text(
+            tmp_path / "a.jsonl",
+            '{"d":"1.10","at":"2026-11-29T10:00:00","x":1e5}',
+            '{"d":2.5,"at":5,"x":-0.0}',
+            '{"d":"x","x":7}',
+        )
+        found = read_rows(path, types={"d": "decimal128(10, 2)", "at": "timestamp[us]"})
+        assert [row["d"] for row in found.rows] == [Decimal("1.10"), Decimal("2.50"), None]
+        assert [row["x"] for row in found.rows] == [1e5, 0.0, 7.0]
+        assert found.rows[0]["at"] == dt.datetime(2026, 11, 29, 10)
+        assert found.invalid == {1: {"at": "5"}, 2: {"d": '"x"'}}
 
     def test_values_of_mixed_kinds_are_text(self, tmp_path):
         lines = ['{"a":1}', '{"a":"x"}', '{"a":2.50}', '{"a":{"b\\"":1}}', "{}"]

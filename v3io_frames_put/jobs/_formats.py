@@ -173,7 +173,7 @@ class _TypedReader(Reader):
         self._stored_names = dict(zip(self.schema.names, stored.names, strict=True))
         # Lines in a file of failed rows are bytes, or text where another program wrote it.
         data = [name for name in columns if not name.startswith(INTERNAL)]
-        line = stored.field(LINE).type if LINE in data and len(data) < len(columns) else pa.null()
+        line = stored.field(LINE).type if data[:1] == [LINE] != columns else pa.null()
         self.is_lines = layouts.is_bytes(line) or (layouts.is_text(line) and data == [LINE])
         if self.is_lines:
             self.schema = self.schema.set(self.schema.get_field_index(LINE), LINE_FIELD)
@@ -451,14 +451,19 @@ class JsonColumnsReader(LinesReader):
         self, name: str, cells: pa.BinaryArray, dtype: pa.DataType
     ) -> tuple[pa.Array, NDArray[np.bool_]]:
         """Cast JSON text; a value of another JSON type does not fit."""
-        is_number = pt.is_integer(dtype) or pt.is_floating(dtype) or pt.is_decimal(dtype)
-        begins = "[-0-9]" if is_number else "[tf]" if pt.is_boolean(dtype) else '"'
-        if layouts.is_text(dtype) and name in self._of_any_type:
+        begins = '"'
+        if pt.is_integer(dtype) or pt.is_floating(dtype):
+            begins = "[-0-9]"
+        elif pt.is_decimal(dtype):  # text, too: many write them so
+            begins = '[-0-9"]'
+        elif pt.is_boolean(dtype):
+            begins = "[tf]"
+        elif layouts.is_text(dtype) and name in self._of_any_type:
             begins = ""
         fits = pc.match_substring_regex(cells, f"^{begins}")
         bad = layouts.to_numpy(pc.invert(fits).fill_null(False))  # noqa: FBT003 - Arrow's signature
         texts = layouts.blank(cells, bad)
-        if begins in ('"', ""):
+        if not begins or '"' in begins:
             texts = pa.array(
                 [
                     _STRING.decode(text) if text and text.startswith(b'"') else text
