@@ -346,7 +346,7 @@ def test_a_change_may_mean_another_stream(proxy):
 def test_a_restart_forgets_turns_and_keeps_records(proxy):
     proxy.faults = [faults.restart(nth=2, stored="all")]
     list(islice(iter(lambda: proxy.exchange(ABC), None), 2))
-    proxy.restart()
+    proxy.platform.restart()
     assert len(stored(proxy)) == 6
     entries = proxy.exchange(ABC).response.json()["Records"]
     assert [e["ShardId"] for e in entries] == [0, 1, 2]

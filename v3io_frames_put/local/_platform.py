@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import time
 from base64 import b64decode
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -31,7 +32,7 @@ from ._store import Store, Stream
 from ._streams import Body, Record, RecordFilter, Streams, parse_body
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
 
 _DATABASE: Final = "local-platform.sqlite"
@@ -175,12 +176,14 @@ class Platform:
             )
         return f"{container}/{path}"
 
-    def _find(self, stream: str) -> Stream:
-        """Return the stream at ``container/path``."""
-        found = self._store.find_stream(self._path(stream))
-        if found is None:
-            raise LookupError(f"No stream at {stream!r}. Make it with create_stream.")
-        return found
+    @contextmanager
+    def _open(self, stream: str) -> Iterator[Stream]:
+        """Give the stream at ``container/path``, in a transaction."""
+        with self._store.transaction():
+            found = self._store.find_stream(self._path(stream))
+            if found is None:
+                raise LookupError(f"No stream at {stream!r}. Make it with create_stream.")
+            yield found
 
     def create_stream(self, stream: str, shards: int = 1, retention_hours: int = 24) -> None:
         """Make a stream."""
@@ -190,25 +193,23 @@ class Platform:
 
     def describe_stream(self, stream: str) -> Stream:
         """Return a stream's shard count and retention."""
-        with self._store.transaction():
-            return self._find(stream)
+        with self._open(stream) as found:
+            return found
 
     def resize_stream(self, stream: str, shards: int) -> None:
         """Give a stream another shard count, larger or not."""
-        with self._store.transaction():
-            self._store.resize_stream(self._find(stream), shards)
+        with self._open(stream) as found:
+            self._store.resize_stream(found, shards)
 
     def delete_stream(self, stream: str) -> None:
         """Remove a stream with its records."""
-        with self._store.transaction():
-            found = self._find(stream)
+        with self._open(stream) as found:
             self._store.remove_stream(found)
             self._store.remove_file(found.path, is_directory=True)
 
     def drop_records(self, stream: str, *, keep_last: int = 0) -> None:
         """Drop each shard's records but the last few, as retention does."""
-        with self._store.transaction():
-            found = self._find(stream)
+        with self._open(stream) as found:
             for shard in self._store.shards(found):
                 self._store.drop(found, shard, shard.last + 1 - keep_last)
 
@@ -221,16 +222,14 @@ class Platform:
         key: str | None = None,
     ) -> None:
         """Put records as another writer would, whatever the limits of a request."""
-        with self._store.transaction():
-            found = self._find(stream)
+        with self._open(stream) as found:
             for value in data:
                 record = Record(data=value, partition_key=key, shard_id=shard)
                 self._streams.put(found.path, [record])
 
     def records(self, stream: str) -> list[StoredRecord]:
         """Return the records of a stream, shard after shard, in stored order."""
-        with self._store.transaction():
-            found = self._find(stream)
+        with self._open(stream) as found:
             return [
                 StoredRecord(
                     shard.number,

@@ -247,7 +247,7 @@ class Server:
     async def _restart(self, down_seconds: float) -> None:
         """Go down and come back on the same port."""
         self._cut_connections()
-        self.proxy.restart()
+        self.proxy.platform.restart()
         if down_seconds:
             await asyncio.sleep(down_seconds)
             self._socket = socket.create_server((self.host, self.port), backlog=_BACKLOG)

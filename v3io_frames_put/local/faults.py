@@ -379,8 +379,8 @@ class FaultProxy:
     """A platform behind its faults: what each request gets, decided without a socket.
 
     A server and a simulation both ask here, and enact the answer on their own clock.
-    Delayed writes and restarts come back through ``apply_delayed_write`` and ``restart``
-    when their time has come.
+    Delayed writes come back through ``apply_delayed_write`` when their time has come, and
+    restarts through ``Platform.restart``.
     """
 
     def __init__(self, platform: Platform, faults: Iterable[Fault] = ()) -> None:
@@ -414,10 +414,6 @@ class FaultProxy:
     def apply_delayed_write(self, write: DelayedWrite) -> None:
         """Handle a request whose connection has ended; nobody reads the answer."""
         self.platform.handle(write.request)
-
-    def restart(self) -> None:
-        """Forget what is not on disk."""
-        self.platform.restart()
 
     def _apply(
         self, request: Request, arrival: Arrival | None, *, is_early: bool
