@@ -166,6 +166,8 @@ class TestBadInput:
         if content.strip():
             found = read_rows(path, where="a > 5 and b = 'x' or a is null")
             assert (found.rows, found.table.num_rows) == ([], None)
+            with pytest.raises(ConfigError, match="x is not a value of column 'a'"):
+                read_rows(path, where="a > 'x'", types={"a": "int64"})
             path = write_text(tmp_path / "b.csv", "a,b", "7,x", "3,y")
             assert len(read_rows(tmp_path, where="a > 5").rows) == 1
 

@@ -287,6 +287,24 @@ def nulls(schema, count):
     return pa.record_batch([pa.nulls(count, dtype) for dtype in schema.types], schema=schema)
 
 
+def test_cells_of_a_column_line_are_not_taken_for_json(publish, tmp_path, failed, sent):
+    file = write_text(tmp_path / "a.csv", "line", "x" * 300, "hall")
+    with pytest.raises(PartialFailure):
+        publish(file, partition_key="line", failed=failed)
+    assert publish(failed).counts["stored"] == 1
+    assert sorted(map(len, (row["line"] for row in sent()))) == [4, 300]
+
+
+def test_bytes_of_a_column_line_are_not_taken_for_json(publish, tmp_path, failed, sent):
+    table = pa.table({"line": [b'{"a":1}'], "n": [1], "k": ["k" * 300]})
+    pq.write_table(table, tmp_path / "a.parquet")
+    with pytest.raises(PartialFailure):
+        publish(tmp_path / "a.parquet", partition_key="k", failed=failed)
+    for again in (tmp_path / "a.parquet", failed):
+        assert publish(again).counts["stored"] == 1
+        assert [row["n"] for row in sent()[-1:]] == [1]
+
+
 def test_marks_in_text_reject_a_row_until_they_are_cleared(publish, tmp_path):
     lines = ['{"a":1,"__v3io_invalid":{"b":"x"}}', '{"a":2,"__v3io_invalid":null}', '{"a":3}']
     file = write_text(tmp_path / "a.jsonl", *lines)

@@ -339,13 +339,13 @@ class TestColumns:
             "f": "double",
             "s": "string",
             "b": "bool",
-            "l": "string",
-            "o": "string",
+            "l": "list<item: double>",
+            "o": "struct<x: int64>",
             "u": "uint64",
             "big": "string",
         }
         assert found.rows[1]["big"] == "1180591620717411303424"
-        assert (found.rows[0]["l"], found.rows[0]["o"]) == ("[1,2.5]", '{"x":1}')
+        assert (found.rows[0]["l"], found.rows[0]["o"]) == ([1.0, 2.5], {"x": 1})
         assert not found.invalid
 
     @pytest.mark.parametrize(
@@ -363,12 +363,17 @@ class TestColumns:
             ('{"i":[2]}', "i"),
             ('{"b":"true"}', "b"),
             ('{"b":1}', "b"),
+            ('{"l":[1e400]}', "l"),
+            ('{"l":[9007199254740993]}', "l"),
+            ('{"l":["x"]}', "l"),
+            ('{"o":{"x":1,"y":2}}', "o"),
+            ('{"o":[]}', "o"),
             ('{"new":1}', "line"),
             ("[]", "line"),
         ],
     )
     def test_a_value_that_does_not_fit_rejects_its_row(self, tmp_path, line, column):
-        first = '{"i":1,"f":1.5,"s":"x","b":true}'
+        first = '{"i":1,"f":1.5,"s":"x","b":true,"l":[2.5],"o":{"x":1}}'
         found = read_rows(write_text(tmp_path / "a.jsonl", *[first] * 40_000, "", line, first))
         assert [list(cells) for cells in found.invalid.values()] == [[column]]
         assert column == "line" or found.rows[40_000][column] is None

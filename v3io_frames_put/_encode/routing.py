@@ -271,7 +271,7 @@ def _plan(
         return selection.add(Reader(cut, constant.type), option)
     column = selection.add_option(value, option)
     if column.type is not None and not is_fit(column.type):
-        advice = f"which cannot be a {option}. Cast it, or map another column"
+        advice = f"which cannot be a {option}. Cast it (files: by types), or map another column"
         raise UnsupportedType(column=column.name, dtype=column.type, advice=advice)
     return column
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -31,8 +32,8 @@ from ..errors import ConfigError, DataError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-INDEX: Final = {b"v3io_holds": b"index"}
-"""Metadata of a column that is the index of a pandas frame, also in a file of failed rows."""
+HOLDS: Final = b"v3io_holds"
+"""Metadata that marks columns, also in a file of failed rows: index, json-lines or cells."""
 
 _ZONED: Final = re.compile(r"timestamp\[(s|ms|us|ns), *(?:tz=)?([\w/+:-]+)\]")
 _DECIMAL: Final = re.compile(r"decimal(128|256)?\((\d+), *(-?\d+)\)")
@@ -97,8 +98,8 @@ def merge_schemas(
                     f"apart."
                 )
             metadata = {**(known.metadata or {}), **(own.metadata or {})}  # names extension types
-            if is_index(known) != is_index(own):
-                metadata.pop(*INDEX)
+            if holds(known) != holds(own):  # an index here is a column there
+                del metadata[HOLDS]
             merged[own.name] = pa.field(own.name, both, metadata=metadata)
     return pa.schema(list(merged.values()))
 
@@ -114,9 +115,9 @@ def promote(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
     return None if is_exact and not contains(both, pt.is_decimal) else both
 
 
-def is_index(own: pa.Field) -> bool:
-    """Return whether a column is the index of a pandas frame."""
-    return INDEX.keys() <= (own.metadata or {}).keys()
+def holds(own: pa.Field) -> bytes | None:
+    """Return what a column holds, if it is marked."""
+    return (own.metadata or {}).get(HOLDS)
 
 
 # -- cells ------------------------------------------------------------------------------
@@ -187,7 +188,7 @@ def try_cast(cells: Any, convert: Callable[[Any], pa.Array]) -> tuple[pa.Array, 
     """Convert an array or list; halve where that fails, until the cells that fail are found."""
     try:
         return convert(cells), np.zeros(len(cells), bool)
-    except (pa.ArrowInvalid, OverflowError):
+    except (pa.ArrowInvalid, OverflowError, msgspec.DecodeError):
         if len(cells) == 1:
             return pa.nulls(1, convert(cells[:0]).type), np.ones(1, bool)
     middle = len(cells) // 2

@@ -6,6 +6,7 @@ Parquet, Arrow IPC and JSON Lines: lines as they are, or columns where a format 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from decimal import Decimal
 from itertools import repeat
 from typing import TYPE_CHECKING, Any, Final
 
@@ -21,7 +22,7 @@ from .._encode.columns import INTERNAL
 from .._encode.json_lines import LINE, MEMBERS, parse_lines
 from .._encode.sources import split_index
 from ..errors import DataError
-from ._cast import INDEX, cast_cells, cast_text
+from ._cast import HOLDS, cast_cells, cast_text, holds, try_cast
 from ._files import MAX_LINE_BYTES
 from ._where import Where
 
@@ -42,9 +43,9 @@ _MAGIC: Final = b"ARROW1"  # of the file format; a stream begins with its schema
 _BLANKS: Final = " \t\r\n"  # white space of JSON
 _STRING: Final = msgspec.json.Decoder(str)
 _OBJECT: Final = msgspec.json.Decoder(dict[str, Any])
-_ARRAY: Final = msgspec.json.Decoder(list[Any])
+_VALUES: Final = msgspec.json.Decoder(list[Any])
 
-LINE_FIELD: Final = pa.field(LINE, pa.binary())
+LINE_FIELD: Final = pa.field(LINE, pa.binary(), metadata={HOLDS: b"json-lines"})
 """The column of lines that are sent as they are."""
 
 
@@ -168,13 +169,15 @@ class _TypedReader(Reader):
         names = dict(zip(places, [*columns, *levels], strict=True))
         fields = [own.with_name(names[place]) for place, own in enumerate(stored)]
         for place in places[len(columns) :]:
-            fields[place] = fields[place].with_metadata(INDEX)
+            fields[place] = fields[place].with_metadata({HOLDS: b"index"})
         self.schema = pa.schema(fields)
         self._stored_names = dict(zip(self.schema.names, stored.names, strict=True))
-        # Lines in a file of failed rows are bytes, or text where another program wrote it.
+        self.is_lines = any(holds(own) == b"json-lines" for own in stored)
         data = [name for name in columns if not name.startswith(INTERNAL)]
-        line = stored.field(LINE).type if data[:1] == [LINE] != columns else pa.null()
-        self.is_lines = layouts.is_bytes(line) or (layouts.is_text(line) and data == [LINE])
+        if data[:1] == [LINE] and len(data) < len(columns) and holds(stored.field(LINE)) is None:
+            # A copy of failed rows by another program, which has no metadata.
+            line = stored.field(LINE).type
+            self.is_lines = layouts.is_bytes(line) or (layouts.is_text(line) and data == [LINE])
         if self.is_lines:
             self.schema = self.schema.set(self.schema.get_field_index(LINE), LINE_FIELD)
 
@@ -340,7 +343,7 @@ class LinesReader(Reader):
     def _learn(self, sample: pa.BinaryArray) -> None:
         if not len(sample) or not sample[0].as_py().startswith(b"["):
             return
-        [whole], _ = parse_lines(_ARRAY, sample[:1])
+        [whole], _ = parse_lines(_VALUES, sample[:1])
         objects, _ = parse_lines(_OBJECT, sample)
         if whole is None or not any(one is not None for one in objects):
             raise DataError(
@@ -399,9 +402,9 @@ def _split_lines(text: bytes) -> pa.BinaryArray:
 
 
 class JsonColumnsReader(LinesReader):
-    """Members as columns: numbers, booleans or text, as all values of the first block are.
+    """Members as columns: their types are those that all values of the first block have.
 
-    Of mixed values, lists and objects the columns have the JSON text.
+    Columns of mixed values have the JSON text.
     """
 
     is_lines = False
@@ -422,7 +425,7 @@ class JsonColumnsReader(LinesReader):
         types = {}
         for name in names:
             cells = _take_member(rows, name)
-            types[name] = self.infer_type(name, cells)
+            types[name] = _infer_nested(cells) or self.infer_type(name, cells)
             if not pc.all(pc.starts_with(cells, '"')).as_py():
                 self._of_any_type.add(name)
         self.schema = pa.schema(list(types.items()))
@@ -451,6 +454,8 @@ class JsonColumnsReader(LinesReader):
         self, name: str, cells: pa.BinaryArray, dtype: pa.DataType
     ) -> tuple[pa.Array, NDArray[np.bool_]]:
         """Cast JSON text; a value of another JSON type does not fit."""
+        if pt.is_nested(dtype):
+            return _cast_nested(cells, dtype)
         begins = '"'
         if pt.is_integer(dtype) or pt.is_floating(dtype):
             begins = "[-0-9]"
@@ -479,3 +484,43 @@ def _take_member(rows: Sequence[Any], name: str) -> pa.BinaryArray:
     """Return the JSON text of a member in each row; null where it is null or missing."""
     texts = (bytes(row[name]) if row and name in row else b"null" for row in rows)
     return pa.array([None if text == b"null" else text for text in texts], pa.binary())
+
+
+def _infer_nested(cells: pa.BinaryArray) -> pa.DataType | None:
+    """Return the type that all lists or all objects have; None where there is none."""
+    if not pc.all(pc.match_substring_regex(cells, r"^[\[{]")).as_py():
+        return None
+    try:
+        dtype = pa.infer_type(_VALUES.decode(b"[%b]" % b",".join(cells.drop_null().to_pylist())))
+        _, bad = _cast_nested(cells, dtype)
+    except (pa.ArrowException, ValueError, TypeError):  # also names that msgspec cannot read
+        return None
+    return None if bad.any() else dtype
+
+
+def _cast_nested(cells: pa.BinaryArray, dtype: pa.DataType) -> tuple[pa.Array, NDArray[np.bool_]]:
+    """Cast JSON text to lists and structs; what would lose a member does not fit."""
+    decoder = msgspec.json.Decoder(list[_json_type(dtype)])  # type: ignore[misc]
+
+    def decode(part: pa.BinaryArray) -> pa.Array:
+        values = decoder.decode(b"[%b]" % b",".join(part.fill_null(b"null").to_pylist()))
+        return pa.array(msgspec.to_builtins(values, builtin_types=(Decimal,)), dtype)
+
+    return try_cast(cells, decode)
+
+
+def _json_type(dtype: pa.DataType) -> Any:
+    """Return the Python type of values that become those of an Arrow type, or null."""
+    if layouts.is_list(dtype):
+        return list[_json_type(dtype.value_type)] | None  # type: ignore[misc]
+    if pt.is_struct(dtype):
+        names = {f"m{number}": own.name for number, own in enumerate(dtype)}
+        members = [(f"m{number}", _json_type(own.type), None) for number, own in enumerate(dtype)]
+        return (
+            msgspec.defstruct("Members", members, rename=names, forbid_unknown_fields=True) | None
+        )
+    kinds: tuple[tuple[Any, Any], ...] = (
+        (pt.is_integer, int), (pt.is_floating, int | float), (pt.is_decimal, Decimal),
+        (pt.is_boolean, bool), (layouts.is_text, str),
+    )  # fmt: skip
+    return next((kind for is_kind, kind in kinds if is_kind(dtype)), type(None)) | None

@@ -30,7 +30,7 @@ from .._encode.json_lines import FILE, FILE_ROW, LINE, LineSource
 from .._encode.layouts import DETAIL, INVALID, plain_type
 from .._encode.sources import StreamSource
 from ..errors import ColumnNotFound, ConfigError, DataError
-from ._cast import is_index, merge_schemas
+from ._cast import HOLDS, holds, merge_schemas
 from ._csv import CsvReader, Dialect
 from ._files import cast_partition, hide_password, public_cause
 from ._formats import ArrowReader, JsonColumnsReader, LinesReader, ParquetReader, Reader
@@ -90,7 +90,7 @@ class FileTable:
                 f"do. Publish them apart."
             )
         self.schema = self._merge()
-        self.index = [own.name for own in self.schema if is_index(own)]
+        self.index = [own.name for own in self.schema if holds(own) == b"index"]
         for reader in self._readers:
             self._check_types(reader)
         self.notes = [
@@ -100,7 +100,8 @@ class FileTable:
         if where is not None:
             beside = [own for own in self.schema if not (self.is_lines and own.name == LINE)]
             if all(reader.is_text and reader.num_rows == 0 for reader in self._readers):
-                beside = [own.with_type(pa.null()) for own in beside]  # no cell shows a type
+                # No cell shows a type.
+                beside = [own if own.name in types else own.with_type(pa.null()) for own in beside]
             self.where = Where(where, pa.schema(beside), others=self.is_lines)
         counts = [reader.num_rows for reader in self._readers]
         # None: not known before the last row is read.
@@ -129,6 +130,10 @@ class FileTable:
             own += [pa.field(name, pa.string()) for name in folders]
             schemas.append((reader.file.name, pa.schema(own)))
         schema = merge_schemas(schemas, self._types)
+        if not self.is_lines and LINE in schema.names and holds(schema.field(LINE)) is None:
+            line = schema.field(LINE)  # which, alone in failed rows, would be taken for JSON
+            line = line.with_metadata({**(line.metadata or {}), HOLDS: b"cells"})
+            schema = schema.set(schema.get_field_index(LINE), line)
         for name, dtype in self._types.items():
             if name not in schema.names:
                 if not any(isinstance(reader, JsonColumnsReader) for reader in self._readers):
@@ -307,14 +312,19 @@ class FileTable:
         return column
 
     def _find_rows(self, piece: Piece, columns: Mapping[str, pa.Array]) -> pa.BooleanArray:
-        """Find the rows to keep; also those with an invalid cell that the condition reads."""
+        """Find the rows to keep; an invalid row stays if the condition cannot be decided."""
         where: Any = self.where
-        tested, unsure = where.test_members(columns[LINE]) if where.tests else ({}, [])
-        for row, cells in piece.invalid.items():
-            if not where.columns.isdisjoint(cells) or LINE in cells:
-                unsure.append(row)
-        mask = where.evaluate({**columns, **tested}).fill_null(False)  # noqa: FBT003 - Arrow's signature
-        return pc.or_(mask, pa.array(np.isin(np.arange(len(mask)), unsure)))
+        tested, unread = where.test_members(columns[LINE]) if where.tests else ({}, [])
+        # An invalid cell is null to the condition, which its value may not be.
+        unread += [
+            row
+            for row, cells in piece.invalid.items()
+            if LINE in cells or any(map(where.columns.get, cells))
+        ]
+        rows = np.arange(len(piece.rows))
+        mask = where.evaluate({**columns, **tested})
+        mask = pc.coalesce(mask, pa.array(np.isin(rows, list(piece.invalid))))
+        return pc.or_(mask, pa.array(np.isin(rows, unread)))
 
 
 def _open(file: InputFile, make: Callable[[InputFile], Reader]) -> Reader:

@@ -74,7 +74,7 @@ class Where:
             raise ConfigError(f"where={text!r}: expected a condition as text, or None for all.")
         self._text, self._known, self._others = text, schema, others
         self._read: dict[str, pa.DataType] = {}
-        self.columns: set[str] = set()  # names in it, members of lines among them
+        self.columns: dict[str, bool] = {}  # names in it, also of members: is one asked to be null
         self.tests: dict[str, tuple[str, _Test]] = {}
         """Tests of members, by the column of truth values that each of them has."""
         self.expression = self._build(self._parse())  # true for the rows to keep
@@ -138,7 +138,7 @@ class Where:
         if sign in (ast.IsNot, ast.NotIn):
             return ~self._compare(left, ast.Is if sign is ast.IsNot else ast.In, right)
         name = self._name(_token(left))
-        self.columns.add(name)
+        self.columns[name] = self.columns.get(name) or sign is ast.Is
         listed = right.elts if sign is ast.In and isinstance(right, ast.Tuple) else [right]
         tokens = list(map(_token, listed))
         if not tokens or (sign is ast.Is and tokens != ["null"]):
