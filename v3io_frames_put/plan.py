@@ -158,6 +158,10 @@ class RecordsPlan:
     preview: tuple[PlannedRecord, ...]
     advice: tuple[str, ...]
 
+    def seconds_at(self, rows_per_second: float) -> float:
+        """Return how long an upload takes at a rate; a run's receipt has its rate."""
+        return (self.rows - self.rejected_rows) / rows_per_second
+
     @property
     def requests_text(self) -> str:
         """The number of requests, with a word on whether it is exact."""
@@ -320,7 +324,7 @@ class _Survey:
         self.by_reason: Counter[str] = Counter()
         self._first_rejected: list[tuple[int, str, str]] = []
         self._sizes: list[NDArray[Any]] = [np.zeros(0, np.int64)]  # of the payloads
-        self.keys_at_once: list[int] = []  # that each window holds
+        self.parallel: list[float] = []  # share of the requests that a window's keys can fill
         self._options = options
         self._accumulator = Accumulator(options.lanes)
         self._largest_body = self._largest_window = 0
@@ -364,7 +368,8 @@ class _Survey:
             entries = replace(entries, destination=np.zeros_like(entries.destination))
         self._accumulator.add(entries)
         keys = np.unique(entries.destination)
-        self.keys_at_once.append(len(keys))
+        most = min(self._options.first_in_flight, len(entries))
+        self.parallel.append(min(len(keys), most) / most)
         # Two queues are enough to compete. With one lane, only that of free records is another.
         self._queues.update((keys if self._options.lanes > 1 else keys != 0)[:2].tolist())
 
@@ -501,11 +506,12 @@ def _levels_in_arrow(schema: Any) -> list[str]:
 
 
 def _advise_on_columns(data: Any, columns: Sequence[Column], options: RowOptions) -> Iterator[str]:
-    """Look at whole numbers in float columns, which JSON shows in a way that surprises."""
+    """Look at float columns that JSON would show in a way that surprises."""
     if options.format != "json":
         return
-    whole = {}
+    whole, infinities = {}, {}
     for name, values in _float_columns(data, {column.name for column in columns}):
+        infinities[name] = int(np.isinf(values).sum())
         known = values[~np.isnan(values)]
         is_whole = np.isfinite(known).all() and np.array_equal(known, np.trunc(known))
         if is_whole and 0 < len(known) < len(values):
@@ -520,6 +526,9 @@ def _advise_on_columns(data: Any, columns: Sequence[Column], options: RowOptions
             f"Spark reads that as null in an integer field. Send integers with "
             f"`df.astype({chosen})`" + (f", and {more:,} more." if more else ".")
         )
+    if options.encoding.infinity == "null" and any(infinities.values()):
+        counted = ", ".join(f"{count:,} in {name!r}" for name, count in infinities.items() if count)
+        yield f"Infinities become null, as missing values are: {counted}."
 
 
 def _advise_on_packs(survey: _Survey, rows: int, options: RowOptions) -> Iterator[str]:
@@ -581,11 +590,11 @@ def _advise_on_order(survey: _Survey, free: int, options: DeliveryOptions) -> It
     most = options.first_in_flight
     if options.order == "none" or survey.num_requests <= most or free > len(survey.sizes) / 2:
         return
-    at_once = np.mean(survey.keys_at_once)
+    at_once = np.mean(survey.parallel) * most
     if at_once < most / 2:
         yield (
-            f"In this order of the rows, about {at_once:.0f} of {most} requests can be under "
-            f"way at once: rows of one key or shard that are close together wait for each "
+            f"In this order of the rows, about {max(1, at_once):.0f} of {most} requests can be "
+            f"under way at once: rows of one key or shard that are close together wait for each "
             f"other. Shuffle the keys (`df.sort_values` of a time column), choose a key with more "
             f'values, or give `order="none"`.'
         )

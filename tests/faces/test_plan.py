@@ -15,7 +15,7 @@ import pytest
 
 import v3io_frames_put
 from tests.internals import plan_rows
-from v3io_frames_put import ColumnNotFound, ConfigError, Limits, plan_records
+from v3io_frames_put import ColumnNotFound, ConfigError, Encoding, Limits, plan_records
 from v3io_frames_put.plan import Keys
 
 STREAM = "projects/house/readings"
@@ -276,6 +276,23 @@ def test_rows_that_leave_one_lane_are_told(keys, options, is_told):
     data = pd.DataFrame({"key": keys})
     plan = plan_records(data, STREAM, partition_key="key", **options)
     assert any("can be under way at once" in line for line in plan.advice) == is_told
+
+
+def test_large_rows_of_keys_of_their_own_do_not_wait():
+    data = pd.DataFrame({"key": [f"k{n}" for n in range(60)], "x": "y" * 400_000})
+    advice = plan_records(data, STREAM, partition_key="key").advice
+    assert not any("can be under way at once" in line for line in advice)
+
+
+def test_infinities_that_become_null_are_told():
+    data = pd.DataFrame({"a": [1.5, np.inf, -np.inf]})
+    plan = plan_records(data, STREAM, encoding=Encoding(infinity="null"))
+    assert plan.rejected_rows == 0
+    assert "2 in 'a'" in plan.advice[0]
+
+
+def test_the_time_is_told_at_a_rate():
+    assert plan_records(pd.DataFrame({"a": range(100)}), STREAM).seconds_at(50) == 2.0
 
 
 def test_null_keys_and_skew_are_told():
