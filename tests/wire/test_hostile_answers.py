@@ -108,10 +108,10 @@ def test_a_put_answer_is_believed_whole_or_not_at_all(body, count):
     except UnbelievableAnswerError:
         return
     assert len(answer.stored) == count
-    assert answer.stored.sum() + len(answer.errors.codes) == count
+    assert answer.stored.sum() + len(answer.errors) == count
     assert (answer.shard_id[answer.stored] >= 0).all()
     assert (answer.sequence_number[answer.stored] >= 0).all()
-    assert all(type(name) is str for name in answer.errors.names)
+    assert all(type(name) is str for _, _, name in answer.errors)
 
 
 @given(page=PAGE)
