@@ -415,7 +415,9 @@ def test_uuids_and_bool8_beside_floats_keep_their_text_in_lists_and_maps(kind):
         pa.array(pd.period_range("2026", periods=1, freq="D").array),
         pa.ListArray.from_arrays([0, 1], pa.RunEndEncodedArray.from_arrays([1], ["x"])),
         # Arrow gives 14336.0 for 0.5 where it joins these.
-        pa.ListArray.from_arrays([0, 1], pa.array([np.float16(0.5)]).dictionary_encode()),
+        pa.ListArray.from_arrays(
+            [0, 1], pa.DictionaryArray.from_arrays([0], pa.array([np.float16(0.5)]))
+        ),
     ],
     ids=lambda values: str(values.type)[:20],
 )
