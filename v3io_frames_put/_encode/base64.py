@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
@@ -12,6 +13,7 @@ from pybase64 import b64encode
 from .layouts import make_plain, to_numpy
 
 _EQUAL_SIGN: Final = ord("=")
+_LONG: Final = 8_192  # bytes of a value from where on a call for each costs less than copies
 _ZEROS: Final = pa.array([b"", b"\0", b"\0\0"], pa.binary())
 
 
@@ -37,6 +39,8 @@ def join_base64(before: str, column: pa.Array, *after: pa.StringArray | str) -> 
     if pa.types.is_fixed_size_binary(column.type):
         column = column.cast(pa.large_binary())
     column = make_plain(column).cast(pa.binary())  # any layout to offsets of 32 bits
+    if not column.null_count and column.nbytes > _LONG * len(column):
+        return _join_long(before, column, *after)
     validity = None
     if column.null_count:
         validity = column.is_valid().buffers()[1]  # from bit 0 on, also of a slice
@@ -59,6 +63,22 @@ def join_base64(before: str, column: pa.Array, *after: pa.StringArray | str) -> 
         characters[stops[padding > 0] - 1] = _EQUAL_SIGN
         characters[stops[padding == 2] - 2] = _EQUAL_SIGN  # noqa: PLR2004
     return text
+
+
+def _join_long(before: str, column: pa.BinaryArray, *after: pa.StringArray | str) -> pa.StringArray:
+    """Write the same where values are long: one by one, into memory of Arrow's.
+
+    What Python allocates for as many bytes goes back to the system each time.
+    """
+    rests = pc.binary_join_element_wise(pa.repeat("", len(column)), *after, "")
+    data, offsets = memoryview(column.buffers()[2]), value_offsets(column).tolist()
+    sink, ends = pa.BufferOutputStream(), [0]
+    for (start, stop), rest in zip(pairwise(offsets), rests.to_pylist(), strict=True):
+        for piece in (before.encode(), b64encode(data[start:stop]), rest.encode()):
+            sink.write(piece)
+        ends.append(sink.tell())
+    buffers = [None, pa.py_buffer(np.array(ends, np.int32)), sink.getvalue()]
+    return pa.Array.from_buffers(pa.string(), len(column), buffers)
 
 
 def value_offsets(column: pa.BinaryArray | pa.StringArray) -> np.ndarray:
