@@ -6,6 +6,7 @@ a plan cannot disagree with it. Nobody can know when answers come: here each com
 
 from __future__ import annotations
 
+import numbers
 from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
@@ -30,7 +31,7 @@ from ._wire.paths import parse_stream_path
 from ._wire.tags import RUN_BYTES
 from .client import pick_client
 from .config import DeliveryOptions, Limits, RowOptions, take_options
-from .errors import UnsupportedType
+from .errors import ConfigError, UnsupportedType
 from .summary import draw_reasons, group_reasons
 
 if TYPE_CHECKING:
@@ -160,6 +161,10 @@ class RecordsPlan:
 
     def seconds_at(self, rows_per_second: float) -> float:
         """Return how long an upload takes at a rate; a run's receipt has its rate."""
+        if not isinstance(rows_per_second, numbers.Real) or not rows_per_second > 0:
+            raise ConfigError(
+                f"rows_per_second={rows_per_second!r}; expected a number, more than 0."
+            )
         return (self.rows - self.rejected_rows) / rows_per_second
 
     @property

@@ -26,6 +26,7 @@ _SHOWN_LABELS: Final = 4
 _SHOWN_SHARDS: Final = 16  # as text
 _DRAWN_SHARDS: Final = 256
 _OPEN_SHARDS: Final = 64  # more would be a page of their own
+_UNEVEN: Final = 2  # times the mean: such a shard limits its readers
 _ROWS_ENOUGH: Final = 10  # a shard: fewer spread unevenly by chance
 _NEEDED: Final = (*ANSWER_COLUMNS, "maybe_duplicate")
 _ERRORS: Final = ("status", "error_message", "error_code", "column", "rows", "detail", "labels")
@@ -378,13 +379,22 @@ def _why_heading(summary: Summary) -> str:
 
 
 def _describe_balance(shards: pd.DataFrame) -> str:
-    """Describe how rows are spread over shards."""
-    if shards.empty:
+    """Describe how evenly rows are spread over shards."""
+    rows = shards["rows"]
+    if rows.empty:
         return ""
-    least, most = int(shards["rows"].min()), int(shards["rows"].max())
+    least, most, mean = int(rows.min()), int(rows.max()), float(rows.mean())
+    parts = [plural(len(rows), "shard")]
+    if len(rows) == 1:
+        return f"{parts[0]}, {plural(most, 'row')}"
     least_of_them = f"{least:,} to " if least < most else ""
-    each = " each" * (len(shards) > 1)
-    return f"{plural(len(shards), 'shard')}, {least_of_them}{plural(most, 'row')}{each}"
+    parts.append(f"{least_of_them}{plural(most, 'row')} each")
+    if most > _UNEVEN * mean:
+        if rows.sum() >= len(rows) * _ROWS_ENOUGH:
+            parts.append(f"{most / rows.sum():.0%} of the rows are in shard {rows.idxmax()}")
+    elif least * _UNEVEN >= mean:
+        parts.append("evenly spread")
+    return ", ".join(parts)
 
 
 # -- as text -------------------------------------------------------------------------------

@@ -180,6 +180,12 @@ def test_batches_of_one_record_that_wait_take_at_most_200_bytes_each():
     assert max(waiting_bytes, looked_up_bytes) <= 200 * 4_000
 
 
+def prior_outcomes(status):
+    """What an earlier process left of rows, of which it had stored none."""
+    page = np.full(PAGE_ROWS, BLANK)
+    return PriorOutcomes(status, lambda _: page, texts=Texts(), final=["stored"], doubts=True)
+
+
 def prior_in_doubt(earlier, *, may_miss_requests=False):
     """Rows that an earlier process left, of which no tag is found."""
     return PriorInDoubt(
@@ -194,9 +200,7 @@ def prior_in_doubt(earlier, *, may_miss_requests=False):
 
 def test_a_row_in_doubt_since_an_earlier_process_costs_at_most_200_bytes():
     rows = 200_000
-    page = np.full(PAGE_ROWS, BLANK)
-    status = np.full(rows, STATUSES.index("unknown"), np.int8)
-    earlier = PriorOutcomes(status, lambda _: page, texts=Texts(), final=["stored"], doubts=True)
+    earlier = prior_outcomes(np.full(rows, STATUSES.index("unknown"), np.int8))
     past = prior_in_doubt(earlier)
     tracemalloc.start()
     found = make_positions(number_tags(np.arange(rows), None), 3, np.arange(rows))
@@ -499,13 +503,7 @@ def test_a_run_that_ends_before_its_look_up_knows_nothing_of_rows_that_may_be_st
     may_miss_requests,
 ):
     unknown = STATUSES.index("unknown")
-    earlier = PriorOutcomes(
-        np.array([unknown, OPEN], np.int8),
-        lambda _: np.full(PAGE_ROWS, BLANK),
-        texts=Texts(),
-        final=["stored"],
-        doubts=True,
-    )
+    earlier = prior_outcomes(np.array([unknown, OPEN], np.int8))
     prior = prior_in_doubt(earlier, may_miss_requests=may_miss_requests)
     Reconciler(PLACE, RUN_ID, Retry(), prior_in_doubt=prior).clear()
     status = earlier.recall(0, 2)["status"].tolist()
@@ -514,13 +512,7 @@ def test_a_run_that_ends_before_its_look_up_knows_nothing_of_rows_that_may_be_st
 
 def test_a_run_that_ends_after_its_look_up_keeps_what_that_has_proven():
     unknown, talk = STATUSES.index("unknown"), Talk()
-    earlier = PriorOutcomes(
-        np.array([unknown, OPEN], np.int8),
-        lambda _: np.full(PAGE_ROWS, BLANK),
-        texts=Texts(),
-        final=["stored"],
-        doubts=True,
-    )
+    earlier = prior_outcomes(np.array([unknown, OPEN], np.int8))
     prior = prior_in_doubt(earlier, may_miss_requests=True)
     reconciler = Reconciler(PLACE, RUN_ID, Retry(settle_seconds=0), prior_in_doubt=prior)
     drive(reconciler, talk)
@@ -536,13 +528,7 @@ def test_what_an_earlier_process_left_in_doubt_is_looked_up_before_anything_is_s
     talk = Talk()
     [records] = plan_rows(rows_frame(3)).records()
     entries = encode_records(records, RUN_ID).entries
-    earlier = PriorOutcomes(
-        np.full(2, STATUSES.index("unknown"), np.int8),
-        lambda _: np.full(PAGE_ROWS, BLANK),
-        texts=Texts(),
-        final=["stored"],
-        doubts=True,
-    )
+    earlier = prior_outcomes(np.full(2, STATUSES.index("unknown"), np.int8))
     prior = prior_in_doubt(earlier)
     talk.answer(put_records_request(PLACE, build_body(entries.slice(0, 1))))
     reconciler = Reconciler(PLACE, RUN_ID, Retry(settle_seconds=0), prior_in_doubt=prior)

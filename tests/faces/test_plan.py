@@ -293,6 +293,9 @@ def test_infinities_that_become_null_are_told():
 
 def test_the_time_is_told_at_a_rate():
     assert plan_records(pd.DataFrame({"a": range(100)}), STREAM).seconds_at(50) == 2.0
+    for rate in (0, float("nan"), "fast", None):
+        with pytest.raises(ConfigError, match="expected a number, more than 0"):
+            plan_records(pd.DataFrame({"a": range(100)}), STREAM).seconds_at(rate)
 
 
 def test_null_keys_and_skew_are_told():

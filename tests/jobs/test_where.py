@@ -354,9 +354,9 @@ def test_a_folder_that_does_not_fit_its_type_is_refused(tmp_path):
 
 
 def test_a_row_that_another_cell_excludes_is_left_out(tmp_path):
-    path = write_text(tmp_path / "a.csv", "n,m", "1,1", "x,1", "5,2")
-    found = read_rows(path, types={"n": "int64", "m": "int64"}, where="m = 2 and n > 3")
-    assert found.rows == [{"n": 5, "m": 2}]
+    path = write_text(tmp_path / "a.csv", "n,m,o", "1,1,1", "x,1,1", "5,2,1", ",2,x")
+    found = read_rows(path, types=dict.fromkeys("nmo", "int64"), where="m = 2 and n > 3")
+    assert found.rows == [{"n": 5, "m": 2, "o": 1}]
     assert not found.invalid
 
 

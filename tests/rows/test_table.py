@@ -341,6 +341,14 @@ def test_infinities_are_what_the_encoding_says(infinity, expected):
     assert encode(FLOATS.cast(pa.float16()), encoding=encoding) == expected
 
 
+def test_text_beside_infinities_is_kept_whatever_it_says():
+    values = pa.array([{"t": "float0:1.5", "x": float("inf")}, {"t": "float1:", "x": 2.5}])
+    assert encode(values, encoding=Encoding(infinity="string")) == [
+        '{"t":"float0:1.5","x":"Infinity"}',
+        '{"t":"float1:","x":2.5}',
+    ]
+
+
 def test_infinities_become_strings_inside_nested_values_too():
     values = pa.array(
         [{"x": [1e20, INF], "m": [("k", -INF)]}, None, {"x": None, "m": []}],

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from functools import cache
+from functools import cache, partial
 from io import SEEK_END, BytesIO
-from itertools import groupby
+from itertools import count, groupby
 from operator import attrgetter
-from secrets import token_hex
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import msgspec
 import numpy as np
@@ -43,7 +42,6 @@ _DECIMALS: Final = {  # by bits: the type, and the most digits and scale
     for bits, digits in ((32, 9), (64, 18), (128, 38), (256, 76))
     if hasattr(pa, f"decimal{bits}")
 }
-_MARK: Final = token_hex(16)  # of a float that is text on its way
 _INFINITY: Final = "an infinity; clean it, or choose Encoding(infinity='null' or 'string')"
 _PLAIN_DIGITS: Final = 6  # after the point: with more, older Arrow may write 1.E-7 for 1E-7
 _SAMPLE_ROWS: Final = 256  # looked at before all are
@@ -216,7 +214,7 @@ def _format_fraction(rest: np.ndarray, digits: int) -> pa.StringArray:
 
 
 # In order: the first match counts.
-_Conversions = Mapping[Callable[[pa.DataType], bool], Callable[[pa.Array], pa.Array]]
+_Conversions: TypeAlias = Mapping[Callable[[pa.DataType], bool], Callable[[pa.Array], pa.Array]]
 _CONVERSIONS: Final[_Conversions] = {
     pt.is_float16: widen_half_floats,
     layouts.is_bytes: encode_base64,
@@ -289,16 +287,19 @@ def find_flaws(array: pa.Array) -> Iterator[Flaw]:
 def write_infinities(array: pa.Array) -> pa.StringArray:
     """Write each value alone, the infinities in it as strings.
 
-    Floats become text, which begins with a mark that no one can guess where it is not an
-    infinity: ``["MARK1.5","Infinity"]``. Then the quotes around marked ones are taken away.
+    Floats become text, which begins with a mark where it is not an infinity, one that no value
+    holds: ``["MARK1.5","Infinity"]``. Then the quotes around marked ones are taken away.
     """
-    texts = write_cells(convert(array, {pt.is_floating: _mark_floats, **_CONVERSIONS}))
-    return pc.replace_substring_regex(texts, f'"{_MARK}([^"]*)"', r"\1")
+    texts = write_cells(convert(array))
+    marks = (f"float{number}:" for number in count())
+    mark = next(mark for mark in marks if not pc.any(pc.match_substring(texts, mark)).as_py())
+    marked = convert(array, {pt.is_floating: partial(_mark_floats, mark), **_CONVERSIONS})
+    return pc.replace_substring_regex(write_cells(marked), f'"{mark}([^"]*)"', r"\1")
 
 
-def _mark_floats(array: pa.Array) -> pa.StringArray:
+def _mark_floats(mark: str, array: pa.Array) -> pa.StringArray:
     wide = convert(array)
-    marked = pc.binary_join_element_wise(_MARK, write_cells(wide), "")
+    marked = pc.binary_join_element_wise(mark, write_cells(wide), "")
     infinities = pc.if_else(pc.greater(wide, 0), "Infinity", "-Infinity")
     return pc.if_else(pc.fill_null(pc.is_inf(wide), False), infinities, marked)  # noqa: FBT003 - Arrow's signature
 

@@ -50,7 +50,7 @@ class LineSource(StreamSource):
         self._beside = [self.open(schema.names.index(name)) for name in (FILE, FILE_ROW)]
 
     def describe(self, row: int) -> str:
-        """Say where a row stands that was read just now."""
+        """Name the file and line of a row that was read just now."""
         file, line = (place.read(row, row + 1, 1)[0].as_py() for place in self._beside)
         return f"{file}, line {line:,}"
 

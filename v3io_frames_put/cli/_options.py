@@ -93,7 +93,7 @@ class Types(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.
 
 
 def number_or_word(value: Any) -> int | str:
-    """Make a number of digits; which words may stand for one is checked later."""
+    """Read digits as a number; the options themselves check other words."""
     text = str(value)
     return int(text) if text.isdecimal() else text
 

@@ -493,7 +493,12 @@ def _infer_nested(cells: pa.BinaryArray) -> pa.DataType | None:
     try:
         dtype = pa.infer_type(_VALUES.decode(b"[%b]" % b",".join(cells.drop_null().to_pylist())))
         _, bad = _cast_nested(cells, dtype)
-    except (pa.ArrowException, ValueError, TypeError):  # also names that msgspec cannot read
+    except (
+        pa.ArrowException,
+        ValueError,
+        TypeError,
+        OverflowError,
+    ):  # also names that msgspec cannot read
         return None
     return None if bad.any() else dtype
 

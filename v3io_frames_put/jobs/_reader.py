@@ -315,15 +315,15 @@ class FileTable:
         """Find the rows to keep; an invalid row stays if the condition cannot be decided."""
         where: Any = self.where
         tested, unread = where.test_members(columns[LINE]) if where.tests else ({}, [])
-        # An invalid cell is null to the condition, which its value may not be.
-        unread += [
-            row
-            for row, cells in piece.invalid.items()
-            if LINE in cells or any(map(where.columns.get, cells))
-        ]
+        unsure = []  # an invalid cell is null to the condition, which its value may not be
+        for row, cells in piece.invalid.items():
+            if LINE in cells or any(map(where.columns.get, cells)):
+                unread.append(row)
+            elif not where.columns.keys().isdisjoint(cells):
+                unsure.append(row)
         rows = np.arange(len(piece.rows))
         mask = where.evaluate({**columns, **tested})
-        mask = pc.coalesce(mask, pa.array(np.isin(rows, list(piece.invalid))))
+        mask = pc.coalesce(mask, pa.array(np.isin(rows, unsure)))
         return pc.or_(mask, pa.array(np.isin(rows, unread)))
 
 
