@@ -176,6 +176,21 @@ class TestReader:
         local_platform.add_records(STREAM, [b"first", b"second"])
         assert [next(records)["data"] for _ in range(2)] == [b"first", b"second"]
 
+    @pytest.mark.parametrize("is_empty_meanwhile", [False, True])
+    def test_begins_anew_where_the_stream_was_made_anew(
+        self, local_platform, client, is_empty_meanwhile
+    ):
+        local_platform.create_stream(STREAM)
+        local_platform.add_records(STREAM, [b"old"] * 3)
+        records = read_on(client._admin(STREAM), [], "latest", follow=True)
+        assert next(records) is None
+        local_platform.platform.delete_stream(STREAM)
+        local_platform.create_stream(STREAM)
+        if is_empty_meanwhile:
+            assert next(records) is None
+        local_platform.add_records(STREAM, [b"one", b"two"])
+        assert [next(records)["data"] for _ in range(2)] == [b"one", b"two"]
+
     def test_ends_where_the_stream_ended_though_somebody_writes(self, local_platform, client):
         local_platform.create_stream(STREAM)
         local_platform.add_records(STREAM, [b"one", b"two"])

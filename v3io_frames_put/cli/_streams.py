@@ -158,7 +158,8 @@ def read_on(
 
     With ``follow`` go on with what comes later; None: there is nothing now. ``shards`` without
     any: every shard, and those that are added later. ``start`` is as for `Client.read_records`;
-    a shard that is written to only later is read from its first record.
+    a shard that is written to only later is read from its first record, and so is one that ends
+    before what was read of it: its stream was made anew.
     """
     from .._io.reader import EARLIEST, LATEST, StartPosition, find_ends, parse_start, read_shard
 
@@ -179,12 +180,17 @@ def read_on(
                 for record in batch.to_pylist():
                     is_end = False
                     yield {"shard_id": shard, **record}
-            positions[shard] = StartPosition("sequence", end + 1)
         if not follow:
             return
         if is_end:
             yield None
+        before = ends
         ends = find_ends(stream, shards or range(stream.describe().shards))
+        positions = {
+            shard: StartPosition("sequence", end + 1)
+            for shard, end in before.items()
+            if end <= ends.get(shard, 0)
+        }
 
 
 # -- verify -------------------------------------------------------------------------------
