@@ -113,6 +113,9 @@ def test_what_the_run_itself_lists_as_out_of_order_is_proven(platform):
     assert results.attrs["v3io"]["out_of_order"]["first"] == [0]
     proof = verify(platform, results)
     assert (proof.out_of_order, proof.listed_out_of_order, proof.is_proven) == (1, 1, True)
+    assert "partition key or shard (1 the run has listed): row 0." in repr(proof)
+    results.attrs["v3io"]["out_of_order"] = None  # as a resumed run has it
+    assert "partition key or shard: row 0." in repr(verify(platform, results))
 
 
 @pytest.mark.parametrize("rows_per_record", [1, 4])

@@ -49,7 +49,7 @@ class Verification:
         Rows of which nobody knows whether they were given a shard, and so an order: they
         have no partition key, and not all that have none were given a shard.
     listed_out_of_order : int
-        How many of these the run itself has listed.
+        How many of these the run itself has listed; of a resumed run, which does not know: 0.
     first_missing, first_out_of_order : tuple of int
         The first 100 of each.
     """
@@ -76,10 +76,11 @@ class Verification:
         if self.mistaken:
             lines.append(f"{self.mistaken:,} of those have another record in their place.")
         if self.out_of_order:
+            listed = self.listed_out_of_order  # of a resumed run it is not known
+            whose = f" ({listed:,} the run has listed)" if listed else ""
             lines.append(
-                f"{self.out_of_order:,} are after a later row of their partition key or shard "
-                f"({self.listed_out_of_order:,} the run has listed): "
-                f"{_name(self.first_out_of_order)}."
+                f"{self.out_of_order:,} are after a later row of their partition key or shard"
+                f"{whose}: {_name(self.first_out_of_order)}."
             )
         if self.uncompared:
             lines.append(
