@@ -380,6 +380,15 @@ class TestBars:
         assert "3.00/3.00" in drawn
         assert done.stdout.startswith(b"3 of 3 ")
 
+    def test_tries_of_a_verb_are_one_line(self, start, on_a_terminal, local_platform):
+        local_platform.faults = [faults.unavailable(function="DescribeStream", times=3)]
+        _, drawn = on_a_terminal("describe", STREAM)
+        first, *rewritten = drawn.splitlines()
+        assert first.startswith(f"Warning: describe stream {STREAM}: the platform answered 503")
+        assert [line.partition("Warning")[0] for line in rewritten] == ["\x1b[A\x1b[2K"] * 2
+        local_platform.faults = local_platform.faults
+        assert start("describe", STREAM).stderr.count(b"\n") == 1
+
     def test_publish_ends_with_the_bar_and_the_line_for_people(self, on_a_terminal, file):
         done, drawn = on_a_terminal("publish", file, STREAM)
         assert (done.returncode, done.stdout) == (0, b"")

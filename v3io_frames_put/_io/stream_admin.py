@@ -17,6 +17,7 @@ from .._wire import api, responses
 from .._wire.api import Answer, Attempt, Fault, Request
 from ..config import MAX_SHARDS, Retry, check_whole
 from ..errors import ConfigError, ProtocolError, RequestError, StreamNotFound
+from ..progress import someone_looks_on
 from . import request_errors
 
 if TYPE_CHECKING:
@@ -92,8 +93,12 @@ class RetryingRequests:
                 raise request_errors.unavailable(
                     attempt, doing=doing, where=self.where, seconds=seconds, tries=failures
                 )
-            why = request_errors.describe_last(attempt)
-            _log.warning("%s: %s; trying again in %.1f s", doing, why, pause)
+            if failures == 1 or someone_looks_on():  # where a line can be rewritten
+                _log.warning(
+                    "%s: %s; trying again in %.1f s",
+                    doing, request_errors.describe_last(attempt), pause,
+                    extra={"fields": {"tries": failures}},
+                )  # fmt: skip
             self._clock.sleep(pause)
 
     def close(self) -> None:

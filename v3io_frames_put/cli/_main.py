@@ -11,6 +11,7 @@ import errno
 import json
 import logging
 import re
+import shutil
 import signal
 import sys
 import traceback
@@ -205,7 +206,11 @@ class _ToStderr(logging.Handler):
             message = f"{level.capitalize()}: {message}"
         else:
             message = f"{_FORMATTER.formatTime(record)} {level} {message}"
-        return echo_error(escape(f"{message}\n{trace}" if trace else message))
+        text = escape(f"{message}\n{trace}" if trace else message)
+        if "tries" in fields and sys.stderr.isatty():  # each of them rewrites the one before
+            text = text[: shutil.get_terminal_size().columns]
+            text = text if fields["tries"] == 1 else f"\x1b[A\x1b[2K{text}"
+        return echo_error(text)
 
 
 @contextmanager
