@@ -12,6 +12,7 @@ from v3io_frames_put.errors import (
     NotAStream,
     PermissionDenied,
     PlatformUnavailable,
+    ProtocolError,
     RequestError,
     StreamNotFound,
 )
@@ -243,3 +244,11 @@ def test_a_client_that_another_thread_closes_asks_again(client, local_platform):
     client.close()
     thread.join(10)
     assert [one.shards for one in reported] == [1]
+
+
+def test_a_page_of_another_server_is_not_taken_for_a_new_stream(local_platform, client):
+    page = faults.Answer(status=200, body="<html>Log in</html>", function="*", times=None)
+    local_platform.faults = [page]
+    for ask in (client.create_stream, client.describe_stream):
+        with pytest.raises(ProtocolError, match=f"'{STREAM}' at {local_platform.endpoint}: .*JSON"):
+            ask(STREAM)

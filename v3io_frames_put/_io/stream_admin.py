@@ -156,7 +156,12 @@ class StreamAdmin:
     def describe(self) -> StreamDescription:
         """Return shard count and retention."""
         answer = self.expect(api.describe_stream_request(self.path), "describe stream")
-        return responses.parse_description(answer)
+        try:
+            return responses.parse_description(answer)
+        except ProtocolError as error:  # each verb asks this first: it is the one to say where
+            raise ProtocolError(
+                f"stream {str(self.path)!r} at {self.requests.where}: {error}"
+            ) from error
 
     def create(self, *, shards: int, retention_hours: int, exist_ok: bool) -> StreamDescription:
         """Create the stream; one that exists is left as it is."""
@@ -168,8 +173,10 @@ class StreamAdmin:
         # The answer to a second request would call this stream somebody else's.
         doing = f"create stream {self.path}"
         answer = self.requests.send(request, doing=doing, is_repeatable=exist_ok)
-        if answer.status in _SUCCESS:
+        if answer.status in _SUCCESS and not answer.body:
             return responses.StreamDescription(shards, retention_hours)
+        if answer.status in _SUCCESS:  # the web API has no words for it: is it one?
+            return self.describe()
         if classification.is_missing(answer):
             raise request_errors.container_not_found(self.path, answer)
         error = api.parse_error(answer)
