@@ -183,7 +183,7 @@ def test_a_page_is_described_by_its_status_and_title():
     page = Answer(502, {}, b"<html><head><title>502 Bad Gateway</title></head></html>")
     failure = describe_failure(page)
     assert (failure.message, failure.code) == ("HTTP 502", None)
-    assert failure.detail == "the platform answered 502: 502 Bad Gateway"
+    assert failure.detail == "the platform answered 502: Bad Gateway"
 
 
 def test_a_fault_is_described_as_no_answer():

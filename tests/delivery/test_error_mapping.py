@@ -78,12 +78,15 @@ def test_an_answer_without_a_number_has_none():
 
 def test_a_missing_stream_is_described_by_the_answer_if_there_is_one():
     missing = request_errors.stream_not_found(PLACE)
-    assert "nothing is there;" in str(missing)
+    assert "nothing is there at http://simulated;" in str(missing)
     assert missing.status is None
     error = request_errors.request_error(
         answer(404, "ResourceNotFoundException"), doing="put", stream=PLACE, where="http://p"
     )
-    assert "nothing is there (404 ResourceNotFoundException, ErrorCode -5);" in str(error)
+    assert (
+        "nothing is there at http://simulated (404 ResourceNotFoundException, ErrorCode -5);"
+        in str(error)
+    )
 
 
 def test_a_redirect_names_the_host_alone():

@@ -36,7 +36,7 @@ def parse(status, body):
         (
             502,
             b"<html><head><title>502 Bad\n Gateway</title></head><body>nginx</body></html>",
-            PlatformError(502, None, "HTTP 502", "502 Bad Gateway"),
+            PlatformError(502, None, "HTTP 502", "Bad Gateway"),
         ),
         (413, b"", PlatformError(413, None, "HTTP 413", "HTTP 413")),
         (500, b"<h1>Oops</h1> <p>it broke", PlatformError(500, None, "HTTP 500", "Oops it broke")),

@@ -60,8 +60,9 @@ def stream_not_found(
     """Return the error for a path where nothing is."""
     detail = f" ({_format_error(error)})" if error else ""
     text = (
-        f"stream {str(stream)!r}: nothing is there{detail}; expected an existing stream. Correct "
-        f"the path, or create it: client.create_stream({str(stream)!r}, shards=8)"
+        f"stream {str(stream)!r}: nothing is there at {stream.endpoint}{detail}; expected an "
+        f"existing stream. Correct the path, or create it: "
+        f"client.create_stream({str(stream)!r}, shards=8)"
     )
     return _make(errors.StreamNotFound, text, error)
 
@@ -70,8 +71,8 @@ def container_not_found(stream: StreamPath, answer: Answer) -> RequestError:
     """Return the error for a stream that cannot be created, for its container is not there."""
     error = parse_error(answer)
     text = (
-        f"create stream {str(stream)!r}: the container {stream.container!r} is not there "
-        f"({_format_error(error)}); expected an existing one, such as 'projects'. Correct the path."
+        f"create stream {str(stream)!r}: the container {stream.container!r} is not there at "
+        f"{stream.endpoint} ({_format_error(error)}); expected an existing one. Correct the path."
     )
     return _make(RequestError, text, error)
 

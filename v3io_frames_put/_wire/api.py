@@ -102,6 +102,7 @@ def parse_error(answer: Answer) -> PlatformError:
         return PlatformError(answer.status, number, canonical_name(text), text[:_MAX_TEXT])
     name = f"HTTP {answer.status}"
     words = "" if fields else _page_text(answer.body)  # a JSON answer may hold anything
+    words = words.removeprefix(f"{answer.status} ")  # as titles begin
     return PlatformError(answer.status, number, name, words or name)
 
 
