@@ -6,10 +6,14 @@ The page is static HTML that reads the same live, saved, on GitHub and in docs.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from . import _html
 from ._html import plural
@@ -18,7 +22,7 @@ from .errors import ConfigError
 from .results import ANSWER_COLUMNS, ATTRS_KEY
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
 _SHOWN_REASONS: Final = 10
 _WARNED_REASONS: Final = 3  # in one paragraph
@@ -29,8 +33,8 @@ _OPEN_SHARDS: Final = 64  # more would be a page of their own
 _UNEVEN: Final = 2  # times the mean: such a shard limits its readers
 _ROWS_ENOUGH: Final = 10  # a shard: fewer spread unevenly by chance
 _NEEDED: Final = (*ANSWER_COLUMNS, "maybe_duplicate")
-_ERRORS: Final = ("status", "error_message", "error_code", "column", "rows", "detail", "labels")
-_COLUMN: Final = r"^column '([^']*)'"  # the first words of a detail about one column
+REASON: Final = ["status", "error_message", "error_code", "column"]
+_COLUMN: Final = r"^column '(?P<name>[^']*)'"  # the first words of a detail about one column
 _RESUME: Final = "`put_records(data, stream, ..., resume=results)`"
 _TO_DO: Final = {  # with what goes on, see `Summary.notices`
     "Stopped": "{go_on} sends them.",
@@ -89,9 +93,7 @@ class Summary:
 
     def unstored_message(self) -> str:
         """Return one paragraph: how many rows are not stored, and the most frequent reasons."""
-        by_name = self.errors.groupby("error_message", dropna=False, sort=False)
-        reasons = by_name.agg({"rows": "sum", "detail": "first"})
-        return describe_unstored(self.counts, [*reasons.itertuples(name=None)])
+        return describe_unstored(self.counts, list_reasons(self.errors))
 
     def notices(self, go_on: str = _RESUME) -> list[str]:
         """Return what must not be missed; ``go_on`` is what sends the rows that are left."""
@@ -213,53 +215,63 @@ def summarize(results: Any) -> Summary:
             f"{', '.join(sorted(missing))}."
         )
     frame = _to_pandas(results)
-    counts = frame["status"].value_counts()
-    receipt = frame.attrs.get(ATTRS_KEY, {})
+    return count_results(frame, frame.attrs.get(ATTRS_KEY, {}))
+
+
+def count_results(
+    results: pd.DataFrame,
+    receipt: Mapping[str, Any],
+    label: Callable[[Any], str | None] = str,
+) -> Summary:
+    """Count results; ``label`` names a row by its index, and None leaves it out."""
+    counts = results["status"].value_counts()
+    stored = results.loc[results["status"] == "stored", ["shard_id", "sequence_number"]]
+    # Index levels may be named as columns are, and then no column can be named.
+    numbers = stored.reset_index(drop=True).groupby("shard_id")["sequence_number"]
+    shards: Any = numbers.agg(rows="size", first="min", last="max")
     return Summary(
         counts={status: int(counts.get(status, 0)) for status in STATUSES},
-        shards=_count_shards(frame, receipt),
-        errors=group_reasons(frame),
-        maybe_duplicates=int(frame["maybe_duplicate"].sum()),
+        shards=_add_empty_shards(shards, receipt),
+        errors=group_reasons(results, label),
+        maybe_duplicates=int(results["maybe_duplicate"].sum()),
         receipt=receipt,
     )
 
 
-def summarize_receipt(
-    receipt: Mapping[str, Any],
-    reasons: Sequence[Mapping[str, Any]],
-    counts: Mapping[str, int] | None = None,
-    shards: Mapping[int, Mapping[str, int]] | None = None,
-) -> Summary:
-    """Make a summary from a receipt, without the rows.
-
-    Each reason has ``status``, ``error_message``, ``error_code``, ``rows`` and one ``detail``;
-    each shard with rows has ``rows``, ``first`` and ``last``. Counts are the receipt's if None.
-    """
-    errors = pd.DataFrame([dict(reason) for reason in reasons], columns=list(_ERRORS))
-    columns = errors["detail"].astype("string").str.extract(_COLUMN, expand=False)
-    by_shard = pd.DataFrame(dict(shards or {}), index=["rows", "first", "last"], dtype="Int64").T
+def add_summaries(parts: Sequence[Summary], receipt: Mapping[str, Any]) -> Summary:
+    """Add up the summaries of parts that follow each other."""
+    shards: Any = pd.concat([part.shards for part in parts]).groupby("shard_id")
+    shards = shards.agg({"rows": "sum", "first": "min", "last": "max"})
+    errors = [part.errors for part in parts if len(part.errors)] or [parts[0].errors]
     return Summary(
-        counts=receipt["counts"] if counts is None else counts,
-        shards=_add_empty_shards(by_shard, receipt),
-        errors=errors.assign(column=columns, labels=pd.Series([()] * len(errors), dtype=object)),
-        maybe_duplicates=receipt.get("maybe_duplicates", 0),
+        counts={status: sum(part.counts[status] for part in parts) for status in STATUSES},
+        shards=_add_empty_shards(shards, receipt),
+        errors=add_reasons(pd.concat(errors), REASON),
+        maybe_duplicates=sum(part.maybe_duplicates for part in parts),
         receipt=receipt,
     )
 
 
 def describe_unstored(
     counts: Mapping[str, int],
-    reasons: Sequence[tuple[Any, int, Any]],
+    reasons: Iterable[Mapping[str, Any]],
     where: str = 'See them: results[results.status != "stored"].',
 ) -> str:
-    """Write in one paragraph how many rows are not stored, why, and where they are."""
+    """Write in one paragraph how many rows are not stored, why, and where they are.
+
+    Each reason has ``error_message``, ``rows`` and one ``detail``, or None.
+    """
+    of_name: Counter[Any] = Counter()
+    details: dict[Any, Any] = {}
+    for reason in reasons:
+        of_name[reason["error_message"]] += reason["rows"]
+        details.setdefault(reason["error_message"], reason["detail"])
+    why = "; ".join(
+        f"{count:,} x {name}" + (f": {str(details[name]).rstrip('.')}" if details[name] else "")
+        for name, count in of_name.most_common(_WARNED_REASONS)
+    )
     rows = sum(counts.values())
     counted = ", ".join(f"{counts[s]:,} {s}" for s in STATUSES[1:] if counts[s])
-    frequent = sorted(reasons, key=lambda reason: -reason[1])[:_WARNED_REASONS]
-    why = "; ".join(
-        f"{count:,} x {name}" + ("" if pd.isna(detail) else f": {str(detail).rstrip('.')}")
-        for name, count, detail in frequent
-    )
     verb = "is" if rows == 1 else "are"
     return (
         f"{rows - counts['stored']:,} of {plural(rows, 'row')} {verb} not stored ({counted}). "
@@ -278,15 +290,6 @@ def _to_pandas(results: Any) -> pd.DataFrame:
     return frame.astype({"shard_id": "Int32", "sequence_number": "Int64", "error_code": "Int64"})
 
 
-def _count_shards(results: pd.DataFrame, receipt: Mapping[str, Any]) -> pd.DataFrame:
-    columns = ["shard_id", "sequence_number"]
-    stored = results.loc[results["status"] == "stored", columns]
-    # Index levels may be named as columns are, and then no column can be named.
-    numbers = stored.reset_index(drop=True).groupby("shard_id")["sequence_number"]
-    counted: Any = numbers.agg(rows="size", first="min", last="max")
-    return _add_empty_shards(counted, receipt)
-
-
 def _add_empty_shards(counted: pd.DataFrame, receipt: Mapping[str, Any]) -> pd.DataFrame:
     """Add the shards that got nothing, as far as they are known; none if no shard got any."""
     known = [receipt.get("shards") or 0, *(int(shard) + 1 for shard in receipt.get("starts", ()))]
@@ -296,23 +299,39 @@ def _add_empty_shards(counted: pd.DataFrame, receipt: Mapping[str, Any]) -> pd.D
     return counted.assign(rows=rows)
 
 
-def group_reasons(results: pd.DataFrame) -> pd.DataFrame:
+def group_reasons(results: pd.DataFrame, label: Callable[[Any], str | None] = str) -> pd.DataFrame:
     """Group rows that are not stored by their reason and column, the most frequent first."""
     columns = ["status", "error_code", "error_message", "error_detail"]
     others = results.loc[results["status"] != "stored", columns]
     codes, details = pd.factorize(others["error_detail"])  # few, as a rule: rows share them
-    named = pd.Series(details, dtype="string").str.extract(_COLUMN, expand=False)
+    named = pc.struct_field(pc.extract_regex(pa.array(details, pa.string()), _COLUMN), "name")
     labels = others.index.to_flat_index()
     others = others.reset_index(drop=True)  # its levels may be named as columns are
-    others = others.assign(column=named.reindex(codes).to_numpy(), label=labels)
-    by = ["status", "error_message", "error_code", "column"]
-    grouped = others.groupby(by, dropna=False, observed=True, sort=False)
+    others = others.assign(column=named.to_pandas().reindex(codes).to_numpy(), label=labels)
+    grouped = others.groupby(REASON, dropna=False, observed=True, sort=False)
     counted: pd.DataFrame = grouped.agg(
         rows=("error_detail", "size"),
         detail=("error_detail", "first"),
-        labels=("label", lambda of_group: tuple(map(str, of_group.head(_SHOWN_LABELS)))),
+        labels=("label", lambda few: tuple(filter(None, map(label, few.head(_SHOWN_LABELS))))),
     ).reset_index()
     return counted.sort_values(by="rows", ascending=False, kind="stable", ignore_index=True)
+
+
+def add_reasons(errors: pd.DataFrame, by: list[str]) -> pd.DataFrame:
+    """Add up reasons that are the same by some of their columns."""
+    grouped = errors.groupby(by, dropna=False, observed=True, sort=False)
+    added = grouped.agg(
+        rows=("rows", "sum"),
+        detail=("detail", "first"),
+        labels=("labels", lambda several: tuple(chain(*several))[:_SHOWN_LABELS]),
+    )
+    added = added.reset_index()
+    return added.sort_values(by="rows", ascending=False, kind="stable", ignore_index=True)
+
+
+def list_reasons(errors: pd.DataFrame) -> list[dict[Any, Any]]:
+    """Return reasons in plain JSON types."""
+    return errors.astype(object).where(errors.notna(), None).to_dict("records")
 
 
 def _advise(receipt: Mapping[str, Any], go_on: str) -> dict[str, str]:

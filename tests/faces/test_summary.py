@@ -274,6 +274,7 @@ def test_the_results_of_a_job_show_themselves_as_a_run_does(local_platform, tmp_
         with pytest.warns(v3io_frames_put.UnstoredRowsWarning):
             results = jobs.publish(path, STREAM, client=client, failed=failed, on_error="return")
     assert repr(results).startswith("2 of 3 rows stored (1 rejected)\n")
+    assert f"rows {path}:2\n" in repr(results)
     assert repr(results).endswith(f"Files read: 1\nFailed rows: {failed}")
     assert "Why 1 row is not stored" in results._repr_html_()
     assert ">celsius</code>" in results._repr_html_()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import signal
 import subprocess
 import sys
@@ -11,6 +12,8 @@ from types import SimpleNamespace
 
 import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.internals import (
     NOT_GIVEN,
@@ -23,6 +26,7 @@ from tests.internals import (
     open_parquet,
 )
 from tests.jobs.conftest import read_table, write_parquet
+from v3io_frames_put import summarize
 
 RECEIPT = Receipt(
     run_id="00" * 8, stream="s", endpoint="e", delivery="exactly_once", counts={"stored": 1},
@@ -62,24 +66,35 @@ def test_rows_that_came_late_are_stored_and_counted(tmp_path):
     batches = [outcomes(status, PAGE_ROWS) for status in ("stored", "unknown")]
     copies = [Copy(5, 0, 9), Copy(5, 0, 10)]
     sink = finish(path, *batches, late=[Copy(PAGE_ROWS + 1, 3, 77)], duplicates=copies)
-    assert sink.counted["counts"]["unknown"] == PAGE_ROWS - 1
-    assert sink.counted["shards"][3] == {"rows": 1, "first": 77, "last": 77}
-    assert [reason["rows"] for reason in sink.counted["reasons"]] == [PAGE_ROWS - 1]
+    assert sink.summary.counts["unknown"] == PAGE_ROWS - 1
+    assert sink.summary.shards.loc[3].tolist() == [1, 77, 77]
+    assert sink.summary.errors["rows"].tolist() == [PAGE_ROWS - 1]
     results = read_table(path)
     late = results.loc[PAGE_ROWS + 1]
     assert (late.status, late.shard_id, late.sequence_number) == ("stored", 3, 77)
     assert results.error_message.isna().sum() == 1
     assert results.index[results.maybe_duplicate].tolist() == [5]
-    assert sink.maybe_duplicates == 1
+    assert sink.summary.maybe_duplicates == 1
     assert results.attrs["v3io"]["run_id"] == "00" * 8
     assert list(results.status.cat.categories) == list(STATUSES)
     assert list(tmp_path.iterdir()) == [path]
 
 
+@given(st.lists(st.tuples(st.sampled_from(STATUSES), st.integers(1, 5)), max_size=6))
+def test_pages_are_counted_as_the_whole(tmp_path_factory, pages):
+    path = tmp_path_factory.mktemp("pages") / "r.parquet"
+    counted = finish(path, *itertools.starmap(outcomes, pages)).summary
+    whole = summarize(read_table(path))
+    assert counted.counts == whole.counts
+    assert counted.shards.to_dict() == whole.shards.to_dict()
+    columns = ["status", "error_message", "rows"]
+    assert counted.errors[columns].to_dict() == whole.errors[columns].to_dict()
+
+
 def test_rows_that_the_last_scan_lost_are_unknown(tmp_path):
     path = tmp_path / "r.parquet"
     sink = finish(path, outcomes("unsent", 3), late=[Copy(1, NOT_GIVEN, NOT_GIVEN)])
-    assert sink.counted["counts"] == {"stored": 0, "rejected": 0, "unsent": 2, "unknown": 1}
+    assert sink.summary.counts == {"stored": 0, "rejected": 0, "unsent": 2, "unknown": 1}
     lost = read_table(path).loc[1]
     assert (lost.status, lost.error_message) == ("unknown", "NoAnswer")
     assert "records are missing" in lost.error_detail
@@ -93,7 +108,7 @@ def test_results_that_cannot_be_put_in_their_place_are_counted_all_the_same(tmp_
     sink = finish(path, outcomes("unknown", 3), late=late)
     stored = len(late)
     counts = {"stored": stored, "rejected": 0, "unsent": 0, "unknown": 3 - stored}
-    assert sink.counted["counts"] == counts
+    assert sink.summary.counts == counts
     assert isinstance(sink.failure, OSError)
     assert list(tmp_path.iterdir()) == [path]
 
@@ -111,7 +126,7 @@ def test_a_full_disk_while_the_run_goes_on(tmp_path, monkeypatch, reads_on):
         assert not sink.take(outcomes("stored", 2))
         sink.finish(report)
     assert "No space left" in str(sink.failure)
-    assert sink.counted["counts"] == RECEIPT.counts
+    assert sink.summary.counts == RECEIPT.counts
     assert list(tmp_path.iterdir()) == []
 
 
@@ -127,7 +142,7 @@ def test_rows_that_were_never_read_are_unsent(tmp_path):
     results = read_table(path)
     assert set(results.status) == {"unsent"}
     assert list(results.status.cat.categories) == list(STATUSES)
-    assert len(results) == sink.num_rows == sink.counted["counts"]["unsent"] == PAGE_ROWS + 2
+    assert len(results) == sink.num_rows == sink.summary.counts["unsent"] == PAGE_ROWS + 2
     assert results.file.isna().all()
 
 

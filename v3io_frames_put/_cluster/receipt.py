@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
+import pandas as pd
 
 from .. import errors
 from .._io.reader import EARLIEST, StartPosition, find_ends, read_shard
@@ -17,13 +17,12 @@ from .._wire.responses import NOWHERE
 from .._wire.tags import RUN_BYTES, parse_tag
 from ..errors import PartialFailure, UnstoredRowsWarning
 from ..results import count_and_first
-from ..summary import summarize_receipt
+from ..summary import REASON, add_reasons, describe_unstored, list_reasons
 from .run import MAX_REASONS, ClusterRun, remote_stream
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    import pandas as pd
     from numpy.typing import NDArray
 
 
@@ -78,7 +77,6 @@ def _tags(run: ClusterRun) -> Iterator[tuple[int, int, Any]]:
 
 _STARTS_KEPT: Final = 512  # in a receipt of at most 20 kB
 _SUMMED: Final = ("requests", "retried", "bytes", "resumed_rows", "maybe_duplicates")
-_REASON: Final = ("status", "error_message", "error_code")
 
 
 def merge_receipts(
@@ -120,16 +118,11 @@ def merge_receipts(
 
 
 def _merge_reasons(tasks: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    rows: Counter[tuple[Any, ...]] = Counter()
-    detail: dict[tuple[Any, ...], Any] = {}
-    for reason in (reason for task in tasks for reason in task["reasons"]):
-        key = tuple(reason[name] for name in _REASON)
-        rows[key] += reason["rows"]
-        detail.setdefault(key, reason["detail"])
-    return [
-        {**dict(zip(_REASON, key, strict=True)), "rows": count, "detail": detail[key]}
-        for key, count in rows.most_common(MAX_REASONS)
-    ]
+    reasons = pd.DataFrame([reason for task in tasks for reason in task["reasons"]])
+    if reasons.empty:
+        return []
+    merged = add_reasons(reasons.astype({"error_code": "Int64"}), REASON[:3])
+    return list_reasons(merged.head(MAX_REASONS).drop(columns="labels"))
 
 
 def _merge_places(tasks: Sequence[Mapping[str, Any]], name: str) -> dict[str, Any]:
@@ -152,7 +145,7 @@ def report_unstored(receipt: Mapping[str, Any], results: Any, *, on_error: str) 
         raise with_results(kind(receipt["error"]["message"]), results)
     if receipt["counts"]["stored"] == sum(receipt["counts"].values()):
         return
-    message = summarize_receipt(receipt, receipt["reasons"]).unstored_message()
+    message = describe_unstored(receipt["counts"], receipt["reasons"])
     if on_error == "raise":
         raise with_results(PartialFailure(message), results)
     warnings.warn(message, UnstoredRowsWarning, stacklevel=callers_level())

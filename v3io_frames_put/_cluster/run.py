@@ -33,7 +33,7 @@ from ..errors import ConfigError, PutRecordsError
 from ..put import put_records, run_to_results
 from ..results import ATTRS_KEY, collect_results, count_and_first
 from ..resume import read_prior_run
-from ..summary import summarize
+from ..summary import list_reasons, summarize
 
 if TYPE_CHECKING:
     import threading
@@ -275,7 +275,7 @@ def send_partition(
         **receipt_of(results),
         "partition": partition,
         "run_again": run_again,
-        "reasons": _reasons(results),
+        "reasons": list_reasons(summarize(results).errors.head(MAX_REASONS)),
         "maybe_duplicates": int(results["maybe_duplicate"].sum()),
         "error": error,
     }
@@ -319,10 +319,3 @@ def receipt_of(results: pd.DataFrame) -> dict[str, Any]:
     """Return the receipt that results carry."""
     receipt: dict[str, Any] = results.attrs[ATTRS_KEY]
     return receipt
-
-
-def _reasons(results: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return why rows are not stored, in plain JSON types."""
-    errors = summarize(results).errors.head(MAX_REASONS)
-    plain = errors.astype(object).where(errors.notna(), None)
-    return [dict(zip(plain.columns, row, strict=True)) for row in plain.itertuples(index=False)]

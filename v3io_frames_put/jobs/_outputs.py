@@ -16,13 +16,11 @@ import tempfile
 from bisect import bisect_left
 from collections import deque
 from contextlib import contextmanager, suppress
-from dataclasses import asdict
-from itertools import chain
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from uuid import uuid4
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -44,6 +42,7 @@ from .._producer.values import (
 )
 from ..errors import ConfigError, DataError
 from ..results import ATTRS_KEY, Receipt, amend_results, collect_results
+from ..summary import Summary, add_summaries, count_results
 from ._files import InputFile, kind_of
 from ._reader import INTERNAL_FIELDS, FileTable
 
@@ -145,6 +144,7 @@ _PLACE: Final = pa.schema(zip(("file", "file_row"), _FOUND.types, strict=True))
 # A dictionary of numbers that never come twice takes as much memory again as the page.
 _REPEATED: Final = ["status", "shard_id", "error_code", "error_message", "error_detail", "file"]
 _ASCENDING: Final = ("sequence_number", "file_row")
+_PARTS: Final = 256  # pages that are counted before their counts are added up
 _IN_MEMORY_BYTES: Final = 4 << 20  # about 700,000 outcomes
 
 
@@ -162,9 +162,8 @@ class Sink:
         results: Path | None = None,
         failed: Path | None = None,
     ) -> None:
-        self.counted: dict[str, Any] = {}  # counts, reasons and shards, as `JobResults` has them
-        self.maybe_duplicates = 0  # rows that may be stored twice
-        self.failing: list[str] = []  # the files with rows that are not stored
+        self.summary: Summary | None = None  # of the whole run, once it has ended
+        self.failing: set[str] = set()  # the files with rows that are not stored
         self.results: Path | None = None  # once they are written
         self.failure: OSError | None = None  # why they are not
         self.num_rows = 0  # that have an outcome
@@ -212,8 +211,10 @@ class Sink:
 
     def finish(self, report: RunReport) -> None:
         """Count the outcomes, and write the results."""
+        receipt = asdict(report.receipt)
         # All that is known on a full disk.
-        self.counted = {"counts": report.receipt.counts, "reasons": []}
+        nothing = self._count(self._schema.empty_table())
+        self.summary = replace(nothing, counts=receipt["counts"], receipt=receipt)
         self._copies = report.late, report.duplicates
         deque(self.skim, maxlen=0)  # to the end of the last file
         num_rows = max(self._table.num_rows or 0, self._table.rows_read)
@@ -222,8 +223,13 @@ class Sink:
         try:
             if self.failure is None:
                 self._writer.close()
-                pages = chain([self._schema.empty_table()], self.rows())
-                self.counted, self.maybe_duplicates, self.failing = count_outcomes(pages)
+                parts = [nothing]
+                for page in self.rows():
+                    parts.append(self._count(page))
+                    if len(parts) == _PARTS:
+                        parts = [add_summaries(parts, {})]
+                self.summary = add_summaries(parts, receipt)
+                receipt["maybe_duplicates"] = self.summary.maybe_duplicates
                 if self._asked is not None:
                     self._write_results(self._asked, report.receipt)
         except OSError as error:
@@ -236,6 +242,19 @@ class Sink:
         for batch in pa.ipc.open_stream(pa.PythonFile(self._file, "r"), options=options):
             yield self._amend(batch, first_row)
             first_row += batch.num_rows
+
+    def _count(self, page: pa.Table) -> Summary:
+        """Count outcomes; a row is named by its file and its place there."""
+        outcomes = page.select(self._columns.names).to_batches()
+        results = collect_results(outcomes, index=None, packed=self._packed)
+        file, row = page["file"], page["file_row"]
+        left = file.filter(pa.array(results["status"] != "stored"))
+        self.failing.update(left.unique().drop_null().to_pylist())
+        return count_results(
+            results,
+            {},
+            label=lambda place: file[place].is_valid and f"{file[place]}:{row[place]}",
+        )
 
     def never_read(self, num_rows: int) -> pa.RecordBatch:
         """Return the outcomes of rows that were never read."""
@@ -280,67 +299,6 @@ def _of_rows(copies: Sequence[Copy], first_row: int, stop: int) -> list[Copy]:
     """Return the copies of some rows, which are counted from the first of them."""
     begin, end = (bisect_left(copies, row, key=lambda copy: copy.row) for row in (first_row, stop))
     return [copy._replace(row=copy.row - first_row) for copy in copies[begin:end]]
-
-
-# -- counts -------------------------------------------------------------------------------------
-
-_REASON: Final = ["status", "error_message", "error_code"]
-_WITH_NULLS: Final = pc.ScalarAggregateOptions(skip_nulls=False)
-_FOLDED: Final[list[Any]] = [
-    ("rows", "sum"),
-    ("maybe_duplicate", "sum"),
-    ("first", "min"),
-    ("last", "max"),
-    ("detail", "first", _WITH_NULLS),
-    ("file", "first", _WITH_NULLS),
-    ("file_row", "first", _WITH_NULLS),
-]
-
-
-def count_outcomes(pages: Iterable[pa.Table]) -> tuple[dict[str, Any], int, list[str]]:
-    """Count the results of a job, of at least one page.
-
-    Returns ``counts``, ``reasons`` and ``shards`` as for ``summarize_receipt``, the rows that
-    may be stored twice, and the names of the files with rows that are not stored.
-    """
-    parts = []
-    for page in pages:
-        numbers = page["sequence_number"]
-        rows = {
-            **{name: page[name] for name in ("error_message", "error_code", "shard_id")},
-            "status": page["status"].cast(pa.string()),
-            "rows": np.ones(len(page), np.int64),
-            "maybe_duplicate": page["maybe_duplicate"].cast(pa.int64()),
-            "first": numbers,
-            "last": numbers,
-            "detail": page["error_detail"],
-            "file": page["file"].cast(pa.string()),
-            "file_row": page["file_row"],
-        }
-        parts.append(_fold(pa.table(rows), [*_REASON, "shard_id", "file"]))
-    groups = pa.concat_tables(parts)
-    is_stored = pc.equal(groups["status"], "stored")
-    stored, others = groups.filter(is_stored), groups.filter(pc.invert(is_stored))
-    by_status = _fold(groups, ["status"]).to_pylist()
-    by_shard = _fold(stored.sort_by("shard_id"), ["shard_id"]).to_pylist()
-    by_reason = _fold(others, _REASON).select([*_REASON, "rows", "detail", "file", "file_row"])
-    counted = {
-        "counts": dict.fromkeys(STATUSES, 0) | {one["status"]: one["rows"] for one in by_status},
-        "reasons": sorted(by_reason.to_pylist(), key=lambda one: -one["rows"]),
-        "shards": {
-            one["shard_id"]: {name: one[name] for name in ("rows", "first", "last")}
-            for one in by_shard
-        },
-    }
-    maybe_duplicates = sum(one["maybe_duplicate"] for one in by_status)
-    return counted, maybe_duplicates, others["file"].unique().drop_null().to_pylist()
-
-
-def _fold(rows: pa.Table, keys: list[str]) -> pa.Table:
-    """Add up what has the same keys; the other columns are those of the first."""
-    folded = [one for one in _FOLDED if one[0] not in keys]
-    grouped = rows.group_by(keys, use_threads=False).aggregate(folded)
-    return grouped.rename_columns([*keys, *(name for name, *_ in folded)])
 
 
 # -- failed rows --------------------------------------------------------------------------------

@@ -22,7 +22,7 @@ from ..progress import (
     progress_words,
     someone_looks_on,
 )
-from ..summary import Summary, describe_unstored, summarize_receipt
+from ..summary import REASON, Summary, add_reasons, describe_unstored, list_reasons
 from ._cast import read_types
 from ._csv import Dialect
 from ._outputs import Sink, write_failed_rows
@@ -126,7 +126,7 @@ class JobResults(Summary):
         As in `Summary`; if not ``complete``, ``counts`` may lack rows that were never read.
     reasons : list of dict
         Why rows are not stored, the most frequent first: ``status``, ``error_message``,
-        ``error_code``, ``rows``, and of the first of them ``detail``, ``file``, ``file_row``.
+        ``error_code``, ``rows``, and of one of them ``detail``, ``file`` and ``file_row``.
     files : int
         Number of input files.
     complete : bool
@@ -140,18 +140,24 @@ class JobResults(Summary):
         Rows in ``failed``.
     """
 
-    reasons: Sequence[Mapping[str, Any]]
     files: int
     complete: bool
     results: Path | None = None
     failed: Path | None = None
     failed_rows: int | None = None
 
+    @property
+    def reasons(self) -> list[dict[str, Any]]:
+        reasons = list_reasons(add_reasons(self.errors, REASON[:3]))
+        for reason in reasons:
+            file, _, row = "".join(reason.pop("labels")[:1]).rpartition(":")
+            reason |= {"file": file or None, "file_row": int(row) if row else None}
+        return reasons
+
     def unstored_message(self) -> str:
         """Say in one paragraph how many rows are not stored, and why."""
         where = f"{self.failed_rows:,} to send are in {self.failed}." if self.failed else ""
-        reasons = [(one["error_message"], one["rows"], one["detail"]) for one in self.reasons]
-        return describe_unstored(self.counts, reasons, where=where)
+        return describe_unstored(self.counts, self.reasons, where=where)
 
     def __repr__(self) -> str:
         lines = [Summary.__repr__(self), "", f"Files read: {self.files:,}"]
@@ -165,7 +171,7 @@ class JobResults(Summary):
             **{name: value for name, value in self.receipt.items() if name != "counts"},
             "rows": self.rows,
             "counts": dict(self.counts),
-            "reasons": [dict(reason) for reason in self.reasons[:20]],
+            "reasons": self.reasons[:20],
             "files": self.files,
             "complete": self.complete,
             "results": None if self.results is None else str(self.results),
@@ -202,11 +208,9 @@ def run_job(
             report.stop_by_user()
         except (OSError, DataError) as error:
             trouble = error
-    receipt = {**asdict(report.receipt), "maybe_duplicates": sink.maybe_duplicates}
-    summary = summarize_receipt(receipt, **sink.counted)
+    summary = sink.summary
     outcome = JobResults(
         **{own.name: getattr(summary, own.name) for own in fields(Summary)},
-        reasons=sink.counted["reasons"],
         files=len(table.files),
         complete=table.is_read and report.stop is None,
         results=sink.results,
