@@ -187,6 +187,30 @@ def test_results_that_cannot_be_of_a_run_are_refused(platform, delivery, change)
     assert len(platform.requests) == seen
 
 
+@pytest.mark.parametrize("delivery", ["at_least_once", "exactly_once"])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"run_id": None},
+        {"run_id": "zz"},
+        {"starts": {"x": 1}},
+        {"starts": {"99999": 1}},
+        {"starts": {"0": "y"}},
+        {"starts": None},
+        {"duplicates": None},
+        {"duplicates": {}},
+        {"duplicates": {"first": [[1]]}},
+    ],
+)
+def test_a_receipt_that_was_changed_is_refused(platform, delivery, change):
+    results = put(platform, delivery=delivery)
+    results.attrs["v3io"] |= change
+    seen = len(platform.requests)
+    with pytest.raises(ConfigError, match="resume: the receipt in attrs was changed"):
+        put(platform, delivery=delivery, resume=results)
+    assert len(platform.requests) == seen
+
+
 def test_packs_of_data_that_is_read_once_cannot_be_looked_up_and_are_refused(platform):
     options = {"delivery": "exactly_once", "rows_per_record": 3}
     before = put(platform, **options)

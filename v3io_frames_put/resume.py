@@ -118,20 +118,25 @@ def read_prior_run(plan: RunPlan, results: pd.DataFrame) -> PriorRun:
     receipt = _check_results(results, plan)
     packed = [RECORD_ROW.name] if plan.is_packed else []
     results = restore_types(results, [*SCHEMA.names, *packed])
+    try:
+        run_id, starts = receipt["run_id"], receipt.get("starts", {})
+        bytes.fromhex(run_id)
+        low_watermark = read_starts(starts)
+        duplicates = [Copy(*place) for place in receipt["duplicates"]["first"]]
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise ConfigError(
+            f"resume: the receipt in attrs was changed ({type(error).__name__}: {error}). {_AGAIN}"
+        ) from error
     outcomes, in_doubt = read_prior_outcomes(results, delivery, plan.page_rows), None
     if delivery == "exactly_once":
-        starts: dict[str, int] = receipt.get("starts", {})
         # So many requests carried a row, and one of them may have got no answer.
         least = _LEAST_ATTEMPTS[results["status"].cat.codes]
         in_doubt = PriorInDoubt(
             outcomes,
             find_tagged_rows(plan.replan),
-            low_watermark=read_starts(starts),
+            low_watermark=low_watermark,
             starts=starts,
             may_miss_requests=False,
             needs_last_scan=bool((results["attempts"] >= least).any()),
         )
-    duplicates = [Copy(*place) for place in receipt["duplicates"]["first"]]
-    return PriorRun(
-        outcomes=outcomes, run_id=receipt["run_id"], in_doubt=in_doubt, duplicates=duplicates
-    )
+    return PriorRun(outcomes=outcomes, run_id=run_id, in_doubt=in_doubt, duplicates=duplicates)
