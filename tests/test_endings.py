@@ -365,6 +365,20 @@ def test_ctrl_c_while_results_are_put_together_leaves_them(platform, monkeypatch
     assert error.results.status.tolist() == ["stored"] * 6
 
 
+def test_ctrl_c_while_the_journal_is_closed_leaves_the_results(platform, tmp_path):
+    def press(_frame, event, called):
+        if event == "c_call" and called.__qualname__ == "Connection.close":
+            signal.raise_signal(signal.SIGINT)
+
+    sys.setprofile(press)
+    try:
+        with pytest.raises(KeyboardInterrupt) as raised:
+            put(platform, journal=tmp_path / "run.v3io")
+    finally:
+        sys.setprofile(None)
+    assert raised.value.results.status.tolist() == ["stored"] * 6
+
+
 def test_ctrl_c_while_a_missing_stream_is_looked_at_leaves_the_results(platform, monkeypatch):
     def diagnose(*_):
         signal.raise_signal(signal.SIGINT)

@@ -170,20 +170,22 @@ def put_records(  # noqa: PLR0913  # the one public verb
     )
     if is_resumable:
         check_resumable(plan)
-    with open_journal(journal) as log:
-        prior = None
-        if log is not None:
-            prior = log.resume(plan)
-        elif resume is not None:
-            prior = read_prior_run(plan, resume)
-        results, report = run_to_results(Run(plan, prior=prior, run_log=log))
+    results = None
     try:
+        with open_journal(journal) as log:
+            prior = None
+            if log is not None:
+                prior = log.resume(plan)
+            elif resume is not None:
+                prior = read_prior_run(plan, resume)
+            results, report = run_to_results(Run(plan, prior=prior, run_log=log))
         raise_if_ended_early(plan, report)
         if someone_looks_on():
             _note_shards(results, client, stream)
         _report_unstored(results, on_error)
     except BaseException as error:
-        error.results = results  # type: ignore[attr-defined]  # ours have it, others get it
+        if results is not None:
+            error.results = results  # type: ignore[attr-defined]  # ours have it, others get it
         raise
     return results
 
