@@ -8,6 +8,7 @@ from v3io_frames_put._cluster.run import begin_run, make_run, send_partition
 from v3io_frames_put._encode import plan as _plan
 from v3io_frames_put._encode import sources
 from v3io_frames_put._encode.base64 import encode_base64, join_base64
+from v3io_frames_put._encode.casts import cast_cells
 from v3io_frames_put._encode.decode import decode_records
 from v3io_frames_put._encode.json_encoder import RowWriter, write_cells
 from v3io_frames_put._encode.json_lines import FILE, FILE_ROW

@@ -14,10 +14,10 @@ from pyarrow import parquet as pq
 
 from tests.internals import DETAIL, FILE_ROW, INVALID
 from v3io_frames_put import jobs
-from v3io_frames_put.jobs._cast import read_types
 from v3io_frames_put.jobs._csv import Dialect
 from v3io_frames_put.jobs._files import BYTE_ORDER_MARK, find_files
 from v3io_frames_put.jobs._reader import INTERNAL_FIELDS, FileTable
+from v3io_frames_put.jobs._types import read_types
 
 STREAM = "projects/house/readings"
 

@@ -5,30 +5,26 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from inspect import GEN_CLOSED, getgeneratorstate, isgenerator
 from itertools import chain, count
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakSet
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.types as pt
 
 from ..errors import ConfigError, DataError, UnsupportedType
-from .layouts import (
-    UNSUPPORTED,
-    cast_leaves,
-    contains,
-    is_bytes,
-    is_text,
-    is_unsupported,
-)
-from .objects import Unencodable, build_array, infer_type
+from .casts import cast_cells, try_cast, without_nan
+from .layouts import UNSUPPORTED, contains, is_unsupported, to_numpy
+from .objects import build_array, infer_type
 from .sources import FrameSource, Reader, Source, StreamSource, TableSource, find_text_type
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 _SHOWN: Final = 60  # characters of a cell in a message
 _HELP: Final = {  # by the beginning of a type's full name: the call that helps
@@ -305,7 +301,7 @@ class ChunkSource(Source):
                 raise UnsupportedType(column=name, dtype=values.type, advice=UNSUPPORTED)
             return values
         cells, bad = _fit(values, dtype)
-        for row in bad:
+        for row in np.flatnonzero(bad).tolist():
             reason = (
                 f"column {name!r}: {_show(values[row])} is not a value of {dtype}, its type in the "
                 f"first table. Correct it."
@@ -322,83 +318,20 @@ def _show(cell: Any) -> str:
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 
-def _fit(values: pa.Array | np.ndarray, dtype: pa.DataType) -> tuple[pa.Array, Sequence[int]]:
-    """Bring cells to a type, null where they do not fit, and return the places of those.
+def _fit(values: pa.Array | np.ndarray, dtype: pa.DataType) -> tuple[pa.Array, NDArray[np.bool_]]:
+    """Bring cells to a type: null where one does not fit, and a mask of those."""
 
-    Cells that have no common type, or cannot be cast together, are halved down to those at
-    fault.
-    """
+    def build(cells: np.ndarray) -> pa.Array:
+        built = build_array(cells, infer_type(cells))
+        built.validate(full=True)  # text that UTF-8 lacks
+        cast, bad = cast_cells(built, dtype, is_strict=True)
+        if bad.any():
+            raise pa.ArrowInvalid(f"not all are {dtype}")
+        return cast
+
+    if isinstance(values, np.ndarray):
+        return try_cast(values, build)
     try:
-        if isinstance(values, pa.Array):
-            is_empty = values.null_count == len(values)
-            return pa.nulls(len(values), dtype) if is_empty else _cast(values, dtype), []
-        cells = build_array(values, infer_type(values))
-        cells.validate(full=True)  # text that UTF-8 lacks
-        return _cast(cells, dtype), []
-    except pa.ArrowNotImplementedError:  # values of one type are never values of another
-        if isinstance(values, pa.Array):
-            bad = pc.indices_nonzero(_without_nan(values).is_valid())
-            return pa.nulls(len(values), dtype), bad.to_pylist()
-    except (Unencodable, RecursionError, pa.ArrowException, TypeError, ValueError, OverflowError):
-        pass
-    if len(values) == 1:
-        return pa.nulls(1, dtype), [0]
-    middle = len(values) // 2
-    head, bad = _fit(values[:middle], dtype)
-    tail, more = _fit(values[middle:], dtype)
-    return pa.concat_arrays([head, tail]), [*bad, *(middle + row for row in more)]
-
-
-def _cast(cells: pa.Array, dtype: pa.DataType) -> pa.Array:
-    """Cast a plain array; raise where that would change a value.
-
-    Structs need the same fields, in any order; what lists of any layout hold is cast alike.
-    """
-    return cast_leaves(cells, dtype, _cast_leaf, may_lack=False)
-
-
-def _cast_leaf(cells: pa.Array, dtype: pa.DataType) -> pa.Array:
-    own = cells.type
-    if pt.is_null(own):
-        return pa.nulls(len(cells), dtype)
-    if not _may_cast(own, dtype):
-        raise pa.ArrowNotImplementedError(f"{own} to {dtype}")
-    if pt.is_floating(own) and not pt.is_floating(dtype):
-        cells = _without_nan(cells)
-    # By text: decimals to the nearest float, whole numbers to decimals narrower than all of them.
-    from_decimal = pt.is_decimal(own) and pt.is_floating(dtype)
-    is_by_text = from_decimal or (pt.is_integer(own) and pt.is_decimal(dtype))
-    cast = (cells.cast(pa.string()) if is_by_text else cells).cast(dtype)
-    # Arrow's safe cast rounds floats and decimals, and reads 0x1F and 00501 as numbers.
-    is_free_text = is_text(own) and not pt.is_integer(dtype)
-    if not is_free_text and not _without_nan(cast.cast(own)).equals(_without_nan(cells)):
-        raise pa.ArrowInvalid(f"a value that {dtype} cannot hold exactly")
-    return cast
-
-
-def _without_nan(cells: pa.Array) -> pa.Array:
-    """Make NaN null."""
-    if not pt.is_floating(cells.type):
-        return cells
-    return pc.if_else(pc.is_nan(cells), pa.scalar(None, cells.type), cells)
-
-
-def _may_cast(own: pa.DataType, dtype: pa.DataType) -> bool:
-    """Whether a safe cast can keep the value: Arrow would also make 2 true, or a time of 3.
-
-    Text may be read as anything but bytes; a number is not text, since it may have been a code with
-    zeros before it.
-    """
-    if is_text(own):
-        return not pt.is_nested(dtype) and not is_bytes(dtype)
-    if pt.is_timestamp(own) and pt.is_timestamp(dtype):
-        return (own.tz is None) == (dtype.tz is None)
-    is_alike = any(is_kind(own) and is_kind(dtype) for is_kind in _CAST_KINDS)
-    return is_alike or (own.id == dtype.id and not pt.is_nested(own))
-
-
-def _is_number(dtype: pa.DataType) -> bool:
-    return bool(pt.is_integer(dtype) or pt.is_floating(dtype) or pt.is_decimal(dtype))
-
-
-_CAST_KINDS: Final = (_is_number, is_bytes, pt.is_date, pt.is_time)
+        return cast_cells(values, dtype, is_strict=True)
+    except pa.ArrowNotImplementedError:
+        return pa.nulls(len(values), dtype), to_numpy(without_nan(values).is_valid())

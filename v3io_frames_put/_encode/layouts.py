@@ -217,42 +217,6 @@ def rebuild(array: pa.Array, others: Iterable[pa.Array]) -> pa.Array:
     return rebuild_list(array, below[0])
 
 
-def cast_leaves(
-    array: pa.Array,
-    dtype: pa.DataType,
-    cast: Callable[[pa.Array, pa.DataType], pa.Array],
-    *,
-    may_lack: bool,
-) -> pa.Array:
-    """Cast a plain array by a function for what is not nested; structs by the names of fields.
-
-    ``may_lack``: a struct without a field has null there. A field that ``dtype`` lacks, or that
-    is there twice, raises ArrowNotImplementedError.
-    """
-    if array.type == dtype:
-        return array
-    below = children(array)
-    if pt.is_struct(array.type) and pt.is_struct(dtype):
-        own = dict(zip((field.name for field in array.type), below, strict=True))
-        wanted = {field.name for field in dtype}
-        if len(own) < len(below) or own.keys() - wanted or (not may_lack and wanted - own.keys()):
-            raise pa.ArrowNotImplementedError(f"{array.type} to {dtype}")
-        fields = [
-            cast_leaves(own[field.name], field.type, cast, may_lack=may_lack)
-            if field.name in own
-            else pa.nulls(len(array), field.type)
-            for field in dtype
-        ]
-        return pa.StructArray.from_arrays(fields, fields=list(dtype), mask=array.is_null())
-    if pt.is_map(array.type) and pt.is_map(dtype):
-        inner = pa.struct([("key", dtype.key_type), ("value", dtype.item_type)])
-    elif is_list(array.type) and is_list(dtype):
-        inner = dtype.value_type
-    else:
-        return cast(array, dtype)
-    return rebuild(array, [cast_leaves(below[0], inner, cast, may_lack=may_lack)]).cast(dtype)
-
-
 def list_values(array: pa.Array) -> pa.Array:
     """Flatten lists of any layout; Arrow cannot build every type's empty array itself."""
     if not pc.sum(pc.list_value_length(array)).as_py():

@@ -18,9 +18,9 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import csv as arrow_csv
 
+from .._encode.casts import cast_text, try_cast
 from .._encode.layouts import is_bytes
 from ..errors import ConfigError, DataError
-from ._cast import cast_text, try_cast
 from ._files import BYTE_ORDER_MARK, Block, InputFile
 from ._formats import Piece, Reader, reject_line, show_bytes
 

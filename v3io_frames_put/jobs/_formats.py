@@ -18,12 +18,13 @@ import pyarrow.types as pt
 from pyarrow import parquet as pq
 
 from .._encode import layouts
+from .._encode.casts import cast_cells, cast_text, try_cast
 from .._encode.columns import INTERNAL
 from .._encode.json_lines import LINE, MEMBERS, parse_lines
 from .._encode.sources import split_index
 from ..errors import DataError
-from ._cast import HOLDS, cast_cells, cast_text, holds, try_cast
 from ._files import MAX_LINE_BYTES
+from ._types import HOLDS, holds
 from ._where import Where
 
 if TYPE_CHECKING:

@@ -30,10 +30,10 @@ from .._encode.json_lines import FILE, FILE_ROW, LINE, LineSource
 from .._encode.layouts import DETAIL, INVALID, plain_type
 from .._encode.sources import StreamSource
 from ..errors import ColumnNotFound, ConfigError, DataError
-from ._cast import HOLDS, holds, merge_schemas
 from ._csv import CsvReader, Dialect
 from ._files import cast_partition, hide_password, public_cause
 from ._formats import ArrowReader, JsonColumnsReader, LinesReader, ParquetReader, Reader
+from ._types import HOLDS, holds, merge_schemas
 from ._where import Where
 
 if TYPE_CHECKING:

@@ -23,10 +23,10 @@ from ..progress import (
     someone_looks_on,
 )
 from ..summary import REASON, Summary, add_reasons, describe_unstored, list_reasons
-from ._cast import read_types
 from ._csv import Dialect
 from ._outputs import Sink, write_failed_rows
 from ._reader import FileTable
+from ._types import read_types
 from ._where import select_files
 
 if TYPE_CHECKING:

@@ -33,9 +33,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pt
 
+from .._encode.casts import cast_text
 from .._encode.json_lines import MEMBERS, decode_member, parse_lines
 from ..errors import ColumnNotFound, ConfigError
-from ._cast import cast_text
 from ._files import cast_partition
 
 if TYPE_CHECKING:
