@@ -206,14 +206,18 @@ def _put_partition(
     frame = folder.read_input(partition) if rows is None else rows
     check_index(frame, partition)
     run.plan_task(partition, frame)  # what it refuses has not begun
+    is_first = folder.begin(partition)
     results = send_partition(
         run,
         partition,
         frame,
-        is_first=folder.begin(partition),
+        is_first=is_first,
         earlier=earlier,
         cancel=StopFlag(folder),
     )
+    if is_first and earlier is None and folder.has_results(partition):
+        # Dask took this attempt for dead: another one ended, and has marked the rows of both.
+        return receipt_of(folder.read_results(partition))
     folder.write_results(partition, results)
     receipt = receipt_of(results)
     if receipt["error"] is not None:

@@ -307,6 +307,28 @@ def test_an_attempt_whose_results_were_lost_is_known_to_have_begun(
     assert set(np.flatnonzero(results.maybe_duplicate)) == twice
 
 
+def test_an_attempt_that_was_taken_for_dead_does_not_hide_what_the_next_one_sent(
+    dd, dask, put, clicks, objects, read_numbers, tmp_path
+):
+    """The second attempt begins, sends and ends while the first one encodes its rows."""
+
+    class Meanwhile(dict):
+        def items(self):
+            if attempts:
+                attempts.pop().compute()
+            return super().items()
+
+    frame = clicks(10)
+    frame["cell"] = [Meanwhile(), *[{}] * 9]
+    part = dask.delayed(lambda: frame, pure=False)()
+    delayed = put(dd.from_delayed([part], meta=frame.iloc[:0]), compute=False)
+    attempts = [delayed]
+    results = delayed.compute().compute()
+    assert set(read_numbers().values()) == {2}
+    assert results.maybe_duplicate.all()
+    assert read_receipt(tmp_path)["run_again"]["count"] == 1
+
+
 def test_a_worker_that_does_not_know_who_we_are_has_not_begun(dd, put, clicks, monkeypatch):
     with LocalPlatform(access_key="the-key") as platform, platform.client() as client:
         client.create_stream(STREAM)
