@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import logging
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -42,8 +43,11 @@ except ModuleNotFoundError as error:
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from os import PathLike
+    from typing import TypeAlias
 
     import pandas as pd
+
+    _Work: TypeAlias = Callable[[ClusterRun, int, pa.Table], pd.DataFrame]
 
 __all__ = ["put_records"]
 
@@ -115,7 +119,12 @@ def put_records(
         )
     run = make_run(stream, options)
     session = sdf.sparkSession
-    _refuse_speculation(session, run.delivery)
+    speculates = session.conf.get("spark.speculation", "false").lower() == "true"
+    if speculates and run.delivery != "at_least_once":
+        raise ConfigError(
+            f"delivery={run.delivery!r}: spark.speculation is on, so that two attempts of a task "
+            f"may send at the same time. Turn it off, or use delivery='at_least_once'."
+        )
     if not isinstance(index_col, (str, list, tuple)):
         raise ConfigError(f"index_col={index_col!r}: expected the name of a column, or a list.")
     named = [index_col] if isinstance(index_col, str) else list(index_col)
@@ -128,7 +137,7 @@ def put_records(
         run = run.share_among(_tasks_at_once(session, rows.rdd.getNumPartitions()))
         began = Clock().now()
         job = _SparkRun(run, folder, schema, named)
-        job.send(rows)
+        job.send(rows, partial(_send, is_alone=not speculates))
         receipt = job.conclude(began)
     finally:
         folder.delete("_input")
@@ -145,10 +154,10 @@ class _SparkRun:
     ) -> None:
         self._run, self._folder, self._schema, self._index_col = run, folder, schema, index_col
 
-    def send(self, rows: Any) -> None:
+    def send(self, rows: Any, work: _Work) -> None:
         """Run the tasks; where Spark gives them up, every row is unknown."""
         try:
-            self._write(rows, _send)
+            self._write(rows, work)
         except (Exception, KeyboardInterrupt) as cause:
             text = (
                 f"Spark gave the job up ({type(cause).__name__}: {_gist(cause)}). What its tasks "
@@ -161,7 +170,7 @@ class _SparkRun:
             text = f"{text}: error.results has every row as unknown, unless more is known of it."
             raise _ended_by(cause, text, self.read_results()) from cause
 
-    def _write(self, rows: Any, work: Callable[[ClusterRun, int, pa.Table], pd.DataFrame]) -> None:
+    def _write(self, rows: Any, work: _Work) -> None:
         run, index_col = self._run, self._index_col
 
         # What Spark shows of it is its name.
@@ -213,9 +222,9 @@ def _ended_by(cause: BaseException, text: str, results: Any = None) -> Any:
     return with_results(kind(text), results)
 
 
-def _send(run: ClusterRun, partition: int, rows: pa.Table) -> pd.DataFrame:
-    """Send the rows of a task."""
-    is_first = TaskContext.get().attemptNumber() == 0
+def _send(run: ClusterRun, partition: int, rows: pa.Table, *, is_alone: bool) -> pd.DataFrame:
+    """Send the rows of a task, of which no other attempt may be under way if it ``is_alone``."""
+    is_first = is_alone and TaskContext.get().attemptNumber() == 0
     results = send_partition(run, partition, rows, is_first=is_first)
     error = results.attrs[ATTRS_KEY]["error"]
     if error is not None and error["type"] == PlatformUnavailable.__name__:
@@ -262,16 +271,6 @@ def _results_schema(sdf: Any, index_col: list[str], *, packed: bool) -> Any:
         if name in results.names:
             raise ConfigError(f"index_col={name!r}: results have a column of that name. Rename it.")
     return spark_types.StructType([*(sdf.schema[name] for name in index_col), *results.fields])
-
-
-def _refuse_speculation(session: Any, delivery: str) -> None:
-    """Refuse a second attempt of a task beside the first."""
-    speculates = session.conf.get("spark.speculation", "false").lower() == "true"
-    if speculates and delivery != "at_least_once":
-        raise ConfigError(
-            f"delivery={delivery!r}: spark.speculation is on, so that two attempts of a task may "
-            f"send at the same time. Turn it off, or use delivery='at_least_once'."
-        )
 
 
 def _keep_input(sdf: Any, folder: _HadoopFolder) -> Any:

@@ -292,6 +292,17 @@ def test_two_attempts_at_the_same_time_are_refused(put, delivery):
         put(sdf, delivery=delivery)
 
 
+def test_rows_that_two_attempts_may_send_are_marked(spark, put, clicks):
+    spark.conf.set("spark.sql.legacy.setCommandRejectsSparkCoreConfs", "false")
+    spark.conf.set("spark.speculation", "true")
+    try:
+        results = put(clicks(100)).toPandas()
+    finally:
+        spark.conf.unset("spark.speculation")
+    assert set(results.status) == {"stored"}
+    assert results.maybe_duplicate.all()
+
+
 def test_the_key_is_in_no_plan_and_no_log(spark, put, clicks, client):
     secret = Client(client.endpoint, "a-secret-key", retry=client.retry)
     results = put(clicks(100), client=secret)
