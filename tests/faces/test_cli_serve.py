@@ -108,4 +108,8 @@ def test_faults_of_unknown_names_are_said(tmp_path):
 
 def test_a_certificate_needs_its_key(tmp_path):
     (tmp_path / "cert.pem").write_text("")
-    assert run("--tls-cert", str(tmp_path / "cert.pem")).exit_code == 2
+    cert = str(tmp_path / "cert.pem")
+    assert run("--tls-cert", cert).exit_code == 2
+    done = run("--port", "0", "--tls-cert", cert, "--tls-key", cert)
+    assert done.exit_code == 2
+    assert f"{cert} and {cert} are not a certificate and its private key" in done.stderr

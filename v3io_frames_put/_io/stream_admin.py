@@ -173,10 +173,9 @@ class StreamAdmin:
         # The answer to a second request would call this stream somebody else's.
         doing = f"create stream {self.path}"
         answer = self.requests.send(request, doing=doing, is_repeatable=exist_ok)
-        if answer.status in _SUCCESS and not answer.body:
-            return responses.StreamDescription(shards, retention_hours)
-        if answer.status in _SUCCESS:  # the web API has no words for it: is it one?
-            return self.describe()
+        if answer.status in _SUCCESS:
+            made = responses.StreamDescription(shards, retention_hours)
+            return self.describe() if answer.body else made  # the web API has no words for it
         if classification.is_missing(answer):
             raise request_errors.container_not_found(self.path, answer)
         error = api.parse_error(answer)

@@ -103,7 +103,13 @@ class LocalPlatform:
         context = None
         if self._tls is not None:
             context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-            context.load_cert_chain(*self._tls)
+            try:
+                context.load_cert_chain(*self._tls)
+            except OSError as error:
+                raise ValueError(
+                    f"tls: {self._tls[0]} and {self._tls[1]} are not a certificate and its private "
+                    f"key, each a PEM file ({error}). Correct the paths."
+                ) from error
         platform = Platform(
             self._data_dir, access_key=self._keys, rules=self._rules, clock=self._clock
         )
