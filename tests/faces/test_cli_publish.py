@@ -167,6 +167,7 @@ class TestOutput:
             ([refused, STREAM, "--partition-key", "room"], "error", "1 of 2 rows are not"),
             ([file, "projects/house/none"], "error", "nothing is there"),
             ([file, STREAM, "--partition-key", "floor"], "error", "'floor' is not a column"),
+            ([file, STREAM, "--shard", "-1"], "error", "--shard -1: expected 0 to 4,095"),
             ([file, STREAM, "--insecure"], "warning", "TLS is not verified"),
         ]:
             lines = run(*options, "--log-format", "json").stderr.splitlines()

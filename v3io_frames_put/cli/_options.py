@@ -95,7 +95,7 @@ class Types(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.
 def number_or_word(value: Any) -> int | str:
     """Read digits as a number; the options themselves check other words."""
     text = str(value)
-    return int(text) if text.isdecimal() else text
+    return int(text) if re.fullmatch("-?[0-9]+", text) else text
 
 
 class SecretFile(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.4 on
