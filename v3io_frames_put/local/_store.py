@@ -12,6 +12,7 @@ from __future__ import annotations
 import sqlite3
 import weakref
 from contextlib import contextmanager
+from itertools import starmap
 from threading import RLock
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -39,7 +40,7 @@ CREATE TABLE IF NOT EXISTS files (
 CREATE TABLE IF NOT EXISTS items (path TEXT PRIMARY KEY, attributes BLOB NOT NULL);
 """
 _SHARDS = "SELECT shard, first, last, bytes, mtime FROM shards WHERE stream = ?"
-_FILES = "SELECT path, is_directory, length(body), mtime, NULL FROM files"
+_FILES = "SELECT path, is_directory, length(body), mtime FROM files"
 
 
 class StoreError(Exception):
@@ -255,7 +256,7 @@ class Store:
     def find_file(self, path: str, *, is_directory: bool = False) -> File | None:
         """Return an object or a directory, or None."""
         rows = self._run(f"{_FILES} WHERE path = ? AND is_directory = ?", path, is_directory)
-        return next(map(File._make, rows), None)
+        return next(starmap(File, rows), None)
 
     def read_object(self, path: str) -> bytes:
         """Return the content of an object that exists."""
@@ -287,7 +288,7 @@ class Store:
             f"{_FILES} WHERE path >= ? AND path < ? ORDER BY path, is_directory",
             f"{path}/", f"{path}0",
         )  # fmt: skip
-        return [file for file in map(File._make, rows) if "/" not in file.path[len(path) + 1 :]]
+        return [file for file in starmap(File, rows) if "/" not in file.path[len(path) + 1 :]]
 
     def attributes(self, path: str) -> dict[str, Any]:
         """Return the attributes that PutItem gave an object: name -> {type: value}."""
