@@ -127,7 +127,7 @@ def test_seek_finds_the_end_a_number_and_a_time(call, clock, shard, make_record)
     assert texts(call.read(shard, call.seek(shard, "TIME", **at))) == [b"b", b"c"]
     later = {"TimestampSec": 1_700_000_010, "TimestampNSec": 1}
     assert texts(call.read(shard, call.seek(shard, "TIME", **later))) == [b"c"]
-    past = {"TimeStampSec": 1_800_000_000, "TimeStampNSec": 0}  # old samples spell it so
+    past = {"TimestampSec": 1_800_000_000, "TimestampNSec": 0}
     assert call.seek(shard, "TIME", **past) == call.seek(shard, "LATEST")
 
 

@@ -5,7 +5,6 @@ Every number that the documentation leaves open is here once, with the reading w
 
 from __future__ import annotations
 
-import re
 from base64 import b64decode
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Literal
@@ -51,8 +50,7 @@ class Rules:
 class AccessKey:
     """A key the platform accepts, and what it allows; what it does not is answered 403."""
 
-    #: Sent as ``X-v3io-session-key`` or in an AWS ``Authorization``.
-    key: str = field(repr=False)
+    key: str = field(repr=False)  #: Sent as ``X-v3io-session-key``.
     username: str = ""  #: Of Basic ``Authorization``; empty: any.
     password: str = field(default="", repr=False)  #: Of Basic ``Authorization``; empty: the key.
     may_read: bool = True  #: Whether it may read; DescribeStream is always allowed.
@@ -78,7 +76,6 @@ def access_keys(given: str | AccessKey | Iterable[AccessKey] | None) -> tuple[Ac
     return (given,) if isinstance(given, AccessKey) else tuple(given)
 
 
-_AWS: Final = re.compile(r"AWS ([^:\s]+):|AWS4-\S+ .*?Credential=([^/,\s]+)")
 _READING: Final = frozenset({"Seek", "GetRecords", "GetItem", "GetItems", "GET", "HEAD"})
 #: Older versions of the platform answer DescribeStream to those without permission.
 _OPEN: Final = frozenset({"DescribeStream"})
@@ -87,8 +84,7 @@ _OPEN: Final = frozenset({"DescribeStream"})
 def check_access(request: Request, keys: tuple[AccessKey, ...]) -> None:
     """Refuse an unknown key (401) and what a key may not do (403); no keys, no checks.
 
-    The key comes in the platform's own header, as Basic credentials, or in an AWS header,
-    whose signature is not looked at.
+    The key comes in the platform's own header, or as Basic credentials.
     """
     if not keys:
         return
@@ -103,12 +99,9 @@ def check_access(request: Request, keys: tuple[AccessKey, ...]) -> None:
 def _find_key(request: Request, keys: Iterable[AccessKey]) -> AccessKey | None:
     """Return the key that a request carries."""
     session = request.header("X-v3io-session-key")
-    authorization = request.header("Authorization") or ""
-    aws = _AWS.match(authorization)
-    sent = session or (aws and (aws[1] or aws[2]))
-    if sent:
-        return next((key for key in keys if key.key == sent), None)
-    scheme, _, coded = authorization.partition(" ")
+    if session:
+        return next((key for key in keys if key.key == session), None)
+    scheme, _, coded = (request.header("Authorization") or "").partition(" ")
     if scheme.lower() != "basic":
         return None
     try:

@@ -76,8 +76,6 @@ class Body(msgspec.Struct, rename="pascal", kw_only=True):
     starting_sequence_number: int | None = None
     timestamp_sec: _Time | None = None
     timestamp_n_sec: _Time | None = None
-    time_stamp_sec: _Time | None = None  # as old samples write it
-    time_stamp_n_sec: _Time | None = None
     # GetRecords, GetItems
     location: str | None = None
     limit: Annotated[int, msgspec.Meta(ge=1)] | None = None
@@ -324,8 +322,7 @@ def _shard_of_key(key: str, shard_count: int) -> int:
 
 def _time(body: Body) -> int:
     """Return the time to seek in nanoseconds."""
-    sec = body.time_stamp_sec if body.timestamp_sec is None else body.timestamp_sec
-    nsec = body.time_stamp_n_sec if body.timestamp_n_sec is None else body.timestamp_n_sec
+    sec, nsec = body.timestamp_sec, body.timestamp_n_sec
     if sec is None or nsec is None or sec * SECOND + nsec > _MAX:
         raise RefusedError(Errors.INVALID_ARGUMENT)
     return sec * SECOND + nsec
