@@ -39,24 +39,13 @@ class SecretBytes(bytes):
         return "b'***'"
 
 
-@dataclass(frozen=True, slots=True)
-class NotText:
-    """What was given as a secret and is not text; refused without being shown."""
-
-    kind: str
-
-    def __repr__(self) -> str:
-        return f"<{self.kind}>"
-
-
 def conceal(value: object) -> Any:
     """Return a key or a password as a value whose repr hides it; None stays None.
 
     To be called before anything can be raised: tracebacks may show the variables of a frame.
+    What is not text becomes empty text, which is refused.
     """
-    if value is None or isinstance(value, (Secret, NotText)):
-        return value
-    return Secret(value) if isinstance(value, str) else NotText(type(value).__name__)
+    return None if value is None else Secret(value if isinstance(value, str) else "")
 
 
 _MIN_SECRET: Final = 4
@@ -234,11 +223,10 @@ def _read_env(name: str) -> str | None:
     return os.environ.get(f"V3IO_{name}") or None
 
 
-def _parse_url(text: object) -> str:
+def _parse_url(text: str) -> str:
     """Check an endpoint, and give it the scheme it may lack and no slash at its end."""
-    if not isinstance(text, str):
-        kind = text.kind if isinstance(text, NotText) else type(text).__name__
-        raise ConfigError(f"endpoint: expected text, got {kind}. {_EXAMPLE}")
+    if not text:
+        raise ConfigError(f"endpoint: expected text that is not empty. {_EXAMPLE}")
     if "@" in text:
         # Not shown: what precedes the @ is a password.
         raise ConfigError(
@@ -293,9 +281,8 @@ def _check_user(endpoint: Endpoint) -> None:
         value: object = getattr(endpoint, name)
         if value is None:
             continue
-        if not isinstance(value, str):
-            kind = value.kind if isinstance(value, NotText) else type(value).__name__
-            raise ConfigError(f"{name}: expected text, got {kind}.")
+        if not isinstance(value, str) or not value:
+            raise ConfigError(f"{name}: expected text that is not empty.")
         if any("\ud800" <= character <= "\udfff" for character in value):
             raise ConfigError(f"{name}: expected Unicode text; it holds half a character.")
     if endpoint.password is not None and not endpoint.username:
