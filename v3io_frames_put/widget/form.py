@@ -433,13 +433,19 @@ _IN_FORM_WORDS: Final = {
 _NAMED: Final = re.compile(rf"\b({'|'.join(['columns', *_FIELDS])})(=|:)(?=['\"\d ])\s?")
 
 
-def in_form_words(error: BaseException) -> str:
-    """Return an error's text in the words of the form: fields and buttons, not parameters."""
+def in_form_words(error: BaseException, *, has_client: bool) -> str:
+    """Return an error's text in the words of the form: fields and buttons, not parameters.
+
+    With a client there are no fields for the platform.
+    """
     if not isinstance(error, PutRecordsError):
         return f"{type(error).__name__}: {error}"
     words = str(error)
     for in_python, in_form in _IN_FORM_WORDS.items():
         words = re.sub(in_python, in_form, words)
+    if has_client:
+        of_client = "the field (Endpoint|Access key)( [(].*[)])?"
+        words = re.sub(of_client, lambda field: f"the {field[1].lower()} of the client", words)
 
     def name_control(option: re.Match[str]) -> str:
         return f"{_label(option[1])}{':' if option[2] == ':' else ''} "

@@ -170,7 +170,7 @@ class Uploader(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
             except Exception as error:  # noqa: BLE001  # a notebook swallows what a callback raises
                 if not isinstance(error, errors.PutRecordsError):
                     _LOG.error("the uploader failed", exc_info=error)
-                self._say(form.in_form_words(error), is_alarm=True)
+                self._say(self._words(error), is_alarm=True)
 
         return call
 
@@ -196,6 +196,9 @@ class Uploader(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
 
     def _say(self, message: str, *, is_alarm: bool = False) -> None:
         self._message.value = _draw_message(message, is_alarm=is_alarm)
+
+    def _words(self, error: BaseException) -> str:
+        return form.in_form_words(error, has_client=self._client is not None)
 
     def _refresh(self) -> None:
         """Show the buttons that do something now; the first is the one to press."""
@@ -331,7 +334,7 @@ class Uploader(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
             plan = plan_records(data.head(rows), choices.stream or "container/stream", **options)
         except errors.PutRecordsError as error:
             self._plan = None
-            self._preview.value = _draw_message(form.in_form_words(error), is_alarm=True)
+            self._preview.value = _draw_message(self._words(error), is_alarm=True)
             return
         self._plan = plan
         self._show_plan()
@@ -487,7 +490,7 @@ class Uploader(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
         if is_missing:
             self._say(f"The stream {choices.stream} does not exist yet.")
         elif failure is not None:
-            self._say(form.in_form_words(failure), is_alarm=True)
+            self._say(self._words(failure), is_alarm=True)
         else:
             self._say(_last_word(summary, is_stopped=status == "stopped"))
         _show(self._creating, wanted=is_missing)
@@ -570,9 +573,10 @@ def _last_word(summary: Summary | None, *, is_stopped: bool) -> str:
     words = "Stopped." if is_stopped else "Done."
     if summary.receipt.get("already_complete"):
         words = "Already complete: nothing was sent."
-    if rejected := summary.counts["rejected"]:
-        rows = plural(rejected, "row was", "rows were")
-        words += f" {rows} rejected, for the reasons below."
+    for status, how in (("rejected", "rejected"), ("unsent", "not sent")):
+        if count := summary.counts[status]:
+            rows = plural(count, "row was", "rows were")
+            words += f" {rows} {how}, for the reasons below."
     if unknown := summary.counts["unknown"]:
         words += f" {plural(unknown, 'row')} may or may not be stored."
     return words

@@ -261,9 +261,9 @@ def test_a_missing_stream_is_created_from_the_widget(hands, make_uploader, clien
 @pytest.mark.parametrize(
     ("fault", "choices", "said"),
     [
-        (faults.refused(401), {}, "Correct the field Access key"),
-        (faults.redirected(), {}, "Correct the field Endpoint"),
-        (faults.lost_answer(times=None), {}, "Check the field Endpoint and the network"),
+        (faults.refused(401), {}, "Correct the access key of the client."),
+        (faults.redirected(), {}, "Correct the endpoint of the client."),
+        (faults.lost_answer(times=None), {}, "Check the endpoint of the client and the network."),
         (None, {"format": "raw"}, "Format 'raw' sends one column, and 2 are chosen. Check one in"),
         (None, {"delivery": "exactly_once", "client_info": b"x"}, "in the field Client info, or"),
     ],
@@ -280,6 +280,35 @@ def test_messages_speak_of_fields(hands, make_uploader, local_platform, fault, c
     message = re.sub("<[^>]*>", "", hands.message(uploader))
     assert said in message
     assert re.findall(r"\b[a-z_]+=", message) == []
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        (faults.refused(401), "Correct the field Access key (or V3IO_ACCESS_KEY, if it and"),
+        (faults.redirected(), "Correct the field Endpoint."),
+    ],
+)
+def test_fields_for_the_platform_are_named_where_they_are(
+    hands, make_uploader, local_platform, fault, said
+):
+    local_platform.create_stream(STREAM)
+    local_platform.faults = [fault]
+    uploader = make_uploader(hands.make_readings(3), STREAM)
+    uploader._form.fields["endpoint"].value = local_platform.endpoint
+    hands.press(uploader, "Upload")
+    hands.settle(uploader)
+    assert said in hands.message(uploader)
+
+
+def test_rows_that_were_given_up_are_not_done(hands, make_uploader, local_platform):
+    local_platform.faults = [faults.throttled(times=None, retry_after_seconds=0)]
+    retry = v3io_frames_put.Retry(attempts=2, base_seconds=0.01)
+    with local_platform.client(retry=retry) as client:
+        uploader = make_uploader(hands.make_readings(3), STREAM, client=client)
+        hands.press(uploader, "Upload")
+        hands.settle(uploader)
+    assert "3 rows were not sent, for the reasons below." in hands.message(uploader)
 
 
 @pytest.mark.parametrize(
