@@ -41,7 +41,11 @@ _PIECE_BYTES: Final = 256 * 2**10
 _CAN_GATHER: Final = hasattr(socket.socket, "sendmsg")  # not on Windows
 
 _NO_TLS: Final = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST")  # OpenSSL's names
-_TLS_ALERT: Final = b"\x15\x03"  # how a TLS server answers plain HTTP
+# How a TLS server answers plain HTTP: with an alert, or, as nginx, Apache and Go do, with a page.
+_TLS_ALERT: Final = b"\x15\x03"
+_TLS_PAGE: Final = re.compile(rb"plain HTTP request|plain HTTP to an SSL|HTTP request to an HTTPS")
+
+_SPEAKS_TLS: Final = "the port speaks TLS; expected https://"
 
 _FIRST_BYTES: Final = b"HTTP/1."
 _HEAD: Final = re.compile(
@@ -49,6 +53,7 @@ _HEAD: Final = re.compile(
     rb"((?:[!#$%&'*+.^_`|~A-Za-z0-9-]+:[^\r\n]*\r\n){0,100})\r\n"
 )
 _FIRST_FINAL_STATUS: Final = 200
+_BAD_REQUEST: Final = 400
 _FIRST_SERVER_ERROR: Final = 500
 _WITHOUT_BODY: Final = frozenset({204, 304})
 
@@ -297,6 +302,12 @@ class _AnswerReader:
             body = self._read_bytes(int(length))
         else:
             body, is_last = self._read_to_end(), True
+        if (
+            status == _BAD_REQUEST
+            and not isinstance(self._sock, ssl.SSLSocket)
+            and _TLS_PAGE.search(body)
+        ):
+            raise WrongSchemeError(_SPEAKS_TLS)
         answer = Answer(status, headers, _unpack(body, headers.get("content-encoding")))
         is_reusable = not is_last and self._at == self._end
         if len(self._buffer) > _BUFFER_BYTES:
@@ -308,7 +319,7 @@ class _AnswerReader:
         while not (head := _HEAD.match(self._buffer, self._at, self._end)):
             first = bytes(self._buffer[self._at : min(self._end, self._at + len(_FIRST_BYTES))])
             if first.startswith(_TLS_ALERT):
-                raise WrongSchemeError("the port speaks TLS; expected https://")
+                raise WrongSchemeError(_SPEAKS_TLS)
             is_whole = self._buffer.find(b"\r\n\r\n", self._at, self._end) >= 0
             if is_whole or not _FIRST_BYTES.startswith(first):
                 raise GarbledAnswerError("the head of the answer is malformed")

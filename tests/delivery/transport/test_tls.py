@@ -106,6 +106,31 @@ def test_a_platform_that_speaks_tls_is_a_fault_of_the_scheme(serve, connect, too
     assert "expected https://" in fault.detail
 
 
+PAGES = [
+    b"<html><head><title>400 The plain HTTP request was sent to HTTPS port</title></head>",
+    b"Reason: You're speaking plain HTTP to an SSL-enabled server port.<br />",
+    b"Client sent an HTTP request to an HTTPS server.\n",
+]
+
+
+def page(body):
+    return b"HTTP/1.1 400 Bad Request\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+
+
+@pytest.mark.parametrize("body", PAGES)
+def test_a_platform_that_speaks_tls_and_answers_a_page_is_a_fault_of_the_scheme(
+    serve, connect, tools, body
+):
+    fault = connect(serve(tools.Answers(page(body))).url).attempt(tools.post())
+    assert outcome(fault) == ("scheme", "connecting")
+    assert "expected https://" in fault.detail
+
+
+def test_a_page_that_came_within_tls_is_an_answer(serve, connect, tools, server_context, ca_file):
+    server = serve(tools.Answers(page(PAGES[0])), tls=server_context)
+    assert outcome(connect(server.url, verify=ca_file).attempt(tools.post())) == 400
+
+
 def test_a_platform_that_has_answered_has_the_right_scheme(serve, connect, tools):
     last = tools.OK.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
     transport = connect(serve(tools.Answers(last, closes=True), alert).url)
@@ -113,9 +138,10 @@ def test_a_platform_that_has_answered_has_the_right_scheme(serve, connect, tools
     assert outcome(transport.attempt(tools.post())) == ("tls", "waiting")
 
 
+@pytest.mark.parametrize("script", [alert, None])
 @pytest.mark.parametrize("delivery", ["at_least_once", "exactly_once"])
-def test_a_wrong_scheme_is_reported_at_once(serve, delivery):
-    client = Client(serve(alert).url)
+def test_a_wrong_scheme_is_reported_at_once(serve, tools, delivery, script):
+    client = Client(serve(script or tools.Answers(page(PAGES[0]))).url)
     with pytest.raises(RequestError, match="expected https://") as caught:
         put_records(pd.DataFrame({"a": [1]}), "projects/s", client=client, delivery=delivery)
     assert list(caught.value.results.status) == ["unsent"]
