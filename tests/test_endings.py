@@ -365,9 +365,13 @@ def test_ctrl_c_while_results_are_put_together_leaves_them(platform, monkeypatch
     assert error.results.status.tolist() == ["stored"] * 6
 
 
-def test_ctrl_c_while_the_journal_is_closed_leaves_the_results(platform, tmp_path):
+@pytest.mark.parametrize("call", ["signal", "Connection.close"])
+def test_ctrl_c_after_the_run_leaves_the_results(platform, tmp_path, call):
+    """It comes when Python's own handler is back, and when the journal is closed."""
+
     def press(_frame, event, called):
-        if event == "c_call" and called.__qualname__ == "Connection.close":
+        is_over = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        if is_over and event == "c_return" and called.__qualname__ == call:
             signal.raise_signal(signal.SIGINT)
 
     sys.setprofile(press)

@@ -178,7 +178,12 @@ def put_records(  # noqa: PLR0913  # the one public verb
                 prior = log.resume(plan)
             elif resume is not None:
                 prior = read_prior_run(plan, resume)
-            results, report = run_to_results(Run(plan, prior=prior, run_log=log))
+            run = Run(plan, prior=prior, run_log=log)
+            # A Ctrl-C after the run must not cost its results.
+            with run.switch.on_interrupt(lambda: None):
+                results, report = run_to_results(run)
+        if run.switch.presses:
+            report.stop_by_user()
         raise_if_ended_early(plan, report)
         if someone_looks_on():
             _note_shards(results, client, stream)
@@ -192,15 +197,12 @@ def put_records(  # noqa: PLR0913  # the one public verb
 
 def run_to_results(run: Run) -> tuple[pd.DataFrame, RunReport]:
     """Let a run go to its end, and collect its results with their receipt."""
-    plan, switch = run.plan, run.switch
+    plan = run.plan
     table = Results(plan.row_plan.num_rows, packed=plan.is_packed)
-    with switch.on_interrupt(lambda: None):  # a Ctrl-C after the run must not cost its results
-        report = run.to_end(table.add)
-        results = table.to_frame(plan.row_plan.index)
-        amend_results(results, late=report.late, duplicates=report.duplicates)
-        attach_receipt(results, report.receipt)
-    if switch.presses:
-        report.stop_by_user()
+    report = run.to_end(table.add)
+    results = table.to_frame(plan.row_plan.index)
+    amend_results(results, late=report.late, duplicates=report.duplicates)
+    attach_receipt(results, report.receipt)
     return results, report
 
 
