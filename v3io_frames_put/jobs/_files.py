@@ -103,7 +103,7 @@ class InputFile:
     partitions: Mapping[str, str | None] = field(default_factory=dict)
     """``key=value`` folders on the way to it, below what the user named."""
     spool: Any = field(default=None, repr=False)
-    """Keeps a copy of standard input on disk."""
+    """The copy of standard input, which is removed when nothing refers to this any more."""
     block_bytes: int = 1 << 20
     """Bytes of text that are read at once; at least those of a byte-order mark."""
 
@@ -223,17 +223,10 @@ def _copy_stdin(kind: Kind | None) -> InputFile:
             f"({', '.join(INPUT_FORMATS)})."
         )
     with tempfile.NamedTemporaryFile(delete=False) as spool:
-        copy = _Copy(spool.name)
+        weakref.finalize(spool, Path(spool.name).unlink, missing_ok=True)
         shutil.copyfileobj(sys.stdin.buffer, spool)
     [file] = _expand(spool.name, kind)
-    return replace(file, name=STDIN, spool=copy)
-
-
-class _Copy:
-    """A file that is removed when nothing refers to this object any more."""
-
-    def __init__(self, path: str) -> None:
-        weakref.finalize(self, Path(path).unlink, missing_ok=True)
+    return replace(file, name=STDIN, spool=spool)
 
 
 def _expand(named: str, kind: Kind | None) -> list[InputFile]:

@@ -29,17 +29,8 @@ from pyarrow import parquet as pq
 from .._encode.columns import INTERNAL
 from .._encode.json_lines import FILE, FILE_ROW
 from .._encode.layouts import INVALID
-from .._producer.values import (
-    BLANK,
-    PAGE,
-    PAGE_ROWS,
-    RECORD_ROW,
-    SCHEMA,
-    STATUSES,
-    Copy,
-    Texts,
-    to_results_batch,
-)
+from .._producer.outcomes import Outcomes
+from .._producer.values import PAGE_ROWS, RECORD_ROW, SCHEMA, Copy, Failure
 from ..errors import ConfigError, DataError
 from ..results import ATTRS_KEY, Receipt, amend_results, collect_results
 from ..summary import Summary, add_summaries, count_results
@@ -144,6 +135,7 @@ _PLACE: Final = pa.schema(zip(("file", "file_row"), _FOUND.types, strict=True))
 # A dictionary of numbers that never come twice takes as much memory again as the page.
 _REPEATED: Final = ["status", "shard_id", "error_code", "error_message", "error_detail", "file"]
 _ASCENDING: Final = ("sequence_number", "file_row")
+_NEVER_READ: Final = Failure("Stopped", "The run ended before this row was read.")
 _PARTS: Final = 256  # pages that are counted before their counts are added up
 _IN_MEMORY_BYTES: Final = 4 << 20  # about 700,000 outcomes
 
@@ -198,7 +190,7 @@ class Sink:
             pass
         return places.popleft() if places else None
 
-    def take(self, batch: pa.RecordBatch) -> bool:
+    def take(self, batch: pa.RecordBatch | pa.Table) -> bool:
         """Keep outcomes, in the order of rows; False: they are lost, as will be all others."""
         try:
             if self.failure is None:
@@ -256,14 +248,12 @@ class Sink:
             label=lambda place: file[place].is_valid and f"{file[place]}:{row[place]}",
         )
 
-    def never_read(self, num_rows: int) -> pa.RecordBatch:
+    def never_read(self, num_rows: int) -> pa.Table:
         """Return the outcomes of rows that were never read."""
-        texts = Texts()
-        page = {name: BLANK[name].repeat(num_rows) for name in PAGE.names or ()}
-        page["status"][:] = STATUSES.index("unsent")
-        page["error_message"][:] = texts.number("Stopped")
-        page["error_detail"][:] = texts.number("The run ended before this row was read.")
-        return to_results_batch(page, texts, packed=self._packed)
+        outcomes = Outcomes(packed=self._packed)
+        outcomes.open(num_rows)
+        outcomes.record_failure(outcomes.open_rows(), "unsent", _NEVER_READ)
+        return pa.Table.from_batches(outcomes.finish(), self._columns)
 
     def _amend(self, batch: pa.RecordBatch, first_row: int) -> pa.Table:
         """Write into outcomes what a last scan saw: see ``amend_results``."""
