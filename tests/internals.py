@@ -131,7 +131,8 @@ from v3io_frames_put.jobs._outputs import (
     check_outputs,
     open_parquet,
 )
-from v3io_frames_put.jobs._run import estimate_rows, log_every_ten_seconds, show_progress
+from v3io_frames_put.jobs._run import estimate_rows, show_progress
+from v3io_frames_put.progress import ProgressLog
 from v3io_frames_put.put import run_to_results
 from v3io_frames_put.results import Receipt, attach_receipt, collect_results
 from v3io_frames_put.resume import read_prior_run

@@ -11,7 +11,7 @@ import math
 import os
 import sys
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 _LOG: Final = logging.getLogger("v3io_frames_put")
 _EVERY_SECONDS: Final = 0.1  # a notebook drops a flood of updates, the last one included
 _LOG_EVERY_SECONDS: Final = 1.0
+_LOG_PROGRESS_SECONDS: Final = 10.0
 _LOG_RARELY_SECONDS: Final = 60.0
 _TERMINAL: Final = {"stored": "green", "rejected": "red", "unknown": "yellow", "unsent": "yellow"}
 
@@ -78,15 +79,20 @@ ProgressOption: TypeAlias = "bool | Callable[[Progress], Any] | None"
 
 
 @contextmanager
-def open_progress(progress: ProgressOption) -> Iterator[Callable[[Progress], None] | None]:
+def open_progress(
+    progress: ProgressOption, *, or_log: bool = False
+) -> Iterator[Callable[[Progress], None] | None]:
     """Open what shows progress, and close it whatever happens; yield None: nothing shows it.
 
-    The option None is a bar where a person looks on, a terminal or a notebook.
+    The option None is a bar where a person looks on, a terminal or a notebook; elsewhere it is
+    nothing, or a line in the log now and then.
     """
     show, bar = progress if callable(progress) else None, None
     if show is None and (progress or (progress is None and someone_looks_on())):
         with suppress(AttributeError, OSError, ValueError):  # no stderr, or one that is closed
             show = bar = HtmlBar(CellOutput().show) if is_notebook() else TerminalBar()
+    elif progress is None and or_log:
+        show = ProgressLog().log
     try:
         yield None if show is None else _Guard(show)  # what a bar is drawn on may be full
     finally:
@@ -310,6 +316,20 @@ def about_seconds(seconds: float) -> str:
 
 
 # -- the log -------------------------------------------------------------------------------
+
+
+class ProgressLog:
+    """Logs where a run is, every ten seconds."""
+
+    def __init__(self) -> None:
+        self._pace, self._throttle = Pace(), Throttle(_LOG_PROGRESS_SECONDS, 0)
+
+    def log(self, snapshot: Progress) -> None:
+        """Log a snapshot, if it is time."""
+        words = progress_words(snapshot, self._pace, is_ended=False)  # the pace sees each snapshot
+        if self._throttle.is_due(snapshot.seconds):
+            fields = {"event": "progress", **asdict(snapshot)}
+            _LOG.info("%s", ", ".join(words), extra={"fields": fields})
 
 
 @dataclass(slots=True)

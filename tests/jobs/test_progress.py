@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from tests.internals import STATUSES, estimate_rows, log_every_ten_seconds, show_progress
+from tests.internals import STATUSES, ProgressLog, estimate_rows, show_progress
 from v3io_frames_put import Progress
 
 
@@ -22,7 +22,7 @@ def snapshot(seconds, stored, waiting=None):
 
 def test_a_line_every_ten_seconds(caplog):
     caplog.set_level(logging.INFO, "v3io_frames_put")
-    log = log_every_ten_seconds()
+    log = ProgressLog().log
     for seconds in (0.1, 5, 10, 12, 19.9, 20.1):
         log(snapshot(seconds, stored=1_000 * int(seconds) - 1))
     assert [record.getMessage().partition(",")[0] for record in caplog.records] == ["9", "19"]

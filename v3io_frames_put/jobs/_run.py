@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from contextlib import closing, contextmanager, nullcontext
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
@@ -14,14 +14,7 @@ from .._producer.values import STATUSES
 from .._run import Run, RunPlan, RunReport
 from ..config import DeliveryOptions, RowOptions, take_options
 from ..errors import DataError, PutRecordsError
-from ..progress import (
-    Pace,
-    Progress,
-    Throttle,
-    open_progress,
-    progress_words,
-    someone_looks_on,
-)
+from ..progress import Progress, open_progress
 from ..summary import REASON, Summary, add_reasons, describe_unstored, list_reasons
 from ._csv import Dialect
 from ._outputs import Sink, write_failed_rows
@@ -40,7 +33,6 @@ if TYPE_CHECKING:
     from ._files import InputFile
 
 _LOG: Final = logging.getLogger("v3io_frames_put")
-_LOG_EVERY_SECONDS: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -304,14 +296,12 @@ def show_progress(
     A bar is given an estimate of the table's rows, a callable exact numbers only. A run that
     goes on begins with what its journal knows, and says what it looks up before it sends.
     """
-    shown, known = job.progress, dict.fromkeys(STATUSES, 0)
-    if shown is None and not someone_looks_on():
-        shown = log_every_ten_seconds()
+    known = dict.fromkeys(STATUSES, 0)
     if prior is not None and not prior.is_complete:
         status = prior.outcomes.status
         known = {name: int((status == code).sum()) for code, name in enumerate(STATUSES)}
     in_doubt = known["unknown"] if job.delivery_options.delivery == "exactly_once" else 0
-    with open_progress(shown) as show:
+    with open_progress(job.progress, or_log=True) as show:
 
         def update(snapshot: Progress) -> None:
             # Otherwise the free memory inside the pool grows as long as the job runs.
@@ -334,17 +324,3 @@ def estimate_rows(table: FileTable) -> int | None:
     if not table.num_bytes or not table.bytes_read:
         return None
     return round(table.rows_read * max(1.0, table.num_bytes / table.bytes_read))
-
-
-def log_every_ten_seconds() -> Callable[[Progress], None]:
-    """Return a function that logs a snapshot, if it is time."""
-    throttle, pace = Throttle(_LOG_EVERY_SECONDS), Pace()
-    throttle.is_due(0)
-
-    def log(snapshot: Progress) -> None:
-        words = progress_words(snapshot, pace, is_ended=False)  # the pace sees each snapshot
-        if throttle.is_due(snapshot.seconds):
-            fields = {"event": "progress", **asdict(snapshot)}
-            _LOG.info("%s", ", ".join(words), extra={"fields": fields})
-
-    return log
