@@ -14,6 +14,7 @@ from pyarrow import parquet as pq
 
 from tests.internals import DETAIL, FILE_ROW, INVALID
 from v3io_frames_put import jobs
+from v3io_frames_put.config import RowOptions
 from v3io_frames_put.jobs._csv import Dialect
 from v3io_frames_put.jobs._files import BYTE_ORDER_MARK, find_files
 from v3io_frames_put.jobs._reader import INTERNAL_FIELDS, FileTable
@@ -89,7 +90,7 @@ def read_rows(*paths, types=None, where=None, as_lines=False, block_bytes=1 << 2
         read_types(types),
         where,
         dialect=Dialect(**dialect),
-        as_lines=as_lines,
+        rows=RowOptions(format="json" if as_lines else "arrow"),
     )
     names = [*table.schema.names, INVALID, FILE_ROW, DETAIL]
     every = [*table.schema.names, *(field.name for field in INTERNAL_FIELDS)]

@@ -241,7 +241,7 @@ class TestTypes:
     def test_what_made_text_of_a_column_is_told(self, tmp_path):
         lines = [*(str(n) for n in range(98)), "N/A", "00501"]
         table = read_rows(write_text(tmp_path / "a.csv", "n", *lines)).table
-        assert table.notes[0].endswith(
+        assert table.notes[1].endswith(
             "column 'n' is text: 2 of 100 cells are not written as numbers, the first is 'N/A'"
         )
 

@@ -54,7 +54,7 @@ def write_bytes(path, content):
 
 def encode(path, block_bytes=1 << 20, where=None, **options):
     """Encode a file as a run does: data, keys, and what is refused by its row."""
-    table = FileTable(find_by([path], block_bytes), {}, where, as_lines=True)
+    table = FileTable(find_by([path], block_bytes), {}, where)
     plan = plan_rows(table.source(), **{"columns": None, **options})
     encoded = list(plan.records())
     data, keys, refused = [], [], {}
@@ -129,7 +129,7 @@ class TestAsTheyAre:
             tmp_path / "day=7/a.jsonl", '{"a": 1.50 ,"b":[ 1 ],"a":2.50,"z":9}', '{"b":null}'
         )
         plan = plan_rows(
-            FileTable(find_files(tmp_path), {"day": pa.int64()}, as_lines=True).source(),
+            FileTable(find_files(tmp_path), {"day": pa.int64()}).source(),
             columns=["b", "a", "day"],
             shard="day",
         )
@@ -165,7 +165,7 @@ class TestAsTheyAre:
 
     def test_shards_and_client_info(self, tmp_path):
         path = write_text(tmp_path / "a.jsonl", '{"s":1,"i":"x"}', '{"s":"1"}', '{"i":2}', "{}")
-        table = FileTable(find_files(path), {}, as_lines=True)
+        table = FileTable(find_files(path), {})
         [records] = plan_rows(table.source(), shard="s", client_info="i").records()
         assert records.routes.shard.to_pylist() == [1, None]
         assert records.routes.client_info.to_pylist() == [b"x", None]
@@ -409,7 +409,7 @@ class TestColumns:
         found = read_rows(write_text(tmp_path / "a.jsonl", *lines))
         assert [row["a"] for row in found.rows[-3:]] == [1.5, 1e17, None]
         assert found.invalid == {60_000: {"a": "9007199254740993"}}
-        assert "whole numbers are sent as 1.0" in found.table.notes[0]
+        assert "whole numbers are sent as 1.0" in found.table.notes[1]
 
     def test_types_make_text_of_anything(self, tmp_path):
         path = write_text(

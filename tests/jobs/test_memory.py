@@ -100,7 +100,7 @@ READ = (
     + """
 from v3io_frames_put.jobs._files import find_files
 from v3io_frames_put.jobs._reader import FileTable
-table = FileTable(find_files(sys.argv[1]), {}, as_lines=True)
+table = FileTable(find_files(sys.argv[1]), {})
 rows = sum(batch.num_rows for batch in table._batches([0]))
 print(json.dumps({"rows": rows, "peak": peak_bytes()}))
 """

@@ -298,7 +298,7 @@ class TestRows:
     def test_ten_thousand_files(self, tmp_path):
         for number in range(10_000):
             (tmp_path / f"{number:05}.jsonl").write_bytes(b"{}\n")
-        table = FileTable(find_files(tmp_path), {}, as_lines=True)
+        table = FileTable(find_files(tmp_path), {})
         written = []
         table.places = written
         assert sum(batch.num_rows for batch in table._batches([0])) == 10_000

@@ -180,12 +180,12 @@ def _publish(files: Inputs, stream: str, *, client: Client, **given: Any) -> Job
         stamps = [file.stamp for file in picked]
 
         def plan_job(*, ends_where_broken: bool = False) -> tuple[FileTable, RunPlan]:
-            table, rows = options.open_table(picked)
+            table = options.open_table(picked)
             return table, plan_run(
                 table.source(ends_where_broken=ends_where_broken),
                 stream,
                 client=client,
-                row_options=rows,
+                row_options=table.row_options,
                 delivery_options=options.delivery,
                 progress=given["progress"],
                 cancel=given["cancel"],
@@ -193,7 +193,7 @@ def _publish(files: Inputs, stream: str, *, client: Client, **given: Any) -> Job
             )
 
         table, job = plan_job()
-        for note in options.notes(table):
+        for note in table.notes:
             _LOG.info("%s", note)
         if failed is not None:
             failed_schema(failed, table)
@@ -264,8 +264,10 @@ def plan(
     given = {**_DEFAULTS, **options}
     job = JobOptions.read(given, limits=client.limits if client else Limits())
     found = find_files(files, given["input_format"])
-    table, rows = job.open_table(job.select(found) or found[:1])
+    table = job.open_table(job.select(found) or found[:1])
     if progress is not None:
         table.on_read = lambda: progress(table.rows_read, estimate_rows(table))
-    planned = plan_source(table.source(), stream, row_options=rows, delivery_options=job.delivery)
-    return replace(planned, advice=(*job.notes(table), *planned.advice))
+    planned = plan_source(
+        table.source(), stream, row_options=table.row_options, delivery_options=job.delivery
+    )
+    return replace(planned, advice=(*table.notes, *planned.advice))

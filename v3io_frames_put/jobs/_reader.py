@@ -17,6 +17,7 @@ import csv
 import logging
 import re
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -29,6 +30,7 @@ from .._encode.columns import INTERNAL
 from .._encode.json_lines import FILE, FILE_ROW, LINE, LineSource
 from .._encode.layouts import DETAIL, INVALID, plain_type
 from .._encode.sources import StreamSource
+from ..config import RowOptions
 from ..errors import ColumnNotFound, ConfigError, DataError
 from ._csv import CsvReader, Dialect
 from ._files import cast_partition, hide_password, public_cause
@@ -54,7 +56,6 @@ INTERNAL_FIELDS: Final = (
 )
 _CLEARED: Final = (b"null", b"{}", b"[]")  # marks in JSON
 _ESCAPED: Final = re.compile(r'[\x00-\x1f"\\]').search  # msgspec takes no such members
-_RELEASE_ROWS: Final = 8_192
 _UNREADABLE: Final = (OSError, EOFError, pa.ArrowException, DataError, ValueError, csv.Error)
 
 
@@ -68,10 +69,10 @@ class FileTable:
         where: str | None = None,
         *,
         dialect: Dialect | None = None,
-        as_lines: bool = False,  # whether JSON Lines are sent as they are
-        is_whole: bool = True,  # whether all columns are sent
+        rows: RowOptions | None = None,
     ) -> None:
-        self.files, self._types = list(files), types
+        self.files, self._types, rows = list(files), types, rows or RowOptions()
+        as_lines, is_whole = rows.format == "json", rows.columns is None
         csv_reader = partial(CsvReader, types=types, dialect=dialect or Dialect())
         json_columns = partial(JsonColumnsReader, types=types, is_whole=is_whole)
         formats: dict[str, Callable[[InputFile], Reader]] = {
@@ -90,12 +91,8 @@ class FileTable:
                 f"do. Publish them apart."
             )
         self.schema = self._merge()
-        self.index = [own.name for own in self.schema if holds(own) == b"index"]
         for reader in self._readers:
             self._check_types(reader)
-        self.notes = [
-            f"{reader.file.name}: {note}" for reader in self._readers for note in reader.notes
-        ]
         self.where: Where | None = None
         if where is not None:
             beside = [own for own in self.schema if not (self.is_lines and own.name == LINE)]
@@ -103,17 +100,19 @@ class FileTable:
                 # No cell shows a type.
                 beside = [own if own.name in types else own.with_type(pa.null()) for own in beside]
             self.where = Where(where, pa.schema(beside), others=self.is_lines)
+        self.index = [own.name for own in self.schema if holds(own) == b"index"]
+        self.row_options = self._settle_columns(rows)
+        self.notes = self._note_changes(rows)
         counts = [reader.num_rows for reader in self._readers]
         # None: not known before the last row is read.
         self.num_rows = None if where is not None or None in counts else sum(filter(None, counts))
-        self.is_inferred = not self.is_lines and any(reader.is_text for reader in self._readers)
         sizes = [file.size for file in self.files]
         is_text = all(reader.is_text for reader in self._readers)
         self.num_bytes = sum(filter(None, sizes)) if is_text and None not in sizes else None
         self.starts: list[int] = []  # the first row of each file that was begun
         self.ends: list[int] = []  # the row after the last of each that was read to its end
         self.broken: DataError | None = None  # what it broke off at, before the last file's end
-        self.rows_read = self._unreleased = 0
+        self.rows_read = 0
         self.places: deque[pa.RecordBatch] | None = None  # gets file and row of what is read
         self.on_read: Callable[[], object] | None = None
 
@@ -169,13 +168,44 @@ class FileTable:
                     f"{dtype}. Correct types, or publish the file apart."
                 ) from None
 
-    def check_members(self, named: Mapping[str, str]) -> None:
+    def _settle_columns(self, rows: RowOptions) -> RowOptions:
+        """Return the options with the columns that are sent; of whole lines, those asked for."""
+        columns = rows.columns
+        named = dict.fromkeys([] if isinstance(columns, str) else columns or [], "columns")
+        named |= dict.fromkeys(self.where.columns if self.where else (), "where")
+        for option in ("partition_key", "shard", "client_info"):
+            if isinstance(name := getattr(rows, option), str):
+                named[name] = option
+        if self.is_lines:
+            self._check_members(named)
+        elif columns is None:
+            own = [name for name in self.schema.names if name not in self.index]
+            columns = [*self.index, *own] if rows.index else own
+        return replace(rows, columns=columns, index=False)
+
+    def _note_changes(self, rows: RowOptions) -> list[str]:
+        """Say what reading the files changes on the way."""
+        notes = []
+        if not self.is_lines and any(reader.is_text for reader in self._readers):
+            types = ", ".join(f"{own.name}={own.type}" for own in self.schema)
+            notes.append(f"Types, from the first megabyte of each file: {types}.")
+        for reader in self._readers:
+            notes += [f"{reader.file.name}: {note}" for note in reader.notes]
+        if self.index and not rows.index and rows.columns is None:
+            names = ", ".join(map(repr, self.index))
+            notes.append(
+                f"The index of the pandas frame is not sent: {names}. index=True sends it."
+            )
+        if self.is_lines and rows.columns is None and len(self.schema) > 1:
+            names = ", ".join(map(repr, self.schema.names[1:]))
+            notes.append(f"Lines are sent as they are, without what their folders say: {names}.")
+        return notes
+
+    def _check_members(self, named: Mapping[str, str]) -> None:
         """Refuse a member that no line has, as far as the first lines of all files show.
 
         ``named`` are members with the option that names each. Raises ColumnNotFound.
         """
-        if not self.is_lines:
-            return
         seen = beside = {*self.schema.names} - {LINE}
         is_whole = True
         for name in named.keys() - seen:
@@ -242,10 +272,7 @@ class FileTable:
                     if self.places is not None:
                         self.places.append(batch.select([FILE, FILE_ROW]))
                     # Give back what reading left free: a thread keeps memory of its own.
-                    self._unreleased += batch.num_rows
-                    if self._unreleased >= _RELEASE_ROWS:
-                        self._unreleased = 0
-                        pa.default_memory_pool().release_unused()
+                    pa.default_memory_pool().release_unused()
                     if self.on_read is not None:
                         self.on_read()
                     yield batch.select(names)

@@ -65,44 +65,9 @@ class JobOptions:
         """Leave out files whose folders exclude every row."""
         return select_files(files, self.where, self.types)
 
-    def open_table(self, files: Sequence[InputFile]) -> tuple[FileTable, RowOptions]:
-        """Open files as a table; settle which columns are sent."""
-        rows = self.rows
-        table = FileTable(
-            files,
-            self.types,
-            self.where,
-            dialect=self.dialect,
-            as_lines=rows.format == "json",
-            is_whole=rows.columns is None,
-        )
-        columns = rows.columns
-        named = dict.fromkeys([] if isinstance(columns, str) else columns or [], "columns")
-        named |= dict.fromkeys(table.where.columns if table.where else (), "where")
-        for option in ("partition_key", "shard", "client_info"):
-            if isinstance(name := getattr(rows, option), str):
-                named[name] = option
-        table.check_members(named)
-        if columns is None and not table.is_lines:
-            own = [name for name in table.schema.names if name not in table.index]
-            columns = [*table.index, *own] if rows.index else own
-        return table, replace(rows, columns=columns, index=False)
-
-    def notes(self, table: FileTable) -> list[str]:
-        """Say what reading the files changes on the way."""
-        notes = list(table.notes)
-        if table.index and not self.rows.index and self.rows.columns is None:
-            names = ", ".join(map(repr, table.index))
-            notes.append(
-                f"The index of the pandas frame is not sent: {names}. index=True sends it."
-            )
-        if table.is_lines and self.rows.columns is None and len(table.schema) > 1:
-            names = ", ".join(repr(name) for name in table.schema.names[1:])
-            notes.append(f"Lines are sent as they are, without what their folders say: {names}.")
-        if table.is_inferred:
-            types = ", ".join(f"{own.name}={own.type}" for own in table.schema)
-            notes.insert(0, f"Types, from the first megabyte of each file: {types}.")
-        return notes
+    def open_table(self, files: Sequence[InputFile]) -> FileTable:
+        """Open files as a table, of which these rows are sent."""
+        return FileTable(files, self.types, self.where, dialect=self.dialect, rows=self.rows)
 
 
 # -- its results --------------------------------------------------------------------------
