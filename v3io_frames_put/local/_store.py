@@ -70,7 +70,6 @@ class Batch(NamedTuple):
     """Records of one request and one shard, as JSON values without ``ShardId``."""
 
     first: int
-    last: int
     arrival: int
     records: list[dict[str, Any]]
 
@@ -216,13 +215,13 @@ class Store:
     def batches(self, stream: Stream, number: int, sequence: int) -> Iterator[Batch]:
         """Yield a shard's batches, beginning with the one that holds a sequence number."""
         rows = self._run(
-            "SELECT first, last, arrival, records FROM batches"
+            "SELECT first, arrival, records FROM batches"
             " WHERE stream = ? AND shard = ? AND first >= coalesce((SELECT max(first) FROM batches"
             " WHERE stream = ? AND shard = ? AND first <= ?), 0) ORDER BY first",
             stream.id, number, stream.id, number, sequence,
         )  # fmt: skip
-        for first, last, arrival, records in rows:
-            yield Batch(first, last, arrival, parse_json(records))
+        for first, arrival, records in rows:
+            yield Batch(first, arrival, parse_json(records))
 
     def first_at(self, stream: Stream, number: int, arrival: int) -> int | None:
         """Return the number of the earliest record that arrived at this time or later."""
