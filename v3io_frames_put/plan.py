@@ -6,7 +6,6 @@ a plan cannot disagree with it. Nobody can know when answers come: here each com
 
 from __future__ import annotations
 
-import numbers
 from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
@@ -31,7 +30,7 @@ from ._wire.paths import parse_stream_path
 from ._wire.tags import RUN_BYTES
 from .client import pick_client
 from .config import DeliveryOptions, Limits, RowOptions, take_options
-from .errors import ConfigError, UnsupportedType
+from .errors import UnsupportedType
 from .summary import draw_reasons, group_reasons
 
 if TYPE_CHECKING:
@@ -158,14 +157,6 @@ class RecordsPlan:
     keys: KeyCounts
     preview: tuple[PlannedRecord, ...]
     advice: tuple[str, ...]
-
-    def seconds_at(self, rows_per_second: float) -> float:
-        """Return how long an upload takes at a rate; a run's receipt has its rate."""
-        if not isinstance(rows_per_second, numbers.Real) or not rows_per_second > 0:
-            raise ConfigError(
-                f"rows_per_second={rows_per_second!r}; expected a number, more than 0."
-            )
-        return (self.rows - self.rejected_rows) / rows_per_second
 
     @property
     def requests_text(self) -> str:

@@ -291,13 +291,6 @@ def test_infinities_that_become_null_are_told():
     assert "2 in 'a'" in plan.advice[0]
 
 
-def test_the_time_is_told_at_a_rate():
-    assert plan_records(pd.DataFrame({"a": range(100)}), STREAM).seconds_at(50) == 2.0
-    for rate in (0, float("nan"), "fast", None):
-        with pytest.raises(ConfigError, match="expected a number, more than 0"):
-            plan_records(pd.DataFrame({"a": range(100)}), STREAM).seconds_at(rate)
-
-
 def test_null_keys_and_skew_are_told():
     data = pd.DataFrame({"key": ["hot"] * 6 + ["cold", None]})
     advice = plan_records(data, STREAM, partition_key="key").advice
