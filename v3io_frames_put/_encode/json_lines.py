@@ -2,11 +2,12 @@
 
 A line is validated once and is the record's data; what routes it is read from its members.
 With ``columns``, members are picked, their text unchanged. Where a member occurs twice, the
-last counts.
+last counts. For what needs columns with types, members are cast from their text.
 """
 
 from __future__ import annotations
 
+from decimal import Decimal
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -14,14 +15,19 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.types as pt
 
+from .casts import cast_text, try_cast
 from .columns import INTERNAL, Selection
 from .json_encoder import format_name, write_cells
+from .layouts import blank, is_list, is_text, to_numpy
 from .records import Encoder, binary_sizes
 from .sources import Column, Reader, StreamSource, Window
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+
+    from numpy.typing import NDArray
 
     from .rejections import RejectionLog
 
@@ -36,6 +42,7 @@ FILE_ROW: Final = INTERNAL + "file_row"
 MEMBERS: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 """Decodes a line to its members as they are written."""
 
+_BLANKS: Final = " \t\r\n"  # white space of JSON
 _SHOWN_BYTES: Final = 60
 _INVALID: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
@@ -150,6 +157,16 @@ class LineEncoder(Encoder):
         return pa.array(texts, pa.binary())
 
 
+def split_lines(text: bytes) -> pa.BinaryArray:
+    """Return the lines of a text without the white space around each."""
+    ends = np.flatnonzero(np.frombuffer(text, np.uint8) == ord("\n")) + 1
+    if not len(ends) or ends[-1] < len(text):
+        ends = np.append(ends, len(text))
+    offsets = np.append(0, ends).astype(np.int32)
+    lines = pa.StringArray.from_buffers(len(ends), pa.py_buffer(offsets), pa.py_buffer(text))
+    return pc.ascii_trim(lines, _BLANKS).view(pa.binary())
+
+
 def parse_lines(
     decoder: msgspec.json.Decoder[Any], lines: pa.BinaryArray
 ) -> tuple[list[Any], dict[int, Exception]]:
@@ -221,3 +238,82 @@ def decode_member(raw: msgspec.Raw | None) -> Any:
         return msgspec.json.decode(text) if text else None
     except msgspec.DecodeError:  # of a list or an object, somewhere in it
         return float(text) if text[0] in b"-0123456789" else [text]
+
+
+# -- members as columns --------------------------------------------------------------------------
+
+_JSON_TYPES: Final = (  # for a type: how the JSON text of its values begins, and their Python type
+    (pt.is_integer, "[-0-9]", int),
+    (pt.is_floating, "[-0-9]", int | float),
+    (pt.is_decimal, '[-0-9"]', Decimal),  # text, too: many write them so
+    (pt.is_boolean, "[tf]", bool),
+    (is_text, '"', str),
+)
+
+
+def take_member(rows: Sequence[Any], name: str) -> pa.BinaryArray:
+    """Return the JSON text of a member in each row; null where it is null or missing."""
+    texts = (bytes(row[name]) if row and name in row else b"null" for row in rows)
+    return pa.array([None if text == b"null" else text for text in texts], pa.binary())
+
+
+def cast_json(
+    cells: pa.BinaryArray, dtype: pa.DataType, *, is_any: bool = False
+) -> tuple[pa.Array, NDArray[np.bool_]]:
+    """Cast JSON text, as ``casts.cast_cells``; a value of another JSON type does not fit.
+
+    ``is_any``: as text, any value fits, as it is written.
+    """
+    if pt.is_nested(dtype):
+        return _cast_nested(cells, dtype)
+    begins = next((begins for is_kind, begins, _ in _JSON_TYPES if is_kind(dtype)), '"')
+    if is_any and is_text(dtype):
+        begins = ""
+    fits = pc.match_substring_regex(cells, f"^{begins}")
+    bad = to_numpy(pc.invert(fits).fill_null(False))  # noqa: FBT003 - Arrow's signature
+    texts = blank(cells, bad)
+    if not begins or '"' in begins:
+        read = (
+            msgspec.json.decode(text) if text and text.startswith(b'"') else text
+            for text in texts.to_pylist()
+        )
+        texts = pa.array(read, pa.string())
+    cast, misfits = cast_text(texts.cast(pa.string()), dtype)
+    return cast, bad | misfits
+
+
+def infer_nested(cells: pa.BinaryArray) -> pa.DataType | None:
+    """Return the type that all lists or all objects have; None where there is none."""
+    if not pc.all(pc.match_substring_regex(cells, r"^[\[{]")).as_py():
+        return None
+    try:
+        values = msgspec.json.decode(b"[%b]" % b",".join(cells.drop_null().to_pylist()))
+        dtype = pa.infer_type(values)
+        _, bad = _cast_nested(cells, dtype)
+    except (pa.ArrowException, ValueError, TypeError, OverflowError):  # also names for msgspec
+        return None
+    return None if bad.any() else dtype
+
+
+def _cast_nested(cells: pa.BinaryArray, dtype: pa.DataType) -> tuple[pa.Array, NDArray[np.bool_]]:
+    """Cast JSON text to lists and structs; what would lose a member does not fit."""
+    decoder = msgspec.json.Decoder(list[_json_type(dtype)])  # type: ignore[misc]
+
+    def decode(part: pa.BinaryArray) -> pa.Array:
+        values = decoder.decode(b"[%b]" % b",".join(part.fill_null(b"null").to_pylist()))
+        return pa.array(msgspec.to_builtins(values, builtin_types=(Decimal,)), dtype)
+
+    return try_cast(cells, decode)
+
+
+def _json_type(dtype: pa.DataType) -> Any:
+    """Return the Python type of values that become those of an Arrow type, or null."""
+    if is_list(dtype):
+        return list[_json_type(dtype.value_type)] | None  # type: ignore[misc]
+    if pt.is_struct(dtype):
+        names = {f"m{number}": own.name for number, own in enumerate(dtype)}
+        members = [(f"m{number}", _json_type(own.type), None) for number, own in enumerate(dtype)]
+        return (
+            msgspec.defstruct("Members", members, rename=names, forbid_unknown_fields=True) | None
+        )
+    return next((kind for is_kind, _, kind in _JSON_TYPES if is_kind(dtype)), type(None)) | None

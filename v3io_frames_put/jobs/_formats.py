@@ -6,19 +6,17 @@ Parquet, Arrow IPC and JSON Lines: lines as they are, or columns where a format 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from decimal import Decimal
 from itertools import repeat
 from typing import TYPE_CHECKING, Any, Final
 
-import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pt
 from pyarrow import parquet as pq
 
-from .._encode import layouts
-from .._encode.casts import cast_cells, cast_text, try_cast
+from .._encode import json_lines, layouts
+from .._encode.casts import cast_cells
 from .._encode.columns import INTERNAL
 from .._encode.json_lines import LINE, MEMBERS, parse_lines
 from .._encode.sources import split_index
@@ -41,10 +39,6 @@ _SHOWN: Final = 60  # characters of a cell
 _INFERRED: Final = (pa.int64(), pa.uint64(), pa.float64(), pa.bool_())
 _FEW: Final = 0.1  # of the cells of a column: those that make text of it are named
 _MAGIC: Final = b"ARROW1"  # of the file format; a stream begins with its schema
-_BLANKS: Final = " \t\r\n"  # white space of JSON
-_STRING: Final = msgspec.json.Decoder(str)
-_OBJECT: Final = msgspec.json.Decoder(dict[str, Any])
-_VALUES: Final = msgspec.json.Decoder(list[Any])
 
 LINE_FIELD: Final = pa.field(LINE, pa.binary(), metadata={HOLDS: b"json-lines"})
 """The column of lines that are sent as they are."""
@@ -64,8 +58,8 @@ class Piece:
     def reject_row(self, row: int, text: bytes, reason: str) -> None:
         """Mark a row of which no cell could be read."""
         shown = show_bytes(text)
-        self.invalid[row] = {LINE: shown}
-        self.details[row] = f"{reason}: {_shorten(shown)}. Correct the line."
+        self.invalid.setdefault(row, {LINE: shown})
+        self.details.setdefault(row, f"{reason}: {_shorten(shown)}. Correct the line.")
 
     def reject_cell(self, row: int, column: str, text: str, dtype: pa.DataType) -> None:
         """Mark a cell that does not fit its column's type."""
@@ -342,11 +336,9 @@ class LinesReader(Reader):
         self._learn(self._read_sample()[0])
 
     def _learn(self, sample: pa.BinaryArray) -> None:
-        if not len(sample) or not sample[0].as_py().startswith(b"["):
-            return
-        [whole], _ = parse_lines(_VALUES, sample[:1])
-        objects, _ = parse_lines(_OBJECT, sample)
-        if whole is None or not any(one is not None for one in objects):
+        first = sample[0].as_py() if len(sample) else b""
+        has_objects = any(row is not None for row in parse_lines(MEMBERS, sample)[0])
+        if first.startswith(b"[") and not (first.endswith(b"]") and has_objects):
             raise DataError(
                 "a JSON array; expected one object a line. Convert it, for example by: jq -c '.[]'"
             )
@@ -360,20 +352,11 @@ class LinesReader(Reader):
     def members(self) -> tuple[set[str], bool]:
         """Return the members of the first block's lines, and whether that is all."""
         sample, is_whole = self._read_sample()
-        return {name for row in parse_lines(_OBJECT, sample)[0] for name in row or ()}, is_whole
+        return {name for row in parse_lines(MEMBERS, sample)[0] for name in row or ()}, is_whole
 
     def pieces(self, _names: Sequence[str], _schema: pa.Schema) -> Iterator[Piece]:
         """Yield the lines that hold anything, without surrounding white space."""
-        for piece in self._read():
-            lines = piece.columns[LINE]
-            if INTERNAL.encode() in (lines.buffers()[2] or pa.py_buffer(b"")).to_pybytes():
-                rows, _ = parse_lines(MEMBERS, lines)
-                for number, row in enumerate(rows):
-                    marks = [name for name in row or () if name.startswith(INTERNAL)]
-                    if marks and number not in piece.invalid:
-                        text = lines[number].as_py()
-                        piece.reject_row(number, text, f"members {marks}, which are never sent")
-            yield piece
+        return self._read()
 
     def _read(self) -> Iterator[Piece]:
         first = 1
@@ -385,21 +368,22 @@ class LinesReader(Reader):
                 yield piece
                 first += 1
             else:
-                lines = _split_lines(block.text)
+                lines = json_lines.split_lines(block.text)
                 given = pc.indices_nonzero(pc.binary_length(lines))
                 kept = lines if len(given) == len(lines) else lines.take(given)
-                yield Piece(first + given.to_numpy().astype(np.int64), {LINE: kept})
+                piece = Piece(first + given.to_numpy().astype(np.int64), {LINE: kept})
+                if self.is_lines and INTERNAL.encode() in block.text:
+                    _reject_marked(piece)
+                yield piece
                 first += len(lines)
 
 
-def _split_lines(text: bytes) -> pa.BinaryArray:
-    """Return the lines of a text without the white space around each."""
-    ends = np.flatnonzero(np.frombuffer(text, np.uint8) == ord("\n")) + 1
-    if not len(ends) or ends[-1] < len(text):
-        ends = np.append(ends, len(text))
-    offsets = np.append(0, ends).astype(np.int32)
-    lines = pa.StringArray.from_buffers(len(ends), pa.py_buffer(offsets), pa.py_buffer(text))
-    return pc.ascii_trim(lines, _BLANKS).view(pa.binary())
+def _reject_marked(piece: Piece) -> None:
+    """Reject lines with members of ours, which are never sent."""
+    for number, row in enumerate(parse_lines(MEMBERS, piece.columns[LINE])[0]):
+        if marks := [name for name in row or () if name.startswith(INTERNAL)]:
+            text = piece.columns[LINE][number].as_py()
+            piece.reject_row(number, text, f"members {marks}, which are never sent")
 
 
 class JsonColumnsReader(LinesReader):
@@ -425,8 +409,8 @@ class JsonColumnsReader(LinesReader):
             raise DataError("no line of the first block is a JSON object. Is it JSON Lines?")
         types = {}
         for name in names:
-            cells = _take_member(rows, name)
-            types[name] = _infer_nested(cells) or self.infer_type(name, cells)
+            cells = json_lines.take_member(rows, name)
+            types[name] = json_lines.infer_nested(cells) or self.infer_type(name, cells)
             if not pc.all(pc.starts_with(cells, '"')).as_py():
                 self._of_any_type.add(name)
         self.schema = pa.schema(list(types.items()))
@@ -438,95 +422,20 @@ class JsonColumnsReader(LinesReader):
             lines = piece.columns[LINE]
             rows, _ = parse_lines(MEMBERS, lines)
             for number, row in enumerate(rows):
-                unknown = self._is_whole and row and row.keys() - known
-                if row is not None and not unknown:
-                    continue
                 reason = "not a JSON object"
-                if unknown:
-                    reason = f"members {sorted(unknown)}, which the first lines do not have: give "
-                    reason += "their types by types"
+                if row is not None:
+                    unknown = sorted(row.keys() - known)
+                    if not (unknown and self._is_whole):
+                        continue
+                    reason = f"members {unknown}, which the first lines do not have: give their "
+                    reason += "types by types"
                 rows[number] = None
-                if number not in piece.invalid:
-                    piece.reject_row(number, lines[number].as_py(), reason)
-            piece.columns = {name: _take_member(rows, name) for name in names}
+                piece.reject_row(number, lines[number].as_py(), reason)
+            piece.columns = {name: json_lines.take_member(rows, name) for name in names}
             yield piece
 
     def cast(
         self, name: str, cells: pa.BinaryArray, dtype: pa.DataType
     ) -> tuple[pa.Array, NDArray[np.bool_]]:
         """Cast JSON text; a value of another JSON type does not fit."""
-        if pt.is_nested(dtype):
-            return _cast_nested(cells, dtype)
-        begins = '"'
-        if pt.is_integer(dtype) or pt.is_floating(dtype):
-            begins = "[-0-9]"
-        elif pt.is_decimal(dtype):  # text, too: many write them so
-            begins = '[-0-9"]'
-        elif pt.is_boolean(dtype):
-            begins = "[tf]"
-        elif layouts.is_text(dtype) and name in self._of_any_type:
-            begins = ""
-        fits = pc.match_substring_regex(cells, f"^{begins}")
-        bad = layouts.to_numpy(pc.invert(fits).fill_null(False))  # noqa: FBT003 - Arrow's signature
-        texts = layouts.blank(cells, bad)
-        if not begins or '"' in begins:
-            texts = pa.array(
-                [
-                    _STRING.decode(text) if text and text.startswith(b'"') else text
-                    for text in texts.to_pylist()
-                ],
-                pa.string(),
-            )
-        cast, misfits = cast_text(texts.cast(pa.string()), dtype)
-        return cast, bad | misfits
-
-
-def _take_member(rows: Sequence[Any], name: str) -> pa.BinaryArray:
-    """Return the JSON text of a member in each row; null where it is null or missing."""
-    texts = (bytes(row[name]) if row and name in row else b"null" for row in rows)
-    return pa.array([None if text == b"null" else text for text in texts], pa.binary())
-
-
-def _infer_nested(cells: pa.BinaryArray) -> pa.DataType | None:
-    """Return the type that all lists or all objects have; None where there is none."""
-    if not pc.all(pc.match_substring_regex(cells, r"^[\[{]")).as_py():
-        return None
-    try:
-        dtype = pa.infer_type(_VALUES.decode(b"[%b]" % b",".join(cells.drop_null().to_pylist())))
-        _, bad = _cast_nested(cells, dtype)
-    except (
-        pa.ArrowException,
-        ValueError,
-        TypeError,
-        OverflowError,
-    ):  # also names that msgspec cannot read
-        return None
-    return None if bad.any() else dtype
-
-
-def _cast_nested(cells: pa.BinaryArray, dtype: pa.DataType) -> tuple[pa.Array, NDArray[np.bool_]]:
-    """Cast JSON text to lists and structs; what would lose a member does not fit."""
-    decoder = msgspec.json.Decoder(list[_json_type(dtype)])  # type: ignore[misc]
-
-    def decode(part: pa.BinaryArray) -> pa.Array:
-        values = decoder.decode(b"[%b]" % b",".join(part.fill_null(b"null").to_pylist()))
-        return pa.array(msgspec.to_builtins(values, builtin_types=(Decimal,)), dtype)
-
-    return try_cast(cells, decode)
-
-
-def _json_type(dtype: pa.DataType) -> Any:
-    """Return the Python type of values that become those of an Arrow type, or null."""
-    if layouts.is_list(dtype):
-        return list[_json_type(dtype.value_type)] | None  # type: ignore[misc]
-    if pt.is_struct(dtype):
-        names = {f"m{number}": own.name for number, own in enumerate(dtype)}
-        members = [(f"m{number}", _json_type(own.type), None) for number, own in enumerate(dtype)]
-        return (
-            msgspec.defstruct("Members", members, rename=names, forbid_unknown_fields=True) | None
-        )
-    kinds: tuple[tuple[Any, Any], ...] = (
-        (pt.is_integer, int), (pt.is_floating, int | float), (pt.is_decimal, Decimal),
-        (pt.is_boolean, bool), (layouts.is_text, str),
-    )  # fmt: skip
-    return next((kind for is_kind, kind in kinds if is_kind(dtype)), type(None)) | None
+        return json_lines.cast_json(cells, dtype, is_any=name in self._of_any_type)
