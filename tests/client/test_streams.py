@@ -2,9 +2,11 @@
 
 import threading
 
+import pandas as pd
 import pytest
 
 from tests.internals import Request
+from v3io_frames_put import put_records
 from v3io_frames_put.config import Retry
 from v3io_frames_put.errors import (
     AuthenticationError,
@@ -19,6 +21,7 @@ from v3io_frames_put.errors import (
 from v3io_frames_put.local import LocalPlatform, Rules, faults
 
 STREAM = "projects/tests/s"
+FRAME = pd.DataFrame({"a": range(3)})
 
 
 @pytest.fixture
@@ -252,3 +255,19 @@ def test_a_page_of_another_server_is_not_taken_for_a_new_stream(local_platform, 
     for ask in (client.create_stream, client.describe_stream):
         with pytest.raises(ProtocolError, match=f"'{STREAM}' at {local_platform.endpoint}: .*JSON"):
             ask(STREAM)
+
+
+@pytest.mark.parametrize("function", ["GET", "Seek", "GetRecords"])
+def test_what_cannot_be_read_is_said_with_stream_and_address(local_platform, client, function):
+    client.create_stream(STREAM)
+    local_platform.add_records(STREAM, [b"x"])
+    page = faults.Answer(status=200, body="<html>Log in</html>", function=function, times=None)
+    local_platform.faults = [page]
+    with pytest.raises(ProtocolError, match=f"'{STREAM}' at {local_platform.endpoint}: "):
+        client.read_records(STREAM)
+    quick = Retry(deadline_seconds=0.2, base_seconds=0.05)
+    with (
+        local_platform.client(retry=quick) as hasty,
+        pytest.raises(PlatformUnavailable, match="answer of status 200 cannot be read"),
+    ):
+        put_records(FRAME, STREAM, client=hasty, delivery="exactly_once", progress=False)

@@ -97,7 +97,7 @@ def find_location(stream: StreamAdmin, shard: int, start: StartPosition) -> str 
     request = api.seek_request(stream.path, shard, start.kind, start.number)
     answer = stream.requests.send(request, doing=f"seek {stream.path}")
     if answer.status == _SUCCESS:
-        return responses.parse_location(answer)
+        return stream.parse(answer, responses.parse_location)
     if is_missing(answer):
         return None
     name = api.parse_error(answer).name
@@ -127,7 +127,7 @@ def get_page(stream: StreamAdmin, shard: int, location: str, limit: int) -> Reco
     request = api.get_records_request(stream.path, shard, location=location, limit=limit)
     answer = stream.requests.send(request, doing=f"read {stream.path}")
     if answer.status == _SUCCESS:
-        return parse_record_page(answer)
+        return stream.parse(answer, parse_record_page)
     if api.parse_error(answer).name == api.ILLEGAL_LOCATION:
         return None
     raise stream.error(answer, "read")
@@ -142,7 +142,8 @@ def run_query(stream: StreamAdmin, query: Query[Result], doing: str) -> Result:
         except StopIteration as over:
             result: Result = over.value
             return result
-        value = step.parse(stream.requests.send(step.request, doing=f"{doing} {stream.path}"))
+        answer = stream.requests.send(step.request, doing=f"{doing} {stream.path}")
+        value = stream.parse(answer, step.parse)
 
 
 def find_ends(stream: StreamAdmin, shards: Iterable[int]) -> dict[int, int]:

@@ -133,6 +133,8 @@ def undecided(last: Attempt, *, doing: str, where: str) -> PlatformUnavailable:
 
 def describe_last(last: Attempt) -> str:
     """Return in a few words how a request ended."""
+    if isinstance(last, Answer) and last.status < 300:  # noqa: PLR2004  # a success
+        return f"the platform's answer of status {last.status} cannot be read"
     if isinstance(last, Answer):
         return f"the platform answered {_format_error(parse_error(last))}"
     return last.detail if last.stage == "connecting" else f"{last.kind} ({last.detail})"

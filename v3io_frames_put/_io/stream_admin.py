@@ -9,7 +9,7 @@ import random
 import threading
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from .._producer import classification
 from .._producer.flow_control import RetryContext, next_pause, parse_retry_after
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from .transport import Transport
 
 _log = logging.getLogger("v3io_frames_put")
+_Parsed = TypeVar("_Parsed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,12 +157,7 @@ class StreamAdmin:
     def describe(self) -> StreamDescription:
         """Return shard count and retention."""
         answer = self.expect(api.describe_stream_request(self.path), "describe stream")
-        try:
-            return responses.parse_description(answer)
-        except ProtocolError as error:  # each verb asks this first: it is the one to say where
-            raise ProtocolError(
-                f"stream {str(self.path)!r} at {self.requests.where}: {error}"
-            ) from error
+        return self.parse(answer, responses.parse_description)
 
     def create(self, *, shards: int, retention_hours: int, exist_ok: bool) -> StreamDescription:
         """Create the stream; one that exists is left as it is."""
@@ -266,7 +262,7 @@ class StreamAdmin:
         marker: str | None = None
         while True:
             request = api.list_request(self.path.container, self.path.path, marker=marker)
-            page = responses.parse_listing(self.expect(request, "list stream"))
+            page = self.parse(self.expect(request, "list stream"), responses.parse_listing)
             yield page
             if page.next_marker is None:
                 return
@@ -280,6 +276,14 @@ class StreamAdmin:
         if answer.status not in _SUCCESS:
             raise self.error(answer, doing)
         return answer
+
+    def parse(self, answer: Answer, parse: Callable[[Answer], _Parsed]) -> _Parsed:
+        """Parse an answer about this stream; an error says which stream, and where."""
+        try:
+            return parse(answer)
+        except ProtocolError as error:
+            where = f"stream {str(self.path)!r} at {self.requests.where}"
+            raise ProtocolError(f"{where}: {error}", status=error.status) from error
 
     def error(self, answer: Answer, doing: str) -> RequestError:
         """Make the error for an answer about this stream."""

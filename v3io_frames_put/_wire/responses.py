@@ -121,6 +121,8 @@ def parse_listing(answer: Answer) -> ListingPage:
         root = ET.fromstring(answer.body)  # noqa: S314
     except (ET.ParseError, LookupError, ValueError) as error:  # the last two: of its encoding
         raise _broken("the listing", f"is not XML ({error})", answer) from error
+    if not root.tag.endswith("ListBucketResult"):  # a proxy's page would be an empty directory
+        raise _broken("the listing", f"is {root.tag[:40]!r}, not ListBucketResult", answer)
     objects = []
     for node in root.iterfind("{*}Contents"):
         # Two spellings are in use: v3io-go reads the first, v3io-py the second.
