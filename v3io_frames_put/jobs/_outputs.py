@@ -135,6 +135,7 @@ _PLACE: Final = pa.schema(zip(("file", "file_row"), _FOUND.types, strict=True))
 # A dictionary of numbers that never come twice takes as much memory again as the page.
 _REPEATED: Final = ["status", "shard_id", "error_code", "error_message", "error_detail", "file"]
 _ASCENDING: Final = ("sequence_number", "file_row")
+_INTEGERS: Any = pd.Int64Dtype()  # null where a row was never read
 _NEVER_READ: Final = Failure("Stopped", "The run ended before this row was read.")
 _PARTS: Final = 256  # pages that are counted before their counts are added up
 _IN_MEMORY_BYTES: Final = 4 << 20  # about 700,000 outcomes
@@ -162,6 +163,9 @@ class Sink:
         self.skim: Iterator[object] = iter(())  # reads rows that have an outcome already
         self._asked, self._packed = results, packed
         self._columns = SCHEMA.append(RECORD_ROW) if packed else SCHEMA
+        self._empty = collect_results([], index=None, packed=packed).assign(
+            file=pd.Categorical([]), file_row=pd.array([], "Int64")
+        )
         self._schema = pa.schema([*self._columns, *_PLACE])
         self._copies: tuple[Sequence[Copy], Sequence[Copy]] = ((), ())  # late ones, duplicates
         folders = [str(path.resolve().parent) for path in (results, failed) if path is not None]
@@ -203,9 +207,8 @@ class Sink:
 
     def finish(self, report: RunReport) -> None:
         """Count the outcomes, and write the results."""
-        receipt = asdict(report.receipt)
+        receipt, nothing = asdict(report.receipt), count_results(self._empty, {})
         # All that is known on a full disk.
-        nothing = self._count(self._schema.empty_table())
         self.summary = replace(nothing, counts=receipt["counts"], receipt=receipt)
         self._copies = report.late, report.duplicates
         deque(self.skim, maxlen=0)  # to the end of the last file
@@ -216,7 +219,7 @@ class Sink:
             if self.failure is None:
                 self._writer.close()
                 parts = [nothing]
-                for page in self.rows():
+                for page in self.pages():
                     parts.append(self._count(page))
                     if len(parts) == _PARTS:
                         parts = [add_summaries(parts, {})]
@@ -227,25 +230,26 @@ class Sink:
         except OSError as error:
             self.failure = error
 
-    def rows(self) -> Iterator[pa.Table]:
-        """Yield the results: the outcomes, and where the rows come from."""
+    def pages(self) -> Iterator[pd.DataFrame]:
+        """Yield the results, with what a last scan saw, and where the rows come from."""
         self._file.seek(0)
         options, first_row = pa.ipc.IpcReadOptions(use_threads=False), 0
         for batch in pa.ipc.open_stream(pa.PythonFile(self._file, "r"), options=options):
-            yield self._amend(batch, first_row)
-            first_row += batch.num_rows
+            outcomes = batch.select(self._columns.names)
+            page = collect_results([outcomes], index=None, packed=self._packed)
+            late, duplicates = (_of_rows(one, first_row, len(page)) for one in self._copies)
+            amend_results(page, late=late, duplicates=duplicates)
+            page["file"] = batch["file"].to_pandas()
+            page["file_row"] = _INTEGERS.__from_arrow__(batch["file_row"])
+            yield page
+            first_row += len(page)
 
-    def _count(self, page: pa.Table) -> Summary:
+    def _count(self, page: pd.DataFrame) -> Summary:
         """Count outcomes; a row is named by its file and its place there."""
-        outcomes = page.select(self._columns.names).to_batches()
-        results = collect_results(outcomes, index=None, packed=self._packed)
         file, row = page["file"], page["file_row"]
-        left = file.filter(pa.array(results["status"] != "stored"))
-        self.failing.update(left.unique().drop_null().to_pylist())
+        self.failing.update(file[page["status"] != "stored"].dropna().unique())
         return count_results(
-            results,
-            {},
-            label=lambda place: file[place].is_valid and f"{file[place]}:{row[place]}",
+            page, {}, label=lambda one: None if pd.isna(file[one]) else f"{file[one]}:{row[one]}"
         )
 
     def never_read(self, num_rows: int) -> pa.Table:
@@ -255,39 +259,25 @@ class Sink:
         outcomes.record_failure(outcomes.open_rows(), "unsent", _NEVER_READ)
         return pa.Table.from_batches(outcomes.finish(), self._columns)
 
-    def _amend(self, batch: pa.RecordBatch, first_row: int) -> pa.Table:
-        """Write into outcomes what a last scan saw: see ``amend_results``."""
-        rows, stop = pa.table(batch), first_row + batch.num_rows
-        late, duplicates = (_of_rows(copies, first_row, stop) for copies in self._copies)
-        if not (late or duplicates):
-            return rows
-        outcomes = batch.select(self._columns.names)
-        results = collect_results([outcomes], index=None, packed=self._packed)
-        amend_results(results, late=late, duplicates=duplicates)
-        amended = pa.Table.from_pandas(results, self._columns, preserve_index=False)
-        columns = [*amended.columns, *rows.columns[len(self._columns) :]]
-        return pa.table(columns, rows.schema.names).cast(self._schema)
-
     def _write_results(self, path: Path, receipt: Receipt) -> None:
         """Write the results as ``pandas.read_parquet`` reads them back, with the receipt."""
-        empty = collect_results([], index=None, packed=self._packed)
-        empty = empty.assign(file=pd.Categorical([]), file_row=pd.array([], "Int64"))
-        empty.attrs = {ATTRS_KEY: asdict(receipt)}
-        metadata = pa.Schema.from_pandas(empty, preserve_index=False).metadata
+        self._empty.attrs = {ATTRS_KEY: asdict(receipt)}
+        metadata = pa.Schema.from_pandas(self._empty, preserve_index=False).metadata
         with open_parquet(
             path,
             self._schema.with_metadata(metadata),
             use_dictionary=_REPEATED,
             column_encoding=dict.fromkeys(_ASCENDING, "DELTA_BINARY_PACKED"),
         ) as writer:
-            for rows in self.rows():
-                writer.write_table(rows)
+            for page in self.pages():
+                writer.write_table(pa.Table.from_pandas(page, self._schema, preserve_index=False))
         self.results = path
 
 
-def _of_rows(copies: Sequence[Copy], first_row: int, stop: int) -> list[Copy]:
+def _of_rows(copies: Sequence[Copy], first_row: int, num_rows: int) -> list[Copy]:
     """Return the copies of some rows, which are counted from the first of them."""
-    begin, end = (bisect_left(copies, row, key=lambda copy: copy.row) for row in (first_row, stop))
+    ends = first_row, first_row + num_rows
+    begin, end = (bisect_left(copies, row, key=lambda copy: copy.row) for row in ends)
     return [copy._replace(row=copy.row - first_row) for copy in copies[begin:end]]
 
 
@@ -337,13 +327,14 @@ def write_failed_rows(table: FileTable, sink: Sink, path: Path, *, with_unknown:
     unread = {file.name for file in table.files[len(table.ends) :]}
     again = unread.union(sink.failing)
     starts = [*table.starts, table.rows_read]
-    names = pa.array(sorted(again), pa.string())
 
-    def why_of(rows: Any) -> pa.Table:
-        return pa.table(rows.select(_WHY.names).cast(_WHY))
+    def why_of(page: pd.DataFrame) -> pa.Table:
+        return pa.Table.from_pandas(page[_WHY.names], _WHY, preserve_index=False)
 
-    known = (rows.filter(pc.is_in(rows["file"].cast(pa.string()), names)) for rows in sink.rows())
-    outcomes = RowReader(map(why_of, known), lambda missing: why_of(sink.never_read(missing)))
+    known = (why_of(page[page["file"].isin(again)]) for page in sink.pages())
+    outcomes = RowReader(
+        known, lambda missing: sink.never_read(missing).select(_WHY.names).cast(_WHY)
+    )
     with open_parquet(path, schema) as writer:
         for number, file in enumerate(table.files):
             if file.name not in again:
