@@ -114,8 +114,9 @@ def unavailable(
 ) -> PlatformUnavailable:
     """Return the error for a platform that did not answer usefully in time."""
     text = (
-        f"{doing} at {where}: no usable answer in {tries} tries within {seconds:.0f} s; the last: "
-        f"{describe_last(last)}. Check the endpoint and the network, or try again later."
+        f"{doing} at {where}: no usable answer in {tries} {'try' if tries == 1 else 'tries'} "
+        f"within {seconds:.0f} s; the last: {describe_last(last)}. Check the endpoint and the "
+        f"network, or try again later."
     )
     error = parse_error(last) if isinstance(last, Answer) else None
     return _make(PlatformUnavailable, text, error)
