@@ -385,7 +385,7 @@ class TestBars:
         _, drawn = on_a_terminal("describe", STREAM)
         first, *rewritten = drawn.splitlines()
         assert first.startswith(f"Warning: describe stream {STREAM}: the platform answered 503")
-        assert [line.partition("Warning")[0] for line in rewritten] == ["\x1b[A\x1b[2K"] * 2
+        assert [line.partition("Warning")[0] for line in rewritten] == ["\x1b[2A\x1b[J"] * 2
         local_platform.faults = local_platform.faults
         assert start("describe", STREAM).stderr.count(b"\n") == 1
 

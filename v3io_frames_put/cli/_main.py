@@ -10,8 +10,8 @@ import enum
 import errno
 import json
 import logging
+import os
 import re
-import shutil
 import signal
 import sys
 import traceback
@@ -178,6 +178,7 @@ class _ToStderr(logging.Handler):
         super().__init__()
         self.log_format = log_format
         self._run_id: str | None = None
+        self._height = 1  # lines that the last try took on the terminal
 
     def emit(self, record: logging.LogRecord) -> None:
         message, level = to_options(record.getMessage()), record.levelname
@@ -208,8 +209,11 @@ class _ToStderr(logging.Handler):
             message = f"{_FORMATTER.formatTime(record)} {level} {message}"
         text = escape(f"{message}\n{trace}" if trace else message)
         if "tries" in fields and sys.stderr.isatty():  # each of them rewrites the one before
-            text = text[: shutil.get_terminal_size().columns]
-            text = text if fields["tries"] == 1 else f"\x1b[A\x1b[2K{text}"
+            up = f"\x1b[{self._height}A\x1b[J" if fields["tries"] > 1 else ""
+            self._height = -(
+                -len(text) // (os.get_terminal_size(sys.stderr.fileno()).columns or 80)
+            )
+            text = f"{up}{text}"
         return echo_error(text)
 
 
