@@ -27,6 +27,7 @@ The tree, as a user catches it::
 
 from __future__ import annotations
 
+import copyreg
 import difflib
 from typing import TYPE_CHECKING, Any
 
@@ -34,14 +35,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import pandas as pd
-
-
-def _rebuild(cls: type[BaseException], args: tuple[object, ...], state: dict[str, Any]) -> Any:
-    """Make an exception again without its ``__init__``, whose arguments are gone."""
-    error = cls.__new__(cls, *args)
-    error.args = args
-    error.__dict__.update(state)
-    return error
 
 
 def suggest(name: str, known: Sequence[str]) -> str:
@@ -56,7 +49,8 @@ class _Pickles:
     args: tuple[object, ...]
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild, (type(self), self.args, dict(self.__dict__))
+        # Without ``__init__``, whose arguments are gone.
+        return copyreg.__newobj__, (type(self), *self.args), dict(self.__dict__)  # type: ignore[attr-defined]
 
 
 class PutRecordsError(_Pickles, Exception):
