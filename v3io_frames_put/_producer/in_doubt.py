@@ -12,7 +12,7 @@ from .._wire.tags import split_tags
 from .values import Copy
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -97,36 +97,20 @@ class InDoubt:
     """
 
     def __init__(self) -> None:
-        # Where each is known to be stored, by key. Each part is at least twice as long as the
-        # next, so that the many that are added, some at a time, are seldom sorted again.
-        self._parts: list[NDArray[Any]] = []
+        self._known = np.empty(0, POSITION)  # where each is known to be stored, by key
         self._copies = np.empty(0, POSITION)  # that scans saw elsewhere
 
     def contains(self, keys: NDArray[Any]) -> NDArray[np.bool_]:
-        contained = np.zeros(len(keys), np.bool_)
-        for _, _, is_there in self._find(keys):
-            contained |= is_there
-        return contained
-
-    def _find(
-        self, keys: NDArray[Any]
-    ) -> Iterator[tuple[NDArray[Any], NDArray[np.intp], NDArray[np.bool_]]]:
-        """Yield each part, where in it its keys are, and which of ``keys`` these are."""
-        for part in self._parts:
-            at, is_there = find_keys(part, keys)
-            yield part, at[is_there], is_there
+        return find_keys(self._known, keys)[1]
 
     def note_positions(self, positions: NDArray[Any]) -> None:
         """Note where keys in doubt are stored, one position for each; others are left out."""
-        for part, at, is_there in self._find(positions["key"]):
-            part[at] = positions[is_there]
+        at, is_there = find_keys(self._known, positions["key"])
+        self._known[at[is_there]] = positions[is_there]
 
     def _positions(self, keys: NDArray[Any]) -> NDArray[Any]:
         """Return where keys in doubt are known to be stored; NOWHERE: it is not known."""
-        positions = make_positions(keys)
-        for part, at, is_there in self._find(keys):
-            positions[is_there] = part[at]
-        return positions
+        return first_positions(self._known, keys)
 
     def _add_copies(self, found: NDArray[Any], known: NDArray[Any]) -> None:
         """Note the positions that are not the known ones."""
@@ -146,8 +130,7 @@ class InDoubt:
 
     def unseen_rows(self) -> list[int]:
         """Return the rows that are not known to be stored."""
-        parts = [part["key"][part["shard_id"] == NOWHERE] for part in self._parts]
-        rows_of = self._rows(np.concatenate([np.zeros(0, np.uint64), *parts]))
+        rows_of = self._rows(self._known["key"][self._known["shard_id"] == NOWHERE])
         return [row for rows in rows_of.values() for row in rows]
 
     def _to_copies(self, positions: NDArray[Any]) -> list[Copy]:
@@ -183,10 +166,9 @@ class RecordsInDoubt(InDoubt):
         self.low_watermark = lowest_watermark([self.low_watermark, batch.low_watermark])
         tags = batch.entries.tags
         is_new = ~self.contains(tags)
-        part = make_positions(np.sort(tags[is_new]))
-        while self._parts and len(self._parts[-1]) < 2 * len(part):
-            part = sort_positions(self._parts.pop(), part)
-        self._parts.append(part)
+        new = make_positions(np.sort(tags[is_new]))
+        at = np.searchsorted(self._known["key"], new["key"])
+        self._known = np.insert(self._known, at, new)
         if batch.entries.row_counts is not None:
             tags, rows = tags[is_new], batch.entries.rows_of(is_new)
             counts = split_tags(tags)[1]

@@ -281,7 +281,7 @@ class PriorInDoubt(InDoubt):
         if proves_absence:
             self._outcomes.trust_absence()
             left = self._outcomes.late_rows()
-            self._parts = [make_positions(left)]
+            self._known = make_positions(left)
             if self._outcomes.is_final("rejected"):
                 self.kept_rejected = left[self._outcomes.status[left] == _REJECTED]
         else:
@@ -310,7 +310,7 @@ class PriorInDoubt(InDoubt):
     @property
     def is_over(self) -> bool:
         """Whether no request of an earlier process can bring another copy."""
-        return not any(map(len, self._parts))
+        return not len(self._known)
 
     def expects(self, tags: NDArray[np.uint64]) -> NDArray[np.bool_]:
         """Return of which tags an earlier request may still store rows."""
