@@ -14,14 +14,14 @@ from .._io.reader import EARLIEST, StartPosition, find_ends, read_shard
 from .._producer.values import STATUSES
 from .._public import callers_level
 from .._wire.responses import NOWHERE
-from .._wire.tags import RUN_BYTES, parse_tag
+from .._wire.tags import read_tags, split_tags
 from ..errors import PartialFailure, UnstoredRowsWarning
 from ..results import count_and_first
 from ..summary import REASON, add_reasons, describe_unstored, list_reasons
 from .run import MAX_REASONS, ClusterRun, remote_stream
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -42,15 +42,20 @@ def find_copies(
     if run.delivery != "exactly_once" or not again:
         return []
     places = {number: _places_of(read_results(number)) for number in again}
-    partition_of = {bytes.fromhex(run.task_id(number)): number for number in again}
     copies = []
-    for shard, number, info in _tags(run):
-        partition = partition_of.get(info[:RUN_BYTES])
-        tag = parse_tag(info, info[:RUN_BYTES])
-        if partition is None or tag is None:
-            continue
-        if tuple(places[partition][tag.first_row]) != (shard, number):
-            copies.append([partition, tag.first_row, shard, number])
+    stream = remote_stream(run)
+    for shard, end in find_ends(stream, range(stream.describe().shards)).items():
+        start = run.starts.get(str(shard))
+        place = EARLIEST if start is None else StartPosition("sequence", start + 1)
+        for batch in read_shard(stream, shard, place, end=end, limit=sys.maxsize):
+            numbers = batch.column("sequence_number").to_pylist()
+            for partition in again:
+                run_id = bytes.fromhex(run.task_id(partition))
+                at, tags = read_tags(batch.column("client_info"), run_id)
+                rows = split_tags(tags)[0].tolist()
+                for row, number in zip(rows, (numbers[one] for one in at), strict=True):
+                    if tuple(places[partition][row]) != (shard, number):
+                        copies.append([partition, row, shard, number])
     return copies
 
 
@@ -58,21 +63,6 @@ def _places_of(results: pd.DataFrame) -> NDArray[np.int64]:
     """Return where each row is stored by the results: shard and number, or -1."""
     places = results[["shard_id", "sequence_number"]].fillna(NOWHERE).to_numpy(np.int64)
     return np.where((results["status"] == "stored").to_numpy()[:, None], places, NOWHERE)
-
-
-def _tags(run: ClusterRun) -> Iterator[tuple[int, int, Any]]:
-    """Read every client info after the start positions of a run, and where it is stored."""
-    stream = remote_stream(run)
-    ends = find_ends(stream, range(stream.describe().shards))
-    for shard, end in ends.items():
-        start = run.starts.get(str(shard))
-        place = EARLIEST if start is None else StartPosition("sequence", start + 1)
-        for batch in read_shard(stream, shard, place, end=end, limit=sys.maxsize):
-            numbers = batch.column("sequence_number").to_pylist()
-            infos = batch.column("client_info").to_pylist()
-            for number, info in zip(numbers, infos, strict=True):
-                if info is not None:
-                    yield shard, number, info
 
 
 _STARTS_KEPT: Final = 512  # in a receipt of at most 20 kB
