@@ -12,7 +12,6 @@ import re
 import socket
 import ssl
 import threading
-import zlib
 from contextlib import suppress
 from http.client import HTTPException
 from typing import TYPE_CHECKING, Any, Final
@@ -308,7 +307,9 @@ class _AnswerReader:
             and _TLS_PAGE.search(body)
         ):
             raise WrongSchemeError(_SPEAKS_TLS)
-        answer = Answer(status, headers, _unpack(body, headers.get("content-encoding")))
+        if body and headers.get("content-encoding", "identity").lower() != "identity":
+            raise GarbledAnswerError("the Content-Encoding of the answer was not asked for")
+        answer = Answer(status, headers, body)
         is_reusable = not is_last and self._at == self._end
         if len(self._buffer) > _BUFFER_BYTES:
             del self._buffer[_BUFFER_BYTES:]
@@ -385,19 +386,3 @@ class _AnswerReader:
         if not received:
             raise ClosedError("the connection was closed before the answer was whole")
         self._end += received
-
-
-def _unpack(body: bytes, encoding: str | None) -> bytes:
-    """Undo the Content-Encoding of a body, within the bytes of an answer."""
-    if not body or encoding is None or encoding.lower() in ("identity", ""):
-        return body
-    if encoding.lower() not in ("gzip", "x-gzip"):
-        raise GarbledAnswerError("the Content-Encoding of the answer was not asked for")
-    packed = zlib.decompressobj(zlib.MAX_WBITS | 16)
-    try:
-        body = packed.decompress(body, MAX_ANSWER_BYTES)
-    except zlib.error as error:
-        raise GarbledAnswerError(f"the answer is not valid gzip ({error})") from error
-    if not packed.eof or packed.unused_data:
-        raise GarbledAnswerError("the gzip of the answer is cut, too long, or not alone")
-    return body

@@ -88,7 +88,7 @@ def _layers(error: BaseException) -> Iterator[BaseException]:
         layer = next((inner for inner in candidates if isinstance(inner, BaseException)), None)
 
 
-_BASE_HEADERS: Final = {"User-Agent": "v3io-frames-put", "Accept-Encoding": "gzip"}
+_BASE_HEADERS: Final = {"User-Agent": "v3io-frames-put", "Accept-Encoding": "identity"}
 _SUCCESS: Final = 200
 
 
