@@ -102,8 +102,9 @@ class InDoubt:
         plan = plan_rows(frame, shard=shard, rows_per_record=rows_per_record)
         self.batches = []
         for window in (encode_records(records, RUN_ID) for records in plan.records()):
+            places = np.arange(len(window.entries))
             for first in range(0, len(window.entries), per_batch):
-                entries = window.entries.slice(first, first + per_batch)
+                entries = window.entries.take(places[first : first + per_batch])
                 self.batches.append(Batch(entries, ()))
                 self.exchange(put_records_request(PLACE, build_body(entries)))
 
@@ -530,14 +531,14 @@ def test_what_an_earlier_process_left_in_doubt_is_looked_up_before_anything_is_s
     entries = encode_records(records, RUN_ID).entries
     earlier = prior_outcomes(np.full(2, STATUSES.index("unknown"), np.int8))
     prior = prior_in_doubt(earlier)
-    talk.answer(put_records_request(PLACE, build_body(entries.slice(0, 1))))
+    talk.answer(put_records_request(PLACE, build_body(entries.take(np.array([0])))))
     reconciler = Reconciler(PLACE, RUN_ID, Retry(settle_seconds=0), prior_in_doubt=prior)
     assert not reconciler.is_ready
     drive(reconciler, talk)
     assert reconciler.is_ready
     assert earlier.is_stored(np.arange(2)).tolist() == [True, False]
     # What this process leaves in doubt is looked up as ever.
-    batch = Batch(entries.slice(2, 3), ())
+    batch = Batch(entries.take(np.array([2])), ())
     reconciler.prepare(batch)
     talk.answer(put_records_request(PLACE, build_body(batch.entries)))
     reconciler.look_up(batch, -100.0)

@@ -204,7 +204,7 @@ def test_a_full_body_is_within_the_limit_to_the_byte(extra, fitting):
     limits = Limits(max_body_bytes=len(build_body(entries)) + extra)
     count = count_fitting(entries, limits)
     assert count == fitting
-    assert len(build_body(entries.slice(0, count))) <= limits.max_body_bytes
+    assert len(build_body(entries.take(np.arange(count)))) <= limits.max_body_bytes
 
 
 def describe(entries):
@@ -249,27 +249,6 @@ def test_take_copies_records_with_their_rows_in_the_order_asked_for():
     )
 
 
-def test_slice_shows_a_part_with_its_rows():
-    assert describe(entries_of(**PACKS).slice(1, 3)) == (
-        [b',{"Data":"Yg=="}', b',{"Data":"Yw==","ShardId":2}'],
-        [2, 3, 4, 5],
-        [1, 3],
-        [0, 8],
-        [NO_SHARD, 2],
-    )
-
-
-def test_a_slice_of_a_slice_builds_its_own_body():
-    part = entries_of([b"a", b"b", b"c", b"d"]).slice(1, 4).slice(1, 2)
-    assert build_body(part) == b'{"Records":[{"Data":"Yw=="}]}'
-    assert part.nbytes == len(',{"Data":"Yw=="}')
-
-
-def test_a_slice_of_nothing_has_no_bytes():
-    nothing = entries_of([b"a"]).slice(0, 0)
-    assert (len(nothing), nothing.nbytes, nothing.num_rows) == (0, 0, 0)
-
-
 def test_no_records_make_no_entries():
     assert describe(entries_of([])) == ([], [], None, [], [])
     assert entries_of([]).nbytes == 0
@@ -303,7 +282,6 @@ def test_some_of_joined_entries_build_their_own_body(kept):
     joined = join_entries([whole(entries_of([b"a", b"b", b"c"], key=keys))])
     expected = entries_of([[b"a", b"b", b"c"][at] for at in kept], key=[keys[at] for at in kept])
     assert build_body(joined.take(np.array(kept))) == build_body(expected)
-    assert build_body(joined.slice(kept[0], kept[0] + 1)) == build_body(expected.slice(0, 1))
 
 
 def test_rows_of_chooses_by_mask_and_by_position():
@@ -343,6 +321,6 @@ def test_without_a_run_records_keep_their_own_client_info():
 def test_records_that_are_taken_out_hold_their_own_bytes_alone():
     entries = entries_of([b"a" * 30_000, b"bb", b"c" * 30_000])
     alone = entries.take(np.array([1]))
-    assert describe(alone) == describe(entries.slice(1, 2))
+    assert describe(alone) == ([b',{"Data":"YmI="}'], [1], None, [0], [NO_SHARD])
     assert alone.text.get_total_buffer_size() < 1_000
     assert all(column.base is None for column in (alone.rows, alone.destination, alone.shard))

@@ -11,6 +11,7 @@ import pandas as pd
 
 from .. import errors
 from .._io.reader import EARLIEST, StartPosition, find_ends, read_shard
+from .._producer.reconciler import STARTS_KEPT
 from .._producer.values import STATUSES
 from .._public import callers_level
 from .._wire.responses import NOWHERE
@@ -65,7 +66,6 @@ def _places_of(results: pd.DataFrame) -> NDArray[np.int64]:
     return np.where((results["status"] == "stored").to_numpy()[:, None], places, NOWHERE)
 
 
-_STARTS_KEPT: Final = 512  # in a receipt of at most 20 kB
 _SUMMED: Final = ("requests", "retried", "bytes", "resumed_rows", "maybe_duplicates")
 
 
@@ -96,7 +96,7 @@ def merge_receipts(
         **{name: sum(task[name] for task in tasks) for name in _SUMMED},
         "seconds": round(seconds, 3),
         "rows_per_second": round(stored / seconds) if stored and seconds else None,
-        "starts": dict(list(run.starts.items())[:_STARTS_KEPT]),
+        "starts": dict(list(run.starts.items())[:STARTS_KEPT]),
         "error": failed[0] if failed else None,
         "reasons": _merge_reasons(tasks),
         "out_of_order": _merge_places(tasks, "out_of_order") if reordered_known else None,

@@ -136,7 +136,7 @@ class Lookup:
         return is_found
 
 
-_STARTS_KEPT: Final = 512  # in a receipt of at most 20 kB
+STARTS_KEPT: Final = 512  # in a receipt of at most 20 kB
 _WATERMARK_BYTES: Final = 40  # for each record: batches share a watermark, or it outweighs them
 
 
@@ -167,7 +167,7 @@ class Reconciler:
         self._queries = QueryScheduler(retry)
         # Per shard, its last number before the run; of the first shards only. One that is not
         # there is read from its beginning: where retention took that, nothing is proven.
-        self.starts = dict(itertools.islice(prior.starts.items(), _STARTS_KEPT)) if prior else {}
+        self.starts = dict(itertools.islice(prior.starts.items(), STARTS_KEPT)) if prior else {}
         self._acknowledged = np.zeros(MAX_SHARDS, np.int64)  # the highest number of each shard
         self._shared_watermark: NDArray[np.int64] | None = None
         self._sharing = 0  # records
@@ -203,7 +203,7 @@ class Reconciler:
         if shard >= MAX_SHARDS:
             return  # more than the documents allow: such a shard is read from its start
         self._acknowledged[shard] = start.number
-        if self._prior is None and len(self.starts) < _STARTS_KEPT and start.number:
+        if self._prior is None and len(self.starts) < STARTS_KEPT and start.number:
             self.starts[str(shard)] = start.number
         if start.location is not None:
             self._locations[shard] = start.location

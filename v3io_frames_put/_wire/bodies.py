@@ -124,16 +124,6 @@ class Entries:
             shard=self.shard[positions],
         )
 
-    def slice(self, start: int, stop: int) -> Entries:
-        """Return the records ``start`` to ``stop`` without a copy of their bytes."""
-        return Entries(
-            text=self.text.slice(start, stop - start),
-            rows=self.rows_between(start, stop),
-            row_counts=None if self.row_counts is None else self.row_counts[start:stop],
-            destination=self.destination[start:stop],
-            shard=self.shard[start:stop],
-        )
-
 
 class EntryRange:
     """The records ``start`` to ``stop`` of ``entries``: a reference, which costs no copy."""
