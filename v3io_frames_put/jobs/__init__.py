@@ -10,6 +10,7 @@ import inspect
 import logging
 import warnings
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -17,12 +18,26 @@ from .._journal import open_journal
 from .._public import callers_level, find_unknown, public
 from .._run import RunPlan, plan_run
 from ..client import Client, pick_client
-from ..config import DeliveryMode, Encoding, Limits, MaxInFlight, Order, check_choice
+from ..config import (
+    DeliveryMode,
+    DeliveryOptions,
+    Encoding,
+    Limits,
+    MaxInFlight,
+    Order,
+    RowOptions,
+    check_choice,
+    take_options,
+)
 from ..errors import ConfigError, PartialFailure, UnstoredRowsWarning
 from ..plan import RecordsPlan, plan_source
+from ._csv import Dialect
 from ._files import STDIN, Inputs, find_files, pick_files
 from ._outputs import check_outputs, failed_schema
-from ._run import JobOptions, JobResults, estimate_rows, run_job
+from ._reader import FileTable
+from ._run import JobResults, estimate_rows, run_job
+from ._types import read_types
+from ._where import select_files
 
 if TYPE_CHECKING:
     import os
@@ -30,7 +45,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from ..progress import ProgressOption
-    from ._reader import FileTable
 
 __all__ = ["JobResults", "plan", "publish"]
 
@@ -162,7 +176,8 @@ def publish(  # noqa: PLR0913 - one keyword for each option of a job
 
 def _publish(files: Inputs, stream: str, *, client: Client, **given: Any) -> JobResults:
     """Publish files; ``given`` are the options of ``publish``."""
-    options = JobOptions.read(given, retry=client.retry, limits=client.limits)
+    reading, delivery = _read_options(given, retry=client.retry, limits=client.limits)
+    select = partial(select_files, where=reading["where"], types=reading["types"])
     found = find_files(files, given["input_format"])
     if given["journal"] is not None and any(file.name == STDIN for file in found):
         raise ConfigError("journal: standard input cannot be read again. Publish a file.")
@@ -171,25 +186,29 @@ def _publish(files: Inputs, stream: str, *, client: Client, **given: Any) -> Job
     results, failed = (None if path is None else Path(path) for path in outputs.values())
     with open_journal(given["journal"]) as journal:
         if journal is None or journal.pinned is None:
-            picked = options.select(found)
+            picked = select(found)
         else:
             picked, later = pick_files(found, journal.pinned)
-            if names := ", ".join(file.name for file in options.select(later)):
+            if names := ", ".join(file.name for file in select(later)):
                 _LOG.info("files that came later are left to the next run: %s", names)
         picked = picked or found[:1]  # if all are left out, one shows which columns there are
         stamps = [file.stamp for file in picked]
 
         def plan_job(*, ends_where_broken: bool = False) -> tuple[FileTable, RunPlan]:
-            table = options.open_table(picked)
+            table = FileTable(picked, **reading)
             return table, plan_run(
                 table.source(ends_where_broken=ends_where_broken),
                 stream,
                 client=client,
                 row_options=table.row_options,
-                delivery_options=options.delivery,
+                delivery_options=delivery,
                 progress=given["progress"],
                 cancel=given["cancel"],
-                reading=options.reading,
+                reading={
+                    "where": reading["where"],
+                    "types": str(reading["types"]),
+                    "dialect": str(reading["dialect"]),
+                },
             )
 
         table, job = plan_job()
@@ -209,6 +228,19 @@ def _publish(files: Inputs, stream: str, *, client: Client, **given: Any) -> Job
         finally:
             if journal is not None and table.broken_file:
                 journal.unpin(table.broken_file)
+
+
+def _read_options(
+    given: Mapping[str, Any], **of_client: Any
+) -> tuple[dict[str, Any], DeliveryOptions]:
+    """Check options of ``publish``: how files become a table, and how its rows are sent."""
+    reading = {
+        "types": read_types(given["types"]),
+        "where": given["where"],
+        "dialect": take_options(Dialect, given),
+        "rows": take_options(RowOptions, given),
+    }
+    return reading, take_options(DeliveryOptions, {**given, **of_client})
 
 
 _DEFAULTS: Final = {
@@ -262,12 +294,14 @@ def plan(
     if unknown := find_unknown(options, _DEFAULTS):
         raise TypeError(f"plan() {unknown}")
     given = {**_DEFAULTS, **options}
-    job = JobOptions.read(given, limits=client.limits if client else Limits())
+    limits = client.limits if client else Limits()
+    reading, delivery = _read_options(given, limits=limits)
     found = find_files(files, given["input_format"])
-    table = job.open_table(job.select(found) or found[:1])
+    picked = select_files(found, reading["where"], reading["types"]) or found[:1]
+    table = FileTable(picked, **reading)
     if progress is not None:
         table.on_read = lambda: progress(table.rows_read, estimate_rows(table))
     planned = plan_source(
-        table.source(), stream, row_options=table.row_options, delivery_options=job.delivery
+        table.source(), stream, row_options=table.row_options, delivery_options=delivery
     )
     return replace(planned, advice=(*table.notes, *planned.advice))

@@ -171,7 +171,7 @@ class FileTable:
     def _settle_columns(self, rows: RowOptions) -> RowOptions:
         """Return the options with the columns that are sent; of whole lines, those asked for."""
         columns = rows.columns
-        named = dict.fromkeys([] if isinstance(columns, str) else columns or [], "columns")
+        named = dict.fromkeys(columns or [], "columns")
         named |= dict.fromkeys(self.where.columns if self.where else (), "where")
         for option in ("partition_key", "shard", "client_info"):
             if isinstance(name := getattr(rows, option), str):

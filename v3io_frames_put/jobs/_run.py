@@ -1,4 +1,4 @@
-"""One job: its options, its run, the rows that failed, its results."""
+"""One job: its results, its run, the rows that failed, its progress."""
 
 from __future__ import annotations
 
@@ -12,62 +12,20 @@ import pyarrow as pa
 from .._io.request_errors import stop_error
 from .._producer.values import STATUSES
 from .._run import Run, RunPlan, RunReport
-from ..config import DeliveryOptions, RowOptions, take_options
 from ..errors import DataError, PutRecordsError
 from ..progress import Progress, open_progress
 from ..summary import REASON, Summary, add_reasons, describe_unstored, list_reasons
-from ._csv import Dialect
 from ._outputs import Sink, write_failed_rows
-from ._reader import FileTable
-from ._types import read_types
-from ._where import select_files
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator
     from pathlib import Path
-
-    from typing_extensions import Self
 
     from .._producer.outcomes import RunLog
     from .._producer.prior_run import PriorRun
-    from ._files import InputFile
+    from ._reader import FileTable
 
 _LOG: Final = logging.getLogger("v3io_frames_put")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JobOptions:
-    """Which rows are read and how they are sent: what ``publish`` and ``plan`` share."""
-
-    where: str | None
-    types: Mapping[str, pa.DataType]
-    dialect: Dialect
-    rows: RowOptions
-    delivery: DeliveryOptions
-
-    @classmethod
-    def read(cls, given: Mapping[str, Any], **of_client: Any) -> Self:
-        """Check the options of a call; ``of_client`` are ``retry`` and ``limits``."""
-        return cls(
-            where=given["where"],
-            types=read_types(given["types"]),
-            dialect=take_options(Dialect, given),
-            rows=take_options(RowOptions, given),
-            delivery=take_options(DeliveryOptions, {**given, **of_client}),
-        )
-
-    @property
-    def reading(self) -> dict[str, Any]:
-        """What decides which rows there are: a resumed run must have the same."""
-        return {"where": self.where, "types": str(self.types), "dialect": str(self.dialect)}
-
-    def select(self, files: Sequence[InputFile]) -> list[InputFile]:
-        """Leave out files whose folders exclude every row."""
-        return select_files(files, self.where, self.types)
-
-    def open_table(self, files: Sequence[InputFile]) -> FileTable:
-        """Open files as a table, of which these rows are sent."""
-        return FileTable(files, self.types, self.where, dialect=self.dialect, rows=self.rows)
 
 
 # -- its results --------------------------------------------------------------------------
