@@ -44,8 +44,15 @@ COLUMNS = st.one_of(
 
 
 def read_number(cell):
-    text = cell.decode() if isinstance(cell, bytes) else str(cell)
-    return Decimal(text)
+    return Decimal(cell.decode() if isinstance(cell, bytes) else str(cell))
+
+
+def as_written(cell, dtype):
+    """Return what a number says: its value, and its shortest digits where it is a float."""
+    if not pa.types.is_floating(dtype) or not math.isfinite(cell):
+        return {read_number(cell)}
+    digits = np.format_float_positional(np.dtype(dtype.to_pandas_dtype()).type(cell))
+    return {Decimal(float(cell)), Decimal(digits)}
 
 
 @given(COLUMNS, st.sampled_from(TYPES), st.booleans())
@@ -62,12 +69,8 @@ def test_a_number_stays_the_same_or_is_marked(cells, dtype, is_strict):
         assert (new is None) == (own is None or is_bad)
         if new is None:
             continue
-        told = (
-            Decimal(np.format_float_positional(np.dtype(dtype.to_pandas_dtype()).type(new)))
-            if (pa.types.is_floating(dtype) and math.isfinite(new))
-            else Decimal(str(new))
-        )
-        assert read_number(own) in (told, Decimal(new)) or read_number(own).is_nan()
+        said = as_written(own, cells.type)
+        assert said & as_written(new, dtype) or any(map(Decimal.is_nan, said))
 
 
 @given(COLUMNS, st.sampled_from(TYPES), st.booleans())
@@ -86,6 +89,7 @@ def test_a_cell_is_judged_alone(cells, dtype, is_strict):
     [
         (["5", "007", "1e5", "0x1F", "1.0"], pa.int64(), [0, 1], [0]),
         (["1.5", "1e5", "1.2e5", "nan", "9007199254740993"], pa.float64(), [0, 1, 2, 3], [0, 2]),
+        (["100", "2048", "2049"], pa.float16(), [0, 1], [0, 1]),
         (["true", "False", "1"], pa.bool_(), [0, 1, 2], [0, 1]),
         (["10:30:00", "25:00:00", "noon"], pa.time32("s"), [0], [0]),
         ([b"5", b"0x1F", b"\xff"], pa.int64(), [0], None),
@@ -96,6 +100,11 @@ def test_a_cell_is_judged_alone(cells, dtype, is_strict):
         ([0.5, 0.1, 1e300], pa.float32(), [0, 1], [0]),
         ([1.0, math.nan, 1.5], pa.int64(), [0, 1], [0, 1]),
         ([Decimal("5.0"), Decimal("5.5")], pa.int64(), [0], [0]),
+        (["7" + "0" * 36, "7.5e+36", "7.5e+3"], pa.decimal128(38, 2), [2], [2]),
+        ([7 * 10**18, 7], pa.decimal128(38, 20), [1], [1]),
+        ([7e18, 7.5], pa.decimal128(38, 20), [1], [1]),
+        ([Decimal(7 * 10**18), Decimal(7)], pa.decimal128(38, 20), [1], [1]),
+        ([Decimal(70), Decimal(0)], pa.decimal256(76, 76), [1], [1]),
         ([1], pa.time64("us"), None, None),
         ([1], pa.timestamp("s"), [0], None),
         (["x"], pa.binary(), None, None),

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pt
 
-from .layouts import children, is_bytes, is_list, is_text, make_plain, rebuild, to_numpy
+from .layouts import blank, children, is_bytes, is_list, is_text, make_plain, rebuild, to_numpy
 from .objects import Unencodable
 
 if TYPE_CHECKING:
@@ -79,10 +79,10 @@ def cast_text(
             fits &= _matches(cells, _REAL)
     bad = ~fits & to_numpy(cells.is_valid())
     if bad.any():
-        cells = pc.if_else(pa.array(bad), None, cells)
+        cells = blank(cells, bad)
     cast, invalid = try_cast(cells, lambda part: part.cast(dtype))
-    if pt.is_floating(dtype) and (changed := _find_changed(cells, cast)).any():
-        cast, invalid = pc.if_else(pa.array(changed), None, cast), invalid | changed
+    if _is_real(dtype) and (changed := _find_changed(cells, cast)).any():
+        cast, invalid = blank(cast, changed), invalid | changed
     return cast, bad | invalid
 
 
@@ -91,13 +91,20 @@ def _matches(cells: pa.Array, pattern: str) -> NDArray[np.bool_]:
 
 
 def _find_changed(cells: pa.Array, cast: pa.Array) -> NDArray[np.bool_]:
-    """Return which numbers floats do not hold: long whole ones, and those that became infinite."""
-    changed: NDArray[np.bool_] = np.isinf(to_numpy(cast))
-    if changed.any():
-        changed &= _matches(cells, "[0-9]")
-    digits = 16 if cast.type.bit_width == 64 else 3  # noqa: PLR2004 - a double holds any 15 digits
-    for row in np.flatnonzero(_matches(cells, rf"^-?[0-9]{{{digits},}}$")).tolist():
-        changed[row] = Decimal(cast[row].as_py()) != Decimal(cells[row].as_py())
+    """Return which numbers a type does not hold: long ones, and those that became infinite."""
+    dtype, changed = cast.type, np.zeros(len(cast), bool)
+    if pt.is_decimal(dtype):  # Arrow lets numbers overflow that have too many digits
+        long = rf"^[-+]?[0-9]{{{dtype.precision - dtype.scale + 1},}}|[eE]"
+    else:
+        changed = np.isinf(to_numpy(cast))
+        if changed.any():
+            changed &= _matches(cells, "[0-9]")
+        # A double holds any 15 digits.
+        long = rf"^-?[0-9]{{{16 if dtype.bit_width == 64 else 3},}}$"  # noqa: PLR2004
+    rows = np.flatnonzero(_matches(cells, long))
+    values = to_numpy(cast.take(pa.array(rows, pa.int64()))).tolist()
+    for row, value in zip(rows.tolist(), values, strict=True):
+        changed[row] = value is None or Decimal(value) != Decimal(cells[row].as_py())
     return changed
 
 
@@ -118,9 +125,7 @@ def try_cast(cells: Any, convert: Callable[[Any], pa.Array]) -> tuple[pa.Array, 
 
 def without_nan(cells: pa.Array) -> pa.Array:
     """Make NaN null."""
-    if not pt.is_floating(cells.type):
-        return cells
-    return pc.if_else(pc.is_nan(cells), pa.scalar(None, cells.type), cells)
+    return blank(cells, np.isnan(to_numpy(cells))) if pt.is_floating(cells.type) else cells
 
 
 def _cast(cells: pa.Array, dtype: pa.DataType, *, is_strict: bool) -> pa.Array:
@@ -158,33 +163,25 @@ def _cast_leaf(cells: pa.Array, dtype: pa.DataType, *, is_strict: bool) -> pa.Ar
         return pa.nulls(len(cells), dtype)
     if not _may_become(own, dtype, is_strict=is_strict):
         raise pa.ArrowNotImplementedError(f"{own} to {dtype}")
-    if is_bytes(own) and not is_bytes(dtype):
-        cells = cells.cast(pa.string())
+    if not pt.is_floating(dtype):
+        cells = without_nan(cells)
+    is_other_number = pt.is_decimal(dtype) and (pt.is_integer(own) or pt.is_floating(own))
+    if is_other_number or (is_bytes(own) and not is_bytes(dtype)):
+        cells = cells.cast(pa.string())  # so that 0.1 is 0.1
     if is_text(cells.type):
         cast, bad = cast_text(cells, dtype, is_strict=is_strict)
         if bad.any():
-            raise pa.ArrowInvalid(f"text that is no {dtype}")
+            raise pa.ArrowInvalid(f"text that is not {dtype}")
         return cast
-    if not pt.is_floating(dtype):
-        cells = without_nan(cells)
-    return _cast_value(cells, dtype, is_strict=is_strict)
-
-
-def _cast_value(cells: pa.Array, dtype: pa.DataType, *, is_strict: bool) -> pa.Array:
-    """Cast what is not text; raise where Arrow would round."""
-    own = cells.type
-    if pt.is_decimal(dtype) and (pt.is_integer(own) or pt.is_floating(own)):
-        # As they are written: 0.1 is 0.1, and integers need no more room than they have digits.
-        return cells.cast(pa.string()).cast(dtype)
-    if not (pt.is_floating(dtype) or pt.is_date(dtype)):
-        return cells.cast(dtype)
-    is_narrower = pt.is_floating(own) and own.bit_width > dtype.bit_width
-    if pt.is_decimal(own) or (is_narrower and not is_strict):
+    is_narrower = pt.is_floating(own) and pt.is_floating(dtype) and own.bit_width > dtype.bit_width
+    if (pt.is_decimal(own) and pt.is_floating(dtype)) or (is_narrower and not is_strict):
         cast = cells.cast(pa.string()).cast(dtype)
         back = cast.cast(pa.string()).cast(own)
     else:
         cast = cells.cast(dtype)
-        back = cast.cast(own)
+        if not (_is_real(dtype) or pt.is_date(dtype)):
+            return cast
+        back = cast.cast(own)  # Arrow rounds to days and half floats, and lets decimals overflow
     if not without_nan(back).equals(without_nan(cells)):
         raise pa.ArrowInvalid(f"a value that {dtype} cannot hold exactly")
     return cast

@@ -379,7 +379,7 @@ class LinesReader(Reader):
 
 
 def _reject_marked(piece: Piece) -> None:
-    """Reject lines with members of ours, which are never sent."""
+    """Reject lines with members that are never sent."""
     for number, row in enumerate(parse_lines(MEMBERS, piece.columns[LINE])[0]):
         if marks := [name for name in row or () if name.startswith(INTERNAL)]:
             text = piece.columns[LINE][number].as_py()
