@@ -347,10 +347,14 @@ def test_a_row_stays_if_an_invalid_cell_leaves_the_condition_open(tmp_path, wher
     assert found.places == [3, 4, 6]
 
 
-def test_a_folder_that_does_not_fit_its_type_is_refused(tmp_path):
-    write_parquet(tmp_path / "day=x/0.parquet", n=[1])
-    with pytest.raises(DataError, match="its folder day=x is not a value of int64"):
-        read_rows(tmp_path, types={"day": "int64"})
+@pytest.mark.parametrize(
+    ("value", "dtype"),
+    [("x", "int64"), ("0x1F", "int64"), ("7" + "0" * 36, "decimal128(38, 2)")],
+)
+def test_a_folder_that_does_not_fit_its_type_is_refused(tmp_path, value, dtype):
+    write_parquet(tmp_path / f"day={value}/0.parquet", n=[1])
+    with pytest.raises(DataError, match=f"its folder day={value} is not a value of "):
+        read_rows(tmp_path, types={"day": dtype})
 
 
 def test_a_row_that_another_cell_excludes_is_left_out(tmp_path):

@@ -11,6 +11,7 @@ import shutil
 import sys
 import tempfile
 import weakref
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from io import TextIOWrapper
 from pathlib import Path, PurePosixPath
@@ -20,6 +21,7 @@ from urllib.parse import unquote, urlsplit
 import pyarrow as pa
 from pyarrow import fs
 
+from .._encode.casts import cast_text
 from ..errors import ConfigError, DataError, MissingExtra
 
 if TYPE_CHECKING:
@@ -431,10 +433,11 @@ def read_partitions(path: str, root: str) -> dict[str, str | None]:
 def cast_partition(file: InputFile, name: str, dtype: pa.DataType) -> pa.Scalar:
     """Return what a file's folders say about a column, in its type; null: nothing."""
     value = file.partitions.get(name)
-    try:
-        return pa.scalar(value, pa.string()).cast(dtype)
-    except (pa.ArrowNotImplementedError, pa.ArrowInvalid) as error:
-        raise DataError(
-            f"{file.name}: its folder {name}={value} is not a value of {dtype}. Give another type "
-            f"by types, or rename the folder."
-        ) from error
+    with suppress(pa.ArrowNotImplementedError):
+        [cast], [is_bad] = cast_text(pa.array([value], pa.string()), dtype)
+        if not is_bad:
+            return cast
+    raise DataError(
+        f"{file.name}: its folder {name}={value} is not a value of {dtype}. Give another type by "
+        f"types, or rename the folder."
+    )
