@@ -21,12 +21,12 @@ from ..errors import ConfigError, DataError, UnsupportedType
 from .casts import cast_cells, try_cast, without_nan
 from .layouts import UNSUPPORTED, contains, is_unsupported, to_numpy
 from .objects import build_array, infer_type
+from .rejections import shorten
 from .sources import FrameSource, Reader, Source, StreamSource, TableSource, find_text_type
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_SHOWN: Final = 60  # characters of a cell in a message
 _HELP: Final = {  # by the beginning of a type's full name: the call that helps
     "pandas.core.series.Series": "data.to_frame()",
     "pandas.Series": "data.to_frame()",
@@ -315,7 +315,7 @@ def _show(cell: Any) -> str:
         text = repr(cell.as_py() if isinstance(cell, pa.Scalar) else cell)
     except (ArithmeticError, LookupError, ValueError):  # no time, or no zone, of Python's
         text = f"a {cell.type}"
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+    return shorten(text)
 
 
 def _fit(values: pa.Array | np.ndarray, dtype: pa.DataType) -> tuple[pa.Array, NDArray[np.bool_]]:

@@ -22,6 +22,7 @@ from .columns import INTERNAL, Selection
 from .json_encoder import format_name, write_cells
 from .layouts import blank, is_list, is_text, to_numpy
 from .records import Encoder, binary_sizes
+from .rejections import shorten
 from .sources import Column, Reader, StreamSource, Window
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ MEMBERS: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 """Decodes a line to its members as they are written."""
 
 _BLANKS: Final = " \t\r\n"  # white space of JSON
-_SHOWN_BYTES: Final = 60
+_SHOWN_BYTES: Final = 240  # that may be characters of a message
 _INVALID: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
@@ -133,8 +134,7 @@ class LineEncoder(Encoder):
             rows[row] = self._missing
             line = lines[row].as_py() or b""
             where = self._selection.source.describe(first_row + row)
-            shown = repr(line[:_SHOWN_BYTES].decode("utf-8", "replace"))
-            shown += "..." * (len(line) > _SHOWN_BYTES)
+            shown = shorten(repr(line[:_SHOWN_BYTES].decode("utf-8", "replace")))
             detail = f"{where}: not a JSON object ({error}): {shown}. Correct the line."
             log.add(row, "UnencodableValue", detail)
         return rows

@@ -107,8 +107,12 @@ class InvalidCells:
 
 
 def _explain(cells: str) -> str:
-    shown = cells if len(cells) <= _SHOWN_CHARACTERS else f"{cells[:_SHOWN_CHARACTERS]}..."
     return (
-        f"column {INVALID!r} names cells that did not fit: {shown}. Correct them where they come "
-        f"from, or fill them in and remove their entries."
+        f"column {INVALID!r} names cells that did not fit: {shorten(cells)}. Correct them where "
+        f"they come from, or fill them in and remove their entries."
     )
+
+
+def shorten(text: str) -> str:
+    """Return what a message shows of a text of any length."""
+    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}..."

@@ -19,6 +19,7 @@ from .._encode import json_lines, layouts
 from .._encode.casts import cast_cells
 from .._encode.columns import INTERNAL
 from .._encode.json_lines import LINE, MEMBERS, parse_lines
+from .._encode.rejections import shorten
 from .._encode.sources import split_index
 from ..errors import DataError
 from ._files import MAX_LINE_BYTES
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
 _BATCH_ROWS: Final = 8_192
 _BATCH_BYTES: Final = 8 << 20
 _BUFFER_BYTES: Final = 1 << 18
-_SHOWN: Final = 60  # characters of a cell
 _INFERRED: Final = (pa.int64(), pa.uint64(), pa.float64(), pa.bool_())
 _FEW: Final = 0.1  # of the cells of a column: those that make text of it are named
 _MAGIC: Final = b"ARROW1"  # of the file format; a stream begins with its schema
@@ -59,12 +59,12 @@ class Piece:
         """Mark a row of which no cell could be read."""
         shown = show_bytes(text)
         self.invalid.setdefault(row, {LINE: shown})
-        self.details.setdefault(row, f"{reason}: {_shorten(shown)}. Correct the line.")
+        self.details.setdefault(row, f"{reason}: {shorten(repr(shown))}. Correct the line.")
 
     def reject_cell(self, row: int, column: str, text: str, dtype: pa.DataType) -> None:
         """Mark a cell that does not fit its column's type."""
         self.invalid.setdefault(row, {})[column] = text
-        reason = f"column {column!r} holds {_shorten(text)}, which is not {dtype}"
+        reason = f"column {column!r} holds {shorten(repr(text))}, which is not {dtype}"
         advice = "Correct the cell, or give the column another type by types."
         self.details.setdefault(row, f"{reason}. {advice}")
 
@@ -79,12 +79,6 @@ def reject_line(line: int, start: bytes) -> Piece:
 def show_bytes(text: bytes) -> str:
     """Return bytes as text; those that are not UTF-8 as they are escaped in Python."""
     return text.decode("utf-8", "backslashreplace")
-
-
-def _shorten(text: str) -> str:
-    """Show a cell, however long it is."""
-    shown = repr(text)
-    return shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}..."
 
 
 class Reader:
