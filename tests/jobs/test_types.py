@@ -154,6 +154,14 @@ def test_types_that_would_lose_what_a_value_says_are_refused(tmp_path, cell, dty
         read_rows(write_parquet(tmp_path / "a.parquet", c=[cell]), types={"c": dtype})
 
 
+def test_a_time_in_a_zone_that_nobody_knows_rejects_its_row_alone(tmp_path):
+    times = pa.array([1, 10**6], pa.timestamp("us", "Mars/Olympus"))
+    file = write_parquet(tmp_path / "a.parquet", t=times)
+    found = read_rows(file, types={"t": "timestamp[s, UTC]"})
+    assert found.invalid == {0: {"t": "a value that Python cannot hold"}}
+    assert found.rows[1]["t"].second == 1
+
+
 def test_an_index_of_one_file_alone_is_a_column(tmp_path):
     frame = pd.DataFrame({"v": [1]}, index=pd.Index([7], name="id"))
     frame.to_parquet(tmp_path / "0.parquet")

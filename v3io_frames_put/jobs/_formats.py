@@ -142,7 +142,7 @@ class Reader:
             return show_bytes(bytes(cell.as_buffer()))
         try:
             return str(cell.as_py())
-        except (ValueError, OverflowError):  # text that is not UTF-8, a date beyond Python's
+        except (ArithmeticError, LookupError, ValueError):  # no text, date or zone of Python's
             return "a value that Python cannot hold"
 
 
