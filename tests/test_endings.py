@@ -387,7 +387,7 @@ def test_ctrl_c_while_a_missing_stream_is_looked_at_leaves_the_results(platform,
     def diagnose(*_):
         signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr("v3io_frames_put.client.Client.diagnose_missing_stream", diagnose)
+    monkeypatch.setattr("v3io_frames_put._io.stream_admin.StreamAdmin.diagnose", diagnose)
     error = _raised(platform, [local.faults.Change(action="delete", nth=2)])
     assert isinstance(error, Interrupted)
     assert error.results.status.tolist() == ["stored"] * 2 + ["unsent"] * 4

@@ -14,7 +14,7 @@ from ._io.endpoint import Endpoint, conceal
 from ._io.stream_admin import Clock, RetryingRequests, StreamAdmin
 from ._wire.paths import StreamPath, parse_stream_path
 from .config import Format, Limits, Retry, Timeouts, or_default
-from .errors import ConfigError, InsecureConnectionWarning, RequestError
+from .errors import ConfigError, InsecureConnectionWarning
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -234,16 +234,6 @@ class Client:
         path, and nothing at all if a directory is among them.
         """
         self._admin(stream).delete()
-
-    def diagnose_missing_stream(self, stream: str | StreamPath) -> RequestError:
-        """Make the error for a stream that the platform says is not there.
-
-        Returns
-        -------
-        StreamNotFound, NotAStream or another RequestError
-            Not raised, whatever the platform answers.
-        """
-        return self._admin(stream).diagnose()
 
     def seek(
         self, stream: str | StreamPath, shard: int, start: StartLike | int = "earliest"

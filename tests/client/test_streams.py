@@ -159,15 +159,15 @@ def test_a_stream_that_holds_a_directory_is_not_deleted(client):
 
 def test_a_diagnosis_is_returned_and_not_raised(client):
     client.create_stream("projects/folder/s")
-    there = client.diagnose_missing_stream(client.locate("projects/folder/s"))
+    there = client._admin(client.locate("projects/folder/s")).diagnose()
     assert "now it is" in str(there)
-    assert isinstance(client.diagnose_missing_stream("projects/folder"), NotAStream)
-    assert isinstance(client.diagnose_missing_stream("projects/nope"), StreamNotFound)
+    assert isinstance(client._admin("projects/folder").diagnose(), NotAStream)
+    assert isinstance(client._admin("projects/nope").diagnose(), StreamNotFound)
 
 
 def test_a_diagnosis_that_cannot_be_made_is_the_platforms_own_word(local_platform, client):
     local_platform.faults = [faults.Answer(status=502, function="*", times=None)]
-    assert isinstance(client.diagnose_missing_stream(STREAM), StreamNotFound)
+    assert isinstance(client._admin(STREAM).diagnose(), StreamNotFound)
 
 
 def test_only_streams_are_deleted(client):
@@ -183,7 +183,7 @@ def test_a_stream_of_several_listing_pages_is_deleted_whole(local_platform, clie
     for shard in range(1_100):
         local_platform.add_records(STREAM, [b"x"], shard=shard)
     client.delete_stream(STREAM)
-    assert isinstance(client.diagnose_missing_stream(STREAM), StreamNotFound)
+    assert isinstance(client._admin(STREAM).diagnose(), StreamNotFound)
 
 
 def test_a_deletion_outlives_lost_answers(local_platform, client):
@@ -191,7 +191,7 @@ def test_a_deletion_outlives_lost_answers(local_platform, client):
     local_platform.add_records(STREAM, [b"x", b"y"])
     local_platform.faults = [faults.lost_answer(function="DELETE", every=2, times=None)]
     client.delete_stream(STREAM)
-    assert isinstance(client.diagnose_missing_stream(STREAM), StreamNotFound)
+    assert isinstance(client._admin(STREAM).diagnose(), StreamNotFound)
 
 
 def test_a_wrong_key_says_what_to_check(local_platform):

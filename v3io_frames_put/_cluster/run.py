@@ -266,9 +266,7 @@ def send_partition(
         ) from report.broken
     error = None
     if report.stop is not None and report.stop.attempt is not None:
-        cause = stop_error(
-            report.stop, stream=plan.stream, diagnose=plan.client.diagnose_missing_stream
-        )
+        cause = stop_error(report.stop, plan.client._admin(plan.stream))  # noqa: SLF001  # its verbs
         error = {"type": type(cause).__name__, "message": str(cause)}
         plan.client.close()
     results.attrs[ATTRS_KEY] = {

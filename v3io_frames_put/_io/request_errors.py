@@ -15,10 +15,9 @@ from ..errors import Interrupted, PlatformUnavailable, RequestError
 from ..progress import is_notebook
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from .._producer.classification import Stop
     from .._wire.paths import StreamPath
+    from .stream_admin import StreamAdmin
 
 _Error = TypeVar("_Error", bound=RequestError)
 
@@ -153,29 +152,23 @@ def _make(kind: type[_Error], text: str, error: PlatformError | None) -> _Error:
 
 
 def stop_error(
-    stop: Stop,
-    *,
-    stream: StreamPath,
-    diagnose: Callable[[StreamPath], RequestError],
-    advice: str | None = None,
+    stop: Stop, admin: StreamAdmin, *, advice: str | None = None
 ) -> RequestError | Interrupted:
     """Return the exception for a run that ended early; the caller adds the results.
 
-    ``diagnose`` returns the one for a stream that is missing. ``advice`` says how to send the
-    rest; None: by the results that the exception carries.
+    ``advice`` says how to send the rest; None: by the results that the exception carries.
     """
-    attempt = stop.attempt
+    attempt, stream, where = stop.attempt, admin.path, admin.requests.where
     if attempt is None:
         return _interrupted(stream, advice)
     if stop.cause == "missing":
         try:
-            return diagnose(stream)
+            return admin.diagnose()
         except KeyboardInterrupt:
             return _interrupted(stream, advice)
-    where = str(stream.endpoint)
-    if isinstance(attempt, Fault) and stop.cause != "unavailable":
-        return fault_error(attempt, doing=f"put records on {stream} at {where}")
-    if isinstance(attempt, Answer) and stop.cause != "unavailable":
+    if stop.cause != "unavailable":
+        if isinstance(attempt, Fault):
+            return fault_error(attempt, doing=f"put records on {stream} at {where}")
         return request_error(attempt, doing="put records on", stream=stream, where=where)
     results, hint = _name_results()
     rest = advice or f"{results} says what to send again.{hint}"
