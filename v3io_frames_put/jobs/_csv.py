@@ -7,8 +7,6 @@ fails a file for one line that is too long, and skips empty lines without counti
 from __future__ import annotations
 
 import codecs
-import csv
-import io
 import re
 from dataclasses import dataclass
 from itertools import chain
@@ -97,7 +95,7 @@ class CsvReader(Reader):
         quoted = rf"{q}[^{q}]*(?:{q}{q}[^{q}]*)*"
         cell = rf"(?:{quoted}{q}|(?!{q})[^{d}\r\n]*)"
         self._open = re.compile(rf"(?:{cell}{d})*{quoted}\Z".encode())
-        self._names, self._head_bytes = self._read_header(rf"{cell}(?:{d}{cell})*")
+        self._names, self._head_bytes = self._read_header(cell, d)
         row = rf"{cell}(?:{d}{cell}){{{max(0, len(self._names) - 1)}}}(?=[\r\n]|\Z)"
         self._row = re.compile(row.encode())
         cells = next((piece.columns for piece in self._read() if piece.columns), {})
@@ -112,12 +110,12 @@ class CsvReader(Reader):
 
     # -- header ---------------------------------------------------------------------------
 
-    def _read_header(self, row: str) -> tuple[list[str], int]:
+    def _read_header(self, cell: str, delimiter: str) -> tuple[list[str], int]:
         """Return the names of the columns, and where the data begins."""
         self._header = b""
         first = next(self._read_blocks(), None)
         skipped = rf"(?:[^\r\n]*(?:\r\n?|\n)){{{self._dialect.skip_lines}}}[\r\n]*"
-        pattern = rf"{skipped}(?=[^\r\n])({row})(?:\r\n?|\n|\Z)".encode()
+        pattern = rf"{skipped}(?=[^\r\n])({cell}(?:{delimiter}{cell})*)(?:\r\n?|\n|\Z)".encode()
         if first is None or not first.text.strip():
             return [], 0
         head = re.match(pattern, first.text)
@@ -127,12 +125,11 @@ class CsvReader(Reader):
                 "skip_lines. Correct it."
             )
         self._check_header(head[1])
-        [names] = csv.reader(
-            io.StringIO(head[1].decode(), newline=""),
-            delimiter=self._delimiter,
-            quotechar=self._dialect.quote or None,
-            quoting=csv.QUOTE_MINIMAL if self._dialect.quote else csv.QUOTE_NONE,
-        )
+        quote = self._dialect.quote
+        names = [
+            name[1:-1].replace(quote * 2, quote) if quote and name.startswith(quote) else name
+            for name in re.findall(rf"(?:^|{delimiter})({cell})", head[1].decode())
+        ]
         if not self._dialect.header:
             return [f"f{number}" for number in range(len(names))], head.start(1)
         self._header = head[1] if len(names) > 1 else b""  # of one, a cell may be the same

@@ -13,7 +13,6 @@ A row with invalid cells is rejected by whoever sends it; none of the four is ev
 
 from __future__ import annotations
 
-import csv
 import logging
 import re
 from contextlib import suppress
@@ -56,7 +55,7 @@ INTERNAL_FIELDS: Final = (
 )
 _CLEARED: Final = (b"null", b"{}", b"[]")  # marks in JSON
 _ESCAPED: Final = re.compile(r'[\x00-\x1f"\\]').search  # msgspec takes no such members
-_UNREADABLE: Final = (OSError, EOFError, pa.ArrowException, DataError, ValueError, csv.Error)
+_UNREADABLE: Final = (OSError, EOFError, pa.ArrowException, DataError, ValueError)
 
 
 class FileTable:
