@@ -270,8 +270,13 @@ class Sink:
             column_encoding=dict.fromkeys(_ASCENDING, "DELTA_BINARY_PACKED"),
         ) as writer:
             for page in self.pages():
-                writer.write_table(pa.Table.from_pandas(page, self._schema, preserve_index=False))
+                writer.write_table(_to_table(page, self._schema))
         self.results = path
+
+
+def _to_table(page: pd.DataFrame, schema: pa.Schema | None) -> pa.Table:
+    """Convert results; in other threads, each would keep memory of its own."""
+    return pa.Table.from_pandas(page, schema, preserve_index=False, nthreads=1)
 
 
 def _of_rows(copies: Sequence[Copy], first_row: int, num_rows: int) -> list[Copy]:
@@ -329,9 +334,10 @@ def write_failed_rows(table: FileTable, sink: Sink, path: Path, *, with_unknown:
     starts = [*table.starts, table.rows_read]
 
     def why_of(page: pd.DataFrame) -> pa.Table:
-        return pa.Table.from_pandas(page[_WHY.names], _WHY, preserve_index=False)
+        rows = page.loc[page["file"].isin(again), _WHY.names]
+        return _to_table(rows, None).cast(_WHY)
 
-    known = (why_of(page[page["file"].isin(again)]) for page in sink.pages())
+    known = map(why_of, sink.pages())
     outcomes = RowReader(
         known, lambda missing: sink.never_read(missing).select(_WHY.names).cast(_WHY)
     )
