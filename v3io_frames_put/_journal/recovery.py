@@ -10,14 +10,7 @@ import numpy as np
 
 from .._producer.in_doubt import lowest_watermark
 from .._producer.prior_run import PriorOutcomes, read_starts
-from .._producer.values import (
-    BLANK,
-    OPEN,
-    STATUSES,
-    Texts,
-    from_journal_batch,
-    from_results_batch,
-)
+from .._producer.values import BLANK, OPEN, STATUSES, Texts, to_page
 from ..config import MAX_SHARDS
 
 if TYPE_CHECKING:
@@ -124,7 +117,7 @@ class Recovery:
     def _read_outcomes(self) -> Iterator[tuple[int, NDArray[np.int64], NDArray[Any], bool]]:
         for moment, blob in self._store.read("select moment, outcomes from outcomes"):
             batch = self._store.load(blob)
-            entries = from_journal_batch(batch, self._texts)
+            entries = to_page(batch, self._texts)
             self._note_stored(entries)
             yield moment, np.asarray(batch.column("row"), np.int64), entries, False
 
@@ -164,7 +157,7 @@ class Recovery:
         found = next(self._store.read(query, number), None)
         if found is None:
             return np.full(0, BLANK)
-        return from_results_batch(self._store.load(found[0]), self._texts)
+        return to_page(self._store.load(found[0]), self._texts)
 
     def _note_stored(self, entries: NDArray[Any]) -> None:
         stored = entries[(entries["status"] == _STORED) & (entries["shard_id"] < MAX_SHARDS)]
@@ -198,9 +191,7 @@ def may_be_stored(store: Store) -> bool:
         return bool(is_finished) or starts is not None
     if next(store.read("select 1 from requests where not is_refused limit 1"), None):
         return True
-    for table, parse in (("pages", from_results_batch), ("outcomes", from_journal_batch)):
-        for (blob,) in store.read(f"select outcomes from {table}"):  # noqa: S608  # fixed names
-            status = parse(store.load(blob), Texts())["status"]
-            if np.isin(status, (_STORED, _UNKNOWN)).any():
-                return True
+    for (blob,) in store.read("select outcomes from pages union all select outcomes from outcomes"):
+        if np.isin(to_page(store.load(blob), Texts())["status"], (_STORED, _UNKNOWN)).any():
+            return True
     return False

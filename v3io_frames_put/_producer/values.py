@@ -162,29 +162,19 @@ def to_journal_batch(columns: Mapping[str, NDArray[Any]], texts: Texts) -> pa.Re
     return pa.record_batch(arrays, list(columns))
 
 
-def from_journal_batch(table: pa.RecordBatch, texts: Texts) -> NDArray[Any]:
-    """Return a page of the columns that ``to_journal_batch`` made; the others are blank."""
-    page = np.full(table.num_rows, BLANK)
-    for name in set(table.schema.names) & set(PAGE.names or ()):
-        column = table.column(name)
-        is_text = pa.types.is_string(column.type)
-        values = texts.numbers(column) if is_text else column.to_numpy(zero_copy_only=False)
-        page[name] = values
-    return page
-
-
-def from_results_batch(batch: pa.RecordBatch, texts: Texts) -> NDArray[Any]:
+def to_page(batch: pa.RecordBatch, texts: Texts) -> NDArray[Any]:
+    """Return the page of results, or of what ``to_journal_batch`` made; the rest is blank."""
     page = np.full(batch.num_rows, BLANK)
-    for name in batch.schema.names:
+    for name in set(batch.schema.names) & set(PAGE.names or ()):
         column = batch.column(name)
-        if name == "status":
-            page[name] = np.asarray(column.indices)
-        elif pa.types.is_string(column.type):
+        if pa.types.is_string(column.type):
             page[name] = texts.numbers(column)
-        elif pa.types.is_boolean(column.type):
-            page[name] = column.to_numpy(zero_copy_only=False)
-        else:
-            page[name] = np.asarray(column.fill_null(int(BLANK[name])))
+            continue
+        if pa.types.is_dictionary(column.type):
+            column = column.indices
+        if column.null_count:
+            column = column.fill_null(int(BLANK[name]))
+        page[name] = column.to_numpy(zero_copy_only=False)
     return page
 
 
