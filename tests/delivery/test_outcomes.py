@@ -1,6 +1,7 @@
 """Rows get their outcome in any order, and are emitted in input order."""
 
 import itertools
+import tracemalloc
 
 import numpy as np
 import pyarrow as pa
@@ -196,9 +197,25 @@ def test_equal_reasons_are_kept_once_for_any_number_of_rows(count):
     outcomes = Outcomes()
     outcomes.open(count)
     outcomes.record_failure(np.arange(count), "unsent", NOTES)
+    for page in outcomes._pages.values():
+        assert page.texts._values == ["RetriesExhausted", "given up"]
     for batch in outcomes.finish():
         assert set(batch.column("error_detail").to_pylist()) == {"given up"}
-    assert outcomes._texts._values == ["RetriesExhausted", "given up"]
+
+
+def test_details_leave_memory_with_the_rows_of_their_page():
+    outcomes = Outcomes(page_rows=1_000)
+    details = [f"row {row} {'x' * 1_000}" for row in range(1_000)]
+    tracemalloc.start()
+    for page in range(20):
+        outcomes.open(1_000)
+        own = [f"{page} {detail}" for detail in details]
+        outcomes.record_rejections(np.arange(1_000) + page * 1_000, ["DataTooLarge"] * 1_000, own)
+        assert sum(batch.num_rows for batch in outcomes.drain()) == 1_000
+        del own
+    held, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert held < 1_000_000  # one page of details takes more
 
 
 class Log:
@@ -207,7 +224,7 @@ class Log:
     def __init__(self):
         self.taken = {}
 
-    def record(self, rows, columns, _texts):
+    def record(self, rows, columns):
         for at, row in enumerate(rows.tolist()):
             self.taken[row] = {name: column[at] for name, column in columns.items()}
 

@@ -16,12 +16,11 @@ from .._producer.prior_run import PriorInDoubt, PriorRun, find_tagged_rows, keep
 from .._producer.values import (
     BLANK,
     LOST,
-    NOT_GIVEN,
     PAGE,
     PAGE_ROWS,
     STATUSES,
+    TEXTS,
     Copy,
-    Texts,
     to_journal_batch,
 )
 from ..errors import ConfigError, DataError
@@ -98,7 +97,6 @@ class Journal(RunLog):
             with self._store.transaction():
                 self._store.clear()
         self.blocks: Blocks = Blocks()
-        self._texts = Texts()
         self._page_rows = PAGE_ROWS
         self._moment = 0
         self._moments: dict[int, int] = {}  # by ticket, of requests whose end is not known
@@ -288,12 +286,9 @@ class Journal(RunLog):
             self._note_sent(batch.entries.rows, batch.low_watermark)
             self._is_divided = True
 
-    def record(
-        self, rows: NDArray[np.int64], columns: Mapping[str, NDArray[Any]], texts: Texts
-    ) -> None:
+    def record(self, rows: NDArray[np.int64], columns: Mapping[str, NDArray[Any]]) -> None:
         """Note the outcome of rows."""
         self._settled.append({"row": rows, **columns})
-        self._texts = texts
 
     def complete_page(self, number: int, batch: pa.RecordBatch) -> None:
         """Note a page of which every row has its outcome."""
@@ -340,13 +335,11 @@ class Journal(RunLog):
             rows, *places = np.array(late, np.int64).T
             is_lost = np.array([copy.is_lost for copy in late])
             columns = dict(zip(("shard_id", "sequence_number", "record_row"), places, strict=True))
-            for name, if_lost, if_found in (
-                ("status", STATUSES.index("unknown"), STATUSES.index("stored")),
-                ("error_message", self._texts.number(LOST.message), NOT_GIVEN),
-                ("error_detail", self._texts.number(LOST.detail), NOT_GIVEN),
-            ):
-                columns[name] = np.where(is_lost, if_lost, if_found).astype(PAGE[name])
-            self.record(rows, columns, self._texts)
+            codes = STATUSES.index("unknown"), STATUSES.index("stored")
+            columns["status"] = np.where(is_lost, *codes).astype(PAGE["status"])
+            for name, text in (("error_message", LOST.message), ("error_detail", LOST.detail)):
+                columns[name] = np.where(is_lost, text, "").astype(object)
+            self.record(rows, columns)
             self._save(with_outcomes=True)
         with self._store.transaction():
             fresh = sorted({*duplicates} - {*self._read_copies()})
@@ -384,7 +377,7 @@ class Journal(RunLog):
         if self._settled:
             self._moment += 1
             columns = _concatenate(self._settled)
-            cell = to_blob(to_journal_batch(columns, self._texts))
+            cell = to_blob(to_journal_batch(columns))
             store.insert("outcomes", [(self._moment, int(columns["row"].max()), cell)])
         for number, batch in self._pages:
             end = (number + 1) * self._page_rows
@@ -402,11 +395,13 @@ def _to_cell(name: str, numbers: NDArray[np.int64]) -> bytes:
 def _concatenate(parts: Sequence[Mapping[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:
     """Return columns of outcomes one after another; blank where a part has no such column."""
     names = dict.fromkeys(name for part in parts for name in part)
+    blank = {name: BLANK[name] for name in PAGE.names or ()}
+    blank |= dict.fromkeys(TEXTS, np.array("", object))
     return {
         name: narrow(
             np.concatenate(
                 [
-                    part[name] if name in part else BLANK[name].repeat(len(part["row"]))
+                    part[name] if name in part else blank[name].repeat(len(part["row"]))
                     for part in parts
                 ]
             )

@@ -19,6 +19,7 @@ from .values import (
     PAGE,
     PAGE_ROWS,
     STATUSES,
+    TEXTS,
     Texts,
     to_results_batch,
 )
@@ -64,10 +65,8 @@ class RunLog:
     def note_in_doubt(self, batch: Batch) -> None:
         """Take that some records of the request of a batch may be stored, or may not."""
 
-    def record(
-        self, rows: NDArray[np.int64], columns: Mapping[str, NDArray[Any]], texts: Texts
-    ) -> None:
-        """Take the outcome of rows: columns of a page, the others are blank."""
+    def record(self, rows: NDArray[np.int64], columns: Mapping[str, NDArray[Any]]) -> None:
+        """Take the outcome of rows: columns of a page, the others are blank; texts as objects."""
 
     def complete_page(self, number: int, batch: pa.RecordBatch) -> None:
         """Take a page of which every row has its outcome."""
@@ -90,13 +89,14 @@ class _Page:
     """Outcomes of consecutive rows, in the columns of ``PAGE``.
 
     Each is an array of its own, which is faster to write than a record array. ``num_open``
-    counts the rows that are read and have no outcome yet.
+    counts the rows that are read and have no outcome yet. ``texts`` are those of its rows alone:
+    rejected rows may have a detail each, which would else stay for the whole run.
     """
 
-    __slots__ = ("columns", "first_row", "num_open")
+    __slots__ = ("columns", "first_row", "num_open", "texts")
 
     def __init__(self, first_row: int, num_rows: int) -> None:
-        self.first_row, self.num_open = first_row, 0
+        self.first_row, self.num_open, self.texts = first_row, 0, Texts()
         self.columns = {name: BLANK[name].repeat(num_rows) for name in _NAMES}
 
 
@@ -123,7 +123,6 @@ class Outcomes:
         self._emitted = 0  # pages
         self._prior = prior_outcomes
         self._run_log = run_log
-        self._texts = prior_outcomes.texts if prior_outcomes else Texts()
 
     # -- rows in ----------------------------------------------------------------------
 
@@ -147,7 +146,10 @@ class Outcomes:
         known = prior.recall(first, count)
         within = first - page.first_row
         for name, column in page.columns.items():
-            column[within : within + count] = known[name]
+            values = known[name]
+            if name in TEXTS:
+                values = page.texts.numbers(prior.texts.column(values))
+            column[within : within + count] = values
         final = known["status"][known["status"] >= 0]
         page.num_open -= len(final)
         for code, rows in enumerate(np.bincount(final, minlength=len(STATUSES)).tolist()):
@@ -173,7 +175,7 @@ class Outcomes:
 
         Rows in doubt since an earlier process can only be stored, perhaps twice, or unknown.
         ``attempts`` are the requests of this process that carried the rows. The other columns
-        have a value for all rows, or an array with one for each.
+        have a value for all rows, or an array with one for each; texts are not numbered yet.
         """
         if not len(rows):
             return
@@ -201,8 +203,8 @@ class Outcomes:
             rows,
             status,
             error_code=NO_CODE if failure.code is None else failure.code,
-            error_message=self._texts.number(failure.message),
-            error_detail=self._texts.number(failure.detail),
+            error_message=failure.message,
+            error_detail=failure.detail,
             **columns,
         )
 
@@ -212,8 +214,8 @@ class Outcomes:
         self.record(
             rows,
             "rejected",
-            error_message=np.array(list(map(self._texts.number, names)), np.int32),
-            error_detail=np.array(list(map(self._texts.number, details)), np.int32),
+            error_message=np.array(names, object),
+            error_detail=np.array(details, object),
         )
 
     def _write(
@@ -226,7 +228,8 @@ class Outcomes:
             before = np.minimum(written["attempts"][within], _MOST_ATTEMPTS - attempts)
             written["attempts"][within] = before + attempts
             for name, value in columns.items():
-                written[name][within] = value[which] if isinstance(value, np.ndarray) else value
+                values = value[which] if isinstance(value, np.ndarray) else value
+                written[name][within] = page.texts.intern(values) if name in TEXTS else values
             page.num_open -= len(rows[which])
         self.counts[status] += len(rows)
         if status != "unsent":  # that is what a row without an outcome is
@@ -269,10 +272,12 @@ class Outcomes:
         if self.is_packed:
             written["record_row"] = self._read("record_row", rows)
         arrays = {
-            name: value if isinstance(value, np.ndarray) else np.full(len(rows), value, PAGE[name])
+            name: value
+            if isinstance(value, np.ndarray)
+            else np.full(len(rows), value, object if name in TEXTS else PAGE[name])
             for name, value in written.items()
         }
-        self._run_log.record(rows, arrays, self._texts)
+        self._run_log.record(rows, arrays)
 
     # -- out --------------------------------------------------------------------------
 
@@ -294,7 +299,7 @@ class Outcomes:
             if self._pages[self._emitted].num_open:
                 return
             page = self._pages.pop(self._emitted)
-            batch = to_results_batch(page.columns, self._texts, packed=self.is_packed)
+            batch = to_results_batch(page.columns, page.texts, packed=self.is_packed)
             if self._run_log is not None:
                 self._run_log.complete_page(self._emitted, batch)
             self._emitted += 1
@@ -307,7 +312,7 @@ class Outcomes:
             page = self._pages.pop(number)
             num_rows = self.num_rows - page.first_row
             last = {name: column[:num_rows] for name, column in page.columns.items()}
-            yield to_results_batch(last, self._texts, packed=self.is_packed)
+            yield to_results_batch(last, page.texts, packed=self.is_packed)
 
 
 @dataclass(slots=True)

@@ -41,7 +41,7 @@ BLANK: Final = np.array(
     (OPEN, False, 0, NOT_GIVEN, NOT_GIVEN, NO_CODE, NOT_GIVEN, NOT_GIVEN, NOT_GIVEN), PAGE
 )
 
-_TEXTS: Final = ("error_message", "error_detail")
+TEXTS: Final = ("error_message", "error_detail")  # columns that pages hold as numbers
 
 SCHEMA: Final = pa.schema(
     [
@@ -122,6 +122,10 @@ class Texts:
             self._values.append(text)
         return self._number_of[text]
 
+    def intern(self, texts: str | NDArray[Any]) -> int | list[int]:
+        """Return the number of a text, or of each."""
+        return self.number(texts) if isinstance(texts, str) else list(map(self.number, texts))
+
     def column(self, numbers: NDArray[np.int32]) -> pa.StringArray:
         used, positions = np.unique(numbers, return_inverse=True)
         texts = pa.array([self._values[n] if n != NOT_GIVEN else None for n in used], pa.string())
@@ -153,10 +157,12 @@ def to_results_batch(
     return pa.record_batch(columns, schema=SCHEMA.append(RECORD_ROW) if packed else SCHEMA)
 
 
-def to_journal_batch(columns: Mapping[str, NDArray[Any]], texts: Texts) -> pa.RecordBatch:
-    """Return columns of a page as they are, but texts in place of their numbers."""
+def to_journal_batch(columns: Mapping[str, NDArray[Any]]) -> pa.RecordBatch:
+    """Return columns of a page as they are; an empty text means not given."""
     arrays = [
-        texts.column(values) if name in _TEXTS else pa.array(values)
+        pa.array([text or None for text in values], pa.string())
+        if name in TEXTS
+        else pa.array(values)
         for name, values in columns.items()
     ]
     return pa.record_batch(arrays, list(columns))
