@@ -18,25 +18,13 @@ from .._journal import open_journal
 from .._public import callers_level, find_unknown, public
 from .._run import RunPlan, plan_run
 from ..client import Client, pick_client
-from ..config import (
-    DeliveryMode,
-    DeliveryOptions,
-    Encoding,
-    Limits,
-    MaxInFlight,
-    Order,
-    RowOptions,
-    check_choice,
-    take_options,
-)
+from ..config import DeliveryMode, Encoding, Limits, MaxInFlight, Order, check_choice
 from ..errors import ConfigError, PartialFailure, UnstoredRowsWarning
 from ..plan import RecordsPlan, plan_source
-from ._csv import Dialect
 from ._files import STDIN, Inputs, find_files, pick_files
 from ._outputs import check_outputs, failed_schema
-from ._reader import FileTable
+from ._reader import FileTable, read_options
 from ._run import JobResults, estimate_rows, run_job
-from ._types import read_types
 from ._where import select_files
 
 if TYPE_CHECKING:
@@ -176,7 +164,7 @@ def publish(  # noqa: PLR0913 - one keyword for each option of a job
 
 def _publish(files: Inputs, stream: str, *, client: Client, **given: Any) -> JobResults:
     """Publish files; ``given`` are the options of ``publish``."""
-    reading, delivery = _read_options(given, retry=client.retry, limits=client.limits)
+    reading, delivery = read_options(given, retry=client.retry, limits=client.limits)
     select = partial(select_files, where=reading["where"], types=reading["types"])
     found = find_files(files, given["input_format"])
     if given["journal"] is not None and any(file.name == STDIN for file in found):
@@ -228,19 +216,6 @@ def _publish(files: Inputs, stream: str, *, client: Client, **given: Any) -> Job
         finally:
             if journal is not None and table.broken_file:
                 journal.unpin(table.broken_file)
-
-
-def _read_options(
-    given: Mapping[str, Any], **of_client: Any
-) -> tuple[dict[str, Any], DeliveryOptions]:
-    """Check options of ``publish``: how files become a table, and how its rows are sent."""
-    reading = {
-        "types": read_types(given["types"]),
-        "where": given["where"],
-        "dialect": take_options(Dialect, given),
-        "rows": take_options(RowOptions, given),
-    }
-    return reading, take_options(DeliveryOptions, {**given, **of_client})
 
 
 _DEFAULTS: Final = {
@@ -295,7 +270,7 @@ def plan(
         raise TypeError(f"plan() {unknown}")
     given = {**_DEFAULTS, **options}
     limits = client.limits if client else Limits()
-    reading, delivery = _read_options(given, limits=limits)
+    reading, delivery = read_options(given, limits=limits)
     found = find_files(files, given["input_format"])
     picked = select_files(found, reading["where"], reading["types"]) or found[:1]
     table = FileTable(picked, **reading)

@@ -29,12 +29,12 @@ from .._encode.columns import INTERNAL
 from .._encode.json_lines import FILE, FILE_ROW, LINE, LineSource
 from .._encode.layouts import DETAIL, INVALID, plain_type
 from .._encode.sources import StreamSource
-from ..config import RowOptions
+from ..config import DeliveryOptions, RowOptions, take_options
 from ..errors import ColumnNotFound, ConfigError, DataError
 from ._csv import CsvReader, Dialect
 from ._files import cast_partition, hide_password, public_cause
 from ._formats import ArrowReader, JsonColumnsReader, LinesReader, ParquetReader, Reader
-from ._types import HOLDS, holds, merge_schemas
+from ._types import HOLDS, holds, merge_schemas, read_types
 from ._where import Where
 
 if TYPE_CHECKING:
@@ -56,6 +56,19 @@ INTERNAL_FIELDS: Final = (
 _CLEARED: Final = (b"null", b"{}", b"[]")  # marks in JSON
 _ESCAPED: Final = re.compile(r'[\x00-\x1f"\\]').search  # msgspec takes no such members
 _UNREADABLE: Final = (OSError, EOFError, pa.ArrowException, DataError, ValueError)
+
+
+def read_options(
+    given: Mapping[str, Any], **of_client: Any
+) -> tuple[dict[str, Any], DeliveryOptions]:
+    """Check options of ``publish``: how files become a table, and how its rows are sent."""
+    reading = {
+        "types": read_types(given["types"]),
+        "where": given["where"],
+        "dialect": take_options(Dialect, given),
+        "rows": take_options(RowOptions, given),
+    }
+    return reading, take_options(DeliveryOptions, {**given, **of_client})
 
 
 class FileTable:
