@@ -215,3 +215,15 @@ def test_a_place_that_is_not_valid_is_refused(local_platform, client):
     local_platform.add_records(STREAM, texts(5), shard=0)
     with pytest.raises(RequestError):
         client.get_records(STREAM, 0, "bm93aGVyZQ==")
+
+
+@pytest.mark.parametrize("function", ["Seek", "GetRecords"])
+@pytest.mark.parametrize(("action", "said"), [("delete", "nothing is"), ("recreate", "now it is")])
+def test_a_stream_that_goes_while_it_is_read_is_not_read_in_part(
+    local_platform, client, function, action, said
+):
+    for shard in range(2):
+        local_platform.add_records(STREAM, [b"x"], shard=shard)
+    local_platform.faults = [faults.Change(action=action, function=function, nth=2, target=STREAM)]
+    with pytest.raises(RequestError, match=said):
+        client.read_records(STREAM)

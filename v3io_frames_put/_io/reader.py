@@ -171,13 +171,24 @@ def find_ends(stream: StreamAdmin, shards: Iterable[int]) -> dict[int, int]:
 
 
 def read_shard(
-    stream: StreamAdmin, shard: int, start: StartPosition, *, end: int, limit: int
+    stream: StreamAdmin,
+    shard: int,
+    start: StartPosition,
+    *,
+    end: int,
+    limit: int,
+    may_be_missing: bool = False,
 ) -> Iterator[pa.RecordBatch]:
-    """Read a shard's records up to a number, at most so many."""
+    """Read a shard's records up to a number, at most so many.
+
+    Raises RequestError where the shard is gone that had such an ``end``.
+    """
     last, lost_places = start.number - 1 if start.kind == "sequence" else 0, 0
     if last >= end:
         return
     location = find_location(stream, shard, start)
+    if location is None and not may_be_missing:
+        raise stream.diagnose()
     while location is not None and last < end and limit > 0:
         page = get_page(stream, shard, location, min(limit, PAGE_RECORDS))
         if page is None:

@@ -16,7 +16,7 @@ from .._producer.flow_control import RetryContext, next_pause, parse_retry_after
 from .._wire import api, responses
 from .._wire.api import Answer, Attempt, Fault, Request
 from ..config import MAX_SHARDS, Retry, check_whole
-from ..errors import ConfigError, ProtocolError, RequestError, StreamNotFound
+from ..errors import ConfigError, ProtocolError, RequestError
 from ..progress import someone_looks_on
 from . import request_errors
 
@@ -156,7 +156,10 @@ class StreamAdmin:
 
     def describe(self) -> StreamDescription:
         """Return shard count and retention."""
-        answer = self.expect(api.describe_stream_request(self.path), "describe stream")
+        doing = f"describe stream {self.path}"
+        answer = self.requests.send(api.describe_stream_request(self.path), doing=doing)
+        if answer.status not in _SUCCESS:
+            raise self.error(answer, "describe stream")
         return self.parse(answer, responses.parse_description)
 
     def create(self, *, shards: int, retention_hours: int, exist_ok: bool) -> StreamDescription:
@@ -230,10 +233,7 @@ class StreamAdmin:
 
     def _own_keys(self) -> list[str]:
         """List the stream's files; raise where anything else is among them."""
-        try:
-            pages = list(self.pages())
-        except StreamNotFound:
-            return []  # a stream that was never written to may have nothing to list
+        pages = list(self.pages())
         directories = [name for page in pages for name in page.directories]
         if directories:
             raise RequestError(
@@ -262,20 +262,18 @@ class StreamAdmin:
         marker: str | None = None
         while True:
             request = api.list_request(self.path.container, self.path.path, marker=marker)
-            page = self.parse(self.expect(request, "list stream"), responses.parse_listing)
+            answer = self.requests.send(request, doing=f"list stream {self.path}")
+            if classification.is_missing(answer):
+                return  # a stream that was never written to may have nothing to list
+            if answer.status not in _SUCCESS:
+                raise self.error(answer, "list stream")
+            page = self.parse(answer, responses.parse_listing)
             yield page
             if page.next_marker is None:
                 return
             if page.next_marker == marker:
                 raise ProtocolError(f"list stream {self.path}: its pages repeat themselves.")
             marker = page.next_marker
-
-    def expect(self, request: Request, doing: str) -> Answer:
-        """Send a request; raise for any answer but success."""
-        answer = self.requests.send(request, doing=f"{doing} {self.path}")
-        if answer.status not in _SUCCESS:
-            raise self.error(answer, doing)
-        return answer
 
     def parse(self, answer: Answer, parse: Callable[[Answer], _Parsed]) -> _Parsed:
         """Parse an answer about this stream; an error says which stream, and where."""
@@ -287,8 +285,9 @@ class StreamAdmin:
 
     def error(self, answer: Answer, doing: str) -> RequestError:
         """Make the error for an answer about this stream."""
-        missing = self._find_missing() if classification.is_missing(answer) else None
-        return missing or request_errors.request_error(
+        if classification.is_missing(answer):
+            return self._find_missing()
+        return request_errors.request_error(
             answer, doing=doing, stream=self.path, where=self.requests.where
         )
 
@@ -298,21 +297,20 @@ class StreamAdmin:
         The platform's answer is the same where nothing is there and where something else is.
         """
         try:
-            error = self._find_missing()
+            return self._find_missing()
         except RequestError as failure:
             _log.warning("%s", failure)
             return request_errors.stream_not_found(self.path)
-        return error or RequestError(
-            f"stream {str(self.path)!r}: the platform said that it is not there, and now it is; "
-            f"expected it to stay. Look for who deleted it and made it anew."
-        )
 
-    def _find_missing(self) -> RequestError | None:
-        """Look at what is at the path; None: the stream."""
+    def _find_missing(self) -> RequestError:
+        """Look at what is at the path of a stream that was not there."""
         doing = f"describe stream {self.path}"
         answer = self.requests.send(api.describe_stream_request(self.path), doing=doing)
         if answer.status in _SUCCESS:
-            return None
+            return RequestError(
+                f"stream {str(self.path)!r}: the platform said that it is not there, and now it "
+                f"is; expected it to stay. Look for who deleted it and made it anew."
+            )
         if not classification.is_missing(answer):
             return self.error(answer, "describe stream")
         error = api.parse_error(answer)

@@ -159,7 +159,9 @@ def _read_places(
     total, done = int((ends["max"] - ends["min"] + 1).sum()), 0
     for shard, first, last in ends.itertuples():
         start = StartPosition("sequence", int(first))
-        batches = read_shard(stream, int(shard), start, end=int(last), limit=_ENDLESS)
+        batches = read_shard(
+            stream, int(shard), start, end=int(last), limit=_ENDLESS, may_be_missing=True
+        )
         for batch in batches:
             parts.append(_to_frame(pa.Table.from_batches([batch]), int(shard)))
             done += batch.num_rows
