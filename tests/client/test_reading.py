@@ -227,3 +227,17 @@ def test_a_stream_that_goes_while_it_is_read_is_not_read_in_part(
     local_platform.faults = [faults.Change(action=action, function=function, nth=2, target=STREAM)]
     with pytest.raises(RequestError, match=said):
         client.read_records(STREAM)
+
+
+def test_a_stream_that_goes_while_a_location_expires_is_not_read_in_part(
+    local_platform, client, monkeypatch
+):
+    monkeypatch.setattr(reader, "PAGE_RECORDS", 1)
+    local_platform.add_records(STREAM, texts(3), shard=0)
+    body = '{"ErrorCode": -20, "ErrorMessage": "IllegalLocationException"}'
+    local_platform.faults = [
+        faults.Answer(status=400, body=body, function="GetRecords", nth=2),
+        faults.Change(action="recreate", function="Seek", nth=2, target=STREAM),
+    ]
+    with pytest.raises(RequestError, match="now it is"):
+        client.read_records(STREAM)

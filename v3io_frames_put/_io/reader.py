@@ -187,8 +187,6 @@ def read_shard(
     if last >= end:
         return
     location = find_location(stream, shard, start)
-    if location is None and not may_be_missing:
-        raise stream.diagnose()
     while location is not None and last < end and limit > 0:
         page = get_page(stream, shard, location, min(limit, PAGE_RECORDS))
         if page is None:
@@ -204,6 +202,8 @@ def read_shard(
         if page.records.num_rows:
             last = numbers[-1].as_py()
         location = page.next_location
+    if location is None and not may_be_missing:
+        raise stream.diagnose()
 
 
 def _recover_location(stream: StreamAdmin, shard: int, last: int, lost_places: int) -> str | None:
