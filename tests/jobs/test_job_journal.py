@@ -57,6 +57,24 @@ def test_a_stopped_job_goes_on(publish, stop, folder, path, sent, tmp_path):
     assert (pd.read_parquet(tmp_path / "r.parquet").status == "stored").all()
 
 
+@pytest.mark.parametrize("delivery", ["at_least_once", "exactly_once"])
+def test_a_run_that_stops_before_it_reads_leaves_no_stored_row(
+    publish, stop, folder, path, sent, tmp_path, delivery
+):
+    stop(folder, delivery=delivery)
+    cancel = threading.Event()
+    cancel.set()
+    with pytest.raises(Interrupted) as stopped:
+        publish(
+            folder, delivery=delivery, journal=path, cancel=cancel, failed=tmp_path / "f.parquet"
+        )
+    left = pd.read_parquet(tmp_path / "f.parquet")
+    assert not {value["n"] for value in sent()} & {*left.n}
+    counts = stopped.value.results.counts
+    unknown = counts["unknown"] if delivery == "at_least_once" else 0
+    assert len(left) == stopped.value.results.failed_rows == counts["unsent"] + unknown
+
+
 def test_a_finished_job_is_told_of_again(publish, folder, path, sent, tmp_path):
     first = publish(folder, journal=path)
     again = publish(

@@ -334,7 +334,8 @@ def write_failed_rows(table: FileTable, sink: Sink, path: Path, *, with_unknown:
     starts = [*table.starts, table.rows_read]
 
     def why_of(page: pd.DataFrame) -> pa.Table:
-        rows = page.loc[page["file"].isin(again), _WHY.names]
+        # Of rows that an earlier run has finished, and this one has not read, no file is known.
+        rows = page.loc[page["file"].isin([*again, None]), _WHY.names]
         return _to_table(rows, None).cast(_WHY)
 
     known = map(why_of, sink.pages())
