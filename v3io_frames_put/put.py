@@ -219,7 +219,8 @@ def raise_if_ended_early(plan: RunPlan, report: RunReport) -> None:
             f"error.results says what became of the rows before."
         ) from report.broken
     if report.stop is not None:
-        raise stop_error(report.stop, plan.client._admin(plan.stream))  # noqa: SLF001  # its verbs
+        admin = plan.client._admin(plan.stream)  # noqa: SLF001  # no verb of the public
+        raise stop_error(report.stop, plan.stream, admin.diagnose)
 
 
 _NOTE_TIMEOUTS: Final = Timeouts(connect_seconds=2, read_seconds=5)

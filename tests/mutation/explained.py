@@ -6,8 +6,6 @@ EXPLAINED: dict[str, dict[str, str]] = {
     },
     "in_doubt": {
         "find_keys: False -> True": "copy= of a cast, whose values are the same",
-        "RecordsInDoubt.add: len(self._parts[-1]) < 2 * len(part) -> "
-        "len(self._parts[-1]) <= 2 * len(part)": "parts hold the same, merged sooner or later",
         "RecordsInDoubt.add: steps.max(initial=0) > 1 -> steps.max(initial=0) >= 1": (
             "rows that follow each other are found by their tag, kept as steps or not"
         ),

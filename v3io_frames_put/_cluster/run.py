@@ -266,7 +266,8 @@ def send_partition(
         ) from report.broken
     error = None
     if report.stop is not None and report.stop.attempt is not None:
-        cause = stop_error(report.stop, plan.client._admin(plan.stream))  # noqa: SLF001  # its verbs
+        admin = plan.client._admin(plan.stream)  # noqa: SLF001  # no verb of the public
+        cause = stop_error(report.stop, plan.stream, admin.diagnose)
         error = {"type": type(cause).__name__, "message": str(cause)}
         plan.client.close()
     results.attrs[ATTRS_KEY] = {

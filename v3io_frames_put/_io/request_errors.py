@@ -15,9 +15,10 @@ from ..errors import Interrupted, PlatformUnavailable, RequestError
 from ..progress import is_notebook
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from .._producer.classification import Stop
     from .._wire.paths import StreamPath
-    from .stream_admin import StreamAdmin
 
 _Error = TypeVar("_Error", bound=RequestError)
 
@@ -152,18 +153,23 @@ def _make(kind: type[_Error], text: str, error: PlatformError | None) -> _Error:
 
 
 def stop_error(
-    stop: Stop, admin: StreamAdmin, *, advice: str | None = None
+    stop: Stop,
+    stream: StreamPath,
+    diagnose: Callable[[], RequestError],
+    *,
+    advice: str | None = None,
 ) -> RequestError | Interrupted:
     """Return the exception for a run that ended early; the caller adds the results.
 
-    ``advice`` says how to send the rest; None: by the results that the exception carries.
+    ``diagnose`` returns the one for a stream that is missing. ``advice`` says how to send the
+    rest; None: by the results that the exception carries.
     """
-    attempt, stream, where = stop.attempt, admin.path, admin.requests.where
+    attempt, where = stop.attempt, str(stream.endpoint)
     if attempt is None:
         return _interrupted(stream, advice)
     if stop.cause == "missing":
         try:
-            return admin.diagnose()
+            return diagnose()
         except KeyboardInterrupt:
             return _interrupted(stream, advice)
     if stop.cause != "unavailable":

@@ -181,8 +181,8 @@ def _raise_if_ended_early(
         if failed is not None:
             where = "not written" if results.failed is None else f"in {failed}"
             advice = f"what is left is {where}; {advice}"
-        stream = run.plan.client._admin(run.plan.stream)  # noqa: SLF001  # its verbs
-        error = stop_error(report.stop, stream, advice=advice)
+        admin = run.plan.client._admin(run.plan.stream)  # noqa: SLF001  # no verb of the public
+        error = stop_error(report.stop, run.plan.stream, admin.diagnose, advice=advice)
     elif isinstance(cause, DataError) and not results.rows:
         raise cause  # nothing was sent
     elif cause is not None:
