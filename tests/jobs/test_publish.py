@@ -22,13 +22,15 @@ from pyarrow import parquet as pq
 
 from tests.jobs.conftest import STREAM, read_table, write_parquet, write_text
 from v3io_frames_put import (
+    Client,
     ConfigError,
     DataError,
     Interrupted,
     PartialFailure,
+    Retry,
     jobs,
 )
-from v3io_frames_put.errors import ColumnNotFound, PutRecordsError
+from v3io_frames_put.errors import ColumnNotFound, PlatformUnavailable, PutRecordsError
 from v3io_frames_put.local import faults
 
 ODD = 2**53 + 1  # the first whole number that no double holds
@@ -553,3 +555,13 @@ def test_rows_are_counted_by_shard(publish, folder, local_platform):
     }
     assert "Rows per shard: " in repr(told)
     assert "Rows per shard" in told._repr_html_()
+
+
+@pytest.mark.long
+def test_a_job_that_creates_its_stream_waits_longer_than_a_person(folder):
+    retry = Retry(deadline_seconds=11, cap_seconds=1)
+    with (
+        Client("http://127.0.0.1:1", retry=retry) as client,
+        pytest.raises(PlatformUnavailable, match=r"within 1[01] s"),
+    ):
+        jobs.publish(folder, STREAM, client=client, create=True)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from .._journal import open_journal
 from .._public import callers_level, find_unknown, public
 from .._run import RunPlan, plan_run
-from ..client import Client, pick_client
+from ..client import Client, pick_client, with_retry
 from ..config import DeliveryMode, Encoding, Limits, MaxInFlight, Order, check_choice
 from ..errors import ConfigError, PartialFailure, UnstoredRowsWarning
 from ..plan import RecordsPlan, plan_source
@@ -210,7 +210,10 @@ def _publish(files: Inputs, stream: str, *, client: Client, **given: Any) -> Job
             prior = journal.resume(job, files=stamps)
         if given["create"]:
             of_stream = {name: given[name] for name in ("shards", "retention_hours")}
-            client.create_stream(stream, exist_ok=True, **of_stream)
+            retry = client.retry  # a job waits for its first contact as for any answer
+            seconds = retry.first_contact_seconds or retry.deadline_seconds
+            with with_retry(client, replace(retry, first_contact_seconds=seconds)) as patient:
+                patient.create_stream(stream, exist_ok=True, **of_stream)
         try:
             return run_job(job, table, results=results, failed=failed, prior=prior, run_log=journal)
         finally:
