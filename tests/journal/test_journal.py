@@ -157,6 +157,10 @@ def test_a_finished_run_is_reported_again_and_sends_nothing(platform, path, capl
         after = put(platform, path)
     assert len(platform.requests) == seen
     assert "already complete" in caplog.text
+    run_id = before.attrs["v3io"]["run_id"]
+    assert {"event": "already_complete", "run_id": run_id} in [
+        getattr(record, "fields", None) for record in caplog.records
+    ]
     assert after.attrs["v3io"]["already_complete"]
     assert not before.attrs["v3io"]["already_complete"]
     assert "already complete" in repr(summarize(after))

@@ -210,11 +210,13 @@ class Journal(RunLog):
                 # What the look-up finds is on record later than what is sent then: where this
                 # process is killed, too, the next one looks from the same watermark on.
                 self._note_sent(np.zeros(0, np.int64), recovery.low_watermark)
-        what = "already complete" if run["is_finished"] else "goes on"
-        _LOG.info("run %s: %s; its journal is %s", run["run_id"], what, self._store.path)
+        run_id, what = run["run_id"], "already complete" if run["is_finished"] else "goes on"
+        fields = {"event": what.replace(" ", "_"), "run_id": run_id}
+        _LOG.info("run %s: %s; its journal is %s", run_id, what, self._store.path,
+                  extra={"fields": fields})  # fmt: skip
         return PriorRun(
             outcomes=outcomes,
-            run_id=run["run_id"],
+            run_id=run_id,
             in_doubt=in_doubt,
             duplicates=self._read_copies(),
             complete_rows=run["num_rows"] if run["is_finished"] else None,
