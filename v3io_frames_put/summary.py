@@ -272,11 +272,14 @@ def describe_unstored(
     )
     rows = sum(counts.values())
     counted = ", ".join(f"{counts[s]:,} {s}" for s in STATUSES[1:] if counts[s])
-    verb = "is" if rows == 1 else "are"
-    return (
-        f"{rows - counts['stored']:,} of {plural(rows, 'row')} {verb} not stored ({counted}). "
-        f"{why}. {where}"
-    ).rstrip()
+    of_rows = f"{rows - counts['stored']:,} of {_are_not_stored(rows, counts)} ({counted})"
+    return f"{of_rows}. {why}. {where}".rstrip()
+
+
+def _are_not_stored(rows: int, counts: Mapping[str, int]) -> str:
+    """Return what is known of rows that are not reported as stored."""
+    known = "not known to be stored" if counts["unknown"] else "not stored"
+    return f"{plural(rows, 'row')} {'is' if rows == 1 else 'are'} {known}"
 
 
 def _to_pandas(results: Any) -> pd.DataFrame:
@@ -394,7 +397,7 @@ def _name_run(receipt: Mapping[str, Any]) -> str:
 
 def _why_heading(summary: Summary) -> str:
     total = summary.rows - summary.counts["stored"]
-    return f"Why {plural(total, 'row')} {'is' if total == 1 else 'are'} not stored"
+    return f"Why {_are_not_stored(total, summary.counts)}"
 
 
 def _describe_balance(shards: pd.DataFrame) -> str:

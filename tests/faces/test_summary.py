@@ -242,6 +242,13 @@ def test_one_row_is_one_row():
     )
 
 
+def test_nobody_knows_that_unknown_rows_are_not_stored():
+    summary = summarize(make_results(status=["unknown"], error_message=["NoAnswer"]))
+    known = "row is not known to be stored"
+    assert summary.unstored_message().startswith(f"1 of 1 {known} (1 unknown). 1 x NoAnswer")
+    assert f"Why 1 {known}" in repr(summary)
+
+
 def test_markup_in_messages_is_escaped():
     evil = "<script>alert(1)</script>"
     results = make_results(status=["rejected"], error_message=[evil], error_detail=[evil * 100])

@@ -71,7 +71,7 @@ class JobResults(Summary):
 
     def unstored_message(self) -> str:
         """Say in one paragraph how many rows are not stored, and why."""
-        where = f"{self.failed_rows:,} to send are in {self.failed}." if self.failed else ""
+        where = f"{self.failed_rows:,} of them are in {self.failed}." if self.failed else ""
         return describe_unstored(self.counts, self.reasons, where=where)
 
     def __repr__(self) -> str:
