@@ -101,6 +101,7 @@ def test_a_cell_is_judged_alone(cells, dtype, is_strict):
         ([1.0, math.nan, 1.5], pa.int64(), [0, 1], [0, 1]),
         ([Decimal("5.0"), Decimal("5.5")], pa.int64(), [0], [0]),
         (["7" + "0" * 36, "7.5e+36", "7.5e+3"], pa.decimal128(38, 2), [2], [2]),
+        (["0.94" + "0" * 39, "0.94" + "0" * 35], pa.decimal128(5, 2), [1], [1]),
         ([7 * 10**18, 7], pa.decimal128(38, 20), [1], [1]),
         ([7e18, 7.5], pa.decimal128(38, 20), [1], [1]),
         ([Decimal(7 * 10**18), Decimal(7)], pa.decimal128(38, 20), [1], [1]),

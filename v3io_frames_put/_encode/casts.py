@@ -94,7 +94,8 @@ def _find_changed(cells: pa.Array, cast: pa.Array) -> NDArray[np.bool_]:
     """Return which numbers a type does not hold: long ones, and those that became infinite."""
     dtype, changed = cast.type, np.zeros(len(cast), bool)
     if pt.is_decimal(dtype):  # Arrow lets numbers overflow that have too many digits
-        long = rf"^[-+]?[0-9]{{{dtype.precision - dtype.scale + 1},}}|[eE]"
+        whole = max(1, dtype.precision - dtype.scale + 1)
+        long = rf"^[-+]?[0-9]{{{whole},}}|[0-9.]{{{dtype.precision + 2},}}|[eE]"
     else:
         changed = np.isinf(to_numpy(cast))
         if changed.any():
