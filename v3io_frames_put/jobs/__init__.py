@@ -151,7 +151,13 @@ def publish(  # noqa: PLR0913 - one keyword for each option of a job
     """
     given = dict(locals())
     check_choice("on_error", on_error, ("return", "raise"))
-    published = _publish(**{**given, "client": pick_client(client)})
+    done: list[JobResults] = []
+    try:
+        published = _publish(**{**given, "client": pick_client(client)}, done=done)
+    except BaseException as error:
+        if done:
+            error.results = done[0]  # type: ignore[attr-defined]  # Ctrl-C gets it
+        raise
     if published.counts["stored"] < published.rows:
         message = published.unstored_message()
         if on_error == "raise":
@@ -162,8 +168,13 @@ def publish(  # noqa: PLR0913 - one keyword for each option of a job
     return published
 
 
-def _publish(files: Inputs, stream: str, *, client: Client, **given: Any) -> JobResults:
-    """Publish files; ``given`` are the options of ``publish``."""
+def _publish(
+    files: Inputs, stream: str, *, client: Client, done: list[JobResults], **given: Any
+) -> JobResults:
+    """Publish files; ``given`` are the options of ``publish``.
+
+    ``done`` takes the results before the journal is closed, when a Ctrl-C may come.
+    """
     reading, delivery = read_options(given, retry=client.retry, limits=client.limits)
     select = partial(select_files, where=reading["where"], types=reading["types"])
     found = find_files(files, given["input_format"])
@@ -215,7 +226,10 @@ def _publish(files: Inputs, stream: str, *, client: Client, **given: Any) -> Job
             with with_retry(client, replace(retry, first_contact_seconds=seconds)) as patient:
                 patient.create_stream(stream, exist_ok=True, **of_stream)
         try:
-            return run_job(job, table, results=results, failed=failed, prior=prior, run_log=journal)
+            done += [
+                run_job(job, table, results=results, failed=failed, prior=prior, run_log=journal)
+            ]
+            return done[0]
         finally:
             if journal is not None and table.broken_file:
                 journal.unpin(table.broken_file)
