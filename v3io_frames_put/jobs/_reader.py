@@ -53,6 +53,7 @@ INTERNAL_FIELDS: Final = (
     pa.field(FILE_ROW, pa.int64()),
     pa.field(DETAIL, pa.string()),
 )
+_RELEASE_ROWS: Final = 32_768
 _CLEARED: Final = (b"null", b"{}", b"[]")  # marks in JSON
 _ESCAPED: Final = re.compile(r'[\x00-\x1f"\\]').search  # msgspec takes no such members
 _UNREADABLE: Final = (OSError, EOFError, pa.ArrowException, DataError, ValueError)
@@ -283,8 +284,10 @@ class FileTable:
                     self.rows_read += batch.num_rows
                     if self.places is not None:
                         self.places.append(batch.select([FILE, FILE_ROW]))
-                    # Give back what reading left free: a thread keeps memory of its own.
-                    pa.default_memory_pool().release_unused()
+                    # Give back what reading left free: a thread keeps memory of its own. After
+                    # each batch it would cost a tenth of the rate of JSON Lines.
+                    if self.rows_read % _RELEASE_ROWS < batch.num_rows:
+                        pa.default_memory_pool().release_unused()
                     if self.on_read is not None:
                         self.on_read()
                     yield batch.select(names)
