@@ -9,6 +9,7 @@ from v3io_frames_put._encode import plan as _plan
 from v3io_frames_put._encode import sources
 from v3io_frames_put._encode.base64 import encode_base64, join_base64
 from v3io_frames_put._encode.casts import cast_cells
+from v3io_frames_put._encode.csv_text import Dialect
 from v3io_frames_put._encode.decode import decode_records
 from v3io_frames_put._encode.json_encoder import RowWriter, write_cells
 from v3io_frames_put._encode.json_lines import FILE, FILE_ROW
@@ -17,6 +18,7 @@ from v3io_frames_put._encode.plan import RowPlan
 from v3io_frames_put._encode.records import Blocks, Records
 from v3io_frames_put._encode.rejections import Rejections
 from v3io_frames_put._encode.routing import Routes
+from v3io_frames_put._encode.schemas import merge_schemas, promote, read_types
 from v3io_frames_put._encode.sources import StreamSource
 from v3io_frames_put._io import connection, reader, request_errors
 from v3io_frames_put._io.connection import ClosedError, CutError, GarbledAnswerError

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 from dataclasses import replace
 from operator import itemgetter
@@ -12,13 +13,11 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet as pq
 
-from tests.internals import DETAIL, FILE_ROW, INVALID
+from tests.internals import DETAIL, FILE_ROW, INVALID, Dialect, read_types
 from v3io_frames_put import jobs
 from v3io_frames_put.config import RowOptions
-from v3io_frames_put.jobs._csv import Dialect
-from v3io_frames_put.jobs._files import BYTE_ORDER_MARK, find_files
+from v3io_frames_put.jobs._files import find_files
 from v3io_frames_put.jobs._reader import INTERNAL_FIELDS, FileTable
-from v3io_frames_put.jobs._types import read_types
 
 STREAM = "projects/house/readings"
 
@@ -79,7 +78,7 @@ def read_table(path):
 
 def find_by(paths, block_bytes):
     """Find files whose text is read in blocks of another size."""
-    size = max(block_bytes, len(BYTE_ORDER_MARK))
+    size = max(block_bytes, len(codecs.BOM_UTF8))
     return [replace(file, block_bytes=size) for file in find_files(paths)]
 
 

@@ -14,9 +14,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from tests.internals import Dialect
 from tests.jobs.conftest import read_rows, write_text
 from v3io_frames_put import ConfigError, DataError
-from v3io_frames_put.jobs._csv import Dialect
 
 CELLS = st.text(st.sampled_from('ab",;\n\r 1\x00é'), max_size=6)
 LINES = st.text(st.sampled_from('ab",\n\r1'), max_size=40)

@@ -10,9 +10,9 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
+from tests.internals import merge_schemas, promote, read_types
 from tests.jobs.conftest import read_rows, write_parquet, write_text
 from v3io_frames_put import ConfigError, DataError
-from v3io_frames_put.jobs._types import merge_schemas, promote, read_types
 
 
 @pytest.mark.parametrize(

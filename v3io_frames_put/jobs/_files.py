@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import fnmatch
 import glob
 import logging
@@ -52,7 +53,6 @@ MAX_LINE_BYTES: Final = 16 << 20  # no record may be so long
 _KEPT_BYTES: Final = 1_000  # of a line that is too long
 _PACKED_BYTES: Final = 1 << 20  # of a compressed file, read at once
 _STEP_BYTES: Final = 1 << 16  # of text that is lost before a damaged part of a compressed file
-BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"  # of a file in UTF-8, where it has one
 
 # -- URLs as they may be shown ------------------------------------------------------------
 
@@ -133,7 +133,7 @@ class InputFile:
                     continue
                 rest += chunk.partition(b"\n")[2] if is_cut else chunk
                 if is_first:
-                    rest = rest.removeprefix(BYTE_ORDER_MARK)
+                    rest = rest.removeprefix(codecs.BOM_UTF8)
                 is_first = is_cut = False
                 if end := rest.rfind(b"\n") + 1:
                     yield Block(rest[:end], is_cut=False, position=position)

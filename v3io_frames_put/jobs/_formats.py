@@ -20,10 +20,10 @@ from .._encode.casts import cast_cells
 from .._encode.columns import INTERNAL
 from .._encode.json_lines import LINE, MEMBERS, parse_lines
 from .._encode.rejections import shorten
+from .._encode.schemas import HOLDS, holds
 from .._encode.sources import split_index
 from ..errors import DataError
 from ._files import MAX_LINE_BYTES
-from ._types import HOLDS, holds
 from ._where import Where
 
 if TYPE_CHECKING:

@@ -26,15 +26,16 @@ import pyarrow.compute as pc
 import pyarrow.types as pt
 
 from .._encode.columns import INTERNAL
+from .._encode.csv_text import Dialect
 from .._encode.json_lines import FILE, FILE_ROW, LINE, LineSource
 from .._encode.layouts import DETAIL, INVALID, plain_type
+from .._encode.schemas import HOLDS, holds, merge_schemas, read_types
 from .._encode.sources import StreamSource
 from ..config import DeliveryOptions, RowOptions, take_options
 from ..errors import ColumnNotFound, ConfigError, DataError
-from ._csv import CsvReader, Dialect
+from ._csv import CsvReader
 from ._files import cast_partition, hide_password, public_cause
 from ._formats import ArrowReader, JsonColumnsReader, LinesReader, ParquetReader, Reader
-from ._types import HOLDS, holds, merge_schemas, read_types
 from ._where import Where
 
 if TYPE_CHECKING:

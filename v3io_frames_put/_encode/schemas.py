@@ -1,4 +1,4 @@
-"""Types of columns: read by name, and brought together."""
+"""Types of columns: read by name, and those of several files brought together."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.types as pt
 
-from .._encode.columns import INTERNAL
-from .._encode.layouts import contains, plain_type
 from ..errors import ConfigError, DataError
+from .columns import INTERNAL
+from .layouts import contains, plain_type
 
 HOLDS: Final = b"v3io_holds"
 """Metadata that marks columns, also in a file of failed rows: index, json-lines or cells."""
