@@ -104,6 +104,14 @@ class TestBadInput:
         assert [row["text"] for row in found.rows] == ["é", None, "ü"]
         assert found.invalid == {1: {"text": f"\\x{odd.hex()}"}}
 
+    @pytest.mark.parametrize("encoding", ["utf-8", "cp1252"])
+    def test_such_a_cell_in_a_row_of_another_width_costs_its_row(self, tmp_path, encoding):
+        odd = b"\x81" if encoding == "cp1252" else b"\xe9"
+        content = b"n,text\n1,a\n2,%b,5\n%b\n3,b\n" % (odd, odd)
+        found = read_rows(write_bytes(tmp_path / "a.csv", content), csv_encoding=encoding)
+        assert [row["n"] for row in found.rows] == [1, None, None, 3]
+        assert list(found.invalid) == [1, 2]
+
     @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "shift_jis", "latin-1"])
     def test_encodings(self, tmp_path, encoding):
         text = "n,text\n1,ア\n" if encoding != "latin-1" else "n,text\n1,é\n"

@@ -153,6 +153,10 @@ class CsvText:
         if self._header and self._header in text:
             again = [row for row in range(len(lines)) if read_row(row) == self._header]
             reasons |= dict.fromkeys(again, "the header once more")
+        if not _is_utf8(text[:size]):  # pyarrow reports only UTF-8 of other widths
+            odd = [row for row in range(len(lines)) if not _is_utf8(read_row(row))]
+            others = [row for row in odd if not self._row.match(read_row(row))]
+            reasons = dict.fromkeys(others, _BROKEN) | reasons
         kept, whole = list(range(len(lines))), text[:size]
         if reasons:
             kept = [row for row in kept if row not in reasons]
@@ -249,6 +253,14 @@ class CsvText:
             raise DataError(f"pyarrow finds {table.num_rows:,} rows where {count:,} are.")
         cells = [column.combine_chunks() for column in table.columns]
         return dict(zip(self.names, cells, strict=True)), widths
+
+
+def _is_utf8(text: bytes) -> bool:
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def find_line_ends(text: bytes) -> NDArray[np.intp]:
