@@ -107,7 +107,6 @@ from v3io_frames_put._wire.responses import (
     parse_record_page,
 )
 from v3io_frames_put._wire.tags import (
-    Tag,
     format_tags,
     number_tags,
     parse_tag,
@@ -136,7 +135,7 @@ from v3io_frames_put.jobs._outputs import (
 from v3io_frames_put.jobs._run import estimate_rows, show_progress
 from v3io_frames_put.progress import ProgressLog
 from v3io_frames_put.put import run_to_results
-from v3io_frames_put.results import Receipt, attach_receipt, collect_results
+from v3io_frames_put.results import Receipt, attach_receipt
 from v3io_frames_put.resume import read_prior_run
 
 
