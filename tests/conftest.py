@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 import os
 import signal
+import sys
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -97,3 +99,23 @@ def require_module(require: Callable[..., None]) -> Callable[[str], ModuleType]:
             raise
 
     return require_module
+
+
+@pytest.fixture
+def ctrl_c_after():
+    """Press Ctrl-C when a function of C returns, once Python's own handler is in place."""
+
+    @contextmanager
+    def after(name):
+        def press(_frame, event, called):
+            is_own = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+            if is_own and event == "c_return" and called.__qualname__ == name:
+                signal.raise_signal(signal.SIGINT)
+
+        sys.setprofile(press)
+        try:
+            yield
+        finally:
+            sys.setprofile(None)
+
+    return after

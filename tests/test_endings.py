@@ -366,20 +366,10 @@ def test_ctrl_c_while_results_are_put_together_leaves_them(platform, monkeypatch
 
 
 @pytest.mark.parametrize("call", ["signal", "Connection.close"])
-def test_ctrl_c_after_the_run_leaves_the_results(platform, tmp_path, call):
+def test_ctrl_c_after_the_run_leaves_the_results(platform, tmp_path, call, ctrl_c_after):
     """It comes when Python's own handler is back, and when the journal is closed."""
-
-    def press(_frame, event, called):
-        is_over = signal.getsignal(signal.SIGINT) is signal.default_int_handler
-        if is_over and event == "c_return" and called.__qualname__ == call:
-            signal.raise_signal(signal.SIGINT)
-
-    sys.setprofile(press)
-    try:
-        with pytest.raises(KeyboardInterrupt) as raised:
-            put(platform, journal=tmp_path / "run.v3io")
-    finally:
-        sys.setprofile(None)
+    with ctrl_c_after(call), pytest.raises(KeyboardInterrupt) as raised:
+        put(platform, journal=tmp_path / "run.v3io")
     assert raised.value.results.status.tolist() == ["stored"] * 6
 
 

@@ -17,7 +17,7 @@ from tests.internals import DETAIL, FILE_ROW, INVALID, Dialect, read_types
 from v3io_frames_put import jobs
 from v3io_frames_put.config import RowOptions
 from v3io_frames_put.jobs._files import find_files
-from v3io_frames_put.jobs._reader import INTERNAL_FIELDS, FileTable
+from v3io_frames_put.jobs._reader import INTERNAL_FIELDS, FileTable, ReadOptions
 
 STREAM = "projects/house/readings"
 
@@ -86,10 +86,12 @@ def read_rows(*paths, types=None, where=None, as_lines=False, block_bytes=1 << 2
     """Read files as a job does."""
     table = FileTable(
         find_by(paths, block_bytes),
-        read_types(types),
-        where,
-        dialect=Dialect(**dialect),
-        rows=RowOptions(format="json" if as_lines else "arrow"),
+        ReadOptions(
+            types=read_types(types),
+            where=where,
+            dialect=Dialect(**dialect),
+            rows=RowOptions(format="json" if as_lines else "arrow"),
+        ),
     )
     names = [*table.schema.names, INVALID, FILE_ROW, DETAIL]
     every = [*table.schema.names, *(field.name for field in INTERNAL_FIELDS)]

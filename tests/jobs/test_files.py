@@ -244,8 +244,8 @@ def test_a_named_pipe_is_refused_by_its_name(tmp_path):
 def test_standard_input(tmp_path):
     code = """
 from v3io_frames_put.jobs._files import find_files
-from v3io_frames_put.jobs._reader import FileTable
-table = FileTable(find_files("-", "csv"), {})
+from v3io_frames_put.jobs._reader import FileTable, ReadOptions
+table = FileTable(find_files("-", "csv"), ReadOptions())
 print([batch.to_pylist() for batch in table._batches([0, 1])])
 """
     command = [sys.executable, "-c", code]

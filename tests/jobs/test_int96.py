@@ -11,7 +11,7 @@ from pyarrow import parquet as pq
 from tests.jobs.conftest import STREAM, read_rows, read_table
 from v3io_frames_put import DataError, PartialFailure
 from v3io_frames_put.jobs._files import find_files
-from v3io_frames_put.jobs._reader import FileTable
+from v3io_frames_put.jobs._reader import FileTable, ReadOptions
 
 FAR = dt.datetime(9999, 12, 31)  # what many a database has for "still valid"
 EARLY = dt.datetime(1, 1, 1)
@@ -95,7 +95,7 @@ def test_rows_before_damage_are_read(tmp_path, damaged):
     start = chunk.dictionary_page_offset or chunk.data_page_offset
     content[start : start + chunk.total_compressed_size] = b"\xff" * chunk.total_compressed_size
     path.write_bytes(content)
-    batches = FileTable(find_files(path), {})._batches([0, 1])
+    batches = FileTable(find_files(path), ReadOptions())._batches([0, 1])
     assert next(batches).to_pylist() == [{"n": 0, "at": FAR}, {"n": 1, "at": NOW}]
     with pytest.raises(DataError, match="cannot be read to its end"):
         next(batches)

@@ -15,7 +15,7 @@ from tests.internals import plan_rows
 from tests.jobs.conftest import find_by, read_rows, write_text
 from v3io_frames_put import ColumnNotFound, ConfigError, DataError, PartialFailure, jobs
 from v3io_frames_put.jobs._files import find_files
-from v3io_frames_put.jobs._reader import FileTable
+from v3io_frames_put.jobs._reader import FileTable, ReadOptions
 
 VALUES = st.recursive(
     st.none()
@@ -54,7 +54,7 @@ def write_bytes(path, content):
 
 def encode(path, block_bytes=1 << 20, where=None, **options):
     """Encode a file as a run does: data, keys, and what is refused by its row."""
-    table = FileTable(find_by([path], block_bytes), {}, where)
+    table = FileTable(find_by([path], block_bytes), ReadOptions(where=where))
     plan = plan_rows(table.source(), **{"columns": None, **options})
     encoded = list(plan.records())
     data, keys, refused = [], [], {}
@@ -129,7 +129,7 @@ class TestAsTheyAre:
             tmp_path / "day=7/a.jsonl", '{"a": 1.50 ,"b":[ 1 ],"a":2.50,"z":9}', '{"b":null}'
         )
         plan = plan_rows(
-            FileTable(find_files(tmp_path), {"day": pa.int64()}).source(),
+            FileTable(find_files(tmp_path), ReadOptions(types={"day": pa.int64()})).source(),
             columns=["b", "a", "day"],
             shard="day",
         )
@@ -165,7 +165,7 @@ class TestAsTheyAre:
 
     def test_shards_and_client_info(self, tmp_path):
         path = write_text(tmp_path / "a.jsonl", '{"s":1,"i":"x"}', '{"s":"1"}', '{"i":2}', "{}")
-        table = FileTable(find_files(path), {})
+        table = FileTable(find_files(path), ReadOptions())
         [records] = plan_rows(table.source(), shard="s", client_info="i").records()
         assert records.routes.shard.to_pylist() == [1, None]
         assert records.routes.client_info.to_pylist() == [b"x", None]

@@ -99,8 +99,8 @@ READ = (
     PUBLISH[: PUBLISH.index("with Client")]
     + """
 from v3io_frames_put.jobs._files import find_files
-from v3io_frames_put.jobs._reader import FileTable
-table = FileTable(find_files(sys.argv[1]), {})
+from v3io_frames_put.jobs._reader import FileTable, ReadOptions
+table = FileTable(find_files(sys.argv[1]), ReadOptions())
 rows = sum(batch.num_rows for batch in table._batches([0]))
 print(json.dumps({"rows": rows, "peak": peak_bytes()}))
 """

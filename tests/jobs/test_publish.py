@@ -412,17 +412,11 @@ class TestTrouble:
             publish(folder, results=tmp_path / "r.parquet")
         assert len(read_table(caught.value.results.results)) == 30
 
-    def test_ctrl_c_while_the_journal_is_closed_keeps_the_results(self, publish, folder, tmp_path):
-        def press(_frame, event, called):
-            if event == "c_return" and called.__qualname__ == "Connection.close":
-                signal.raise_signal(signal.SIGINT)
-
-        sys.setprofile(press)
-        try:
-            with pytest.raises(KeyboardInterrupt) as caught:
-                publish(folder, journal=tmp_path / "run.v3io")
-        finally:
-            sys.setprofile(None)
+    def test_ctrl_c_while_the_journal_is_closed_keeps_the_results(
+        self, publish, folder, tmp_path, ctrl_c_after
+    ):
+        with ctrl_c_after("Connection.close"), pytest.raises(KeyboardInterrupt) as caught:
+            publish(folder, journal=tmp_path / "run.v3io")
         assert caught.value.results.counts["stored"] == 30
 
     def test_a_condition_that_matches_nothing(self, publish, folder, caplog):

@@ -17,7 +17,7 @@ from tests.internals import FILE, plan_rows
 from tests.jobs.conftest import read_rows, write_parquet, write_text
 from v3io_frames_put import ConfigError, DataError, PartialFailure, UnsupportedType, jobs
 from v3io_frames_put.jobs._files import find_files
-from v3io_frames_put.jobs._reader import INTERNAL_FIELDS, FileTable
+from v3io_frames_put.jobs._reader import INTERNAL_FIELDS, FileTable, ReadOptions
 
 
 def write(path, table, **options):
@@ -61,10 +61,10 @@ import sys
 import {imports}
 from v3io_frames_put import UnsupportedType
 from v3io_frames_put.jobs._files import find_files
-from v3io_frames_put.jobs._reader import FileTable
+from v3io_frames_put.jobs._reader import FileTable, ReadOptions
 from tests.internals import plan_rows
 def plan(*columns):
-    return plan_rows(FileTable(find_files(sys.argv[1]), {{}}).source(), columns=columns)
+    return plan_rows(FileTable(find_files(sys.argv[1]), ReadOptions()).source(), columns=columns)
 try:
     plan("p")
 except UnsupportedType as error:
@@ -229,7 +229,7 @@ class TestRows:
     def test_places_are_noted_as_rows_are_read(self, tmp_path):
         for number in range(2):
             write_parquet(tmp_path / f"{number}.parquet", n=range(5))
-        table = FileTable(find_files(tmp_path), {}, "n != 2")
+        table = FileTable(find_files(tmp_path), ReadOptions(where="n != 2"))
         written = []
         table.places = written
         assert sum(batch.num_rows for batch in table._batches([0])) == table.rows_read == 8
@@ -292,13 +292,13 @@ class TestRows:
 
     def test_the_file_is_a_dictionary(self, tmp_path):
         path = write_parquet(tmp_path / "a.parquet", n=[1, 2])
-        [batch] = FileTable(find_files(path), {}).read_again(0)
+        [batch] = FileTable(find_files(path), ReadOptions()).read_again(0)
         assert batch.column(FILE).to_pylist() == [str(path)] * 2
 
     def test_ten_thousand_files(self, tmp_path):
         for number in range(10_000):
             (tmp_path / f"{number:05}.jsonl").write_bytes(b"{}\n")
-        table = FileTable(find_files(tmp_path), {})
+        table = FileTable(find_files(tmp_path), ReadOptions())
         written = []
         table.places = written
         assert sum(batch.num_rows for batch in table._batches([0])) == 10_000

@@ -60,7 +60,7 @@ def test_a_number_stays_the_same_or_is_marked(cells, dtype, is_strict):
     try:
         cast, bad = cast_cells(cells, dtype, is_strict=is_strict)
     except pa.ArrowNotImplementedError:
-        assert is_strict  # bytes are no numbers, unless somebody says so
+        assert is_strict  # bytes are not numbers where nobody chose the type
         assert cells.type == pa.binary()
         return
     assert cast.type == dtype
@@ -69,8 +69,8 @@ def test_a_number_stays_the_same_or_is_marked(cells, dtype, is_strict):
         assert (new is None) == (own is None or is_bad)
         if new is None:
             continue
-        said = as_written(own, cells.type)
-        assert said & as_written(new, dtype) or any(map(Decimal.is_nan, said))
+        before = as_written(own, cells.type)
+        assert before & as_written(new, dtype) or any(map(Decimal.is_nan, before))
 
 
 @given(COLUMNS, st.sampled_from(TYPES), st.booleans())
@@ -123,7 +123,7 @@ def test_what_fits(cells, dtype, fit, strictly):
             assert np.flatnonzero(~bad).tolist() == rows
 
 
-def test_a_number_that_is_none_is_null():
+def test_nan_is_null():
     cast, bad = cast_cells(pa.array([math.nan, None, 1.0]), pa.decimal128(5, 2))
     assert cast.to_pylist() == [None, None, Decimal("1.00")]
     assert not bad.any()

@@ -43,6 +43,7 @@ def find_copies(
     if run.delivery != "exactly_once" or not again:
         return []
     places = {number: _places_of(read_results(number)) for number in again}
+    run_ids = {number: bytes.fromhex(run.task_id(number)) for number in again}
     copies = []
     stream = remote_stream(run)
     for shard, end in find_ends(stream, range(stream.describe().shards)).items():
@@ -50,8 +51,7 @@ def find_copies(
         place = EARLIEST if start is None else StartPosition("sequence", start + 1)
         for batch in read_shard(stream, shard, place, end=end, limit=sys.maxsize):
             numbers = batch.column("sequence_number").to_pylist()
-            for partition in again:
-                run_id = bytes.fromhex(run.task_id(partition))
+            for partition, run_id in run_ids.items():
                 at, tags = read_tags(batch.column("client_info"), run_id)
                 rows = split_tags(tags)[0].tolist()
                 for row, number in zip(rows, (numbers[one] for one in at), strict=True):

@@ -28,7 +28,7 @@ _WHOLE: Final = r"^-?(0|[1-9][0-9]*)$"
 _REAL: Final = r"^-?(0|[1-9][0-9]*)(\.[0-9]+([eE][+-]?[0-9]+)?|[eE][+-][0-9]+)?$"
 _DIGITS: Final = r"^-?[0-9]+$"
 _BOOLS: Final = pa.array(["true", "false", "True", "False", "TRUE", "FALSE"])
-_MISFIT: Final = (
+_CAST_ERRORS: Final = (
     pa.ArrowException, Unencodable, msgspec.DecodeError, TypeError, ValueError, OverflowError,
     RecursionError,
 )  # fmt: skip
@@ -116,7 +116,7 @@ def try_cast(cells: Any, convert: Callable[[Any], pa.Array]) -> tuple[pa.Array, 
     """
     try:
         return convert(cells), np.zeros(len(cells), bool)
-    except _MISFIT:
+    except _CAST_ERRORS:
         if len(cells) <= 1:
             return pa.nulls(len(cells), convert(cells[:0]).type), np.ones(len(cells), bool)
     middle = len(cells) // 2

@@ -278,8 +278,8 @@ def cast_json(
             for text in texts.to_pylist()
         )
         texts = pa.array(read, pa.string())
-    cast, misfits = cast_text(texts.cast(pa.string()), dtype)
-    return cast, bad | misfits
+    cast, invalid = cast_text(texts.cast(pa.string()), dtype)
+    return cast, bad | invalid
 
 
 def infer_nested(cells: pa.BinaryArray) -> pa.DataType | None:

@@ -10,7 +10,6 @@ import inspect
 import logging
 import warnings
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -18,12 +17,21 @@ from .._journal import open_journal
 from .._public import callers_level, find_unknown, public
 from .._run import RunPlan, plan_run
 from ..client import Client, pick_client, with_retry
-from ..config import DeliveryMode, Encoding, Limits, MaxInFlight, Order, check_choice
+from ..config import (
+    DeliveryMode,
+    DeliveryOptions,
+    Encoding,
+    Limits,
+    MaxInFlight,
+    Order,
+    check_choice,
+    take_options,
+)
 from ..errors import ConfigError, PartialFailure, UnstoredRowsWarning
 from ..plan import RecordsPlan, plan_source
 from ._files import STDIN, Inputs, find_files, pick_files
 from ._outputs import check_outputs, failed_schema
-from ._reader import FileTable, read_options
+from ._reader import FileTable, ReadOptions
 from ._run import JobResults, estimate_rows, run_job
 from ._where import select_files
 
@@ -33,6 +41,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from ..progress import ProgressOption
+    from ._files import FileStamp, InputFile
 
 __all__ = ["JobResults", "plan", "publish"]
 
@@ -151,13 +160,7 @@ def publish(  # noqa: PLR0913 - one keyword for each option of a job
     """
     given = dict(locals())
     check_choice("on_error", on_error, ("return", "raise"))
-    done: list[JobResults] = []
-    try:
-        published = _publish(**{**given, "client": pick_client(client)}, done=done)
-    except BaseException as error:
-        if done:
-            error.results = done[0]  # type: ignore[attr-defined]  # Ctrl-C gets it
-        raise
+    published = _publish(**{**given, "client": pick_client(client)})
     if published.counts["stored"] < published.rows:
         message = published.unstored_message()
         if on_error == "raise":
@@ -168,71 +171,85 @@ def publish(  # noqa: PLR0913 - one keyword for each option of a job
     return published
 
 
-def _publish(
-    files: Inputs, stream: str, *, client: Client, done: list[JobResults], **given: Any
-) -> JobResults:
-    """Publish files; ``given`` are the options of ``publish``.
-
-    ``done`` takes the results before the journal is closed, when a Ctrl-C may come.
-    """
-    reading, delivery = read_options(given, retry=client.retry, limits=client.limits)
-    select = partial(select_files, where=reading["where"], types=reading["types"])
+def _publish(files: Inputs, stream: str, *, client: Client, **given: Any) -> JobResults:
+    """Publish files; ``given`` are the options of ``publish``."""
+    reading = ReadOptions.take(given)
+    of_client = {"retry": client.retry, "limits": client.limits}
+    delivery = take_options(DeliveryOptions, {**given, **of_client})
     found = find_files(files, given["input_format"])
     if given["journal"] is not None and any(file.name == STDIN for file in found):
         raise ConfigError("journal: standard input cannot be read again. Publish a file.")
     outputs = {name: given[name] for name in ("results", "failed")}
     check_outputs(found, **outputs, journal=given["journal"])
     results, failed = (None if path is None else Path(path) for path in outputs.values())
-    with open_journal(given["journal"]) as journal:
-        if journal is None or journal.pinned is None:
-            picked = select(found)
-        else:
-            picked, later = pick_files(found, journal.pinned)
-            if names := ", ".join(file.name for file in select(later)):
-                _LOG.info("files that came later are left to the next run: %s", names)
-        picked = picked or found[:1]  # if all are left out, one shows which columns there are
-        stamps = [file.stamp for file in picked]
+    published = None
+    try:
+        with open_journal(given["journal"]) as journal:
+            picked = _pick(found, reading, None if journal is None else journal.pinned)
+            stamps = [file.stamp for file in picked]
 
-        def plan_job(*, ends_where_broken: bool = False) -> tuple[FileTable, RunPlan]:
-            table = FileTable(picked, **reading)
-            return table, plan_run(
-                table.source(ends_where_broken=ends_where_broken),
-                stream,
-                client=client,
-                row_options=table.row_options,
-                delivery_options=delivery,
-                progress=given["progress"],
-                cancel=given["cancel"],
-                reading={
-                    "where": reading["where"],
-                    "types": str(reading["types"]),
-                    "dialect": str(reading["dialect"]),
-                },
-            )
+            def plan_job(*, ends_where_broken: bool = False) -> tuple[FileTable, RunPlan]:
+                table = FileTable(picked, reading)
+                return table, plan_run(
+                    table.source(ends_where_broken=ends_where_broken),
+                    stream,
+                    client=client,
+                    row_options=table.row_options,
+                    delivery_options=delivery,
+                    progress=given["progress"],
+                    cancel=given["cancel"],
+                    reading={
+                        "where": reading.where,
+                        "types": str(reading.types),
+                        "dialect": str(reading.dialect),
+                    },
+                )
 
-        table, job = plan_job()
-        for note in table.notes:
-            _LOG.info("%s", note)
-        if failed is not None:
-            failed_schema(failed, table)
-        prior = None
-        if journal is not None:
-            job = replace(job, replan=lambda: plan_job(ends_where_broken=True)[1].row_plan)
-            prior = journal.resume(job, files=stamps)
-        if given["create"]:
-            of_stream = {name: given[name] for name in ("shards", "retention_hours")}
-            retry = client.retry  # a job waits for its first contact as for any answer
-            seconds = retry.first_contact_seconds or retry.deadline_seconds
-            with with_retry(client, replace(retry, first_contact_seconds=seconds)) as patient:
-                patient.create_stream(stream, exist_ok=True, **of_stream)
-        try:
-            done += [
-                run_job(job, table, results=results, failed=failed, prior=prior, run_log=journal)
-            ]
-            return done[0]
-        finally:
-            if journal is not None and table.broken_file:
-                journal.unpin(table.broken_file)
+            table, job = plan_job()
+            for note in table.notes:
+                _LOG.info("%s", note)
+            if failed is not None:
+                failed_schema(failed, table)
+            prior = None
+            if journal is not None:
+                job = replace(job, replan=lambda: plan_job(ends_where_broken=True)[1].row_plan)
+                prior = journal.resume(job, files=stamps)
+            if given["create"]:
+                _create_stream(client, stream, given["shards"], given["retention_hours"])
+            try:
+                published = run_job(
+                    job, table, results=results, failed=failed, prior=prior, run_log=journal
+                )
+            finally:
+                if journal is not None and table.broken_file:
+                    journal.unpin(table.broken_file)
+    except BaseException as error:
+        if published is not None:  # a Ctrl-C while the journal is closed
+            error.results = published  # type: ignore[attr-defined]
+        raise
+    return published
+
+
+def _create_stream(client: Client, stream: str, shards: int, retention_hours: int) -> None:
+    """Create the stream if it does not exist; a job waits for its platform as for any answer."""
+    retry = client.retry
+    seconds = retry.first_contact_seconds or retry.deadline_seconds
+    with with_retry(client, replace(retry, first_contact_seconds=seconds)) as patient:
+        patient.create_stream(stream, shards=shards, retention_hours=retention_hours, exist_ok=True)
+
+
+def _pick(
+    found: Sequence[InputFile], reading: ReadOptions, pinned: Sequence[FileStamp] | None
+) -> list[InputFile]:
+    """Return the files of a run: those that it began with, else all that ``where`` may match."""
+    later: Sequence[InputFile] = ()
+    if pinned is None:
+        picked = select_files(found, reading.where, reading.types)
+    else:
+        picked, later = pick_files(found, pinned)
+    if names := ", ".join(one.name for one in select_files(later, reading.where, reading.types)):
+        _LOG.info("files that came later are left to the next run: %s", names)
+    return picked or [*found[:1]]  # if all are left out, one shows which columns there are
 
 
 _DEFAULTS: Final = {
@@ -287,10 +304,9 @@ def plan(
         raise TypeError(f"plan() {unknown}")
     given = {**_DEFAULTS, **options}
     limits = client.limits if client else Limits()
-    reading, delivery = read_options(given, limits=limits)
-    found = find_files(files, given["input_format"])
-    picked = select_files(found, reading["where"], reading["types"]) or found[:1]
-    table = FileTable(picked, **reading)
+    reading = ReadOptions.take(given)
+    delivery = take_options(DeliveryOptions, {**given, "limits": limits})
+    table = FileTable(_pick(find_files(files, given["input_format"]), reading, None), reading)
     if progress is not None:
         table.on_read = lambda: progress(table.rows_read, estimate_rows(table))
     planned = plan_source(

@@ -109,8 +109,8 @@ class Reader:
         if odd := layouts.find_invalid(cells):  # text that is not UTF-8
             bad[list(odd)] = True
             cells = layouts.blank(cells, bad)
-        cast, misfits = cast_cells(cells, dtype)
-        return cast, bad | misfits
+        cast, invalid = cast_cells(cells, dtype)
+        return cast, bad | invalid
 
     def infer_type(self, name: str, cells: pa.BinaryArray) -> pa.DataType:
         """Return the type that every cell of text is written as, else text; null without cells."""
@@ -120,9 +120,9 @@ class Reader:
         whole = int(pc.sum(pc.match_substring_regex(given, r"^-?[0-9]+$")).as_py())
         odd = np.arange(len(given))  # the cells that make text of it
         for dtype in _INFERRED:
-            _, misfits = self.cast(name, given, dtype)
-            if misfits.any():
-                odd = min(odd, np.flatnonzero(misfits), key=len)
+            _, invalid = self.cast(name, given, dtype)
+            if invalid.any():
+                odd = min(odd, np.flatnonzero(invalid), key=len)
             elif not pt.is_floating(dtype) or whole < len(given):
                 if pt.is_floating(dtype) and whole:
                     self.notes.append(

@@ -16,7 +16,7 @@ from __future__ import annotations
 import logging
 import re
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -31,7 +31,7 @@ from .._encode.json_lines import FILE, FILE_ROW, LINE, LineSource
 from .._encode.layouts import DETAIL, INVALID, plain_type
 from .._encode.schemas import HOLDS, holds, merge_schemas, read_types
 from .._encode.sources import StreamSource
-from ..config import DeliveryOptions, RowOptions, take_options
+from ..config import RowOptions, take_options
 from ..errors import ColumnNotFound, ConfigError, DataError
 from ._csv import CsvReader
 from ._files import cast_partition, hide_password, public_cause
@@ -41,6 +41,8 @@ from ._where import Where
 if TYPE_CHECKING:
     from collections import deque
     from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from typing_extensions import Self
 
     from ._files import InputFile
     from ._formats import Piece
@@ -60,34 +62,34 @@ _ESCAPED: Final = re.compile(r'[\x00-\x1f"\\]').search  # msgspec takes no such 
 _UNREADABLE: Final = (OSError, EOFError, pa.ArrowException, DataError, ValueError)
 
 
-def read_options(
-    given: Mapping[str, Any], **of_client: Any
-) -> tuple[dict[str, Any], DeliveryOptions]:
-    """Check options of ``publish``: how files become a table, and how its rows are sent."""
-    reading = {
-        "types": read_types(given["types"]),
-        "where": given["where"],
-        "dialect": take_options(Dialect, given),
-        "rows": take_options(RowOptions, given),
-    }
-    return reading, take_options(DeliveryOptions, {**given, **of_client})
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadOptions:
+    """How files become a table: which rows it has, and which columns are sent."""
+
+    types: Mapping[str, pa.DataType] = field(default_factory=dict)
+    where: str | None = None
+    dialect: Dialect = field(default_factory=Dialect)
+    rows: RowOptions = field(default_factory=RowOptions)
+
+    @classmethod
+    def take(cls, given: Mapping[str, Any]) -> Self:
+        """Check those of the options of ``publish``."""
+        return cls(
+            types=read_types(given["types"]),
+            where=given["where"],
+            dialect=take_options(Dialect, given),
+            rows=take_options(RowOptions, given),
+        )
 
 
 class FileTable:
     """All files as one table: lines of JSON as they are, or columns with types."""
 
-    def __init__(
-        self,
-        files: Sequence[InputFile],
-        types: Mapping[str, pa.DataType],
-        where: str | None = None,
-        *,
-        dialect: Dialect | None = None,
-        rows: RowOptions | None = None,
-    ) -> None:
-        self.files, self._types, rows = list(files), types, rows or RowOptions()
+    def __init__(self, files: Sequence[InputFile], options: ReadOptions) -> None:
+        types, where, rows = options.types, options.where, options.rows
+        self.files, self._types = list(files), types
         as_lines, is_whole = rows.format == "json", rows.columns is None
-        csv_reader = partial(CsvReader, types=types, dialect=dialect or Dialect())
+        csv_reader = partial(CsvReader, types=types, dialect=options.dialect)
         json_columns = partial(JsonColumnsReader, types=types, is_whole=is_whole)
         formats: dict[str, Callable[[InputFile], Reader]] = {
             "parquet": partial(ParquetReader, where=where),
@@ -139,7 +141,7 @@ class FileTable:
             folders = reader.file.partitions
             if self.is_lines and LINE in folders:
                 raise DataError(f"a folder gives the column {LINE!r}. Rename it.")
-            own = [field for field in reader.schema if field.name not in folders]
+            own = [one for one in reader.schema if one.name not in folders]
             own += [pa.field(name, pa.string()) for name in folders]
             schemas.append((reader.file.name, pa.schema(own)))
         schema = merge_schemas(schemas, self._types)

@@ -436,7 +436,7 @@ _NAMED: Final = re.compile(rf"\b({'|'.join(['columns', *_FIELDS])})(=|:)(?=['\"\
 def in_form_words(error: BaseException, *, has_client: bool) -> str:
     """Return an error's text in the words of the form: fields and buttons, not parameters.
 
-    With a client there are no fields for the platform.
+    ``has_client``: the uploader was given one, and shows no fields for endpoint and key.
     """
     if not isinstance(error, PutRecordsError):
         return f"{type(error).__name__}: {error}"
